@@ -1,0 +1,38 @@
+"""Vision agents: one file a kind, and the protocol that they all follow."""
+
+from __future__ import annotations
+
+from consilience.agents.base import Agent, FeatureAgent, LabelledFeatures, Views
+from consilience.agents.cache import Cache
+from consilience.agents.gaussian import Gaussian
+from consilience.agents.neighbours import Neighbours
+from consilience.agents.probe import Probe
+from consilience.agents.zero_shot import ZeroShot
+from consilience.errors import AgentError
+
+FEATURE_AGENTS: dict[str, type[FeatureAgent]] = {
+    kind.name: kind for kind in (Neighbours, Probe, Gaussian, Cache, ZeroShot)
+}
+"""The agents that a panel can fit on encoder features, by name."""
+
+
+def feature_agent(name: str) -> type[FeatureAgent]:
+    """The kind of agent called `name`. Raises AgentError, which says what exists."""
+    if name not in FEATURE_AGENTS:
+        raise AgentError(f"there is no agent '{name}'; there are: {', '.join(FEATURE_AGENTS)}")
+    return FEATURE_AGENTS[name]
+
+
+__all__ = [
+    "FEATURE_AGENTS",
+    "Agent",
+    "Cache",
+    "FeatureAgent",
+    "Gaussian",
+    "LabelledFeatures",
+    "Neighbours",
+    "Probe",
+    "Views",
+    "ZeroShot",
+    "feature_agent",
+]

@@ -1,0 +1,141 @@
+"""The protocol that every agent follows, and the base of those that read encoder features."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, Self, runtime_checkable
+
+import numpy as np
+
+from consilience.evidence import Evidence
+from consilience.images import Image
+from consilience.prediction import Prediction
+from consilience.task import Task
+
+Features = np.ndarray
+"""float32 (n, d), rows of unit length."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """What an agent may look at: n images of one run, as pixels and as features.
+
+    Attributes:
+        task: the question.
+        images: n images; None where only vectors were given (`precomputed`).
+        features: float32 (n, d), rows of unit length.
+        neighbour_labels: int (n, k), the labels of each image's nearest cases in the memory, nearest
+            first; -1 where there are fewer than k.
+        similarities: float32 (n, k), their cosine similarities.
+    """
+
+    task: Task
+    images: Sequence[Image | None]
+    features: Features
+    neighbour_labels: np.ndarray
+    similarities: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def take(self, rows: Sequence[int]) -> Views:
+        """The views of some rows only."""
+        index = np.asarray(rows, dtype=np.intp)
+        images = [self.images[row] for row in rows]
+        return Views(
+            self.task, images, self.features[index], self.neighbour_labels[index], self.similarities[index]
+        )
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """Looks at images and submits predictions; knows nothing of other agents or of trust.
+
+    `look` and `look_again` may be plain or async. Each returns one Prediction a view, in order; what it
+    raises is recorded as a failed prediction of each view. `look_again` is asked only of an agent whose
+    `looks_again` is true, with its own first predictions and the evidence.
+    """
+
+    name: str
+    looks_again: bool
+
+    def look(self, views: Views) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
+
+    def look_again(
+        self, views: Views, first: Sequence[Prediction], evidence: Sequence[Evidence]
+    ) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
+
+
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """Labelled images as an encoder sees them.
+
+    Attributes:
+        features: float32 (n, d), rows of unit length.
+        labels: int (n,), in [0, n_labels).
+        n_labels: number of labels in the task.
+        texts: float32 (n_labels, d), unit-length embeddings of what each label looks like, where the
+            encoder has a text tower; else None.
+    """
+
+    features: Features
+    labels: np.ndarray
+    n_labels: int
+    texts: Features | None = None
+
+    def take(self, rows: np.ndarray) -> LabelledFeatures:
+        return LabelledFeatures(self.features[rows], self.labels[rows], self.n_labels, self.texts)
+
+
+class FeatureAgent(ABC):
+    """An agent that is a classifier head on encoder features.
+
+    `fit` makes one from labelled features, `predict` gives probabilities, `arrays` and `from_arrays`
+    write and restore it without pickle.
+    """
+
+    name: ClassVar[str]
+    needs_text: ClassVar[bool] = False
+    looks_again: ClassVar[bool] = False
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, data: LabelledFeatures) -> Self: ...
+
+    @abstractmethod
+    def predict(self, views: Views) -> np.ndarray:
+        """Probabilities float64 (n, n_labels); rows sum to 1."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `from_arrays` needs beside the labelled features of the panel."""
+
+    @classmethod
+    @abstractmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], data: LabelledFeatures) -> Self: ...
+
+    def look(self, views: Views) -> Sequence[Prediction]:
+        names = views.task.names
+        return [
+            Prediction(self.name, probabilities=dict(zip(names, row, strict=True)))
+            for row in self.predict(views).tolist()
+        ]
+
+    def look_again(
+        self, views: Views, first: Sequence[Prediction], evidence: Sequence[Evidence]
+    ) -> Sequence[Prediction]:
+        raise TypeError(f"'{self.name}' has no second look")
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Rows of (n, c) as probabilities float64."""
+    shifted = np.asarray(logits, dtype=np.float64)
+    shifted = np.exp(shifted - shifted.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def one_hot(labels: np.ndarray, n_labels: int) -> np.ndarray:
+    """float64 (n, n_labels)."""
+    return np.eye(n_labels)[labels]

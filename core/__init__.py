@@ -1,0 +1,1 @@
+"""Consilience: independent vision agents, weighed by the trust that each has earned."""

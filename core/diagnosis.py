@@ -1,0 +1,131 @@
+"""The answer: a label with its posterior, or a referral to a person, and all that led to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from consilience.errors import ConsilienceError
+from consilience.evidence import Evidence
+from consilience.images import Image
+from consilience.prediction import Prediction, check_distribution
+from consilience.trust import Trust
+
+Verdict = Literal["confident", "refer"]
+"""Settled by the panel, or to be looked at by a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What the panel concludes about one image.
+
+    Attributes:
+        label: the most probable label.
+        posterior: probability by label, in the task's order; sums to 1.
+        prediction_set: the fewest labels whose posterior together reaches the panel's coverage.
+        verdict: "confident", or "refer": a person must look.
+        reasons: why it was not settled; empty if it was.
+        predictions: every prediction that was weighed or failed, first looks before second looks.
+        evidence: the most similar labelled cases.
+        rationale: how the conclusion came about, in plain words.
+        rounds: how many times the predictions were weighed.
+        seconds: wall time of the run that this image was part of, divided by its number of images.
+        cost_usd: what the agents' answers cost.
+        identity: hash of the image's decoded pixels.
+        source: where the image came from.
+        trust: the trust of each agent's look that was weighed.
+        image: the image itself; dropped by `diagnose_many` where it can be loaded again from its source.
+    """
+
+    label: str
+    posterior: Mapping[str, float]
+    prediction_set: tuple[str, ...]
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    predictions: tuple[Prediction, ...]
+    evidence: Evidence
+    rationale: str
+    rounds: int
+    seconds: float
+    cost_usd: float
+    identity: str
+    source: str
+    trust: tuple[Trust, ...] = ()
+    image: Image | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_distribution(self.posterior, "the posterior")
+        if self.label not in self.posterior:
+            raise ValueError(f"the label '{self.label}' is not in the posterior")
+
+    @property
+    def probability(self) -> float:
+        """Posterior probability of the label."""
+        return self.posterior[self.label]
+
+    @property
+    def settled(self) -> bool:
+        return self.verdict == "confident"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: what `to_json` writes."""
+        return {
+            "image": self.source,
+            "label": self.label,
+            "probability": self.probability,
+            "probabilities": dict(self.posterior),
+            "prediction_set": list(self.prediction_set),
+            "verdict": self.verdict,
+            "reasons": list(self.reasons),
+            "predictions": [prediction.to_dict() for prediction in self.predictions],
+            "evidence": self.evidence.to_dict(),
+            "rationale": self.rationale,
+            "rounds": self.rounds,
+            "seconds": self.seconds,
+            "cost_usd": self.cost_usd,
+            "identity": self.identity,
+            "trust": [trust.to_dict() for trust in self.trust],
+        }
+
+    def to_json(self, indent: int | None = None) -> str:
+        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=indent)
+
+    def to_markdown(self) -> str:
+        """The diagnosis as a short page of Markdown: verdict, agents, evidence, rationale."""
+        from consilience.rendering import markdown
+
+        return markdown(self)
+
+    def _repr_html_(self) -> str:
+        """Shown by Jupyter: self-contained HTML, pictures included."""
+        from consilience.rendering import html
+
+        return html(self)
+
+    def save_picture(self, path: str | Path) -> Path:
+        """Write a PNG: the image, the verdict, the posterior, every agent's word and weight, the evidence.
+
+        Raises:
+            ImageError: the image was not kept and cannot be loaded again from its source.
+            ConsilienceError: the file cannot be written.
+        """
+        from consilience.picture import save_picture
+
+        return save_picture(self, Path(path))
+
+
+@dataclass(frozen=True, slots=True)
+class FailedImage:
+    """An image of a batch that could not be diagnosed: its name and the cause. The others go on."""
+
+    source: str
+    error: ConsilienceError
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"image": self.source, "error": f"{type(self.error).__name__}: {self.error}"}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), ensure_ascii=False)

@@ -1,0 +1,116 @@
+"""Every error that Consilience raises on purpose.
+
+    ConsilienceError
+    +-- ImageError            an image cannot be read, or is over a limit
+    |   +-- FetchError        an image address is refused, unreachable or answers wrongly
+    +-- DatasetError          a labelled folder or .npz cannot be used
+    +-- TaskError             a task description is wrong
+    +-- SettingsError         a setting is unknown or out of range
+    +-- EncoderError          an encoder is unknown, cannot be loaded or does not fit
+    +-- ImageMemoryError      the image memory cannot do what was asked
+    |   +-- MemoryBusyError   another process owns what is to be written
+    |   +-- MemoryServerError the Chroma server cannot be reached
+    +-- PanelError            a panel cannot be opened or written
+    |   +-- PanelMissingError
+    |   +-- PanelDamagedError half-written, or a file was changed
+    |   +-- PanelTooNewError  written by a newer format
+    |   +-- PanelBusyError    another process is writing it
+    +-- AgentError            an agent is unknown, or is used in the wrong order
+    |   +-- AllAgentsFailedError
+    +-- MissingExtraError     an optional package is not installed (also an ImportError)
+
+A message says what is wrong, with which input, and what to do. None holds a secret.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+
+class ConsilienceError(Exception):
+    """Base of all errors of this library."""
+
+
+class ImageError(ConsilienceError):
+    """An image cannot be read, or is over a limit."""
+
+
+class FetchError(ImageError):
+    """An image address is refused, cannot be reached, or answers wrongly."""
+
+
+class DatasetError(ConsilienceError):
+    """A labelled folder or an .npz cannot be used."""
+
+
+class TaskError(ConsilienceError):
+    """A task description is wrong."""
+
+
+class SettingsError(ConsilienceError):
+    """A setting is unknown or out of range."""
+
+
+class EncoderError(ConsilienceError):
+    """An encoder is unknown, cannot be loaded, or does not fit the panel."""
+
+
+class ImageMemoryError(ConsilienceError):
+    """The image memory cannot do what was asked."""
+
+
+class MemoryBusyError(ImageMemoryError):
+    """Another process owns the embedded store that is to be written."""
+
+
+class MemoryServerError(ImageMemoryError):
+    """The Chroma server cannot be reached, or answers with an error."""
+
+
+class PanelError(ConsilienceError):
+    """A panel cannot be opened or written."""
+
+
+class PanelMissingError(PanelError):
+    """There is no panel at this path."""
+
+
+class PanelDamagedError(PanelError):
+    """The panel is half-written, or one of its files was changed or lost."""
+
+
+class PanelTooNewError(PanelError):
+    """The panel was written in a format that this version does not know."""
+
+
+class PanelBusyError(PanelError):
+    """Another process is writing the panel."""
+
+
+class AgentError(ConsilienceError):
+    """An agent is unknown, or was used before it was fitted."""
+
+
+class AllAgentsFailedError(AgentError):
+    """No agent could look at the image; the message names each cause."""
+
+
+class MissingExtraError(ConsilienceError, ImportError):
+    """An optional package is not installed."""
+
+
+def import_extra(module: str, extra: str) -> ModuleType:
+    """Import `module`, which the optional `extra` brings.
+
+    Raises:
+        MissingExtraError: if it is not installed; names the extra, chained to the cause.
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as cause:
+        raise MissingExtraError(
+            f"'{module}' is needed here and cannot be imported ({cause}). "
+            f"Install it with: pip install 'consilience[{extra}]'"
+        ) from cause

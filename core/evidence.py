@@ -1,0 +1,64 @@
+"""What the image memory returns for an image: its most similar labelled cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """One labelled case from the memory.
+
+    Attributes:
+        id: identity of the image (hash of its decoded pixels).
+        label: its label.
+        similarity: cosine similarity to the image in question, in [-1, 1]; higher = more similar.
+        source: the path or address it came from; it may be gone.
+    """
+
+    id: str
+    label: str
+    similarity: float
+    source: str = ""
+    _thumbnail: Callable[[str], bytes | None] | None = field(default=None, repr=False, compare=False)
+
+    def thumbnail(self) -> bytes | None:
+        """A small JPEG of the case, read from the panel when asked for; None if none was kept."""
+        return self._thumbnail(self.id) if self._thumbnail is not None else None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"id": self.id, "label": self.label, "similarity": self.similarity, "source": self.source}
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The nearest cases and what they say.
+
+    Attributes:
+        neighbours: most similar first.
+        distribution: share of each label among the neighbours, weighted by similarity, in the task's
+            order; sums to 1, or is empty where there are no neighbours.
+        novelty: share of the memory's own images that lie closer to their own neighbours than this image
+            does, in [0, 1]; higher = more novel (Sun et al. 2022, distance to the k-th neighbour).
+    """
+
+    neighbours: tuple[Neighbour, ...]
+    distribution: Mapping[str, float]
+    novelty: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "neighbours": [neighbour.to_dict() for neighbour in self.neighbours],
+            "distribution": dict(self.distribution),
+            "novelty": self.novelty,
+        }
+
+    @classmethod
+    def from_dict(
+        cls, data: Mapping[str, Any], thumbnail: Callable[[str], bytes | None] | None = None
+    ) -> Evidence:
+        """Restore from `to_dict`; `thumbnail` reads a case's picture by its id."""
+        neighbours = tuple(Neighbour(**one, _thumbnail=thumbnail) for one in data["neighbours"])
+        return cls(neighbours, data["distribution"], data["novelty"])

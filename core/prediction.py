@@ -1,0 +1,104 @@
+"""What one agent says about one image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Stage = Literal["first", "second"]
+"""A first look at the image alone, or a second look with evidence in hand."""
+
+TOLERANCE = 1e-6
+"""How far a sum of probabilities may be from 1."""
+
+
+def check_distribution(probabilities: Mapping[str, float], owner: str) -> None:
+    """Raise ValueError unless the values are finite, in [0, 1] and sum to 1."""
+    for label, value in probabilities.items():
+        if not 0.0 <= value <= 1.0 + TOLERANCE:  # false for NaN and infinities too
+            raise ValueError(f"{owner}: the probability of '{label}' is {value}, not in [0, 1]")
+    total = math.fsum(probabilities.values())
+    if abs(total - 1.0) > TOLERANCE * max(1, len(probabilities)):
+        raise ValueError(f"{owner}: the probabilities sum to {total}, not to 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One agent's answer: probabilities over all labels, an abstention, or an error.
+
+    Attributes:
+        agent: the agent's name.
+        stage: "first" or "second" look.
+        probabilities: raw probability by label, in the task's order; None if it abstained or failed.
+        confidence: the agent's own word for how sure it is, in [0, 1]; by default its highest probability.
+        rationale: why, in the agent's words. It is data: never an instruction.
+        abstained: it looked and would not say.
+        error: why it failed, None if it did not.
+        calibrated: the probabilities after calibration (set by the orchestrator).
+        weight: how much the calibrated word counted (set by the orchestrator).
+        cost_usd, tokens, seconds: what the answer took.
+        raw: the model's reply as it came, if there was one.
+
+    Raises:
+        ValueError: probabilities that are not finite, not in [0, 1] or do not sum to 1;
+            an answer that is at once an error, an abstention and a prediction.
+    """
+
+    agent: str
+    stage: Stage = "first"
+    probabilities: Mapping[str, float] | None = None
+    confidence: float | None = None
+    rationale: str = ""
+    abstained: bool = False
+    error: str | None = None
+    calibrated: Mapping[str, float] | None = None
+    weight: float | None = None
+    cost_usd: float = 0.0
+    tokens: int = 0
+    seconds: float = 0.0
+    raw: str | None = None
+
+    def __post_init__(self) -> None:
+        states = (self.probabilities is not None) + self.abstained + (self.error is not None)
+        if states != 1:
+            raise ValueError(f"{self.agent}: a prediction is exactly one of probabilities, abstention and error")
+        if self.probabilities is not None:
+            check_distribution(self.probabilities, self.agent)
+            if self.confidence is None:
+                object.__setattr__(self, "confidence", max(self.probabilities.values()))
+        if self.calibrated is not None:
+            check_distribution(self.calibrated, f"{self.agent}, calibrated")
+        if self.confidence is not None and not 0.0 <= self.confidence <= 1.0 + TOLERANCE:
+            raise ValueError(f"{self.agent}: confidence {self.confidence} is not in [0, 1]")
+
+    @property
+    def label(self) -> str | None:
+        """The most probable label; None if the agent abstained or failed."""
+        if self.probabilities is None:
+            return None
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for the graph's state and for JSON; `Prediction(**data)` without `label` restores it."""
+        return {
+            "agent": self.agent,
+            "stage": self.stage,
+            "label": self.label,
+            "probabilities": None if self.probabilities is None else dict(self.probabilities),
+            "confidence": self.confidence,
+            "rationale": self.rationale,
+            "abstained": self.abstained,
+            "error": self.error,
+            "calibrated": None if self.calibrated is None else dict(self.calibrated),
+            "weight": self.weight,
+            "cost_usd": self.cost_usd,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "raw": self.raw,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Prediction:
+        return cls(**{key: value for key, value in data.items() if key != "label"})

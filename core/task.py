@@ -1,0 +1,112 @@
+"""The question that a panel answers: a domain, its labels, and what each label looks like."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from consilience.errors import TaskError
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+
+
+def plain(text: str) -> str:
+    """The form in which two spellings of a label count as equal: NFKC, case-folded, `_` and `-` as space."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(folded.replace("_", " ").replace("-", " ").split())
+
+
+class Label(BaseModel):
+    """One possible answer.
+
+    Attributes:
+        name: as it stands in folders, reports and results.
+        descriptions: what an image of it shows, in words; zero-shot agents read these.
+        synonyms: other names under which an agent may mean it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Text
+    descriptions: tuple[Text, ...] = ()
+    synonyms: tuple[Text, ...] = ()
+
+
+class Task(BaseModel):
+    """The question: a domain and at least two labels.
+
+    >>> task = Task.from_labels(["healthy", "scab"], domain="apple leaf")
+    >>> task.names
+    ('healthy', 'scab')
+    >>> task.find(" Scab ")
+    'scab'
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    domain: Text = "image"
+    labels: tuple[Label, ...] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _spellings_are_distinct(self) -> Task:
+        owner: dict[str, str] = {}
+        for label in self.labels:
+            for spelling in {plain(label.name), *map(plain, label.synonyms)}:
+                if spelling in owner:
+                    raise ValueError(f"'{spelling}' stands for both '{owner[spelling]}' and '{label.name}'")
+                owner[spelling] = label.name
+        return self
+
+    @classmethod
+    def from_labels(cls, names: Sequence[str], domain: str = "image") -> Task:
+        """A task that has only names. Raises TaskError if fewer than two, or if two are spelled alike."""
+        return _validated({"domain": domain, "labels": [{"name": name} for name in names]}, "the labels")
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Task:
+        """Read a YAML file: `domain`, and `labels` as a list of names or of `{name, descriptions, synonyms}`.
+
+        Raises:
+            TaskError: the file cannot be read, is not such a file, or names a key that does not exist.
+        """
+        try:
+            data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as cause:
+            raise TaskError(f"the task file '{path}' cannot be read: {cause}") from cause
+        if not isinstance(data, dict):
+            raise TaskError(f"the task file '{path}' must hold 'domain' and 'labels', not a {type(data).__name__}")
+        if isinstance(labels := data.get("labels"), list):
+            data["labels"] = [{"name": one} if isinstance(one, str) else one for one in labels]
+        return _validated(data, f"the task file '{path}'")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Label names in the task's order: the order of every probability vector."""
+        return tuple(label.name for label in self.labels)
+
+    def find(self, text: str) -> str | None:
+        """The label that `text` names, by name or synonym, whatever its case; None if no label does."""
+        wanted = plain(text)
+        for label in self.labels:
+            if wanted == plain(label.name) or wanted in map(plain, label.synonyms):
+                return label.name
+        return None
+
+    def to_yaml(self) -> str:
+        data = self.model_dump(mode="json", exclude_defaults=True)
+        return yaml.safe_dump({"domain": self.domain, **data}, allow_unicode=True, sort_keys=False)
+
+
+def _validated(data: dict[str, object], origin: str) -> Task:
+    try:
+        return Task.model_validate(data)
+    except ValidationError as cause:
+        problems = "; ".join(
+            f"{'.'.join(map(str, error['loc'])) or 'task'}: {error['msg']}" for error in cause.errors()
+        )
+        raise TaskError(f"{origin} is not a valid task: {problems}") from cause

@@ -1,0 +1,165 @@
+"""Calibrators: from an agent's raw probabilities to honest ones.
+
+All map (n, c) to (n, c) and are fitted on predictions for images that the agent was not fitted on.
+Which kind an agent gets is decided by cross-validated log loss. Every fit softens its targets as if one
+more image had been seen whose label nobody knows (after Platt 1999), so that an agent which made no mistake
+on n images claims about 1 - 1/n, never certainty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+
+from consilience.agents.base import one_hot, softmax
+
+FLOOR = 1e-6
+"""Probabilities are kept this far from 0 before a logarithm: no agent can veto a label."""
+
+
+def log_probabilities(probabilities: np.ndarray) -> np.ndarray:
+    """log p float64 (n, c), with p floored."""
+    return np.log(np.maximum(probabilities, FLOOR))
+
+
+def soft_targets(labels: np.ndarray, n_labels: int) -> np.ndarray:
+    """One-hot targets (n, c), softened by one image of unknown label spread over all."""
+    unknown = 1.0 / (len(labels) + 1)
+    return (1 - unknown) * one_hot(labels, n_labels) + unknown / n_labels
+
+
+class Calibrator(Protocol):
+    kind: ClassVar[str]
+
+    @classmethod
+    def fit(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self: ...
+
+    def __call__(self, probabilities: np.ndarray) -> np.ndarray: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """softmax(log p / T): one number (Guo et al., 'On Calibration of Modern Neural Networks', ICML 2017)."""
+
+    temperature: float
+    kind: ClassVar[str] = "temperature"
+
+    @classmethod
+    def fit(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self:
+        from scipy.optimize import minimize_scalar
+
+        logits, targets = log_probabilities(probabilities), soft_targets(labels, probabilities.shape[1])
+
+        def loss(log_temperature: float) -> float:
+            scaled = softmax(logits / np.exp(log_temperature))
+            return float(-(targets * log_probabilities(scaled)).sum())
+
+        best = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+        return cls(float(np.exp(best.x)))
+
+    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
+        return softmax(log_probabilities(probabilities) / self.temperature)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "temperature": self.temperature}
+
+
+@dataclass(frozen=True)
+class Vector:
+    """softmax(w * log p + b): a scale and a shift for each label (Guo et al. 2017), drawn towards w = 1, b = 0."""
+
+    scale: tuple[float, ...]
+    shift: tuple[float, ...]
+    kind: ClassVar[str] = "vector"
+
+    @classmethod
+    def fit(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self:
+        from scipy.optimize import minimize
+
+        logits, n_labels = log_probabilities(probabilities), probabilities.shape[1]
+        targets = soft_targets(labels, n_labels)
+        start = np.r_[np.ones(n_labels), np.zeros(n_labels)]
+
+        def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+            scaled = softmax(logits * parameters[:n_labels] + parameters[n_labels:])
+            residual, drift = scaled - targets, parameters - start
+            gradient = np.r_[(residual * logits).sum(axis=0), residual.sum(axis=0)] + drift
+            return float(-(targets * log_probabilities(scaled)).sum() + drift @ drift / 2), gradient
+
+        best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 20.0)] * n_labels + [(-20, 20)] * n_labels)
+        return cls(tuple(best.x[:n_labels].tolist()), tuple(best.x[n_labels:].tolist()))
+
+    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
+        return softmax(log_probabilities(probabilities) * np.array(self.scale) + np.array(self.shift))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "scale": list(self.scale), "shift": list(self.shift)}
+
+
+@dataclass(frozen=True)
+class Isotonic:
+    """One increasing curve for all labels, then renormalised: it keeps the order of the labels.
+
+    The 'IRM' of Zhang, Kailkhura and Han, 'Mix-n-Match: Ensemble and Compositional Methods for Uncertainty
+    Calibration', ICML 2020. One-vs-rest curves, the usual choice, make multiclass calibration worse.
+    """
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    kind: ClassVar[str] = "isotonic"
+
+    @classmethod
+    def fit(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self:
+        from sklearn.isotonic import IsotonicRegression
+
+        targets = soft_targets(labels, probabilities.shape[1])
+        curve = IsotonicRegression(y_min=0.0, y_max=1.0).fit(probabilities.ravel(), targets.ravel())
+        return cls(tuple(curve.X_thresholds_.tolist()), tuple(curve.y_thresholds_.tolist()))
+
+    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
+        # The small slope keeps the order where the curve is flat.
+        raised = np.interp(probabilities, self.x, self.y) + FLOOR * (1 + np.asarray(probabilities))
+        return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "x": list(self.x), "y": list(self.y)}
+
+
+KINDS: dict[str, type[Calibrator]] = {kind.kind: kind for kind in (Temperature, Vector, Isotonic)}
+
+
+def from_dict(data: Mapping[str, Any]) -> Calibrator:
+    """Restore what `to_dict` wrote."""
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items() if key != "kind"}
+    return KINDS[data["kind"]](**values)
+
+
+def fit_calibrator(
+    probabilities: np.ndarray, labels: np.ndarray, folds: np.ndarray
+) -> tuple[Calibrator, np.ndarray]:
+    """Choose and fit a calibrator.
+
+    Args:
+        probabilities: raw (n, c), each row from a fit that did not see its image.
+        labels: int (n,).
+        folds: int (n,), the fold of each image, for the cross-validation of the choice.
+
+    Returns:
+        The calibrator fitted on all rows, and the calibrated rows (n, c), each from a calibrator of the
+        chosen kind that was fitted on the other folds.
+    """
+    losses, out_of_fold = {}, {}
+    for name, kind in KINDS.items():
+        calibrated = np.empty_like(probabilities)
+        for fold in np.unique(folds):
+            held_out = folds == fold
+            calibrated[held_out] = kind.fit(probabilities[~held_out], labels[~held_out])(probabilities[held_out])
+        out_of_fold[name] = calibrated
+        losses[name] = -(one_hot(labels, probabilities.shape[1]) * log_probabilities(calibrated)).sum()
+    best = min(losses, key=lambda name: losses[name])  # the first of equals: the simplest
+    return KINDS[best].fit(probabilities, labels), out_of_fold[best]

@@ -1,0 +1,50 @@
+"""How far an image lies from everything in the memory, against how far the memory's own images lie from each other.
+
+The score is the distance to the k-th nearest neighbour (Sun et al. 2022, "Out-of-distribution detection with deep
+nearest neighbors"), here the cosine distance 1 - similarity, made a share by its rank among the memory's own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+CELLS = 2**24
+"""Similarities held at a time: 64 MB of float32."""
+
+ROUNDING = 1e-6
+"""Distances closer than this are equal: a dot product of unit vectors in float32 is no finer."""
+
+
+def kth_distances(vectors: Vectors, k: int) -> Vectors:
+    """Distance of each vector to its own k-th neighbour, itself left out: float32 (n,), ascending, in [0, 2].
+
+    With fewer than k others the farthest one counts; with fewer than two vectors the result is empty.
+    """
+    n = len(vectors)
+    k = min(k, n - 1)
+    if k < 1:
+        return np.empty(0, np.float32)
+    distances = np.empty(n, np.float32)
+    step = max(1, CELLS // n)
+    for start in range(0, n, step):
+        similarities = vectors[start : start + step] @ vectors.T
+        own = np.arange(len(similarities))
+        similarities[own, start + own] = -np.inf
+        distances[start : start + step] = 1.0 - np.partition(similarities, n - k, axis=1)[:, n - k]
+    return np.sort(np.clip(distances, 0.0, 2.0))
+
+
+def novelty(distances: Vectors, reference: Vectors) -> NDArray[np.float64]:
+    """Share of `reference` (ascending) that is smaller than each distance: (m,), in [0, 1]; higher = more novel.
+
+    1 where there is no reference: nothing is known of what is usual.
+
+    >>> novelty(np.float32([0.05, 0.3, 0.9]), np.float32([0.1, 0.2, 0.3, 0.4])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    if not len(reference):
+        return np.ones(len(distances))
+    return np.searchsorted(reference, distances - ROUNDING) / len(reference)
