@@ -3,7 +3,7 @@
 Z. Wang, J. Liang, L. Sheng, R. He, Z. Wang, T. Tan, 'A Hard-to-Beat Baseline for Training-free CLIP-based
 Adaptation', ICLR 2024: class means and a shared covariance S give the linear classifier
 w_c = P mu_c, b_c = log pi_c - mu_c' P mu_c / 2, with the precision P estimated by the empirical Bayes
-ridge estimator P = d ((n - 1) S + tr(S) I)^-1 (Kubokawa and Srivastava 2008).
+ridge estimator P = d ((n - 1) S + r tr(S) I)^-1 (Kubokawa and Srivastava 2008).
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ import numpy as np
 
 from consilience.agents.base import FeatureAgent, Features, LabelledFeatures, Views, one_hot, softmax
 
+
+RIDGE = 0.3
+"""r. The paper has 1; in cross-validation on leaves, solar cells and CLIP embeddings 0.3 had the lower log loss
+on each."""
 
 Statistics = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Counts (c,), sums (c, d) and second moments (d, d) of the features of each label."""
@@ -71,7 +75,7 @@ def _solve(statistics: Statistics) -> tuple[np.ndarray, np.ndarray]:
     means = sums / np.maximum(counts, 1)[:, None]
     scatter = moments - means.T @ sums  # within labels: (n - 1) S
     spread = max(np.trace(scatter) / max(n - 1, 1), 1e-8)
-    weights = dimension * np.linalg.solve(scatter + spread * np.eye(dimension), means.T).T
+    weights = dimension * np.linalg.solve(scatter + RIDGE * spread * np.eye(dimension), means.T).T
     with np.errstate(divide="ignore"):  # a label without images keeps probability 0
         prior = np.log(counts / n)
     return weights, prior - 0.5 * np.einsum("cd,cd->c", weights, means)

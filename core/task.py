@@ -11,14 +11,20 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from consilience.errors import TaskError
+from consilience.yaml_file import read_yaml_mapping
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
 
 
 def plain(text: str) -> str:
-    """The form in which two spellings of a label count as equal: NFKC, case-folded, `_` and `-` as space."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(folded.replace("_", " ").replace("-", " ").split())
+    """The form in which two spellings of a label count as equal: NFKC, case-folded, `_` and `-` as space.
+
+    >>> plain(" Apple_Scab ")
+    'apple scab'
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    words = folded.replace("_", " ").replace("-", " ").split()
+    return " ".join(words or folded.split())  # '-' is a label, too
 
 
 class Label(BaseModel):
@@ -72,17 +78,19 @@ class Task(BaseModel):
         """Read a YAML file: `domain`, and `labels` as a list of names or of `{name, descriptions, synonyms}`.
 
         Raises:
-            TaskError: the file cannot be read, is not such a file, or names a key that does not exist.
+            TaskError: the file cannot be read, is not such a file, or names a key that does not exist or stands twice.
         """
+        origin = f"the task file '{path}'"
         try:
-            data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as cause:
-            raise TaskError(f"the task file '{path}' cannot be read: {cause}") from cause
-        if not isinstance(data, dict):
-            raise TaskError(f"the task file '{path}' must hold 'domain' and 'labels', not a {type(data).__name__}")
+            data = read_yaml_mapping(path)
+        except ValueError as cause:
+            raise TaskError(f"{origin} {cause}") from cause
         if isinstance(labels := data.get("labels"), list):
+            for one in labels:
+                if not isinstance(one, (str, dict)):  # YAML takes 1, no and 2024-05-01 for something else than text
+                    raise TaskError(f"{origin}: the label {one} must be text; put it in quotes")
             data["labels"] = [{"name": one} if isinstance(one, str) else one for one in labels]
-        return _validated(data, f"the task file '{path}'")
+        return _validated(data, origin)
 
     @property
     def names(self) -> tuple[str, ...]:

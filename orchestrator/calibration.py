@@ -1,7 +1,8 @@
 """Calibrators: from an agent's raw probabilities to honest ones.
 
 All map (n, c) to (n, c) and are fitted on predictions for images that the agent was not fitted on.
-Which kind an agent gets is decided by cross-validated log loss. Every fit softens its targets as if one
+Which kind an agent gets is decided by cross-validated log loss: the simplest that no other beats by more than a
+standard error (Breiman et al. 1984). Every fit softens its targets as if one
 more image had been seen whose label nobody knows (after Platt 1999), so that an agent which made no mistake
 on n images claims about 1 - 1/n, never certainty.
 """
@@ -153,13 +154,18 @@ def fit_calibrator(
         The calibrator fitted on all rows, and the calibrated rows (n, c), each from a calibrator of the
         chosen kind that was fitted on the other folds.
     """
-    losses, out_of_fold = {}, {}
+    losses: dict[str, np.ndarray] = {}
+    out_of_fold: dict[str, np.ndarray] = {}
     for name, kind in KINDS.items():
         calibrated = np.empty_like(probabilities)
         for fold in np.unique(folds):
             held_out = folds == fold
             calibrated[held_out] = kind.fit(probabilities[~held_out], labels[~held_out])(probabilities[held_out])
         out_of_fold[name] = calibrated
-        losses[name] = -(one_hot(labels, probabilities.shape[1]) * log_probabilities(calibrated)).sum()
-    best = min(losses, key=lambda name: losses[name])  # the first of equals: the simplest
+        losses[name] = -log_probabilities(calibrated)[np.arange(len(labels)), labels]
+    best, *others = losses  # the simplest first
+    for name in others:
+        gain = losses[best] - losses[name]
+        if gain.mean() > gain.std() / np.sqrt(len(gain)):
+            best = name
     return KINDS[best].fit(probabilities, labels), out_of_fold[best]

@@ -2,19 +2,24 @@
 
     log posterior(y) = sum over agents a of  w_a log p_a(y)  + const,   w_a >= 0
 
-a logarithmic opinion pool (Genest and Zidek 1986). How w_a comes about, in three steps:
+a logarithmic opinion pool (Genest and Zidek 1986). Calibration, done before, is the first half of trust; w_a is
+how much of a calibrated word still counts.
 
-1. From the summary numbers alone, `starting_weight`: (1 - OCR) (1 + max(CCC, 0)) / 2. Calibration (ECE) has
-   already lowered the probabilities; what is left to doubt is an agent that is often wrong with confidence, or
-   whose confidence does not follow its correctness.
-2. Agents that err together are counted together: the weight is divided by 1 + sum of the correlations of its
-   errors with those of the others present (Kish's design effect). Without labelled predictions it is 1.
-3. Where labelled predictions exist, `fit_weights` refines by maximum a posteriori around that start.
+- From the summary numbers alone (`from_trust`): w_a = (1 - OCR) (1 + max(CCC, 0)) / 2. An agent that is often wrong
+  with confidence, or whose confidence does not follow its correctness, says less than its probabilities claim.
+  Whether agents err together is not known then; they count as independent.
+- With labelled predictions (`from_predictions`): the shares of the weight minimise the variance of the combined error
+  (Bates and Granger 1969), so an accurate agent counts for more and agents that err together count as one. Their
+  error covariance is a maximum a posteriori estimate that starts from independent agents and is worth PRIOR_IMAGES
+  images: few labels change little, many decide. The sum of the weights is fitted too: it is 1 where all say the
+  same thing, and higher the more independent they are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
@@ -22,8 +27,11 @@ from consilience.agents.base import one_hot, softmax
 from consilience.orchestrator.calibration import log_probabilities, soft_targets
 from consilience.trust import Trust
 
-PRIOR_WIDTH = 0.3
-"""Standard deviation of the prior on a weight around its start: few labels change little, many decide."""
+PRIOR_IMAGES = 16
+"""How many labelled images the prior belief in independent agents is worth."""
+
+TOTAL_WIDTH = 0.5
+"""Standard deviation of the prior on the log of the sum of the weights, around 0."""
 
 
 def starting_weight(trust: Trust) -> float:
@@ -35,85 +43,107 @@ def starting_weight(trust: Trust) -> float:
     return (1.0 - trust.ocr) * (1.0 + max(trust.ccc, 0.0)) / 2.0
 
 
-def error_correlation(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How much agents err together: (a, a), in [0, 1], zero diagonal.
-
-    Args:
-        probabilities: calibrated (a, n, c); rows of NaN where an agent did not answer are left out pairwise.
-        labels: int (n,).
-
-    The Pearson correlation of the residuals p - onehot, over all images and labels; negative ones count as 0.
-    """
-    residuals = probabilities - one_hot(labels, probabilities.shape[2])
-    flat = np.ma.masked_invalid(residuals.reshape(len(probabilities), -1))
-    correlation = np.ma.corrcoef(flat).filled(0.0) if len(probabilities) > 1 else np.zeros((1, 1))
-    np.fill_diagonal(correlation, 0.0)
-    return np.clip(correlation, 0.0, 1.0)
-
-
 @dataclass(frozen=True)
 class Fusion:
-    """Weights for one set of witnesses.
+    """Weights for a set of witnesses.
 
     Attributes:
-        base: (a,), the weight that each agent would have if it stood alone.
-        correlation: (a, a), how much they err together.
+        base: (a,), the weight of each witness if it is the only one.
+        covariance: (a, a), how their errors vary together; None where no labelled predictions were seen.
+        total: the sum of the weights where several witnesses speak; not used without a covariance.
     """
 
     base: np.ndarray
-    correlation: np.ndarray
+    covariance: np.ndarray | None = None
+    total: float = 1.0
 
-    def weights(self, present: np.ndarray) -> np.ndarray:
-        """w (n, a) for the agents that answered, `present` bool (n, a); 0 for the others.
+    @classmethod
+    def from_trust(cls, trusts: Sequence[Trust]) -> Self:
+        """What the three summary numbers of each witness support."""
+        return cls(np.array([starting_weight(trust) for trust in trusts]))
 
-        If one of several agents that err together is missing, the rest count for more.
+    @classmethod
+    def from_predictions(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self:
+        """What labelled predictions support.
+
+        Args:
+            probabilities: calibrated and out of fold (a, n, c); rows of NaN where a witness did not answer.
+            labels: int (n,).
         """
-        shared = 1.0 + present.astype(np.float64) @ self.correlation.T
-        return np.asarray(np.where(present, self.base / shared, 0.0))
+        from scipy.optimize import minimize_scalar
+
+        covariance = error_covariance(probabilities, labels)
+        words, shares = cls(np.ones(len(covariance)), covariance)._words_and_weights(probabilities)
+        pooled = np.einsum("na,anc->nc", shares, words)
+        targets = soft_targets(labels, probabilities.shape[2])
+
+        def loss(log_total: float) -> float:
+            posterior = softmax(np.exp(log_total) * pooled)
+            return float(-(targets * log_probabilities(posterior)).sum() + (log_total / TOTAL_WIDTH) ** 2 / 2)
+
+        best = minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded")
+        return cls(np.ones(len(covariance)), covariance, float(np.exp(best.x)))
 
     def posterior(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pool calibrated predictions (a, n, c), rows of NaN where an agent did not answer.
+        """Pool calibrated predictions (a, n, c), rows of NaN where a witness did not answer.
 
         Returns:
-            The posterior (n, c), rows sum to 1 (uniform where nobody answered), and the weights (n, a).
+            The posterior (n, c), rows sum to 1 (uniform where nobody answered), and the weights (n, a), 0 for those
+            who did not answer. If one of several that err together is missing, the rest count for more.
         """
-        present = np.isfinite(probabilities).all(axis=2).T
-        weights = self.weights(present)
-        words = np.where(present.T[:, :, None], log_probabilities(np.nan_to_num(probabilities)), 0.0)
+        words, weights = self._words_and_weights(probabilities)
         return softmax(np.einsum("na,anc->nc", weights, words)), weights
 
+    def _words_and_weights(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        present = np.isfinite(probabilities).all(axis=2).T  # (n, a)
+        words = np.where(present.T[:, :, None], log_probabilities(np.nan_to_num(probabilities)), 0.0)
+        if self.covariance is None:
+            return words, np.where(present, self.base, 0.0)
+        weights = np.zeros(present.shape)
+        for who in np.unique(present, axis=0):
+            here = np.flatnonzero(who)
+            total = self.total if len(here) > 1 else 1.0  # one calibrated witness is taken at its word
+            weights[np.ix_((present == who).all(axis=1), here)] = total * shares(self.covariance[np.ix_(here, here)])
+        return words, weights
 
-def from_trust(trusts: list[Trust]) -> Fusion:
-    """The fusion that the three summary numbers alone support."""
-    return Fusion(np.array([starting_weight(trust) for trust in trusts]), np.zeros((len(trusts), len(trusts))))
+    def to_dict(self) -> dict[str, Any]:
+        covariance = None if self.covariance is None else self.covariance.tolist()
+        return {"base": self.base.tolist(), "covariance": covariance, "total": self.total}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        covariance = None if data["covariance"] is None else np.array(data["covariance"])
+        return cls(np.array(data["base"]), covariance, float(data["total"]))
 
 
-def fit_weights(probabilities: np.ndarray, labels: np.ndarray, trusts: list[Trust]) -> Fusion:
-    """Refine the weights on labelled predictions by maximum a posteriori.
+def error_covariance(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How the errors p - onehot of witnesses vary together: (a, a), for arguments as `Fusion.from_predictions`.
 
-    Minimises  - sum log posterior(label) + sum (v_a - start_a)^2 / (2 PRIOR_WIDTH^2),  v_a >= 0,  where v_a is
-    the weight before it is shared among agents that err together; the problem is convex.
-
-    Args:
-        probabilities: calibrated, out of fold (a, n, c); rows of NaN where an agent did not answer.
-        labels: int (n,).
-        trusts: one an agent, in the same order.
+    Second moments over all images and labels; an off-diagonal one over the images that both answered, and
+    drawn towards 0 as if PRIOR_IMAGES more had shown no connection.
     """
-    from scipy.optimize import minimize
+    answered = np.isfinite(probabilities).all(axis=2).astype(np.float64)  # (a, n)
+    errors = np.nan_to_num(probabilities - one_hot(labels, probabilities.shape[2]))
+    both = answered @ answered.T
+    moments = np.einsum("anc,bnc->ab", errors, errors) / np.maximum(both, 1.0)
+    moments *= np.where(np.eye(len(moments), dtype=bool), 1.0, both / (both + PRIOR_IMAGES))
+    return np.asarray(moments)
 
-    start = from_trust(trusts).base
-    correlation = error_correlation(probabilities, labels)
-    present = np.isfinite(probabilities).all(axis=2).T
-    shared = Fusion(np.ones(len(start)), correlation).weights(present)  # (n, a)
-    words = np.where(present.T[:, :, None], log_probabilities(np.nan_to_num(probabilities)), 0.0)
-    words = np.einsum("na,anc->anc", shared, words)
-    targets = soft_targets(labels, probabilities.shape[2])
 
-    def loss(base: np.ndarray) -> tuple[float, np.ndarray]:
-        posterior = softmax(np.einsum("a,anc->nc", base, words))
-        drift = (base - start) / PRIOR_WIDTH
-        gradient = np.einsum("nc,anc->a", posterior - targets, words) + drift / PRIOR_WIDTH
-        return float(-(targets * log_probabilities(posterior)).sum() + drift @ drift / 2), gradient
+def shares(covariance: np.ndarray) -> np.ndarray:
+    """Shares w (a,), w >= 0, sum 1, of the least variance w' C w (Bates and Granger 1969).
 
-    best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(start))
-    return Fusion(best.x, correlation)
+    >>> shares(np.array([[1.0, 0.0], [0.0, 3.0]])).round(3)
+    array([0.75, 0.25])
+    """
+    from scipy.optimize import nnls
+
+    n = len(covariance)
+    if n < 2:
+        return np.ones(n)
+    # Least squares with a heavy row for the sum (Lawson and Hanson 1974): |R w|^2 with C = R' R, and 1' w = 1.
+    spread, axes = np.linalg.eigh(covariance)
+    root = np.sqrt(np.maximum(spread, 1e-12))[:, None] * axes.T
+    heavy = 1e3 * np.sqrt(max(float(spread[-1]), 1e-12))
+    solution, _ = nnls(np.vstack([root, np.full((1, n), heavy)]), np.r_[np.zeros(n), heavy])
+    return np.asarray(solution / solution.sum())

@@ -43,19 +43,24 @@ class ClipEncoder(Encoder):
         checkpoint = weights if weights is not None else _checkpoint(model_name, pretrained, open_clip)
         checksum = check_sha256(checkpoint, sha256)
         self.device = _device(device, torch)
-        self._precision = "fp32" if self.device == "cpu" else "fp16"
-        transform = _published_transform(model_name, pretrained, open_clip)
+        self._half = self.device != "cpu"
+        options = _published_options(model_name, pretrained, open_clip)
         self._model, self._transform, self._tokenize = _load(
-            open_clip, model_name, checkpoint, precision=self._precision, device=self.device, **transform
+            open_clip,
+            model_name,
+            checkpoint,
+            precision="fp16" if self._half else "fp32",
+            device=self.device,
+            **options,
         )
         self._torch = torch
         self._lock = threading.Lock()
-        transform = open_clip.get_model_preprocess_cfg(self._model)
         self.name = spec
         self.dimension = int(open_clip.get_model_config(model_name)["embed_dim"])
-        self.fingerprint = hash_of(
-            "open_clip", model_name, checksum, json.dumps([transform["size"], *(transform[key] for key in TRANSFORM)])
-        )
+        transform = open_clip.get_model_preprocess_cfg(self._model)
+        preprocessing = {key: transform[key] for key in ("size", *TRANSFORM)}
+        activation = str(options["force_quick_gelu"])
+        self.fingerprint = hash_of("open_clip", model_name, checksum, json.dumps(preprocessing), activation)
         self.has_text = True
         self.chunk = 8 if self.device == "cpu" else 16
         self._session: Any = None
@@ -74,8 +79,8 @@ class ClipEncoder(Encoder):
             return vectors
         torch = self._torch
         with self._lock, torch.inference_mode():
-            half = torch.float16 if self._precision == "fp16" else torch.float32
-            return _unit(self._model.encode_image(torch.from_numpy(batch).to(self.device, half)))
+            images = torch.from_numpy(batch).to(self.device, torch.float16 if self._half else torch.float32)
+            return _unit(self._model.encode_image(images))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Vectors (n, d) of unit length; a text longer than the model's context is cut off there."""
@@ -139,26 +144,28 @@ def _checkpoint(model_name: str, pretrained: str, open_clip: Any) -> Path:
         ) from cause
 
 
-def _published_transform(model_name: str, pretrained: str, open_clip: Any) -> dict[str, Any]:
-    """How the images for these weights are scaled, as arguments of open_clip.create_model_and_transforms.
+def _published_options(model_name: str, pretrained: str, open_clip: Any) -> dict[str, Any]:
+    """What open_clip.create_model_and_transforms must know of these weights beside their file.
 
-    For a file that is what all published weights of the model agree on (open_clip alone would take OpenAI's
-    values for every file); where they differ or there are none, it is open_clip's default.
+    For a tag that is published with it. For a file it is the scaling of images that all published weights of
+    the model agree on (open_clip alone would take OpenAI's for every file); where they differ, or there are
+    none, open_clip's default.
     """
+    tag = open_clip.get_pretrained_cfg(model_name, pretrained)
     tags = open_clip.list_pretrained_tags_by_model(model_name)
-    source = open_clip.get_pretrained_cfg(model_name, pretrained)
-    sources = [source] if source else [open_clip.get_pretrained_cfg(model_name, tag) for tag in tags]
-    found = {tuple(source.get(key) for key in TRANSFORM) for source in sources}
-    if len(found) != 1:
-        return {}
-    return {f"image_{key}": value for key, value in zip(TRANSFORM, found.pop(), strict=True)}
+    sources = [tag] if tag else [open_clip.get_pretrained_cfg(model_name, other) for other in tags]
+    options: dict[str, Any] = {"force_quick_gelu": tag.get("quick_gelu", False)}
+    transforms = {tuple(source.get(key) for key in TRANSFORM) for source in sources}
+    if len(transforms) == 1:
+        options |= {f"image_{key}": value for key, value in zip(TRANSFORM, transforms.pop(), strict=True)}
+    return options
 
 
 def _load(open_clip: Any, model_name: str, checkpoint: Path, **options: Any) -> tuple[Any, Any, Any]:
     """Model, transform of images and tokenizer."""
     try:
         model, _, transform = open_clip.create_model_and_transforms(
-            model_name, str(checkpoint), weights_only=True, **options
+            model_name, str(checkpoint.absolute()), weights_only=True, **options
         )
     except Exception as cause:  # a file from anywhere meets a foreign loader
         raise EncoderError(
@@ -184,7 +191,8 @@ def _device(device: str, torch: Any) -> str:
 
 def _unit(vectors: Any) -> Vectors:
     array: Vectors = vectors.float().cpu().numpy()
-    return array / np.linalg.norm(array, axis=1, keepdims=True)
+    array /= np.linalg.norm(array, axis=1, keepdims=True)
+    return array
 
 
 def _first_line(error: Exception) -> str:

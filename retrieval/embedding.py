@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from threading import Event
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -46,7 +46,7 @@ def embed_many(
     load: Callable[[Source], Image],
     batch_size: int = 64,
     workers: int | None = None,
-) -> Iterator[Embedded[Source]]:
+) -> Generator[Embedded[Source], None, None]:
     """Load, prepare and encode images in threads; yield them in batches, in the order of `sources`.
 
     Each thread takes `encoder.chunk` sources from loading to vectors. At most two chunks a thread are under
@@ -61,7 +61,7 @@ def embed_many(
         workers: threads; None = one for each core that this process may use.
     """
     threads = workers or usable_cores()
-    stop = threading.Event()
+    stop = Event()
     chunks = _chunks(sources, encoder.chunk, batch_size)
     waiting: deque[Future[Embedded[Source]]] = deque()
     parts: list[Embedded[Source]] = []
@@ -101,9 +101,7 @@ def _chunks(sources: Iterable[Source], chunk: int, batch_size: int) -> Iterator[
         yield run
 
 
-def _embed(
-    sources: list[Source], encoder: Encoder, load: Callable[[Source], Image], stop: threading.Event
-) -> Embedded[Source]:
+def _embed(sources: list[Source], encoder: Encoder, load: Callable[[Source], Image], stop: Event) -> Embedded[Source]:
     done = Embedded[Source](sources, [], [], np.empty((0, encoder.dimension), np.float32))
     prepared = []
     for source in sources:

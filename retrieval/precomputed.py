@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,13 +101,14 @@ def load_precomputed(path: Path) -> Precomputed:
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DatasetError(f"'{path}' holds a single array, not an .npz of named ones. {EXPECTED}.")
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise DatasetError(f"'{path}' holds a single array, not an .npz of named ones. {EXPECTED}.")
+        with file:
             return {name: file[name] for name in file.files}
     except OSError as cause:
         raise DatasetError(f"'{path}' cannot be read: {cause.strerror or cause}.") from cause
-    except (ValueError, EOFError, zipfile.BadZipFile) as cause:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as cause:
         # numpy says ValueError for what would need pickle: object arrays, and files that are no .npz at all
         raise DatasetError(f"'{path}' is not an .npz file of plain arrays ({cause}). {EXPECTED}.") from cause
 
@@ -122,7 +124,8 @@ def _unit_length(path: Path, embeddings: NDArray[Any]) -> Vectors:
             f"'{path}': {unfit.size} of {len(wide)} rows of 'embeddings' hold NaN or infinity, or only zeros "
             f"(the first: row {unfit[0]}). Leave these rows out, or make their vectors again."
         )
-    return (wide / lengths[:, None]).astype(np.float32)
+    unit: Vectors = (wide / lengths[:, None]).astype(np.float32)
+    return unit
 
 
 def _texts(path: Path, name: str, array: NDArray[Any], count: int) -> list[str]:

@@ -4,7 +4,7 @@
 
 All rates are taken in turns in one run, so that a busy machine slows them alike. 'raw' is ONNX Runtime on
 tensors that lie ready in memory: with its default threads and batches of 32, and as Consilience drives it
-(one call a core, small batches), which is the faster one. The ratio is to the faster of the two.
+(one call a core, small batches). Decoding and resizing take their share of the same cores.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from consilience.retrieval.embedded import SIZE, EmbeddedEncoder
 from consilience.retrieval.embedding import embed_many, usable_cores
 
 TARGET = 0.85
+END_TO_END = "end to end from JPEG files"
 
 
 def write_jpegs(folder: Path, count: int, side: int = 256) -> list[Path]:
@@ -67,7 +68,7 @@ def contestants(paths: list[Path], encoder: EmbeddedEncoder) -> dict[str, Callab
     timed: dict[str, Callable[[], object]] = {
         "raw, default threads, batch 32": raw_default,
         f"raw, one call a core, batch {encoder.chunk}": raw_per_core,
-        "end to end from JPEG files": end_to_end,
+        END_TO_END: end_to_end,
     }
     if find_spec("torch") and find_spec("efficientnet_lite_pytorch"):
         timed["torch eager, ready tensors, batch 32"] = _torch_eager(slices(32))
@@ -114,10 +115,11 @@ def main(images: int, repeats: int) -> None:
     print(f"{'images a second':38} {'median':>8} {'least':>8} {'most':>8}")
     for name, values in measured.items():
         print(f"{name:38} {medians[name]:8.1f} {min(values):8.1f} {max(values):8.1f}")
-    end_to_end = medians.pop("end to end from JPEG files")
-    raw = max(rate for name, rate in medians.items() if name.startswith("raw"))
-    verdict = "reached" if end_to_end >= TARGET * raw else "missed"
-    print(f"\nend to end / faster raw = {end_to_end / raw:.3f} (at least {TARGET}: {verdict})")
+    print()
+    end_to_end = medians[END_TO_END]
+    for name, rate in medians.items():
+        if name.startswith("raw"):
+            print(f"{END_TO_END} / {name}: {end_to_end / rate:.2f} (at least {TARGET})")
 
 
 if __name__ == "__main__":

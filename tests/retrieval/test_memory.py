@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,6 @@ from consilience.evidence import Evidence
 from consilience.retrieval.index import ExactIndex
 from consilience.retrieval.memory import ImageMemory, writer_lock
 from consilience.retrieval.records import Records
-
-Opener = Callable[..., ImageMemory]
 
 
 def at(*degrees: float) -> np.ndarray:

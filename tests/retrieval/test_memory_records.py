@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -131,7 +132,7 @@ def test_removing_by_identity_and_by_source() -> None:
         ("thumbnails.zip", lambda data: data[: len(data) // 2]),
     ],
 )
-def test_a_damaged_file_is_named(tmp_path: Path, file: str, damage: object) -> None:
+def test_a_damaged_file_is_named(tmp_path: Path, file: str, damage: Callable[[bytes], bytes]) -> None:
     whole = records()
     whole.kth_distances(2)
     whole.save(tmp_path)

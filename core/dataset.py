@@ -1,0 +1,206 @@
+"""Labelled folders: one subfolder a label, or parts such as `train/` and `val/` above them."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from consilience.errors import DatasetError
+from consilience.task import Task, plain
+
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif"}
+    | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
+)
+"""What the name of an image file ends with, in upper or lower case."""
+
+OTHER_PARTS = frozenset({"test", "testing", "valid", "validation", "dev", "holdout", "unlabelled", "unlabeled"})
+"""Names of folders beside `train/` that are known to be no label."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """The path of an image, not yet opened, and its label."""
+
+    path: Path
+    label: str
+
+
+@dataclass(frozen=True)
+class LabelledFolder:
+    """What a labelled folder holds.
+
+    Attributes:
+        images: label by label, within a label part by part, in natural order (2 before 10), a folder's files
+            before those of its subfolders.
+        labels: in the task's order, without a task in natural order.
+        ignored: files that are no images by their names, images without a label, and folders beside the parts.
+    """
+
+    images: tuple[LabelledImage, ...]
+    labels: tuple[str, ...]
+    ignored: tuple[Path, ...]
+
+
+def read_labelled_folder(
+    folder: str | Path, task: Task | None = None, least: int = 2, splits: Sequence[str] = ("train", "val")
+) -> LabelledFolder:
+    """List the labelled images below a folder. None is opened: a broken one is the loader's to report.
+
+    Each subfolder is a label, named by the subfolder (NFC, in any script); images are found at any depth
+    below it. Where a folder named in `splits` holds subfolders, those are the labels, and whatever lies
+    beside is `ignored`; but beside such a part, a folder with images under an unusual name could be a label as
+    well, and is refused. Hidden files and folders are passed over; links are followed.
+
+    Args:
+        folder: the folder.
+        task: maps the names of subfolders to its labels, synonyms included; None: the names are the labels.
+        least: images that each label must have.
+        splits: the parts to read, in this order; () takes every subfolder for a label.
+
+    Raises:
+        DatasetError: the folder cannot be read, or is not such a folder; says what to change.
+    """
+    root = Path(folder)
+    parts, ignored = _parts(root, splits)
+    subfolders: list[Path] = []
+    for part in parts:
+        inner, loose = _entries(part)
+        subfolders += inner
+        ignored += loose if part != root else []
+    if task is None:
+        _refuse_alike(subfolders)
+    by_label: dict[str, list[Path]] = {label: [] for label in (task.names if task else ())}
+    for subfolder in subfolders:
+        images = by_label.setdefault(_label(subfolder, task), [])
+        for path in _files_below(subfolder):
+            (images if _is_image(path) else ignored).append(path)
+    _check(root, by_label, least)
+    labels = task.names if task else tuple(sorted(by_label, key=_natural))
+    return LabelledFolder(
+        tuple(LabelledImage(path, label) for label in labels for path in by_label[label]), labels, tuple(ignored)
+    )
+
+
+def _parts(root: Path, splits: Sequence[str]) -> tuple[list[Path], list[Path]]:
+    """The folders whose subfolders are labels, and what lies beside them."""
+    if not root.is_dir():
+        problem = "is a file, not a folder" if root.exists() else "does not exist"
+        raise DatasetError(f"'{root}' {problem}; name a folder that holds one subfolder of images for each label")
+    subfolders, loose = _entries(root)
+    if not subfolders:
+        found = f"holds {len(loose)} files and no subfolders" if loose else "is empty"
+        raise DatasetError(f"'{root}' {found}; put the images into one subfolder for each label")
+    parts = [
+        subfolder
+        for split in splits
+        for subfolder in subfolders
+        if subfolder.name.casefold() == split.casefold() and _entries(subfolder)[0]
+    ]
+    if not parts:
+        return [root], []
+    beside = [subfolder for subfolder in subfolders if subfolder not in parts]
+    for subfolder in beside:
+        if subfolder.name.casefold() not in OTHER_PARTS and any(map(_is_image, _files_below(subfolder))):
+            raise DatasetError(
+                f"'{root}' holds both labels in '{parts[0].name}' and images in '{subfolder.name}', which could be a "
+                f"label or a part; move '{subfolder.name}' elsewhere, or into '{parts[0].name}' if it is a label"
+            )
+    return parts, beside + loose
+
+
+def _label(subfolder: Path, task: Task | None) -> str:
+    name = _name(subfolder)
+    if task is None:
+        return name
+    if (label := task.find(name)) is None:
+        raise DatasetError(
+            f"the folder '{subfolder}' is no label of the task, which knows {', '.join(task.names)}; "
+            "rename or move the folder, or add its name to the task as a label or synonym"
+        )
+    return label
+
+
+def _name(subfolder: Path) -> str:
+    name = unicodedata.normalize("NFC", subfolder.name).strip()
+    try:
+        name.encode()
+    except UnicodeEncodeError as cause:  # bytes that are no text in the encoding of the file system
+        raise DatasetError(f"the folder {str(subfolder)!a} has a name that is not valid text; rename it") from cause
+    if not name:
+        raise DatasetError(f"the folder {str(subfolder)!r} has a blank name; rename it")
+    return name
+
+
+def _refuse_alike(subfolders: Iterable[Path]) -> None:
+    """The same label may stand in several parts, but spelled in one way only."""
+    seen: dict[str, Path] = {}
+    for subfolder in subfolders:
+        other = seen.setdefault(plain(_name(subfolder)), subfolder)
+        if other != subfolder and (other.parent == subfolder.parent or _name(other) != _name(subfolder)):
+            raise DatasetError(
+                f"the folders {str(other)!r} and {str(subfolder)!r} are spelled alike; merge or rename them, "
+                "or give a task in which they are synonyms or labels"
+            )
+
+
+def _check(root: Path, by_label: dict[str, list[Path]], least: int) -> None:
+    if not any(by_label.values()):
+        raise DatasetError(f"the subfolders of '{root}' hold no images (files named {', '.join(sorted(SUFFIXES))})")
+    if len(by_label) == 1:
+        raise DatasetError(f"'{root}' has the label '{min(by_label)}' only; add a subfolder with images of another one")
+    few = [f"'{label}' has {len(paths)}" for label, paths in by_label.items() if len(paths) < least]
+    if few:
+        raise DatasetError(
+            f"each label in '{root}' needs at least {least} images, but {', '.join(few)}; "
+            "add images, or remove the label from the folder and the task"
+        )
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Visible files at any depth, each folder once, so that a link to a folder above ends."""
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        folders, files = _entries(here)
+        status = here.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        found += files
+        waiting += reversed(folders)
+    return found
+
+
+def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Visible folders and files (and whatever else is no folder) in a folder, each in natural order."""
+    try:
+        with os.scandir(folder) as entries:
+            visible = [(_is_folder(entry), folder / entry.name) for entry in entries if entry.name[0] != "."]
+    except OSError as cause:
+        raise DatasetError(f"the folder '{folder}' cannot be read ({cause.strerror}); mend or remove it") from cause
+    visible.sort(key=lambda one: _natural(one[1].name))
+    return [path for is_folder, path in visible if is_folder], [path for is_folder, path in visible if not is_folder]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads nowhere: the loader says so if it is named like an image
+        return False
+
+
+def _natural(name: str) -> tuple[list[str | int], str]:
+    """Digits sort by value; text between them alternates with them, so that like is compared with like."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [int(part) if number % 2 else part for number, part in enumerate(parts)], name

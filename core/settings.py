@@ -1,0 +1,232 @@
+"""Settings: from a YAML file, then the environment, then arguments; the later ones win.
+
+    policy:                              CONSILIENCE_POLICY__TARGET=0.9        load_settings(policy__target=0.9)
+      target: 0.9
+
+Every setting is named by its path, `policy.target`; in variables and arguments a double underscore stands for the dot.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from consilience.errors import SettingsError
+from consilience.images import ImageLimits
+from consilience.yaml_file import read_yaml_mapping
+
+PREFIX = "CONSILIENCE_"
+
+FILE_VARIABLE = "CONSILIENCE_SETTINGS"
+"""Names the settings file where no path is given."""
+
+OTHER_VARIABLES = ("CONSILIENCE_CACHE", "CONSILIENCE_PANEL", FILE_VARIABLE, "CONSILIENCE_TEST_DATA")
+"""Variables of ours that are no settings."""
+
+
+def _split(value: object) -> object:
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_once), Field(min_length=1)]
+"""Names in order, each once: a list, or one text with commas between them."""
+
+
+class _Group(BaseModel):
+    # The input of a wrong setting may be an address with a password.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class MemorySettings(_Group):
+    """Where similar cases are looked up, and how many."""
+
+    url: str | None = Field(
+        default=None, repr=False, description="address of a Chroma server; none: the panel's own index"
+    )
+    neighbours: int = Field(default=10, ge=1, le=100, description="similar cases to retrieve for an image")
+
+
+class PolicySettings(_Group):
+    """When a diagnosis is settled, and what may be spent on it."""
+
+    target: float = Field(default=0.95, gt=0, le=1, description="share of settled diagnoses that should be right")
+    coverage: float = Field(
+        default=0.95, gt=0, le=1, description="posterior that the labels of a prediction set reach together"
+    )
+    second_look: Literal["when-it-helps", "always", "never"] = Field(
+        default="when-it-helps", description="whether agents look again with evidence in hand"
+    )
+    max_rounds: int = Field(default=2, ge=1, le=5, description="how often predictions may be weighed")
+    max_seconds: float = Field(default=300.0, gt=0, allow_inf_nan=False, description="wall time of one run")
+    max_cost_usd: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="cost of the answers in one run; none: no bound"
+    )
+    agent_timeout_seconds: float = Field(
+        default=120.0, gt=0, allow_inf_nan=False, description="after which an agent counts as failed"
+    )
+    max_novelty: float = Field(
+        default=0.99, ge=0, le=1, description="novelty above which an image is referred; 1: never for novelty"
+    )
+    max_disagreement: float = Field(
+        default=0.5, ge=0, le=1, description="disagreement of the agents above which nothing is settled"
+    )
+
+
+class Settings(_Group):
+    """All settings. `load_settings` collects them; an unknown or wrong one is never passed over."""
+
+    encoder: str = Field(default="embedded", min_length=1, description="what embeds images, by name")
+    device: str = Field(default="auto", min_length=1, description="where the encoder runs: auto, cpu, cuda, mps, ...")
+    agents: Names | None = Field(default=None, description="names of the agents; none: all that the encoder supports")
+    batch_size: int = Field(default=64, ge=1, le=4096, description="images that are worked on at a time")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="of every random choice")
+    images: ImageLimits = Field(default=ImageLimits(), description="what an image may be")
+    memory: MemorySettings = Field(default=MemorySettings(), description="where similar cases are looked up")
+    policy: PolicySettings = Field(default=PolicySettings(), description="when a diagnosis is settled")
+
+
+def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _fields(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
+FIELDS: Mapping[str, FieldInfo] = dict(_fields(Settings))
+"""Every setting by its path, such as 'policy.target'."""
+
+
+class _Given(NamedTuple):
+    """A value and where it was set."""
+
+    value: Any
+    origin: str
+
+
+def load_settings(path: str | Path | None = None, **arguments: Any) -> Settings:
+    """Collect the settings.
+
+    >>> load_settings(seed=7, policy__target=0.9).policy.target
+    0.9
+
+    Args:
+        path: a YAML file; None: the one that the variable CONSILIENCE_SETTINGS names, if it names one.
+        arguments: settings by path, `__` for the dot; None counts as not given. A variable that is empty
+            counts as not set. `agents` may be one text with commas.
+
+    Raises:
+        SettingsError: the file cannot be read; a setting is unknown, of a wrong type or out of range. Names
+            the file, variable or argument.
+    """
+    path = path or os.environ.get(FILE_VARIABLE)
+    given = _from_file(path) if path else {}
+    given |= _from_environment(os.environ)
+    given |= _from_arguments(arguments)
+    for key, (value, origin) in given.items():
+        if isinstance(value, bool) and not isinstance(FIELDS[key].default, bool):  # else true would pass for 1
+            raise SettingsError(f"{origin} sets '{key}' to {str(value).lower()}; it must be {_allowed(FIELDS[key])}")
+    nested: dict[str, Any] = {}
+    for key, (value, _) in given.items():
+        *groups, name = key.split(".")
+        inner = nested
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[name] = value
+    try:
+        return Settings.model_validate(nested)
+    except ValidationError as cause:
+        problems = dict.fromkeys(_problem(error["loc"], given) for error in cause.errors())
+        raise SettingsError("; ".join(problems)) from cause
+
+
+def _from_file(path: str | Path) -> dict[str, _Given]:
+    origin = f"the settings file '{path}'"
+    try:
+        data = read_yaml_mapping(path)
+    except ValueError as cause:
+        raise SettingsError(f"{origin} {cause}") from cause
+    given = {}
+    for key, value in _flat(data, origin):
+        if key not in FIELDS:
+            raise SettingsError(f"{origin} sets '{key}', which is no setting{_nearest(key, FIELDS)}")
+        if key in given:
+            raise SettingsError(f"{origin} sets '{key}' twice: once by its path, once within its group")
+        given[key] = _Given(value, origin)
+    return given
+
+
+def _flat(data: Mapping[Any, Any], origin: str, group: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in data.items():
+        key = f"{group}{name}"
+        members = [other for other in FIELDS if other.startswith(f"{key}.")]
+        if not members:
+            yield key, value
+        elif isinstance(value, dict):
+            yield from _flat(value, origin, f"{key}.")
+        elif value is not None:  # a group's name with nothing below it sets nothing
+            raise SettingsError(f"{origin}: '{key}' must hold settings ({', '.join(members)}), not one value")
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, _Given]:
+    variables = {PREFIX + key.replace(".", "__").upper(): key for key in FIELDS}
+    given = {}
+    for name, value in environment.items():
+        if name in variables and value:
+            given[variables[name]] = _Given(value, f"the variable {name}")
+        elif name.startswith(PREFIX) and name not in variables and name not in OTHER_VARIABLES:
+            hint = _nearest(name, (*variables, *OTHER_VARIABLES))
+            raise SettingsError(f"the variable {name} is no setting{hint}; correct or unset it")
+    return given
+
+
+def _from_arguments(arguments: Mapping[str, Any]) -> dict[str, _Given]:
+    by_name = {key.replace(".", "__"): key for key in FIELDS}
+    given = {}
+    for name, value in arguments.items():
+        if name not in by_name:
+            raise SettingsError(f"the argument '{name}' is no setting{_nearest(name, by_name)}")
+        if value is not None:
+            given[by_name[name]] = _Given(value, f"the argument '{name}'")
+    return given
+
+
+def _nearest(name: str, names: Mapping[str, object] | tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(name, [*names], n=1, cutoff=0)
+    return f" (the nearest is {close[0]})"
+
+
+def _problem(location: tuple[int | str, ...], given: Mapping[str, _Given]) -> str:
+    """What is wrong with the setting to which pydantic points; deeper than a setting, it points into its value."""
+    key = next(key for key in given if key.split(".") == [*map(str, location[: key.count(".") + 1])])
+    value, origin = given[key]
+    shown = f" to {value!r}" if FIELDS[key].repr else ""
+    return f"{origin} sets '{key}'{shown}; it must be {_allowed(FIELDS[key])}"
+
+
+def _allowed(field: FieldInfo) -> str:
+    """The type and range of a setting in words."""
+    schema = TypeAdapter(field.rebuild_annotation()).json_schema()
+    return " or ".join(_described(one) for one in schema.get("anyOf", [schema]))
+
+
+def _described(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return "one of " + ", ".join(schema["enum"])
+    kinds = {"integer": "a whole number", "number": "a finite number", "string": "a text", "boolean": "true or false"}
+    kinds |= {"array": "a list of names", "null": "nothing"}
+    bounds = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most"}
+    parts = [f"{words} {schema[bound]}" for bound, words in bounds.items() if bound in schema]
+    if "minLength" in schema or "minItems" in schema:
+        parts.append("not empty")
+    return ", ".join([kinds[schema["type"]], *([" and ".join(parts)] if parts else [])])
