@@ -116,6 +116,10 @@ class FeatureAgent(ABC):
     @abstractmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], data: LabelledFeatures) -> Self: ...
 
+    def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
+        """The head after images came and went; `data` holds all that are there now. Here: a new fit."""
+        return type(self).fit(data)
+
     def look(self, views: Views) -> Sequence[Prediction]:
         names = views.task.names
         return [

@@ -44,6 +44,9 @@ class Cache(FeatureAgent):
         affinities = np.exp(self.sharpness * (views.features @ self.keys.T - 1)) @ self.values
         return softmax(self.amount * affinities + _text_logits(views.features, self.texts))
 
+    def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
+        return type(self).fit(replace(data, texts=self.texts))
+
     def arrays(self) -> dict[str, np.ndarray]:
         texts = {} if self.texts is None else {"texts": self.texts}
         return {"settings": np.array([self.amount, self.sharpness]), **texts}

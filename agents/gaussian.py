@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 
-from consilience.agents.base import FeatureAgent, Features, LabelledFeatures, Views, one_hot, softmax
+from consilience.agents.base import FeatureAgent, LabelledFeatures, Views, one_hot, softmax
 
 
 RIDGE = 0.3
@@ -34,21 +34,14 @@ class Gaussian(FeatureAgent):
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
-        statistics = _statistics(data.features, data.labels, data.n_labels)
+        statistics = _statistics(data)
         return cls(statistics, *_solve(statistics))
 
-    def update(self, features: Features, labels: np.ndarray) -> None:
-        """Add labelled images (n, d); the result equals a fit on all of them, up to rounding."""
-        self._change(features, labels, 1)
-
-    def forget(self, features: Features, labels: np.ndarray) -> None:
-        """Take labelled images (n, d) out again: the reverse of `update`."""
-        self._change(features, labels, -1)
-
-    def _change(self, features: Features, labels: np.ndarray, sign: int) -> None:
-        change = _statistics(features, labels, len(self.bias))
-        self.statistics = tuple(old + sign * new for old, new in zip(self.statistics, change, strict=True))
-        self.weights, self.bias = _solve(self.statistics)
+    def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
+        """Only the statistics of what came and went are worked out; the result equals a fit on all, up to rounding."""
+        came, went = _statistics(added), _statistics(removed)
+        counts, sums, moments = (old + new - gone for old, new, gone in zip(self.statistics, came, went, strict=True))
+        return type(self)((counts, sums, moments), *_solve((counts, sums, moments)))
 
     def predict(self, views: Views) -> np.ndarray:
         return softmax(views.features @ self.weights.T + self.bias)
@@ -62,9 +55,9 @@ class Gaussian(FeatureAgent):
         return cls((arrays["counts"], arrays["sums"], arrays["moments"]), arrays["weights"], arrays["bias"])
 
 
-def _statistics(features: Features, labels: np.ndarray, n_labels: int) -> Statistics:
-    rows = np.asarray(features, dtype=np.float64)
-    members = one_hot(labels, n_labels)
+def _statistics(data: LabelledFeatures) -> Statistics:
+    rows = data.features.astype(np.float64)
+    members = one_hot(data.labels, data.n_labels)
     return members.sum(axis=0), members.T @ rows, rows.T @ rows
 
 

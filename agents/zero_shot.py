@@ -32,6 +32,9 @@ class ZeroShot(FeatureAgent):
     def predict(self, views: Views) -> np.ndarray:
         return softmax(LOGIT_SCALE * views.features @ self.texts.T)
 
+    def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
+        return self
+
     def arrays(self) -> dict[str, np.ndarray]:
         return {"texts": self.texts}
 

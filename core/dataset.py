@@ -18,8 +18,11 @@ SUFFIXES = frozenset(
 )
 """What the name of an image file ends with, in upper or lower case."""
 
-OTHER_PARTS = frozenset({"test", "testing", "valid", "validation", "dev", "holdout", "unlabelled", "unlabeled"})
-"""Names of folders beside `train/` that are known to be no label."""
+PARTS = frozenset(
+    {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "holdout"}
+    | {"unlabelled", "unlabeled"}
+)
+"""Names that a folder beside a part may have without a doubt that it is another part, and no label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ def read_labelled_folder(
     for part in parts:
         inner, loose = _entries(part)
         subfolders += inner
-        ignored += loose if part != root else []
+        ignored += loose
     if task is None:
         _refuse_alike(subfolders)
     by_label: dict[str, list[Path]] = {label: [] for label in (task.names if task else ())}
@@ -88,8 +91,8 @@ def read_labelled_folder(
 
 def _parts(root: Path, splits: Sequence[str]) -> tuple[list[Path], list[Path]]:
     """The folders whose subfolders are labels, and what lies beside them."""
-    if not root.is_dir():
-        problem = "is a file, not a folder" if root.exists() else "does not exist"
+    if not os.path.isdir(root):  # unlike Path.is_dir, no error for a name that is too long
+        problem = "is a file, not a folder" if os.path.exists(root) else "does not exist"
         raise DatasetError(f"'{root}' {problem}; name a folder that holds one subfolder of images for each label")
     subfolders, loose = _entries(root)
     if not subfolders:
@@ -105,7 +108,7 @@ def _parts(root: Path, splits: Sequence[str]) -> tuple[list[Path], list[Path]]:
         return [root], []
     beside = [subfolder for subfolder in subfolders if subfolder not in parts]
     for subfolder in beside:
-        if subfolder.name.casefold() not in OTHER_PARTS and any(map(_is_image, _files_below(subfolder))):
+        if subfolder.name.casefold() not in PARTS and any(map(_is_image, _files_below(subfolder))):
             raise DatasetError(
                 f"'{root}' holds both labels in '{parts[0].name}' and images in '{subfolder.name}', which could be a "
                 f"label or a part; move '{subfolder.name}' elsewhere, or into '{parts[0].name}' if it is a label"

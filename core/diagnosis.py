@@ -91,7 +91,7 @@ class Diagnosis:
         }
 
     def to_json(self, indent: int | None = None) -> str:
-        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=indent)
+        return _json(self.to_dict(), indent)
 
     def to_markdown(self) -> str:
         """The diagnosis as a short page of Markdown: verdict, agents, evidence, rationale."""
@@ -128,4 +128,10 @@ class FailedImage:
         return {"image": self.source, "error": f"{type(self.error).__name__}: {self.error}"}
 
     def to_json(self) -> str:
-        return json.dumps(self.to_dict(), ensure_ascii=False)
+        return _json(self.to_dict())
+
+
+def _json(data: dict[str, Any], indent: int | None = None) -> str:
+    """JSON that can be written as UTF-8: a file name that is not Unicode survives as escapes."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, indent=indent)
+    return text.encode("utf-8", "backslashreplace").decode()

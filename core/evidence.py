@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from consilience.prediction import check_distribution
+
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
@@ -29,7 +31,7 @@ class Neighbour:
         return self._thumbnail(self.id) if self._thumbnail is not None else None
 
     def to_dict(self) -> dict[str, Any]:
-        return {"id": self.id, "label": self.label, "similarity": self.similarity, "source": self.source}
+        return {"id": self.id, "label": self.label, "similarity": float(self.similarity), "source": self.source}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +44,31 @@ class Evidence:
             order; sums to 1, or is empty where there are no neighbours.
         novelty: share of the memory's own images that lie closer to their own neighbours than this image
             does, in [0, 1]; higher = more novel (Sun et al. 2022, distance to the k-th neighbour).
+
+    Raises:
+        ValueError: novelty is not in [0, 1]; the distribution is neither empty nor sums to 1.
     """
 
     neighbours: tuple[Neighbour, ...]
     distribution: Mapping[str, float]
     novelty: float
 
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.novelty <= 1.0:
+            raise ValueError(f"the novelty is {self.novelty}, not in [0, 1]")
+        if self.distribution:
+            check_distribution(self.distribution, "the evidence")
+
     def to_dict(self) -> dict[str, Any]:
+        """Plain data, for the graph's state and for JSON; `from_dict` restores it."""
         return {
             "neighbours": [neighbour.to_dict() for neighbour in self.neighbours],
-            "distribution": dict(self.distribution),
-            "novelty": self.novelty,
+            "distribution": {label: float(share) for label, share in self.distribution.items()},
+            "novelty": float(self.novelty),
         }
 
     @classmethod
-    def from_dict(
-        cls, data: Mapping[str, Any], thumbnail: Callable[[str], bytes | None] | None = None
-    ) -> Evidence:
+    def from_dict(cls, data: Mapping[str, Any], thumbnail: Callable[[str], bytes | None] | None = None) -> Evidence:
         """Restore from `to_dict`; `thumbnail` reads a case's picture by its id."""
         neighbours = tuple(Neighbour(**one, _thumbnail=thumbnail) for one in data["neighbours"])
         return cls(neighbours, data["distribution"], data["novelty"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from bisect import bisect_right
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -62,7 +63,7 @@ class Page:
 
         self.lacks_a_font = False
         self._figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=100, facecolor=PAPER)
-        self._canvas = FigureCanvasAgg(self._figure)
+        self._canvas: Any = FigureCanvasAgg(self._figure)  # its methods have no types
         self._layers = 0
 
     def text(

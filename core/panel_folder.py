@@ -120,7 +120,7 @@ def write_panel_folder(
     path = Path(path)
     try:
         is_new = not path.exists()
-        _refuse_to_replace(path, overwrite)
+        refuse_to_replace(path, overwrite)
         path.mkdir(parents=True, exist_ok=True)
         older = _generations(path)
         generation = max(older, default=0) + 1
@@ -200,7 +200,7 @@ def _sealed(path: Path) -> dict[str, Any]:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": os.fstat(file.fileno()).st_size}
 
 
-def _refuse_to_replace(path: Path, overwrite: bool) -> None:
+def refuse_to_replace(path: Path, overwrite: bool) -> None:
     if not path.exists():
         return
     if not path.is_dir():

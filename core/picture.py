@@ -128,7 +128,7 @@ def _draw_verdict(page: Page, diagnosis: Diagnosis, legend: Legend) -> None:
 
 def _pitch(rows: int) -> float:
     """From one row to the next: the words, the bar below them and a gap."""
-    return min(64.0, (TOP - FLOOR) / rows)
+    return min(64.0, (TOP - FLOOR) / max(rows, 1))
 
 
 def _draw_bar(page: Page, x: float, y: float, width: float, height: float, share: float, colour: str) -> None:
@@ -166,7 +166,7 @@ def _draw_agents(page: Page, diagnosis: Diagnosis, legend: Legend, x: float, wid
         page.text(RIGHT, y, "–" if share is None else percent(share), right=True)
         _draw_bar(page, RIGHT - 92, bottom, 92, height, share or 0.0, SOFT)
     if left_out:
-        page.text(x, TOP - 14 - pitch * len(shown), f"and {left_out} that weigh less", colour=SOFT)
+        page.text(x, TOP - 14 - pitch * len(shown), f"and {left_out} more", colour=SOFT)
 
 
 def _weightiest(predictions: tuple[Prediction, ...]) -> list[Prediction]:

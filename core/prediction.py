@@ -10,8 +10,18 @@ from typing import Any, Literal
 Stage = Literal["first", "second"]
 """A first look at the image alone, or a second look with evidence in hand."""
 
+
+def look_name(agent: str, stage: Stage) -> str:
+    """How an agent's look is called in tables and reasons.
+
+    >>> look_name("qwen", "second")
+    'qwen, second look'
+    """
+    return agent if stage == "first" else f"{agent}, second look"
+
+
 TOLERANCE = 1e-6
-"""How far a sum of probabilities may be from 1."""
+"""How far a sum of probabilities may be from 1, for each label (float32 rounds each)."""
 
 
 def check_distribution(probabilities: Mapping[str, float], owner: str) -> None:
@@ -22,6 +32,12 @@ def check_distribution(probabilities: Mapping[str, float], owner: str) -> None:
     total = math.fsum(probabilities.values())
     if abs(total - 1.0) > TOLERANCE * max(1, len(probabilities)):
         raise ValueError(f"{owner}: the probabilities sum to {total}, not to 1")
+
+
+def _distribution(probabilities: Mapping[str, float], owner: str) -> dict[str, float]:
+    """A checked copy of plain floats, which JSON and the graph's state can hold."""
+    check_distribution(probabilities, owner)
+    return {label: float(value) for label, value in probabilities.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +58,9 @@ class Prediction:
         raw: the model's reply as it came, if there was one.
 
     Raises:
-        ValueError: probabilities that are not finite, not in [0, 1] or do not sum to 1;
-            an answer that is at once an error, an abstention and a prediction.
+        ValueError: probabilities that are not finite, not in [0, 1] or do not sum to 1; calibrated ones of other
+            labels; an answer that is not exactly one of error, abstention and prediction; a weight, cost, number of
+            tokens or time that is negative or not finite.
     """
 
     agent: str
@@ -65,13 +82,22 @@ class Prediction:
         if states != 1:
             raise ValueError(f"{self.agent}: a prediction is exactly one of probabilities, abstention and error")
         if self.probabilities is not None:
-            check_distribution(self.probabilities, self.agent)
+            self._keep("probabilities", _distribution(self.probabilities, self.agent))
             if self.confidence is None:
-                object.__setattr__(self, "confidence", max(self.probabilities.values()))
+                self._keep("confidence", max(self.probabilities.values()))
         if self.calibrated is not None:
-            check_distribution(self.calibrated, f"{self.agent}, calibrated")
+            if self.probabilities is None or self.calibrated.keys() != self.probabilities.keys():
+                raise ValueError(f"{self.agent}: calibrated probabilities of other labels than the raw ones")
+            self._keep("calibrated", _distribution(self.calibrated, f"{self.agent}, calibrated"))
         if self.confidence is not None and not 0.0 <= self.confidence <= 1.0 + TOLERANCE:
             raise ValueError(f"{self.agent}: confidence {self.confidence} is not in [0, 1]")
+        for name in ("weight", "cost_usd", "tokens", "seconds"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 <= value < math.inf:
+                raise ValueError(f"{self.agent}: {name} is {value}, not a finite number of at least 0")
+
+    def _keep(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
 
     @property
     def label(self) -> str | None:
@@ -81,7 +107,7 @@ class Prediction:
         return max(self.probabilities, key=self.probabilities.__getitem__)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for the graph's state and for JSON; `Prediction(**data)` without `label` restores it."""
+        """Plain data, for the graph's state and for JSON; `from_dict` restores it."""
         return {
             "agent": self.agent,
             "stage": self.stage,

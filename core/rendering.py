@@ -14,7 +14,7 @@ from html import escape
 
 from consilience.diagnosis import Diagnosis
 from consilience.evidence import Evidence, Neighbour
-from consilience.prediction import Prediction
+from consilience.prediction import look_name, Prediction
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 """Colours that colour-blind people can tell apart (Okabe and Ito 2008), in the order in which labels take them."""
@@ -110,11 +110,6 @@ def label_colours(diagnosis: Diagnosis) -> dict[str, str]:
     return colours | dict(zip(labels, PALETTE, strict=False))
 
 
-def look_name(prediction: Prediction) -> str:
-    """The agent's name, and that it is a second look if it is one."""
-    return one_line(prediction.agent) + (", second look" if prediction.stage == "second" else "")
-
-
 def source_name(source: str) -> str:
     """The last part of a path or an address."""
     return one_line(re.split(r"[\\/]", source.rstrip("\\/"))[-1]) or "unnamed"
@@ -152,10 +147,10 @@ def _agent_row(diagnosis: Diagnosis, prediction: Prediction) -> tuple[str, ...]:
     key = (prediction.agent, prediction.stage)
     trust = next((trust for trust in diagnosis.trust if (trust.agent, trust.stage) == key), None)
     if trust is None:
-        return (look_name(prediction), *said, weight, *"–––––")
+        return (one_line(look_name(prediction.agent, prediction.stage)), *said, weight, *"–––––")
     accuracy = "–" if trust.accuracy is None else percent(trust.accuracy)
     figures = (f"{trust.ece:.3f}", f"{trust.ocr:.3f}", f"{trust.ccc:.2f}")
-    return (look_name(prediction), *said, weight, f"{trust.n}", accuracy, *figures)
+    return (one_line(look_name(prediction.agent, prediction.stage)), *said, weight, f"{trust.n}", accuracy, *figures)
 
 
 def _notes(diagnosis: Diagnosis) -> list[tuple[str, str]]:
@@ -163,9 +158,9 @@ def _notes(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     notes = []
     for prediction in diagnosis.predictions:
         if prediction.error is not None:
-            notes.append((look_name(prediction), f"failed: {one_line(prediction.error)}"))
+            notes.append((one_line(look_name(prediction.agent, prediction.stage)), f"failed: {one_line(prediction.error)}"))
         elif said := one_line(prediction.rationale):
-            notes.append((look_name(prediction), f"abstained: {said}" if prediction.abstained else said))
+            notes.append((one_line(look_name(prediction.agent, prediction.stage)), f"abstained: {said}" if prediction.abstained else said))
     return notes
 
 

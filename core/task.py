@@ -117,4 +117,4 @@ def _validated(data: dict[str, object], origin: str) -> Task:
         problems = "; ".join(
             f"{'.'.join(map(str, error['loc'])) or 'task'}: {error['msg']}" for error in cause.errors()
         )
-        raise TaskError(f"{origin} is not a valid task: {problems}") from cause
+        raise TaskError(f"no valid task in {origin}: {problems}") from cause

@@ -1,1 +1,1 @@
-
+"""Evaluation: scores of a panel and its agents on labelled images, and benchmarks."""

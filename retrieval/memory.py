@@ -48,6 +48,10 @@ class Neighbourhood:
     similarities: Vectors
     labels: Rows
 
+    def first(self, k: int) -> Neighbourhood:
+        """Only the k most similar."""
+        return Neighbourhood(self.rows[:, :k], self.similarities[:, :k], self.labels[:, :k])
+
 
 class ImageMemory:
     """Labelled images, searched by similarity. Safe from many threads; a context manager.

@@ -1,0 +1,105 @@
+"""How a panel and each of its agents did on images whose label is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from consilience.diagnosis import Diagnosis
+from consilience.errors import DatasetError
+from consilience.orchestrator.trust import (
+    brier_score,
+    confidence_correctness_correlation,
+    expected_calibration_error,
+    overconfidence_ratio,
+)
+from consilience.prediction import Prediction, look_name
+
+FUSION = "fusion"
+
+
+@dataclass(frozen=True)
+class Score:
+    """Figures of one agent's look, calibrated, or of the fusion.
+
+    Attributes:
+        who: the agent's look, or "fusion".
+        n: images that it answered.
+        accuracy: [0, 1], with its 95 % interval `low` to `high` (Wilson 1927); NaN where n is 0.
+        ece, ocr, ccc, brier: see `consilience.orchestrator.trust`.
+        weight: mean share of the total weight, [0, 1]; None for the fusion.
+    """
+
+    who: str
+    n: int
+    accuracy: float
+    low: float
+    high: float
+    ece: float
+    ocr: float
+    ccc: float
+    brier: float
+    weight: float | None = None
+
+
+def scores(diagnoses: Sequence[Diagnosis], truths: Sequence[str]) -> list[Score]:
+    """A score for each agent's look, in order of appearance, and last one for the fusion.
+
+    Raises:
+        DatasetError: another number of labels than of diagnoses, or a label that the panel does not know.
+    """
+    if len(diagnoses) != len(truths):
+        raise DatasetError(f"{len(truths)} labels for {len(diagnoses)} diagnoses")
+    if not diagnoses:
+        return []
+    names = list(diagnoses[0].posterior)
+    if unknown := sorted(set(truths) - set(names)):
+        raise DatasetError(f"labels that the panel does not know: {', '.join(unknown)}; it knows {', '.join(names)}")
+    labels = np.array([names.index(truth) for truth in truths])
+    looks: dict[str, list[tuple[int, Prediction]]] = {}
+    total = np.array([sum(one.weight or 0.0 for one in diagnosis.predictions) for diagnosis in diagnoses])
+    for row, diagnosis in enumerate(diagnoses):
+        for one in diagnosis.predictions:
+            if one.calibrated is not None:
+                looks.setdefault(look_name(one.agent, one.stage), []).append((row, one))
+    table = []
+    for who, answers in looks.items():
+        rows = np.array([row for row, _ in answers])
+        calibrated = np.array([list((one.calibrated or {}).values()) for _, one in answers])
+        weight = float(np.mean([(one.weight or 0.0) / total[row] if total[row] else 0.0 for row, one in answers]))
+        table.append(_score(who, calibrated, labels[rows], weight))
+    posterior = np.array([list(diagnosis.posterior.values()) for diagnosis in diagnoses])
+    return [*table, _score(FUSION, posterior, labels, None)]
+
+
+def accuracy_interval(right: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share of right answers (Wilson 1927); (0, 1) without any.
+
+    >>> [round(bound, 3) for bound in accuracy_interval(9, 10)]
+    [0.596, 0.982]
+    """
+    from scipy.stats import binomtest
+
+    if n == 0:
+        return 0.0, 1.0
+    interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def _score(who: str, probabilities: np.ndarray, labels: np.ndarray, weight: float | None) -> Score:
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    low, high = accuracy_interval(int(correct.sum()), len(labels))
+    return Score(
+        who,
+        len(labels),
+        float(correct.mean()),
+        low,
+        high,
+        expected_calibration_error(confidence, correct),
+        overconfidence_ratio(confidence, correct),
+        confidence_correctness_correlation(confidence, correct),
+        brier_score(probabilities, labels),
+        weight,
+    )

@@ -1,0 +1,247 @@
+"""Diagnoser: an open panel that answers, from any thread or task, for one image or very many."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from consilience.agents import Agent
+from consilience.diagnosis import Diagnosis, FailedImage
+from consilience.errors import AllAgentsFailedError, ConsilienceError, DatasetError, EncoderError
+from consilience.evidence import Evidence
+from consilience.images import Image, ImageSource, load_image
+from consilience.orchestrator.gather import vector_identity
+from consilience.orchestrator.graph import Run, State, build_graph
+from consilience.orchestrator.panel import Panel
+from consilience.orchestrator.policy import Policy, choose_threshold
+from consilience.orchestrator.weighing import Weigher
+from consilience.prediction import Prediction
+from consilience.retrieval.embedding import embed_many
+from consilience.retrieval.encoder import Encoder
+from consilience.settings import Settings, load_settings
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run, for people who watch: the graph's node and what it added to the state."""
+
+    node: str
+    update: dict[str, Any]
+
+
+class Diagnoser:
+    """Opens a panel once and diagnoses with it. Safe from many threads and tasks; a context manager.
+
+    >>> with Diagnoser.open("panel/") as diagnoser:                          # doctest: +SKIP
+    ...     diagnoser.diagnose("leaf.jpg").label
+    """
+
+    def __init__(self, panel: Panel, settings: Settings, agents: Sequence[Agent], encoder: Encoder | None) -> None:
+        self.panel = panel
+        self.settings = settings
+        self.encoder = encoder if encoder is not None else panel.encoder.open(settings.device)
+        panel.encoder.check(self.encoder)
+        self._agents = panel.all_agents(agents)
+        self.memory = panel.open_memory(settings.memory.url)
+        policy = Policy(settings.policy, choose_threshold(panel.outcomes, settings.policy.target))
+        weigher = Weigher(panel.task, panel.witnesses, panel.fusion, policy)
+        graph = build_graph(weigher=weigher, policy=settings.policy, neighbours=settings.memory.neighbours)
+        self.graph = graph.compile()
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="consilience-orchestrator", daemon=True).start()
+
+    @classmethod
+    def open(
+        cls,
+        panel: str | Path,
+        *,
+        settings: Settings | None = None,
+        agents: Sequence[Agent] = (),
+        encoder: Encoder | None = None,
+        **arguments: Any,
+    ) -> Self:
+        """Open a panel.
+
+        Args:
+            panel: the folder.
+            settings: default: from the environment and `arguments`, see `load_settings`.
+            agents: those that the panel was fitted with but cannot hold itself.
+            encoder: instead of opening the panel's own; must have the same fingerprint.
+
+        Raises:
+            PanelError: the panel is missing, damaged or too new.
+            EncoderError: the encoder cannot be opened, or is not the panel's.
+            AgentError: agents are missing.
+            MemoryServerError: a Chroma server is set and cannot be reached.
+        """
+        return cls(Panel.open(panel), settings or load_settings(**arguments), agents, encoder)
+
+    def diagnose(self, image: ImageSource) -> Diagnosis:
+        """Diagnose one image: a path, URL, bytes, PIL image, array, file object or `Image`.
+
+        Raises:
+            ImageError: it cannot be read, or is over a limit.
+            AllAgentsFailedError: no agent could look at it.
+        """
+        loaded = self._load(image)
+        return _single(self._wait(self._run([loaded], self.encoder.encode([loaded]))))
+
+    async def adiagnose(self, image: ImageSource) -> Diagnosis:
+        """`diagnose`, awaited: the caller's event loop goes on meanwhile."""
+        loaded = await asyncio.to_thread(self._load, image)
+        vectors = await asyncio.to_thread(self.encoder.encode, [loaded])
+        return _single(await asyncio.wrap_future(self._submit(self._run([loaded], vectors))))
+
+    def diagnose_many(self, images: Iterable[ImageSource]) -> Iterator[Diagnosis | FailedImage]:
+        """Diagnose images in batches, in order; memory does not grow with their number.
+
+        An image that cannot be read, or that no agent could look at, yields a `FailedImage`, and the others go on.
+        A `Diagnosis` keeps its image only where it cannot be loaded again from its source.
+        """
+        batches = embed_many(images, self.encoder, load=self._load, batch_size=self.settings.batch_size)
+        for batch in batches:
+            readable = [image for image in batch.images if image is not None]
+            kept = [not isinstance(source, str | Path) for source in batch.sources]
+            results = iter(self._wait(self._run(readable, batch.vectors)) if readable else [])
+            for source, image, error, keep in zip(batch.sources, batch.images, batch.errors, kept, strict=True):
+                if image is None:
+                    yield FailedImage(_name(source), error or ConsilienceError("unreadable"))
+                else:
+                    yield _without_image(next(results), keep)
+
+    def diagnose_vectors(self, vectors: np.ndarray, names: Sequence[str]) -> Iterator[Diagnosis | FailedImage]:
+        """Diagnose images of which only vectors are known, float32 (n, d), rows of unit length.
+
+        Raises:
+            EncoderError: they are not as long as the panel's.
+            DatasetError: not as many names as vectors.
+        """
+        if vectors.ndim != 2 or vectors.shape[1] != self.encoder.dimension:
+            raise EncoderError(f"vectors of shape {vectors.shape} do not fit the panel's (n, {self.encoder.dimension})")
+        if len(names) != len(vectors):
+            raise DatasetError(f"{len(names)} names for {len(vectors)} vectors")
+        for start in range(0, len(vectors), self.settings.batch_size):
+            part = slice(start, start + self.settings.batch_size)
+            yield from self._wait(self._run([None] * len(names[part]), vectors[part], names[part]))
+
+    def stream(self, image: ImageSource) -> Iterator[Step | Diagnosis | FailedImage]:
+        """Diagnose one image and tell every step as it happens; the diagnosis comes last."""
+        loaded = self._load(image)
+        steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
+        result = self._submit(self._run([loaded], self.encoder.encode([loaded]), on_step=steps.put))
+        result.add_done_callback(lambda _: steps.put(None))
+        while (step := steps.get()) is not None:
+            yield step
+        yield from result.result()
+
+    def close(self) -> None:
+        """Let go of the image memory and stop. A second call does nothing."""
+        self.memory.close()
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _load(self, source: ImageSource) -> Image:
+        return load_image(source, self.settings.images)
+
+    def _submit(self, work: Any) -> Future[list[Diagnosis | FailedImage]]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def _wait(self, work: Any) -> list[Diagnosis | FailedImage]:
+        future = self._submit(work)
+        try:
+            return future.result()
+        except BaseException:  # Ctrl-C too: the run must not go on and spend
+            future.cancel()
+            raise
+
+    async def _run(
+        self, images: Sequence[Image | None], vectors: np.ndarray, names: Sequence[str] = (), on_step: Any = None
+    ) -> list[Diagnosis | FailedImage]:
+        started = time.monotonic()
+        policy = self.settings.policy
+        run = Run(self._agents, self.memory, images, vectors, (), started + policy.max_seconds)
+        sources = list(names) or [image.source for image in images if image is not None]
+        identities = [vector_identity(vectors[row]) if one is None else one.identity for row, one in enumerate(images)]
+        state: State = {"sources": sources, "identities": identities, "looks": [], "weighed": {}}
+        limit = 4 + 2 * policy.max_rounds
+        if on_step is None:
+            final = await self.graph.ainvoke(state, {"recursion_limit": limit}, context=run)
+        else:
+            final = {}
+            modes = ["updates", "values"]
+            async for mode, chunk in self.graph.astream(
+                state, {"recursion_limit": limit}, context=run, stream_mode=modes
+            ):
+                if mode == "values":
+                    final = chunk
+                else:
+                    for node, update in chunk.items():
+                        on_step(Step(node, update))
+        seconds = (time.monotonic() - started) / len(sources)
+        return [self._result(final, row, image, seconds) for row, image in enumerate(images)]
+
+    def _result(self, state: Any, row: int, image: Image | None, seconds: float) -> Diagnosis | FailedImage:
+        conclusion, source = state["conclusions"][row], state["sources"][row]
+        predictions = tuple(Prediction.from_dict(one) for one in conclusion["predictions"])
+        if "posterior" not in conclusion:
+            causes = "; ".join(f"{one.agent}: {one.error or 'abstained'}" for one in predictions)
+            return FailedImage(source, AllAgentsFailedError(f"no agent could look at '{source}': {causes}"))
+        looks = {(one.agent, one.stage) for one in predictions}
+        return Diagnosis(
+            label=conclusion["label"],
+            posterior=conclusion["posterior"],
+            prediction_set=tuple(conclusion["prediction_set"]),
+            verdict=conclusion["verdict"],
+            reasons=tuple(conclusion["reasons"]),
+            predictions=predictions,
+            evidence=Evidence.from_dict(state["evidence"][row], self.memory.records.thumbnail),
+            rationale=conclusion["rationale"],
+            rounds=conclusion["rounds"],
+            seconds=seconds,
+            cost_usd=conclusion["cost_usd"],
+            identity=state["identities"][row],
+            source=source,
+            trust=tuple(one.trust for one in self.panel.witnesses if (one.agent, one.stage) in looks),
+            image=image,
+        )
+
+
+def diagnose(image: ImageSource, *, panel: str | Path, **arguments: Any) -> Diagnosis:
+    """Diagnose one image with the panel in a folder; see `Diagnoser.open` and `Diagnoser.diagnose`.
+
+    It opens the panel each time: for more than one image open a `Diagnoser`.
+    """
+    with Diagnoser.open(panel, **arguments) as diagnoser:
+        return diagnoser.diagnose(image)
+
+
+def _single(results: Sequence[Diagnosis | FailedImage]) -> Diagnosis:
+    (result,) = results
+    if isinstance(result, FailedImage):
+        raise result.error
+    return result
+
+
+def _without_image(result: Diagnosis | FailedImage, keep: bool) -> Diagnosis | FailedImage:
+    if isinstance(result, Diagnosis) and not keep:
+        object.__setattr__(result, "image", None)
+    return result
+
+
+def _name(source: ImageSource) -> str:
+    return str(source) if isinstance(source, str | Path) else type(source).__name__

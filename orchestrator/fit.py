@@ -1,0 +1,230 @@
+"""From labelled images to a panel, and changes to one: `fit`, `add`, `remove`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from consilience.agents import FEATURE_AGENTS, Agent, feature_agent
+from consilience.dataset import LabelledImage
+from consilience.diagnosis import FailedImage
+from consilience.errors import DatasetError, PanelError
+from consilience.images import load_image
+from consilience.orchestrator.fitting import fit_agents
+from consilience.orchestrator.gather import Progress, gather, is_vectors, quiet, with_images
+from consilience.orchestrator.panel import EncoderRecord, Panel, labelled_features
+from consilience.orchestrator.policy import Threshold, choose_threshold
+from consilience.panel_folder import refuse_to_replace
+from consilience.prompts import zero_shot_texts
+from consilience.retrieval.encoder import Encoder
+from consilience.retrieval.memory import writer_lock
+from consilience.retrieval.records import AddReport, Records
+from consilience.settings import Settings, load_settings
+from consilience.task import Task
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What became of the labelled images.
+
+    Attributes:
+        panel: the panel as written.
+        images: how many were new, given twice, or kept out because they stand under several labels.
+        failed: images that could not be read.
+        ignored: files and folders that are no labelled images.
+        threshold: the least posterior that settles, and what it does on the labelled images.
+    """
+
+    panel: Panel
+    images: AddReport
+    failed: tuple[FailedImage, ...]
+    ignored: tuple[Path, ...]
+    threshold: Threshold
+
+    @property
+    def complete(self) -> bool:
+        """Whether every labelled image could be used."""
+        return not self.failed and not self.images.conflicts
+
+
+def fit(
+    source: str | Path,
+    panel: str | Path,
+    *,
+    task: Task | None = None,
+    settings: Settings | None = None,
+    agents: Sequence[Agent] = (),
+    overwrite: bool = False,
+    progress: Progress = quiet,
+    **arguments: Any,
+) -> FitReport:
+    """Turn labelled images into a panel.
+
+    Args:
+        source: a folder with one subfolder a label (or `train/` and `val/` above them), or an .npz of vectors.
+        panel: the folder to write. It is written whole or not at all.
+        task: default: the labels as they are in `source`.
+        settings: default: from the environment and `arguments`, see `load_settings`.
+        agents: further agents that need no fitting, beside the feature agents that `settings.agents` names.
+        overwrite: whether a panel that is there may be replaced.
+
+    Raises:
+        DatasetError: the images cannot be used. EncoderError, AgentError: unknown names, or they do not fit.
+        PanelError: the panel cannot be written. PanelBusyError: somebody else is writing it.
+    """
+    source, path, settings = Path(source), Path(panel), settings or load_settings(**arguments)
+    refuse_to_replace(path, overwrite)  # before the work, not after it
+    kinds = [feature_agent(name).name for name in settings.agents or ()]
+    with _writing(path):
+        gathered = gather(source, task, settings, progress)
+        records, task = gathered.records, gathered.task
+        data = replace(labelled_features(records, task), texts=_texts(gathered.encoder, task))
+        fitted = fit_agents(
+            task,
+            records,
+            data,
+            kinds or [name for name, kind in FEATURE_AGENTS.items() if data.texts is not None or not kind.needs_text],
+            agents,
+            neighbours=settings.memory.neighbours,
+            seed=settings.seed,
+            load=None if is_vectors(source) else lambda image: load_image(image, settings.images),
+            timeout=settings.policy.agent_timeout_seconds,
+            progress=progress,
+        )
+        _prepare_novelty(records, settings)
+        written = Panel(
+            task=task,
+            encoder=_record_of(gathered.encoder),
+            records=records,
+            heads=fitted.heads,
+            agents=tuple(dict.fromkeys(witness.agent for witness in fitted.witnesses)),
+            witnesses=fitted.witnesses,
+            fusion=fitted.fusion,
+            outcomes=fitted.outcomes,
+        ).save(path, overwrite=overwrite)
+    _index(written, settings, progress)
+    threshold = choose_threshold(written.outcomes, settings.policy.target)
+    return FitReport(written, gathered.report, gathered.failed, gathered.ignored, threshold)
+
+
+def add(
+    panel: str | Path,
+    images: Sequence[LabelledImage],
+    *,
+    settings: Settings | None = None,
+    progress: Progress = quiet,
+    **arguments: Any,
+) -> FitReport:
+    """Add labelled images to a panel's memory and refresh its heads; calibration and trust stay as `fit` measured them.
+
+    Raises:
+        DatasetError: a label that the task lacks. PanelError and EncoderError as in `Diagnoser.open`.
+        PanelBusyError: somebody else is writing it.
+    """
+    path, settings = Path(panel), settings or load_settings(**arguments)
+    with _writing(path):
+        old = Panel.open(path)
+        known = [LabelledImage(one.path, _known_label(old.task, one.label)) for one in images]
+        encoder = old.encoder.open(settings.device)
+        records, report, failed = with_images(old.records, known, encoder, settings, progress)
+        written = _changed(old, records, settings) if report.added else old
+    _index(written, settings, progress)
+    return FitReport(written, report, failed, (), choose_threshold(written.outcomes, settings.policy.target))
+
+
+def remove(
+    panel: str | Path, names: Collection[str], *, settings: Settings | None = None, **arguments: Any
+) -> list[str]:
+    """Take images out of a panel's memory, by identity or source, and refresh its heads.
+
+    Returns:
+        The names that the memory does not hold; if there are any, nothing was removed.
+
+    Raises:
+        DatasetError: a label would be left with fewer than 2 images. PanelError, PanelBusyError as for `add`.
+    """
+    path, settings = Path(panel), settings or load_settings(**arguments)
+    with _writing(path):
+        old = Panel.open(path)
+        known = {*old.records.ids, *old.records.sources}
+        by_name = {name: name if name in known else str(Path(name).absolute()) for name in names}
+        if missing := [name for name, full in by_name.items() if full not in known]:
+            return missing
+        records = old.records.without(by_name.values(), by_name.values())
+        for label in old.task.names:
+            if records.labels.count(label) < 2:
+                raise DatasetError(f"'{label}' would be left with fewer than 2 images; nothing was removed")
+        written = _changed(old, records, settings)
+    _index(written, settings, quiet)
+    return []
+
+
+def _changed(old: Panel, records: Records, settings: Settings) -> Panel:
+    data, before = labelled_features(records, old.task), old.labelled_features()
+    added = data.take(_rows_not_in(records, old.records))
+    removed = before.take(_rows_not_in(old.records, records))
+    _prepare_novelty(records, settings)
+    heads = tuple(head.updated(data, added, removed) for head in old.heads)
+    return replace(old, records=records, heads=heads).save(old.path, overwrite=True)
+
+
+def _rows_not_in(records: Records, others: Records) -> np.ndarray:
+    return np.array([row for row, identity in enumerate(records.ids) if identity not in others.rows], dtype=np.intp)
+
+
+def _known_label(task: Task, label: str) -> str:
+    if (found := task.find(label)) is None:
+        raise DatasetError(f"the panel's task has no label '{label}'; it has {', '.join(task.names)}")
+    return found
+
+
+def _prepare_novelty(records: Records, settings: Settings) -> None:
+    """Work out the distances that novelty is measured by, so that they are saved with the records."""
+    records.kth_distances(min(settings.memory.neighbours, len(records) - 1))
+
+
+def _texts(encoder: Encoder, task: Task) -> np.ndarray | None:
+    """Unit-length mean embedding of the texts of each label, (c, d); None without a text tower."""
+    if not encoder.has_text:
+        return None
+    means = np.stack([encoder.encode_texts(texts).mean(axis=0) for texts in zero_shot_texts(task)])
+    return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), dtype=np.float32)
+
+
+def _record_of(encoder: Encoder) -> EncoderRecord:
+    """What a panel notes of its encoder; the embedded one's file travels with the panel."""
+    file, sha256 = getattr(encoder, "onnx_path", None), getattr(encoder, "onnx_sha256", None)
+    carried = encoder.name == "embedded"
+    return EncoderRecord(
+        encoder.name, encoder.fingerprint, encoder.dimension, file if carried else None, sha256 if carried else None
+    )
+
+
+def _index(panel: Panel, settings: Settings, progress: Progress) -> None:
+    """Bring the index up to date, if no reader owns it; whoever owns it next would do so otherwise."""
+    progress("indexing images", 0, len(panel.records))
+    with panel.open_memory(settings.memory.url):
+        progress("indexing images", len(panel.records), len(panel.records))
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Hold the writer lock; a folder that was made for it goes again if nothing was written."""
+    is_new = not path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise PanelError(f"the panel '{path}' cannot be made: {cause.strerror}; check the path and your rights") from cause
+    try:
+        with writer_lock(path):
+            yield
+    finally:
+        if is_new and {one.name for one in path.iterdir()} <= {"writer.lock"}:
+            with suppress(OSError):
+                (path / "writer.lock").unlink(missing_ok=True)
+                path.rmdir()

@@ -1,0 +1,180 @@
+"""From labelled features to what a panel knows: fitted heads, calibrators, trust, fusion, outcomes.
+
+Everything that judges an agent is out of fold: the labelled images are split into folds, an image's prediction
+comes from heads that were fitted on the other folds, its calibrated prediction from calibrators fitted on the
+others' predictions, and its fused posterior from weights fitted on the others' calibrated predictions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from consilience.agents import Agent, FeatureAgent, LabelledFeatures, Views, feature_agent
+from consilience.agents.neighbours import K
+from consilience.errors import AgentError, DatasetError
+from consilience.evidence import Evidence
+from consilience.images import Image
+from consilience.orchestrator.ask import first_look, second_look
+from consilience.orchestrator.calibration import fit_calibrator
+from consilience.orchestrator.fusion import Fusion
+from consilience.orchestrator.gather import Progress, quiet
+from consilience.orchestrator.panel import Witness
+from consilience.orchestrator.policy import Outcomes
+from consilience.orchestrator.trust import measure
+from consilience.prediction import Prediction, Stage
+from consilience.retrieval.index import ExactIndex
+from consilience.retrieval.memory import ImageMemory
+from consilience.retrieval.records import Records
+from consilience.task import Task
+
+FOLDS = 10
+"""At most; as many as the rarest label has images, if that is fewer."""
+
+MANY = 300
+"""From this many images on, 5 folds are enough, and twice as fast."""
+
+BATCH = 64
+
+@dataclass(frozen=True)
+class Fitted:
+    """What labelled images taught: the parts of a panel that are learned."""
+
+    heads: tuple[FeatureAgent, ...]
+    witnesses: tuple[Witness, ...]
+    fusion: Fusion
+    outcomes: Outcomes
+
+
+def split_into_folds(labels: np.ndarray, seed: int) -> np.ndarray:
+    """The fold of each image, int (n,), stratified by label.
+
+    Raises:
+        DatasetError: a label has a single image, so that nothing can be learned of it out of fold.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    fewest = int(np.bincount(labels).min())
+    if fewest < 2:
+        raise DatasetError("each label needs at least 2 images: one to learn from, one to judge by")
+    folds = np.empty(len(labels), dtype=np.intp)
+    splitter = StratifiedKFold(min(5 if len(labels) >= MANY else FOLDS, fewest), shuffle=True, random_state=seed)
+    for number, (_, held_out) in enumerate(splitter.split(labels, labels)):
+        folds[held_out] = number
+    return folds
+
+
+def fit_agents(
+    task: Task,
+    records: Records,
+    data: LabelledFeatures,
+    kinds: Sequence[str],
+    others: Sequence[Agent],
+    *,
+    neighbours: int,
+    seed: int,
+    load: Callable[[str], Image] | None = None,
+    timeout: float = 120.0,
+    progress: Progress = quiet,
+) -> Fitted:
+    """Fit feature agents, judge them and the `others` out of fold, and learn how to weigh them.
+
+    Args:
+        data: features, labels and texts of the images in `records`, in their order.
+        kinds: names of feature agents to fit.
+        others: agents that need no fitting; they look at every labelled image, loaded from its source by `load`.
+        neighbours: cases in the evidence of a second look.
+        timeout: seconds for one look of one of the others at one batch.
+
+    Raises:
+        AgentError: no agents, two of one name, or one that failed on every image.
+        DatasetError: too few images.
+    """
+    names = [*kinds, *(other.name for other in others)]
+    if not names or len(set(names)) != len(names):
+        raise AgentError(f"a panel needs at least one agent, and each name once; got: {', '.join(names) or 'none'}")
+    folds = split_into_folds(data.labels, seed)
+    steps = len(kinds) * (int(folds.max()) + 2)
+    looks: list[tuple[str, Stage, np.ndarray]] = []
+    heads = []
+    for name in kinds:
+        kind = feature_agent(name)
+        raw = np.empty((len(data.labels), data.n_labels))
+        for fold in range(int(folds.max()) + 1):
+            known, held_out = data.take(np.flatnonzero(folds != fold)), folds == fold
+            raw[held_out] = kind.fit(known).predict(exact_views(task, known, data.features[held_out]))
+            progress("fitting agents", len(heads) * (int(folds.max()) + 2) + fold + 1, steps)
+        heads.append(kind.fit(data))
+        progress("fitting agents", len(heads) * (int(folds.max()) + 2), steps)
+        looks.append((name, "first", raw))
+    if others:
+        looks += asyncio.run(_looks_of_others(task, records, data, others, neighbours, load, timeout, progress))
+    looks.sort(key=lambda look: look[1])  # first looks before second looks, otherwise in order
+    return Fitted(tuple(heads), *_weigh(task, data.labels, folds, looks))
+
+
+def exact_views(task: Task, known: LabelledFeatures, features: np.ndarray) -> Views:
+    """Views of vectors (n, d) whose neighbours are searched exactly among the known images."""
+    similarities = features @ known.features.T
+    nearest = np.argsort(-similarities, axis=1, kind="stable")[:, :K]
+    near = np.take_along_axis(similarities, nearest, axis=1)
+    return Views(task, [None] * len(features), features, known.labels[nearest], near)
+
+
+def _weigh(
+    task: Task, labels: np.ndarray, folds: np.ndarray, looks: Sequence[tuple[str, Stage, np.ndarray]]
+) -> tuple[tuple[Witness, ...], Fusion, Outcomes]:
+    witnesses, calibrated = [], np.full((len(looks), *looks[0][2].shape), np.nan)
+    for number, (name, stage, raw) in enumerate(looks):
+        answered = np.isfinite(raw).all(axis=1)
+        if not answered.any():
+            raise AgentError(f"the agent '{name}' gave no {stage} prediction for any labelled image")
+        calibrator, calibrated[number, answered] = fit_calibrator(raw[answered], labels[answered], folds[answered])
+        witnesses.append(Witness(name, stage, calibrator, measure(name, stage, calibrated[number], labels, task.names)))
+    fusion = Fusion.from_predictions(calibrated, labels)
+    first = np.array([stage == "first" for _, stage, _ in looks])
+    heard = np.where(first[:, None, None], calibrated, np.nan)  # a diagnosis starts with the first looks
+    posterior = np.empty(heard.shape[1:])
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        others = Fusion.from_predictions(calibrated[:, ~held_out], labels[~held_out])
+        posterior[held_out] = others.posterior(heard[:, held_out])[0]
+    return tuple(witnesses), fusion, Outcomes(posterior.max(axis=1), posterior.argmax(axis=1) == labels)
+
+
+async def _looks_of_others(
+    task: Task,
+    records: Records,
+    data: LabelledFeatures,
+    others: Sequence[Agent],
+    neighbours: int,
+    load: Callable[[str], Image] | None,
+    timeout: float,
+    progress: Progress,
+) -> list[tuple[str, Stage, np.ndarray]]:
+    """First and second looks of agents that see images; evidence is leave-one-out."""
+    memory = ImageMemory(records, task.names, ExactIndex(records))
+    answers: dict[tuple[str, Stage], list[Prediction]] = {}
+    for start in range(0, len(records), BATCH):
+        rows = range(start, min(start + BATCH, len(records)))
+        found = memory.query(data.features[rows], max(K, neighbours), [records.ids[row] for row in rows])
+        evidence = [Evidence.from_dict(one, records.thumbnail) for one in memory.evidence(found.first(neighbours))]
+        images = [load(records.sources[row]) if load is not None else None for row in rows]
+        views = Views(task, images, data.features[rows], found.labels, found.similarities)
+        for agent in others:
+            first = await first_look(agent, views, timeout)
+            answers.setdefault((agent.name, "first"), []).extend(first)
+            if agent.looks_again:
+                again = await second_look(agent, views, first, evidence, timeout)
+                answers.setdefault((agent.name, "second"), []).extend(again)
+        progress("looking at labelled images", rows.stop, len(records))
+    return [(name, stage, to_array(predictions, task)) for (name, stage), predictions in answers.items()]
+
+
+def to_array(predictions: Sequence[Prediction], task: Task) -> np.ndarray:
+    """Raw probabilities (n, c), rows of NaN where the agent abstained or failed."""
+    silent = [np.nan] * len(task.names)
+    return np.array([silent if one.probabilities is None else list(one.probabilities.values()) for one in predictions])

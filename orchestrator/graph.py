@@ -1,0 +1,178 @@
+"""The way of an image, as a LangGraph graph.
+
+    START -> retrieve -> look (each agent, in parallel) -> weigh -> settled? -- yes --> conclude -> END
+                                                             ^         | no, and a second look can help
+                                                             +-- look_again (whom it can help, in parallel)
+
+One run carries a batch of images; only the unsettled go on to further rounds. The memory is asked first and once: its
+answer is what the agent 'neighbours' speaks from, it tells how novel an image is, and it is the evidence of a second
+look. The state is plain data (text, numbers, lists, dicts), so it can be checkpointed, printed and replayed. The images
+are not in it: agents get them from the run's context, and what weighs and concludes reads the state alone. So the
+orchestrator cannot see.
+"""
+
+from __future__ import annotations
+
+import operator
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypedDict
+
+import numpy as np
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import Send
+
+from consilience.agents import Agent, Views
+from consilience.agents.neighbours import K
+from consilience.evidence import Evidence
+from consilience.images import Image
+from consilience.orchestrator.ask import first_look, second_look
+from consilience.orchestrator.weighing import Weighed, Weigher
+from consilience.prediction import Prediction
+from consilience.retrieval.memory import ImageMemory
+from consilience.settings import PolicySettings
+
+
+def merged(old: dict[int, Any] | None, new: dict[int, Any]) -> dict[int, Any]:
+    return {**(old or {}), **new}
+
+
+class State(TypedDict, total=False):
+    """What the orchestrator knows. Rows number the n images of the run."""
+
+    sources: list[str]
+    identities: list[str]
+    evidence: list[dict[str, Any]]  # n, as Evidence.to_dict
+    neighbour_labels: list[list[int]]  # n x k, as Views
+    similarities: list[list[float]]
+    looks: Annotated[list[dict[str, Any]], operator.add]  # {"row": ..., "prediction": as Prediction.to_dict}
+    weighed: Annotated[dict[int, Weighed], merged]  # by row, the latest round's
+    unsettled: list[int]
+    round: int
+    conclusions: list[dict[str, Any]]  # n
+
+
+class Look(TypedDict):
+    """What one agent is asked: about which rows, and what the memory said of them."""
+
+    agent: str
+    rows: list[int]
+    neighbour_labels: list[list[int]]
+    similarities: list[list[float]]
+    first: list[dict[str, Any]]  # second look only: the agent's own first predictions
+    evidence: list[dict[str, Any]]  # second look only
+
+
+@dataclass(frozen=True)
+class Run:
+    """The context of one run: what agents may look at. It is no part of the state.
+
+    Attributes:
+        images: n; None where only vectors were given.
+        features: float32 (n, d).
+        exclude: identities of images that are not to be their own neighbours; empty for new images.
+        deadline: `time.monotonic()` at which the run's time is up.
+    """
+
+    agents: Mapping[str, Agent]
+    memory: ImageMemory
+    images: Sequence[Image | None]
+    features: np.ndarray
+    exclude: Sequence[str]
+    deadline: float
+
+
+def build_graph(*, weigher: Weigher, policy: PolicySettings, neighbours: int) -> StateGraph[State, Run, State, State]:
+    """The graph, not compiled, so that the caller sets checkpointer and cache. Its nodes are async.
+
+    Args:
+        weigher: weighs, settles and concludes.
+        policy: bounds on rounds, time and cost.
+        neighbours: cases in the evidence.
+    """
+    graph = StateGraph(State, context_schema=Run)
+
+    async def retrieve(state: State, runtime: Runtime[Run]) -> State:
+        run = runtime.context
+        found = run.memory.query(run.features, max(K, neighbours), run.exclude or None)
+        return {
+            "evidence": run.memory.evidence(found.first(neighbours)),
+            "neighbour_labels": found.labels.tolist(),
+            "similarities": found.similarities.tolist(),
+            "round": 0,
+            "unsettled": list(range(len(run.features))),
+        }
+
+    def ask_all(state: State, runtime: Runtime[Run]) -> list[Send]:
+        return [Send("look", _look(state, name, state["unsettled"])) for name in runtime.context.agents]
+
+    async def look(request: Look, runtime: Runtime[Run]) -> State:
+        run = runtime.context
+        timeout = min(policy.agent_timeout_seconds, max(run.deadline - time.monotonic(), 0.0))
+        agent, views = run.agents[request["agent"]], _views(weigher, request, run)
+        if request["first"]:
+            first = [Prediction.from_dict(one) for one in request["first"]]
+            evidence = [Evidence.from_dict(one, run.memory.records.thumbnail) for one in request["evidence"]]
+            predictions = await second_look(agent, views, first, evidence, timeout)
+        else:
+            predictions = await first_look(agent, views, timeout)
+        return {
+            "looks": [
+                {"row": row, "prediction": one.to_dict()} for row, one in zip(request["rows"], predictions, strict=True)
+            ]
+        }
+
+    async def weigh(state: State) -> State:
+        novelty = [state["evidence"][row]["novelty"] for row in state["unsettled"]]
+        weighed = weigher.weigh(state["looks"], state["unsettled"], novelty, state["round"] + 1)
+        unsettled = [row for row, result in weighed.items() if result["reasons"]]
+        return {"weighed": weighed, "unsettled": unsettled, "round": state["round"] + 1}
+
+    def settle(state: State, runtime: Runtime[Run]) -> list[Send] | str:
+        spent = sum(look["prediction"]["cost_usd"] for look in state["looks"])
+        is_over_budget = policy.max_cost_usd is not None and spent >= policy.max_cost_usd
+        is_late = time.monotonic() >= runtime.context.deadline
+        if state["round"] >= policy.max_rounds or is_over_budget or is_late:
+            return "conclude"
+        whom = weigher.whom_to_ask_again(state["looks"], state["unsettled"], runtime.context.agents)
+        return [Send("look_again", _look(state, name, rows, first)) for name, (rows, first) in whom.items()] or "conclude"
+
+    async def conclude(state: State) -> State:
+        return {"conclusions": weigher.conclude(state["looks"], state["weighed"], state["evidence"])}
+
+    graph.add_node("retrieve", retrieve)
+    graph.add_node("look", look)
+    graph.add_node("weigh", weigh)
+    graph.add_node("look_again", look)
+    graph.add_node("conclude", conclude)
+    graph.add_edge(START, "retrieve")
+    graph.add_conditional_edges("retrieve", ask_all, ["look"])
+    graph.add_edge("look", "weigh")
+    graph.add_conditional_edges("weigh", settle, ["look_again", "conclude"])
+    graph.add_edge("look_again", "weigh")
+    graph.add_edge("conclude", END)
+    return graph
+
+
+def _look(state: State, agent: str, rows: Sequence[int], first: Sequence[dict[str, Any]] = ()) -> Look:
+    return {
+        "agent": agent,
+        "rows": list(rows),
+        "neighbour_labels": [state["neighbour_labels"][row] for row in rows],
+        "similarities": [state["similarities"][row] for row in rows],
+        "first": list(first),
+        "evidence": [state["evidence"][row] for row in rows] if first else [],
+    }
+
+
+def _views(weigher: Weigher, request: Look, run: Run) -> Views:
+    rows = request["rows"]
+    return Views(
+        weigher.task,
+        [run.images[row] for row in rows],
+        run.features[rows],
+        np.array(request["neighbour_labels"], dtype=np.intp),
+        np.array(request["similarities"], dtype=np.float32),
+    )

@@ -1,0 +1,229 @@
+"""A panel: one folder that holds a ready system. What is in it, and how it is written and read.
+
+    task.yaml          the question
+    witnesses.json     each agent's look: its calibrator and the trust it has earned
+    fusion.json        what the weights follow from
+    policy.json        what the threshold of a settled diagnosis is chosen on
+    agents/*.npz       fitted heads
+    memory/            the labelled images: identities, labels, sources, vectors, thumbnails
+    encoder.onnx       the embedded encoder, so that the panel runs on a machine without torch
+
+The folder's form (manifest, checksums, generations) is core's, `consilience.panel_folder`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from consilience.agents import Agent, FeatureAgent, LabelledFeatures, feature_agent
+from consilience.errors import AgentError, EncoderError, PanelDamagedError
+from consilience.orchestrator import calibration
+from consilience.orchestrator.calibration import Calibrator
+from consilience.orchestrator.fusion import Fusion
+from consilience.orchestrator.policy import Outcomes
+from consilience.panel_folder import PanelFolder, read_panel_folder, write_panel_folder
+from consilience.prediction import Stage
+from consilience.retrieval.encoder import Encoder, open_encoder
+from consilience.retrieval.memory import ImageMemory
+from consilience.retrieval.records import Records
+from consilience.task import Task
+from consilience.trust import Trust
+
+ENCODER_FILE = "encoder.onnx"
+
+
+@dataclass(frozen=True)
+class Witness:
+    """One look of one agent, as the orchestrator weighs it."""
+
+    agent: str
+    stage: Stage
+    calibrator: Calibrator
+    trust: Trust
+
+
+@dataclass(frozen=True)
+class EncoderRecord:
+    """Which encoder wrote the panel's vectors; `sha256` is of `file`, the panel's copy of the weights, if any."""
+
+    name: str
+    fingerprint: str
+    dimension: int
+    file: Path | None = None
+    sha256: str | None = None
+
+    def open(self, device: str = "auto") -> Encoder:
+        """Open it, and check that it makes comparable vectors. Raises EncoderError if it does not."""
+        encoder = open_encoder(self.name, weights=self.file, sha256=self.sha256, device=device)
+        self.check(encoder)
+        return encoder
+
+    def check(self, encoder: Encoder) -> None:
+        if encoder.fingerprint != self.fingerprint:
+            raise EncoderError(
+                f"the panel was written with the encoder '{self.name}' ({self.fingerprint}), and cannot take vectors of "
+                f"'{encoder.name}' ({encoder.fingerprint}): open it with the same weights, or fit a new panel"
+            )
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Everything that a diagnosis needs.
+
+    Attributes:
+        encoder: which encoder wrote the vectors.
+        heads: the fitted feature agents, in the order of `agents`.
+        agents: names of all agents, those included that are not fitted and must be given to `Diagnoser.open`.
+        witnesses: first looks in the order of `agents`, then second looks; the order of `fusion`.
+        outcomes: what the fusion said of the labelled images, out of fold.
+        path, id: where it was read from, and the id it keeps for life; empty for one not yet written.
+    """
+
+    task: Task
+    encoder: EncoderRecord
+    records: Records
+    heads: tuple[FeatureAgent, ...]
+    agents: tuple[str, ...]
+    witnesses: tuple[Witness, ...]
+    fusion: Fusion
+    outcomes: Outcomes
+    path: Path = Path()
+    id: str = ""
+
+    @classmethod
+    def open(cls, path: str | Path) -> Panel:
+        """Read and check a panel. Raises PanelMissingError, PanelTooNewError or PanelDamagedError."""
+        return read_panel_folder(path, _read)
+
+    def save(self, path: Path, *, overwrite: bool = False) -> Panel:
+        """Write it whole or not at all, and read it back; the caller holds the writer lock."""
+        write_panel_folder(path, self._write, overwrite=overwrite)
+        return Panel.open(path)
+
+    def labelled_features(self) -> LabelledFeatures:
+        """The memory's images as feature agents see them, without texts."""
+        return labelled_features(self.records, self.task)
+
+    def open_memory(self, url: str | None = None) -> ImageMemory:
+        return ImageMemory.open(
+            self.records,
+            self.task.names,
+            store=self.path / "index",
+            fingerprint=self.encoder.fingerprint,
+            panel=self.id,
+            url=url,
+        )
+
+    def all_agents(self, others: Sequence[Agent] = ()) -> dict[str, Agent]:
+        """The agents by name: fitted heads and `others`, which the panel was fitted with and cannot hold itself.
+
+        Raises:
+            AgentError: one is missing, or the panel does not know it.
+        """
+        agents: dict[str, Agent] = {head.name: head for head in self.heads} | {other.name: other for other in others}
+        if missing := [name for name in self.agents if name not in agents]:
+            raise AgentError(
+                f"the panel was fitted with agents that it does not hold: {', '.join(missing)}; "
+                "give them as Diagnoser.open(panel, agents=[...])"
+            )
+        if unknown := [name for name in agents if name not in self.agents]:
+            raise AgentError(f"the panel has no trust in {', '.join(unknown)}: fit it with these agents first")
+        return {name: agents[name] for name in self.agents}
+
+    def _write(self, folder: Path) -> dict[str, Any]:
+        (folder / "task.yaml").write_text(self.task.to_yaml(), encoding="utf-8")
+        _write_json(folder / "witnesses.json", [_witness_to_dict(witness) for witness in self.witnesses])
+        _write_json(folder / "fusion.json", self.fusion.to_dict())
+        _write_json(folder / "policy.json", self.outcomes.to_dict())
+        (folder / "agents").mkdir()
+        for head in self.heads:
+            np.savez(folder / "agents" / f"{head.name}.npz", allow_pickle=False, **head.arrays())
+        self.records.save(folder / "memory")
+        if self.encoder.file is not None:
+            _link_or_copy(self.encoder.file, folder / ENCODER_FILE)
+        encoder = {
+            "name": self.encoder.name,
+            "fingerprint": self.encoder.fingerprint,
+            "dimension": self.encoder.dimension,
+        }
+        return {"encoder": encoder, "agents": list(self.agents), "images": len(self.records)}
+
+
+def labelled_features(records: Records, task: Task) -> LabelledFeatures:
+    place = {name: number for number, name in enumerate(task.names)}
+    labels = np.array([place[label] for label in records.labels], dtype=np.intp)
+    return LabelledFeatures(records.vectors, labels, len(task.names))
+
+
+def _read(folder: PanelFolder) -> Panel:
+    state, manifest = folder.state, folder.manifest
+    try:
+        task = Task.from_file(state / "task.yaml")
+        records = Records.open(state / "memory")
+        data = labelled_features(records, task)
+        names = tuple(manifest["agents"])
+        heads = tuple(
+            feature_agent(name).from_arrays(_read_arrays(path), data)
+            for name in names
+            if (path := state / "agents" / f"{name}.npz").exists()
+        )
+        weights = state / ENCODER_FILE
+        has_weights = weights.exists()
+        encoder = EncoderRecord(
+            **manifest["encoder"],
+            file=weights if has_weights else None,
+            sha256=manifest["files"][ENCODER_FILE]["sha256"] if has_weights else None,
+        )
+        return Panel(
+            task=task,
+            encoder=encoder,
+            records=records,
+            heads=heads,
+            agents=names,
+            witnesses=tuple(_witness_from_dict(one) for one in _read_json(state / "witnesses.json")),
+            fusion=Fusion.from_dict(_read_json(state / "fusion.json")),
+            outcomes=Outcomes.from_dict(_read_json(state / "policy.json")),
+            path=folder.path,
+            id=folder.id,
+        )
+    except (KeyError, TypeError, ValueError) as cause:
+        raise PanelDamagedError(
+            f"the panel '{folder.path}' does not hold what its format says ({cause!r}); fit it again"
+        ) from cause
+
+
+def _witness_to_dict(witness: Witness) -> dict[str, Any]:
+    return {"trust": witness.trust.to_dict(), "calibrator": witness.calibrator.to_dict()}
+
+
+def _witness_from_dict(data: Mapping[str, Any]) -> Witness:
+    trust = Trust(**data["trust"])
+    return Witness(trust.agent, trust.stage, calibration.from_dict(data["calibrator"]), trust)
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write_json(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
