@@ -44,9 +44,7 @@ class Views:
         """The views of some rows only."""
         index = np.asarray(rows, dtype=np.intp)
         images = [self.images[row] for row in rows]
-        return Views(
-            self.task, images, self.features[index], self.neighbour_labels[index], self.similarities[index]
-        )
+        return Views(self.task, images, self.features[index], self.neighbour_labels[index], self.similarities[index])
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from html import escape
 
 from consilience.diagnosis import Diagnosis
 from consilience.evidence import Evidence, Neighbour
-from consilience.prediction import look_name, Prediction
+from consilience.prediction import Prediction, look_name
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 """Colours that colour-blind people can tell apart (Okabe and Ito 2008), in the order in which labels take them."""
@@ -158,9 +158,16 @@ def _notes(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     notes = []
     for prediction in diagnosis.predictions:
         if prediction.error is not None:
-            notes.append((one_line(look_name(prediction.agent, prediction.stage)), f"failed: {one_line(prediction.error)}"))
+            notes.append(
+                (one_line(look_name(prediction.agent, prediction.stage)), f"failed: {one_line(prediction.error)}")
+            )
         elif said := one_line(prediction.rationale):
-            notes.append((one_line(look_name(prediction.agent, prediction.stage)), f"abstained: {said}" if prediction.abstained else said))
+            notes.append(
+                (
+                    one_line(look_name(prediction.agent, prediction.stage)),
+                    f"abstained: {said}" if prediction.abstained else said,
+                )
+            )
     return notes
 
 

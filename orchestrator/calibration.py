@@ -92,7 +92,9 @@ class Vector:
             gradient = np.r_[(residual * logits).sum(axis=0), residual.sum(axis=0)] + drift
             return float(-(targets * log_probabilities(scaled)).sum() + drift @ drift / 2), gradient
 
-        best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 20.0)] * n_labels + [(-20, 20)] * n_labels)
+        best = minimize(
+            loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 20.0)] * n_labels + [(-20, 20)] * n_labels
+        )
         return cls(tuple(best.x[:n_labels].tolist()), tuple(best.x[n_labels:].tolist()))
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
@@ -140,9 +142,7 @@ def from_dict(data: Mapping[str, Any]) -> Calibrator:
     return KINDS[data["kind"]](**values)
 
 
-def fit_calibrator(
-    probabilities: np.ndarray, labels: np.ndarray, folds: np.ndarray
-) -> tuple[Calibrator, np.ndarray]:
+def fit_calibrator(probabilities: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> tuple[Calibrator, np.ndarray]:
     """Choose and fit a calibrator.
 
     Args:

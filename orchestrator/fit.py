@@ -219,7 +219,9 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as cause:
-        raise PanelError(f"the panel '{path}' cannot be made: {cause.strerror}; check the path and your rights") from cause
+        raise PanelError(
+            f"the panel '{path}' cannot be made: {cause.strerror}; check the path and your rights"
+        ) from cause
     try:
         with writer_lock(path):
             yield

@@ -39,6 +39,7 @@ MANY = 300
 
 BATCH = 64
 
+
 @dataclass(frozen=True)
 class Fitted:
     """What labelled images taught: the parts of a panel that are learned."""

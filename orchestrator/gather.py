@@ -87,7 +87,14 @@ def with_images(
     progress: Progress,
 ) -> tuple[Records, AddReport, tuple[FailedImage, ...]]:
     """The records and these images, embedded in batches; those that cannot be read are named."""
-    ids, labels, sources, vectors, thumbnails, failed = [], [], [], [np.empty((0, encoder.dimension), np.float32)], {}, []
+    ids, labels, sources, vectors, thumbnails, failed = (
+        [],
+        [],
+        [],
+        [np.empty((0, encoder.dimension), np.float32)],
+        {},
+        [],
+    )
 
     def load(one: LabelledImage) -> Image:
         return load_image(one.path, settings.images)

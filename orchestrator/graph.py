@@ -137,7 +137,9 @@ def build_graph(*, weigher: Weigher, policy: PolicySettings, neighbours: int) ->
         if state["round"] >= policy.max_rounds or is_over_budget or is_late:
             return "conclude"
         whom = weigher.whom_to_ask_again(state["looks"], state["unsettled"], runtime.context.agents)
-        return [Send("look_again", _look(state, name, rows, first)) for name, (rows, first) in whom.items()] or "conclude"
+        return [
+            Send("look_again", _look(state, name, rows, first)) for name, (rows, first) in whom.items()
+        ] or "conclude"
 
     async def conclude(state: State) -> State:
         return {"conclusions": weigher.conclude(state["looks"], state["weighed"], state["evidence"])}

@@ -103,9 +103,7 @@ class Policy:
                     f"too few labelled images were right for a threshold with {self.settings.target:.0%} accuracy"
                 )
             elif probabilities[winner] < least:
-                reasons.append(
-                    f"weak posterior: {probabilities[winner]:.3f} for {names[winner]} is below {least:.3f}"
-                )
+                reasons.append(f"weak posterior: {probabilities[winner]:.3f} for {names[winner]} is below {least:.3f}")
             if weights[row].sum() > 0:
                 words = np.nan_to_num(calibrated[:, row, :])
                 reasons += self._doubts(words, weights[row], winner, names, agents)

@@ -36,16 +36,15 @@ def explain(conclusion: Mapping[str, Any], evidence: Mapping[str, Any], trusts: 
     return " ".join(sentences)
 
 
-def _list(
-    predictions: Sequence[Mapping[str, Any]], total: float, trusts: Mapping[tuple[str, str], Trust]
-) -> str:
+def _list(predictions: Sequence[Mapping[str, Any]], total: float, trusts: Mapping[tuple[str, str], Trust]) -> str:
     parts = []
     for one in sorted(predictions, key=lambda one: -one["weight"]):
         trust = trusts[one["agent"], one["stage"]]
         record = "" if trust.accuracy is None else f", right on {trust.accuracy:.0%} of {trust.n} labelled images"
         said = max(one["calibrated"], key=one["calibrated"].__getitem__)
         parts.append(
-            f"{look_name(one["agent"], one["stage"])} ({said} {one['calibrated'][said]:.0%}, {one['weight'] / total:.0%} of the weight{record})"
+            f"{look_name(one['agent'], one['stage'])} ({said} {one['calibrated'][said]:.0%}, "
+            f"{one['weight'] / total:.0%} of the weight{record})"
         )
     return ", ".join(parts)
 

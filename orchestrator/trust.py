@@ -61,9 +61,7 @@ def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(((probabilities - truth) ** 2).sum(axis=1).mean()) if len(labels) else 0.0
 
 
-def measure(
-    agent: str, stage: Stage, probabilities: np.ndarray, labels: np.ndarray, names: tuple[str, ...]
-) -> Trust:
+def measure(agent: str, stage: Stage, probabilities: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> Trust:
     """An agent's trust from labelled predictions that it was not fitted on.
 
     Args:

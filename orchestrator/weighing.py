@@ -83,7 +83,9 @@ class Weigher:
         if wish == "never":
             return {}
         wanted = set(rows)
-        asked = {(look["prediction"]["agent"], look["row"]) for look in looks if look["prediction"]["stage"] == "second"}
+        asked = {
+            (look["prediction"]["agent"], look["row"]) for look in looks if look["prediction"]["stage"] == "second"
+        }
         whom: dict[str, tuple[list[int], list[dict[str, Any]]]] = {}
         for look in looks:
             row, first = look["row"], look["prediction"]
