@@ -56,8 +56,11 @@ class Agent(Protocol):
     `looks_again` is true, with its own first predictions and the evidence.
     """
 
-    name: str
-    looks_again: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def looks_again(self) -> bool: ...
 
     def look(self, views: Views) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
 
@@ -140,4 +143,4 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def one_hot(labels: np.ndarray, n_labels: int) -> np.ndarray:
     """float64 (n, n_labels)."""
-    return np.eye(n_labels)[labels]
+    return np.asarray(np.eye(n_labels)[labels])

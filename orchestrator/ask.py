@@ -56,7 +56,7 @@ async def _ask(
 
 
 def _checked(answer: Sequence[Prediction], name: str, stage: Stage, views: Views) -> list[Prediction]:
-    """An agent's answer under its own name and stage, whatever it claims to be. Raises ValueError if it is no answer."""
+    """An agent's answer under its own name and stage, whatever it claims to be. ValueError if it is no answer."""
     predictions = list(answer)
     if len(predictions) != len(views):
         raise ValueError(f"{len(predictions)} predictions for {len(views)} images")

@@ -23,7 +23,7 @@ FLOOR = 1e-6
 
 def log_probabilities(probabilities: np.ndarray) -> np.ndarray:
     """log p float64 (n, c), with p floored."""
-    return np.log(np.maximum(probabilities, FLOOR))
+    return np.asarray(np.log(np.maximum(probabilities, FLOOR)))
 
 
 def soft_targets(labels: np.ndarray, n_labels: int) -> np.ndarray:

@@ -6,13 +6,14 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from langchain_core.runnables import RunnableConfig
 
 from consilience.agents import Agent
 from consilience.diagnosis import Diagnosis, FailedImage
@@ -158,10 +159,12 @@ class Diagnoser:
     def _load(self, source: ImageSource) -> Image:
         return load_image(source, self.settings.images)
 
-    def _submit(self, work: Any) -> Future[list[Diagnosis | FailedImage]]:
+    def _submit(
+        self, work: Coroutine[Any, Any, list[Diagnosis | FailedImage]]
+    ) -> Future[list[Diagnosis | FailedImage]]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def _wait(self, work: Any) -> list[Diagnosis | FailedImage]:
+    def _wait(self, work: Coroutine[Any, Any, list[Diagnosis | FailedImage]]) -> list[Diagnosis | FailedImage]:
         future = self._submit(work)
         try:
             return future.result()
@@ -170,7 +173,11 @@ class Diagnoser:
             raise
 
     async def _run(
-        self, images: Sequence[Image | None], vectors: np.ndarray, names: Sequence[str] = (), on_step: Any = None
+        self,
+        images: Sequence[Image | None],
+        vectors: np.ndarray,
+        names: Sequence[str] = (),
+        on_step: Callable[[Step], None] | None = None,
     ) -> list[Diagnosis | FailedImage]:
         started = time.monotonic()
         policy = self.settings.policy
@@ -178,20 +185,15 @@ class Diagnoser:
         sources = list(names) or [image.source for image in images if image is not None]
         identities = [vector_identity(vectors[row]) if one is None else one.identity for row, one in enumerate(images)]
         state: State = {"sources": sources, "identities": identities, "looks": [], "weighed": {}}
-        limit = 4 + 2 * policy.max_rounds
-        if on_step is None:
-            final = await self.graph.ainvoke(state, {"recursion_limit": limit}, context=run)
-        else:
-            final = {}
-            modes = ["updates", "values"]
-            async for mode, chunk in self.graph.astream(
-                state, {"recursion_limit": limit}, context=run, stream_mode=modes
-            ):
-                if mode == "values":
-                    final = chunk
-                else:
-                    for node, update in chunk.items():
-                        on_step(Step(node, update))
+        config: RunnableConfig = {"recursion_limit": 4 + 2 * policy.max_rounds}
+        final: Any = {}
+        chunk: Any
+        async for mode, chunk in self.graph.astream(state, config, context=run, stream_mode=["updates", "values"]):
+            if mode == "values":
+                final = chunk
+            elif on_step is not None:
+                for node, update in chunk.items():
+                    on_step(Step(node, update))
         seconds = (time.monotonic() - started) / len(sources)
         return [self._result(final, row, image, seconds) for row, image in enumerate(images)]
 
@@ -230,7 +232,7 @@ def diagnose(image: ImageSource, *, panel: str | Path, **arguments: Any) -> Diag
         return diagnoser.diagnose(image)
 
 
-def _single(results: Sequence[Diagnosis | FailedImage]) -> Diagnosis:
+def _single(results: list[Diagnosis | FailedImage]) -> Diagnosis:
     (result,) = results
     if isinstance(result, FailedImage):
         raise result.error

@@ -100,7 +100,7 @@ def fit_agents(
     folds = split_into_folds(data.labels, seed)
     steps = len(kinds) * (int(folds.max()) + 2)
     looks: list[tuple[str, Stage, np.ndarray]] = []
-    heads = []
+    heads: list[FeatureAgent] = []
     for name in kinds:
         kind = feature_agent(name)
         raw = np.empty((len(data.labels), data.n_labels))

@@ -108,19 +108,19 @@ def build_graph(*, weigher: Weigher, policy: PolicySettings, neighbours: int) ->
     def ask_all(state: State, runtime: Runtime[Run]) -> list[Send]:
         return [Send("look", _look(state, name, state["unsettled"])) for name in runtime.context.agents]
 
-    async def look(request: Look, runtime: Runtime[Run]) -> State:
+    async def look(state: Look, runtime: Runtime[Run]) -> State:
         run = runtime.context
         timeout = min(policy.agent_timeout_seconds, max(run.deadline - time.monotonic(), 0.0))
-        agent, views = run.agents[request["agent"]], _views(weigher, request, run)
-        if request["first"]:
-            first = [Prediction.from_dict(one) for one in request["first"]]
-            evidence = [Evidence.from_dict(one, run.memory.records.thumbnail) for one in request["evidence"]]
+        agent, views = run.agents[state["agent"]], _views(weigher, state, run)
+        if state["first"]:
+            first = [Prediction.from_dict(one) for one in state["first"]]
+            evidence = [Evidence.from_dict(one, run.memory.records.thumbnail) for one in state["evidence"]]
             predictions = await second_look(agent, views, first, evidence, timeout)
         else:
             predictions = await first_look(agent, views, timeout)
         return {
             "looks": [
-                {"row": row, "prediction": one.to_dict()} for row, one in zip(request["rows"], predictions, strict=True)
+                {"row": row, "prediction": one.to_dict()} for row, one in zip(state["rows"], predictions, strict=True)
             ]
         }
 
@@ -145,9 +145,9 @@ def build_graph(*, weigher: Weigher, policy: PolicySettings, neighbours: int) ->
         return {"conclusions": weigher.conclude(state["looks"], state["weighed"], state["evidence"])}
 
     graph.add_node("retrieve", retrieve)
-    graph.add_node("look", look)
+    graph.add_node("look", look, input_schema=Look)
     graph.add_node("weigh", weigh)
-    graph.add_node("look_again", look)
+    graph.add_node("look_again", look, input_schema=Look)
     graph.add_node("conclude", conclude)
     graph.add_edge(START, "retrieve")
     graph.add_conditional_edges("retrieve", ask_all, ["look"])

@@ -69,8 +69,8 @@ class EncoderRecord:
     def check(self, encoder: Encoder) -> None:
         if encoder.fingerprint != self.fingerprint:
             raise EncoderError(
-                f"the panel was written with the encoder '{self.name}' ({self.fingerprint}), and cannot take vectors of "
-                f"'{encoder.name}' ({encoder.fingerprint}): open it with the same weights, or fit a new panel"
+                f"the panel was written with the encoder '{self.name}' ({self.fingerprint}), and cannot take vectors "
+                f"of '{encoder.name}' ({encoder.fingerprint}): open it with the same weights, or fit a new panel"
             )
 
 
@@ -128,7 +128,8 @@ class Panel:
         Raises:
             AgentError: one is missing, or the panel does not know it.
         """
-        agents: dict[str, Agent] = {head.name: head for head in self.heads} | {other.name: other for other in others}
+        everyone: tuple[Agent, ...] = (*self.heads, *others)
+        agents = {agent.name: agent for agent in everyone}
         if missing := [name for name in self.agents if name not in agents]:
             raise AgentError(
                 f"the panel was fitted with agents that it does not hold: {', '.join(missing)}; "

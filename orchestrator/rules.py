@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from consilience.prediction import look_name
+from consilience.prediction import Stage, look_name
 from consilience.trust import Trust
 
 
@@ -36,7 +36,7 @@ def explain(conclusion: Mapping[str, Any], evidence: Mapping[str, Any], trusts: 
     return " ".join(sentences)
 
 
-def _list(predictions: Sequence[Mapping[str, Any]], total: float, trusts: Mapping[tuple[str, str], Trust]) -> str:
+def _list(predictions: Sequence[Mapping[str, Any]], total: float, trusts: Mapping[tuple[str, Stage], Trust]) -> str:
     parts = []
     for one in sorted(predictions, key=lambda one: -one["weight"]):
         trust = trusts[one["agent"], one["stage"]]
