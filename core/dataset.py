@@ -89,6 +89,15 @@ def read_labelled_folder(
     )
 
 
+def images_below(folder: str | Path) -> list[Path]:
+    """The image files at any depth below a folder, as `read_labelled_folder` finds them below a label.
+
+    Raises:
+        DatasetError: a folder cannot be read.
+    """
+    return [path for path in _files_below(Path(folder)) if _is_image(path)]
+
+
 def _parts(root: Path, splits: Sequence[str]) -> tuple[list[Path], list[Path]]:
     """The folders whose subfolders are labels, and what lies beside them."""
     if not os.path.isdir(root):  # unlike Path.is_dir, no error for a name that is too long

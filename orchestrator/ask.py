@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from consilience.agents import Agent, Views
+from consilience.agents import Agent, FeatureAgent, Views
 from consilience.evidence import Evidence
 from consilience.prediction import Prediction, Stage
 
@@ -20,37 +20,40 @@ log = logging.getLogger(__name__)
 
 async def first_look(agent: Agent, views: Views, timeout: float) -> list[Prediction]:
     """One prediction a view; failed ones, with the cause, if the agent raises, hangs or answers wrongly."""
-    return await _ask(agent.name, "first", views, timeout, agent.look, views)
+    return await _ask(agent, "first", views, timeout, agent.look, views)
 
 
 async def second_look(
     agent: Agent, views: Views, first: Sequence[Prediction], evidence: Sequence[Evidence], timeout: float
 ) -> list[Prediction]:
     """As `first_look`, with the agent's own first predictions and the evidence in hand."""
-    return await _ask(agent.name, "second", views, timeout, agent.look_again, views, first, evidence)
+    return await _ask(agent, "second", views, timeout, agent.look_again, views, first, evidence)
 
 
 async def _ask(
-    name: str,
+    agent: Agent,
     stage: Stage,
     views: Views,
     timeout: float,
     look: Callable[..., Sequence[Prediction] | Awaitable[Sequence[Prediction]]],
     *arguments: Any,
 ) -> list[Prediction]:
-    started = time.perf_counter()
+    name, started, limit = agent.name, time.perf_counter(), asyncio.timeout(timeout)
     try:
-        async with asyncio.timeout(timeout):
+        async with limit:
             if inspect.iscoroutinefunction(look):
                 answer = await look(*arguments)
+            elif isinstance(agent, FeatureAgent):  # a few small products, which take less time than starting a thread
+                answer = look(*arguments)
             else:
                 answer = await _in_thread(look, *arguments)
+                if inspect.isawaitable(answer):  # an async function behind a plain one, such as a decorator's
+                    answer = await answer
         predictions = _checked(answer, name, stage, views)
-    except TimeoutError:
-        predictions = _failed(name, stage, views, f"no answer within {timeout:.3g} seconds")
     except Exception as error:  # whatever a stranger's agent raises is its failure, recorded with its cause
         log.warning("agent '%s' failed on %d images", name, len(views), exc_info=error)
-        predictions = _failed(name, stage, views, f"{type(error).__name__}: {error}")
+        cause = f"no answer within {timeout:.3g} seconds" if limit.expired() else f"{type(error).__name__}: {error}"
+        predictions = _failed(name, stage, views, cause)
     seconds = (time.perf_counter() - started) / max(len(views), 1)
     return [one if one.seconds else replace(one, seconds=seconds) for one in predictions]
 
@@ -76,24 +79,23 @@ def _failed(name: str, stage: Stage, views: Views, cause: str) -> list[Predictio
 async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
     """Run in a daemon thread: one that hangs is left behind and does not keep the process from ending."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[Any] = loop.create_future()
+    done: asyncio.Future[tuple[Any, Exception | None]] = loop.create_future()
 
     def settle(result: Any, error: Exception | None) -> None:
-        if done.done():  # timed out meanwhile
-            return
-        if error is None:
-            done.set_result(result)
-        else:
-            done.set_exception(error)
+        if not done.done():  # else timed out meanwhile
+            done.set_result((result, error))  # not set_exception, which refuses a StopIteration
 
     def work() -> None:
         result, error = None, None
         try:
             result = function(*arguments)
-        except Exception as raised:  # handed to whoever waits
-            error = raised
+        except BaseException as raised:  # SystemExit and a panic in Rust, too: nobody is to wait for a thread that died
+            error = raised if isinstance(raised, Exception) else RuntimeError(f"{type(raised).__name__}: {raised}")
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, result, error)
 
     threading.Thread(target=work, name=f"consilience-{getattr(function, '__qualname__', 'look')}", daemon=True).start()
-    return await done
+    result, error = await done
+    if error is not None:
+        raise error
+    return result

@@ -2,9 +2,9 @@
 
 All map (n, c) to (n, c) and are fitted on predictions for images that the agent was not fitted on.
 Which kind an agent gets is decided by cross-validated log loss: the simplest that no other beats by more than a
-standard error (Breiman et al. 1984). Every fit softens its targets as if one
-more image had been seen whose label nobody knows (after Platt 1999), so that an agent which made no mistake
-on n images claims about 1 - 1/n, never certainty.
+standard error (Breiman et al. 1984). Every fit, and that choice, softens its targets as if one more image had been
+seen whose label nobody knows (after Platt 1999), so that an agent which made no mistake on n images claims about
+1 - 1/n, never certainty.
 """
 
 from __future__ import annotations
@@ -33,14 +33,20 @@ def soft_targets(labels: np.ndarray, n_labels: int) -> np.ndarray:
 
 
 class Calibrator(Protocol):
-    kind: ClassVar[str]
+    """Maps raw probabilities (n, c) to calibrated ones (n, c); rows sum to 1."""
 
-    @classmethod
-    def fit(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self: ...
+    kind: ClassVar[str]
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray: ...
 
     def to_dict(self) -> dict[str, Any]: ...
+
+
+class FittedCalibrator(Calibrator, Protocol):
+    """One that learns from labelled predictions (n, c) and labels (n,)."""
+
+    @classmethod
+    def fit(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self: ...
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Temperature:
 
 @dataclass(frozen=True)
 class Vector:
-    """softmax(w * log p + b): a scale and a shift for each label (Guo et al. 2017), drawn towards w = 1, b = 0."""
+    """softmax(w * log p + b): a scale and a shift for each label (Guo et al. 2017), drawn towards a temperature."""
 
     scale: tuple[float, ...]
     shift: tuple[float, ...]
@@ -84,7 +90,8 @@ class Vector:
 
         logits, n_labels = log_probabilities(probabilities), probabilities.shape[1]
         targets = soft_targets(labels, n_labels)
-        start = np.r_[np.ones(n_labels), np.zeros(n_labels)]
+        temperature = Temperature.fit(probabilities, labels).temperature
+        start = np.r_[np.full(n_labels, 1 / temperature), np.zeros(n_labels)]
 
         def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
             scaled = softmax(logits * parameters[:n_labels] + parameters[n_labels:])
@@ -133,7 +140,31 @@ class Isotonic:
         return {"kind": self.kind, "x": list(self.x), "y": list(self.y)}
 
 
-KINDS: dict[str, type[Calibrator]] = {kind.kind: kind for kind in (Temperature, Vector, Isotonic)}
+@dataclass(frozen=True)
+class Lowered:
+    """Mixed with the uniform distribution until the confidence is lower by the calibration error, or down to chance.
+
+    For an agent of which only the summary numbers are known. It supposes that the agent errs by overconfidence, as
+    vision-language models do (arXiv 2507.10571, table 2): an ECE does not tell the direction.
+    """
+
+    by: float
+    kind: ClassVar[str] = "lowered"
+
+    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
+        chance = 1 / probabilities.shape[1]
+        above = np.maximum(probabilities.max(axis=1, keepdims=True) - chance, FLOOR)
+        doubt = np.minimum(self.by / above, 1.0)
+        return np.asarray((1 - doubt) * probabilities + doubt * chance)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "by": self.by}
+
+
+FITTED: dict[str, type[FittedCalibrator]] = {kind.kind: kind for kind in (Temperature, Vector, Isotonic)}
+"""Those that `fit_calibrator` chooses from, the simplest first."""
+
+KINDS: dict[str, type[Calibrator]] = {**FITTED, Lowered.kind: Lowered}
 
 
 def from_dict(data: Mapping[str, Any]) -> Calibrator:
@@ -154,18 +185,19 @@ def fit_calibrator(probabilities: np.ndarray, labels: np.ndarray, folds: np.ndar
         The calibrator fitted on all rows, and the calibrated rows (n, c), each from a calibrator of the
         chosen kind that was fitted on the other folds.
     """
+    targets = soft_targets(labels, probabilities.shape[1])
     losses: dict[str, np.ndarray] = {}
     out_of_fold: dict[str, np.ndarray] = {}
-    for name, kind in KINDS.items():
+    for name, kind in FITTED.items():
         calibrated = np.empty_like(probabilities)
         for fold in np.unique(folds):
             held_out = folds == fold
             calibrated[held_out] = kind.fit(probabilities[~held_out], labels[~held_out])(probabilities[held_out])
         out_of_fold[name] = calibrated
-        losses[name] = -log_probabilities(calibrated)[np.arange(len(labels)), labels]
+        losses[name] = -(targets * log_probabilities(calibrated)).sum(axis=1)
     best, *others = losses  # the simplest first
     for name in others:
         gain = losses[best] - losses[name]
         if gain.mean() > gain.std() / np.sqrt(len(gain)):
             best = name
-    return KINDS[best].fit(probabilities, labels), out_of_fold[best]
+    return FITTED[best].fit(probabilities, labels), out_of_fold[best]

@@ -119,13 +119,21 @@ class Diagnoser:
                 else:
                     yield _without_image(next(results), keep)
 
-    def diagnose_vectors(self, vectors: np.ndarray, names: Sequence[str]) -> Iterator[Diagnosis | FailedImage]:
+    def diagnose_vectors(
+        self, vectors: np.ndarray, names: Sequence[str], made_by: Encoder | None = None
+    ) -> Iterator[Diagnosis | FailedImage]:
         """Diagnose images of which only vectors are known, float32 (n, d), rows of unit length.
 
+        Args:
+            names: n, what to call the images.
+            made_by: the encoder that made the vectors; None: the caller vouches that it is the panel's.
+
         Raises:
-            EncoderError: they are not as long as the panel's.
+            EncoderError: they are of another encoder, or not as long as the panel's.
             DatasetError: not as many names as vectors.
         """
+        if made_by is not None:
+            self.panel.encoder.check(made_by)
         if vectors.ndim != 2 or vectors.shape[1] != self.encoder.dimension:
             raise EncoderError(f"vectors of shape {vectors.shape} do not fit the panel's (n, {self.encoder.dimension})")
         if len(names) != len(vectors):

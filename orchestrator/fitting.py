@@ -135,13 +135,13 @@ def _weigh(
             raise AgentError(f"the agent '{name}' gave no {stage} prediction for any labelled image")
         calibrator, calibrated[number, answered] = fit_calibrator(raw[answered], labels[answered], folds[answered])
         witnesses.append(Witness(name, stage, calibrator, measure(name, stage, calibrated[number], labels, task.names)))
-    fusion = Fusion.from_predictions(calibrated, labels)
     first = np.array([stage == "first" for _, stage, _ in looks])
     heard = np.where(first[:, None, None], calibrated, np.nan)  # a diagnosis starts with the first looks
+    fusion = Fusion.from_predictions(calibrated, labels, heard)
     posterior = np.empty(heard.shape[1:])
     for fold in np.unique(folds):
         held_out = folds == fold
-        others = Fusion.from_predictions(calibrated[:, ~held_out], labels[~held_out])
+        others = Fusion.from_predictions(calibrated[:, ~held_out], labels[~held_out], heard[:, ~held_out])
         posterior[held_out] = others.posterior(heard[:, held_out])[0]
     return tuple(witnesses), fusion, Outcomes(posterior.max(axis=1), posterior.argmax(axis=1) == labels)
 

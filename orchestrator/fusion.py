@@ -63,18 +63,21 @@ class Fusion:
         return cls(np.array([starting_weight(trust) for trust in trusts]))
 
     @classmethod
-    def from_predictions(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self:
+    def from_predictions(cls, probabilities: np.ndarray, labels: np.ndarray, heard: np.ndarray | None = None) -> Self:
         """What labelled predictions support.
 
         Args:
             probabilities: calibrated and out of fold (a, n, c); rows of NaN where a witness did not answer.
             labels: int (n,).
+            heard: the same, with NaN for those who do not speak at once, such as second looks: what the sum of the
+                weights is fitted on; default: all.
         """
         from scipy.optimize import minimize_scalar
 
         covariance = error_covariance(probabilities, labels)
-        words, shares = cls(np.ones(len(covariance)), covariance)._words_and_weights(probabilities)
-        pooled = np.einsum("na,anc->nc", shares, words)
+        unscaled = cls(np.ones(len(covariance)), covariance)
+        words, weights = unscaled._words_and_weights(probabilities if heard is None else heard)
+        pooled = np.einsum("na,anc->nc", weights, words)
         targets = soft_targets(labels, probabilities.shape[2])
 
         def loss(log_total: float) -> float:

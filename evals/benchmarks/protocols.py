@@ -1,0 +1,133 @@
+"""How accuracy is measured: on held-out images, with few images to fit on, in cross-validation.
+
+Each protocol fits with `fit` and asks a `Diagnoser`, as users do, in a folder that is gone afterwards. What is judged
+was never fitted on: the parts are disjoint by the identity of the images, and every choice follows from the seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from consilience.dataset import read_labelled_folder
+from consilience.diagnosis import Diagnosis, FailedImage
+from consilience.errors import DatasetError
+from consilience.orchestrator.diagnoser import Diagnoser
+from consilience.orchestrator.fit import fit
+from consilience.orchestrator.gather import gather, quiet
+from consilience.retrieval.records import Records
+from consilience.settings import Settings
+
+TEST = "test"
+"""The part of a labelled folder that is held out."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Diagnoses of n images whose labels are known.
+
+    Attributes:
+        truths: n, their labels.
+        failed: images without a diagnosis; they count in no figure.
+        known: how many images were passed over because the panel was fitted on them.
+    """
+
+    diagnoses: tuple[Diagnosis, ...]
+    truths: tuple[str, ...]
+    failed: tuple[FailedImage, ...] = ()
+    known: int = 0
+
+
+def held_out(folder: Path, settings: Settings) -> Judged:
+    """Fit on `train/` and `val/` of a folder, diagnose the images of `test/`, from the files to the verdict.
+
+    Raises:
+        DatasetError: the folder cannot be used.
+    """
+    with _fitted(folder, settings) as diagnoser:
+        test = read_labelled_folder(folder / TEST, diagnoser.panel.task)
+        results = diagnoser.diagnose_many(image.path for image in test.images)
+        return _judged(results, [image.label for image in test.images], diagnoser.panel.records.rows)
+
+
+def few_shots(folder: Path, shots: int, draws: int, settings: Settings) -> Iterator[Judged]:
+    """As `held_out`, on `shots` images a label, drawn anew each time; each image is embedded once.
+
+    Raises:
+        DatasetError: the folder cannot be used, or a label has fewer images.
+    """
+    labelled = gather(folder, None, settings, quiet)
+    test = gather(folder / TEST, labelled.task, settings, quiet).records
+    test = test.without(ids=labelled.records.ids)
+    labels = np.array(labelled.records.labels)
+    for name in labelled.task.names:
+        if (found := int((labels == name).sum())) < shots:
+            raise DatasetError(f"'{name}' has {found} images in '{folder}', {shots} were asked for")
+    for draw in range(draws):
+        rng = np.random.default_rng([settings.seed, draw])
+        chosen = [rng.choice(np.flatnonzero(labels == name), shots, replace=False) for name in labelled.task.names]
+        yield _judged_vectors(labelled.records, np.sort(np.concatenate(chosen)), test, range(len(test)), settings)
+
+
+def cross_validation(vectors: Path, folds: int, repeats: int, settings: Settings) -> Iterator[Judged]:
+    """Fit on all folds but one of an .npz of vectors, diagnose that one; the results of all folds together.
+
+    Raises:
+        DatasetError: the file cannot be used, or a label has fewer vectors than there are folds.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    records = gather(vectors, None, settings, quiet).records
+    fewest = min(map(records.labels.count, records.labels))
+    if fewest < folds:
+        raise DatasetError(f"a label has {fewest} vectors in '{vectors}', too few for {folds} folds")
+    for repeat in range(repeats):
+        splitter = StratifiedKFold(folds, shuffle=True, random_state=settings.seed + repeat)
+        parts = [
+            _judged_vectors(records, known, records, held, settings)
+            for known, held in splitter.split(records.vectors, records.labels)
+        ]
+        yield Judged(
+            tuple(one for part in parts for one in part.diagnoses),
+            tuple(truth for part in parts for truth in part.truths),
+            tuple(one for part in parts for one in part.failed),
+        )
+
+
+def _judged_vectors(
+    labelled: Records, known: Iterable[int], test: Records, held: Iterable[int], settings: Settings
+) -> Judged:
+    """Fit on some vectors, diagnose others."""
+    known, held = list(known), list(held)
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "labelled.npz")
+        labels, names = ([texts[row] for row in known] for texts in (labelled.labels, labelled.ids))
+        np.savez(file, embeddings=labelled.vectors[known], labels=labels, names=names)
+        with _fitted(file, settings) as diagnoser:
+            results = diagnoser.diagnose_vectors(test.vectors[held], [test.ids[row] for row in held])
+            return _judged(results, [test.labels[row] for row in held], {})
+
+
+@contextmanager
+def _fitted(source: Path, settings: Settings) -> Iterator[Diagnoser]:
+    with TemporaryDirectory() as folder:
+        fit(source, Path(folder, "panel"), settings=settings)
+        with Diagnoser.open(Path(folder, "panel"), settings=settings) as diagnoser:
+            yield diagnoser
+
+
+def _judged(results: Iterable[Diagnosis | FailedImage], labels: Sequence[str], known: Mapping[str, int]) -> Judged:
+    pairs = list(zip(results, labels, strict=True))
+    answered = [(result, label) for result, label in pairs if isinstance(result, Diagnosis)]
+    fresh = [(result, label) for result, label in answered if result.identity not in known]
+    return Judged(
+        tuple(result for result, _ in fresh),
+        tuple(label for _, label in fresh),
+        tuple(result for result, _ in pairs if isinstance(result, FailedImage)),
+        len(answered) - len(fresh),
+    )

@@ -1,0 +1,54 @@
+"""The command line, `consilience`. A command imports what it needs when it runs, so that --help is quick."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from consilience.errors import ConsilienceError
+from consilience.frontends.demo import demo
+from consilience.frontends.diagnose import diagnose
+from consilience.frontends.fit import add, fit, remove
+from consilience.frontends.outcome import EXIT_CODES, INTERRUPTED, Failure, complain
+from consilience.frontends.show import check, graph, show
+
+
+class CommandLine(click.Group):
+    """A group whose commands may raise a ConsilienceError: one line and exit code 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the order in which people need them
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from consilience.frontends.terminal import quiet_libraries, tidy_streams
+
+        tidy_streams()
+        quiet_libraries(ctx.params["debug"])
+        try:
+            return super().invoke(ctx)
+        except ConsilienceError as error:
+            if ctx.params["debug"]:
+                raise
+            raise Failure(str(error)) from error
+        except KeyboardInterrupt:
+            complain("interrupted", "nothing is left half-written")
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=CommandLine, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="consilience", prog_name="consilience")
+@click.option("--debug", is_flag=True, help="Show tracebacks and everything that libraries say.")
+def main(debug: bool) -> None:
+    """Weigh independent vision agents by the trust that each has earned.
+
+    Fit a panel on labelled images, then diagnose with it: each image gets a label with its evidence, or is referred
+    to a person.
+    """
+
+
+for command in (fit, diagnose, show, add, remove, check, graph, demo):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main(prog_name="consilience")

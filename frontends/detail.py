@@ -1,0 +1,115 @@
+"""A diagnosis in the terminal: in detail, or on a line among many."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from consilience.diagnosis import Diagnosis
+from consilience.evidence import Neighbour
+from consilience.frontends.summary import figures_table
+from consilience.prediction import Prediction, look_name
+from consilience.rendering import (
+    VERDICT_COLOURS,
+    VERDICT_SIGNS,
+    headline,
+    label_colours,
+    novelty_words,
+    one_line,
+    origin,
+    percent,
+    ranked,
+    source_name,
+)
+
+BAR = 30
+LABELS, CASES = 8, 5
+SIGN_STYLES = {"confident": "blue", "refer": "yellow"}
+
+
+def line_of(diagnosis: Diagnosis) -> Text:
+    """Verdict, label, posterior and source."""
+    width = min(24, max(map(len, diagnosis.posterior)))
+    return Text.assemble(
+        (f"{VERDICT_SIGNS[diagnosis.verdict]} {diagnosis.verdict:<9}", SIGN_STYLES[diagnosis.verdict]),
+        f"  {one_line(diagnosis.label, width):<{width}}",
+        f"  {percent(diagnosis.probability):>11}",
+        f"  {one_line(diagnosis.source)}",
+    )
+
+
+def detail_of(diagnosis: Diagnosis) -> RenderableType:
+    """Verdict, posterior, agents, most similar cases, rationale."""
+    badge = f"bold white on {VERDICT_COLOURS[diagnosis.verdict]}"
+    parts: list[RenderableType] = [Text(f" {VERDICT_SIGNS[diagnosis.verdict]} {headline(diagnosis)} ", style=badge)]
+    if diagnosis.reasons:
+        parts.append(Text("Why a person should look: " + "; ".join(map(one_line, diagnosis.reasons)) + "."))
+    parts += [
+        Padding(_posterior(diagnosis), (1, 0, 0, 0)),
+        _agents(diagnosis),
+        *_remarks(diagnosis),
+        _cases(diagnosis.evidence.neighbours),
+        Text(novelty_words(diagnosis.evidence)),
+        Padding(Text(one_line(diagnosis.rationale, 2000)), (1, 0)),
+        Text(origin(diagnosis), style="dim"),
+    ]
+    return Group(*parts)
+
+
+def _posterior(diagnosis: Diagnosis) -> Table:
+    colours = label_colours(diagnosis)
+    grid = Table.grid(padding=(0, 2))
+    shown, rest = ranked(diagnosis.posterior, LABELS)
+    for label, share in shown:
+        grid.add_row(one_line(label), Text("█" * round(BAR * share), style=colours[label]), percent(share))
+    if rest:
+        grid.add_row(f"{len(rest)} others", "█" * round(BAR * sum(rest)), percent(sum(rest)))
+    return grid
+
+
+def _agents(diagnosis: Diagnosis) -> Table:
+    table = figures_table("Agent", "Says", "Calibrated", "Weight", "Accuracy", "ECE")
+    table.columns[1].justify = "left"
+    total = sum(one.weight or 0.0 for one in diagnosis.predictions)
+    trusts = {(trust.agent, trust.stage): trust for trust in diagnosis.trust}
+    for one in diagnosis.predictions:
+        trust = trusts.get((one.agent, one.stage))
+        accuracy = None if trust is None else trust.accuracy
+        table.add_row(
+            one_line(look_name(one.agent, one.stage)),
+            *_said(one),
+            percent((one.weight or 0.0) / total) if total else "–",
+            "–" if accuracy is None else percent(accuracy),
+            "–" if trust is None else f"{trust.ece:.3f}",
+        )
+    return table
+
+
+def _said(prediction: Prediction) -> tuple[str, str]:
+    """The label that an agent names, and its calibrated probability."""
+    shares = prediction.calibrated or prediction.probabilities
+    if shares is None:
+        return "failed" if prediction.error is not None else "abstained", "–"
+    label = max(shares, key=shares.__getitem__)
+    return one_line(label), percent(shares[label])
+
+
+def _remarks(diagnosis: Diagnosis) -> list[Text]:
+    """What agents said in words: their reasons and errors."""
+    said = [(one, one.error or one.rationale) for one in diagnosis.predictions]
+    return [Text(f"{one_line(look_name(one.agent, one.stage))}: {one_line(words)}") for one, words in said if words]
+
+
+def _cases(neighbours: tuple[Neighbour, ...]) -> Table:
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table.add_column("Most similar case")
+    table.add_column("Similarity", justify="right")
+    table.add_column("Source")
+    for one in neighbours[:CASES]:
+        table.add_row(one_line(one.label), f"{one.similarity:.3f}", source_name(one.source))
+    if (more := len(neighbours) - CASES) > 0:
+        table.add_row(f"and {more} more", "", "")
+    return table

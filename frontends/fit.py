@@ -1,0 +1,136 @@
+"""`consilience fit`, `add` and `remove`: commands that write a panel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from consilience.frontends.options import PATH, collected, json_option, panel_option, settings_options
+from consilience.frontends.outcome import Failure, complain, complain_of, finish
+
+if TYPE_CHECKING:
+    from consilience.orchestrator.fit import FitReport
+
+SHOWN = 5
+"""Files that were passed over which are listed, before 'and so many more'."""
+
+
+@click.command()
+@click.argument("source", type=PATH, metavar="FOLDER")
+@panel_option
+@click.option("--encoder", metavar="NAME", help="'embedded' (default) or 'open_clip:<model>:<tag or checkpoint>'.")
+@click.option("--agents", metavar="A,B", help="Agents to fit; default: all that the encoder supports.")
+@click.option("--task", "task_file", type=PATH, metavar="FILE", help="A YAML file that describes the labels.")
+@click.option("--overwrite", is_flag=True, help="Replace a panel that is there.")
+@json_option
+@settings_options
+def fit(
+    source: Path,
+    panel: Path,
+    encoder: str | None,
+    agents: str | None,
+    task_file: Path | None,
+    overwrite: bool,
+    as_json: bool,
+    settings_file: Path | None,
+    assignments: tuple[str, ...],
+) -> None:
+    """Turn labelled images into a panel.
+
+    FOLDER has one subfolder for each label, or train/ and val/ above them; or it is an .npz of vectors with the arrays
+    embeddings, labels and names.
+    """
+    import consilience
+    from consilience.frontends.terminal import console, progress_on
+
+    settings = collected(settings_file, assignments, encoder=encoder, agents=agents)
+    task = consilience.Task.from_file(task_file) if task_file is not None else None
+    with progress_on(console(stderr=True)) as progress:
+        report = consilience.fit(source, panel, task=task, settings=settings, overwrite=overwrite, progress=progress)
+    _name_what_was_left_out(report)
+    _print_fitted(report, settings.policy.target, as_json)
+    finish(len(report.panel.records), len(report.failed) + len(report.images.conflicts))
+
+
+def _name_what_was_left_out(report: FitReport) -> None:
+    complain_of(report.failed)
+    for conflict in report.images.conflicts:
+        complain("kept out", str(conflict))
+    if report.ignored:
+        names = ", ".join(f"'{path}'" for path in report.ignored[:SHOWN])
+        more = len(report.ignored) - SHOWN
+        complain("passed over", names + (f" and {more} more" if more > 0 else ""))
+
+
+def _print_fitted(report: FitReport, target: float, as_json: bool) -> None:
+    from consilience.frontends.summary import facts, threshold_words, trust_table
+    from consilience.frontends.terminal import console, print_json
+    from consilience.rendering import one_line
+
+    out, fitted = console(), facts(report.panel, target)
+    if as_json:
+        fitted["images"] = {
+            "added": report.images.added,
+            "skipped": report.images.skipped,
+            "kept_out": [
+                [{"image": name, "label": label} for name, label in one.images] for one in report.images.conflicts
+            ],
+            "failed": [one.to_dict() for one in report.failed],
+            "ignored": [str(path) for path in report.ignored],
+        }
+        print_json(out, json.dumps(fitted, ensure_ascii=False))
+        return
+    out.print(trust_table(fitted["agents"]))
+    out.print(threshold_words(fitted["policy"]))
+    out.print(
+        f"Panel '{one_line(fitted['panel'])}': {report.images.added:,} images, {len(fitted['labels'])} labels, "
+        f"encoder {one_line(fitted['encoder']['name'])}"
+    )
+
+
+@click.command()
+@click.argument("images", type=PATH, nargs=-1, required=True, metavar="IMAGE_OR_FOLDER...")
+@click.option("--label", required=True, help="What the images show: a label of the panel.")
+@panel_option
+@settings_options
+def add(
+    images: tuple[Path, ...], label: str, panel: Path, settings_file: Path | None, assignments: tuple[str, ...]
+) -> None:
+    """Add labelled images to a panel's memory.
+
+    The agents learn from them at once; their calibration and trust stay as `fit` measured them.
+    """
+    import consilience
+    from consilience.dataset import LabelledImage, images_below
+    from consilience.frontends.terminal import console, progress_on
+
+    settings = collected(settings_file, assignments)
+    paths = [path for given in images for path in (images_below(given) if given.is_dir() else [given])]
+    if not paths:
+        raise Failure("there are no images in what was given")
+    with progress_on(console(stderr=True)) as progress:
+        report = consilience.add(
+            panel, [LabelledImage(path, label) for path in paths], settings=settings, progress=progress
+        )
+    _name_what_was_left_out(report)
+    already = f"; {report.images.skipped:,} were there already" if report.images.skipped else ""
+    console().print(f"{report.images.added:,} images added{already}")
+    finish(report.images.added + report.images.skipped, len(report.failed) + len(report.images.conflicts))
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@panel_option
+@settings_options
+def remove(names: tuple[str, ...], panel: Path, settings_file: Path | None, assignments: tuple[str, ...]) -> None:
+    """Take images out of a panel's memory, by path or identity: all of them or none."""
+    import consilience
+    from consilience.frontends.terminal import console
+
+    unknown = consilience.remove(panel, names, settings=collected(settings_file, assignments))
+    if unknown:
+        raise Failure(f"nothing was removed: the panel does not hold {', '.join(map(repr, unknown))}")
+    console().print(f"{len(set(names)):,} images removed")

@@ -1,0 +1,99 @@
+"""`consilience show`, `check` and `graph`: commands that only look."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from consilience.frontends.options import collected, json_option, panel_argument, settings_options
+from consilience.frontends.outcome import Failure, complain
+
+
+@click.command()
+@panel_argument
+@json_option
+@settings_options
+def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tuple[str, ...]) -> None:
+    """Show what a panel holds: task, labels, encoder, agents and the trust they have earned."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from consilience.frontends.summary import facts, threshold_words, trust_table
+    from consilience.frontends.terminal import console, print_json
+    from consilience.orchestrator.panel import Panel
+    from consilience.panel_folder import open_panel_folder
+    from consilience.rendering import one_line
+
+    settings = collected(settings_file, assignments)
+    manifest = open_panel_folder(panel).manifest
+    held = facts(Panel.open(panel), settings.policy.target)
+    form = {key: manifest[key] for key in ("id", "format", "generation", "written", "written_by")}
+    size = sum(file["bytes"] for file in manifest["files"].values())
+    out = console()
+    if as_json:
+        print_json(out, json.dumps({**held, **form, "bytes": size}, ensure_ascii=False))
+        return
+    encoder = held["encoder"]
+    counts = ", ".join(f"{one_line(label)} {count:,}" for label, count in held["labels"].items())
+    rows = {
+        "Panel": f"{one_line(str(panel))}, {size / 1e6:.1f} MB",
+        "Format": f"{form['format']}, generation {form['generation']}",
+        "Written": f"{form['written']} by {form['written_by']}",
+        "Task": f"{one_line(held['domain'])}, {len(held['labels'])} labels",
+        "Images": f"{sum(held['labels'].values()):,}: {counts}",
+        "Encoder": f"{one_line(encoder['name'])}, {encoder['dimension']} numbers, fingerprint {encoder['fingerprint']}",
+    }
+    grid = Table.grid(padding=(0, 2))
+    for name, words in rows.items():
+        grid.add_row(Text(name, style="bold"), words)
+    out.print(grid, trust_table(held["agents"]), threshold_words(held["policy"]), sep="\n")
+
+
+@click.command()
+@panel_argument
+@click.option("--repair", is_flag=True, help="Build the index of the image memory anew where it is wrong.")
+@settings_options
+def check(panel: Path, repair: bool, settings_file: Path | None, assignments: tuple[str, ...]) -> None:
+    """Check every file of a panel, and the index of its image memory.
+
+    The exit code is 0 where all is well, or was repaired.
+    """
+    from consilience.orchestrator.panel import Panel
+    from consilience.rendering import one_line
+
+    settings = collected(settings_file, assignments)
+    opened = Panel.open(panel)
+    with opened.open_memory(settings.memory.url) as memory:
+        found = memory.check()
+        if found.problems and repair:
+            for problem in found.problems:
+                complain("repairing", problem)
+            memory.repair()
+            found = memory.check()
+    if found.problems:
+        remedy = "the index could not be rebuilt" if repair else "rebuild the index with --repair"
+        raise Failure(f"{'; '.join(found.problems)}: {remedy}")
+    click.echo(
+        f"'{one_line(str(panel))}' is whole: every file, and {found.count:,} images in the index '{found.index}'"
+    )
+
+
+@click.command()
+def graph() -> None:
+    """Print the graph that an image takes, as Mermaid."""
+    import numpy as np
+
+    from consilience.orchestrator.fusion import Fusion
+    from consilience.orchestrator.graph import build_graph
+    from consilience.orchestrator.policy import Policy, Threshold
+    from consilience.orchestrator.weighing import Weigher
+    from consilience.settings import PolicySettings
+    from consilience.task import Task
+
+    settings = PolicySettings()
+    policy = Policy(settings, Threshold(None, 0.0, 0.0))
+    weigher = Weigher(Task.from_labels(["one", "other"]), (), Fusion(np.empty(0)), policy)  # it is drawn, not run
+    drawn = build_graph(weigher=weigher, policy=settings, neighbours=1).compile().get_graph()
+    click.echo(drawn.draw_mermaid())

@@ -1,0 +1,103 @@
+"""What a panel holds: as plain data for --json, and in tables and words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from consilience.orchestrator.panel import Panel
+from consilience.orchestrator.policy import LEAST, Threshold, choose_threshold
+from consilience.prediction import look_name
+from consilience.rendering import one_line, percent
+
+
+def shares_of_weight(panel: Panel) -> list[float]:
+    """Each witness's share of the weight where all agents answer, [0, 1].
+
+    First looks are weighed among themselves; a second look stands in its agent's first look's place.
+    """
+    uniform = np.full((len(panel.witnesses), 1, len(panel.task.names)), 1.0 / len(panel.task.names))
+    twice = {one.agent for one in panel.witnesses if one.stage == "second"}
+    shares = np.zeros(len(panel.witnesses))
+    for stage in ("second", "first"):
+        speaks = [one.stage == stage or (stage == "second" and one.agent not in twice) for one in panel.witnesses]
+        if any(speaks):
+            heard = np.where(np.array(speaks)[:, None, None], uniform, np.nan)
+            weights = panel.fusion.posterior(heard)[1][0]
+            shares = np.where(speaks, weights / max(weights.sum(), np.finfo(float).tiny), shares)
+    return [float(share) for share in shares]
+
+
+def facts(panel: Panel, target: float) -> dict[str, Any]:
+    """What there is to know of a panel, for JSON."""
+    counts = {label: panel.records.labels.count(label) for label in panel.task.names}
+    threshold = choose_threshold(panel.outcomes, target)
+    return {
+        "panel": str(panel.path),
+        "domain": panel.task.domain,
+        "labels": counts,
+        "encoder": {
+            "name": panel.encoder.name,
+            "dimension": panel.encoder.dimension,
+            "fingerprint": panel.encoder.fingerprint,
+        },
+        "agents": [
+            {**one.trust.to_dict(), "calibrator": one.calibrator.kind, "share_of_weight": share}
+            for one, share in zip(panel.witnesses, shares_of_weight(panel), strict=True)
+        ],
+        "policy": {
+            "target": target,
+            "threshold": least(threshold),
+            "settled": threshold.settled,
+            "accuracy_of_settled": threshold.accuracy,
+        },
+    }
+
+
+def least(threshold: Threshold) -> float | None:
+    """The least posterior that settles; None if none does."""
+    return None if threshold.probability is None else max(threshold.probability, LEAST)
+
+
+def trust_table(agents: list[Mapping[str, Any]]) -> Table:
+    """The trust that each agent has earned, from `facts`."""
+    table = figures_table("Agent", "Images", "Accuracy", "ECE", "OCR", "CCC", "Brier", "Calibrator", "Weight")
+    for one in agents:
+        table.add_row(
+            one_line(look_name(one["agent"], one["stage"])),
+            f"{one['n']:,}",
+            "–" if one["accuracy"] is None else percent(one["accuracy"]),
+            f"{one['ece']:.3f}",
+            f"{one['ocr']:.3f}",
+            f"{one['ccc']:.2f}",
+            "–" if one["brier"] is None else f"{one['brier']:.3f}",
+            one["calibrator"],
+            percent(one["share_of_weight"]),
+        )
+    return table
+
+
+def figures_table(first: str, *others: str) -> Table:
+    """A table with text in the first column and figures in the others."""
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def threshold_words(policy: Mapping[str, Any]) -> str:
+    """What the threshold of a settled diagnosis does on the labelled images, in a sentence."""
+    if policy["threshold"] is None:
+        return (
+            f"The labelled images cannot support {percent(policy['target'])}: every image will be referred. "
+            "Give more images, or lower policy.target."
+        )
+    return (
+        f"Settles {percent(policy['settled'])} of the labelled images, {percent(policy['accuracy_of_settled'])} of "
+        f"those right: a posterior of at least {policy['threshold']:.3f} (target {percent(policy['target'])})."
+    )

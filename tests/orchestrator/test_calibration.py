@@ -1,0 +1,203 @@
+"""Calibrators find what was done to probabilities, and no image has a say in its own calibration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import log_loss
+
+from consilience.agents.base import softmax
+from consilience.orchestrator.calibration import (
+    FITTED,
+    Calibrator,
+    Isotonic,
+    Lowered,
+    Temperature,
+    Vector,
+    fit_calibrator,
+    from_dict,
+    soft_targets,
+)
+from consilience.orchestrator.trust import expected_calibration_error
+
+Distort = Callable[[np.ndarray], np.ndarray]
+
+
+def drawn(honest: np.ndarray, seed: int) -> np.ndarray:
+    """A label for each row (n, c), drawn with its probabilities."""
+    cumulative = honest.cumsum(axis=1)
+    return np.asarray((np.random.default_rng(seed).random((len(honest), 1)) > cumulative).sum(axis=1))
+
+
+def honest_rows(n: int, c: int = 4, seed: int = 0, spread: float = 2.0) -> np.ndarray:
+    return softmax(spread * np.random.default_rng(seed).standard_normal((n, c)))
+
+
+def folds_of(n: int, count: int = 5) -> np.ndarray:
+    return np.arange(n) % count
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
+def test_a_known_temperature_is_found(temperature: float) -> None:
+    honest = honest_rows(4000)
+    claimed = softmax(np.log(honest) * temperature)
+    found = Temperature.fit(claimed, drawn(honest, 1))
+    assert found.temperature == pytest.approx(temperature, rel=0.06)
+    np.testing.assert_allclose(found(claimed), honest, atol=0.03)
+
+
+def test_a_known_scale_and_shift_of_each_label_is_found() -> None:
+    honest, shift = honest_rows(6000, c=3), np.array([1.5, 0.0, -1.5])
+    claimed = softmax(np.log(honest) * 2 + shift)
+    found = Vector.fit(claimed, drawn(honest, 1))
+    np.testing.assert_allclose(found(claimed), honest, atol=0.05)
+    assert np.diff(found.shift) == pytest.approx([0.75, 0.75], abs=0.2)
+
+
+def test_a_bent_curve_is_straightened() -> None:
+    honest = honest_rows(4000, c=2)
+    claimed = np.where(honest > 0.5, 1 - 2 * (1 - honest) ** 2, 2 * honest**2)
+    found = Isotonic.fit(claimed, drawn(honest, 1))(claimed)
+    assert np.abs(found - honest).mean() < 0.02 < np.abs(claimed - honest).mean()
+
+
+def test_targets_are_softened_by_one_image_of_unknown_label() -> None:
+    np.testing.assert_allclose(soft_targets(np.array([0, 1, 1]), 2), [[7 / 8, 1 / 8], [1 / 8, 7 / 8], [1 / 8, 7 / 8]])
+
+
+@pytest.mark.parametrize("n", [10, 40, 160])
+def test_the_temperature_of_a_constant_word_has_a_closed_form(n: int) -> None:
+    said = np.tile([0.9, 0.1], (n, 1))
+    calibrated = Temperature.fit(said, np.zeros(n, int))(said)
+    assert calibrated[0, 0] == pytest.approx(1 - 1 / (2 * (n + 1)), abs=1e-5)
+
+
+@pytest.mark.parametrize("n", [10, 40, 160])
+@pytest.mark.parametrize("c", [2, 4])
+def test_right_on_all_of_n_images_is_no_certainty(n: int, c: int) -> None:
+    labels = np.arange(n) % c
+    calibrator, rows = fit_calibrator(np.eye(c)[labels], labels, folds_of(n))
+    assert calibrator(np.eye(c)).max() == pytest.approx(1 - (1 - 1 / c) / (n + 1), abs=1e-4)
+    assert rows.max() == pytest.approx(1 - (1 - 1 / c) / (0.8 * n + 1), abs=1e-4)  # fitted on the other four fifths
+
+
+@pytest.mark.parametrize("kind", ["temperature", "vector", "isotonic"])
+def test_an_image_has_no_say_in_its_own_calibration(kind: str) -> None:
+    distort: dict[str, Distort] = {
+        "temperature": lambda p: softmax(np.log(p) * 3),
+        "vector": lambda p: softmax(np.log(p) + np.array([4.0, 0, -4.0])),
+        "isotonic": lambda p: 0.5 + np.sign(p - 0.5) * (0.4 + 0.1 * np.abs(p - 0.5)),
+    }
+    honest, folds = honest_rows(300, c=2 if kind == "isotonic" else 3), folds_of(300)
+    claimed, labels = distort[kind](honest), drawn(honest, 5)
+    chosen, rows = fit_calibrator(claimed, labels, folds)
+    assert chosen.kind == kind
+    lies = np.where(np.arange(300) == 7, 1 - np.minimum(labels, 1), labels)  # image 7 lies in fold 2
+    again, changed = fit_calibrator(claimed, lies, folds)
+    assert again.kind == kind
+    assert np.array_equal(changed[folds == 2], rows[folds == 2])
+    assert not np.array_equal(changed[folds == 3], rows[folds == 3])
+    others = FITTED[kind].fit(claimed[folds != 2], labels[folds != 2])
+    assert np.array_equal(rows[folds == 2], others(claimed[folds == 2]))
+    assert chosen == FITTED[kind].fit(claimed, labels)
+
+
+def test_honest_probabilities_keep_the_simplest_calibrator_and_their_values() -> None:
+    honest = honest_rows(3000)
+    chosen, rows = fit_calibrator(honest, drawn(honest, 3), folds_of(3000))
+    assert isinstance(chosen, Temperature)
+    np.testing.assert_allclose(rows, honest, atol=0.02)
+
+
+def test_a_gain_within_the_noise_does_not_decide() -> None:
+    honest, folds = honest_rows(120, c=3), folds_of(120)
+    claimed = softmax(np.log(honest) + np.array([0.5, 0, 0]))  # a little off, in the way that 'vector' mends
+    undecided = 0
+    for seed in range(8):
+        labels = drawn(honest, seed)
+        loss = {}
+        for name in ("temperature", "vector"):
+            rows = np.empty_like(claimed)
+            for fold in range(5):
+                fitted = FITTED[name].fit(claimed[folds != fold], labels[folds != fold])
+                rows[folds == fold] = fitted(claimed[folds == fold])
+            loss[name] = -np.log(rows[np.arange(120), labels])
+        gain = loss["temperature"] - loss["vector"]
+        chosen = fit_calibrator(claimed, labels, folds)[0].kind
+        if gain.mean() < 0.95 * gain.std() / np.sqrt(120):
+            assert chosen != "vector"
+            undecided += gain.mean() > 0
+        elif gain.mean() > 1.05 * gain.std() / np.sqrt(120):
+            assert chosen != "temperature"
+    assert undecided > 0  # cases in which a plain comparison would have taken the other
+
+
+@pytest.mark.parametrize("scale", [0.5, 3.0])
+def test_calibration_lowers_log_loss_and_calibration_error_of_new_answers(scale: float) -> None:
+    honest = honest_rows(2000)
+    claimed, labels = softmax(np.log(honest) * scale), drawn(honest, 2)
+    calibrator, _ = fit_calibrator(claimed[:1000], labels[:1000], folds_of(1000))
+    raw, new = claimed[1000:], calibrator(claimed[1000:])
+    right = new.argmax(axis=1) == labels[1000:]
+    assert log_loss(labels[1000:], new) < log_loss(labels[1000:], raw) - 0.02
+    assert expected_calibration_error(new.max(axis=1), right) < 0.05
+    assert expected_calibration_error(raw.max(axis=1), raw.argmax(axis=1) == labels[1000:]) > 0.1
+
+
+def test_a_confidence_is_lowered_by_the_calibration_error_down_to_chance() -> None:
+    lowered = Lowered(0.3)
+    np.testing.assert_allclose(lowered(np.array([[0.9, 0.1, 0.0, 0.0]])).max(axis=1), [0.6])
+    np.testing.assert_allclose(lowered(np.array([[1.0, 0.0]])), [[0.7, 0.3]])
+    np.testing.assert_allclose(lowered(np.array([[0.4, 0.3, 0.3, 0.0], [0.25] * 4])), np.full((2, 4), 0.25))
+
+
+ROWS = arrays(np.float64, st.tuples(st.integers(1, 8), st.just(3)), elements=st.floats(0, 1)).map(
+    lambda a: (a + (a.sum(axis=1, keepdims=True) == 0)) / (a + (a.sum(axis=1, keepdims=True) == 0)).sum(1)[:, None]
+)
+CALIBRATORS = st.one_of(
+    st.floats(0.05, 20).map(Temperature),
+    st.floats(0, 1).map(Lowered),
+    st.tuples(*[st.floats(0, 20)] * 3, *[st.floats(-20, 20)] * 3).map(lambda x: Vector(x[:3], x[3:])),
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6).map(
+        lambda points: Isotonic(tuple(sorted(x for x, _ in points)), tuple(sorted(y for _, y in points)))
+    ),
+)
+
+
+@given(CALIBRATORS, ROWS)
+def test_calibrated_rows_are_probabilities(calibrator: Calibrator, rows: np.ndarray) -> None:
+    calibrated = calibrator(rows)
+    assert np.isfinite(calibrated).all()
+    assert (calibrated >= 0).all()
+    np.testing.assert_allclose(calibrated.sum(axis=1), 1.0, atol=1e-12)
+
+
+@given(CALIBRATORS.filter(lambda one: not isinstance(one, Vector)), ROWS)
+def test_all_but_vector_keep_the_order_of_the_labels(calibrator: Calibrator, rows: np.ndarray) -> None:
+    calibrated = calibrator(rows)
+    for before, after in zip(rows, calibrated, strict=True):
+        order = np.argsort(before, kind="stable")
+        assert (np.diff(after[order]) >= -1e-12).all()
+        if np.sort(before)[-1] > np.sort(before)[-2] + 1e-5 and after.max() > 1 / 3 + 1e-9:
+            assert after.argmax() == before.argmax()
+
+
+@given(CALIBRATORS, ROWS)
+def test_a_calibrator_survives_json(calibrator: Calibrator, rows: np.ndarray) -> None:
+    restored = from_dict(json.loads(json.dumps(calibrator.to_dict())))
+    assert restored == calibrator
+    assert np.array_equal(restored(rows), calibrator(rows))
+
+
+@pytest.mark.parametrize("kind", FITTED.values(), ids=list(FITTED))
+def test_an_agent_that_always_says_the_same_can_be_calibrated(kind: type[Temperature]) -> None:
+    said, labels = np.tile([1.0, 0.0, 0.0], (20, 1)), np.arange(20) % 2
+    calibrated = kind.fit(said, labels)(said)
+    assert np.isfinite(calibrated).all()
+    assert calibrated[0, 0] < 0.65  # it is right on every second image
