@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from consilience.agents.base import FeatureAgent, LabelledFeatures, Views, softmax
 
@@ -32,10 +31,8 @@ class Probe(FeatureAgent):
         centre = features.mean(axis=0, dtype=np.float64)
         rows, axes = _reduce(features - centre)
         present = np.unique(labels)
-        # The products are so small that BLAS threads wait for each other longer than they work: 5 times slower.
-        with threadpool_limits(1, user_api="blas"):
-            strength = _choose_strength(model, rows, labels)
-            fitted = model(C=strength).fit(rows, labels)
+        strength = _choose_strength(model, rows, labels)
+        fitted = model(C=strength).fit(rows, labels)
         coefficients, intercept = fitted.coef_, fitted.intercept_
         if len(present) == 2:  # scikit-learn keeps one row for two labels
             coefficients, intercept = np.vstack([-coefficients, coefficients]) / 2, np.r_[-intercept, intercept] / 2

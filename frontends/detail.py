@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -47,13 +46,13 @@ def detail_of(diagnosis: Diagnosis) -> RenderableType:
     parts: list[RenderableType] = [Text(f" {VERDICT_SIGNS[diagnosis.verdict]} {headline(diagnosis)} ", style=badge)]
     if diagnosis.reasons:
         parts.append(Text("Why a person should look: " + "; ".join(map(one_line, diagnosis.reasons)) + "."))
+    remarks = _remarks(diagnosis)
+    parts += ["", _posterior(diagnosis), "", _agents(diagnosis), "", *remarks, *[""][: len(remarks)]]
+    if diagnosis.evidence.neighbours:
+        parts += [_cases(diagnosis.evidence.neighbours), ""]
     parts += [
-        Padding(_posterior(diagnosis), (1, 0, 0, 0)),
-        _agents(diagnosis),
-        *_remarks(diagnosis),
-        _cases(diagnosis.evidence.neighbours),
         Text(novelty_words(diagnosis.evidence)),
-        Padding(Text(one_line(diagnosis.rationale, 2000)), (1, 0)),
+        Text(one_line(diagnosis.rationale, 2000)),
         Text(origin(diagnosis), style="dim"),
     ]
     return Group(*parts)
@@ -104,7 +103,7 @@ def _remarks(diagnosis: Diagnosis) -> list[Text]:
 
 
 def _cases(neighbours: tuple[Neighbour, ...]) -> Table:
-    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False)
     table.add_column("Most similar case")
     table.add_column("Similarity", justify="right")
     table.add_column("Source")

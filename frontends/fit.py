@@ -83,8 +83,7 @@ def _print_fitted(report: FitReport, target: float, as_json: bool) -> None:
         }
         print_json(out, json.dumps(fitted, ensure_ascii=False))
         return
-    out.print(trust_table(fitted["agents"]))
-    out.print(threshold_words(fitted["policy"]))
+    out.print(trust_table(fitted["agents"]), "", threshold_words(fitted["policy"]), sep="\n")
     out.print(
         f"Panel '{one_line(fitted['panel'])}': {report.images.added:,} images, {len(fitted['labels'])} labels, "
         f"encoder {one_line(fitted['encoder']['name'])}"

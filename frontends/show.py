@@ -48,7 +48,7 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
     grid = Table.grid(padding=(0, 2))
     for name, words in rows.items():
         grid.add_row(Text(name, style="bold"), words)
-    out.print(grid, trust_table(held["agents"]), threshold_words(held["policy"]), sep="\n")
+    out.print(grid, "", trust_table(held["agents"]), "", threshold_words(held["policy"]), sep="\n")
 
 
 @click.command()

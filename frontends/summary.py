@@ -83,7 +83,7 @@ def trust_table(agents: list[Mapping[str, Any]]) -> Table:
 
 def figures_table(first: str, *others: str) -> Table:
     """A table with text in the first column and figures in the others."""
-    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False)
     table.add_column(first, overflow="fold")
     for name in others:
         table.add_column(name, justify="right", no_wrap=True)

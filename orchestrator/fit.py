@@ -15,7 +15,7 @@ from consilience.dataset import LabelledImage
 from consilience.diagnosis import FailedImage
 from consilience.errors import DatasetError, PanelError
 from consilience.images import load_image
-from consilience.orchestrator.fitting import fit_agents
+from consilience.orchestrator.fitting import fit_agents, one_blas_thread
 from consilience.orchestrator.gather import Progress, gather, is_vectors, quiet, with_images
 from consilience.orchestrator.panel import EncoderRecord, Panel, labelled_features
 from consilience.orchestrator.policy import Threshold, choose_threshold
@@ -169,7 +169,8 @@ def _changed(old: Panel, records: Records, settings: Settings) -> Panel:
     added = data.take(_rows_not_in(records, old.records))
     removed = before.take(_rows_not_in(old.records, records))
     _prepare_novelty(records, settings)
-    heads = tuple(head.updated(data, added, removed) for head in old.heads)
+    with one_blas_thread():
+        heads = tuple(head.updated(data, added, removed) for head in old.heads)
     return replace(old, records=records, heads=heads).save(old.path, overwrite=True)
 
 

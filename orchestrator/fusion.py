@@ -10,9 +10,9 @@ how much of a calibrated word still counts.
   Whether agents err together is not known then; they count as independent.
 - With labelled predictions (`from_predictions`): the shares of the weight minimise the variance of the combined error
   (Bates and Granger 1969), so an accurate agent counts for more and agents that err together count as one. Their
-  error covariance is a maximum a posteriori estimate that starts from independent agents and is worth PRIOR_IMAGES
-  images: few labels change little, many decide. The sum of the weights is fitted too: it is 1 where all say the
-  same thing, and higher the more independent they are.
+  error covariance is a maximum a posteriori estimate that starts from independent, equally good agents and is worth
+  PRIOR_IMAGES images: few labels change little, many decide. The sum of the weights is fitted too: it is 1 where all
+  say the same thing, and higher the more independent they are.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from consilience.orchestrator.calibration import log_probabilities, soft_targets
 from consilience.trust import Trust
 
 PRIOR_IMAGES = 16
-"""How many labelled images the prior belief in independent agents is worth."""
+"""How many labelled images the prior belief in independent, equally good agents is worth."""
 
 TOTAL_WIDTH = 0.5
 """Standard deviation of the prior on the log of the sum of the weights, around 0."""
@@ -122,15 +122,15 @@ class Fusion:
 def error_covariance(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """How the errors p - onehot of witnesses vary together: (a, a), for arguments as `Fusion.from_predictions`.
 
-    Second moments over all images and labels; an off-diagonal one over the images that both answered, and
-    drawn towards 0 as if PRIOR_IMAGES more had shown no connection.
+    Second moments over the images that both answered and all labels, drawn as by PRIOR_IMAGES more images towards
+    witnesses that are independent and equally good.
     """
     answered = np.isfinite(probabilities).all(axis=2).astype(np.float64)  # (a, n)
     errors = np.nan_to_num(probabilities - one_hot(labels, probabilities.shape[2]))
     both = answered @ answered.T
-    moments = np.einsum("anc,bnc->ab", errors, errors) / np.maximum(both, 1.0)
-    moments *= np.where(np.eye(len(moments), dtype=bool), 1.0, both / (both + PRIOR_IMAGES))
-    return np.asarray(moments)
+    sums = np.einsum("anc,bnc->ab", errors, errors)
+    usual = np.trace(sums) / max(np.trace(both), 1.0)
+    return np.asarray((sums + PRIOR_IMAGES * usual * np.eye(len(sums))) / (both + PRIOR_IMAGES))
 
 
 def shares(covariance: np.ndarray) -> np.ndarray:

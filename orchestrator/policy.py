@@ -8,10 +8,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from consilience.orchestrator.trust import OVERCONFIDENT
 from consilience.settings import PolicySettings
 
-LEAST = 0.5
-"""Nothing is settled that is more likely wrong than right, whatever the target allows."""
+LEAST = OVERCONFIDENT
+"""Whatever the target allows, nothing is called confident that the overconfidence ratio would not count as such."""
 
 DISTRUSTED = 0.5
 """An agent is distrusted if its weight is less than this share of the greatest weight."""
@@ -30,7 +31,7 @@ class Outcomes:
     correct: np.ndarray
 
     def to_dict(self) -> dict[str, Any]:
-        return {"probability": np.round(self.probability, 6).tolist(), "correct": self.correct.tolist()}
+        return {"probability": self.probability.tolist(), "correct": self.correct.tolist()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
