@@ -66,7 +66,8 @@ def _choose_strength(model: Callable[..., Any], rows: np.ndarray, labels: np.nda
 
     def loss(strength: float) -> float:
         fitted = ((model(C=strength).fit(rows[train], labels[train]), test) for train, test in splits)
-        return sum(log_loss(labels[test], one.predict_proba(rows[test]), labels=present) for one, test in fitted)
+        losses = [log_loss(labels[test], one.predict_proba(rows[test]), labels=present) for one, test in fitted]
+        return float(sum(losses))
 
     return min(STRENGTHS, key=loss)
 

@@ -15,7 +15,7 @@ from consilience.frontends.show import check, graph, show
 
 
 class CommandLine(click.Group):
-    """A group whose commands may raise a ConsilienceError: one line and exit code 1."""
+    """A group whose commands may raise a ConsilienceError, or the system's own error: one line and exit code 1."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order in which people need them
@@ -27,7 +27,9 @@ class CommandLine(click.Group):
         quiet_libraries(ctx.params["debug"])
         try:
             return super().invoke(ctx)
-        except ConsilienceError as error:
+        except BrokenPipeError:  # whoever read the output has gone: click ends quietly
+            raise
+        except (ConsilienceError, OSError) as error:
             if ctx.params["debug"]:
                 raise
             raise Failure(str(error)) from error

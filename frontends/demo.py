@@ -30,9 +30,10 @@ SEED = 0
 @click.command()
 @click.option("--out", type=PATH, default="consilience-demo", show_default=True, metavar="DIR", help="Where to write.")
 def demo(out: Path) -> None:
-    """Fit a panel on images of solar cells, diagnose others, and draw a diagnosis.
+    """See it work on images of solar cells.
 
-    It writes the panel and the picture to DIR, and needs the extra 'demo': pip install 'consilience[demo]'
+    It fits a panel on some, diagnoses others, and writes the panel and a picture of one diagnosis to DIR. It needs the
+    extra 'demo': pip install 'consilience[demo]'
     """
     from consilience.frontends.elpv import read_cells, split
 
@@ -48,6 +49,7 @@ def run(cells: Split, out: Path) -> None:
     from consilience.frontends.detail import detail_of
     from consilience.frontends.terminal import console, progress_on
     from consilience.orchestrator.diagnoser import Diagnoser
+    from consilience.rendering import percent
 
     panel, shown = out / "panel", console()
     _refuse_another_panel(panel)
@@ -61,17 +63,15 @@ def run(cells: Split, out: Path) -> None:
             between = _diagnosed(diagnoser, cells.between, "diagnosing cells in between", progress)
     seconds = time.monotonic() - fitted
     shown.print(
-        f"\nFitted in {fitted - started:.0f} s; diagnosed in {seconds:.0f} s, "
+        f"Fitted in {fitted - started:.0f} s; diagnosed in {seconds:.0f} s, "
         f"{(len(held_out) + len(between)) / seconds:.0f} images a second."
     )
-    _print_scores(held_out, [str(cell.label) for cell in cells.held_out], shown)
-    _print_verdicts(held_out, [str(cell.label) for cell in cells.held_out], between, shown)
+    truths = [str(cell.label) for cell in cells.held_out]
+    _print_scores(held_out, truths, shown)
+    _print_verdicts(held_out, truths, between, shown)
     cell, diagnosis = most_disputed(cells.between, between)
-    shown.print(
-        f"\nThe referred cell on which the agents disagree most; "
-        f"to people, a defect was {cell.defect_probability:.0%} probable:\n",
-        style="bold",
-    )
+    people = f"to people, a defect was {percent(cell.defect_probability)} probable"
+    shown.print(f"\nThe cell in between on which the agents disagree most ({people}):\n", style="bold")
     shown.print(detail_of(diagnosis))
     picture = diagnosis.save_picture(out / "diagnosis.png")
     shown.print(f"\nThe same as a picture: {picture}", soft_wrap=True)
@@ -94,7 +94,9 @@ def _introduce(cells: Split, shown: Console) -> None:
     shown.print(
         f"{len(cells.fit):,} to fit on, {len(cells.held_out):,} held out, "
         f"and {len(cells.between):,} of which the people who labelled them were not sure.\n"
-        f"Data: elpv-dataset, CC BY-NC-SA 4.0, Deitsch et al. 2021; drawn with seed {SEED}.\n"
+        "Data: elpv-dataset, CC BY-NC-SA 4.0, Deitsch et al. 2021. "
+        f"Drawn at random (seed {SEED}), so cells of one solar module are on both sides; "
+        "those of another module would be harder.\n"
     )
 
 
@@ -144,7 +146,6 @@ def _print_scores(diagnoses: Sequence[Diagnosis], truths: Sequence[str], shown: 
             f"{one.ccc:.2f}",
             "" if one.weight is None else percent(one.weight),
             style="bold" if one.who == FUSION else None,
-            end_section=False,
         )
     shown.print("", table, sep="\n")
     shown.print(

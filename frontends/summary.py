@@ -83,8 +83,8 @@ def trust_table(agents: list[Mapping[str, Any]]) -> Table:
 
 def figures_table(first: str, *others: str) -> Table:
     """A table with text in the first column and figures in the others."""
-    table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False)
-    table.add_column(first, overflow="fold")
+    table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False, collapse_padding=True)
+    table.add_column(first, overflow="fold", min_width=10)
     for name in others:
         table.add_column(name, justify="right", no_wrap=True)
     return table

@@ -126,7 +126,8 @@ def one_blas_thread() -> AbstractContextManager[Any]:
     import scipy.linalg  # noqa: F401  the limit holds for what is loaded: scipy brings a BLAS of its own
     from threadpoolctl import threadpool_limits
 
-    return threadpool_limits(1, user_api="blas")
+    limit: AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
+    return limit
 
 
 def exact_views(task: Task, known: LabelledFeatures, features: np.ndarray) -> Views:
@@ -143,8 +144,11 @@ def _weigh(
     witnesses, calibrated = [], np.full((len(looks), *looks[0][2].shape), np.nan)
     for number, (name, stage, raw) in enumerate(looks):
         answered = np.isfinite(raw).all(axis=1)
-        if not answered.any():
-            raise AgentError(f"the agent '{name}' gave no {stage} prediction for any labelled image")
+        if len(np.unique(folds[answered])) < 2:
+            raise AgentError(
+                f"the agent '{name}' gave a {stage} prediction for {answered.sum()} of {len(labels)} labelled images: "
+                "too few to judge it by"
+            )
         calibrator, calibrated[number, answered] = fit_calibrator(raw[answered], labels[answered], folds[answered])
         witnesses.append(Witness(name, stage, calibrator, measure(name, stage, calibrated[number], labels, task.names)))
     first = np.array([stage == "first" for _, stage, _ in looks])

@@ -139,14 +139,31 @@ def shares(covariance: np.ndarray) -> np.ndarray:
     >>> shares(np.array([[1.0, 0.0], [0.0, 3.0]])).round(3)
     array([0.75, 0.25])
     """
-    from scipy.optimize import nnls
-
     n = len(covariance)
     if n < 2:
         return np.ones(n)
-    # Least squares with a heavy row for the sum (Lawson and Hanson 1974): |R w|^2 with C = R' R, and 1' w = 1.
-    spread, axes = np.linalg.eigh(covariance)
-    root = np.sqrt(np.maximum(spread, 1e-12))[:, None] * axes.T
-    heavy = 1e3 * np.sqrt(max(float(spread[-1]), 1e-12))
-    solution, _ = nnls(np.vstack([root, np.full((1, n), heavy)]), np.r_[np.zeros(n), heavy])
-    return np.asarray(solution / solution.sum())
+    # Active sets (Lawson and Hanson 1974, chapter 23), without scipy, whose import takes longer than a diagnosis.
+    matrix = covariance / max(float(np.trace(covariance)), 1e-300) + 1e-9 * np.eye(n)
+    weights = np.eye(n)[matrix.diagonal().argmin()]
+    for _ in range(3 * n):
+        pull = weights @ matrix @ weights - matrix @ weights  # positive: more weight there lowers the variance
+        if pull.max() < 1e-12:
+            break
+        chosen = weights > 0
+        chosen[pull.argmax()] = True
+        weights = _least_variance(matrix, weights, chosen)
+    return np.asarray(weights)
+
+
+def _least_variance(matrix: np.ndarray, weights: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """The best weights on the chosen; who would fall below 0 on the way there from `weights` is left out."""
+    best = np.zeros(len(weights))
+    best[chosen] = np.linalg.solve(matrix[np.ix_(chosen, chosen)], np.ones(chosen.sum()))
+    best /= best.sum()
+    below = np.flatnonzero(best < 0)
+    if not len(below):
+        return best
+    steps = weights[below] / (weights[below] - best[below])
+    weights, chosen = weights + steps.min() * (best - weights), chosen.copy()
+    weights[below[steps.argmin()]], chosen[below[steps.argmin()]] = 0.0, False
+    return _least_variance(matrix, weights, chosen)

@@ -20,7 +20,7 @@ def main(chosen: tuple[str, ...], quick: bool) -> None:
     click.echo(f"{usable_cores()} cores" + (", quick" if quick else ""))
     for name in chosen or BENCHMARKS:
         module = import_module(f"consilience.evals.benchmarks.{name}")
-        click.echo(f"\n{name}: {module.__doc__.splitlines()[0]}\n")
+        click.echo(f"\n{name}: {(module.__doc__ or '').splitlines()[0]}\n")
         click.echo(table_of(module.figures(quick)))
 
 

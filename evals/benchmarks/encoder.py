@@ -1,8 +1,7 @@
 """How much of ONNX Runtime's own rate the embedded encoder keeps, from JPEG files to vectors.
 
-'raw' is ONNX Runtime on
-tensors that lie ready in memory: with its default threads and batches of 32, and as Consilience drives it
-(one call a core, small batches). Decoding and resizing take their share of the same cores.
+'raw' is ONNX Runtime on tensors that lie ready in memory: with its default threads and batches of 32, and as
+Consilience drives it (one call a core, small batches). Decoding and resizing take their share of the same cores.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ from consilience.orchestrator.panel import Panel
 from consilience.retrieval.memory import writer_lock
 from consilience.retrieval.records import Records
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LABELS, DIMENSION, BATCH = ("a", "b", "c", "d"), 1280, 64
 
@@ -65,9 +66,9 @@ def figures(quick: bool) -> list[Figure]:
         file = Path(folder, "vectors.npz")
         np.savez(file, embeddings=vectors, labels=labels, names=[str(row) for row in range(len(labels))])
         panel = fit(file, Path(folder, "panel")).panel
-        found = _measured(panel, 3 if quick else 7)
+        found = measured(panel, 3 if quick else 7)
         if not quick:
-            found += _measured(_with_memory_of(10_000, panel, Path(folder, "large")), 5)
+            found += measured(_with_memory_of(10_000, panel, Path(folder, "large")), 5)
     return found
 
 
@@ -80,7 +81,8 @@ def _with_memory_of(images: int, panel: Panel, path: Path) -> Panel:
         return replace(panel, records=Records(ids, tuple(labels), ids, vectors)).save(path, overwrite=True)
 
 
-def _measured(panel: Panel, turns: int) -> list[Figure]:
+def measured(panel: Panel, turns: int) -> list[Figure]:
+    """Figures of one panel of vectors of DIMENSION numbers."""
     vectors, _ = clusters(10 * BATCH, 3)
     names = [str(row) for row in range(len(vectors))]
     ones = [(vectors[row : row + 1], names[row : row + 1]) for row in range(BATCH)]

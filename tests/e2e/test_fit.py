@@ -150,6 +150,14 @@ def test_a_panel_is_replaced_only_on_request(invoke: Invoke, folder: Path, tmp_p
     assert invoke(*fit, "--overwrite").exit_code == 0
 
 
+def test_an_error_of_the_system_is_one_line(invoke: Invoke, folder: Path, tmp_path: Path) -> None:
+    for options in (["--panel", tmp_path / ("x" * 300)], ["--panel", tmp_path / "panel", "--task", "y" * 300]):
+        result = invoke("fit", folder, *options)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "File name too long" in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
 def test_a_folder_that_is_no_panel_is_never_replaced(invoke: Invoke, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "panel").mkdir()
     (tmp_path / "panel" / "thesis.txt").write_text("years of work")

@@ -1,4 +1,4 @@
-"""Panels on vectors of three well-known blobs, and agents that do as a test says."""
+"""Panels on vectors of three well-known blobs and on painted pictures, and agents that do as a test says."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from consilience import fit, load_settings
 from consilience.agents import Views
+from consilience.errors import MissingExtraError
 from consilience.prediction import Prediction
 
 LABELS = ("apple", "beech", "cedar")
@@ -142,4 +144,42 @@ def expert_panel(tmp_path_factory: pytest.TempPathFactory, vectors: Path) -> Pat
     """A panel with 'expert' as well, who is short-sighted at first and follows the evidence. Not to be changed."""
     path = tmp_path_factory.mktemp("panels") / "expert"
     fit(vectors, path, settings=QUICK, agents=[Scripted("expert", short_sighted, by_evidence)])
+    return path
+
+
+COLOURS = {"blue": (40, 60, 200), "green": (50, 170, 60), "red": (200, 50, 40)}
+
+
+def paint(path: Path, label: str, seed: int, size: int = 48) -> Path:
+    """A picture of speckles in one colour."""
+    rng = np.random.default_rng(seed)
+    noise = rng.integers(-40, 40, (size, size, 3)) + rng.integers(-15, 15, 3)
+    PIL.Image.fromarray(np.clip(np.array(COLOURS[label]) + noise, 0, 255).astype(np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def painted() -> Callable[[Path, str, int], Path]:
+    return paint
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A labelled folder: 8 pictures each of blue, green and red speckles."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number, label in enumerate(COLOURS):
+        (folder / label).mkdir()
+        for seed in range(8):
+            paint(folder / label / f"{seed}.png", label, 100 * number + seed)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def picture_panel(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """A panel on pictures, with the embedded encoder. Not to be changed."""
+    path = tmp_path_factory.mktemp("panels") / "pictures"
+    try:
+        fit(pictures, path, settings=QUICK)
+    except MissingExtraError as missing:
+        pytest.skip(f"the embedded encoder is not in the cache and cannot be made: {missing}")
     return path

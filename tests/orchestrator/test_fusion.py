@@ -158,6 +158,13 @@ def test_independent_witnesses_together_say_more_than_their_mean() -> None:
     assert abs(posterior.max(axis=1).mean() - right.mean()) < 0.03
 
 
+def test_few_labels_do_not_move_the_sum_of_the_weights_far_from_1() -> None:
+    said = words(some_labels(1000), 4, skill=1.0)
+    few, many = (Fusion.from_predictions(said[:, :n], some_labels(1000)[:n]) for n in (4, 1000))
+    assert 0.8 < few.total < 1.4
+    assert many.total > 3
+
+
 def test_the_sum_of_the_weights_is_fitted_on_who_speaks_at_once() -> None:
     labels = some_labels(500)
     said = words(labels, 3, skill=1.0)
