@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import threading
 import time
@@ -113,7 +114,7 @@ class Diagnoser:
         batches = embed_many(images, self.encoder, load=self._load, batch_size=self.settings.batch_size)
         for batch in batches:
             readable = [image for image in batch.images if image is not None]
-            kept = [not isinstance(source, str | Path) for source in batch.sources]
+            kept = [not _is_file(source) for source in batch.sources]
             results = iter(self._wait(self._run(readable, batch.vectors)) if readable else [])
             for source, image, error, keep in zip(batch.sources, batch.images, batch.errors, kept, strict=True):
                 if image is None:
@@ -267,6 +268,11 @@ def _without_image(result: Diagnosis | FailedImage, keep: bool) -> Diagnosis | F
     if isinstance(result, Diagnosis) and not keep:
         object.__setattr__(result, "image", None)
     return result
+
+
+def _is_file(source: ImageSource) -> bool:
+    """Whether an image can be loaded again from its source: addresses change, and lose their query in a record."""
+    return isinstance(source, os.PathLike) or (isinstance(source, str) and "://" not in source)
 
 
 def _name(source: ImageSource) -> str:

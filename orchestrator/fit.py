@@ -21,6 +21,7 @@ from consilience.orchestrator.panel import EncoderRecord, Panel, labelled_featur
 from consilience.orchestrator.policy import Threshold, choose_threshold
 from consilience.panel_folder import refuse_to_replace
 from consilience.prompts import zero_shot_texts
+from consilience.retrieval.connection import Connection
 from consilience.retrieval.encoder import Encoder
 from consilience.retrieval.memory import writer_lock
 from consilience.retrieval.records import AddReport, Records
@@ -76,10 +77,13 @@ def fit(
     Raises:
         DatasetError: the images cannot be used. EncoderError, AgentError: unknown names, or they do not fit.
         PanelError: the panel cannot be written. PanelBusyError: somebody else is writing it.
+        MemoryServerError: a Chroma server is set and cannot be reached.
     """
     source, path, settings = Path(source), Path(panel), settings or load_settings(**arguments)
     refuse_to_replace(path, overwrite)  # before the work, not after it
     kinds = [feature_agent(name).name for name in settings.agents or ()]
+    if settings.memory.url is not None:
+        Connection.server(settings.memory.url).close()
     with _writing(path):
         gathered = gather(source, task, settings, progress)
         records, task = gathered.records, gathered.task

@@ -33,7 +33,7 @@ from consilience.retrieval.memory import ImageMemory
 from consilience.retrieval.records import Records
 from consilience.task import Task
 
-FOLDS = 10
+FOLDS = 20
 """At most; as many as the rarest label has images, if that is fewer."""
 
 MANY = 300

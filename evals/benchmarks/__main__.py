@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 
 import click
@@ -17,7 +18,7 @@ BENCHMARKS = ("encoder", "orchestration", "startup", "memory")
 @click.option("--quick", is_flag=True, help="Fewer images and turns: rougher figures.")
 def main(chosen: tuple[str, ...], quick: bool) -> None:
     """Measure encoder, orchestration, start-up and memory; print median and spread, target, PASS or MISS."""
-    click.echo(f"{usable_cores()} cores" + (", quick" if quick else ""))
+    click.echo(f"{usable_cores()} cores, load {os.getloadavg()[0]:.1f} at the start" + (", quick" if quick else ""))
     for name in chosen or BENCHMARKS:
         module = import_module(f"consilience.evals.benchmarks.{name}")
         click.echo(f"\n{name}: {(module.__doc__ or '').splitlines()[0]}\n")

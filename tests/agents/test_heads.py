@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 from consilience.agents import (
@@ -25,9 +26,9 @@ from consilience.agents import (
     feature_agent,
 )
 from consilience.agents.base import softmax
-from consilience.agents.gaussian import RIDGE
-from consilience.agents.leave_one_out import nearest_labels
-from consilience.agents.probe import STRENGTHS, _reduce
+from consilience.agents.gaussian import RIDGES
+from consilience.agents.probe import STRENGTHS
+from consilience.agents.tuning import nearest_labels, row_space
 from consilience.errors import AgentError
 from consilience.orchestrator.fitting import exact_views
 from consilience.task import Task
@@ -92,9 +93,36 @@ def test_the_gaussian_has_its_closed_form() -> None:
     means = np.array([rows[known.labels == label].mean(axis=0) for label in range(2)])
     centred = rows - means[known.labels]
     scatter = centred.T @ centred
-    precision = 3 * np.linalg.inv(scatter + RIDGE * np.trace(scatter) / 29 * np.eye(3))
+    precision = 3 * np.linalg.inv(scatter + fitted.ridge * np.trace(scatter) / 29 * np.eye(3))
     logits = rows @ precision @ means.T + np.log(0.5) - np.einsum("cd,de,ce->c", means, precision, means) / 2
     np.testing.assert_allclose(fitted.predict(views(known, known.features)), softmax(logits), atol=1e-6)
+
+
+def test_the_gaussian_chooses_the_ridge_that_cross_validation_prefers() -> None:
+    """Held against plain numpy in the full space, where the choice itself is made in the images' own row space."""
+    known = data(24, 3, 40, spread=0.5)
+    rows, labels = known.features.astype(np.float64), known.labels
+
+    def loss(ridge: float) -> float:
+        logits = np.zeros((24, 3))
+        for train, test in StratifiedKFold(3, shuffle=True, random_state=0).split(rows, labels):
+            means = np.array([rows[train][labels[train] == label].mean(axis=0) for label in range(3)])
+            centred = rows[train] - means[labels[train]]
+            scatter = centred.T @ centred
+            inverse = np.linalg.inv(scatter + ridge * np.trace(scatter) / (len(train) - 1) * np.eye(40))
+            bias = np.einsum("cd,de,ce->c", means, inverse, means) / 2
+            logits[test] = rows[test] @ inverse @ means.T - bias
+        return min(log_loss(labels, softmax(logits * scale)) for scale in np.geomspace(1, 4000, 60))
+
+    fitted = Gaussian.fit(known)
+    assert fitted.ridge in RIDGES
+    best = min(loss(ridge) for ridge in RIDGES)
+    assert loss(fitted.ridge) == pytest.approx(best, rel=0.05)
+    assert max(loss(ridge) for ridge in RIDGES) > 1.05 * best  # there is something to choose
+
+
+def test_with_one_image_a_label_the_gaussian_takes_the_usual_ridge() -> None:
+    assert Gaussian.fit(data(3, 3, 6)).ridge == RIDGES[0]
 
 
 def test_with_many_images_the_gaussian_decides_like_a_linear_discriminant() -> None:
@@ -133,7 +161,7 @@ def test_with_fewer_images_than_dimensions_the_probe_is_the_same_one_found_soone
     known, new = data(24, n_labels, 40, spread=0.2), data(60, n_labels, 40, seed=1, spread=0.2)
     centre = known.features.mean(axis=0, dtype=np.float64)
     rows = known.features - centre
-    reduced, axes = _reduce(rows)
+    reduced, axes = row_space(rows)
     assert reduced.shape == (24, 24)
     np.testing.assert_allclose(reduced @ axes, rows, atol=1e-12)
     np.testing.assert_allclose(axes @ axes.T, np.eye(24), atol=1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import json
 import threading
@@ -191,6 +192,27 @@ def test_who_waits_when_it_is_closed_does_not_wait_for_ever(expert_panel: Path, 
         diagnoser.close()
         with pytest.raises(CancelledError):
             waiting.result(10)
+
+
+def test_ctrl_c_stops_the_run_so_that_nothing_more_is_spent(expert_panel: Path, scripted: Any, blobs: Any) -> None:
+    looking, stopped = threading.Event(), threading.Event()
+
+    async def expensive(views: Any) -> Any:
+        looking.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    def press() -> None:
+        assert looking.wait(10)
+        _thread.interrupt_main()
+
+    with Diagnoser.open(expert_panel, agents=[scripted("expert", expensive)]) as diagnoser:
+        threading.Thread(target=press).start()
+        with pytest.raises(KeyboardInterrupt):
+            list(diagnoser.diagnose_vectors(blobs.between(0, 1), ["a"]))
+        assert stopped.wait(10)
 
 
 def test_vectors_are_diagnosed_like_the_images_that_they_were_made_of(diagnoser: Diagnoser, paths: list[Path]) -> None:

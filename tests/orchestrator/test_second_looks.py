@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,14 @@ from consilience.agents import Views
 from consilience.errors import AgentError
 
 STRANGE = 3
-"""The row that lies far from all that is known: it cannot be settled."""
+"""A row that lies far from all that is known, as row 0 does: it cannot be settled."""
 
 
 @pytest.fixture(scope="module")
 def mixed(blobs: Any) -> np.ndarray:
-    """Three clear vectors, one that is like none, one clear again."""
-    strange = np.eye(8, dtype=np.float32)[[7]]
-    return np.concatenate([blobs.drawn(3, 1, 0.05)[0], strange, blobs.drawn(1, 2, 0.05)[0]])
+    """Strange, beech, cedar, strange, apple."""
+    strange, clear = np.eye(8, dtype=np.float32)[6:], blobs.drawn(3, 1, 0.05)[0]
+    return np.stack([strange[0], clear[1], clear[2], strange[1], clear[0]])
 
 
 @pytest.fixture
@@ -45,16 +46,16 @@ def looks_of(diagnosis: Diagnosis, agent: str = "expert") -> dict[str, Predictio
 def test_only_what_is_unsettled_is_asked_about_once(run: Any, poor: Any, follow: Any, mixed: np.ndarray) -> None:
     results, expert = run(poor, follow)
     np.testing.assert_array_equal(expert.asked, [mixed])
-    np.testing.assert_array_equal(expert.asked_again, [mixed[[STRANGE]]])
-    assert [one.rounds for one in results] == [1, 1, 1, 2, 1]
-    assert [len(looks_of(one)) for one in results] == [1, 1, 1, 2, 1]
-    assert [one.label for one in results[:3]] == ["apple", "beech", "cedar"]
+    np.testing.assert_array_equal(expert.asked_again, [mixed[[0, STRANGE]]])
+    assert [one.rounds for one in results] == [2, 1, 1, 2, 1]
+    assert [len(looks_of(one)) for one in results] == [2, 1, 1, 2, 1]
+    assert [results[row].label for row in (1, 2, 4)] == ["beech", "cedar", "apple"]
 
 
 def test_nobody_is_asked_a_third_time(run: Any, poor: Any, follow: Any) -> None:
     results, expert = run(poor, follow, policy__max_rounds=5)
     assert results[STRANGE].verdict == "refer"
-    assert [one.rounds for one in results] == [1, 1, 1, 2, 1]
+    assert [one.rounds for one in results] == [2, 1, 1, 2, 1]
     assert len(expert.asked_again) == 1
 
 
@@ -67,10 +68,12 @@ def test_a_second_look_has_its_own_first_answer_and_the_evidence_in_hand(run: An
 
     results, _ = run(poor, again, memory__neighbours=7)
     ((first, evidence),) = seen
-    said = looks_of(results[STRANGE])["first"]
-    assert [(one.agent, one.stage, one.probabilities) for one in first] == [("expert", "first", said.probabilities)]
-    assert evidence[0].neighbours == results[STRANGE].evidence.neighbours
-    assert len(evidence[0].neighbours) == 7
+    for place, row in enumerate((0, STRANGE)):
+        said = looks_of(results[row])["first"]
+        assert (first[place].agent, first[place].stage) == ("expert", "first")
+        assert first[place].probabilities == said.probabilities
+        assert evidence[place].neighbours == results[row].evidence.neighbours
+        assert len(evidence[place].neighbours) == 7
 
 
 def test_the_second_look_is_weighed_in_place_of_the_first(run: Any, poor: Any, follow: Any) -> None:
@@ -120,6 +123,24 @@ def test_what_stops_second_looks(run: Any, poor: Any, follow: Any, settings: dic
     assert results[STRANGE].rounds == 1 + times
 
 
+def test_when_the_time_is_up_nobody_is_asked_again(
+    vectors: Path, tmp_path: Path, scripted: Any, good: Any, poor: Any, follow: Any, mixed: np.ndarray
+) -> None:
+    async def hangs(views: Views) -> None:
+        await asyncio.Event().wait()
+
+    quick = load_settings(agents="neighbours")
+    fit(vectors, tmp_path / "panel", settings=quick, agents=[scripted("expert", poor, follow), scripted("slow", good)])
+    expert = scripted("expert", poor, follow)
+    with Diagnoser.open(
+        tmp_path / "panel", agents=[expert, scripted("slow", hangs)], policy__max_seconds=0.3
+    ) as diagnoser:
+        (result,) = diagnoser.diagnose_vectors(mixed[[STRANGE]], ["d"])
+    assert isinstance(result, Diagnosis)
+    assert (len(expert.asked), len(expert.asked_again), result.rounds) == (1, 0, 1)
+    assert str(looks_of(result, "slow")["first"].error).startswith("no answer within 0.")
+
+
 def test_when_the_time_is_up_who_has_not_answered_counts_as_failed(run: Any, poor: Any, follow: Any) -> None:
     results, _ = run(poor, follow, policy__max_seconds=1e-6)
     for one in results:
@@ -139,7 +160,8 @@ def test_a_bound_on_the_cost_stops_second_looks_and_keeps_what_was_paid_for(
 
     results, expert = run(at_a_price(poor), at_a_price(follow), policy__max_cost_usd=bound)  # first looks: 5 x 0.25
     assert len(expert.asked_again) == times
-    assert [one.cost_usd for one in results] == [0.25, 0.25, 0.25, 0.25 + 0.25 * times, 0.25]
+    paid = 0.25 + 0.25 * times
+    assert [one.cost_usd for one in results] == [paid, 0.25, 0.25, paid, 0.25]
     assert all(looks_of(one)["first"].probabilities for one in results)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss as reference
 
-from consilience.agents.leave_one_out import MOST, log_loss, nearest_labels, sample, similarities_to_others
+from consilience.agents.tuning import MOST, log_loss, nearest_labels, sample, similarities_to_others
 
 
 def unit(n: int, d: int = 5, seed: int = 0) -> np.ndarray:
