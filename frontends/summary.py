@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from consilience.orchestrator.panel import Panel
-from consilience.orchestrator.policy import LEAST, Threshold, choose_threshold
+from consilience.orchestrator.policy import choose_threshold
 from consilience.prediction import look_name
 from consilience.rendering import one_line, percent
 
@@ -51,16 +51,11 @@ def facts(panel: Panel, target: float) -> dict[str, Any]:
         ],
         "policy": {
             "target": target,
-            "threshold": least(threshold),
+            "threshold": threshold.probability,
             "settled": threshold.settled,
             "accuracy_of_settled": threshold.accuracy,
         },
     }
-
-
-def least(threshold: Threshold) -> float | None:
-    """The least posterior that settles; None if none does."""
-    return None if threshold.probability is None else max(threshold.probability, LEAST)
 
 
 def trust_table(agents: list[Mapping[str, Any]]) -> Table:

@@ -30,7 +30,7 @@ from consilience.prediction import Prediction
 from consilience.retrieval.embedding import embed_many
 from consilience.retrieval.encoder import Encoder
 from consilience.retrieval.records import UNIT_TOLERANCE
-from consilience.settings import Settings, load_settings
+from consilience.settings import Settings, settings_or
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Diagnoser:
             AgentError: agents are missing.
             MemoryServerError: a Chroma server is set and cannot be reached.
         """
-        return cls(Panel.open(panel), settings or load_settings(**arguments), agents, encoder)
+        return cls(Panel.open(panel), settings_or(settings, arguments), agents, encoder)
 
     def diagnose(self, image: ImageSource) -> Diagnosis:
         """Diagnose one image: a path, URL, bytes, PIL image, array, file object or `Image`.
@@ -222,7 +222,7 @@ class Diagnoser:
         if "posterior" not in conclusion:
             causes = "; ".join(f"{one.agent}: {one.error or 'abstained'}" for one in predictions)
             return FailedImage(source, AllAgentsFailedError(f"no agent could look at '{source}': {causes}"))
-        looks = {(one.agent, one.stage) for one in predictions}
+        looks = {(one.agent, one.stage) for one in predictions if one.calibrated is not None}
         return Diagnosis(
             label=conclusion["label"],
             posterior=conclusion["posterior"],

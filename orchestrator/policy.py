@@ -53,8 +53,8 @@ class Threshold:
     accuracy: float
 
 
-def choose_threshold(outcomes: Outcomes, target: float) -> Threshold:
-    """The lowest threshold at which at least `target` of the settled diagnoses are right.
+def choose_threshold(outcomes: Outcomes, target: float, least: float = LEAST) -> Threshold:
+    """The lowest threshold from `least` on at which at least `target` of the settled diagnoses are right.
 
     One more settled image is counted as wrong, as in conformal risk control (Angelopoulos et al. 2024): with k settled
     and e of them wrong, (e + 1) / (k + 1) <= 1 - target. So a target of 0.95 needs at least 19 images that are right.
@@ -63,7 +63,7 @@ def choose_threshold(outcomes: Outcomes, target: float) -> Threshold:
     probability, wrong = outcomes.probability[order], np.cumsum(~outcomes.correct[order])
     settled = np.arange(1, len(order) + 1)
     boundary = np.r_[probability[:-1] > probability[1:], True][: len(order)]  # equal ones are settled together
-    possible = np.flatnonzero(boundary & ((wrong + 1) / (settled + 1) <= 1 - target + 1e-12))
+    possible = np.flatnonzero(boundary & (probability >= least) & ((wrong + 1) / (settled + 1) <= 1 - target + 1e-12))
     if not len(possible):
         return Threshold(None, 0.0, 0.0)
     last = possible[-1]
@@ -94,7 +94,7 @@ class Policy:
             posterior: (n, c). calibrated: (a, n, c), NaN where an agent did not answer. weights: (n, a).
             names: the c labels. agents: the a agents. novelty: n, in [0, 1].
         """
-        least = None if self.threshold.probability is None else max(self.threshold.probability, LEAST)
+        least = self.threshold.probability
         found: list[list[str]] = []
         for row, probabilities in enumerate(posterior):
             winner = int(probabilities.argmax())

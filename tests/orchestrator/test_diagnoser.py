@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import asyncio
 import json
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -206,7 +206,7 @@ def test_ctrl_c_stops_the_run_so_that_nothing_more_is_spent(expert_panel: Path, 
 
     def press() -> None:
         assert looking.wait(10)
-        _thread.interrupt_main()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     with Diagnoser.open(expert_panel, agents=[scripted("expert", expensive)]) as diagnoser:
         threading.Thread(target=press).start()

@@ -21,18 +21,18 @@ def outcomes(*pairs: tuple[float, bool]) -> Outcomes:
 
 def test_a_target_of_95_percent_takes_19_right_images() -> None:
     sure = [(0.9, True)] * 18
-    assert choose_threshold(outcomes(*sure), 0.95) == Threshold(None, 0.0, 0.0)
-    assert choose_threshold(outcomes(*sure, (0.6, True)), 0.95) == Threshold(0.6, 1.0, 1.0)
-    assert choose_threshold(outcomes(*sure, (0.9, True)), 0.95) == Threshold(0.9, 1.0, 1.0)
+    assert choose_threshold(outcomes(*sure), 0.95, least=0.0) == Threshold(None, 0.0, 0.0)
+    assert choose_threshold(outcomes(*sure, (0.6, True)), 0.95, least=0.0) == Threshold(0.6, 1.0, 1.0)
+    assert choose_threshold(outcomes(*sure, (0.9, True)), 0.95, least=0.0) == Threshold(0.9, 1.0, 1.0)
 
 
 def test_the_lowest_threshold_that_keeps_the_target_is_taken() -> None:
     said = outcomes((0.9, True), (0.8, True), (0.7, True), (0.6, False), (0.5, True), (0.4, True), (0.3, False))
     # errors + 1 of settled + 1: 1/2 1/3 1/4 | 2/5 2/6 2/7 | 3/8
-    assert choose_threshold(said, 0.75) == Threshold(0.7, pytest.approx(3 / 7), 1.0)
-    assert choose_threshold(said, 2 / 3) == Threshold(0.4, pytest.approx(6 / 7), pytest.approx(5 / 6))
-    assert choose_threshold(said, 0.6) == Threshold(0.3, 1.0, pytest.approx(5 / 7))
-    assert choose_threshold(said, 0.8).probability is None
+    assert choose_threshold(said, 0.75, least=0.0) == Threshold(0.7, pytest.approx(3 / 7), 1.0)
+    assert choose_threshold(said, 2 / 3, least=0.0) == Threshold(0.4, pytest.approx(6 / 7), pytest.approx(5 / 6))
+    assert choose_threshold(said, 0.6, least=0.0) == Threshold(0.3, 1.0, pytest.approx(5 / 7))
+    assert choose_threshold(said, 0.8, least=0.0).probability is None
 
 
 def test_images_of_equal_probability_are_settled_together_or_not_at_all() -> None:
@@ -49,17 +49,17 @@ def test_nothing_to_choose_on_and_a_target_of_certainty_settle_nothing() -> None
 OUTCOMES = st.lists(st.tuples(st.integers(0, 20).map(lambda i: i / 20), st.booleans()), max_size=60)
 
 
-@given(OUTCOMES, st.floats(0.05, 0.99))
+@given(OUTCOMES, st.floats(0.05, 0.99), st.sampled_from([0.0, 0.5, 0.8]))
 def test_the_target_is_kept_with_one_error_to_spare_and_no_lower_threshold_keeps_it(
-    pairs: list[tuple[float, bool]], target: float
+    pairs: list[tuple[float, bool]], target: float, least: float
 ) -> None:
-    chosen = choose_threshold(outcomes(*pairs), target)
+    chosen = choose_threshold(outcomes(*pairs), target, least)
 
     def kept(threshold: float) -> bool:
         settled = [right for p, right in pairs if p >= threshold]
         return bool(settled) and (settled.count(False) + 1) / (len(settled) + 1) <= 1 - target + 1e-12
 
-    keeping = [p for p, _ in pairs if kept(p)]
+    keeping = [p for p, _ in pairs if p >= least and kept(p)]
     assert chosen.probability == (min(keeping) if keeping else None)
     if chosen.probability is not None:
         settled = [right for p, right in pairs if p >= chosen.probability]
@@ -112,9 +112,9 @@ def test_weak_posterior_alone() -> None:
 
 
 def test_nothing_is_called_confident_below_what_the_overconfidence_ratio_counts() -> None:
-    assert reasons([0.15, 0.7, 0.15], [RUST, RUST], [1, 1], threshold=0.2) == [
-        "weak posterior: 0.700 for rust is below 0.800"
-    ]
+    said = outcomes(*[(0.7, True)] * 50, *[(0.9, True)] * 50)
+    assert choose_threshold(said, 0.95) == Threshold(0.9, 0.5, 1.0)
+    assert choose_threshold(outcomes(*[(0.7, True)] * 50), 0.95).probability is None
 
 
 def test_without_a_threshold_nothing_is_settled() -> None:
