@@ -10,11 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from consilience.evals.benchmarks.__main__ import BENCHMARKS, main
-from consilience.evals.benchmarks.encoder import write_jpegs
+from consilience.evals.benchmarks.encoder import END_TO_END, contestants, write_jpegs
 from consilience.evals.benchmarks.measure import Figure, ratios, seconds, table_of
 from consilience.evals.benchmarks.memory import peak_of_this_process
 from consilience.evals.benchmarks.orchestration import Stopwatch, clusters, measured
 from consilience.orchestrator.fit import fit
+from consilience.retrieval.embedded import EmbeddedEncoder
 
 
 @pytest.mark.parametrize(
@@ -95,3 +96,11 @@ def test_the_command_knows_its_benchmarks() -> None:
     run = CliRunner().invoke(main, ["--only", "nothing"])
     assert run.exit_code == 2
     assert all(name in run.output for name in BENCHMARKS)
+
+
+def test_the_encoder_is_compared_from_files_with_ready_tensors(tmp_path: Path) -> None:
+    paths = write_jpegs(tmp_path, 6)
+    timed = contestants(paths, EmbeddedEncoder())
+    assert END_TO_END in timed
+    for run in timed.values():
+        run()

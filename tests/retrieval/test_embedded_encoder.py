@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from consilience.errors import EncoderError
-from consilience.evals.benchmarks import encoder as benchmark
 from consilience.images import Image
 from consilience.retrieval.embedded import FILE, EmbeddedEncoder, build_tower
 from consilience.retrieval.encoder import open_encoder
@@ -230,12 +228,3 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     )
     done = run_python(program, tmp_path)
     assert done.stdout.count("pip install 'consilience[clip]'") == 2, done.stderr
-
-
-def test_the_benchmark_compares_files_with_ready_tensors(exported: Path) -> None:
-    done = CliRunner().invoke(
-        benchmark.main, ["--images", "6", "--repeats", "1"], env={"CONSILIENCE_CACHE": str(exported.parent)}
-    )
-    assert done.exception is None, done.output
-    assert "6 JPEG files" in done.output
-    assert done.output.count("end to end from JPEG files / raw") == 2
