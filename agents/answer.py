@@ -103,8 +103,8 @@ def parse_label(text: str, task: Task) -> str | None:
 
 def _only_object(text: str) -> dict[str, Any]:
     """The fields, by lower-case name, of the one JSON object in the text."""
-    if len(text) > LONGEST:
-        raise AnswerError(f"the reply has {len(text)} characters, more than {LONGEST}")
+    if len(text) > LONGEST or text.count("{") > 100:  # so many braces would take long to try
+        raise AnswerError(f"the reply has over {LONGEST} characters, or over 100 braces")
     decoder = json.JSONDecoder(object_pairs_hook=_fields, parse_constant=_not_finite, strict=False)
     found: list[dict[str, Any]] = []
     position = text.find("{")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sqlite3
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +20,12 @@ log = logging.getLogger(__name__)
 
 _FORMAT = 1
 _TABLE = """
-CREATE TABLE IF NOT EXISTS answers (
+CREATE TABLE answers (
     key TEXT PRIMARY KEY, model TEXT NOT NULL, prompt TEXT NOT NULL, image TEXT NOT NULL,
     prediction TEXT NOT NULL, used INTEGER NOT NULL
-);
-CREATE INDEX IF NOT EXISTS by_use ON answers (used);
+)
 """
+_INDEX = "CREATE INDEX by_use ON answers (used)"
 _KEEP = "INSERT OR REPLACE INTO answers SELECT ?, ?, ?, ?, ?, coalesce(max(used), 0) + 1 FROM answers"
 _TOUCH = "UPDATE answers SET used = (SELECT max(used) + 1 FROM answers) WHERE key = ?"
 _FORGET = "DELETE FROM answers WHERE key IN (SELECT key FROM answers ORDER BY used LIMIT 8)"
@@ -49,6 +52,19 @@ class Entry:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """The connection of one process."""
+
+    database: sqlite3.Connection
+    lock: threading.Lock
+    process: int
+
+    def close(self) -> None:
+        if self.process == os.getpid():
+            self.database.close()
+
+
 class ReplyCache:
     """Answers in one SQLite file; safe for several threads and processes, and after a fork.
 
@@ -63,15 +79,22 @@ class ReplyCache:
         self.path, self.max_bytes = path, max_bytes
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._open = self._opened()
             with self._database() as database:
-                found = database.execute("PRAGMA user_version").fetchone()[0]
-                tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-                if tables and found != _FORMAT:
-                    raise AgentError(f"'{path}' is no reply cache of format {_FORMAT}; delete it or name another file")
-                database.execute("PRAGMA journal_mode = WAL")
-                database.executescript(_TABLE + f"PRAGMA user_version = {_FORMAT};")
+                self._prepare(database)
+            self._open.database.execute("PRAGMA journal_mode = WAL")
         except (sqlite3.Error, OSError) as cause:
             raise AgentError(f"the reply cache '{path}' cannot be used ({cause}); name another file") from cause
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        database.execute("BEGIN IMMEDIATE")  # others may open a new file at the same time
+        found = database.execute("PRAGMA user_version").fetchone()[0]
+        if found == _FORMAT:
+            return
+        if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise AgentError(f"'{self.path}' is no reply cache of format {_FORMAT}; delete it or name another file")
+        for statement in (_TABLE, _INDEX, f"PRAGMA user_version = {_FORMAT}"):
+            database.execute(statement)
 
     def get(self, key: str) -> Prediction | None:
         """The answer kept under `key`, which thereby counts as used; None if there is none."""
@@ -126,14 +149,19 @@ class ReplyCache:
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
-        """A connection for one transaction: none is shared between threads, or carried over a fork."""
-        database = sqlite3.connect(self.path, timeout=30.0)
-        try:
-            database.execute("PRAGMA synchronous = NORMAL")
-            with database:
-                yield database
-        finally:
-            database.close()
+        """The connection, for one transaction of one thread."""
+        if self._open.process != os.getpid():
+            self._open = self._opened()  # one that came over a fork may not be used
+        opened = self._open
+        with opened.lock, opened.database:
+            yield opened.database
+
+    def _opened(self) -> _Open:
+        database = sqlite3.connect(self.path, timeout=30.0, check_same_thread=False)
+        database.execute("PRAGMA synchronous = NORMAL")  # with a write-ahead log, a crash loses the last at worst
+        opened = _Open(database, threading.Lock(), os.getpid())
+        weakref.finalize(self, opened.close)
+        return opened
 
 
 def _entry(key: str, model: str, prompt: str, image: str, text: str) -> Entry:
