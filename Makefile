@@ -1,30 +1,31 @@
-# make demo, make test: the two commands. `make setup` is their first step; a second run of any installs nothing.
+# make demo, make test: the two commands. Each first installs what is missing; a second run installs nothing.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup view test lint demo benchmark clean
+.NOTPARALLEL:
+.PHONY: demo test lint benchmark view clean
 
-setup: $(VENV)/.ready
-
-$(VENV)/.ready: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
-	touch $@
-
-demo: setup
+demo: $(VENV)/.demo
 	$(BIN)/consilience demo --out demo
 
-test: setup
+test: $(VENV)/.test
 	$(BIN)/python -m pytest
 
-benchmark: setup
+benchmark: $(VENV)/.test
 	$(BIN)/python -m consilience.evals.benchmarks
 
-lint: setup view
+lint: $(VENV)/.test view
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	MYPYPATH=view $(BIN)/mypy -p consilience
+	$(BIN)/mypy -p consilience
+
+# Each stamp stands for an extra that is installed; 'test' brings 'demo'.
+$(VENV)/.demo $(VENV)/.test: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV); the first time takes minutes"
+	$(BIN)/python -m pip install --quiet --editable '.[$(patsubst .%,%,$(notdir $@))]'
+	touch $(if $(filter %.test,$@),$(VENV)/.demo) $@
 
 # Type checkers cannot follow an editable install of folders that are called differently: links show them the package.
 view:

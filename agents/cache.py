@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 
 from consilience.agents.base import FeatureAgent, Features, LabelledFeatures, Views, one_hot, softmax
-from consilience.agents.leave_one_out import log_loss, sample, similarities_to_others
+from consilience.agents.tuning import log_loss, sample, similarities_to_others
 from consilience.agents.zero_shot import LOGIT_SCALE
 
 

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 
 from consilience.agents.base import FeatureAgent, LabelledFeatures, Views
-from consilience.agents.leave_one_out import log_loss, nearest_labels
+from consilience.agents.tuning import log_loss, nearest_labels
 
 K = 10
 """Neighbours looked at, at most: what the memory is asked for."""

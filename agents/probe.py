@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from consilience.agents.base import FeatureAgent, LabelledFeatures, Views, softmax
+from consilience.agents.tuning import inner_folds, row_space
 
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
 """Inverse regularisation strengths that cross-validation chooses from."""
@@ -30,12 +30,10 @@ class Probe(FeatureAgent):
         model = partial(LogisticRegression, max_iter=1000, tol=1e-3)
         features, labels, n_labels = data.features, data.labels, data.n_labels
         centre = features.mean(axis=0, dtype=np.float64)
-        rows, axes = _reduce(features - centre)
+        rows, axes = row_space(features - centre)
         present = np.unique(labels)
-        # The products are so small that BLAS threads wait for each other longer than they work: 5 times slower.
-        with threadpool_limits(1, user_api="blas"):
-            strength = _choose_strength(model, rows, labels)
-            fitted = model(C=strength).fit(rows, labels)
+        strength = _choose_strength(model, rows, labels)
+        fitted = model(C=strength).fit(rows, labels)
         coefficients, intercept = fitted.coef_, fitted.intercept_
         if len(present) == 2:  # scikit-learn keeps one row for two labels
             coefficients, intercept = np.vstack([-coefficients, coefficients]) / 2, np.r_[-intercept, intercept] / 2
@@ -59,25 +57,15 @@ class Probe(FeatureAgent):
 def _choose_strength(model: Callable[..., Any], rows: np.ndarray, labels: np.ndarray) -> float:
     """The strength with the least log loss in cross-validation."""
     from sklearn.metrics import log_loss
-    from sklearn.model_selection import StratifiedKFold
 
-    present, counts = np.unique(labels, return_counts=True)
-    folds = min(3, int(counts.min()))
-    if folds < 2:
-        return STRENGTHS[1]  # with one image of some label there is nothing to choose by
-    splits = list(StratifiedKFold(folds, shuffle=True, random_state=0).split(rows, labels))
+    present = np.unique(labels)
+    splits = list(inner_folds(labels))
+    if not splits:
+        return STRENGTHS[1]  # there is nothing to choose by
 
     def loss(strength: float) -> float:
         fitted = ((model(C=strength).fit(rows[train], labels[train]), test) for train, test in splits)
-        return sum(log_loss(labels[test], one.predict_proba(rows[test]), labels=present) for one, test in fitted)
+        losses = [log_loss(labels[test], one.predict_proba(rows[test]), labels=present) for one, test in fitted]
+        return float(sum(losses))
 
     return min(STRENGTHS, key=loss)
-
-
-def _reduce(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rotate (n, d) onto its own row space, (n, r) and axes (r, d): with an L2 penalty the solution is the
-    same, and with fewer images than dimensions it is found twice as fast."""
-    if len(rows) >= rows.shape[1]:
-        return rows, np.eye(rows.shape[1])
-    axes, triangle = np.linalg.qr(rows.T)
-    return triangle.T, axes.T

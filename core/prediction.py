@@ -91,10 +91,15 @@ class Prediction:
             self._keep("calibrated", _distribution(self.calibrated, f"{self.agent}, calibrated"))
         if self.confidence is not None and not 0.0 <= self.confidence <= 1.0 + TOLERANCE:
             raise ValueError(f"{self.agent}: confidence {self.confidence} is not in [0, 1]")
-        for name in ("weight", "cost_usd", "tokens", "seconds"):
+        for name in ("confidence", "weight", "cost_usd", "tokens", "seconds"):
             value = getattr(self, name)
             if value is not None and not 0.0 <= value < math.inf:
                 raise ValueError(f"{self.agent}: {name} is {value}, not a finite number of at least 0")
+            if value is not None:  # numpy's numbers are neither JSON nor plain data
+                self._keep(name, int(value) if name == "tokens" else float(value))
+        for name in ("rationale", "error", "raw"):
+            if not isinstance(text := getattr(self, name), str | None):
+                raise ValueError(f"{self.agent}: {name} is a {type(text).__name__}, not text")
 
     def _keep(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)

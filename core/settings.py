@@ -150,6 +150,19 @@ def load_settings(path: str | Path | None = None, **arguments: Any) -> Settings:
         raise SettingsError("; ".join(problems)) from cause
 
 
+def settings_or(settings: Settings | None, arguments: Mapping[str, Any]) -> Settings:
+    """`settings` as they are, or those that `load_settings` makes of the arguments.
+
+    Raises:
+        SettingsError: both are given, so that one of them would be passed over.
+    """
+    if settings is None:
+        return load_settings(**arguments)
+    if arguments:
+        raise SettingsError(f"give either settings or arguments, not both: {', '.join(arguments)}")
+    return settings
+
+
 def _from_file(path: str | Path) -> dict[str, _Given]:
     origin = f"the settings file '{path}'"
     try:

@@ -107,7 +107,18 @@ class Task(BaseModel):
 
     def to_yaml(self) -> str:
         data = self.model_dump(mode="json", exclude_defaults=True)
-        return yaml.safe_dump({"domain": self.domain, **data}, allow_unicode=True, sort_keys=False)
+        return yaml.dump({"domain": self.domain, **data}, Dumper=_Dumper, allow_unicode=True, sort_keys=False)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Escapes U+0085, which PyYAML writes as it is and then reads as the end of a line."""
+
+
+def _represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "\x85" in text else None)
+
+
+_Dumper.add_representer(str, _represent)
 
 
 def _validated(data: dict[str, object], origin: str) -> Task:

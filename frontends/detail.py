@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len, set_cell_size
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -32,10 +32,10 @@ SIGN_STYLES = {"confident": "blue", "refer": "yellow"}
 
 def line_of(diagnosis: Diagnosis) -> Text:
     """Verdict, label, posterior and source."""
-    width = min(24, max(map(len, diagnosis.posterior)))
+    width = min(24, max(map(cell_len, diagnosis.posterior)))
     return Text.assemble(
         (f"{VERDICT_SIGNS[diagnosis.verdict]} {diagnosis.verdict:<9}", SIGN_STYLES[diagnosis.verdict]),
-        f"  {one_line(diagnosis.label, width):<{width}}",
+        f"  {set_cell_size(one_line(diagnosis.label), width)}",
         f"  {percent(diagnosis.probability):>11}",
         f"  {one_line(diagnosis.source)}",
     )
@@ -47,13 +47,15 @@ def detail_of(diagnosis: Diagnosis) -> RenderableType:
     parts: list[RenderableType] = [Text(f" {VERDICT_SIGNS[diagnosis.verdict]} {headline(diagnosis)} ", style=badge)]
     if diagnosis.reasons:
         parts.append(Text("Why a person should look: " + "; ".join(map(one_line, diagnosis.reasons)) + "."))
+    parts += ["", _posterior(diagnosis), "", _agents(diagnosis), ""]
+    if remarks := _remarks(diagnosis):
+        parts += [*remarks, ""]
+    if diagnosis.evidence.neighbours:
+        parts += [_cases(diagnosis.evidence.neighbours), ""]
     parts += [
-        Padding(_posterior(diagnosis), (1, 0, 0, 0)),
-        _agents(diagnosis),
-        *_remarks(diagnosis),
-        _cases(diagnosis.evidence.neighbours),
         Text(novelty_words(diagnosis.evidence)),
-        Padding(Text(one_line(diagnosis.rationale, 2000)), (1, 0)),
+        "",
+        Text(one_line(diagnosis.rationale, 2000)),
         Text(origin(diagnosis), style="dim"),
     ]
     return Group(*parts)
@@ -104,7 +106,7 @@ def _remarks(diagnosis: Diagnosis) -> list[Text]:
 
 
 def _cases(neighbours: tuple[Neighbour, ...]) -> Table:
-    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False, collapse_padding=True)
     table.add_column("Most similar case")
     table.add_column("Similarity", justify="right")
     table.add_column("Source")

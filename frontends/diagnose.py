@@ -102,7 +102,7 @@ def _in_batches(diagnoser: Diagnoser, names: Iterable[str]) -> Iterator[Diagnosi
             yield from diagnoser.diagnose_many(group)
             continue
         for name in group:
-            given = load_precomputed(Path(name))
+            given = load_precomputed(Path(name), labelled=False)
             diagnoser.panel.encoder.check(given.encoder)
             yield from diagnoser.diagnose_vectors(given.embeddings, given.names)
 

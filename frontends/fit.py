@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,8 +84,7 @@ def _print_fitted(report: FitReport, target: float, as_json: bool) -> None:
         }
         print_json(out, json.dumps(fitted, ensure_ascii=False))
         return
-    out.print(trust_table(fitted["agents"]))
-    out.print(threshold_words(fitted["policy"]))
+    out.print(trust_table(fitted["agents"]), "", threshold_words(fitted["policy"]), sep="\n")
     out.print(
         f"Panel '{one_line(fitted['panel'])}': {report.images.added:,} images, {len(fitted['labels'])} labels, "
         f"encoder {one_line(fitted['encoder']['name'])}"
@@ -108,7 +108,7 @@ def add(
     from consilience.frontends.terminal import console, progress_on
 
     settings = collected(settings_file, assignments)
-    paths = [path for given in images for path in (images_below(given) if given.is_dir() else [given])]
+    paths = [path for given in images for path in (images_below(given) if os.path.isdir(given) else [given])]
     if not paths:
         raise Failure("there are no images in what was given")
     with progress_on(console(stderr=True)) as progress:
@@ -126,7 +126,10 @@ def add(
 @panel_option
 @settings_options
 def remove(names: tuple[str, ...], panel: Path, settings_file: Path | None, assignments: tuple[str, ...]) -> None:
-    """Take images out of a panel's memory, by path or identity: all of them or none."""
+    """Take images out of a panel's memory.
+
+    NAME is the path that an image was given by, or its identity. All are taken out, or none.
+    """
     import consilience
     from consilience.frontends.terminal import console
 

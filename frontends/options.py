@@ -17,7 +17,13 @@ PATH = click.Path(path_type=Path)
 PANEL_VARIABLE = "CONSILIENCE_PANEL"
 
 panel_option = click.option(
-    "--panel", required=True, type=PATH, metavar="DIR", envvar=PANEL_VARIABLE, show_envvar=True, help="The panel."
+    "--panel",
+    required=True,
+    type=PATH,
+    metavar="DIR",
+    envvar=PANEL_VARIABLE,
+    show_envvar=True,
+    help="The panel's folder.",
 )
 panel_argument = click.argument("panel", type=PATH, metavar="DIR", envvar=PANEL_VARIABLE)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")

@@ -16,7 +16,7 @@ INTERRUPTED = 130
 EXIT_CODES = """\b
 Exit codes:
   0    done
-  1    an error: nothing was done, or no image could be used
+  1    an error, or no image could be used
   2    wrong usage
   3    done, but some images could not be used; each is named
   130  interrupted (Ctrl-C); what was there before is whole

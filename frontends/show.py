@@ -16,7 +16,10 @@ from consilience.frontends.outcome import Failure, complain
 @json_option
 @settings_options
 def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tuple[str, ...]) -> None:
-    """Show what a panel holds: task, labels, encoder, agents and the trust they have earned."""
+    """Show what a panel holds.
+
+    That is its task and labels, its encoder, its agents and the trust that each has earned, and what it settles.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -48,7 +51,7 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
     grid = Table.grid(padding=(0, 2))
     for name, words in rows.items():
         grid.add_row(Text(name, style="bold"), words)
-    out.print(grid, trust_table(held["agents"]), threshold_words(held["policy"]), sep="\n")
+    out.print(grid, "", trust_table(held["agents"]), "", threshold_words(held["policy"]), sep="\n")
 
 
 @click.command()

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from consilience.orchestrator.panel import Panel
-from consilience.orchestrator.policy import LEAST, Threshold, choose_threshold
+from consilience.orchestrator.policy import choose_threshold
 from consilience.prediction import look_name
 from consilience.rendering import one_line, percent
 
@@ -51,16 +51,11 @@ def facts(panel: Panel, target: float) -> dict[str, Any]:
         ],
         "policy": {
             "target": target,
-            "threshold": least(threshold),
+            "threshold": threshold.probability,
             "settled": threshold.settled,
             "accuracy_of_settled": threshold.accuracy,
         },
     }
-
-
-def least(threshold: Threshold) -> float | None:
-    """The least posterior that settles; None if none does."""
-    return None if threshold.probability is None else max(threshold.probability, LEAST)
 
 
 def trust_table(agents: list[Mapping[str, Any]]) -> Table:
@@ -83,8 +78,8 @@ def trust_table(agents: list[Mapping[str, Any]]) -> Table:
 
 def figures_table(first: str, *others: str) -> Table:
     """A table with text in the first column and figures in the others."""
-    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    table.add_column(first, overflow="fold")
+    table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False, collapse_padding=True)
+    table.add_column(first, overflow="fold", min_width=10)
     for name in others:
         table.add_column(name, justify="right", no_wrap=True)
     return table

@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from consilience.frontends.outcome import complain
 
-WIDTH_OF_A_FILE = 100
-"""Columns of text that goes to a file or a pipe, unless COLUMNS says otherwise."""
+WIDTH_OF_A_FILE = 2000
+"""Columns of text that goes to a file or a pipe, unless COLUMNS says otherwise: nothing is wrapped."""
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -50,7 +50,9 @@ async def _ask(
                 if inspect.isawaitable(answer):  # an async function behind a plain one, such as a decorator's
                     answer = await answer
         predictions = _checked(answer, name, stage, views)
-    except Exception as error:  # whatever a stranger's agent raises is its failure, recorded with its cause
+    except asyncio.CancelledError:  # the run was given up
+        raise
+    except BaseException as error:  # whatever an agent raises is its failure: SystemExit, a panic in Rust
         log.warning("agent '%s' failed on %d images", name, len(views), exc_info=error)
         cause = f"no answer within {timeout:.3g} seconds" if limit.expired() else f"{type(error).__name__}: {error}"
         predictions = _failed(name, stage, views, cause)
@@ -79,9 +81,9 @@ def _failed(name: str, stage: Stage, views: Views, cause: str) -> list[Predictio
 async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
     """Run in a daemon thread: one that hangs is left behind and does not keep the process from ending."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[tuple[Any, Exception | None]] = loop.create_future()
+    done: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
 
-    def settle(result: Any, error: Exception | None) -> None:
+    def settle(result: Any, error: BaseException | None) -> None:
         if not done.done():  # else timed out meanwhile
             done.set_result((result, error))  # not set_exception, which refuses a StopIteration
 
@@ -89,8 +91,8 @@ async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
         result, error = None, None
         try:
             result = function(*arguments)
-        except BaseException as raised:  # SystemExit and a panic in Rust, too: nobody is to wait for a thread that died
-            error = raised if isinstance(raised, Exception) else RuntimeError(f"{type(raised).__name__}: {raised}")
+        except BaseException as raised:  # handed to whoever waits
+            error = raised
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, result, error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import threading
 import time
@@ -17,7 +18,7 @@ from langchain_core.runnables import RunnableConfig
 
 from consilience.agents import Agent
 from consilience.diagnosis import Diagnosis, FailedImage
-from consilience.errors import AllAgentsFailedError, ConsilienceError, DatasetError, EncoderError
+from consilience.errors import AllAgentsFailedError, ConsilienceError, DatasetError, EncoderError, PanelError
 from consilience.evidence import Evidence
 from consilience.images import Image, ImageSource, load_image
 from consilience.orchestrator.gather import vector_identity
@@ -28,7 +29,8 @@ from consilience.orchestrator.weighing import Weigher
 from consilience.prediction import Prediction
 from consilience.retrieval.embedding import embed_many
 from consilience.retrieval.encoder import Encoder
-from consilience.settings import Settings, load_settings
+from consilience.retrieval.records import UNIT_TOLERANCE
+from consilience.settings import Settings, settings_or
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Diagnoser:
         graph = build_graph(weigher=weigher, policy=settings.policy, neighbours=settings.memory.neighbours)
         self.graph = graph.compile()
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="consilience-orchestrator", daemon=True).start()
+        self._is_closed = False
+        threading.Thread(target=_serve, args=(self._loop,), name="consilience-orchestrator", daemon=True).start()
 
     @classmethod
     def open(
@@ -84,7 +87,7 @@ class Diagnoser:
             AgentError: agents are missing.
             MemoryServerError: a Chroma server is set and cannot be reached.
         """
-        return cls(Panel.open(panel), settings or load_settings(**arguments), agents, encoder)
+        return cls(Panel.open(panel), settings_or(settings, arguments), agents, encoder)
 
     def diagnose(self, image: ImageSource) -> Diagnosis:
         """Diagnose one image: a path, URL, bytes, PIL image, array, file object or `Image`.
@@ -111,7 +114,7 @@ class Diagnoser:
         batches = embed_many(images, self.encoder, load=self._load, batch_size=self.settings.batch_size)
         for batch in batches:
             readable = [image for image in batch.images if image is not None]
-            kept = [not isinstance(source, str | Path) for source in batch.sources]
+            kept = [not _is_file(source) for source in batch.sources]
             results = iter(self._wait(self._run(readable, batch.vectors)) if readable else [])
             for source, image, error, keep in zip(batch.sources, batch.images, batch.errors, kept, strict=True):
                 if image is None:
@@ -130,14 +133,18 @@ class Diagnoser:
 
         Raises:
             EncoderError: they are of another encoder, or not as long as the panel's.
-            DatasetError: not as many names as vectors.
+            DatasetError: not as many names as vectors, or a vector that is not finite or not of unit length.
         """
         if made_by is not None:
             self.panel.encoder.check(made_by)
+        vectors = np.asarray(vectors, dtype=np.float32)
         if vectors.ndim != 2 or vectors.shape[1] != self.encoder.dimension:
             raise EncoderError(f"vectors of shape {vectors.shape} do not fit the panel's (n, {self.encoder.dimension})")
         if len(names) != len(vectors):
             raise DatasetError(f"{len(names)} names for {len(vectors)} vectors")
+        lengths = np.linalg.norm(vectors, axis=1)
+        if len(wrong := np.flatnonzero(~(np.abs(lengths - 1.0) <= UNIT_TOLERANCE))):  # NaN, too
+            raise DatasetError(f"the vector of '{names[wrong[0]]}' has length {lengths[wrong[0]]:.6g}, not 1: scale it")
         for start in range(0, len(vectors), self.settings.batch_size):
             part = slice(start, start + self.settings.batch_size)
             yield from self._wait(self._run([None] * len(names[part]), vectors[part], names[part]))
@@ -153,9 +160,10 @@ class Diagnoser:
         yield from result.result()
 
     def close(self) -> None:
-        """Let go of the image memory and stop. A second call does nothing."""
-        self.memory.close()
-        if not self._loop.is_closed():
+        """Let go of the image memory and give up what is under way. A second call does nothing."""
+        if not self._is_closed:
+            self._is_closed = True
+            self.memory.close()
             self._loop.call_soon_threadsafe(self._loop.stop)
 
     def __enter__(self) -> Self:
@@ -170,6 +178,9 @@ class Diagnoser:
     def _submit(
         self, work: Coroutine[Any, Any, list[Diagnosis | FailedImage]]
     ) -> Future[list[Diagnosis | FailedImage]]:
+        if self._is_closed:
+            work.close()
+            raise PanelError(f"this diagnoser is closed: open the panel '{self.panel.path}' again")
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def _wait(self, work: Coroutine[Any, Any, list[Diagnosis | FailedImage]]) -> list[Diagnosis | FailedImage]:
@@ -211,7 +222,7 @@ class Diagnoser:
         if "posterior" not in conclusion:
             causes = "; ".join(f"{one.agent}: {one.error or 'abstained'}" for one in predictions)
             return FailedImage(source, AllAgentsFailedError(f"no agent could look at '{source}': {causes}"))
-        looks = {(one.agent, one.stage) for one in predictions}
+        looks = {(one.agent, one.stage) for one in predictions if one.calibrated is not None}
         return Diagnosis(
             label=conclusion["label"],
             posterior=conclusion["posterior"],
@@ -240,6 +251,12 @@ def diagnose(image: ImageSource, *, panel: str | Path, **arguments: Any) -> Diag
         return diagnoser.diagnose(image)
 
 
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop until it is stopped, then cancel what is under way, so that nobody waits for it."""
+    with asyncio.Runner(loop_factory=lambda: loop):
+        loop.run_forever()
+
+
 def _single(results: list[Diagnosis | FailedImage]) -> Diagnosis:
     (result,) = results
     if isinstance(result, FailedImage):
@@ -251,6 +268,11 @@ def _without_image(result: Diagnosis | FailedImage, keep: bool) -> Diagnosis | F
     if isinstance(result, Diagnosis) and not keep:
         object.__setattr__(result, "image", None)
     return result
+
+
+def _is_file(source: ImageSource) -> bool:
+    """Whether an image can be loaded again from its source: addresses change, and lose their query in a record."""
+    return isinstance(source, os.PathLike) or (isinstance(source, str) and "://" not in source)
 
 
 def _name(source: ImageSource) -> str:

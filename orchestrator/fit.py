@@ -15,16 +15,17 @@ from consilience.dataset import LabelledImage
 from consilience.diagnosis import FailedImage
 from consilience.errors import DatasetError, PanelError
 from consilience.images import load_image
-from consilience.orchestrator.fitting import fit_agents
+from consilience.orchestrator.fitting import fit_agents, one_blas_thread
 from consilience.orchestrator.gather import Progress, gather, is_vectors, quiet, with_images
 from consilience.orchestrator.panel import EncoderRecord, Panel, labelled_features
 from consilience.orchestrator.policy import Threshold, choose_threshold
 from consilience.panel_folder import refuse_to_replace
 from consilience.prompts import zero_shot_texts
+from consilience.retrieval.connection import Connection
 from consilience.retrieval.encoder import Encoder
 from consilience.retrieval.memory import writer_lock
 from consilience.retrieval.records import AddReport, Records
-from consilience.settings import Settings, load_settings
+from consilience.settings import Settings, settings_or
 from consilience.task import Task
 
 
@@ -58,7 +59,7 @@ def fit(
     *,
     task: Task | None = None,
     settings: Settings | None = None,
-    agents: Sequence[Agent] = (),
+    agents: Sequence[Agent | str] = (),
     overwrite: bool = False,
     progress: Progress = quiet,
     **arguments: Any,
@@ -70,16 +71,21 @@ def fit(
         panel: the folder to write. It is written whole or not at all.
         task: default: the labels as they are in `source`.
         settings: default: from the environment and `arguments`, see `load_settings`.
-        agents: further agents that need no fitting, beside the feature agents that `settings.agents` names.
+        agents: names of feature agents to fit, instead of those in `settings.agents`; and agents that need no fitting.
         overwrite: whether a panel that is there may be replaced.
 
     Raises:
         DatasetError: the images cannot be used. EncoderError, AgentError: unknown names, or they do not fit.
         PanelError: the panel cannot be written. PanelBusyError: somebody else is writing it.
+        MemoryServerError: a Chroma server is set and cannot be reached.
     """
-    source, path, settings = Path(source), Path(panel), settings or load_settings(**arguments)
+    source, path, settings = Path(source), Path(panel), settings_or(settings, arguments)
     refuse_to_replace(path, overwrite)  # before the work, not after it
-    kinds = [feature_agent(name).name for name in settings.agents or ()]
+    others = [one for one in agents if not isinstance(one, str)]
+    named = [one for one in agents if isinstance(one, str)] or settings.agents or ()
+    kinds = [feature_agent(name).name for name in named]
+    if settings.memory.url is not None:
+        Connection.server(settings.memory.url).close()
     with _writing(path):
         gathered = gather(source, task, settings, progress)
         records, task = gathered.records, gathered.task
@@ -89,7 +95,7 @@ def fit(
             records,
             data,
             kinds or [name for name, kind in FEATURE_AGENTS.items() if data.texts is not None or not kind.needs_text],
-            agents,
+            others,
             neighbours=settings.memory.neighbours,
             seed=settings.seed,
             load=None if is_vectors(source) else lambda image: load_image(image, settings.images),
@@ -126,7 +132,7 @@ def add(
         DatasetError: a label that the task lacks. PanelError and EncoderError as in `Diagnoser.open`.
         PanelBusyError: somebody else is writing it.
     """
-    path, settings = Path(panel), settings or load_settings(**arguments)
+    path, settings = Path(panel), settings_or(settings, arguments)
     with _writing(path):
         old = Panel.open(path)
         known = [LabelledImage(one.path, _known_label(old.task, one.label)) for one in images]
@@ -148,7 +154,7 @@ def remove(
     Raises:
         DatasetError: a label would be left with fewer than 2 images. PanelError, PanelBusyError as for `add`.
     """
-    path, settings = Path(panel), settings or load_settings(**arguments)
+    path, settings = Path(panel), settings_or(settings, arguments)
     with _writing(path):
         old = Panel.open(path)
         known = {*old.records.ids, *old.records.sources}
@@ -169,7 +175,8 @@ def _changed(old: Panel, records: Records, settings: Settings) -> Panel:
     added = data.take(_rows_not_in(records, old.records))
     removed = before.take(_rows_not_in(old.records, records))
     _prepare_novelty(records, settings)
-    heads = tuple(head.updated(data, added, removed) for head in old.heads)
+    with one_blas_thread():
+        heads = tuple(head.updated(data, added, removed) for head in old.heads)
     return replace(old, records=records, heads=heads).save(old.path, overwrite=True)
 
 

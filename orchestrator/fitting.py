@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +33,7 @@ from consilience.retrieval.memory import ImageMemory
 from consilience.retrieval.records import Records
 from consilience.task import Task
 
-FOLDS = 10
+FOLDS = 20
 """At most; as many as the rarest label has images, if that is fewer."""
 
 MANY = 300
@@ -101,20 +103,31 @@ def fit_agents(
     steps = len(kinds) * (int(folds.max()) + 2)
     looks: list[tuple[str, Stage, np.ndarray]] = []
     heads: list[FeatureAgent] = []
-    for name in kinds:
-        kind = feature_agent(name)
-        raw = np.empty((len(data.labels), data.n_labels))
-        for fold in range(int(folds.max()) + 1):
-            known, held_out = data.take(np.flatnonzero(folds != fold)), folds == fold
-            raw[held_out] = kind.fit(known).predict(exact_views(task, known, data.features[held_out]))
-            progress("fitting agents", len(heads) * (int(folds.max()) + 2) + fold + 1, steps)
-        heads.append(kind.fit(data))
-        progress("fitting agents", len(heads) * (int(folds.max()) + 2), steps)
-        looks.append((name, "first", raw))
+    with one_blas_thread():
+        for name in kinds:
+            kind = feature_agent(name)
+            raw = np.empty((len(data.labels), data.n_labels))
+            for fold in range(int(folds.max()) + 1):
+                known, held_out = data.take(np.flatnonzero(folds != fold)), folds == fold
+                raw[held_out] = kind.fit(known).predict(exact_views(task, known, data.features[held_out]))
+                progress("fitting agents", len(heads) * (int(folds.max()) + 2) + fold + 1, steps)
+            heads.append(kind.fit(data))
+            progress("fitting agents", len(heads) * (int(folds.max()) + 2), steps)
+            looks.append((name, "first", raw))
     if others:
         looks += asyncio.run(_looks_of_others(task, records, data, others, neighbours, load, timeout, progress))
     looks.sort(key=lambda look: look[1])  # first looks before second looks, otherwise in order
-    return Fitted(tuple(heads), *_weigh(task, data.labels, folds, looks))
+    with one_blas_thread():
+        return Fitted(tuple(heads), *_weigh(task, data.labels, folds, looks))
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Fit without BLAS threads: for products this small they wait for each other, 15 times longer on a busy machine."""
+    import scipy.linalg  # noqa: F401  the limit holds for what is loaded: scipy brings a BLAS of its own
+    from threadpoolctl import threadpool_limits
+
+    limit: AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
+    return limit
 
 
 def exact_views(task: Task, known: LabelledFeatures, features: np.ndarray) -> Views:
@@ -131,8 +144,11 @@ def _weigh(
     witnesses, calibrated = [], np.full((len(looks), *looks[0][2].shape), np.nan)
     for number, (name, stage, raw) in enumerate(looks):
         answered = np.isfinite(raw).all(axis=1)
-        if not answered.any():
-            raise AgentError(f"the agent '{name}' gave no {stage} prediction for any labelled image")
+        if len(np.unique(folds[answered])) < 2:
+            raise AgentError(
+                f"the agent '{name}' gave a {stage} prediction for {answered.sum()} of {len(labels)} labelled images: "
+                "too few to judge it by"
+            )
         calibrator, calibrated[number, answered] = fit_calibrator(raw[answered], labels[answered], folds[answered])
         witnesses.append(Witness(name, stage, calibrator, measure(name, stage, calibrated[number], labels, task.names)))
     first = np.array([stage == "first" for _, stage, _ in looks])

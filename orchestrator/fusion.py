@@ -11,9 +11,9 @@ how much of a calibrated word still counts.
 - Each word lowered by its calibration error, nothing else known (`independent`): w_a = 1.
 - With labelled predictions (`from_predictions`): the shares of the weight minimise the variance of the combined error
   (Bates and Granger 1969), so an accurate agent counts for more and agents that err together count as one. Their
-  error covariance is a maximum a posteriori estimate that starts from independent agents and is worth PRIOR_IMAGES
-  images: few labels change little, many decide. The sum of the weights is fitted too: it is 1 where all say the
-  same thing, and higher the more independent they are.
+  error covariance is a maximum a posteriori estimate that starts from independent, equally good agents and is worth
+  PRIOR_IMAGES images: few labels change little, many decide. The sum of the weights is fitted too: it is 1 where all
+  say the same thing, and higher the more independent they are.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from consilience.orchestrator.calibration import log_probabilities, soft_targets
 from consilience.trust import Trust
 
 PRIOR_IMAGES = 16
-"""How many labelled images the prior belief in independent agents is worth."""
+"""How many labelled images the prior belief in independent, equally good agents is worth."""
 
 TOTAL_WIDTH = 0.5
 """Standard deviation of the prior on the log of the sum of the weights, around 0."""
@@ -132,15 +132,15 @@ class Fusion:
 def error_covariance(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """How the errors p - onehot of witnesses vary together: (a, a), for arguments as `Fusion.from_predictions`.
 
-    Second moments over all images and labels; an off-diagonal one over the images that both answered, and
-    drawn towards 0 as if PRIOR_IMAGES more had shown no connection.
+    Second moments over the images that both answered and all labels, drawn as by PRIOR_IMAGES more images towards
+    witnesses that are independent and equally good.
     """
     answered = np.isfinite(probabilities).all(axis=2).astype(np.float64)  # (a, n)
     errors = np.nan_to_num(probabilities - one_hot(labels, probabilities.shape[2]))
     both = answered @ answered.T
-    moments = np.einsum("anc,bnc->ab", errors, errors) / np.maximum(both, 1.0)
-    moments *= np.where(np.eye(len(moments), dtype=bool), 1.0, both / (both + PRIOR_IMAGES))
-    return np.asarray(moments)
+    sums = np.einsum("anc,bnc->ab", errors, errors)
+    usual = np.trace(sums) / max(np.trace(both), 1.0)
+    return np.asarray((sums + PRIOR_IMAGES * usual * np.eye(len(sums))) / (both + PRIOR_IMAGES))
 
 
 def shares(covariance: np.ndarray) -> np.ndarray:
@@ -149,14 +149,31 @@ def shares(covariance: np.ndarray) -> np.ndarray:
     >>> shares(np.array([[1.0, 0.0], [0.0, 3.0]])).round(3)
     array([0.75, 0.25])
     """
-    from scipy.optimize import nnls
-
     n = len(covariance)
     if n < 2:
         return np.ones(n)
-    # Least squares with a heavy row for the sum (Lawson and Hanson 1974): |R w|^2 with C = R' R, and 1' w = 1.
-    spread, axes = np.linalg.eigh(covariance)
-    root = np.sqrt(np.maximum(spread, 1e-12))[:, None] * axes.T
-    heavy = 1e3 * np.sqrt(max(float(spread[-1]), 1e-12))
-    solution, _ = nnls(np.vstack([root, np.full((1, n), heavy)]), np.r_[np.zeros(n), heavy])
-    return np.asarray(solution / solution.sum())
+    # Active sets (Lawson and Hanson 1974, chapter 23), without scipy, whose import takes longer than a diagnosis.
+    matrix = covariance / max(float(np.trace(covariance)), 1e-300) + 1e-9 * np.eye(n)
+    weights = np.eye(n)[matrix.diagonal().argmin()]
+    for _ in range(3 * n):
+        pull = weights @ matrix @ weights - matrix @ weights  # positive: more weight there lowers the variance
+        if pull.max() < 1e-12:
+            break
+        chosen = weights > 0
+        chosen[pull.argmax()] = True
+        weights = _least_variance(matrix, weights, chosen)
+    return np.asarray(weights)
+
+
+def _least_variance(matrix: np.ndarray, weights: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """The best weights on the chosen; who would fall below 0 on the way there from `weights` is left out."""
+    best = np.zeros(len(weights))
+    best[chosen] = np.linalg.solve(matrix[np.ix_(chosen, chosen)], np.ones(chosen.sum()))
+    best /= best.sum()
+    below = np.flatnonzero(best < 0)
+    if not len(below):
+        return best
+    steps = weights[below] / (weights[below] - best[below])
+    weights, chosen = weights + steps.min() * (best - weights), chosen.copy()
+    weights[below[steps.argmin()]], chosen[below[steps.argmin()]] = 0.0, False
+    return _least_variance(matrix, weights, chosen)

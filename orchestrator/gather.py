@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ class Gathered:
 
 def is_vectors(source: Path) -> bool:
     """Whether `source` is an .npz of vectors rather than a folder of images."""
-    return source.suffix == ".npz" and not source.is_dir()
+    return source.suffix == ".npz" and not os.path.isdir(source)  # no error for a name that is too long
 
 
 def gather(source: Path, task: Task | None, settings: Settings, progress: Progress) -> Gathered:

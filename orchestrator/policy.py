@@ -8,10 +8,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from consilience.orchestrator.trust import OVERCONFIDENT
 from consilience.settings import PolicySettings
 
-LEAST = 0.5
-"""Nothing is settled that is more likely wrong than right, whatever the target allows."""
+LEAST = OVERCONFIDENT
+"""Whatever the target allows, nothing is called confident that the overconfidence ratio would not count as such."""
 
 DISTRUSTED = 0.5
 """An agent is distrusted if its weight is less than this share of the greatest weight."""
@@ -30,7 +31,7 @@ class Outcomes:
     correct: np.ndarray
 
     def to_dict(self) -> dict[str, Any]:
-        return {"probability": np.round(self.probability, 6).tolist(), "correct": self.correct.tolist()}
+        return {"probability": self.probability.tolist(), "correct": self.correct.tolist()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -52,8 +53,8 @@ class Threshold:
     accuracy: float
 
 
-def choose_threshold(outcomes: Outcomes, target: float) -> Threshold:
-    """The lowest threshold at which at least `target` of the settled diagnoses are right.
+def choose_threshold(outcomes: Outcomes, target: float, least: float = LEAST) -> Threshold:
+    """The lowest threshold from `least` on at which at least `target` of the settled diagnoses are right.
 
     One more settled image is counted as wrong, as in conformal risk control (Angelopoulos et al. 2024): with k settled
     and e of them wrong, (e + 1) / (k + 1) <= 1 - target. So a target of 0.95 needs at least 19 images that are right.
@@ -62,7 +63,7 @@ def choose_threshold(outcomes: Outcomes, target: float) -> Threshold:
     probability, wrong = outcomes.probability[order], np.cumsum(~outcomes.correct[order])
     settled = np.arange(1, len(order) + 1)
     boundary = np.r_[probability[:-1] > probability[1:], True][: len(order)]  # equal ones are settled together
-    possible = np.flatnonzero(boundary & ((wrong + 1) / (settled + 1) <= 1 - target + 1e-12))
+    possible = np.flatnonzero(boundary & (probability >= least) & ((wrong + 1) / (settled + 1) <= 1 - target + 1e-12))
     if not len(possible):
         return Threshold(None, 0.0, 0.0)
     last = possible[-1]
@@ -93,7 +94,7 @@ class Policy:
             posterior: (n, c). calibrated: (a, n, c), NaN where an agent did not answer. weights: (n, a).
             names: the c labels. agents: the a agents. novelty: n, in [0, 1].
         """
-        least = None if self.threshold.probability is None else max(self.threshold.probability, LEAST)
+        least = self.threshold.probability
         found: list[list[str]] = []
         for row, probabilities in enumerate(posterior):
             winner = int(probabilities.argmax())

@@ -72,6 +72,7 @@ class Precomputed:
 
     Attributes:
         embeddings: float32 (n, d), scaled to unit length.
+        labels: empty if they were not read.
         encoder: what stands for their maker.
     """
 
@@ -81,18 +82,22 @@ class Precomputed:
     encoder: PrecomputedEncoder
 
 
-def load_precomputed(path: Path) -> Precomputed:
+def load_precomputed(path: Path, *, labelled: bool = True) -> Precomputed:
     """Read vectors, labels and names from an .npz file.
+
+    Args:
+        labelled: whether labels are needed; if not, they are left unread.
 
     Raises:
         DatasetError: the file cannot be read, or an array is missing or unfit; says which and what is expected.
     """
     arrays = _read(path)
-    for name in ("embeddings", "labels", "names"):
+    for name in ("embeddings", "names", *(["labels"] if labelled else [])):
         if name not in arrays:
             raise DatasetError(f"'{path}' has no array '{name}' (it has: {', '.join(arrays) or 'none'}). {EXPECTED}.")
     embeddings = _unit_length(path, arrays["embeddings"])
-    labels, names = (_texts(path, name, arrays[name], len(embeddings)) for name in ("labels", "names"))
+    names = _texts(path, "names", arrays["names"], len(embeddings))
+    labels = _texts(path, "labels", arrays["labels"], len(embeddings)) if labelled else []
     maker = arrays.get("encoder", np.array(""))
     if maker.size != 1 or maker.dtype.kind != "U":
         raise DatasetError(f"'{path}': 'encoder' is {_described(maker)}, not one text. {EXPECTED}.")

@@ -1,37 +1,34 @@
 """How much of ONNX Runtime's own rate the embedded encoder keeps, from JPEG files to vectors.
 
-    python -m consilience.evals.benchmarks.encoder
-
-All rates are taken in turns in one run, so that a busy machine slows them alike. 'raw' is ONNX Runtime on
-tensors that lie ready in memory: with its default threads and batches of 32, and as Consilience drives it
-(one call a core, small batches). Decoding and resizing take their share of the same cores.
+'raw' is ONNX Runtime on tensors that lie ready in memory: with its default threads and batches of 32, and as
+Consilience drives it (one call a core, small batches). Decoding and resizing take their share of the same cores.
 """
 
 from __future__ import annotations
 
-import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import click
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from consilience.evals.benchmarks.measure import Figure, ratios, seconds
 from consilience.images import load_image
-from consilience.retrieval.embedded import SIZE, EmbeddedEncoder
+from consilience.retrieval.embedded import EmbeddedEncoder
 from consilience.retrieval.embedding import embed_many, usable_cores
 
-TARGET = 0.85
 END_TO_END = "end to end from JPEG files"
+RAW_DEFAULT = "raw, default threads, batch 32"
+RAW_PER_CORE = "raw, one call a core"
 
 
-def write_jpegs(folder: Path, count: int, side: int = 256) -> list[Path]:
-    """JPEG files of about the size and detail of photographs: gradients, blobs and grain, from a fixed seed."""
-    rng = np.random.default_rng(0)
+def write_jpegs(folder: Path, count: int, side: int = 256, seed: int = 0) -> list[Path]:
+    """JPEG files of about the size and detail of photographs: gradients, blobs and grain."""
+    rng = np.random.default_rng(seed)
     paths = []
     for number in range(count):
         blobs = PIL.Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
@@ -66,8 +63,8 @@ def contestants(paths: list[Path], encoder: EmbeddedEncoder) -> dict[str, Callab
             pass
 
     timed: dict[str, Callable[[], object]] = {
-        "raw, default threads, batch 32": raw_default,
-        f"raw, one call a core, batch {encoder.chunk}": raw_per_core,
+        RAW_DEFAULT: raw_default,
+        RAW_PER_CORE: raw_per_core,
         END_TO_END: end_to_end,
     }
     if find_spec("torch") and find_spec("efficientnet_lite_pytorch"):
@@ -90,37 +87,15 @@ def _torch_eager(batches: list[NDArray[np.uint8]]) -> Callable[[], None]:
     return run
 
 
-def rates(timed: dict[str, Callable[[], object]], images: int, repeats: int) -> dict[str, list[float]]:
-    """Images a second of each, `repeats` times, in turns; one unmeasured turn first."""
-    found: dict[str, list[float]] = {name: [] for name in timed}
-    for turn in range(repeats + 1):
-        for name, run in timed.items():
-            start = time.perf_counter()
-            run()
-            if turn > 0:
-                found[name].append(images / (time.perf_counter() - start))
-    return found
-
-
-@click.command()
-@click.option("--images", default=400, show_default=True, help="JPEG files of 256 x 256 to make.")
-@click.option("--repeats", default=5, show_default=True, help="Measurements of each.")
-def main(images: int, repeats: int) -> None:
-    """Measure the embedded encoder from JPEG files against raw ONNX Runtime."""
+def figures(quick: bool) -> list[Figure]:
+    """Images a second of each contestant, and how they compare."""
+    images = 100 if quick else 400
     encoder = EmbeddedEncoder()
-    with tempfile.TemporaryDirectory() as folder:
-        measured = rates(contestants(write_jpegs(Path(folder), images), encoder), images, repeats)
-    medians = {name: float(np.median(values)) for name, values in measured.items()}
-    print(f"{images} JPEG files of 256 x 256 to {SIZE} x {SIZE}, {usable_cores()} cores, {repeats} turns\n")
-    print(f"{'images a second':38} {'median':>8} {'least':>8} {'most':>8}")
-    for name, values in measured.items():
-        print(f"{name:38} {medians[name]:8.1f} {min(values):8.1f} {max(values):8.1f}")
-    print()
-    end_to_end = medians[END_TO_END]
-    for name, rate in medians.items():
-        if name.startswith("raw"):
-            print(f"{END_TO_END} / {name}: {end_to_end / rate:.2f} (at least {TARGET})")
-
-
-if __name__ == "__main__":
-    main()
+    with TemporaryDirectory() as folder:
+        measured = seconds(contestants(write_jpegs(Path(folder), images), encoder), 3 if quick else 5)
+    rates = {name: tuple(images / value for value in values) for name, values in measured.items()}
+    compared = [
+        Figure(f"{END_TO_END} / {RAW_DEFAULT}", ratios(rates[END_TO_END], rates[RAW_DEFAULT]), least=0.85),
+        Figure(f"{END_TO_END} / {RAW_PER_CORE}", ratios(rates[END_TO_END], rates[RAW_PER_CORE])),
+    ]
+    return [Figure(f"images a second, {name}", values) for name, values in rates.items()] + compared

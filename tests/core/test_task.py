@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consilience.errors import TaskError
@@ -119,6 +119,7 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=2, max_size=4), TEXTS)
+@example([("a\x85b", "next\x85line"), ("c d", "line\u2028separator")], "two\x85lines")
 def test_yaml_restores_any_task(
     tmp_path_factory: pytest.TempPathFactory, labels: list[tuple[str, str]], domain: str
 ) -> None:

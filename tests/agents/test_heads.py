@@ -1,0 +1,291 @@
+"""Each head against values by hand, a closed form, or scikit-learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+
+from consilience.agents import (
+    FEATURE_AGENTS,
+    Agent,
+    Cache,
+    Gaussian,
+    LabelledFeatures,
+    Neighbours,
+    Probe,
+    Views,
+    ZeroShot,
+    feature_agent,
+)
+from consilience.agents.base import softmax
+from consilience.agents.gaussian import RIDGES, _solve
+from consilience.agents.probe import STRENGTHS
+from consilience.agents.tuning import nearest_labels, row_space
+from consilience.errors import AgentError
+from consilience.orchestrator.fitting import exact_views
+from consilience.task import Task
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def data(
+    n: int = 60, n_labels: int = 3, d: int = 6, seed: int = 0, spread: float = 0.4, texts: bool = True
+) -> LabelledFeatures:
+    """Blobs around the first axes; each label's text is its axis."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % n_labels
+    centres = np.eye(n_labels, d, dtype=np.float32)
+    return LabelledFeatures(
+        unit(centres[labels] + spread * rng.standard_normal((n, d))), labels, n_labels, centres if texts else None
+    )
+
+
+def views(known: LabelledFeatures, features: np.ndarray) -> Views:
+    return exact_views(Task.from_labels([f"label {n}" for n in range(known.n_labels)]), known, features)
+
+
+def seen(labels: list[list[int]], similarities: list[list[float]]) -> Views:
+    """Views of which only the neighbours are known."""
+    n = len(labels)
+    task = Task.from_labels(["a", "b", "c"])
+    return Views(task, [None] * n, np.zeros((n, 2), np.float32), np.array(labels), np.array(similarities, np.float32))
+
+
+def test_neighbours_vote_by_hand() -> None:
+    voters = Neighbours(k=3, sharpness=10.0, smoothing=0.5, n_labels=3)
+    said = voters.predict(seen([[1, 0, 1, 2], [2, -1, -1, -1]], [[0.9, 0.8, 0.7, 0.6], [0.4, 0, 0, 0]]))
+    votes = np.array([[0.5 + np.exp(-1), 0.5 + 1 + np.exp(-2), 0.5], [0.5, 0.5, 1.5]])
+    np.testing.assert_allclose(said, votes / votes.sum(axis=1, keepdims=True), rtol=1e-6)
+
+
+def test_without_neighbours_no_label_is_preferred() -> None:
+    said = Neighbours(5, 10.0, 0.3, 3).predict(seen([[-1, -1], [-1, -1]], [[0, 0], [0, 0]]))
+    np.testing.assert_allclose(said, np.full((2, 3), 1 / 3))
+
+
+def test_neighbours_choose_their_settings_without_looking_at_themselves() -> None:
+    rng = np.random.default_rng(1)
+    features = unit(rng.standard_normal((80, 16)))
+    noise = LabelledFeatures(features, rng.integers(0, 2, 80), 2)
+    own, near, similarities = nearest_labels(features, noise.labels, 3)
+    assert np.array_equal(own, noise.labels)
+    assert similarities.max() < 1 - 1e-3
+    fitted = Neighbours.fit(noise)
+    assert fitted.smoothing == 1.0  # labels by chance: nothing is to be learned from neighbours
+    assert fitted.predict(views(noise, unit(rng.standard_normal((40, 16))))).max() < 0.8
+    assert np.array_equal(near[:, 0], noise.labels[(features @ features.T - 2 * np.eye(80)).argmax(axis=1)])
+
+
+def test_the_gaussian_has_its_closed_form() -> None:
+    known = data(30, 2, 3)
+    fitted = Gaussian.fit(known)
+    rows = known.features.astype(np.float64)
+    means = np.array([rows[known.labels == label].mean(axis=0) for label in range(2)])
+    centred = rows - means[known.labels]
+    scatter = centred.T @ centred
+    precision = 3 * np.linalg.inv(scatter + fitted.ridge * np.trace(scatter) / 29 * np.eye(3))
+    logits = rows @ precision @ means.T + np.log(0.5) - np.einsum("cd,de,ce->c", means, precision, means) / 2
+    np.testing.assert_allclose(fitted.predict(views(known, known.features)), softmax(logits), atol=1e-6)
+
+
+def test_the_gaussian_chooses_the_ridge_that_cross_validation_prefers() -> None:
+    """Held against plain numpy in the full space, where the choice itself is made in the images' own row space."""
+    known = data(24, 3, 40, spread=0.5)
+    rows, labels = known.features.astype(np.float64), known.labels
+
+    def loss(ridge: float) -> float:
+        logits = np.zeros((24, 3))
+        for train, test in StratifiedKFold(3, shuffle=True, random_state=0).split(rows, labels):
+            means = np.array([rows[train][labels[train] == label].mean(axis=0) for label in range(3)])
+            centred = rows[train] - means[labels[train]]
+            scatter = centred.T @ centred
+            inverse = np.linalg.inv(scatter + ridge * np.trace(scatter) / (len(train) - 1) * np.eye(40))
+            bias = np.einsum("cd,de,ce->c", means, inverse, means) / 2
+            logits[test] = rows[test] @ inverse @ means.T - bias
+        return min(log_loss(labels, softmax(logits * scale)) for scale in np.geomspace(1, 4000, 60))
+
+    fitted = Gaussian.fit(known)
+    assert fitted.ridge in RIDGES
+    best = min(loss(ridge) for ridge in RIDGES)
+    assert loss(fitted.ridge) == pytest.approx(best, rel=0.05)
+    assert max(loss(ridge) for ridge in RIDGES) > 1.05 * best  # there is something to choose
+
+
+def test_with_one_image_a_label_the_gaussian_takes_the_usual_ridge() -> None:
+    assert Gaussian.fit(data(3, 3, 6)).ridge == RIDGES[0]
+
+
+def test_with_many_images_the_gaussian_decides_like_a_linear_discriminant() -> None:
+    known, new = data(6000, 3, 4, spread=0.6), data(500, 3, 4, seed=1, spread=0.6)
+    said = Gaussian.fit(known).predict(views(known, new.features)).argmax(axis=1)
+    expected = LinearDiscriminantAnalysis().fit(known.features, known.labels).predict(new.features)
+    assert (said == expected).mean() > 0.99
+
+
+def test_the_gaussian_weighs_labels_by_how_often_they_are_seen() -> None:
+    balanced = data(60, 2, 4, spread=0.8)
+    rare = balanced.take(np.flatnonzero((balanced.labels == 0) | (np.arange(60) < 10)))
+    middle = unit(np.array([[1.0, 1.0, 0, 0]]))
+    often = Gaussian.fit(rare).predict(views(rare, middle))
+    assert often[0, 0] > Gaussian.fit(balanced).predict(views(balanced, middle))[0, 0] + 0.1
+
+
+@pytest.mark.parametrize("n_labels", [2, 3])
+def test_the_probe_is_a_cross_validated_logistic_regression(n_labels: int) -> None:
+    known, new = data(60, n_labels), data(50, n_labels, seed=1)
+    fitted = Probe.fit(known)
+    centre = known.features.mean(axis=0, dtype=np.float64)
+    search = GridSearchCV(
+        LogisticRegression(max_iter=1000, tol=1e-3),
+        {"C": list(STRENGTHS)},
+        scoring="neg_log_loss",
+        cv=StratifiedKFold(3, shuffle=True, random_state=0),
+    ).fit(known.features - centre, known.labels)
+    assert fitted.strength == search.best_params_["C"]
+    expected = search.predict_proba(new.features - centre)
+    np.testing.assert_allclose(fitted.predict(views(known, new.features)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_labels", [2, 3])
+def test_with_fewer_images_than_dimensions_the_probe_is_the_same_one_found_sooner(n_labels: int) -> None:
+    known, new = data(24, n_labels, 40, spread=0.2), data(60, n_labels, 40, seed=1, spread=0.2)
+    centre = known.features.mean(axis=0, dtype=np.float64)
+    rows = known.features - centre
+    reduced, axes = row_space(rows)
+    assert reduced.shape == (24, 24)
+    np.testing.assert_allclose(reduced @ axes, rows, atol=1e-12)
+    np.testing.assert_allclose(axes @ axes.T, np.eye(24), atol=1e-12)
+    fitted = Probe.fit(known)
+    reference = LogisticRegression(C=fitted.strength, max_iter=5000).fit(rows, known.labels)
+    said = fitted.predict(views(known, new.features))
+    np.testing.assert_allclose(said, reference.predict_proba(new.features - centre), atol=0.05)
+
+
+def test_the_cache_has_tip_adapters_formula() -> None:
+    known, new = data(12, 3, 5), data(4, 3, 5, seed=1)
+    fitted = Cache(known, amount=3.0, sharpness=5.5)
+    assert known.texts is not None
+    for text in (True, False):
+        agent = fitted if text else Cache(LabelledFeatures(known.features, known.labels, 3), 3.0, 5.5)
+        logits = np.zeros((4, 3))
+        for i, feature in enumerate(new.features):
+            for key, label in zip(known.features, known.labels, strict=True):
+                logits[i, label] += 3.0 * np.exp(-5.5 * (1 - feature @ key))
+            if text:
+                logits[i] += 100 * known.texts @ feature
+        np.testing.assert_allclose(agent.predict(views(known, new.features)), softmax(logits), atol=1e-5)
+
+
+def test_the_cache_chooses_its_settings_without_looking_at_itself() -> None:
+    rng = np.random.default_rng(2)
+    noise = LabelledFeatures(unit(rng.standard_normal((60, 32))), rng.integers(0, 2, 60), 2)
+    said = Cache.fit(noise).predict(views(noise, unit(rng.standard_normal((40, 32)))))
+    assert said.max() < 0.95  # labels by chance teach no certainty
+
+
+def test_zero_shot_names_the_nearest_text() -> None:
+    texts = unit(np.array([[1.0, 0, 0], [0, 1, 0]]))
+    known = LabelledFeatures(unit(np.eye(2, 3)), np.array([1, 0]), 2, texts)
+    said = ZeroShot.fit(known).predict(views(known, unit(np.array([[1.0, 0.98, 0.3], [0.0, 1.0, 0.0]]))))
+    length = np.sqrt(1 + 0.98**2 + 0.09)
+    np.testing.assert_allclose(said[0], softmax(np.array([[100 / length, 98 / length]]))[0], rtol=1e-4)
+    assert said[1].tolist() == pytest.approx([0, 1])
+
+
+def test_zero_shot_needs_texts() -> None:
+    with pytest.raises(AgentError, match="'zero-shot' needs an encoder with a text tower"):
+        ZeroShot.fit(data(texts=False))
+
+
+def test_an_unknown_agent_is_refused_by_what_exists() -> None:
+    with pytest.raises(AgentError, match="no agent 'oracle'; there are: neighbours, probe, gaussian, cache, zero-shot"):
+        feature_agent("oracle")
+
+
+ALL = pytest.mark.parametrize("name", FEATURE_AGENTS)
+
+
+@ALL
+@pytest.mark.parametrize("n_labels", [2, 3])
+def test_every_head_learns_keeps_to_the_protocol_and_sums_to_1(name: str, n_labels: int) -> None:
+    known, new = data(n_labels=n_labels), data(200, n_labels, seed=1)
+    agent = feature_agent(name).fit(known)
+    assert isinstance(agent, Agent)
+    assert (agent.name, agent.looks_again) == (name, False)
+    seen_by_it = views(known, new.features)
+    said = agent.predict(seen_by_it)
+    assert said.shape == (200, n_labels)
+    np.testing.assert_allclose(said.sum(axis=1), 1)
+    assert (said.argmax(axis=1) == new.labels).mean() > 0.8
+    predictions = agent.look(seen_by_it)
+    assert [list(one.probabilities or {}) for one in predictions] == [list(seen_by_it.task.names)] * 200
+    np.testing.assert_allclose([list((one.probabilities or {}).values()) for one in predictions], said)
+    with pytest.raises(TypeError, match="has no second look"):
+        agent.look_again(seen_by_it, predictions, [])
+
+
+@ALL
+def test_every_head_survives_a_file_without_pickle(name: str, tmp_path: Path) -> None:
+    known, new = data(), data(20, seed=1)
+    agent = feature_agent(name).fit(known)
+    np.savez(tmp_path / "head.npz", **agent.arrays())  # type: ignore[arg-type]
+    with np.load(tmp_path / "head.npz", allow_pickle=False) as file:
+        arrays = {key: file[key] for key in file.files}
+    without_texts = LabelledFeatures(known.features, known.labels, known.n_labels)  # as a panel holds them
+    restored = feature_agent(name).from_arrays(arrays, without_texts)
+    assert np.array_equal(restored.predict(views(known, new.features)), agent.predict(views(known, new.features)))
+
+
+@ALL
+def test_an_updated_head_equals_one_fitted_on_all(name: str) -> None:
+    everything = data(80)
+    old, new = everything.take(np.arange(60)), everything.take(np.arange(5, 80))
+    came, went = everything.take(np.arange(60, 80)), everything.take(np.arange(5))
+    bare = [LabelledFeatures(one.features, one.labels, 3) for one in (new, came, went)]  # a panel keeps no texts
+    updated, anew = feature_agent(name).fit(old).updated(*bare), feature_agent(name).fit(new)
+    if isinstance(updated, Gaussian) and isinstance(anew, Gaussian):  # keeps the ridge that was chosen
+        anew = Gaussian(anew.statistics, updated.ridge, *_solve(anew.statistics, updated.ridge))
+    asked = views(new, data(30, seed=3).features)
+    np.testing.assert_allclose(updated.predict(asked), anew.predict(asked), atol=1e-6)
+
+
+@ALL
+@pytest.mark.parametrize("counts", [(1, 1), (1, 5), (2, 1, 9)])
+def test_a_label_with_a_single_image_is_enough(name: str, counts: tuple[int, ...]) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    rng = np.random.default_rng(0)
+    centres = np.eye(len(counts), 5, dtype=np.float32)
+    features = unit(centres[labels] + 0.05 * rng.standard_normal((len(labels), 5)))
+    known = LabelledFeatures(features, labels, len(counts), centres)
+    said = feature_agent(name).fit(known).predict(views(known, centres))
+    assert np.isfinite(said).all()
+    if name != "neighbours":  # who smooths more than a single neighbour counts
+        assert said.argmax(axis=1).tolist() == list(range(len(counts)))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.sampled_from(list(FEATURE_AGENTS)), st.integers(0, 999), st.integers(2, 4), st.floats(0.01, 3))
+def test_probabilities_are_a_distribution_for_any_images(name: str, seed: int, n_labels: int, spread: float) -> None:
+    known = data(4 * n_labels, n_labels, seed=seed, spread=spread)
+    said = feature_agent(name).fit(known).predict(views(known, data(5, n_labels, seed=seed + 1).features))
+    assert (said >= 0).all()
+    np.testing.assert_allclose(said.sum(axis=1), 1)
+
+
+def test_views_of_some_rows_keep_them_together() -> None:
+    known = data(12)
+    whole = views(known, known.features)
+    some = whole.take([4, 1])
+    assert (len(some), some.task) == (2, whole.task)
+    for name in ("features", "similarities", "neighbour_labels"):
+        assert np.array_equal(getattr(some, name), getattr(whole, name)[[4, 1]])

@@ -1,0 +1,115 @@
+"""Drawn shapes, a panel of them, and the command line: in this process, or in one of its own as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click.testing
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import pytest
+
+from consilience.frontends.cli import main
+
+LABELS = ("circle", "square", "stripes")
+EACH = 14
+
+Invoke = Callable[..., click.testing.Result]
+
+
+def draw(label: str, number: int) -> PIL.Image.Image:
+    """A shape of its label's form and colour, at a random place on noise; the same for the same number."""
+    rng = np.random.default_rng([LABELS.index(label), number])
+    image = PIL.Image.fromarray(rng.integers(60, 120, (96, 96, 3), dtype=np.uint8))
+    pen = PIL.ImageDraw.Draw(image)
+    x, y, size = (int(value) for value in rng.integers((5, 5, 40), (35, 35, 55)))
+    if label == "circle":
+        pen.ellipse((x, y, x + size, y + size), fill=(200, 40, 40))
+    elif label == "square":
+        pen.rectangle((x, y, x + size, y + size), fill=(40, 60, 200))
+    else:
+        for step in range(0, size, 8):
+            pen.line((x, y + step, x + size, y + step), fill=(240, 230, 60), width=4)
+    return image
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of whoever runs the tests do not count; the folder of exported models may be theirs."""
+    for name in list(os.environ):
+        if name.startswith("CONSILIENCE_") and name not in ("CONSILIENCE_CACHE", "CONSILIENCE_TEST_DATA"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A labelled folder, half PNG and half JPEG. Not to be changed."""
+    folder = tmp_path_factory.mktemp("shapes")
+    for label in LABELS:
+        (folder / label).mkdir()
+        for number in range(EACH):
+            draw(label, number).save(folder / label / f"{label}-{number:02}{('.png', '.jpg')[number % 2]}")
+    return folder
+
+
+@pytest.fixture
+def new_images(tmp_path: Path) -> dict[str, Path]:
+    """An image of each label that no panel has seen."""
+    folder = tmp_path / "new"
+    folder.mkdir()
+    paths = {label: folder / f"new-{label}.png" for label in LABELS}
+    for label, path in paths.items():
+        draw(label, 1000).save(path)
+    return paths
+
+
+@pytest.fixture(scope="session")
+def fitted(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A panel of the shapes. Not to be changed."""
+    panel = tmp_path_factory.mktemp("fitted") / "panel"
+    result = click.testing.CliRunner().invoke(main, ["fit", str(shapes), "--panel", str(panel)])
+    assert result.exit_code == 0, result.stderr
+    return panel
+
+
+@pytest.fixture
+def panel(fitted: Path, tmp_path: Path) -> Path:
+    """A copy of the panel that a test may change."""
+    return Path(shutil.copytree(fitted, tmp_path / "panel"))
+
+
+@pytest.fixture
+def invoke() -> Invoke:
+    """Run a command in this process."""
+
+    def run(*arguments: object, stdin: str | bytes | None = None) -> click.testing.Result:
+        result = click.testing.CliRunner().invoke(main, list(map(str, arguments)), input=stdin)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return run
+
+
+@pytest.fixture
+def script() -> str:
+    """The installed command."""
+    return str(Path(sys.executable).with_name("consilience"))
+
+
+@pytest.fixture
+def run(script: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command in a process of its own."""
+
+    def started(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [script, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False, **options
+        )
+
+    return started

@@ -1,0 +1,97 @@
+"""The benchmarks measure what they say: figures and targets, turns, material, and one of them end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from click.testing import CliRunner
+
+from consilience.evals.benchmarks.__main__ import BENCHMARKS, main
+from consilience.evals.benchmarks.encoder import write_jpegs
+from consilience.evals.benchmarks.measure import Figure, ratios, seconds, table_of
+from consilience.evals.benchmarks.memory import peak_of_this_process
+from consilience.evals.benchmarks.orchestration import Stopwatch, clusters, measured
+from consilience.orchestrator.fit import fit
+
+
+@pytest.mark.parametrize(
+    ("figure", "met", "target"),
+    [
+        (Figure("x", (1.0, 9.0, 2.0)), None, ""),
+        (Figure("x", (1.0, 9.0, 2.0), most=2.0), True, "at most 2"),
+        (Figure("x", (1.0, 9.0, 2.5), most=2.0), False, "at most 2"),
+        (Figure("x", (1.0, 9.0, 2.0), least=2.0), True, "at least 2"),
+        (Figure("x", (1.0, 9.0, 1.5), least=2.0), False, "at least 2"),
+    ],
+)
+def test_the_median_is_held_to_the_target(figure: Figure, met: bool | None, target: str) -> None:
+    assert (figure.met, figure.target) == (met, target)
+
+
+def test_a_table_shows_median_spread_target_and_verdict() -> None:
+    table = table_of([Figure("seconds", (3.0, 1.0, 1234.5)), Figure("ratio", (0.5,), most=0.4)])
+    head, first, second = table.splitlines()
+    assert head.split() == ["median", "least", "most", "target"]
+    assert first.split() == ["seconds", "3.000", "1.000", "1,234.500"]
+    assert second.split() == ["ratio", "0.500", "0.500", "0.500", "at", "most", "0.4", "MISS"]
+
+
+def test_contestants_take_turns_and_the_first_turn_is_not_measured() -> None:
+    calls: list[str] = []
+    found = seconds({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, turns=3)
+    assert calls == ["a", "b"] * 4
+    assert {name: len(values) for name, values in found.items()} == {"a": 3, "b": 3}
+
+
+def test_ratios_are_taken_turn_by_turn() -> None:
+    assert ratios([2.0, 9.0], [1.0, 3.0]) == (2.0, 3.0)
+    with pytest.raises(ValueError, match="shorter"):
+        ratios([2.0, 9.0], [1.0])
+
+
+def test_a_stopwatch_adds_up_and_lets_everything_through() -> None:
+    watch = Stopwatch()
+    divide = watch.on(lambda a, b: a / b)
+    assert divide(6, b=3) == 2
+    after_one = watch.seconds
+    with pytest.raises(ZeroDivisionError):
+        divide(1, b=0)
+    assert 0 < after_one < watch.seconds
+
+
+def test_jpegs_follow_from_their_seed(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("one", "again", "other")]
+    for folder, seed in zip(folders, (0, 0, 1), strict=True):
+        folder.mkdir()
+        assert write_jpegs(folder, 2, side=40, seed=seed) == [folder / "00000.jpg", folder / "00001.jpg"]
+    one, again, other = ([path.read_bytes() for path in sorted(folder.iterdir())] for folder in folders)
+    assert one == again
+    assert len({*one, *other}) == 4
+    assert PIL.Image.open(folders[0] / "00000.jpg").size == (40, 40)
+
+
+def test_the_peak_counts_what_was_let_go() -> None:
+    array = np.ones(25_000_000)
+    del array
+    assert peak_of_this_process() > 200
+
+
+def test_orchestration_end_to_end(tmp_path: Path) -> None:
+    vectors, labels = clusters(64, 1)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    np.savez(tmp_path / "v.npz", embeddings=vectors, labels=labels, names=[str(row) for row in range(64)])
+    panel = fit(tmp_path / "v.npz", tmp_path / "panel").panel
+    alone, without, ratio, together, _ = measured(panel, 1)
+    assert "memory of 64" in alone.what
+    assert (alone.most, together.most) == (10, 1)
+    assert 0 < without.median < alone.median
+    assert ratio.median > 1
+
+
+def test_the_command_knows_its_benchmarks() -> None:
+    run = CliRunner().invoke(main, ["--only", "nothing"])
+    assert run.exit_code == 2
+    assert all(name in run.output for name in BENCHMARKS)

@@ -1,0 +1,101 @@
+"""What judges an agent is out of fold: no image has a say in the trust or the weights that it is judged by."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from consilience.agents import LabelledFeatures
+from consilience.agents.base import softmax
+from consilience.errors import AgentError, DatasetError
+from consilience.orchestrator.calibration import fit_calibrator
+from consilience.orchestrator.fitting import FOLDS, MANY, Fitted, _weigh, exact_views, fit_agents, split_into_folds
+from consilience.orchestrator.fusion import Fusion
+from consilience.orchestrator.trust import measure
+from consilience.prediction import Stage
+from consilience.retrieval.records import Records
+from consilience.task import Task
+
+TASK = Task.from_labels(["ash", "elm", "fir"])
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def fitted_on(data: LabelledFeatures, kinds: tuple[str, ...]) -> Fitted:
+    nothing = Records((), (), (), np.empty((0, data.features.shape[1]), np.float32))
+    return fit_agents(TASK, nothing, data, kinds, [], neighbours=5, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "folds"), [((2, 2, 2), 2), ((3, 50, 9), 3), ((40, 40, 40), FOLDS), ((MANY, MANY, MANY), 5)]
+)
+def test_folds_are_stratified_and_as_many_as_the_rarest_label_allows(counts: tuple[int, ...], folds: int) -> None:
+    labels = np.repeat(np.arange(3), counts)
+    split = split_into_folds(labels, seed=1)
+    assert set(split) == set(range(folds))
+    for label, count in enumerate(counts):
+        sizes = np.bincount(split[labels == label], minlength=folds)
+        assert sizes.max() - sizes.min() <= 1
+        assert sizes.sum() == count
+    assert np.array_equal(split, split_into_folds(labels, seed=1))
+    assert not np.array_equal(split, split_into_folds(labels, seed=2))
+
+
+def test_a_single_image_of_a_label_cannot_be_judged() -> None:
+    with pytest.raises(DatasetError, match="at least 2 images: one to learn from, one to judge by"):
+        split_into_folds(np.array([0, 0, 1, 2, 2]), seed=0)
+
+
+def test_labels_by_chance_earn_no_trust_and_settle_nothing() -> None:
+    rng = np.random.default_rng(0)
+    data = LabelledFeatures(unit(rng.standard_normal((150, 40))), rng.integers(0, 3, 150), 3)
+    fitted = fitted_on(data, ("neighbours", "gaussian", "cache"))
+    for head, witness in zip(fitted.heads, fitted.witnesses, strict=True):
+        assert witness.trust.accuracy is not None
+        assert witness.trust.accuracy < 0.5
+        assert witness.trust.n == 150
+        sure = witness.calibrator(head.predict(exact_views(TASK, data, data.features))).max(axis=1)
+        assert sure.mean() < 0.8  # though the heads remember these images
+    assert fitted.outcomes.correct.mean() < 0.5
+    assert fitted.outcomes.probability.max() < 0.8
+
+
+def looks(labels: np.ndarray) -> list[tuple[str, Stage, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    truth = np.eye(3)[labels]
+    said = [softmax(3 * (skill * truth + rng.standard_normal((len(labels), 3)))) for skill in (1.5, 1.0, 2.0)]
+    return [("one", "first", said[0]), ("two", "first", said[1]), ("one", "second", said[2])]
+
+
+def test_the_posterior_of_an_image_comes_from_weights_that_were_fitted_on_others() -> None:
+    labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
+    said = looks(labels)
+    witnesses, fusion, outcomes = _weigh(TASK, labels, folds, said)
+    calibrated = np.stack([fit_calibrator(raw, labels, folds)[1] for _, _, raw in said])
+    heard = np.where(np.array([True, True, False])[:, None, None], calibrated, np.nan)
+    for fold in range(5):
+        here = folds == fold
+        others = Fusion.from_predictions(calibrated[:, ~here], labels[~here], heard[:, ~here])
+        assert others.total != fusion.total
+        posterior, _ = others.posterior(heard[:, here])
+        assert np.array_equal(outcomes.probability[here], posterior.max(axis=1))
+        assert np.array_equal(outcomes.correct[here], posterior.argmax(axis=1) == labels[here])
+    for witness, (name, stage, _), rows in zip(witnesses, said, calibrated, strict=True):
+        assert witness.trust == measure(name, stage, rows, labels, TASK.names)
+
+
+def test_a_threshold_is_chosen_on_first_looks_only() -> None:
+    labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
+    said = looks(labels)
+    _, _, with_second = _weigh(TASK, labels, folds, said)
+    _, _, first_only = _weigh(TASK, labels, folds, said[:2])
+    np.testing.assert_allclose(with_second.probability, first_only.probability, atol=0.02)
+
+
+def test_two_agents_of_one_name_or_none_are_refused() -> None:
+    data = LabelledFeatures(unit(np.eye(6)), np.arange(6) % 3, 3)
+    for kinds in ((), ("gaussian", "gaussian")):
+        with pytest.raises(AgentError, match="at least one agent, and each name once"):
+            fitted_on(data, kinds)

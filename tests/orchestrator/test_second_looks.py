@@ -1,0 +1,269 @@
+"""Who is asked again, about what, with what in hand, and what stops it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from consilience import Diagnoser, Diagnosis, Evidence, Prediction, fit, load_settings
+from consilience.agents import Views
+from consilience.errors import AgentError
+
+STRANGE = 3
+"""A row that lies far from all that is known, as row 0 does: it cannot be settled."""
+
+
+@pytest.fixture(scope="module")
+def mixed(blobs: Any) -> np.ndarray:
+    """Strange, beech, cedar, strange, apple."""
+    strange, clear = np.eye(8, dtype=np.float32)[6:], blobs.drawn(3, 1, 0.05)[0]
+    return np.stack([strange[0], clear[1], clear[2], strange[1], clear[0]])
+
+
+@pytest.fixture
+def run(expert_panel: Path, mixed: np.ndarray, scripted: Any) -> Callable[..., tuple[list[Diagnosis], Any]]:
+    """Diagnose `mixed` with an expert that does as told; the diagnoses and the expert."""
+
+    def diagnose(look: Any, again: Any, **settings: Any) -> tuple[list[Diagnosis], Any]:
+        expert = scripted("expert", look, again)
+        with Diagnoser.open(expert_panel, agents=[expert], **settings) as diagnoser:
+            results = list(diagnoser.diagnose_vectors(mixed, list("abcde")))
+        assert all(isinstance(one, Diagnosis) for one in results)
+        return [one for one in results if isinstance(one, Diagnosis)], expert
+
+    return diagnose
+
+
+def looks_of(diagnosis: Diagnosis, agent: str = "expert") -> dict[str, Prediction]:
+    return {one.stage: one for one in diagnosis.predictions if one.agent == agent}
+
+
+def test_only_what_is_unsettled_is_asked_about_once(run: Any, poor: Any, follow: Any, mixed: np.ndarray) -> None:
+    results, expert = run(poor, follow)
+    np.testing.assert_array_equal(expert.asked, [mixed])
+    np.testing.assert_array_equal(expert.asked_again, [mixed[[0, STRANGE]]])
+    assert [one.rounds for one in results] == [2, 1, 1, 2, 1]
+    assert [len(looks_of(one)) for one in results] == [2, 1, 1, 2, 1]
+    assert [results[row].label for row in (1, 2, 4)] == ["beech", "cedar", "apple"]
+
+
+def test_nobody_is_asked_a_third_time(run: Any, poor: Any, follow: Any) -> None:
+    results, expert = run(poor, follow, policy__max_rounds=5)
+    assert results[STRANGE].verdict == "refer"
+    assert [one.rounds for one in results] == [2, 1, 1, 2, 1]
+    assert len(expert.asked_again) == 1
+
+
+def test_a_second_look_has_its_own_first_answer_and_the_evidence_in_hand(run: Any, poor: Any, follow: Any) -> None:
+    seen: list[tuple[Sequence[Prediction], Sequence[Evidence]]] = []
+
+    def again(views: Views, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> Any:
+        seen.append((first, evidence))
+        return follow(views, first, evidence)
+
+    results, _ = run(poor, again, memory__neighbours=7)
+    ((first, evidence),) = seen
+    for place, row in enumerate((0, STRANGE)):
+        said = looks_of(results[row])["first"]
+        assert (first[place].agent, first[place].stage) == ("expert", "first")
+        assert first[place].probabilities == said.probabilities
+        assert evidence[place].neighbours == results[row].evidence.neighbours
+        assert len(evidence[place].neighbours) == 7
+
+
+def test_the_second_look_is_weighed_in_place_of_the_first(run: Any, poor: Any, follow: Any) -> None:
+    results, _ = run(poor, follow)
+    looks = looks_of(results[STRANGE])
+    assert (looks["first"].weight, looks["first"].calibrated) == (0.0, None)
+    assert looks["second"].calibrated is not None
+    assert looks["second"].weight is not None
+    assert {(trust.agent, trust.stage) for trust in results[STRANGE].trust} >= {("expert", "second")}
+    assert "In the second look expert " in results[STRANGE].rationale
+
+
+def test_an_async_second_look_is_awaited(run: Any, poor: Any, follow: Any) -> None:
+    async def again(*arguments: Any) -> Any:
+        return follow(*arguments)
+
+    results, _ = run(poor, again)
+    assert looks_of(results[STRANGE])["second"].error is None
+
+
+def test_a_second_look_that_fails_leaves_the_first_standing(run: Any, poor: Any) -> None:
+    def again(*arguments: Any) -> Any:
+        raise RuntimeError("unplugged")
+
+    results, _ = run(poor, again)
+    looks = looks_of(results[STRANGE])
+    assert looks["second"].error == "RuntimeError: unplugged"
+    assert looks["first"].calibrated is not None
+    never, _ = run(poor, again, policy__second_look="never")
+    assert results[STRANGE].posterior == never[STRANGE].posterior
+
+
+@pytest.mark.parametrize(
+    ("settings", "times"),
+    [
+        ({}, 1),
+        ({"policy__second_look": "always"}, 1),
+        ({"policy__second_look": "never"}, 0),
+        ({"policy__max_rounds": 1}, 0),
+        ({"policy__max_seconds": 1e-6}, 0),
+    ],
+    ids=str,
+)
+def test_what_stops_second_looks(run: Any, poor: Any, follow: Any, settings: dict[str, Any], times: int) -> None:
+    results, expert = run(poor, follow, **settings)
+    assert len(expert.asked_again) == times
+    assert results[STRANGE].rounds == 1 + times
+
+
+def test_when_the_time_is_up_nobody_is_asked_again(
+    vectors: Path, tmp_path: Path, scripted: Any, good: Any, poor: Any, follow: Any, mixed: np.ndarray
+) -> None:
+    async def hangs(views: Views) -> None:
+        await asyncio.Event().wait()
+
+    quick = load_settings(agents="neighbours")
+    fit(vectors, tmp_path / "panel", settings=quick, agents=[scripted("expert", poor, follow), scripted("slow", good)])
+    expert = scripted("expert", poor, follow)
+    with Diagnoser.open(
+        tmp_path / "panel", agents=[expert, scripted("slow", hangs)], policy__max_seconds=0.3
+    ) as diagnoser:
+        (result,) = diagnoser.diagnose_vectors(mixed[[STRANGE]], ["d"])
+    assert isinstance(result, Diagnosis)
+    assert (len(expert.asked), len(expert.asked_again), result.rounds) == (1, 0, 1)
+    assert str(looks_of(result, "slow")["first"].error).startswith("no answer within 0.")
+
+
+def test_when_the_time_is_up_who_has_not_answered_counts_as_failed(run: Any, poor: Any, follow: Any) -> None:
+    results, _ = run(poor, follow, policy__max_seconds=1e-6)
+    for one in results:
+        assert looks_of(one)["first"].error == "no answer within 0 seconds"
+        assert looks_of(one, "gaussian")["first"].calibrated is not None
+
+
+@pytest.mark.parametrize(("bound", "times"), [(None, 1), (1.24, 0), (1.25, 0), (1.26, 1)])
+def test_a_bound_on_the_cost_stops_second_looks_and_keeps_what_was_paid_for(
+    run: Any, poor: Any, follow: Any, bound: float | None, times: int
+) -> None:
+    def at_a_price(function: Any) -> Any:
+        def look(*arguments: Any) -> list[Prediction]:
+            return [Prediction("", probabilities=one.probabilities, cost_usd=0.25) for one in function(*arguments)]
+
+        return look
+
+    results, expert = run(at_a_price(poor), at_a_price(follow), policy__max_cost_usd=bound)  # first looks: 5 x 0.25
+    assert len(expert.asked_again) == times
+    paid = 0.25 + 0.25 * times
+    assert [one.cost_usd for one in results] == [paid, 0.25, 0.25, paid, 0.25]
+    assert all(looks_of(one)["first"].probabilities for one in results)
+
+
+def test_who_does_no_better_the_second_time_is_asked_only_on_demand(
+    tmp_path: Path, vectors: Path, scripted: Any, good: Any, poor: Any, mixed: np.ndarray
+) -> None:
+    def worse(views: Views, *_: Any) -> Any:
+        return poor(views)
+
+    quick = load_settings(agents="neighbours")
+    fit(vectors, tmp_path / "panel", settings=quick, agents=[scripted("expert", good, worse)])
+    for wish, times in (("when-it-helps", 0), ("always", 1)):
+        expert = scripted("expert", good, worse)
+        with Diagnoser.open(tmp_path / "panel", agents=[expert], policy__second_look=wish) as diagnoser:
+            list(diagnoser.diagnose_vectors(mixed[[STRANGE]], ["d"]))
+        assert len(expert.asked_again) == times
+
+
+class ColourReader:
+    """Reads the image itself: which colour is strongest; hard to please at first, convinced by evidence."""
+
+    name = "colour-reader"
+    looks_again = True
+
+    def __init__(self) -> None:
+        self.sources: list[str] = []
+
+    def look(self, views: Views) -> list[Prediction]:
+        answers = []
+        for image in views.images:
+            assert image is not None
+            self.sources.append(image.source)
+            strength = image.pixels.reshape(-1, 3).mean(axis=0)[::-1] / 128  # blue, green, red
+            answers.append(self._answer(views, np.exp(strength)))
+        return answers
+
+    def look_again(self, views: Views, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> list[Prediction]:
+        return [self._answer(views, np.array([*one.distribution.values()]) + 0.01) for one in evidence]
+
+    def _answer(self, views: Views, scores: np.ndarray) -> Prediction:
+        shares = (scores / scores.sum()).tolist()
+        return Prediction(self.name, probabilities=dict(zip(views.task.names, shares, strict=True)))
+
+
+def test_an_agent_that_reads_images_is_fitted_asked_and_asked_again(
+    picture_panel: Path, pictures: Path, tmp_path: Path, painted: Any
+) -> None:
+    reader = ColourReader()
+    fit(pictures, tmp_path / "panel", settings=load_settings(agents="gaussian"), agents=[reader])
+    assert sorted(reader.sources) == sorted(str(path) for path in pictures.rglob("*.png"))
+    paths = [painted(tmp_path / f"{label}.png", label, 77) for label in ("blue", "green", "red")]
+    reader = ColourReader()
+    with Diagnoser.open(
+        tmp_path / "panel", agents=[reader], policy__second_look="always", policy__max_novelty=0
+    ) as diagnoser:
+        results = [one for one in diagnoser.diagnose_many(paths) if isinstance(one, Diagnosis)]
+    assert reader.sources == [str(path) for path in paths]
+    assert [one.label for one in results] == ["blue", "green", "red"]
+    for one in results:
+        looks = looks_of(one, "colour-reader")
+        assert looks["first"].label == looks["second"].label == one.label
+        assert (looks["second"].confidence or 0) > (looks["first"].confidence or 1)
+
+
+def test_an_agent_that_never_answered_cannot_be_fitted(vectors: Path, tmp_path: Path, scripted: Any) -> None:
+    def unplugged(views: Views) -> Any:
+        raise RuntimeError("unplugged")
+
+    with pytest.raises(AgentError, match="'expert' gave a first prediction for 0 of 90 labelled images"):
+        fit(vectors, tmp_path / "panel", agents=[scripted("expert", unplugged)])
+    assert not (tmp_path / "panel").exists()
+
+
+def test_an_agent_that_hardly_ever_answered_cannot_be_judged(
+    vectors: Path, tmp_path: Path, scripted: Any, good: Any
+) -> None:
+    def once(views: Views) -> Any:
+        return [*good(views)[:1], *[Prediction("", abstained=True)] * (len(views) - 1)]
+
+    def silent(views: Views) -> Any:
+        return [Prediction("", abstained=True)] * len(views)
+
+    scripts = iter([once, silent])
+    with pytest.raises(AgentError, match="'expert' gave a first prediction for 1 of 90 labelled images"):
+        fit(vectors, tmp_path / "panel", agents=[scripted("expert", lambda views: next(scripts)(views))])
+
+
+def test_an_agent_that_sometimes_fails_is_fitted_on_what_it_said(
+    vectors: Path, tmp_path: Path, scripted: Any, good: Any
+) -> None:
+    def now_and_then(views: Views) -> Any:
+        return [Prediction("", error="busy") if row % 3 == 0 else one for row, one in enumerate(good(views))]
+
+    quick = load_settings(agents="gaussian")
+    report = fit(vectors, tmp_path / "panel", settings=quick, agents=[scripted("expert", now_and_then)])
+    (trust,) = (one.trust for one in report.panel.witnesses if one.agent == "expert")
+    assert trust.n == 90 - len(range(0, 64, 3)) - len(range(0, 26, 3))
+
+
+@pytest.mark.parametrize("names", [["gaussian"], ["one", "one"]])
+def test_two_agents_of_one_name_are_refused(
+    vectors: Path, tmp_path: Path, scripted: Any, good: Any, names: list[str]
+) -> None:
+    with pytest.raises(AgentError, match="each name once"):
+        fit(vectors, tmp_path / "panel", agents=[scripted(name, good) for name in names])
