@@ -75,10 +75,10 @@ class ReplyCache:
         AgentError: the file cannot be opened, or is something else.
     """
 
-    def __init__(self, path: Path, max_bytes: int = 256 * 2**20) -> None:
-        self.path, self.max_bytes = path, max_bytes
+    def __init__(self, path: str | Path, max_bytes: int = 256 * 2**20) -> None:
+        self.path, self.max_bytes = Path(path), max_bytes
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._open = self._opened()
             with self._database() as database:
                 self._prepare(database)
