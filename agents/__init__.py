@@ -7,6 +7,9 @@ from consilience.agents.cache import Cache
 from consilience.agents.gaussian import Gaussian
 from consilience.agents.neighbours import Neighbours
 from consilience.agents.probe import Probe
+from consilience.agents.reply_cache import ReplyCache
+from consilience.agents.vlm import VlmAgent
+from consilience.agents.vlm_settings import VlmSettings
 from consilience.agents.zero_shot import ZeroShot
 from consilience.errors import AgentError
 
@@ -32,7 +35,10 @@ __all__ = [
     "LabelledFeatures",
     "Neighbours",
     "Probe",
+    "ReplyCache",
     "Views",
+    "VlmAgent",
+    "VlmSettings",
     "ZeroShot",
     "feature_agent",
 ]

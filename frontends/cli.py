@@ -13,6 +13,7 @@ from consilience.frontends.demo import demo
 from consilience.frontends.diagnose import diagnose
 from consilience.frontends.fit import add, fit, remove
 from consilience.frontends.outcome import EXIT_CODES, INTERRUPTED, Failure, complain
+from consilience.frontends.replay import replay
 from consilience.frontends.show import check, graph, show
 
 
@@ -55,7 +56,7 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (fit, diagnose, show, add, remove, check, graph, demo):
+for command in (fit, diagnose, show, add, remove, check, graph, replay, demo):
     main.add_command(command)
 
 if __name__ == "__main__":

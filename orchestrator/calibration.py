@@ -164,6 +164,9 @@ class Lowered:
 FITTED: dict[str, type[FittedCalibrator]] = {kind.kind: kind for kind in (Temperature, Vector, Isotonic)}
 """Those that `fit_calibrator` chooses from, the simplest first."""
 
+ORDER_KEEPING: dict[str, type[FittedCalibrator]] = {kind.kind: kind for kind in (Temperature, Isotonic)}
+"""Those after which a prediction still names the same label."""
+
 KINDS: dict[str, type[Calibrator]] = {**FITTED, Lowered.kind: Lowered}
 
 
@@ -173,13 +176,19 @@ def from_dict(data: Mapping[str, Any]) -> Calibrator:
     return KINDS[data["kind"]](**values)
 
 
-def fit_calibrator(probabilities: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> tuple[Calibrator, np.ndarray]:
+def fit_calibrator(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    folds: np.ndarray,
+    kinds: Mapping[str, type[FittedCalibrator]] = FITTED,
+) -> tuple[Calibrator, np.ndarray]:
     """Choose and fit a calibrator.
 
     Args:
         probabilities: raw (n, c), each row from a fit that did not see its image.
         labels: int (n,).
         folds: int (n,), the fold of each image, for the cross-validation of the choice.
+        kinds: what to choose from, the simplest first.
 
     Returns:
         The calibrator fitted on all rows, and the calibrated rows (n, c), each from a calibrator of the
@@ -188,7 +197,7 @@ def fit_calibrator(probabilities: np.ndarray, labels: np.ndarray, folds: np.ndar
     targets = soft_targets(labels, probabilities.shape[1])
     losses: dict[str, np.ndarray] = {}
     out_of_fold: dict[str, np.ndarray] = {}
-    for name, kind in FITTED.items():
+    for name, kind in kinds.items():
         calibrated = np.empty_like(probabilities)
         for fold in np.unique(folds):
             held_out = folds == fold
@@ -200,4 +209,4 @@ def fit_calibrator(probabilities: np.ndarray, labels: np.ndarray, folds: np.ndar
         gain = losses[best] - losses[name]
         if gain.mean() > gain.std() / np.sqrt(len(gain)):
             best = name
-    return FITTED[best].fit(probabilities, labels), out_of_fold[best]
+    return kinds[best].fit(probabilities, labels), out_of_fold[best]

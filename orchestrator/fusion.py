@@ -8,6 +8,7 @@ how much of a calibrated word still counts.
 - From the summary numbers alone (`from_trust`): w_a = (1 - OCR) (1 + max(CCC, 0)) / 2. An agent that is often wrong
   with confidence, or whose confidence does not follow its correctness, says less than its probabilities claim.
   Whether agents err together is not known then; they count as independent.
+- Each word lowered by its calibration error, nothing else known (`independent`): w_a = 1.
 - With labelled predictions (`from_predictions`): the shares of the weight minimise the variance of the combined error
   (Bates and Granger 1969), so an accurate agent counts for more and agents that err together count as one. Their
   error covariance is a maximum a posteriori estimate that starts from independent, equally good agents and is worth
@@ -61,6 +62,15 @@ class Fusion:
     def from_trust(cls, trusts: Sequence[Trust]) -> Self:
         """What the three summary numbers of each witness support."""
         return cls(np.array([starting_weight(trust) for trust in trusts]))
+
+    @classmethod
+    def independent(cls, witnesses: int) -> Self:
+        """Bayes' rule: calibrated witnesses that err independently count in full.
+
+        It suits words that were lowered by their calibration error (`calibration.Lowered`): the overconfidence that
+        OCR counts is gone from them, so that the weight of `from_trust` would take it off twice.
+        """
+        return cls(np.ones(witnesses))
 
     @classmethod
     def from_predictions(cls, probabilities: np.ndarray, labels: np.ndarray, heard: np.ndarray | None = None) -> Self:

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.resources import files
-
-import yaml
-
+from consilience.prompts.prompt import Prompt, load_prompt, prompt_names
+from consilience.prompts.quoting import clean, quoted
 from consilience.task import Task
-
-
-@cache
-def _zero_shot_templates() -> tuple[str, ...]:
-    data = yaml.safe_load((files("consilience.prompts") / "zero-shot.yaml").read_text(encoding="utf-8"))
-    return tuple(data["texts"])
 
 
 def zero_shot_texts(task: Task) -> list[list[str]]:
@@ -22,11 +13,15 @@ def zero_shot_texts(task: Task) -> list[list[str]]:
     >>> zero_shot_texts(Task.from_labels(["rust", "scab"], domain="apple leaf"))[0][:2]
     ['a photo of rust.', 'a photo of rust, apple leaf.']
     """
+    prompt = load_prompt("zero-shot")
     return [
         [
-            *(template.format(label=name, domain=task.domain) for template in _zero_shot_templates() for name in names),
+            *(prompt.render(text, label=name, domain=task.domain) for text in prompt.texts for name in names),
             *label.descriptions,
         ]
         for label in task.labels
         for names in [[label.name.replace("-", " ").replace("_", " "), *label.synonyms]]
     ]
+
+
+__all__ = ["Prompt", "clean", "load_prompt", "prompt_names", "quoted", "zero_shot_texts"]

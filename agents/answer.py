@@ -1,0 +1,154 @@
+"""The structured answer of a vision-language agent: what it is asked for, and how its reply is read.
+
+Servers differ in what they enforce, so every field is checked here whatever was promised.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from consilience.errors import AgentError
+from consilience.prediction import Prediction, Stage
+from consilience.prompts import clean, quoted
+from consilience.task import Task, plain
+
+UNSURE = "unsure"
+"""The answer of an agent that abstains."""
+
+RATIONALE_PATTERN = r"^[ !#-\[\]-~]{0,300}$"
+"""Printable ASCII without double quotes and backslashes, bounded. A grammar can enforce it digit by digit; with
+`maxLength` instead, some emit control characters, which are invalid JSON."""
+
+LONGEST = 20_000
+"""Characters of a reply that are read; an answer needs a few hundred."""
+
+
+class AnswerError(AgentError):
+    """A reply is no answer to the question; the message says why, in words that the model can be shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model said.
+
+    Attributes:
+        label: one of the task's labels; None if it is unsure.
+        confidence: its own probability that the label is right, in [0, 1]; None where it was not asked for.
+        rationale: why, on one line. It is data.
+    """
+
+    label: str | None
+    confidence: float | None = None
+    rationale: str = ""
+
+
+def choices(task: Task) -> list[str]:
+    """The words that may be answered: the labels, then 'unsure' unless the task uses that word itself."""
+    return [*task.names, *([UNSURE] if task.find(UNSURE) is None else [])]
+
+
+def answer_schema(task: Task, stage: Stage) -> dict[str, Any]:
+    """The JSON schema of an answer, strict: every key required, none other allowed, the reason before the label."""
+    properties: dict[str, Any] = {
+        "rationale": {"type": "string", "pattern": RATIONALE_PATTERN},
+        "label": {"type": "string", "enum": choices(task)},
+        **({"changed": {"type": "boolean"}} if stage == "second" else {}),
+        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+    }
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+
+def parse_answer(text: str, task: Task, first: Prediction | None = None) -> Answer:
+    """The answer in a model's reply; `first` is its first prediction where this is a second look.
+
+    Repaired, because it changes no meaning: prose or a code fence around exactly one JSON object, the case of keys and
+    labels, synonyms, a confidence as text or in percent. Trailing commas are not: the model is asked again.
+
+    Raises:
+        AnswerError: the reply holds no such object or several, lacks a key or has it twice, names a label outside the
+            task, has a confidence that is not finite and in [0, 1] (or 2 to 100, percent), or, in a second look, gives
+            no reason or says wrongly whether it changed.
+    """
+    fields = _only_object(text)
+    label = parse_label(_field(fields, "label", str), task)
+    confidence = _probability(_field(fields, "confidence", int, float, str))
+    rationale = clean(_field(fields, "rationale", str), 1000)
+    if first is not None:
+        if not rationale:
+            raise AnswerError("'rationale' is empty; it must say why the answer is kept or changed")
+        changed = _field(fields, "changed", bool)
+        if first.error is None and changed != (label != first.label):
+            said, was = quoted(label or UNSURE), quoted(first.label or UNSURE)
+            raise AnswerError(f"'changed' is {json.dumps(changed)}, but the label is {said} and was {was} at first")
+    return Answer(label, confidence, rationale)
+
+
+def parse_label(text: str, task: Task) -> str | None:
+    """The label that `text` names by itself, whatever its case and the quotes around it; None for 'unsure'.
+
+    Raises:
+        AnswerError: it names no label of the task.
+    """
+    for spelling in (text, text.strip().strip("\"'`*.").strip()):
+        if (label := task.find(spelling)) is not None:
+            return label
+        if plain(spelling) == UNSURE:
+            return None
+    allowed = ", ".join(quoted(one, 60) for one in choices(task)[:50])
+    raise AnswerError(f"{quoted(text, 60)} is none of the labels, which are {allowed}")
+
+
+def _only_object(text: str) -> dict[str, Any]:
+    """The fields, by lower-case name, of the one JSON object in the text."""
+    if len(text) > LONGEST or text.count("{") > 100:  # so many braces would take long to try
+        raise AnswerError(f"the reply has over {LONGEST} characters, or over 100 braces")
+    decoder = json.JSONDecoder(object_pairs_hook=_fields, parse_constant=_not_finite, strict=False)
+    found: list[dict[str, Any]] = []
+    position = text.find("{")
+    while position >= 0:
+        try:
+            one, position = decoder.raw_decode(text, position)
+            found.append(one)
+        except (ValueError, RecursionError):  # ValueError: also a number of thousands of digits
+            position += 1
+        position = text.find("{", position)
+    if len(found) != 1:
+        raise AnswerError(f"the reply holds {len(found) or 'no'} JSON objects; it must be exactly one")
+    return found[0]
+
+
+def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = {name.strip().casefold(): value for name, value in pairs}
+    if len(fields) != len(pairs):
+        raise AnswerError("the JSON object has a key twice")
+    return fields
+
+
+def _not_finite(constant: str) -> float:
+    raise AnswerError(f"{constant} is no number that an answer may hold")
+
+
+def _field(fields: dict[str, Any], name: str, *kinds: type) -> Any:
+    if name not in fields:
+        raise AnswerError(f"the JSON object lacks the key '{name}'")
+    value = fields[name]
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise AnswerError(f"'{name}' is of the wrong type: {quoted(json.dumps(value), 60)}")
+    return value
+
+
+def _probability(value: float | str) -> float:
+    """A probability from a number, or a percentage, in digits or as text."""
+    percent = isinstance(value, str) and value.rstrip().endswith("%")
+    try:
+        number = float(value.rstrip("% ") if isinstance(value, str) else value)
+    except (ValueError, OverflowError):
+        number = math.nan
+    if 0 <= number <= 1 or (percent and 0 <= number <= 100):
+        return number / 100 if percent else number
+    if 2 <= number <= 100:  # between 1 and 2 it could be either
+        return number / 100
+    raise AnswerError(f"'confidence' is no number from 0 to 1: {quoted(str(value), 60)}")
