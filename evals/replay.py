@@ -28,14 +28,13 @@ import numpy as np
 from consilience.agents import Neighbours
 from consilience.errors import DatasetError
 from consilience.evals.recorded import Recording, features_of_rows, rows_of
-from consilience.evals.scores import FUSION, Score, accuracy_interval
-from consilience.orchestrator.calibration import ORDER_KEEPING, Lowered, fit_calibrator
-from consilience.orchestrator.fitting import split_into_folds, to_array
+from consilience.evals.scores import FUSION, Score, score
+from consilience.orchestrator.calibration import ORDER_KEEPING, Lowered
+from consilience.orchestrator.fitting import first_looks, judged, split_into_folds, to_array
 from consilience.orchestrator.fusion import Fusion
-from consilience.orchestrator.graph import Run, State, build_graph
+from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
 from consilience.orchestrator.panel import Witness, labelled_features
 from consilience.orchestrator.policy import Policy, Threshold
-from consilience.orchestrator.trust import measure
 from consilience.orchestrator.weighing import Weigher
 from consilience.prediction import Prediction, look_name
 from consilience.retrieval.index import ExactIndex
@@ -96,9 +95,7 @@ def neighbours_witness(records: Records, task: Task, settings: Settings) -> Witn
     shares = np.array([list(one["distribution"].values()) for one in found])
     labels = labelled_features(records, task).labels
     folds = split_into_folds(labels, settings.seed)
-    calibrator, calibrated = fit_calibrator(shares, labels, folds, ORDER_KEEPING)
-    trust = measure(Neighbours.name, "first", calibrated, labels, task.names)
-    return Witness(Neighbours.name, "first", calibrator, trust)
+    return judged(Neighbours.name, "first", shares, labels, folds, task, ORDER_KEEPING)[0]
 
 
 def from_summary(
@@ -141,17 +138,13 @@ def from_labelled(
         if not any(one.probabilities for one in answers):
             raise DatasetError(f"the labelled recorded answers hold none of '{look_name(agent, stage)}'")
         raw = to_array(answers, recording.task)
-        answered = np.isfinite(raw).all(axis=1)
         if agent == Neighbours.name and neighbours is not None:
+            answered = np.isfinite(raw).all(axis=1)
             witness, calibrated[number, answered] = neighbours, neighbours.calibrator(raw[answered])
         else:
-            calibrator, calibrated[number, answered] = fit_calibrator(raw[answered], labels[answered], folds[answered])
-            trust = measure(agent, stage, calibrated[number], labels, recording.task.names)
-            witness = Witness(agent, stage, calibrator, trust)
+            witness, calibrated[number] = judged(agent, stage, raw, labels, folds, recording.task)
         witnesses.append(witness)
-    is_first = np.array([one.stage == "first" for one in witnesses])
-    heard = np.where(is_first[:, None, None], calibrated, np.nan)
-    fusion = Fusion.from_predictions(calibrated, labels, heard)
+    fusion = Fusion.from_predictions(calibrated, labels, first_looks(witnesses, calibrated))
     return _weigher(recording.task, witnesses, fusion, settings, second_look="when-it-helps")
 
 
@@ -168,10 +161,9 @@ def replay(recording: Recording, weigher: Weigher) -> list[dict[str, Any]]:
     agents = {name: agent for name, agent in recording.agents().items() if name in weighed}
     policy, n = weigher.policy.settings, len(recording)
     graph = build_graph(weigher=weigher, policy=policy, neighbours=1).compile()
-    run = Run(agents, RecordedMemory(recording), [None] * n, features_of_rows(n), (), math.inf)
+    run = Run(agents, RecordedMemory(recording), [None] * n, features_of_rows(n), math.inf)
     rows = [f"row {row}" for row in range(n)]  # an image's address may tell its label
-    state: State = {"sources": rows, "identities": rows, "looks": [], "weighed": {}}
-    final = asyncio.run(graph.ainvoke(state, {"recursion_limit": 4 + 2 * policy.max_rounds}, context=run))
+    final = asyncio.run(graph.ainvoke(first_state(rows, rows), bounded(policy), context=run))
     conclusions: list[dict[str, Any]] = final["conclusions"]
     return conclusions
 
@@ -195,25 +187,18 @@ def compare(conclusions: Sequence[Mapping[str, Any]], recording: Recording, trut
     """
     task, labels = recording.task, places(truths, recording.task)
     table = [
-        _score(look_name(agent, stage), to_array(answers, task), labels, task)
+        score(look_name(agent, stage), to_array(answers, task), labels)
         for (agent, stage), answers in recording.looks.items()
     ]
     if recording.orchestrator is not None:
-        table.append(_score(RECORDED, to_array(recording.orchestrator, task), labels, task))
-    return [*table, _score(FUSION, posteriors(conclusions, task), labels, task)]
+        table.append(score(RECORDED, to_array(recording.orchestrator, task), labels))
+    return [*table, score(FUSION, posteriors(conclusions, task), labels)]
 
 
 def posteriors(conclusions: Sequence[Mapping[str, Any]], task: Task) -> np.ndarray:
     """(n, c), rows of NaN where no agent answered."""
     silent = dict.fromkeys(task.names, math.nan)
     return np.array([list(one.get("posterior", silent).values()) for one in conclusions])
-
-
-def _score(who: str, probabilities: np.ndarray, labels: np.ndarray, task: Task) -> Score:
-    trust = measure(who, "first", probabilities, labels, task.names)
-    accuracy = trust.accuracy if trust.n else math.nan
-    low, high = accuracy_interval(round((trust.accuracy or 0.0) * trust.n), trust.n)
-    return Score(who, trust.n, accuracy or 0.0, low, high, trust.ece, trust.ocr, trust.ccc, trust.brier or 0.0)
 
 
 def figures(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,9 +70,9 @@ def scores(diagnoses: Sequence[Diagnosis], truths: Sequence[str]) -> list[Score]
         rows = np.array([row for row, _ in answers])
         calibrated = np.array([list((one.calibrated or {}).values()) for _, one in answers])
         weight = float(np.mean([(one.weight or 0.0) / total[row] if total[row] else 0.0 for row, one in answers]))
-        table.append(_score(who, calibrated, labels[rows], weight))
+        table.append(score(who, calibrated, labels[rows], weight))
     posterior = np.array([list(diagnosis.posterior.values()) for diagnosis in diagnoses])
-    return [*table, _score(FUSION, posterior, labels, None)]
+    return [*table, score(FUSION, posterior, labels)]
 
 
 def accuracy_interval(right: int, n: int) -> tuple[float, float]:
@@ -88,13 +89,16 @@ def accuracy_interval(right: int, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def _score(who: str, probabilities: np.ndarray, labels: np.ndarray, weight: float | None) -> Score:
+def score(who: str, probabilities: np.ndarray, labels: np.ndarray, weight: float | None = None) -> Score:
+    """The score of predictions (n, c), rows of NaN where there is none, for labels int (n,)."""
+    answered = np.isfinite(probabilities).all(axis=1)
+    probabilities, labels = probabilities[answered], labels[answered]
     confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     low, high = accuracy_interval(int(correct.sum()), len(labels))
     return Score(
         who,
         len(labels),
-        float(correct.mean()),
+        float(correct.mean()) if len(labels) else math.nan,
         low,
         high,
         expected_calibration_error(confidence, correct),

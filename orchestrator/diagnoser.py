@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from langchain_core.runnables import RunnableConfig
 
 from consilience.agents import Agent
 from consilience.diagnosis import Diagnosis, FailedImage
@@ -22,7 +21,7 @@ from consilience.errors import AllAgentsFailedError, ConsilienceError, DatasetEr
 from consilience.evidence import Evidence
 from consilience.images import Image, ImageSource, load_image
 from consilience.orchestrator.gather import vector_identity
-from consilience.orchestrator.graph import Run, State, build_graph
+from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
 from consilience.orchestrator.panel import Panel
 from consilience.orchestrator.policy import Policy, choose_threshold
 from consilience.orchestrator.weighing import Weigher
@@ -200,11 +199,10 @@ class Diagnoser:
     ) -> list[Diagnosis | FailedImage]:
         started = time.monotonic()
         policy = self.settings.policy
-        run = Run(self._agents, self.memory, images, vectors, (), started + policy.max_seconds)
+        run = Run(self._agents, self.memory, images, vectors, started + policy.max_seconds)
         sources = list(names) or [image.source for image in images if image is not None]
         identities = [vector_identity(vectors[row]) if one is None else one.identity for row, one in enumerate(images)]
-        state: State = {"sources": sources, "identities": identities, "looks": [], "weighed": {}}
-        config: RunnableConfig = {"recursion_limit": 4 + 2 * policy.max_rounds}
+        state, config = first_state(sources, identities), bounded(policy)
         final: Any = {}
         chunk: Any
         async for mode, chunk in self.graph.astream(state, config, context=run, stream_mode=["updates", "values"]):

@@ -8,7 +8,7 @@ others' predictions, and its fused posterior from weights fitted on the others' 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from consilience.errors import AgentError, DatasetError
 from consilience.evidence import Evidence
 from consilience.images import Image
 from consilience.orchestrator.ask import first_look, second_look
-from consilience.orchestrator.calibration import fit_calibrator
+from consilience.orchestrator.calibration import FITTED, FittedCalibrator, fit_calibrator
 from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.gather import Progress, quiet
 from consilience.orchestrator.panel import Witness
@@ -100,19 +100,20 @@ def fit_agents(
     if not names or len(set(names)) != len(names):
         raise AgentError(f"a panel needs at least one agent, and each name once; got: {', '.join(names) or 'none'}")
     folds = split_into_folds(data.labels, seed)
-    steps = len(kinds) * (int(folds.max()) + 2)
+    n_folds = int(folds.max()) + 1
+    steps = len(kinds) * (n_folds + 1)
     looks: list[tuple[str, Stage, np.ndarray]] = []
     heads: list[FeatureAgent] = []
     with one_blas_thread():
         for name in kinds:
             kind = feature_agent(name)
             raw = np.empty((len(data.labels), data.n_labels))
-            for fold in range(int(folds.max()) + 1):
+            for fold in range(n_folds):
                 known, held_out = data.take(np.flatnonzero(folds != fold)), folds == fold
                 raw[held_out] = kind.fit(known).predict(exact_views(task, known, data.features[held_out]))
-                progress("fitting agents", len(heads) * (int(folds.max()) + 2) + fold + 1, steps)
+                progress("fitting agents", len(heads) * (n_folds + 1) + fold + 1, steps)
             heads.append(kind.fit(data))
-            progress("fitting agents", len(heads) * (int(folds.max()) + 2), steps)
+            progress("fitting agents", len(heads) * (n_folds + 1), steps)
             looks.append((name, "first", raw))
     if others:
         looks += asyncio.run(_looks_of_others(task, records, data, others, neighbours, load, timeout, progress))
@@ -143,16 +144,9 @@ def _weigh(
 ) -> tuple[tuple[Witness, ...], Fusion, Outcomes]:
     witnesses, calibrated = [], np.full((len(looks), *looks[0][2].shape), np.nan)
     for number, (name, stage, raw) in enumerate(looks):
-        answered = np.isfinite(raw).all(axis=1)
-        if len(np.unique(folds[answered])) < 2:
-            raise AgentError(
-                f"the agent '{name}' gave a {stage} prediction for {answered.sum()} of {len(labels)} labelled images: "
-                "too few to judge it by"
-            )
-        calibrator, calibrated[number, answered] = fit_calibrator(raw[answered], labels[answered], folds[answered])
-        witnesses.append(Witness(name, stage, calibrator, measure(name, stage, calibrated[number], labels, task.names)))
-    first = np.array([stage == "first" for _, stage, _ in looks])
-    heard = np.where(first[:, None, None], calibrated, np.nan)  # a diagnosis starts with the first looks
+        witness, calibrated[number] = judged(name, stage, raw, labels, folds, task)
+        witnesses.append(witness)
+    heard = first_looks(witnesses, calibrated)
     fusion = Fusion.from_predictions(calibrated, labels, heard)
     posterior = np.empty(heard.shape[1:])
     for fold in np.unique(folds):
@@ -160,6 +154,41 @@ def _weigh(
         others = Fusion.from_predictions(calibrated[:, ~held_out], labels[~held_out], heard[:, ~held_out])
         posterior[held_out] = others.posterior(heard[:, held_out])[0]
     return tuple(witnesses), fusion, Outcomes(posterior.max(axis=1), posterior.argmax(axis=1) == labels)
+
+
+def judged(
+    name: str,
+    stage: Stage,
+    raw: np.ndarray,
+    labels: np.ndarray,
+    folds: np.ndarray,
+    task: Task,
+    kinds: Mapping[str, type[FittedCalibrator]] = FITTED,
+) -> tuple[Witness, np.ndarray]:
+    """A look as it can be weighed, and its calibrated predictions (n, c), out of fold.
+
+    Args:
+        raw: (n, c), out of fold; rows of NaN where the agent did not answer.
+        kinds: calibrators to choose from.
+
+    Raises:
+        AgentError: it answered too little to be judged.
+    """
+    answered = np.isfinite(raw).all(axis=1)
+    if len(np.unique(folds[answered])) < 2:
+        raise AgentError(
+            f"the agent '{name}' gave a {stage} prediction for {answered.sum()} of {len(labels)} labelled images: "
+            "too few to judge it by"
+        )
+    calibrated = np.full_like(raw, np.nan)
+    calibrator, calibrated[answered] = fit_calibrator(raw[answered], labels[answered], folds[answered], kinds)
+    return Witness(name, stage, calibrator, measure(name, stage, calibrated, labels, task.names)), calibrated
+
+
+def first_looks(witnesses: Sequence[Witness], calibrated: np.ndarray) -> np.ndarray:
+    """Predictions (a, n, c) with NaN for the second looks: what a diagnosis starts with."""
+    is_first = np.array([witness.stage == "first" for witness in witnesses])
+    return np.where(is_first[:, None, None], calibrated, np.nan)
 
 
 async def _looks_of_others(

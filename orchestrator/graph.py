@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict
 
 import numpy as np
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Send
@@ -72,7 +73,6 @@ class Run:
     Attributes:
         images: n; None where only vectors were given.
         features: float32 (n, d).
-        exclude: identities of images that are not to be their own neighbours; empty for new images.
         deadline: `time.monotonic()` at which the run's time is up.
     """
 
@@ -80,7 +80,6 @@ class Run:
     memory: ImageMemory
     images: Sequence[Image | None]
     features: np.ndarray
-    exclude: Sequence[str]
     deadline: float
 
 
@@ -96,7 +95,7 @@ def build_graph(*, weigher: Weigher, policy: PolicySettings, neighbours: int) ->
 
     async def retrieve(state: State, runtime: Runtime[Run]) -> State:
         run = runtime.context
-        found = run.memory.query(run.features, max(K, neighbours), run.exclude or None)
+        found = run.memory.query(run.features, max(K, neighbours))
         return {
             "evidence": run.memory.evidence(found.first(neighbours)),
             "neighbour_labels": found.labels.tolist(),
@@ -156,6 +155,16 @@ def build_graph(*, weigher: Weigher, policy: PolicySettings, neighbours: int) ->
     graph.add_edge("look_again", "weigh")
     graph.add_edge("conclude", END)
     return graph
+
+
+def first_state(sources: Sequence[str], identities: Sequence[str]) -> State:
+    """The state that a run begins with."""
+    return {"sources": list(sources), "identities": list(identities), "looks": [], "weighed": {}}
+
+
+def bounded(policy: PolicySettings) -> RunnableConfig:
+    """The configuration of a run: steps enough for the rounds that the policy allows, and hardly more."""
+    return {"recursion_limit": 4 + 2 * policy.max_rounds}
 
 
 def _look(state: State, agent: str, rows: Sequence[int], first: Sequence[dict[str, Any]] = ()) -> Look:

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from consilience.orchestrator.calibration import log_probabilities
 from consilience.orchestrator.trust import OVERCONFIDENT
 from consilience.settings import PolicySettings
 
@@ -120,11 +121,9 @@ class Policy:
         against = weights[words.argmax(axis=1) != winner].sum() / weights.sum()
         if against > self.settings.max_disagreement:
             reasons.append(f"disagreement: {against:.0%} of the weight names another label than {names[winner]}")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            support = np.where(weights > 0, weights * np.log(np.maximum(words[:, winner], 1e-6)), -np.inf)
-            others = np.delete(words, winner, axis=1).max(axis=1)
-            lead = np.where(weights > 0, support - weights * np.log(np.maximum(others, 1e-6)), -np.inf)
-        leader = int(lead.argmax())
+        logs = log_probabilities(words)
+        lead = weights * (logs[:, winner] - np.delete(logs, winner, axis=1).max(axis=1))
+        leader = int(np.where(weights > 0, lead, -np.inf).argmax())
         if weights[leader] < DISTRUSTED * weights.max():
             reasons.append(f"a distrusted agent leads: {agents[leader]} decides for {names[winner]} with little weight")
         return reasons

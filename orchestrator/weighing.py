@@ -61,8 +61,8 @@ class Weigher:
             if answered.any():
                 calibrated[index, answered] = witness.calibrator(raw[index, answered])
         posterior, weights = self.fusion.posterior(calibrated)
-        reasons = self.policy.reasons(posterior, calibrated, weights, self.task.names, self.names, novelty)
         names, heard = self.names, np.isfinite(calibrated).all(axis=2)
+        reasons = self.policy.reasons(posterior, calibrated, weights, self.task.names, names, novelty)
         results: dict[int, Weighed] = {}
         for place, row in enumerate(rows):
             here = np.flatnonzero(heard[:, place])

@@ -48,7 +48,7 @@ def run_with(diagnoser: Diagnoser, vectors: np.ndarray, saver: InMemorySaver) ->
     weigher = Weigher(panel.task, panel.witnesses, panel.fusion, policy)
     graph = build_graph(weigher=weigher, policy=settings.policy, neighbours=5).compile(checkpointer=saver)
     names = [f"{number}" for number in range(len(vectors))]
-    run = Run(diagnoser._agents, diagnoser.memory, [None] * len(vectors), vectors, (), time.monotonic() + 60)
+    run = Run(diagnoser._agents, diagnoser.memory, [None] * len(vectors), vectors, time.monotonic() + 60)
     config: Any = {"configurable": {"thread_id": "1"}}
     start: Any = {"sources": names, "identities": names, "looks": [], "weighed": {}}
     asyncio.run(graph.ainvoke(start, config, context=run))
