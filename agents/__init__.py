@@ -9,9 +9,9 @@ from consilience.agents.neighbours import Neighbours
 from consilience.agents.probe import Probe
 from consilience.agents.reply_cache import ReplyCache
 from consilience.agents.vlm import VlmAgent
-from consilience.agents.vlm_settings import VlmSettings
 from consilience.agents.zero_shot import ZeroShot
 from consilience.errors import AgentError
+from consilience.model_settings import VlmSettings
 
 FEATURE_AGENTS: dict[str, type[FeatureAgent]] = {
     kind.name: kind for kind in (Neighbours, Probe, Gaussian, Cache, ZeroShot)

@@ -18,8 +18,8 @@ import httpx2
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient
 
 from consilience.agents.reply import Reply, Spent
-from consilience.agents.vlm_settings import VlmSettings
 from consilience.errors import AgentError
+from consilience.model_settings import EndpointSettings
 from consilience.prompts import clean
 
 LARGEST = 8 * 2**20
@@ -40,7 +40,7 @@ _ADVICE = {
 class Endpoint:
     """Asks one endpoint. Each event loop has its own connections, which close with the loop."""
 
-    def __init__(self, settings: VlmSettings) -> None:
+    def __init__(self, settings: EndpointSettings) -> None:
         self.settings = settings
         self._open: dict[asyncio.AbstractEventLoop, tuple[AsyncGenerator[_Line, None], _Line]] = {}
 
@@ -181,7 +181,7 @@ def _status(error: APIStatusError, key: str) -> str:
     return f"status {error.status_code}: {clean(words)}" + (f"; {advice}" if advice else "")
 
 
-async def _lines(settings: VlmSettings, key: str) -> AsyncGenerator[_Line, None]:
+async def _lines(settings: EndpointSettings, key: str) -> AsyncGenerator[_Line, None]:
     http = DefaultAsyncHttpxClient(
         timeout=None, headers={"accept-encoding": "identity"}, event_hooks={"response": [_bound]}
     )

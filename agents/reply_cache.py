@@ -109,13 +109,13 @@ class ReplyCache:
             log.warning("the reply cache '%s' could not be read (%s)", self.path, cause)
             return None
 
-    def put(self, key: str, model: str, prompt: str, image: str, prediction: Prediction) -> None:
+    def put(self, key: str, model: str, image: str, prediction: Prediction) -> None:
         """Keep an answer; does nothing with a failed one."""
         if prediction.error is not None:
             return
         try:
             with self._database() as database:
-                database.execute(_KEEP, (key, model, prompt, image, json.dumps(prediction.to_dict())))
+                database.execute(_KEEP, (key, model, prediction.prompt, image, json.dumps(prediction.to_dict())))
                 self._make_room(database)
         except sqlite3.Error as cause:
             log.warning("the reply cache '%s' could not be written (%s)", self.path, cause)

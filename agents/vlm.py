@@ -21,10 +21,10 @@ from consilience.agents.conversation import (
 )
 from consilience.agents.reply import Choice, Spent
 from consilience.agents.reply_cache import ReplyCache
-from consilience.agents.vlm_settings import VlmSettings
 from consilience.errors import AgentError, ConsilienceError
 from consilience.evidence import Evidence
 from consilience.images import Image
+from consilience.model_settings import VlmSettings
 from consilience.prediction import Prediction, Stage
 from consilience.prompts import load_prompt
 from consilience.task import Task
@@ -67,15 +67,11 @@ class VlmAgent:
     What fails for one image, an endpoint's error or a reply that is no answer, is a failed prediction of that image
     with the cause, the raw reply and what it cost; the others go on. A kept answer costs no request: its prediction
     is as it was, with what it took then.
-
-    Raises:
-        SettingsError: the folder of prompts cannot be used.
     """
 
     def __init__(self, settings: VlmSettings, cache: ReplyCache | None = None) -> None:
         self.settings = settings
         self._cache = cache
-        self._prompts = {name: load_prompt(name, settings.prompts) for name in ("look", "second-look", "repair")}
         self._endpoint: Endpoint | None = None
 
     @property
@@ -105,22 +101,21 @@ class VlmAgent:
             messages = self._messages(case, case.image)
             key = self._key(case, messages)
             if self._cache is not None and (kept := await asyncio.to_thread(self._cache.get, key)) is not None:
-                return replace(kept, agent=self.name)
-            prediction = self._accounted(await self._answered(case, messages, exchange), exchange)
+                return replace(kept, agent=self.name, cached=True)
+            prediction = self._accounted(case, await self._answered(case, messages, exchange), exchange)
         except ConsilienceError as error:
-            return self._accounted(Prediction(self.name, case.stage, error=str(error)), exchange)
+            return self._accounted(case, Prediction(self.name, case.stage, error=str(error)), exchange)
         if self._cache is not None:
-            prompt = ", ".join(self._versions(case))
-            await asyncio.to_thread(self._cache.put, key, self.settings.model, prompt, case.image.identity, prediction)
+            await asyncio.to_thread(self._cache.put, key, self.settings.model, case.image.identity, prediction)
         return prediction
 
     def _messages(self, case: _Case, image: Image) -> list[Message]:
-        settings, prompts = self.settings, self._prompts
-        messages = first_messages(prompts["look"], case.task, image, settings.image_side, settings.label_only)
+        settings, task = self.settings, case.task
+        messages = first_messages(load_prompt("look", task), task, image, settings.image_side, settings.label_only)
         if case.first is None or case.evidence is None:
             return messages
         return messages + second_messages(
-            prompts["second-look"],
+            load_prompt("second-look", task),
             case.first,
             case.evidence,
             settings.neighbours_shown,
@@ -134,7 +129,7 @@ class VlmAgent:
         try:
             return self._prediction(case, exchange.choices)
         except AnswerError as problem:
-            repair = repair_messages(self._prompts["repair"], exchange.choices[0].text, str(problem))
+            repair = repair_messages(load_prompt("repair", case.task), exchange.choices[0].text, str(problem))
         await self._ask(case, [*messages, *repair], exchange)
         return self._prediction(case, exchange.choices)
 
@@ -213,7 +208,7 @@ class VlmAgent:
                 raise AgentError(f"the reply is no answer: {choice.cut_off}") from problem
             raise
 
-    def _accounted(self, prediction: Prediction, exchange: _Exchange) -> Prediction:
+    def _accounted(self, case: _Case, prediction: Prediction, exchange: _Exchange) -> Prediction:
         """With the replies as they came and what they took."""
         settings, spent = self.settings, exchange.spent
         cost = (
@@ -227,11 +222,8 @@ class VlmAgent:
             tokens=spent.input_tokens + spent.output_tokens,
             seconds=spent.seconds,
             raw="\n".join(said)[:MOST_RAW] if exchange.choices else None,
+            prompt=_versions(case),
         )
-
-    def _versions(self, case: _Case) -> list[str]:
-        names = ["look", *(["second-look"] if case.stage == "second" else []), "repair"]
-        return [f"{name} {self._prompts[name].version}" for name in names]
 
     def _key(self, case: _Case, messages: list[Message]) -> str:
         settings = self.settings
@@ -242,5 +234,10 @@ class VlmAgent:
             detail=settings.image_detail,
             confidence=settings.confidence,
             samples=settings.samples if settings.confidence == "sampled" else 1,
-            prompts=self._versions(case),
+            prompts=_versions(case),
         )
+
+
+def _versions(case: _Case) -> str:
+    names = ["look", *(["second-look"] if case.stage == "second" else []), "repair"]
+    return ", ".join(f"{name} {load_prompt(name, case.task).version}" for name in names)

@@ -56,6 +56,10 @@ class Prediction:
         weight: how much the calibrated word counted (set by the orchestrator).
         cost_usd, tokens, seconds: what the answer took.
         raw: the model's reply as it came, if there was one.
+        prompt: the prompts that the model was asked with and their versions, "look 1, repair 1"; empty for an agent
+            that is not asked in words.
+        cached: the answer was kept from an earlier run, and cost nothing in this one; cost, tokens and seconds are
+            what it took then.
 
     Raises:
         ValueError: probabilities that are not finite, not in [0, 1] or do not sum to 1; calibrated ones of other
@@ -76,6 +80,8 @@ class Prediction:
     tokens: int = 0
     seconds: float = 0.0
     raw: str | None = None
+    prompt: str = ""
+    cached: bool = False
 
     def __post_init__(self) -> None:
         states = (self.probabilities is not None) + self.abstained + (self.error is not None)
@@ -97,7 +103,7 @@ class Prediction:
                 raise ValueError(f"{self.agent}: {name} is {value}, not a finite number of at least 0")
             if value is not None:  # numpy's numbers are neither JSON nor plain data
                 self._keep(name, int(value) if name == "tokens" else float(value))
-        for name in ("rationale", "error", "raw"):
+        for name in ("rationale", "error", "raw", "prompt"):
             if not isinstance(text := getattr(self, name), str | None):
                 raise ValueError(f"{self.agent}: {name} is a {type(text).__name__}, not text")
 
@@ -128,6 +134,8 @@ class Prediction:
             "tokens": self.tokens,
             "seconds": self.seconds,
             "raw": self.raw,
+            "prompt": self.prompt,
+            "cached": self.cached,
         }
 
     @classmethod

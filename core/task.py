@@ -43,8 +43,22 @@ class Label(BaseModel):
     synonyms: tuple[Text, ...] = ()
 
 
+class PromptOverride(BaseModel):
+    """Words of the task's own in the place of some of a prompt's.
+
+    Attributes:
+        version: of these words; raise it with every change: it is part of each prediction and of the cache key.
+        texts: the texts that differ, by name; they insert the variables of those that they replace.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int | Text
+    texts: dict[str, str] = Field(min_length=1)
+
+
 class Task(BaseModel):
-    """The question: a domain and at least two labels.
+    """The question: a domain and at least two labels; and, where it has some, its own words for models.
 
     >>> task = Task.from_labels(["healthy", "scab"], domain="apple leaf")
     >>> task.names
@@ -57,6 +71,7 @@ class Task(BaseModel):
 
     domain: Text = "image"
     labels: tuple[Label, ...] = Field(min_length=2)
+    prompts: dict[str, PromptOverride] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _spellings_are_distinct(self) -> Task:
@@ -75,7 +90,7 @@ class Task(BaseModel):
 
     @classmethod
     def from_file(cls, path: str | Path) -> Task:
-        """Read a YAML file: `domain`, and `labels` as a list of names or of `{name, descriptions, synonyms}`.
+        """Read a YAML file: `domain`, `labels` as a list of names or of `{name, descriptions, synonyms}`, `prompts`.
 
         Raises:
             TaskError: the file cannot be read, is not such a file, or names a key that does not exist or stands twice.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from consilience.prompts.prompt import Prompt, load_prompt, prompt_names
+from consilience.prompts.prompt import Prompt, check_prompts, load_prompt, prompt_names
 from consilience.prompts.quoting import clean, quoted
 from consilience.task import Task
 
@@ -13,7 +13,7 @@ def zero_shot_texts(task: Task) -> list[list[str]]:
     >>> zero_shot_texts(Task.from_labels(["rust", "scab"], domain="apple leaf"))[0][:2]
     ['a photo of rust.', 'a photo of rust, apple leaf.']
     """
-    prompt = load_prompt("zero-shot")
+    prompt = load_prompt("zero-shot", task)
     return [
         [
             *(prompt.render(text, label=name, domain=task.domain) for text in prompt.texts for name in names),
@@ -24,4 +24,4 @@ def zero_shot_texts(task: Task) -> list[list[str]]:
     ]
 
 
-__all__ = ["Prompt", "clean", "load_prompt", "prompt_names", "quoted", "zero_shot_texts"]
+__all__ = ["Prompt", "check_prompts", "clean", "load_prompt", "prompt_names", "quoted", "zero_shot_texts"]

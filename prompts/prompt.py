@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import as_file, files
-from pathlib import Path
 from string import Formatter
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from consilience.errors import SettingsError
+from consilience.task import Task
 from consilience.yaml_file import read_yaml_mapping
 
 
@@ -89,43 +88,32 @@ def _built_in(name: str) -> Prompt:
         return Prompt.model_validate(read_yaml_mapping(path))
 
 
-def load_prompt(name: str, overrides: Path | None = None) -> Prompt:
-    """The prompt called `name`, with the texts that `overrides/NAME.yaml` replaces.
-
-    Such a file holds `name`, a `version` of its own and, under `texts`, those that differ. It inserts the same
-    variables.
+def load_prompt(name: str, task: Task | None = None) -> Prompt:
+    """The prompt called `name`, with the texts that the task replaces, which insert the same variables.
 
     Raises:
-        SettingsError: there is no such prompt or folder, the folder holds a file for no prompt, or the file is wrong.
+        SettingsError: there is no such prompt, or the task's words for it cannot be used.
     """
     if name not in prompt_names():
         raise SettingsError(f"there is no prompt '{name}'; there are: {', '.join(prompt_names())}")
-    if overrides is None:
-        return _built_in(name)
-    if not overrides.is_dir():
-        raise SettingsError(f"there is no folder '{overrides}' of prompts; check the path")
-    for file in sorted(overrides.glob("*.yaml")):
-        if file.stem not in prompt_names():
-            raise SettingsError(f"'{file}' overrides no prompt; there are: {', '.join(prompt_names())}")
-    file = overrides / f"{name}.yaml"
-    return _overridden(_built_in(name), file) if file.exists() else _built_in(name)
-
-
-def _overridden(prompt: Prompt, file: Path) -> Prompt:
+    prompt = _built_in(name)
+    if task is None or name not in task.prompts:
+        return prompt
+    own = task.prompts[name]
+    if unknown := [one for one in own.texts if one not in prompt.texts]:
+        raise SettingsError(
+            f"the task's prompt '{name}' has a text '{unknown[0]}', which is none of {', '.join(prompt.texts)}"
+        )
+    if own.version == prompt.version:
+        raise SettingsError(f"the task's prompt '{name}' needs a version of its own: {own.version} is the built-in one")
     try:
-        given: dict[str, Any] = read_yaml_mapping(file)
-        if "variables" in given:
-            raise ValueError("sets 'variables', which are fixed; give name, version and texts")
-        texts = given.get("texts")
-        if isinstance(texts, dict):
-            if unknown := [one for one in texts if one not in prompt.texts]:
-                raise ValueError(f"has a text '{unknown[0]}', which is none of {', '.join(prompt.texts)}")
-            given["texts"] = prompt.texts | texts
-        if given.get("name", prompt.name) != prompt.name:
-            raise ValueError(f"is called '{given['name']}' inside; call it '{prompt.name}' as the file")
-        return Prompt.model_validate(given | {"variables": prompt.variables})
+        return Prompt(name=name, version=own.version, variables=prompt.variables, texts=prompt.texts | own.texts)
     except ValidationError as cause:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'texts'}: {one['msg']}" for one in cause.errors())
-        raise SettingsError(f"the prompt '{file}' cannot be used: {problems}") from cause
-    except ValueError as cause:
-        raise SettingsError(f"the prompt '{file}' {cause}") from cause
+        problems = "; ".join(one["msg"] for one in cause.errors())
+        raise SettingsError(f"the task's prompt '{name}' cannot be used: {problems}") from cause
+
+
+def check_prompts(task: Task) -> None:
+    """Raise SettingsError where the task has words for a prompt that does not exist, or that cannot be used."""
+    for name in task.prompts:
+        load_prompt(name, task)

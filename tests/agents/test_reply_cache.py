@@ -8,18 +8,23 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scripted_server import Scripted, ScriptedServer, chat, logprobs, says
-from vlm_cases import again, agent, evidence, image, look
+from vlm_cases import TASK, again, agent, evidence, image, look
 
 from consilience.agents import ReplyCache
 from consilience.errors import AgentError
 from consilience.prediction import Prediction
+from consilience.prompts import load_prompt
+from consilience.task import PromptOverride
 
-RUST = Prediction("qwen", probabilities={"rust": 0.75, "scab": 0.25}, rationale="spots", cost_usd=0.5, tokens=7)
+RUST = Prediction(
+    "qwen", probabilities={"rust": 0.75, "scab": 0.25}, rationale="spots", cost_usd=0.5, tokens=7, prompt="look 1"
+)
 
 
 @pytest.fixture
@@ -29,7 +34,7 @@ def cache(tmp_path: Path) -> ReplyCache:
 
 def keep(cache: ReplyCache, *keys: str, prediction: Prediction = RUST) -> None:
     for key in keys:
-        cache.put(key, "tiny", "look 1", f"image of {key}", prediction)
+        cache.put(key, "tiny", f"image of {key}", prediction)
 
 
 def test_what_is_kept_comes_back_as_it_was(cache: ReplyCache) -> None:
@@ -46,7 +51,7 @@ def test_failures_are_not_kept(cache: ReplyCache) -> None:
 
 def test_it_can_be_inspected_and_cleared(cache: ReplyCache) -> None:
     keep(cache, "a", "b")
-    keep(cache, "c", prediction=Prediction("qwen", "second", abstained=True))
+    keep(cache, "c", prediction=Prediction("qwen", "second", abstained=True, prompt="look 1"))
     cache.get("a")
     assert [(one.key, one.model, one.prompt, one.image, one.stage, one.label) for one in cache.entries()] == [
         ("b", "tiny", "look 1", "image of b", "first", "rust"),
@@ -85,9 +90,11 @@ import sys
 from pathlib import Path
 from consilience.agents import ReplyCache
 from consilience.prediction import Prediction
+from consilience.prompts import load_prompt
+from consilience.task import PromptOverride
 cache = ReplyCache(Path(sys.argv[1]))
 for i in range(40):
-    cache.put(f"{sys.argv[2]} {i}", "tiny", "look 1", "image", Prediction("qwen", abstained=True))
+    cache.put(f"{sys.argv[2]} {i}", "tiny", "image", Prediction("qwen", abstained=True))
     assert cache.get(f"{sys.argv[2]} {i}") is not None
 """
     command = [sys.executable, "-c", program, str(cache.path)]
@@ -165,8 +172,8 @@ def test_a_rerun_asks_nothing_and_says_the_same(server: ScriptedServer, cache: R
     assert [one.label for one in (*first, *second)] == ["rust", None, "scab"]
     asked = len(server.requests)
     server.replies = [Scripted({}, 500)]
-    assert look(agent(server, cache, **settings), image(1), image(2)) == first
-    assert again(agent(server, cache, **settings), first[:1], [evidence("scab")]) == second
+    assert look(agent(server, cache, **settings), image(1), image(2)) == [replace(one, cached=True) for one in first]
+    assert again(agent(server, cache, **settings), first[:1], [evidence("scab")]) == [replace(second[0], cached=True)]
     assert len(server.requests) == asked
 
 
@@ -211,15 +218,13 @@ def test_whatever_decides_an_answer_is_in_the_key(
     assert len(cache) == 2
 
 
-def test_the_words_the_image_and_the_evidence_are_in_the_key(
-    server: ScriptedServer, cache: ReplyCache, tmp_path: Path
-) -> None:
-    (tmp_path / "look.yaml").write_text("name: look\nversion: 2\ntexts: {}\n")
+def test_the_words_the_image_and_the_evidence_are_in_the_key(server: ScriptedServer, cache: ReplyCache) -> None:
+    own_words = {"look": PromptOverride(version=2, texts={"system": load_prompt("look").texts["system"]})}
     server.replies = [chat(says("rust", changed=False))]
     first = [Prediction("qwen", probabilities={"healthy": 0.0, "rust": 1.0, "scab": 0.0})]
     look(agent(server, cache), image(1))
     look(agent(server, cache), image(2))
-    look(agent(server, cache, prompts=tmp_path), image(1))
+    look(agent(server, cache), image(1), task=TASK.model_copy(update={"prompts": own_words}))
     again(agent(server, cache), first, [evidence("scab")])
     again(agent(server, cache), first, [evidence("rust")])
     again(agent(server, cache, neighbours_shown=0), first, [evidence("rust")])

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 from scripted_server import ScriptedServer, chat, logprobs, says
-from vlm_cases import again, agent, evidence, image, look, pictures, texts
+from vlm_cases import TASK, again, agent, evidence, image, look, pictures, texts
 
 from consilience.agents import Agent, VlmSettings
 from consilience.prediction import Prediction
+from consilience.task import PromptOverride
 
 
 def test_it_follows_the_protocol(server: ScriptedServer) -> None:
@@ -195,10 +195,11 @@ def test_each_event_loop_has_its_own_connections(server: ScriptedServer) -> None
     assert [look(one, image(i))[0].label for i in range(3)] == ["rust"] * 3
 
 
-def test_a_folder_overrides_the_words(server: ScriptedServer, tmp_path: Path) -> None:
+def test_a_task_has_words_of_its_own(server: ScriptedServer) -> None:
     server.replies = [chat(says("rust"))]
-    (tmp_path / "look.yaml").write_text("name: look\nversion: mine\ntexts: {system: You know apple leaves.}\n")
-    look(agent(server, prompts=tmp_path), image(1))
+    own_words = {"look": PromptOverride(version="mine", texts={"system": "You know apple leaves."})}
+    (prediction,) = look(agent(server), image(1), task=TASK.model_copy(update={"prompts": own_words}))
+    assert prediction.prompt == "look mine, repair 1"
     assert texts(server.requests[0])[0] == "You know apple leaves."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from consilience.errors import SettingsError
-from consilience.prompts import Prompt, load_prompt, prompt_names, zero_shot_texts
+from consilience.errors import SettingsError, TaskError
+from consilience.prompts import Prompt, check_prompts, load_prompt, prompt_names, zero_shot_texts
 from consilience.task import Label, Task
 
 GREETING = Prompt(
@@ -84,39 +85,58 @@ def test_unknown_keys_are_refused() -> None:
         Prompt.model_validate({"name": "a", "version": 1, "variables": {}, "texts": {"t": ""}, "text": ""})
 
 
-def test_an_override_replaces_the_texts_that_it_has(tmp_path: Path) -> None:
-    (tmp_path / "repair.yaml").write_text("name: repair\nversion: ours-2\ntexts: {question: 'Again: {problem}'}\n")
-    ours = load_prompt("repair", tmp_path)
+def task_with(prompts: object) -> Task:
+    return Task.model_validate({"labels": [{"name": "rust"}, {"name": "scab"}], "prompts": prompts})
+
+
+def test_a_task_replaces_the_texts_that_it_has() -> None:
+    task = task_with({"repair": {"version": "ours-2", "texts": {"question": "Again: {problem}"}}})
+    ours = load_prompt("repair", task)
     assert (ours.version, ours.render("question", problem="x")) == ("ours-2", "Again: x")
-    assert load_prompt("look", tmp_path) == load_prompt("look")
+    assert load_prompt("look", task) == load_prompt("look")
+    check_prompts(task)
+
+
+def test_a_task_file_keeps_its_words(tmp_path: Path) -> None:
+    task = task_with({"look": {"version": 2, "texts": {"system": "You know leaves: {domain}\n"}}})
+    (tmp_path / "task.yaml").write_text(task.to_yaml())
+    assert Task.from_file(tmp_path / "task.yaml") == task
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "problem"),
+    ("prompts", "problem"),
     [
-        ("lok.yaml", "", r"lok\.yaml' overrides no prompt; there are: look, repair"),
-        ("look.yaml", "name: look\ntexts: {system: Hi}\n", "version: Field required"),
-        ("look.yaml", "name: look\nversion: 2\n", "texts: Field required"),
-        ("look.yaml", "name: look\nversion: 2\ntexts: {sytem: Hi}\n", "has a text 'sytem', which is none of system,"),
-        ("look.yaml", "name: look\nversion: 2\ntexts: {system: 'Hi {colour}'}\n", "inserts 'colour'"),
-        ("look.yaml", "name: look\nversion: 2\ntexts: [Hi]\n", "texts: Input should be"),
-        ("look.yaml", "name: look\nversion: 2\ncolour: red\ntexts: {}\n", "colour: Extra inputs"),
-        ("look.yaml", "name: look\nversion: 2\nvariables: {}\ntexts: {}\n", "sets 'variables'"),
-        ("look.yaml", "name: repair\nversion: 2\ntexts: {}\n", "is called 'repair' inside"),
-        ("look.yaml", "- look\n", "must hold a mapping"),
+        ({"lok": {"version": 2, "texts": {"system": "Hi"}}}, "there is no prompt 'lok'; there are: look, "),
+        ({"look": {"version": 2, "texts": {"sytem": "Hi"}}}, "has a text 'sytem', which is none of system,"),
+        ({"look": {"version": 2, "texts": {"system": "Hi {colour}"}}}, "'look' cannot be used: .*inserts 'colour'"),
+        ({"look": {"version": 1, "texts": {"system": "Hi"}}}, "needs a version of its own: 1 is the built-in one"),
     ],
 )
-def test_an_override_that_is_wrong_is_named(tmp_path: Path, file: str, content: str, problem: str) -> None:
-    (tmp_path / file).write_text(content)
+def test_words_that_cannot_be_used_are_named(prompts: object, problem: str) -> None:
     with pytest.raises(SettingsError, match=problem):
-        load_prompt("look", tmp_path)
+        check_prompts(task_with(prompts))
 
 
-def test_unknown_prompts_and_folders(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("prompts", "problem"),
+    [
+        ({"look": {"texts": {"system": "Hi"}}}, "version"),
+        ({"look": {"version": 2}}, "texts"),
+        ({"look": {"version": 2, "texts": {}}}, "texts"),
+        ({"look": {"version": 2, "texts": ["Hi"]}}, "texts"),
+        ({"look": {"version": 2, "texts": {"system": "Hi"}, "colour": "red"}}, "colour"),
+        (["look"], "prompts"),
+    ],
+)
+def test_a_task_file_with_wrong_words_is_refused(tmp_path: Path, prompts: object, problem: str) -> None:
+    (tmp_path / "task.yaml").write_text(json.dumps({"labels": ["rust", "scab"], "prompts": prompts}))
+    with pytest.raises(TaskError, match=problem):
+        Task.from_file(tmp_path / "task.yaml")
+
+
+def test_unknown_prompts() -> None:
     with pytest.raises(SettingsError, match="there is no prompt 'lok'; there are: look"):
         load_prompt("lok")
-    with pytest.raises(SettingsError, match="there is no folder"):
-        load_prompt("look", tmp_path / "nowhere")
 
 
 def test_texts_for_a_text_tower() -> None:
