@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+
 import hypothesis
 
 # How long an example takes says nothing on a busy machine.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+# A shell that starts the tests in the background has Ctrl-C ignored, by them and by the processes that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
