@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from consilience.agents.base import Agent, FeatureAgent, LabelledFeatures, Views
+from consilience.agents.budget import Budget
 from consilience.agents.cache import Cache
+from consilience.agents.configured import open_agents, open_replies, reached, replies_path, settings_of
 from consilience.agents.gaussian import Gaussian
 from consilience.agents.neighbours import Neighbours
 from consilience.agents.probe import Probe
@@ -29,6 +31,7 @@ def feature_agent(name: str) -> type[FeatureAgent]:
 __all__ = [
     "FEATURE_AGENTS",
     "Agent",
+    "Budget",
     "Cache",
     "FeatureAgent",
     "Gaussian",
@@ -41,4 +44,9 @@ __all__ = [
     "VlmSettings",
     "ZeroShot",
     "feature_agent",
+    "open_agents",
+    "open_replies",
+    "reached",
+    "replies_path",
+    "settings_of",
 ]

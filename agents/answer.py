@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from consilience.errors import AgentError
+from consilience.errors import AnswerError
 from consilience.prediction import Prediction, Stage
 from consilience.prompts import clean, quoted
 from consilience.task import Task, plain
@@ -24,10 +24,6 @@ RATIONALE_PATTERN = r"^[ !#-\[\]-~]{0,300}$"
 
 LONGEST = 20_000
 """Characters of a reply that are read; an answer needs a few hundred."""
-
-
-class AnswerError(AgentError):
-    """A reply is no answer to the question; the message says why, in words that the model can be shown."""
 
 
 @dataclass(frozen=True, slots=True)

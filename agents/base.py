@@ -52,7 +52,8 @@ class Agent(Protocol):
     """Looks at images and submits predictions; knows nothing of other agents or of trust.
 
     `look` and `look_again` may be plain or async. Each returns one Prediction a view, in order; what it
-    raises is recorded as a failed prediction of each view. `look_again` is asked only of an agent whose
+    raises is recorded as a failed prediction of each view. A plain one is asked about a batch at a time, an async
+    one about each image by itself, many at once. `look_again` is asked only of an agent whose
     `looks_again` is true, with its own first predictions and the evidence.
     """
 

@@ -9,8 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from consilience.agents import confidence
-from consilience.agents.answer import Answer, AnswerError, answer_schema, choices, parse_answer, parse_label
+from consilience.agents.answer import Answer, answer_schema, choices, parse_answer, parse_label
 from consilience.agents.base import Views
+from consilience.agents.budget import Budget
 from consilience.agents.conversation import (
     Message,
     fingerprint,
@@ -21,7 +22,7 @@ from consilience.agents.conversation import (
 )
 from consilience.agents.reply import Choice, Spent
 from consilience.agents.reply_cache import ReplyCache
-from consilience.errors import AgentError, ConsilienceError
+from consilience.errors import AgentError, AnswerError, BudgetSpentError, ConsilienceError
 from consilience.evidence import Evidence
 from consilience.images import Image
 from consilience.model_settings import VlmSettings
@@ -66,12 +67,14 @@ class VlmAgent:
 
     What fails for one image, an endpoint's error or a reply that is no answer, is a failed prediction of that image
     with the cause, the raw reply and what it cost; the others go on. A kept answer costs no request: its prediction
-    is as it was, with what it took then.
+    is as it was, with what it took then. A budget that is spent ends the look with a BudgetSpentError.
     """
 
-    def __init__(self, settings: VlmSettings, cache: ReplyCache | None = None) -> None:
+    def __init__(self, settings: VlmSettings, cache: ReplyCache | None = None, budget: Budget | None = None) -> None:
+        """None as `cache`: no answer is kept. As `budget`, which agents may share: no bound."""
         self.settings = settings
         self._cache = cache
+        self._budget = Budget() if budget is None or settings.is_free else budget
         self._endpoint: Endpoint | None = None
 
     @property
@@ -103,6 +106,8 @@ class VlmAgent:
             if self._cache is not None and (kept := await asyncio.to_thread(self._cache.get, key)) is not None:
                 return replace(kept, agent=self.name, cached=True)
             prediction = self._accounted(case, await self._answered(case, messages, exchange), exchange)
+        except BudgetSpentError:  # no failure of this image: the run is over
+            raise
         except ConsilienceError as error:
             return self._accounted(case, Prediction(self.name, case.stage, error=str(error)), exchange)
         if self._cache is not None:
@@ -144,8 +149,9 @@ class VlmAgent:
         wanted = self.settings.samples if self.settings.confidence == "sampled" else 1
         while (lacking := wanted - len(found)) > 0:
             fields = self._request(case) | ({"n": lacking} if lacking > 1 else {})
-            reply = await self._endpoint.ask(fields, sent, exchange.spent)
-            exchange.spent.count(reply.usage)
+            async with self._budget.request(self.name, lambda: self._cost(exchange.spent)):
+                reply = await self._endpoint.ask(fields, sent, exchange.spent)
+                exchange.spent.count(reply.usage)
             found += reply.choices[:lacking]
         exchange.choices = found
 
@@ -210,20 +216,25 @@ class VlmAgent:
 
     def _accounted(self, case: _Case, prediction: Prediction, exchange: _Exchange) -> Prediction:
         """With the replies as they came and what they took."""
-        settings, spent = self.settings, exchange.spent
-        cost = (
-            spent.input_tokens * settings.price_per_million_input_tokens
-            + spent.output_tokens * settings.price_per_million_output_tokens
-        ) / 1e6 + spent.busy_seconds * settings.price_per_gpu_second
+        spent = exchange.spent
         said = [choice.message.content or choice.message.refusal or "" for choice in exchange.choices]
         return replace(
             prediction,
-            cost_usd=cost,
+            cost_usd=self._cost(spent),
             tokens=spent.input_tokens + spent.output_tokens,
             seconds=spent.seconds,
             raw="\n".join(said)[:MOST_RAW] if exchange.choices else None,
             prompt=_versions(case),
         )
+
+    def _cost(self, spent: Spent) -> float:
+        """In US dollars."""
+        settings = self.settings
+        tokens = (
+            spent.input_tokens * settings.price_per_million_input_tokens
+            + spent.output_tokens * settings.price_per_million_output_tokens
+        )
+        return tokens / 1e6 + spent.busy_seconds * settings.price_per_gpu_second
 
     def _key(self, case: _Case, messages: list[Message]) -> str:
         settings = self.settings

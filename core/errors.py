@@ -15,8 +15,10 @@
     |   +-- PanelDamagedError half-written, or a file was changed
     |   +-- PanelTooNewError  written by a newer format
     |   +-- PanelBusyError    another process is writing it
-    +-- AgentError            an agent is unknown, or is used in the wrong order
+    +-- AgentError            an agent is unknown, cannot answer, or is used in the wrong order
     |   +-- AllAgentsFailedError
+    |   +-- AnswerError       a model's reply is no answer
+    |   +-- BudgetSpentError  the next answer would cost more than the run may spend
     +-- MissingExtraError     an optional package is not installed (also an ImportError)
 
 A message says what is wrong, with which input, and what to do. None holds a secret.
@@ -88,11 +90,19 @@ class PanelBusyError(PanelError):
 
 
 class AgentError(ConsilienceError):
-    """An agent is unknown, or was used before it was fitted."""
+    """An agent is unknown, cannot answer, or was used before it was fitted."""
 
 
 class AllAgentsFailedError(AgentError):
     """No agent could look at the image; the message names each cause."""
+
+
+class AnswerError(AgentError):
+    """A reply is no answer to the question; the message says why, in words that the model can be shown."""
+
+
+class BudgetSpentError(AgentError):
+    """The next answer would cost more than the run may spend. It ends the run; what was paid for is kept."""
 
 
 class MissingExtraError(ConsilienceError, ImportError):

@@ -13,10 +13,11 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from consilience.errors import ImageError
 from consilience.pixels import Pixels, rgb_from_array, rgb_from_pillow
+from consilience.settings_group import SettingsGroup
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")
 """The decoders that may run (JPEG includes MPO, PPM includes PGM and PBM): no other is given a byte."""
@@ -42,10 +43,8 @@ _SIGNATURES = {
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-class ImageLimits(BaseModel):
+class ImageLimits(SettingsGroup):
     """What an image may be; whatever is over is refused before it is decoded."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_bytes: int = Field(default=64 * 2**20, ge=1, description="largest file, body or byte string, in bytes")
     max_pixels: int = Field(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import ClassVar, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
+
+from consilience.settings_group import SettingsGroup
 
 Confidence = Literal["verbalised", "logprob", "sampled"]
 
@@ -14,12 +17,7 @@ Structured = Literal["json_schema", "choice", "none"]
 Role = Literal["explain", "advise", "decide"]
 
 
-class _Settings(BaseModel):
-    # The input of a wrong setting may be an address with a password.
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class EndpointSettings(_Settings):
+class EndpointSettings(SettingsGroup):
     """How a model behind an OpenAI-compatible endpoint is reached, and what it costs.
 
     Raises:
@@ -27,9 +25,9 @@ class EndpointSettings(_Settings):
     """
 
     model: str = Field(min_length=1, description="the model, as the endpoint knows it")
-    base_url: str = Field(description="address of the endpoint, such as http://localhost:8000/v1")
+    base_url: str = Field(repr=False, description="address of the endpoint, such as http://localhost:8000/v1")
     key_variable: str | None = Field(
-        default=None, min_length=1, description="environment variable that holds the key; none: the endpoint wants none"
+        default=None, repr=False, description="environment variable that holds the key; none: the endpoint wants none"
     )
     timeout_seconds: float = Field(
         default=60.0, gt=0, allow_inf_nan=False, description="after which a request has failed"
@@ -42,21 +40,39 @@ class EndpointSettings(_Settings):
         default=0.0, ge=0, allow_inf_nan=False, description="in US dollars, for the time that it is busy with us"
     )
     extra_body: dict[str, JsonValue] = Field(
-        default_factory=dict, description="further fields of each request, which win over those set here"
+        default_factory=dict, repr=False, description="further fields of each request, which win over those set here"
     )
 
     @field_validator("base_url")
     @classmethod
     def _plain_address(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        try:
+            parts = urlsplit(value)
+            is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # whose words quote the value
+            is_address = False
+        if not is_address:
             raise ValueError("must be an http(s) address, such as http://localhost:8000/v1")
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
             raise ValueError("must not hold a user, a password or a query; put the key into an environment variable")
         return value.rstrip("/")
 
+    @field_validator("key_variable")
+    @classmethod
+    def _no_key(cls, value: str | None) -> str | None:
+        if value is not None and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value) is None:
+            raise ValueError("must be the name of an environment variable, such as OPENAI_API_KEY, not the key")
+        return value
 
-class LookSettings(_Settings):
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing that is asked costs anything."""
+        return not (
+            self.price_per_million_input_tokens or self.price_per_million_output_tokens or self.price_per_gpu_second
+        )
+
+
+class LookSettings(SettingsGroup):
     """How a vision-language model looks at an image, wherever it runs."""
 
     name: str = Field(min_length=1, max_length=100, description="what the agent is called on the panel")
@@ -82,6 +98,9 @@ class VlmSettings(LookSettings, EndpointSettings):
     Raises:
         ValueError: a setting is unknown, out of range, or does not go with another.
     """
+
+    REACH: ClassVar[frozenset[str]] = frozenset(EndpointSettings.model_fields) - {"model", "extra_body"}
+    """The settings that say how the model is reached, which may change; the others decide what it answers."""
 
     structured: Structured | None = Field(
         default=None,
@@ -112,6 +131,9 @@ class VlmSettings(LookSettings, EndpointSettings):
 class TransformersSettings(LookSettings):
     """Settings of one vision-language agent that runs in this process, on Hugging Face transformers."""
 
+    REACH: ClassVar[frozenset[str]] = frozenset({"device", "batch_size"})
+    """As `VlmSettings.REACH`."""
+
     model: str = Field(min_length=1, description="a folder with a checkpoint, or a model of the hub by its name")
     device: str = Field(default="auto", min_length=1, description="where it runs: auto, cpu, cuda, mps, ...")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -132,3 +154,7 @@ class ReasonerSettings(EndpointSettings):
     structured: Literal["json_schema", "none"] = Field(
         default="json_schema", description="what the endpoint enforces: a JSON schema, or nothing"
     )
+
+
+ModelSettings: TypeAlias = VlmSettings | TransformersSettings
+"""Settings of an agent that answers in words."""

@@ -8,17 +8,19 @@ Every setting is named by its path, `policy.target`; in variables and arguments 
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from consilience.errors import SettingsError
 from consilience.images import ImageLimits
+from consilience.model_settings import ModelSettings, ReasonerSettings, TransformersSettings, VlmSettings
+from consilience.settings_group import SettingsGroup
+from consilience.settings_problem import Given, group_in, nearest, problem
 from consilience.yaml_file import read_yaml_mapping
 
 PREFIX = "CONSILIENCE_"
@@ -38,16 +40,11 @@ def _once(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_once), Field(min_length=1)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_once)]
 """Names in order, each once: a list, or one text with commas between them."""
 
 
-class _Group(BaseModel):
-    # The input of a wrong setting may be an address with a password.
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class MemorySettings(_Group):
+class MemorySettings(SettingsGroup):
     """Where similar cases are looked up, and how many."""
 
     url: str | None = Field(
@@ -56,7 +53,7 @@ class MemorySettings(_Group):
     neighbours: int = Field(default=10, ge=1, le=100, description="similar cases to retrieve for an image")
 
 
-class PolicySettings(_Group):
+class PolicySettings(SettingsGroup):
     """When a diagnosis is settled, and what may be spent on it."""
 
     target: float = Field(default=0.95, gt=0, le=1, description="share of settled diagnoses that should be right")
@@ -69,10 +66,16 @@ class PolicySettings(_Group):
     max_rounds: int = Field(default=2, ge=1, le=5, description="how often predictions may be weighed")
     max_seconds: float = Field(default=300.0, gt=0, allow_inf_nan=False, description="wall time of one run")
     max_cost_usd: float | None = Field(
-        default=None, ge=0, allow_inf_nan=False, description="cost of the answers in one run; none: no bound"
+        default=None, ge=0, allow_inf_nan=False, description="cost of the answers to one image; none: no bound"
+    )
+    max_run_cost_usd: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="what one fit, or one Diagnoser while it is open, may spend on answers; none: no bound",
     )
     agent_timeout_seconds: float = Field(
-        default=120.0, gt=0, allow_inf_nan=False, description="after which an agent counts as failed"
+        default=120.0, gt=0, allow_inf_nan=False, description="time that an agent has for each image of a batch"
     )
     max_novelty: float = Field(
         default=0.99, ge=0, le=1, description="novelty above which an image is referred; 1: never for novelty"
@@ -82,36 +85,67 @@ class PolicySettings(_Group):
     )
 
 
-class Settings(_Group):
+class RepliesSettings(SettingsGroup):
+    """Where models' answers are kept, so that none is paid for twice."""
+
+    keep: bool = Field(default=True, description="whether answers are kept")
+    path: Path | None = Field(
+        default=None, description="the file; none: replies.sqlite in the folder that CONSILIENCE_CACHE names"
+    )
+    max_megabytes: int = Field(
+        default=256, ge=1, description="size beyond which the answers go that were not used for longest"
+    )
+
+
+class Settings(SettingsGroup):
     """All settings. `load_settings` collects them; an unknown or wrong one is never passed over."""
 
     encoder: str = Field(default="embedded", min_length=1, description="what embeds images, by name")
     device: str = Field(default="auto", min_length=1, description="where the encoder runs: auto, cpu, cuda, mps, ...")
-    agents: Names | None = Field(default=None, description="names of the agents; none: all that the encoder supports")
+    agents: Names | None = Field(
+        default=None, description="names of the agents to fit on the encoder's features; none: all that it supports"
+    )
+    vlm: tuple[VlmSettings, ...] = Field(
+        default=(), repr=False, description="vision-language agents behind OpenAI-compatible endpoints"
+    )
+    transformers: tuple[TransformersSettings, ...] = Field(
+        default=(), repr=False, description="vision-language agents that run in this process"
+    )
     batch_size: int = Field(default=64, ge=1, le=4096, description="images that are worked on at a time")
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="of every random choice")
     images: ImageLimits = Field(default=ImageLimits(), description="what an image may be")
     memory: MemorySettings = Field(default=MemorySettings(), description="where similar cases are looked up")
     policy: PolicySettings = Field(default=PolicySettings(), description="when a diagnosis is settled")
+    replies: RepliesSettings = Field(default=RepliesSettings(), description="where models' answers are kept")
+    reasoner: ReasonerSettings | None = Field(
+        default=None, description="the language model that reads the record; none: rules"
+    )
+
+    @property
+    def models(self) -> tuple[ModelSettings, ...]:
+        """The agents that answer in words."""
+        return (*self.vlm, *self.transformers)
+
+    @field_validator("vlm", "transformers")
+    @classmethod
+    def _names_differ(cls, models: tuple[ModelSettings, ...], info: ValidationInfo) -> tuple[ModelSettings, ...]:
+        names = [one.name for one in (*info.data.get("vlm", ()), *models)]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two agents are called '{twice[0]}'; give each a name of its own")
+        return models
 
 
 def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _fields(field.annotation, f"{prefix}{name}.")
+        group = group_in(field.annotation)
+        if group is not None and get_origin(field.annotation) is not tuple:
+            yield from _fields(group, f"{prefix}{name}.")
         else:
             yield prefix + name, field
 
 
 FIELDS: Mapping[str, FieldInfo] = dict(_fields(Settings))
 """Every setting by its path, such as 'policy.target'."""
-
-
-class _Given(NamedTuple):
-    """A value and where it was set."""
-
-    value: Any
-    origin: str
 
 
 def load_settings(path: str | Path | None = None, **arguments: Any) -> Settings:
@@ -123,7 +157,8 @@ def load_settings(path: str | Path | None = None, **arguments: Any) -> Settings:
     Args:
         path: a YAML file; None: the one that the variable CONSILIENCE_SETTINGS names, if it names one.
         arguments: settings by path, `__` for the dot; None counts as not given. A variable that is empty
-            counts as not set. `agents` may be one text with commas.
+            counts as not set. `agents` may be one text with commas; `vlm` and `transformers` are lists of mappings or
+            of settings.
 
     Raises:
         SettingsError: the file cannot be read; a setting is unknown, of a wrong type or out of range. Names
@@ -133,9 +168,6 @@ def load_settings(path: str | Path | None = None, **arguments: Any) -> Settings:
     given = _from_file(path) if path else {}
     given |= _from_environment(os.environ)
     given |= _from_arguments(arguments)
-    for key, (value, origin) in given.items():
-        if isinstance(value, bool) and not isinstance(FIELDS[key].default, bool):  # else true would pass for 1
-            raise SettingsError(f"{origin} sets '{key}' to {str(value).lower()}; it must be {_allowed(FIELDS[key])}")
     nested: dict[str, Any] = {}
     for key, (value, _) in given.items():
         *groups, name = key.split(".")
@@ -146,7 +178,7 @@ def load_settings(path: str | Path | None = None, **arguments: Any) -> Settings:
     try:
         return Settings.model_validate(nested)
     except ValidationError as cause:
-        problems = dict.fromkeys(_problem(error["loc"], given) for error in cause.errors())
+        problems = dict.fromkeys(problem(error, Settings, given) for error in cause.errors())
         raise SettingsError("; ".join(problems)) from cause
 
 
@@ -163,7 +195,7 @@ def settings_or(settings: Settings | None, arguments: Mapping[str, Any]) -> Sett
     return settings
 
 
-def _from_file(path: str | Path) -> dict[str, _Given]:
+def _from_file(path: str | Path) -> dict[str, Given]:
     origin = f"the settings file '{path}'"
     try:
         data = read_yaml_mapping(path)
@@ -172,10 +204,10 @@ def _from_file(path: str | Path) -> dict[str, _Given]:
     given = {}
     for key, value in _flat(data, origin):
         if key not in FIELDS:
-            raise SettingsError(f"{origin} sets '{key}', which is no setting{_nearest(key, FIELDS)}")
+            raise SettingsError(f"{origin} sets '{key}', which is no setting{nearest(key, FIELDS)}")
         if key in given:
             raise SettingsError(f"{origin} sets '{key}' twice: once by its path, once within its group")
-        given[key] = _Given(value, origin)
+        given[key] = Given(value, origin)
     return given
 
 
@@ -191,55 +223,24 @@ def _flat(data: Mapping[Any, Any], origin: str, group: str = "") -> Iterator[tup
             raise SettingsError(f"{origin}: '{key}' must hold settings ({', '.join(members)}), not one value")
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, _Given]:
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
     variables = {PREFIX + key.replace(".", "__").upper(): key for key in FIELDS}
     given = {}
     for name, value in environment.items():
         if name in variables and value:
-            given[variables[name]] = _Given(value, f"the variable {name}")
+            given[variables[name]] = Given(value, f"the variable {name}")
         elif name.startswith(PREFIX) and name not in variables and name not in OTHER_VARIABLES:
-            hint = _nearest(name, (*variables, *OTHER_VARIABLES))
+            hint = nearest(name, (*variables, *OTHER_VARIABLES))
             raise SettingsError(f"the variable {name} is no setting{hint}; correct or unset it")
     return given
 
 
-def _from_arguments(arguments: Mapping[str, Any]) -> dict[str, _Given]:
+def _from_arguments(arguments: Mapping[str, Any]) -> dict[str, Given]:
     by_name = {key.replace(".", "__"): key for key in FIELDS}
     given = {}
     for name, value in arguments.items():
         if name not in by_name:
-            raise SettingsError(f"the argument '{name}' is no setting{_nearest(name, by_name)}")
+            raise SettingsError(f"the argument '{name}' is no setting{nearest(name, by_name)}")
         if value is not None:
-            given[by_name[name]] = _Given(value, f"the argument '{name}'")
+            given[by_name[name]] = Given(value, f"the argument '{name}'")
     return given
-
-
-def _nearest(name: str, names: Mapping[str, object] | tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(name, [*names], n=1, cutoff=0)
-    return f" (the nearest is {close[0]})"
-
-
-def _problem(location: tuple[int | str, ...], given: Mapping[str, _Given]) -> str:
-    """What is wrong with the setting to which pydantic points; deeper than a setting, it points into its value."""
-    key = next(key for key in given if key.split(".") == [*map(str, location[: key.count(".") + 1])])
-    value, origin = given[key]
-    shown = f" to {value!r}" if FIELDS[key].repr else ""
-    return f"{origin} sets '{key}'{shown}; it must be {_allowed(FIELDS[key])}"
-
-
-def _allowed(field: FieldInfo) -> str:
-    """The type and range of a setting in words."""
-    schema = TypeAdapter(field.rebuild_annotation()).json_schema()
-    return " or ".join(_described(one) for one in schema.get("anyOf", [schema]))
-
-
-def _described(schema: Mapping[str, Any]) -> str:
-    if "enum" in schema:
-        return "one of " + ", ".join(schema["enum"])
-    kinds = {"integer": "a whole number", "number": "a finite number", "string": "a text", "boolean": "true or false"}
-    kinds |= {"array": "a list of names", "null": "nothing"}
-    bounds = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most"}
-    parts = [f"{words} {schema[bound]}" for bound, words in bounds.items() if bound in schema]
-    if "minLength" in schema or "minItems" in schema:
-        parts.append("not empty")
-    return ", ".join([kinds[schema["type"]], *([" and ".join(parts)] if parts else [])])

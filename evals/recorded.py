@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from consilience.agents import Neighbours, Views
-from consilience.agents.answer import UNSURE, Answer, AnswerError, parse_label
+from consilience.agents.answer import UNSURE, Answer, parse_label
 from consilience.agents.confidence import verbalised
-from consilience.errors import DatasetError
+from consilience.errors import AnswerError, DatasetError
 from consilience.evidence import Evidence
 from consilience.prediction import Prediction, Stage
 from consilience.task import Task, plain

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,22 +13,40 @@ from dataclasses import replace
 from typing import Any
 
 from consilience.agents import Agent, FeatureAgent, Views
+from consilience.errors import BudgetSpentError
 from consilience.evidence import Evidence
 from consilience.prediction import Prediction, Stage
 
 log = logging.getLogger(__name__)
 
 
-async def first_look(agent: Agent, views: Views, timeout: float) -> list[Prediction]:
-    """One prediction a view; failed ones, with the cause, if the agent raises, hangs or answers wrongly."""
-    return await _ask(agent, "first", views, timeout, agent.look, views)
+async def first_look(agent: Agent, views: Views, timeout: float, deadline: float = math.inf) -> list[Prediction]:
+    """One prediction a view; failed ones, with the cause, if the agent raises, hangs or answers wrongly.
+
+    An async agent is asked about each image by itself, all at once, so that one that fails or hangs costs the others
+    nothing; a plain one is asked about all together, in a thread.
+
+    Args:
+        timeout: seconds that the agent has for each image: for n images together n times as many, because they may
+            have to wait for each other.
+        deadline: `time.monotonic()` at which the agent's time is up in any case.
+
+    Raises:
+        BudgetSpentError: the agent may spend no more. That is no failure of the agent, and ends the run.
+    """
+    return await _ask(agent, "first", views, timeout, deadline, agent.look)
 
 
 async def second_look(
-    agent: Agent, views: Views, first: Sequence[Prediction], evidence: Sequence[Evidence], timeout: float
+    agent: Agent,
+    views: Views,
+    first: Sequence[Prediction],
+    evidence: Sequence[Evidence],
+    timeout: float,
+    deadline: float = math.inf,
 ) -> list[Prediction]:
     """As `first_look`, with the agent's own first predictions and the evidence in hand."""
-    return await _ask(agent, "second", views, timeout, agent.look_again, views, first, evidence)
+    return await _ask(agent, "second", views, timeout, deadline, agent.look_again, first, evidence)
 
 
 async def _ask(
@@ -35,29 +54,55 @@ async def _ask(
     stage: Stage,
     views: Views,
     timeout: float,
+    deadline: float,
     look: Callable[..., Sequence[Prediction] | Awaitable[Sequence[Prediction]]],
-    *arguments: Any,
+    *known: Sequence[Any],
 ) -> list[Prediction]:
-    name, started, limit = agent.name, time.perf_counter(), asyncio.timeout(timeout)
+    """Ask; `known` are sequences of one entry a view that the look is given as well."""
+    seconds = min(timeout * len(views), max(deadline - time.monotonic(), 0.0))
+    if not inspect.iscoroutinefunction(look):
+        return await _answer(agent, stage, views, seconds, look, *known)
+    alone = [
+        _answer(agent, stage, views.take([row]), seconds, look, *([one[row]] for one in known))
+        for row in range(len(views))
+    ]
+    answers = await asyncio.gather(*alone, return_exceptions=True)  # those that go on are waited for
+    predictions: list[Prediction] = []
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+        predictions += answer
+    return predictions
+
+
+async def _answer(
+    agent: Agent,
+    stage: Stage,
+    views: Views,
+    seconds: float,
+    look: Callable[..., Sequence[Prediction] | Awaitable[Sequence[Prediction]]],
+    *known: Sequence[Any],
+) -> list[Prediction]:
+    name, started, limit = agent.name, time.perf_counter(), asyncio.timeout(seconds)
     try:
         async with limit:
             if inspect.iscoroutinefunction(look):
-                answer = await look(*arguments)
+                answer = await look(views, *known)
             elif isinstance(agent, FeatureAgent):  # a few small products, which take less time than starting a thread
-                answer = look(*arguments)
+                answer = look(views, *known)
             else:
-                answer = await _in_thread(look, *arguments)
+                answer = await _in_thread(look, views, *known)
                 if inspect.isawaitable(answer):  # an async function behind a plain one, such as a decorator's
                     answer = await answer
         predictions = _checked(answer, name, stage, views)
-    except asyncio.CancelledError:  # the run was given up
+    except (asyncio.CancelledError, BudgetSpentError):  # the run was given up
         raise
     except BaseException as error:  # whatever an agent raises is its failure: SystemExit, a panic in Rust
         log.warning("agent '%s' failed on %d images", name, len(views), exc_info=error)
-        cause = f"no answer within {timeout:.3g} seconds" if limit.expired() else f"{type(error).__name__}: {error}"
+        cause = f"no answer within {seconds:.3g} seconds" if limit.expired() else f"{type(error).__name__}: {error}"
         predictions = _failed(name, stage, views, cause)
-    seconds = (time.perf_counter() - started) / max(len(views), 1)
-    return [one if one.seconds else replace(one, seconds=seconds) for one in predictions]
+    each = (time.perf_counter() - started) / max(len(views), 1)
+    return [one if one.seconds else replace(one, seconds=each) for one in predictions]
 
 
 def _checked(answer: Sequence[Prediction], name: str, stage: Stage, views: Views) -> list[Prediction]:

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from consilience.agents import Agent
+from consilience.agents import Agent, Budget
 from consilience.diagnosis import Diagnosis, FailedImage
 from consilience.errors import AllAgentsFailedError, ConsilienceError, DatasetError, EncoderError, PanelError
 from consilience.evidence import Evidence
@@ -30,6 +30,9 @@ from consilience.retrieval.embedding import embed_many
 from consilience.retrieval.encoder import Encoder
 from consilience.retrieval.records import UNIT_TOLERANCE
 from consilience.settings import Settings, settings_or
+
+CLOSING_SECONDS = 5.0
+"""How long `close` waits for what is under way to end."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Diagnoser:
         self.settings = settings
         self.encoder = encoder if encoder is not None else panel.encoder.open(settings.device)
         panel.encoder.check(self.encoder)
-        self._agents = panel.all_agents(agents)
+        self._agents = panel.open_agents(settings, agents, Budget(settings.policy.max_run_cost_usd))
         self.memory = panel.open_memory(settings.memory.url)
         policy = Policy(settings.policy, choose_threshold(panel.outcomes, settings.policy.target))
         weigher = Weigher(panel.task, panel.witnesses, panel.fusion, policy)
@@ -60,7 +63,8 @@ class Diagnoser:
         self.graph = graph.compile()
         self._loop = asyncio.new_event_loop()
         self._is_closed = False
-        threading.Thread(target=_serve, args=(self._loop,), name="consilience-orchestrator", daemon=True).start()
+        self._thread = threading.Thread(target=_serve, args=(self._loop,), name="consilience-orchestrator", daemon=True)
+        self._thread.start()
 
     @classmethod
     def open(
@@ -77,13 +81,15 @@ class Diagnoser:
         Args:
             panel: the folder.
             settings: default: from the environment and `arguments`, see `load_settings`.
-            agents: those that the panel was fitted with but cannot hold itself.
+            agents: those that the panel was fitted with but cannot hold itself. Those of the settings it opens by
+                itself.
             encoder: instead of opening the panel's own; must have the same fingerprint.
 
         Raises:
             PanelError: the panel is missing, damaged or too new.
             EncoderError: the encoder cannot be opened, or is not the panel's.
-            AgentError: agents are missing.
+            AgentError: agents are missing, or the panel was not fitted with them.
+            SettingsError: the settings ask an agent otherwise than when its trust was earned.
             MemoryServerError: a Chroma server is set and cannot be reached.
         """
         return cls(Panel.open(panel), settings_or(settings, arguments), agents, encoder)
@@ -94,6 +100,7 @@ class Diagnoser:
         Raises:
             ImageError: it cannot be read, or is over a limit.
             AllAgentsFailedError: no agent could look at it.
+            BudgetSpentError: its answers would cost more than `policy.max_run_cost_usd` leaves.
         """
         loaded = self._load(image)
         return _single(self._wait(self._run([loaded], self.encoder.encode([loaded]))))
@@ -109,6 +116,9 @@ class Diagnoser:
 
         An image that cannot be read, or that no agent could look at, yields a `FailedImage`, and the others go on.
         A `Diagnosis` keeps its image only where it cannot be loaded again from its source.
+
+        Raises:
+            BudgetSpentError: after the batches before, as in `diagnose`.
         """
         batches = embed_many(images, self.encoder, load=self._load, batch_size=self.settings.batch_size)
         for batch in batches:
@@ -159,11 +169,12 @@ class Diagnoser:
         yield from result.result()
 
     def close(self) -> None:
-        """Let go of the image memory and give up what is under way. A second call does nothing."""
+        """Let go of the image memory and of connections, and give up what is under way. A second call does nothing."""
         if not self._is_closed:
             self._is_closed = True
             self.memory.close()
             self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(CLOSING_SECONDS)
 
     def __enter__(self) -> Self:
         return self
@@ -250,7 +261,10 @@ def diagnose(image: ImageSource, *, panel: str | Path, **arguments: Any) -> Diag
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    """Run the loop until it is stopped, then cancel what is under way, so that nobody waits for it."""
+    """Run the loop until it is stopped, then cancel what is under way, so that nobody waits for it.
+
+    The runner also ends the loop's asynchronous generators, and so closes the connections of endpoints.
+    """
     with asyncio.Runner(loop_factory=lambda: loop):
         loop.run_forever()
 

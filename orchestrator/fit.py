@@ -10,17 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from consilience.agents import FEATURE_AGENTS, Agent, feature_agent
+from consilience.agents import (
+    FEATURE_AGENTS,
+    Agent,
+    Budget,
+    LabelledFeatures,
+    feature_agent,
+    open_agents,
+    open_replies,
+    settings_of,
+)
 from consilience.dataset import LabelledImage
 from consilience.diagnosis import FailedImage
-from consilience.errors import DatasetError, PanelError
+from consilience.errors import DatasetError, PanelError, SettingsError
 from consilience.images import load_image
 from consilience.orchestrator.fitting import fit_agents, one_blas_thread
 from consilience.orchestrator.gather import Progress, gather, is_vectors, quiet, with_images
 from consilience.orchestrator.panel import EncoderRecord, Panel, labelled_features
 from consilience.orchestrator.policy import Threshold, choose_threshold
 from consilience.panel_folder import refuse_to_replace
-from consilience.prompts import zero_shot_texts
+from consilience.prompts import check_prompts, zero_shot_texts
 from consilience.retrieval.connection import Connection
 from consilience.retrieval.encoder import Encoder
 from consilience.retrieval.memory import writer_lock
@@ -39,6 +48,7 @@ class FitReport:
         failed: images that could not be read.
         ignored: files and folders that are no labelled images.
         threshold: the least posterior that settles, and what it does on the labelled images.
+        cost_usd: what the answers of the agents in the settings cost now; those that were kept cost nothing.
     """
 
     panel: Panel
@@ -46,6 +56,7 @@ class FitReport:
     failed: tuple[FailedImage, ...]
     ignored: tuple[Path, ...]
     threshold: Threshold
+    cost_usd: float = 0.0
 
     @property
     def complete(self) -> bool:
@@ -71,19 +82,29 @@ def fit(
         panel: the folder to write. It is written whole or not at all.
         task: default: the labels as they are in `source`.
         settings: default: from the environment and `arguments`, see `load_settings`.
-        agents: names of feature agents to fit, instead of those in `settings.agents`; and agents that need no fitting.
+        agents: names of feature agents to fit, instead of those in `settings.agents`; and agents that need no fitting,
+            beside those of `settings.vlm` and `settings.transformers`.
         overwrite: whether a panel that is there may be replaced.
 
     Raises:
         DatasetError: the images cannot be used. EncoderError, AgentError: unknown names, or they do not fit.
+        SettingsError: the task's own words for a prompt cannot be used. BudgetSpentError: answers would cost more than
+            `policy.max_run_cost_usd`; those that were paid for are kept for the next time.
         PanelError: the panel cannot be written. PanelBusyError: somebody else is writing it.
         MemoryServerError: a Chroma server is set and cannot be reached.
     """
     source, path, settings = Path(source), Path(panel), settings_or(settings, arguments)
     refuse_to_replace(path, overwrite)  # before the work, not after it
+    if task is not None:
+        check_prompts(task)
+    budget = Budget(settings.policy.max_run_cost_usd)
     others = [one for one in agents if not isinstance(one, str)]
-    named = [one for one in agents if isinstance(one, str)] or settings.agents or ()
-    kinds = [feature_agent(name).name for name in named]
+    if settings.models:
+        others += open_agents(settings.models, open_replies(settings.replies), budget)
+    if taken := [one.name for one in others if one.name in FEATURE_AGENTS]:
+        raise SettingsError(f"'{taken[0]}' is the name of an agent on the encoder's features: give yours another")
+    named = [one for one in agents if isinstance(one, str)] or settings.agents
+    kinds = None if named is None else [feature_agent(name).name for name in named]
     if settings.memory.url is not None:
         Connection.server(settings.memory.url).close()
     with _writing(path):
@@ -94,7 +115,7 @@ def fit(
             task,
             records,
             data,
-            kinds or [name for name, kind in FEATURE_AGENTS.items() if data.texts is not None or not kind.needs_text],
+            _supported(data) if kinds is None else kinds,
             others,
             neighbours=settings.memory.neighbours,
             seed=settings.seed,
@@ -112,10 +133,12 @@ def fit(
             witnesses=fitted.witnesses,
             fusion=fitted.fusion,
             outcomes=fitted.outcomes,
+            models=tuple(filter(None, map(settings_of, others))),
+            reasoner=settings.reasoner,
         ).save(path, overwrite=overwrite)
     _index(written, settings, progress)
     threshold = choose_threshold(written.outcomes, settings.policy.target)
-    return FitReport(written, gathered.report, gathered.failed, gathered.ignored, threshold)
+    return FitReport(written, gathered.report, gathered.failed, gathered.ignored, threshold, budget.spent_usd)
 
 
 def add(
@@ -188,6 +211,11 @@ def _known_label(task: Task, label: str) -> str:
     if (found := task.find(label)) is None:
         raise DatasetError(f"the panel's task has no label '{label}'; it has {', '.join(task.names)}")
     return found
+
+
+def _supported(data: LabelledFeatures) -> list[str]:
+    """The feature agents that can be fitted on what the encoder gives."""
+    return [name for name, kind in FEATURE_AGENTS.items() if data.texts is not None or not kind.needs_text]
 
 
 def _prepare_novelty(records: Records, settings: Settings) -> None:

@@ -90,10 +90,11 @@ def fit_agents(
         kinds: names of feature agents to fit.
         others: agents that need no fitting; they look at every labelled image, loaded from its source by `load`.
         neighbours: cases in the evidence of a second look.
-        timeout: seconds for one look of one of the others at one batch.
+        timeout: seconds that one of the others has for each image.
 
     Raises:
-        AgentError: no agents, two of one name, or one that failed on every image.
+        AgentError: no agents, two of one name, or one that failed on every image of the first batch, or on too many.
+        BudgetSpentError: their answers would cost more than they may.
         DatasetError: too few images.
     """
     names = [*kinds, *(other.name for other in others)]
@@ -212,6 +213,8 @@ async def _looks_of_others(
         views = Views(task, images, data.features[rows], found.labels, found.similarities)
         for agent in others:
             first = await first_look(agent, views, timeout)
+            if start == 0 and all(one.error is not None for one in first):  # it will not do better on the others
+                raise AgentError(f"the agent '{agent.name}' failed on each of the first images: {first[0].error}")
             answers.setdefault((agent.name, "first"), []).extend(first)
             if agent.looks_again:
                 again = await second_look(agent, views, first, evidence, timeout)

@@ -109,14 +109,13 @@ def build_graph(*, weigher: Weigher, policy: PolicySettings, neighbours: int) ->
 
     async def look(state: Look, runtime: Runtime[Run]) -> State:
         run = runtime.context
-        timeout = min(policy.agent_timeout_seconds, max(run.deadline - time.monotonic(), 0.0))
         agent, views = run.agents[state["agent"]], _views(weigher, state, run)
         if state["first"]:
             first = [Prediction.from_dict(one) for one in state["first"]]
             evidence = [Evidence.from_dict(one, run.memory.records.thumbnail) for one in state["evidence"]]
-            predictions = await second_look(agent, views, first, evidence, timeout)
+            predictions = await second_look(agent, views, first, evidence, policy.agent_timeout_seconds, run.deadline)
         else:
-            predictions = await first_look(agent, views, timeout)
+            predictions = await first_look(agent, views, policy.agent_timeout_seconds, run.deadline)
         return {
             "looks": [
                 {"row": row, "prediction": one.to_dict()} for row, one in zip(state["rows"], predictions, strict=True)

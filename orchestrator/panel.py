@@ -5,6 +5,7 @@
     fusion.json        what the weights follow from
     policy.json        what the threshold of a settled diagnosis is chosen on
     agents/*.npz       fitted heads
+    models.json        how the agents and the reasoner that answer in words are asked; no key
     memory/            the labelled images: identities, labels, sources, vectors, thumbnails
     encoder.onnx       the embedded encoder, so that the panel runs on a machine without torch
 
@@ -23,8 +24,19 @@ from typing import Any
 
 import numpy as np
 
-from consilience.agents import Agent, FeatureAgent, LabelledFeatures, feature_agent
+from consilience.agents import (
+    FEATURE_AGENTS,
+    Agent,
+    Budget,
+    FeatureAgent,
+    LabelledFeatures,
+    open_agents,
+    open_replies,
+    reached,
+    settings_of,
+)
 from consilience.errors import AgentError, EncoderError, PanelDamagedError
+from consilience.model_settings import ModelSettings, ReasonerSettings, TransformersSettings, VlmSettings
 from consilience.orchestrator import calibration
 from consilience.orchestrator.calibration import Calibrator
 from consilience.orchestrator.fusion import Fusion
@@ -34,6 +46,7 @@ from consilience.prediction import Stage
 from consilience.retrieval.encoder import Encoder, open_encoder
 from consilience.retrieval.memory import ImageMemory
 from consilience.retrieval.records import Records
+from consilience.settings import Settings
 from consilience.task import Task
 from consilience.trust import Trust
 
@@ -81,9 +94,11 @@ class Panel:
     Attributes:
         encoder: which encoder wrote the vectors.
         heads: the fitted feature agents, in the order of `agents`.
-        agents: names of all agents, those included that are not fitted and must be given to `Diagnoser.open`.
+        agents: names of all agents, those included that it cannot hold and that must be given to `Diagnoser.open`.
         witnesses: first looks in the order of `agents`, then second looks; the order of `fusion`.
         outcomes: what the fusion said of the labelled images, out of fold.
+        models: settings of the agents that answer in words.
+        reasoner: what the panel was fitted with; None: rules.
         path, id: where it was read from, and the id it keeps for life; empty for one not yet written.
     """
 
@@ -95,6 +110,8 @@ class Panel:
     witnesses: tuple[Witness, ...]
     fusion: Fusion
     outcomes: Outcomes
+    models: tuple[ModelSettings, ...] = ()
+    reasoner: ReasonerSettings | None = None
     path: Path = Path()
     id: str = ""
 
@@ -122,21 +139,36 @@ class Panel:
             url=url,
         )
 
-    def all_agents(self, others: Sequence[Agent] = ()) -> dict[str, Agent]:
-        """The agents by name: fitted heads and `others`, which the panel was fitted with and cannot hold itself.
+    def open_agents(self, settings: Settings, given: Sequence[Agent], budget: Budget) -> dict[str, Agent]:
+        """The agents by name: fitted heads, those that answer in words, and those that the panel cannot hold itself.
+
+        Args:
+            settings: its agents are reached as it says; the others as when the panel was fitted.
+            given: the last, and any that are to be asked in the place of those that the settings describe.
+            budget: what those that answer in words may spend together.
 
         Raises:
             AgentError: one is missing, or the panel does not know it.
+            SettingsError: one would be asked otherwise than when its trust was earned.
         """
-        everyone: tuple[Agent, ...] = (*self.heads, *others)
-        agents = {agent.name: agent for agent in everyone}
+        own, set_up = (
+            {one.name: one for one in given},
+            {one.name: one for one in (*settings.vlm, *settings.transformers)},
+        )
+        held = {one.name: one for one in self.models}
+        if unknown := [*own.keys() - set(self.agents), *set_up.keys() - held.keys()]:
+            raise AgentError(f"the panel has no trust in {', '.join(sorted(unknown))}: fit it with these agents first")
+        for name, model in held.items():
+            if now := settings_of(own[name]) if name in own else set_up.get(name):
+                held[name] = reached(model, now)
+        models = [model for name, model in held.items() if name not in own]
+        cache = open_replies(settings.replies) if models else None
+        agents = {one.name: one for one in (*self.heads, *open_agents(models, cache, budget), *given)}
         if missing := [name for name in self.agents if name not in agents]:
             raise AgentError(
                 f"the panel was fitted with agents that it does not hold: {', '.join(missing)}; "
                 "give them as Diagnoser.open(panel, agents=[...])"
             )
-        if unknown := [name for name in agents if name not in self.agents]:
-            raise AgentError(f"the panel has no trust in {', '.join(unknown)}: fit it with these agents first")
         return {name: agents[name] for name in self.agents}
 
     def _write(self, folder: Path) -> dict[str, Any]:
@@ -144,6 +176,7 @@ class Panel:
         _write_json(folder / "witnesses.json", [_witness_to_dict(witness) for witness in self.witnesses])
         _write_json(folder / "fusion.json", self.fusion.to_dict())
         _write_json(folder / "policy.json", self.outcomes.to_dict())
+        _write_json(folder / "models.json", _models_to_dict(self.models, self.reasoner))
         (folder / "agents").mkdir()
         for head in self.heads:
             np.savez(folder / "agents" / f"{head.name}.npz", allow_pickle=False, **head.arrays())
@@ -172,9 +205,9 @@ def _read(folder: PanelFolder) -> Panel:
         data = labelled_features(records, task)
         names = tuple(manifest["agents"])
         heads = tuple(
-            feature_agent(name).from_arrays(_read_arrays(path), data)
+            FEATURE_AGENTS[name].from_arrays(_read_arrays(path), data)
             for name in names
-            if (path := state / "agents" / f"{name}.npz").exists()
+            if name in FEATURE_AGENTS and (path := state / "agents" / f"{name}.npz").exists()
         )
         weights = state / ENCODER_FILE
         has_weights = weights.exists()
@@ -183,6 +216,7 @@ def _read(folder: PanelFolder) -> Panel:
             file=weights if has_weights else None,
             sha256=manifest["files"][ENCODER_FILE]["sha256"] if has_weights else None,
         )
+        models, reasoner = _models_from_dict(_read_json(path) if (path := state / "models.json").exists() else {})
         return Panel(
             task=task,
             encoder=encoder,
@@ -192,6 +226,8 @@ def _read(folder: PanelFolder) -> Panel:
             witnesses=tuple(_witness_from_dict(one) for one in _read_json(state / "witnesses.json")),
             fusion=Fusion.from_dict(_read_json(state / "fusion.json")),
             outcomes=Outcomes.from_dict(_read_json(state / "policy.json")),
+            models=models,
+            reasoner=reasoner,
             path=folder.path,
             id=folder.id,
         )
@@ -208,6 +244,20 @@ def _witness_to_dict(witness: Witness) -> dict[str, Any]:
 def _witness_from_dict(data: Mapping[str, Any]) -> Witness:
     trust = Trust(**data["trust"])
     return Witness(trust.agent, trust.stage, calibration.from_dict(data["calibrator"]), trust)
+
+
+def _models_to_dict(models: Sequence[ModelSettings], reasoner: ReasonerSettings | None) -> dict[str, Any]:
+    """As in a settings file."""
+    return {
+        "vlm": [one.model_dump(mode="json") for one in models if isinstance(one, VlmSettings)],
+        "transformers": [one.model_dump(mode="json") for one in models if isinstance(one, TransformersSettings)],
+        "reasoner": reasoner and reasoner.model_dump(mode="json"),
+    }
+
+
+def _models_from_dict(data: Mapping[str, Any]) -> tuple[tuple[ModelSettings, ...], ReasonerSettings | None]:
+    settings = Settings.model_validate(data)
+    return settings.models, settings.reasoner
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:

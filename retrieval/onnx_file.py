@@ -13,18 +13,11 @@ from io import BytesIO, StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from consilience.cache_folder import cache_folder
 from consilience.errors import EncoderError, import_extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-def cache_folder() -> Path:
-    """Where exported models are kept: $CONSILIENCE_CACHE, else the user's cache folder."""
-    from platformdirs import user_cache_path
-
-    chosen = os.environ.get("CONSILIENCE_CACHE")
-    return Path(chosen) if chosen else user_cache_path("consilience")
 
 
 def sha256_of(path: Path) -> str:

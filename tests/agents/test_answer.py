@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consilience.agents.answer import RATIONALE_PATTERN, Answer, AnswerError, answer_schema, parse_answer, parse_label
-from consilience.errors import AgentError
+from consilience.agents.answer import RATIONALE_PATTERN, Answer, answer_schema, parse_answer, parse_label
+from consilience.errors import AgentError, AnswerError
 from consilience.prediction import Prediction
 from consilience.task import Label, Task
 

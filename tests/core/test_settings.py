@@ -119,7 +119,7 @@ def test_agents_in_a_file_are_a_list(file: Path) -> None:
         ("batch_size: true", ["'batch_size' to true", "a whole number, at least 1 and at most 4096"]),
         ("batch_size: 64.5", ["'batch_size' to 64.5", "whole number"]),
         ("seed: [1]", ["'seed' to [1]", "a whole number, at least 0 and at most 4294967295"]),
-        ("agents: []", ["'agents' to []", "a list of names, not empty or nothing"]),
+        ("agents: 3", ["'agents' to 3", "a list of names or nothing"]),
         ("agents: [probe, 3]", ["'agents' to ['probe', 3]", "a list of names"]),
         ("policy: {second_look: yes}", ["'policy.second_look' to true", "one of when-it-helps, always, never"]),
         ("policy: {target: .nan}", ["'policy.target' to nan", "a finite number, above 0 and at most 1"]),

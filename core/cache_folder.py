@@ -1,0 +1,14 @@
+"""The folder of what can be made or asked for again: exported encoders, models' answers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """$CONSILIENCE_CACHE, else the user's cache folder. It need not be there."""
+    from platformdirs import user_cache_path
+
+    chosen = os.environ.get("CONSILIENCE_CACHE")
+    return Path(chosen) if chosen else user_cache_path("consilience")
