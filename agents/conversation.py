@@ -13,7 +13,7 @@ from consilience.agents.answer import UNSURE, choices
 from consilience.evidence import Evidence, Neighbour
 from consilience.images import Image, load_image
 from consilience.prediction import Prediction
-from consilience.prompts import Prompt, clean, quoted
+from consilience.prompts import Prompt, clean, label_lines, quoted
 from consilience.rendering import percent
 from consilience.task import Task
 
@@ -43,11 +43,7 @@ class Message:
 
 def first_messages(prompt: Prompt, task: Task, image: Image, side: int, label_only: bool) -> list[Message]:
     """The system's words, the image, and the question."""
-    labels = []
-    for label in task.labels:
-        text = "described-label" if label.descriptions else "label"
-        description = quoted(" ".join(label.descriptions))
-        labels.append(prompt.render(text, label=quoted(label.name), description=description))
+    labels = label_lines(prompt, task)
     question = prompt.render(
         "question",
         domain=quoted(task.domain),

@@ -69,10 +69,10 @@ class ReplyCache:
     """Answers in one SQLite file; safe for several threads and processes, and after a fork.
 
     Failed predictions are never kept. Beyond `max_bytes` those go that were not used for longest. What goes wrong
-    while it is used (a full disk, a lock held for too long) is logged, and the answer counts as not kept.
+    by `get` and `put` (a full disk, a lock held for too long) is logged, and the answer counts as not kept.
 
     Raises:
-        AgentError: the file cannot be opened, or is something else.
+        AgentError: the file cannot be opened, or is something else; or another method than those finds it damaged.
     """
 
     def __init__(self, path: str | Path, max_bytes: int = 256 * 2**20) -> None:
@@ -122,22 +122,22 @@ class ReplyCache:
 
     def entries(self) -> list[Entry]:
         """What is kept, the longest unused first."""
-        with self._database() as database:
+        with self._readable() as database:
             return [_entry(*row) for row in database.execute(_ALL)]
 
     def __len__(self) -> int:
-        with self._database() as database:
+        with self._readable() as database:
             return int(database.execute("SELECT count(*) FROM answers").fetchone()[0])
 
     @property
     def size_bytes(self) -> int:
         """What the answers take in the file."""
-        with self._database() as database:
+        with self._readable() as database:
             return _size(database)
 
     def clear(self) -> None:
         """Forget all, and give the space back."""
-        with self._database() as database:
+        with self._readable() as database:
             database.execute("DELETE FROM answers")
             database.commit()
             database.execute("VACUUM")
@@ -146,6 +146,15 @@ class ReplyCache:
         while _size(database) > self.max_bytes:
             if database.execute(_FORGET).rowcount == 0:
                 return
+
+    @contextmanager
+    def _readable(self) -> Iterator[sqlite3.Connection]:
+        """As `_database`, where nothing may be passed over."""
+        try:
+            with self._database() as database:
+                yield database
+        except (sqlite3.Error, ValueError, TypeError, KeyError) as cause:
+            raise AgentError(f"the reply cache '{self.path}' cannot be used ({cause}); if it is damaged, delete it") from cause
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:

@@ -33,7 +33,7 @@ class Diagnosis:
         rationale: how the conclusion came about, in plain words.
         rounds: how many times the predictions were weighed.
         seconds: wall time of the run that this image was part of, divided by its number of images.
-        cost_usd: what the agents' answers cost.
+        cost_usd: what the agents' answers cost; those that were kept from an earlier run cost nothing.
         identity: hash of the image's decoded pixels.
         source: where the image came from.
         trust: the trust of each agent's look that was weighed.

@@ -13,7 +13,9 @@ from consilience.frontends.demo import demo
 from consilience.frontends.diagnose import diagnose
 from consilience.frontends.fit import add, fit, remove
 from consilience.frontends.outcome import EXIT_CODES, INTERRUPTED, Failure, complain
+from consilience.frontends.prompts import prompts
 from consilience.frontends.replay import replay
+from consilience.frontends.replies import replies
 from consilience.frontends.show import check, graph, show
 
 
@@ -56,7 +58,7 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (fit, diagnose, show, add, remove, check, graph, replay, demo):
+for command in (fit, diagnose, show, add, remove, check, graph, prompts, replies, replay, demo):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len, set_cell_size
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -11,6 +10,7 @@ from rich.text import Text
 from consilience.diagnosis import Diagnosis
 from consilience.evidence import Neighbour
 from consilience.frontends.summary import figures_table
+from consilience.frontends.terminal import table
 from consilience.prediction import Prediction, look_name
 from consilience.rendering import (
     VERDICT_COLOURS,
@@ -73,21 +73,33 @@ def _posterior(diagnosis: Diagnosis) -> Table:
 
 
 def _agents(diagnosis: Diagnosis) -> Table:
-    table = figures_table("Agent", "Says", "Calibrated", "Weight", "Accuracy", "ECE")
-    table.columns[1].justify = "left"
+    is_paid = any(one.tokens or one.cost_usd for one in diagnosis.predictions)
+    agents = figures_table("Agent", "Says", "Calibrated", "Weight", "Accuracy", "ECE", *(["Took"] if is_paid else []))
+    agents.columns[1].justify = "left"
     total = sum(one.weight or 0.0 for one in diagnosis.predictions)
     trusts = {(trust.agent, trust.stage): trust for trust in diagnosis.trust}
     for one in diagnosis.predictions:
         trust = trusts.get((one.agent, one.stage))
         accuracy = None if trust is None else trust.accuracy
-        table.add_row(
+        agents.add_row(
             one_line(look_name(one.agent, one.stage)),
             *_said(one),
             percent((one.weight or 0.0) / total) if total else "–",
             "–" if accuracy is None else percent(accuracy),
             "–" if trust is None else f"{trust.ece:.3f}",
+            *([_took(one)] if is_paid else []),
         )
-    return table
+    return agents
+
+
+def _took(prediction: Prediction) -> str:
+    """The tokens and the cost of an answer; that it was kept from an earlier time, and took nothing now."""
+    if prediction.cached:
+        return "kept answer"
+    if not prediction.tokens and not prediction.cost_usd:
+        return "–"
+    cost = f", {prediction.cost_usd:.4f} USD" if prediction.cost_usd else ""
+    return f"{prediction.tokens:,} tokens{cost}"
 
 
 def _said(prediction: Prediction) -> tuple[str, str]:
@@ -106,12 +118,10 @@ def _remarks(diagnosis: Diagnosis) -> list[Text]:
 
 
 def _cases(neighbours: tuple[Neighbour, ...]) -> Table:
-    table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False, collapse_padding=True)
-    table.add_column("Most similar case")
-    table.add_column("Similarity", justify="right")
-    table.add_column("Source")
+    cases = table("Most similar case", "Similarity", "Source")
+    cases.columns[1].justify = "right"
     for one in neighbours[:CASES]:
-        table.add_row(one_line(one.label), f"{one.similarity:.3f}", source_name(one.source))
+        cases.add_row(one_line(one.label), f"{one.similarity:.3f}", source_name(one.source))
     if (more := len(neighbours) - CASES) > 0:
-        table.add_row(f"and {more} more", "", "")
-    return table
+        cases.add_row(f"and {more} more", "", "")
+    return cases

@@ -45,6 +45,7 @@ def diagnose(
     IMAGE is a file, an http(s) address, or - for names on standard input, one a line. For a panel of vectors it is an
     .npz as for `fit`. One image is shown in detail, each of many on a line; with --json each is a line of JSON.
     """
+    from consilience.diagnosis import FailedImage
     from consilience.frontends.terminal import console, print_json, progress_on
     from consilience.orchestrator.diagnoser import Diagnoser, Step
 
@@ -52,7 +53,7 @@ def diagnose(
     is_counted = not any(name == "-" or _is_vectors(name) for name in images)
     is_single = is_counted and len(images) == 1
     results = _one_by_one if is_single or events or pictures is not None else _in_batches
-    out, kinds = console(), Counter[str]()
+    out, kinds, cost = console(), Counter[str](), 0.0
     watched = out if out.is_terminal else console(stderr=True)
     with Diagnoser.open(panel, settings=settings) as diagnoser, progress_on(watched, keep=False) as progress:
         for result in results(diagnoser, _named(images)):
@@ -65,11 +66,13 @@ def diagnose(
             else:
                 _print(out, result, in_detail=is_single)
             kinds[_kind(result)] += 1
+            cost += 0.0 if isinstance(result, FailedImage) else result.cost_usd
             progress("diagnosing", kinds.total(), len(images) if is_counted else None)
             if pictures is not None:
                 _save_picture(result, pictures)
     if not (is_single or as_json or events):
         words = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items(), reverse=True))
+        words += f", {cost:.4f} USD" if cost else ""
         click.echo(f"{kinds.total()} images: {words}" if kinds else "no images were named", err=True)
     finish(kinds["settled"] + kinds["referred"], kinds["failed"])
 

@@ -23,7 +23,7 @@ SHOWN = 5
 @click.argument("source", type=PATH, metavar="FOLDER")
 @panel_option
 @click.option("--encoder", metavar="NAME", help="'embedded' (default) or 'open_clip:<model>:<tag or checkpoint>'.")
-@click.option("--agents", metavar="A,B", help="Agents to fit; default: all that the encoder supports.")
+@click.option("--agents", metavar="A,B", help="Agents to fit on the encoder; default: all that it supports.")
 @click.option("--task", "task_file", type=PATH, metavar="FILE", help="A YAML file that describes the labels.")
 @click.option("--overwrite", is_flag=True, help="Replace a panel that is there.")
 @json_option
@@ -82,12 +82,14 @@ def _print_fitted(report: FitReport, target: float, as_json: bool) -> None:
             "failed": [one.to_dict() for one in report.failed],
             "ignored": [str(path) for path in report.ignored],
         }
+        fitted["cost_usd"] = report.cost_usd
         print_json(out, json.dumps(fitted, ensure_ascii=False))
         return
     out.print(trust_table(fitted["agents"]), "", threshold_words(fitted["policy"]), sep="\n")
     out.print(
         f"Panel '{one_line(fitted['panel'])}': {report.images.added:,} images, {len(fitted['labels'])} labels, "
         f"encoder {one_line(fitted['encoder']['name'])}"
+        + (f"; answers cost {report.cost_usd:.4f} USD" if report.cost_usd else "")
     )
 
 

@@ -48,6 +48,9 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
         "Images": f"{sum(held['labels'].values()):,}: {counts}",
         "Encoder": f"{one_line(encoder['name'])}, {encoder['dimension']} numbers, fingerprint {encoder['fingerprint']}",
     }
+    for one in held["models"]:
+        asked = f"{one['model']} at {one['at']}, confidence {one['confidence']}"
+        rows[f"Agent {one_line(one['agent'])}"] = one_line(asked)
     grid = Table.grid(padding=(0, 2))
     for name, words in rows.items():
         grid.add_row(Text(name, style="bold"), words)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from consilience.frontends.terminal import table
+from consilience.model_settings import VlmSettings
 from consilience.orchestrator.panel import Panel
 from consilience.orchestrator.policy import choose_threshold
 from consilience.prediction import look_name
@@ -45,6 +46,15 @@ def facts(panel: Panel, target: float) -> dict[str, Any]:
             "dimension": panel.encoder.dimension,
             "fingerprint": panel.encoder.fingerprint,
         },
+        "models": [
+            {
+                "agent": one.name,
+                "model": one.model,
+                "at": one.base_url if isinstance(one, VlmSettings) else one.device,
+                "confidence": one.confidence,
+            }
+            for one in panel.models
+        ],
         "agents": [
             {**one.trust.to_dict(), "calibrator": one.calibrator.kind, "share_of_weight": share}
             for one, share in zip(panel.witnesses, shares_of_weight(panel), strict=True)
@@ -78,11 +88,11 @@ def trust_table(agents: list[Mapping[str, Any]]) -> Table:
 
 def figures_table(first: str, *others: str) -> Table:
     """A table with text in the first column and figures in the others."""
-    table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False, collapse_padding=True)
-    table.add_column(first, overflow="fold", min_width=10)
+    made = table(first)
+    made.columns[0].min_width = 10
     for name in others:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+        made.add_column(name, justify="right", no_wrap=True)
+    return made
 
 
 def threshold_words(policy: Mapping[str, Any]) -> str:

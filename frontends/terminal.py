@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from consilience.frontends.outcome import complain
 
@@ -25,6 +27,14 @@ def console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else WIDTH_OF_A_FILE
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width)
+
+
+def table(*columns: str) -> Table:
+    """A table with columns of text, in the style that all have."""
+    made = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False, collapse_padding=True)
+    for name in columns:
+        made.add_column(name, overflow="fold")
+    return made
 
 
 @contextmanager

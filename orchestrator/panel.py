@@ -159,7 +159,8 @@ class Panel:
         if unknown := [*own.keys() - set(self.agents), *set_up.keys() - held.keys()]:
             raise AgentError(f"the panel has no trust in {', '.join(sorted(unknown))}: fit it with these agents first")
         for name, model in held.items():
-            if now := settings_of(own[name]) if name in own else set_up.get(name):
+            now: ModelSettings | None = settings_of(own[name]) if name in own else set_up.get(name)
+            if now is not None:
                 held[name] = reached(model, now)
         models = [model for name, model in held.items() if name not in own]
         cache = open_replies(settings.replies) if models else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from consilience.prompts.examples import examples, label_lines
 from consilience.prompts.prompt import Prompt, check_prompts, load_prompt, prompt_names
 from consilience.prompts.quoting import clean, quoted
 from consilience.task import Task
@@ -24,4 +25,14 @@ def zero_shot_texts(task: Task) -> list[list[str]]:
     ]
 
 
-__all__ = ["Prompt", "check_prompts", "clean", "load_prompt", "prompt_names", "quoted", "zero_shot_texts"]
+__all__ = [
+    "Prompt",
+    "check_prompts",
+    "clean",
+    "examples",
+    "label_lines",
+    "load_prompt",
+    "prompt_names",
+    "quoted",
+    "zero_shot_texts",
+]
