@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 
 import hypothesis
+import pytest
 
 # How long an example takes says nothing on a busy machine.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -12,3 +14,12 @@ hypothesis.settings.load_profile("untimed")
 
 # A shell that starts the tests in the background has Ctrl-C ignored, by them and by the processes that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def server() -> Iterator[object]:
+    """An OpenAI-compatible server whose replies a test scripts."""
+    from scripted_server import ScriptedServer
+
+    with ScriptedServer() as running:
+        yield running

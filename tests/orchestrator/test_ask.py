@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,29 @@ import pytest
 
 from consilience import Diagnoser, Diagnosis, FailedImage, Prediction
 from consilience.agents import Views
-from consilience.errors import AgentError, AllAgentsFailedError
+from consilience.errors import AgentError, AllAgentsFailedError, BudgetSpentError
 
 Diagnose = Callable[..., list[Diagnosis | FailedImage]]
+
+
+@dataclass
+class Awaited:
+    """An async agent that does as it is told."""
+
+    name: str
+    script: Callable[[Views], Any]
+    again: Callable[..., Any] | None = None
+
+    @property
+    def looks_again(self) -> bool:
+        return self.again is not None
+
+    async def look(self, views: Views) -> Any:
+        return await self.script(views)
+
+    async def look_again(self, views: Views, first: Any, evidence: Any) -> Any:
+        assert self.again is not None
+        return await self.again(views, first, evidence)
 
 
 @pytest.fixture
@@ -23,7 +45,8 @@ def diagnose(expert_panel: Path, scripted: Any, blobs: Any) -> Diagnose:
     """Diagnose six vectors with an 'expert' that does as `script` says."""
 
     def run(script: Any, again: Any = None, **settings: Any) -> list[Diagnosis | FailedImage]:
-        agents = [scripted("expert", script, again)]
+        kind = Awaited if inspect.iscoroutinefunction(script) else scripted
+        agents = [kind("expert", script, again)]
         with Diagnoser.open(expert_panel, agents=agents, policy__second_look="never", **settings) as diagnoser:
             return list(diagnoser.diagnose_vectors(blobs.drawn(6, 1, 0.1)[0], list("abcdef")))
 
@@ -64,10 +87,10 @@ FAILURES: dict[str, tuple[Callable[[Views], Any], str]] = {
     ),
     "runs out of answers": (raising(StopIteration()), "RuntimeError: coroutine raised StopIteration"),
     "leaves": (raising(SystemExit(3)), "SystemExit: 3"),
-    "too few": (lambda views: uniform(views, 5), "ValueError: 5 predictions for 6 images"),
+    "too few": (lambda views: [], "ValueError: 0 predictions for 6 images"),
     "too many": (lambda views: uniform(views, 7), "ValueError: 7 predictions for 6 images"),
     "nothing": (lambda views: None, "TypeError: 'NoneType' object is not iterable"),
-    "something else": (lambda views: ["apple"] * 6, "AttributeError: 'str' object has no attribute 'probabilities'"),
+    "something else": (lambda views: ["apple"] * len(views), "AttributeError: 'str' object has no attribute 'probabilities'"),
     "other labels": (
         lambda views: uniform(views, names=("ash", "elm", "fir")),
         "ValueError: probabilities for the labels ['ash', 'elm', 'fir'], the task has ['apple', 'beech', 'cedar']",
@@ -77,11 +100,11 @@ FAILURES: dict[str, tuple[Callable[[Views], Any], str]] = {
         "ValueError: probabilities for the labels ['apple', 'beech']",
     ),
     "NaN": (
-        lambda views: [Prediction("", probabilities=dict.fromkeys(views.task.names, np.nan))] * 6,
+        lambda views: [Prediction("", probabilities=dict.fromkeys(views.task.names, np.nan))] * len(views),
         "ValueError: : the probability of 'apple' is nan",
     ),
     "no distribution": (
-        lambda views: [Prediction("", probabilities=dict.fromkeys(views.task.names, 0.9))] * 6,
+        lambda views: [Prediction("", probabilities=dict.fromkeys(views.task.names, 0.9))] * len(views),
         "ValueError: : the probabilities sum to 2.7",
     ),
 }
@@ -102,7 +125,8 @@ def test_a_failure_is_recorded_with_its_cause_and_the_others_go_on(
     for result in results:
         expert = expert_of(result)
         assert expert.error is not None
-        assert expert.error.startswith(cause)
+        # an async agent is asked about one image at a time
+        assert expert.error.startswith(cause.replace("for 6 images", "for 1 images") if is_async else cause)
         assert (expert.probabilities, expert.calibrated, expert.weight) == (None, None, 0.0)
         assert isinstance(result, Diagnosis)
         others = [one for one in result.predictions if one.agent != "expert"]
@@ -113,7 +137,7 @@ def test_a_failure_is_recorded_with_its_cause_and_the_others_go_on(
 
 def test_a_hanging_agent_is_left_behind(diagnose: Diagnose, never: threading.Event) -> None:
     results = diagnose(lambda views: never.wait(), policy__agent_timeout_seconds=0.05)
-    assert {expert_of(one).error for one in results} == {"no answer within 0.05 seconds"}
+    assert {expert_of(one).error for one in results} == {"no answer within 0.3 seconds"}  # 0.05 for each of six
 
 
 def test_a_hanging_async_agent_is_left_behind(diagnose: Diagnose) -> None:
@@ -121,7 +145,92 @@ def test_a_hanging_async_agent_is_left_behind(diagnose: Diagnose) -> None:
         await asyncio.Event().wait()
 
     results = diagnose(forever, policy__agent_timeout_seconds=0.05)
-    assert {expert_of(one).error for one in results} == {"no answer within 0.05 seconds"}
+    assert {expert_of(one).error for one in results} == {"no answer within 0.3 seconds"}
+
+
+def test_the_time_of_a_run_bounds_that_of_its_agents(diagnose: Diagnose) -> None:
+    async def forever(views: Views) -> Any:
+        await asyncio.Event().wait()
+
+    (cause,) = {expert_of(one).error for one in diagnose(forever, policy__max_seconds=0.05)}
+    assert cause is not None
+    assert float(cause.removeprefix("no answer within ").removesuffix(" seconds")) < 0.05
+
+
+def test_an_async_agent_is_asked_about_each_image_by_itself(diagnose: Diagnose, good: Any) -> None:
+    """One image hangs, one raises, one gets a wrong answer; and the others count."""
+    asked, all_asked = [], asyncio.Event()
+
+    async def look(views: Views) -> Any:
+        asked.append(len(views))
+        if len(asked) == 6:
+            all_asked.set()
+        await all_asked.wait()  # passes only if all are asked at once
+        (label,) = (one.label for one in good(views))
+        if label == "beech" and "hung" not in done:
+            done.add("hung")
+            await asyncio.Event().wait()
+        if label == "beech":
+            raise RuntimeError("out of memory")
+        if label == "apple" and "wrong" not in done:
+            done.add("wrong")
+            return []
+        return good(views)
+
+    done: set[str] = set()
+    results = diagnose(look, policy__agent_timeout_seconds=0.1)
+    assert asked == [1] * 6
+    experts = [expert_of(one) for one in results]
+    assert sorted(one.error for one in experts if one.error) == [
+        "RuntimeError: out of memory",
+        "ValueError: 0 predictions for 1 images",
+        "no answer within 0.6 seconds",
+    ]
+    assert [one.label for one in experts if one.error is None] == ["cedar", "apple", "cedar"]
+
+
+def test_a_plain_agent_is_asked_about_a_batch_at_a_time(diagnose: Diagnose, good: Any) -> None:
+    asked = []
+    diagnose(lambda views: asked.append(len(views)) or good(views))
+    assert asked == [6]
+
+
+def test_a_second_look_at_one_image_has_that_images_first_look_and_evidence(
+    expert_panel: Path, good: Any, blobs: Any
+) -> None:
+    seen = []
+
+    async def again(views: Views, first: Any, evidence: Any) -> Any:
+        seen.append((first[0].label, evidence[0].neighbours[0].label, len(views), len(first), len(evidence)))
+        return good(views)
+
+    async def look(views: Views) -> Any:
+        return good(views)
+
+    agents = [Awaited("expert", look, again)]
+    with Diagnoser.open(expert_panel, agents=agents, policy__second_look="always", policy__target=1.0) as diagnoser:
+        list(diagnoser.diagnose_vectors(blobs.drawn(3, 1, 0.1)[0], list("abc")))
+    assert sorted(seen) == [(label, label, 1, 1, 1) for label in ("apple", "beech", "cedar")]
+
+
+def test_an_agent_that_may_spend_no_more_ends_the_run(diagnose: Diagnose, good: Any) -> None:
+    answered = []
+
+    async def look(views: Views) -> Any:
+        if good(views)[0].label == "beech":
+            raise BudgetSpentError("spent")
+        await asyncio.to_thread(answered.append, 1)
+        return good(views)
+
+    with pytest.raises(BudgetSpentError, match="^spent"):
+        diagnose(look)
+    assert len(answered) == 4  # those that were under way were waited for
+
+    def plain(views: Views) -> Any:
+        raise BudgetSpentError("spent")
+
+    with pytest.raises(BudgetSpentError, match="^spent"):
+        diagnose(plain)
 
 
 def test_what_answers_too_late_changes_nothing(diagnose: Diagnose, never: threading.Event) -> None:
