@@ -154,7 +154,9 @@ class ReplyCache:
             with self._database() as database:
                 yield database
         except (sqlite3.Error, ValueError, TypeError, KeyError) as cause:
-            raise AgentError(f"the reply cache '{self.path}' cannot be used ({cause}); if it is damaged, delete it") from cause
+            raise AgentError(
+                f"the reply cache '{self.path}' cannot be used ({cause}); if it is damaged, delete it"
+            ) from cause
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:

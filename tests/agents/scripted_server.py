@@ -79,12 +79,25 @@ class ScriptedServer:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._runner.server.connections) if self._runner.server is not None else 0
+
+    def wait_until_alone(self) -> None:
+        """Wait until all connections are closed."""
+
+        async def alone() -> None:
+            while self.connections():
+                await asyncio.sleep(0.01)
+
+        asyncio.run_coroutine_threadsafe(alone(), self._loop).result(10)
+
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._arrived, self._waiting = asyncio.Event(), 0
         application = web.Application(client_max_size=2**28)
         application.router.add_post("/v1/chat/completions", self._reply)
-        runner = web.AppRunner(application, shutdown_timeout=0.1)
+        self._runner = runner = web.AppRunner(application, shutdown_timeout=0.1)
         self._loop.run_until_complete(runner.setup())
         listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"

@@ -207,3 +207,107 @@ def test_a_target_is_accepted_exactly_in_its_range(target: float) -> None:
         assert load_settings(policy__target=target).policy.target == target
     else:
         assert "policy__target" in refusal(policy__target=target)
+
+
+QWEN = "name: qwen, model: tiny, base_url: 'http://localhost:8000/v1'"
+
+
+def test_agents_that_answer_in_words_come_from_a_file(file: Path) -> None:
+    file.write_text(
+        f"vlm:\n- {{{QWEN}, price_per_million_input_tokens: 2, extra_body: {{seed: 1}}}}\n"
+        "- {name: gemma, model: g, base_url: 'https://host/v1/', key_variable: A_KEY, confidence: logprob}\n"
+        "transformers:\n- {name: local, model: folder, batch_size: 2}\n"
+        "reasoner: {model: words, base_url: 'http://host/v1', role: advise}\nreplies: {path: kept.sqlite}\nagents: []\n"
+    )
+    settings = load_settings(file)
+    assert [one.name for one in settings.models] == ["qwen", "gemma", "local"]
+    qwen, gemma = settings.vlm
+    assert (qwen.price_per_million_input_tokens, qwen.extra_body, qwen.is_free) == (2.0, {"seed": 1}, False)
+    assert (gemma.base_url, gemma.key_variable, gemma.enforced, gemma.is_free) == (
+        "https://host/v1",
+        "A_KEY",
+        "choice",
+        True,
+    )
+    assert settings.reasoner is not None
+    assert (settings.reasoner.model, settings.reasoner.role) == ("words", "advise")
+    assert (settings.replies.path, settings.agents) == (Path("kept.sqlite"), ())
+    assert load_settings(file, vlm=[dict(name="other", model="m", base_url="http://h")]).vlm[0].name == "other"
+    assert load_settings(vlm=settings.vlm).vlm == settings.vlm
+
+
+def test_settings_of_the_reasoner_have_paths(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text("reasoner: {model: words, base_url: 'http://host/v1'}")
+    monkeypatch.setenv("CONSILIENCE_REASONER__ROLE", "decide")
+    reasoner = load_settings(file, reasoner__max_tokens="7").reasoner
+    assert reasoner is not None
+    assert (reasoner.role, reasoner.max_tokens) == ("decide", 7)
+    message = refusal()
+    assert message.startswith("the variable CONSILIENCE_REASONER__ROLE sets 'reasoner' without its 'model'")
+    assert "'reasoner' without its 'base_url': address of the endpoint" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"vlm: {{{QWEN}}}", ["sets 'vlm'; it must be a list of mappings, in a settings file or as an argument"]),
+        ("vlm: [qwen]", ["sets 'vlm.0'; it must be a mapping"]),
+        (f"vlm: [{{{QWEN}}}, {{name: b}}]", ["'vlm.1' without its 'model'", "'vlm.1' without its 'base_url'"]),
+        (f"vlm: [{{{QWEN}, modle: x}}]", ["sets 'vlm.0.modle', which is no setting (the nearest is model)"]),
+        (f"vlm: [{{{QWEN}, 1: x}}]", ["sets 'vlm.0.1', which is no setting"]),
+        (f"vlm: [{{{QWEN}, model: x}}]", ["'model' stands twice"]),
+        (f"vlm: [{{{QWEN}, max_retries: true}}]", ["'vlm.0.max_retries' to true", "at least 0 and at most 10"]),
+        (f"vlm: [{{{QWEN}, max_retries: 11}}]", ["'vlm.0.max_retries' to 11", "at least 0 and at most 10"]),
+        (f"vlm: [{{{QWEN}, confidence: sure}}]", ["to 'sure'; it must be one of verbalised, logprob, sampled"]),
+        (f"vlm: [{{{QWEN}, temperature: .nan}}]", ["to nan; it must be a finite number, at least 0 and at most 2"]),
+        (f"vlm: [{{{QWEN}, second_look: often}}]", ["'vlm.0.second_look' to 'often'; it must be true or false"]),
+        (f"vlm: [{{{QWEN}, extra_body: [seed]}}]", ["'vlm.0.extra_body'; it must be a mapping"]),
+        (f"vlm: [{{{QWEN}, confidence: logprob, structured: json_schema}}]", ["'vlm.0': confidence: logprob reads"]),
+        (f"vlm: [{{{QWEN}}}, {{{QWEN}}}]", ["'vlm': two agents are called 'qwen'"]),
+        (
+            f"vlm: [{{{QWEN}}}]\ntransformers: [{{name: qwen, model: m}}]",
+            ["'transformers': two agents are called 'qwen'; give each a name of its own"],
+        ),
+        (f"vlm: [{{{QWEN}, name: ''}}]".replace("name: qwen, ", ""), ["'vlm.0.name' to ''", "not empty"]),
+        ("reasoner: [x]", ["'reasoner' must hold settings"]),
+        ("reasoner: {modell: x}", ["'reasoner.modell', which is no setting", "reasoner.model"]),
+        ("policy: {max_run_cost_usd: 0}", ["'policy.max_run_cost_usd' to 0", "above 0"]),
+    ],
+)
+def test_a_wrong_agent_is_refused_by_its_path(file: Path, text: str, words: list[str]) -> None:
+    file.write_text(text)
+    message = refusal(file)
+    for word in (f"the settings file '{file}'", *words):
+        assert word in message
+
+
+def test_a_list_of_agents_is_not_set_by_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSILIENCE_VLM", "[{name: qwen}]")
+    assert refusal() == (
+        "the variable CONSILIENCE_VLM sets 'vlm'; it must be a list of mappings, in a settings file or as an argument "
+        "in Python"
+    )
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "base_url: 'http://user:hunter2@host/v1'",
+        "base_url: ['http://user:hunter2@host/v1']",
+        "base_url: 'http://user:hunter2'",
+        "base_url: 'http://[hunter2/v1'",
+        "base_url: 'http://host/v1?key=hunter2'",
+        "base_url: hunter2",
+        "key_variable: sk-hunter2",
+        "key_variable: [hunter2]",
+        "extra_body: hunter2",
+    ],
+)
+@pytest.mark.parametrize("group", ["vlm: [{name: qwen, model: m, %s}]", "reasoner: {model: m, %s}"])
+def test_no_address_or_key_of_an_agent_is_ever_shown(group: str, setting: str, file: Path) -> None:
+    usual = "" if setting.startswith("base_url") else "base_url: 'http://host/v1', "
+    file.write_text(group % (usual + setting))
+    with pytest.raises(SettingsError) as caught:
+        load_settings(file)
+    assert setting.partition(":")[0] in str(caught.value)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))

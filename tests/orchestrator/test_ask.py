@@ -90,7 +90,10 @@ FAILURES: dict[str, tuple[Callable[[Views], Any], str]] = {
     "too few": (lambda views: [], "ValueError: 0 predictions for 6 images"),
     "too many": (lambda views: uniform(views, 7), "ValueError: 7 predictions for 6 images"),
     "nothing": (lambda views: None, "TypeError: 'NoneType' object is not iterable"),
-    "something else": (lambda views: ["apple"] * len(views), "AttributeError: 'str' object has no attribute 'probabilities'"),
+    "something else": (
+        lambda views: ["apple"] * len(views),
+        "AttributeError: 'str' object has no attribute 'probabilities'",
+    ),
     "other labels": (
         lambda views: uniform(views, names=("ash", "elm", "fir")),
         "ValueError: probabilities for the labels ['ash', 'elm', 'fir'], the task has ['apple', 'beech', 'cedar']",
