@@ -155,7 +155,7 @@ class ReplyCache:
                 yield database
         except (sqlite3.Error, ValueError, TypeError, KeyError) as cause:
             raise AgentError(
-                f"the reply cache '{self.path}' cannot be used ({cause}); if it is damaged, delete it"
+                f"the reply cache '{self.path}' cannot be read ({cause}); delete it, if damaged"
             ) from cause
 
     @contextmanager

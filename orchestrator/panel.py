@@ -151,18 +151,17 @@ class Panel:
             AgentError: one is missing, or the panel does not know it.
             SettingsError: one would be asked otherwise than when its trust was earned.
         """
-        own, set_up = (
-            {one.name: one for one in given},
-            {one.name: one for one in (*settings.vlm, *settings.transformers)},
-        )
-        held = {one.name: one for one in self.models}
-        if unknown := [*own.keys() - set(self.agents), *set_up.keys() - held.keys()]:
+        own = {one.name: one for one in given}
+        set_up = {one.name: one for one in settings.models}
+        held = {one.name for one in self.models}
+        if unknown := [*own.keys() - set(self.agents), *set_up.keys() - held]:
             raise AgentError(f"the panel has no trust in {', '.join(sorted(unknown))}: fit it with these agents first")
-        for name, model in held.items():
-            now: ModelSettings | None = settings_of(own[name]) if name in own else set_up.get(name)
-            if now is not None:
-                held[name] = reached(model, now)
-        models = [model for name, model in held.items() if name not in own]
+        models = []
+        for model in self.models:
+            if model.name not in own:
+                models.append(reached(model, set_up.get(model.name, model)))
+            elif (now := settings_of(own[model.name])) is not None:
+                reached(model, now)
         cache = open_replies(settings.replies) if models else None
         agents = {one.name: one for one in (*self.heads, *open_agents(models, cache, budget), *given)}
         if missing := [name for name in self.agents if name not in agents]:

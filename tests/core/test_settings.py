@@ -232,7 +232,7 @@ def test_agents_that_answer_in_words_come_from_a_file(file: Path) -> None:
     assert settings.reasoner is not None
     assert (settings.reasoner.model, settings.reasoner.role) == ("words", "advise")
     assert (settings.replies.path, settings.agents) == (Path("kept.sqlite"), ())
-    assert load_settings(file, vlm=[dict(name="other", model="m", base_url="http://h")]).vlm[0].name == "other"
+    assert load_settings(file, vlm=[{"name": "other", "model": "m", "base_url": "http://h"}]).vlm[0].name == "other"
     assert load_settings(vlm=settings.vlm).vlm == settings.vlm
 
 

@@ -225,14 +225,14 @@ def test_an_agent_that_may_spend_no_more_ends_the_run(diagnose: Diagnose, good: 
         await asyncio.to_thread(answered.append, 1)
         return good(views)
 
-    with pytest.raises(BudgetSpentError, match="^spent"):
+    with pytest.raises(BudgetSpentError, match=r"^spent"):
         diagnose(look)
     assert len(answered) == 4  # those that were under way were waited for
 
     def plain(views: Views) -> Any:
         raise BudgetSpentError("spent")
 
-    with pytest.raises(BudgetSpentError, match="^spent"):
+    with pytest.raises(BudgetSpentError, match=r"^spent"):
         diagnose(plain)
 
 

@@ -203,7 +203,7 @@ def test_a_model_that_answers_nothing_ends_the_fit_with_its_cause(
     seeing.by_request = lambda _: Scripted({"error": {"message": "no such model"}}, 404)
     with pytest.raises(AgentError, match=r"'qwen' failed on each of the first images: .*status 404: no such model"):
         fit(pictures, tmp_path / "panel", settings=settings(seeing))
-    with pytest.raises(AgentError, match="'qwen' failed on .* variable NOT_SET, which is to hold the key, is not set"):
+    with pytest.raises(AgentError, match=r"'qwen' failed on .* variable NOT_SET, which is to hold the key, is not set"):
         fit(pictures, tmp_path / "p", settings=settings(seeing, vlm=[model(seeing.url, key_variable="NOT_SET")]))
 
 
