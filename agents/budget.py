@@ -27,9 +27,9 @@ class _Account:
 class Budget:
     """Lets a request begin while what was spent, and what runs and it itself at their agents' mean cost, are within it.
 
-    Where they are not, a request waits for those that run, whose cost may leave room for it; so does an agent's second
-    request until it is known what the first one cost. With equal costs a budget is therefore never exceeded, and else
-    by the deviation of what runs at the same time. All requests come from one event loop at a time.
+    Where they are not, a request waits for those that run, whose cost may leave room for it; and until it is known what
+    an agent's first request cost, its others wait. So a budget is exceeded by no more than an agent's first request, or
+    as far as what runs at the same time costs more than the mean. All requests come from one event loop at a time.
     """
 
     def __init__(self, max_usd: float | None = None) -> None:
@@ -70,9 +70,8 @@ class Budget:
             if not any(account.running for account in self._accounts.values()):
                 raise BudgetSpentError(
                     f"the budget of this run is spent: {self.spent_usd:.4f} of {self.max_usd:g} USD "
-                    f"(policy.max_run_cost_usd), and an answer of '{agent}' costs about "
-                    f"{self._accounts[agent].mean_usd:.4f}. Raise it and run the same again: answers in the reply "
-                    "cache are not paid for twice"
+                    f"(policy.max_run_cost_usd), and a request of '{agent}' costs {self._accounts[agent].mean_usd:.4f} "
+                    "on average. Raise it and run the same again: answers in the reply cache are not paid for twice"
                 )
             await self._changed.wait()
 

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 @click.option("--panel", type=PATH, metavar="DIR", help="A panel, for the words of its task.")
 @json_option
 def prompts(name: str | None, task_file: Path | None, panel: Path | None, as_json: bool) -> None:
-    """List the prompts, or show every text of the one called NAME as a model would read it.
+    """List the prompts, or show the one called NAME.
 
-    A task's own words stand in the place of those that they replace. What is known only at a diagnosis is shown as
-    <variable>.
+    It is shown as a model would read it, with a task's own words in the place of those that they replace. What is known
+    only at a diagnosis stands as <variable>.
     """
     from consilience.frontends.terminal import console, print_json
     from consilience.prompts import check_prompts, prompt_names

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 @json_option
 @settings_options
 def replies(clear: bool, yes: bool, as_json: bool, settings_file: Path | None, assignments: tuple[str, ...]) -> None:
-    """Show which models' answers are kept, and where, or forget them with --clear.
+    """Show the kept answers of models, or forget them.
 
-    A `fit` or `diagnose` that asks the same again takes them from there and pays nothing. The file is that of
-    replies.path.
+    A `fit` or `diagnose` that asks the same again takes them from there and pays nothing. The setting replies.path
+    names the file.
     """
     from consilience.frontends.terminal import console, print_json
     from consilience.rendering import one_line
@@ -48,7 +48,7 @@ def replies(clear: bool, yes: bool, as_json: bool, settings_file: Path | None, a
     else:
         if held["models"]:
             out.print(_table(held["models"]), "", sep="\n")
-        kept = f"{held['answers']:,} answers, {held['bytes'] / 1e6:.1f} MB of at most {held['most_bytes'] / 1e6:.0f} MB"
+        kept = f"{held['answers']:,} answers, {held['bytes'] / 2**20:.1f} MB of at most {settings.max_megabytes} MB"
         out.print(f"'{one_line(held['path'])}': {kept}", soft_wrap=True)
 
 

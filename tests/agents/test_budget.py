@@ -79,7 +79,7 @@ def test_the_error_says_what_was_spent_of_what_and_what_to_do(server: ScriptedSe
     with pytest.raises(BudgetSpentError) as caught:
         asyncio.run(one.look(views(*map(image, range(9)))))
     said = str(caught.value)
-    assert "0.0040 of 0.005 USD (policy.max_run_cost_usd), and an answer of 'qwen' costs about 0.0020" in said
+    assert "0.0040 of 0.005 USD (policy.max_run_cost_usd), and a request of 'qwen' costs 0.0020 on average" in said
     assert "Raise it and run the same again: answers in the reply cache are not paid for twice" in said
 
 

@@ -151,7 +151,7 @@ def test_kept_answers_are_shown_and_forgotten(
     replies = ("replies", "--settings", file)
     nothing = invoke(*replies)
     assert (nothing.exit_code, nothing.stderr) == (0, "")
-    assert nothing.stdout == f"'{tmp_path / 'replies.sqlite'}': 0 answers, 0.0 MB of at most 268 MB\n"
+    assert nothing.stdout == f"'{tmp_path / 'replies.sqlite'}': 0 answers, 0.0 MB of at most 256 MB\n"
     assert not (tmp_path / "replies.sqlite").exists()
     assert invoke("fit", shapes, "--panel", tmp_path / "panel", "--settings", file).exit_code == 0
     row = invoke(*replies).stdout.splitlines()[2]
