@@ -12,7 +12,7 @@ import pytest
 
 from consilience import Diagnoser, Diagnosis, Evidence, Prediction, fit, load_settings
 from consilience.agents import Views
-from consilience.errors import AgentError
+from consilience.errors import AgentError, ConsilienceError
 
 STRANGE = 3
 """A row that lies far from all that is known, as row 0 does: it cannot be settled."""
@@ -230,7 +230,7 @@ def test_an_agent_that_never_answered_cannot_be_fitted(vectors: Path, tmp_path: 
     def unplugged(views: Views) -> Any:
         raise RuntimeError("unplugged")
 
-    with pytest.raises(AgentError, match="'expert' gave a first prediction for 0 of 90 labelled images"):
+    with pytest.raises(AgentError, match="'expert' failed on each of the first images: RuntimeError: unplugged"):
         fit(vectors, tmp_path / "panel", agents=[scripted("expert", unplugged)])
     assert not (tmp_path / "panel").exists()
 
@@ -261,9 +261,15 @@ def test_an_agent_that_sometimes_fails_is_fitted_on_what_it_said(
     assert trust.n == 90 - len(range(0, 64, 3)) - len(range(0, 26, 3))
 
 
-@pytest.mark.parametrize("names", [["gaussian"], ["one", "one"]])
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["gaussian"], "'gaussian' is the name of an agent on the encoder's features"),
+        (["one", "one"], "each name once"),
+    ],
+)
 def test_two_agents_of_one_name_are_refused(
-    vectors: Path, tmp_path: Path, scripted: Any, good: Any, names: list[str]
+    vectors: Path, tmp_path: Path, scripted: Any, good: Any, names: list[str], words: str
 ) -> None:
-    with pytest.raises(AgentError, match="each name once"):
+    with pytest.raises(ConsilienceError, match=words):
         fit(vectors, tmp_path / "panel", agents=[scripted(name, good) for name in names])
