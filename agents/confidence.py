@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from consilience.agents.answer import UNSURE, Answer, choices
+from consilience.agents.answer import Answer, choices
 from consilience.agents.reply import Position, Token
 from consilience.errors import AgentError
 from consilience.task import Task
@@ -51,11 +51,28 @@ def logprob(positions: Sequence[Position], task: Task) -> dict[str, float] | Non
     total = math.fsum(found.values())
     if total < 1e-9:
         raise AgentError("the server's log probabilities give no label any probability")
-    shares = {word: mass / total for word, mass in found.items()}
-    unsure = shares.pop(UNSURE, 0.0) if len(words) > len(task.names) else 0.0
-    if unsure > max(shares.values()):
+    return _without_unsure([mass / total for mass in found.values()], task)
+
+
+def scored(scores: Sequence[float], task: Task) -> dict[str, float] | None:
+    """The probability of each label, from the log probability of each of `choices(task)` as a whole reply.
+
+    Raises AgentError where no word has any probability, or one is not a number.
+    """
+    most = max(scores)
+    if not (math.isfinite(most) and all(score <= most for score in scores)):
+        raise AgentError("the model's log probabilities are not finite; use another dtype, such as bfloat16 or float32")
+    shares = [math.exp(score - most) for score in scores]
+    total = math.fsum(shares)
+    return _without_unsure([share / total for share in shares], task)
+
+
+def _without_unsure(shares: Sequence[float], task: Task) -> dict[str, float] | None:
+    """The shares of `choices(task)` as shares of the labels; None where 'unsure' leads."""
+    labels, unsure = shares[: len(task.names)], math.fsum(shares[len(task.names) :])
+    if unsure > max(labels):
         return None
-    return {name: share + unsure / len(task.names) for name, share in shares.items()}
+    return {name: share + unsure / len(task.names) for name, share in zip(task.names, labels, strict=True)}
 
 
 def masses(positions: Sequence[Position], words: Sequence[str]) -> dict[str, float]:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import PIL.Image
+
 from consilience.agents.answer import UNSURE, choices
 from consilience.evidence import Evidence, Neighbour
 from consilience.images import Image, load_image
@@ -20,17 +22,23 @@ from consilience.task import Task
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image in a message, encoded when it is sent.
+    """An image in a message, read and scaled when it is shown.
 
     Attributes:
         identity: of the image, by its pixels.
         side: its longer side is at most this many pixels.
-        jpeg: encodes it.
+        image: reads it. Raises ImageError if it is damaged.
     """
 
     identity: str
     side: int
-    jpeg: Callable[[], bytes] = field(repr=False, compare=False)
+    image: Callable[[], Image] = field(repr=False, compare=False)
+
+    def jpeg(self) -> bytes:
+        return self.image().thumbnail(self.side)
+
+    def scaled(self) -> PIL.Image.Image:
+        return self.image().scaled(self.side)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,7 @@ def first_messages(prompt: Prompt, task: Task, image: Image, side: int, label_on
         unsure=prompt.render("unsure") if UNSURE in choices(task)[len(labels) :] else "",
         form=prompt.render("choice" if label_only else "json"),
     )
-    picture = Picture(image.identity, side, lambda: image.thumbnail(side))
+    picture = Picture(image.identity, side, lambda: image)
     return [Message("system", (prompt.render("system"),)), Message("user", (picture, question))]
 
 
@@ -114,7 +122,7 @@ def _case_picture(neighbour: Neighbour, side: int) -> Picture | None:
     stored = neighbour.thumbnail()
     if stored is None:
         return None
-    return Picture(neighbour.id, side, lambda: load_image(stored, name=f"thumbnail {neighbour.id}").thumbnail(side))
+    return Picture(neighbour.id, side, lambda: load_image(stored, name=f"thumbnail {neighbour.id}"))
 
 
 def on_the_wire(messages: Sequence[Message], detail: str) -> list[dict[str, Any]]:

@@ -61,6 +61,11 @@ class Choice(_Checked):
     finish_reason: str | None = None
     logprobs: _Logprobs | None = None
 
+    @classmethod
+    def of(cls, text: str, ended: bool) -> Choice:
+        """What a model in this process said; `ended`: it came to its end before max_tokens."""
+        return cls(message=_Message(content=text), finish_reason="stop" if ended else "length")
+
     @property
     def text(self) -> str:
         """What was said. Raises AgentError where the model or its provider refused, or said nothing."""

@@ -98,12 +98,16 @@ class Image:
     def width(self) -> int:
         return int(self.pixels.shape[1])
 
-    def thumbnail(self, side: int = 96) -> bytes:
-        """A JPEG whose longer side is at most `side` pixels; the aspect is kept, nothing is enlarged."""
+    def scaled(self, side: int) -> PIL.Image.Image:
+        """A picture whose longer side is at most `side` pixels; the aspect is kept, nothing is enlarged."""
         small = PIL.Image.fromarray(self.pixels)
         small.thumbnail((side, side))
+        return small
+
+    def thumbnail(self, side: int = 96) -> bytes:
+        """The same as a JPEG."""
         jpeg = io.BytesIO()
-        small.save(jpeg, "JPEG", quality=85)
+        self.scaled(side).save(jpeg, "JPEG", quality=85)
         return jpeg.getvalue()
 
 

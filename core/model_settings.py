@@ -91,6 +91,28 @@ class LookSettings(SettingsGroup):
     neighbour_side: int = Field(default=96, ge=28, le=1024, description="longer side of each, in pixels at most")
     debate: bool = Field(default=False, description="whether a second look is also told what the other agents said")
 
+    @model_validator(mode="after")
+    def _answers_can_differ(self) -> LookSettings:
+        if self.confidence == "sampled" and self.temperature == 0:
+            raise ValueError("confidence: sampled needs answers that can differ; use a temperature above 0")
+        return self
+
+    @property
+    def heat(self) -> float:
+        """`temperature`, or what goes with the confidence."""
+        usual = 1.0 if self.confidence == "sampled" else 0.0
+        return usual if self.temperature is None else self.temperature
+
+    @property
+    def answers(self) -> int:
+        """How many answers to an image are asked for."""
+        return self.samples if self.confidence == "sampled" else 1
+
+    @property
+    def label_only(self) -> bool:
+        """Whether the model answers with nothing but a label."""
+        return self.confidence == "logprob"
+
 
 class VlmSettings(LookSettings, EndpointSettings):
     """Settings of one vision-language agent behind an OpenAI-compatible endpoint.

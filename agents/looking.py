@@ -1,0 +1,138 @@
+"""A look at an image, wherever the model runs: what is asked, and what becomes of the replies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from consilience.agents import confidence
+from consilience.agents.answer import Answer, parse_answer, parse_label
+from consilience.agents.conversation import Message, first_messages, repair_messages, second_messages
+from consilience.agents.reply import Choice, Spent
+from consilience.errors import AgentError, AnswerError
+from consilience.evidence import Evidence
+from consilience.images import Image
+from consilience.model_settings import LookSettings
+from consilience.prediction import Prediction, Stage
+from consilience.prompts import load_prompt
+from consilience.task import Task
+
+MOST_RAW = 20_000
+"""Characters of a model's replies that a prediction keeps."""
+
+
+@dataclass
+class Exchange:
+    """The last replies to one case, and what all took."""
+
+    spent: Spent = field(default_factory=Spent)
+    choices: list[Choice] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image for an agent to look at; again, where there is a first prediction."""
+
+    settings: LookSettings
+    task: Task
+    image: Image | None
+    first: Prediction | None = None
+    evidence: Evidence | None = None
+
+    @property
+    def stage(self) -> Stage:
+        return "first" if self.first is None else "second"
+
+    @property
+    def prompts(self) -> str:
+        """The prompts that it is asked with, and their versions."""
+        names = ["look", *(["second-look"] if self.stage == "second" else []), "repair"]
+        return ", ".join(f"{name} {load_prompt(name, self.task).version}" for name in names)
+
+    def pixels(self) -> Image:
+        """The image. Raises AgentError if only its vector was given."""
+        if self.image is None:
+            raise AgentError(f"'{self.settings.name}' needs pixels, and of this image only the vector was given")
+        return self.image
+
+    def messages(self) -> list[Message]:
+        """What the model is asked. Raises AgentError if only a vector of the image was given."""
+        settings, task = self.settings, self.task
+        prompt = load_prompt("look", task)
+        messages = first_messages(prompt, task, self.pixels(), settings.image_side, settings.label_only)
+        if self.first is None or self.evidence is None:
+            return messages
+        return messages + second_messages(
+            load_prompt("second-look", task),
+            self.first,
+            self.evidence,
+            settings.neighbours_shown,
+            settings.neighbour_side,
+            settings.label_only,
+        )
+
+    def repair(self, replies: Sequence[Choice], problem: AnswerError) -> list[Message]:
+        """What it is asked in addition after replies of which none was an answer."""
+        return repair_messages(load_prompt("repair", self.task), replies[0].text, str(problem))
+
+    def prediction(self, replies: Sequence[Choice]) -> Prediction:
+        """What the replies say. Raises AnswerError if none is an answer, AgentError if there is no point in asking."""
+        answers: list[Answer] = []
+        problems: list[AgentError] = []
+        for reply in replies:
+            try:
+                answers.append(self._answer(reply))
+            except AgentError as problem:
+                problems.append(problem)
+        if not answers:
+            raise problems[0]
+        answer, stated = answers[0], None
+        if self.settings.confidence == "sampled":
+            shares = confidence.sampled([one.label for one in answers], self.task)
+            leading = max(shares, key=shares.__getitem__) if shares else None
+            answer = next(one for one in answers if one.label == leading)
+        elif self.settings.confidence == "logprob":
+            shares = confidence.logprob(replies[0].positions, self.task)
+        else:
+            shares, stated = confidence.verbalised(answer, self.task), answer.confidence
+        return self.predicted(shares, answer.rationale, stated)
+
+    def predicted(
+        self, shares: Mapping[str, float] | None, rationale: str = "", stated: float | None = None
+    ) -> Prediction:
+        """A prediction of these probabilities; None: an abstention."""
+        return Prediction(
+            self.settings.name,
+            self.stage,
+            probabilities=shares,
+            confidence=stated if shares else None,
+            rationale=rationale,
+            abstained=shares is None,
+        )
+
+    def failed(self, error: Exception) -> Prediction:
+        return Prediction(self.settings.name, self.stage, error=str(error))
+
+    def accounted(self, prediction: Prediction, exchange: Exchange, cost_usd: float = 0.0) -> Prediction:
+        """With the replies as they came and what they took."""
+        spent = exchange.spent
+        said = [choice.message.content or choice.message.refusal or "" for choice in exchange.choices]
+        return replace(
+            prediction,
+            cost_usd=cost_usd,
+            tokens=spent.input_tokens + spent.output_tokens,
+            seconds=spent.seconds,
+            raw="\n".join(said)[:MOST_RAW] if exchange.choices else None,
+            prompt=self.prompts,
+        )
+
+    def _answer(self, reply: Choice) -> Answer:
+        text = reply.text
+        try:
+            if self.settings.label_only:
+                return Answer(parse_label(text, self.task))
+            return parse_answer(text, self.task, self.first)
+        except AnswerError as problem:
+            if reply.cut_off:  # asked again, it would be again
+                raise AgentError(f"the reply is no answer: {reply.cut_off}") from problem
+            raise
