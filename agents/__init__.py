@@ -10,10 +10,11 @@ from consilience.agents.gaussian import Gaussian
 from consilience.agents.neighbours import Neighbours
 from consilience.agents.probe import Probe
 from consilience.agents.reply_cache import ReplyCache
+from consilience.agents.transformers_agent import TransformersAgent
 from consilience.agents.vlm import VlmAgent
 from consilience.agents.zero_shot import ZeroShot
 from consilience.errors import AgentError
-from consilience.model_settings import VlmSettings
+from consilience.model_settings import TransformersSettings, VlmSettings
 
 FEATURE_AGENTS: dict[str, type[FeatureAgent]] = {
     kind.name: kind for kind in (Neighbours, Probe, Gaussian, Cache, ZeroShot)
@@ -39,6 +40,8 @@ __all__ = [
     "Neighbours",
     "Probe",
     "ReplyCache",
+    "TransformersAgent",
+    "TransformersSettings",
     "Views",
     "VlmAgent",
     "VlmSettings",

@@ -123,6 +123,12 @@ class Spent:
             self.input_tokens += usage.prompt_tokens
             self.output_tokens += usage.completion_tokens
 
+    def add(self, more: Spent) -> None:
+        self.input_tokens += more.input_tokens
+        self.output_tokens += more.output_tokens
+        self.seconds += more.seconds
+        self.busy_seconds += more.busy_seconds
+
 
 class Reply(_Checked):
     """What is used of a chat completion."""

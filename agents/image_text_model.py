@@ -1,0 +1,224 @@
+"""An image-text model of Hugging Face transformers in this process, Qwen2.5-VL or another: conversations in batches."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+from weakref import WeakValueDictionary
+
+from consilience.agents.checkpoint import EXTRA, end_tokens, first_line, open_checkpoint, special_texts
+from consilience.agents.conversation import Message
+from consilience.agents.reply import Choice, Spent
+from consilience.errors import AgentError, ConsilienceError, import_extra
+from consilience.model_settings import TransformersSettings
+
+log = logging.getLogger(__name__)
+
+Conversations: TypeAlias = Sequence[Sequence[Message]]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a model makes of one conversation: replies, or scores, and the tokens and seconds that it took."""
+
+    spent: Spent
+    choices: list[Choice] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+
+
+Work: TypeAlias = Callable[[Conversations], list[Told]]
+
+_opened: WeakValueDictionary[tuple[str, str, str], ImageTextModel] = WeakValueDictionary()
+_opening = threading.Lock()
+
+
+def open_model(settings: TransformersSettings) -> ImageTextModel:
+    """The model, loaded once for all agents of this process that use it. Errors as of `open_checkpoint`."""
+    key = (settings.model, settings.device, settings.dtype)
+    with _opening:
+        model = _opened.get(key) or ImageTextModel(*key)
+        _opened[key] = model
+    return model
+
+
+class ImageTextModel:
+    """A model with its processor. Many threads may use it; it works for one at a time.
+
+    What a checkpoint sets for sampling (top-k, a penalty of repetitions, ...) is not used: answers follow from the
+    model's own probabilities.
+    """
+
+    def __init__(self, name: str, device: str, dtype: str) -> None:
+        """Open it, as `open_checkpoint` does."""
+        self._torch = import_extra("torch", EXTRA)
+        self._processor, self._model = open_checkpoint(name, device, dtype)
+        self._tokenizer = self._processor.tokenizer
+        self._tokenizer.padding_side = "left"  # every reply begins where its conversation ends
+        self._ends = end_tokens(self._model, self._tokenizer)
+        if self._tokenizer.pad_token is None:
+            self._tokenizer.pad_token = self._tokenizer.convert_ids_to_tokens(self._ends[0])
+        self._model.generation_config = import_extra("transformers", EXTRA).GenerationConfig(
+            eos_token_id=self._ends, pad_token_id=self._tokenizer.pad_token_id
+        )
+        self._special = special_texts(self._processor)
+        self._context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        self._lock = threading.Lock()
+        self._fitting: int | None = None  # conversations at once, where more did not fit into memory
+
+    def replies(
+        self, conversations: Conversations, n: int, temperature: float, max_tokens: int, at_once: int
+    ) -> list[Told | AgentError]:
+        """n replies to each conversation: the likeliest token each time at temperature 0, else sampled.
+
+        What fails for one conversation is its AgentError; the others go on. `at_once` are read at a time, or as many
+        as fit into memory.
+        """
+        sampling: dict[str, Any] = {
+            "do_sample": temperature > 0,
+            "num_return_sequences": n,
+            "max_new_tokens": max_tokens,
+        }
+        if temperature > 0:
+            sampling |= {"temperature": temperature, "top_k": 0, "top_p": 1.0}
+
+        def work(some: Conversations) -> list[Told]:
+            inputs = self._read(some, max_tokens)
+            written = self._model.generate(**inputs, **sampling)[:, inputs["input_ids"].shape[1] :].tolist()
+            replies = [self._reply(tokens) for tokens in written]
+            each = [replies[start : start + n] for start in range(0, len(replies), n)]
+            return [
+                Told(Spent(read, sum(length for _, length in own)), choices=[choice for choice, _ in own])
+                for own, read in zip(each, _lengths(inputs), strict=True)
+            ]
+
+        return self._batched(work, conversations, at_once)
+
+    def scores(self, conversations: Conversations, words: Sequence[str], at_once: int) -> list[Told | AgentError]:
+        """The log probability of each word as the whole reply to each conversation; the rest as for `answers`.
+
+        That of the word's tokens, as the tokenizer cuts it, one after the other, and of an end after them, so that
+        a word with which another begins is told from it. The model is not constrained: they sum to less than 1.
+        """
+        paths = [tuple(self._tokenizer(self._data(word), add_special_tokens=False)["input_ids"]) for word in words]
+
+        def work(some: Conversations) -> list[Told]:
+            inputs = self._read(some, max(map(len, paths)) + 1)
+            scores = self._torch.zeros(len(some), len(paths), device=self._model.device)
+            steps = 0
+            for beginning, following in self._following(inputs, paths):
+                steps += 1
+                for number, path in enumerate(paths):
+                    if path == beginning:
+                        scores[:, number] += following[:, self._ends].logsumexp(dim=1)
+                    elif path[: len(beginning)] == beginning:
+                        scores[:, number] += following[:, path[len(beginning)]]
+            rows = zip(scores.tolist(), _lengths(inputs), strict=True)
+            return [Told(Spent(read, steps), scores=row) for row, read in rows]
+
+        return self._batched(work, conversations, at_once)
+
+    def _following(
+        self, inputs: dict[str, Any], paths: Sequence[tuple[int, ...]]
+    ) -> Iterator[tuple[tuple[int, ...], Any]]:
+        """Each beginning of a path, and the log probabilities (conversations, tokens) of the token that follows it.
+
+        The conversations with their pictures are read once. `generate` is asked for one token at a time, because it
+        alone knows where each model places a token that comes after pictures and padding.
+        """
+        torch, shape = self._torch, inputs["input_ids"].shape
+        one = {"do_sample": False, "max_new_tokens": 1, "return_dict_in_generate": True, "output_logits": True}
+        asked = self._model.generate(**inputs, **one)
+        yield (), asked.logits[0].log_softmax(dim=-1)
+        by_token = {name: value for name, value in inputs.items() if value.shape == shape}
+        for beginning in sorted({path[:end] for path in paths for end in range(1, len(path) + 1)}):
+            tokens = torch.tensor(beginning, device=self._model.device).expand(len(inputs["input_ids"]), -1)
+            more = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+            longer = {
+                name: torch.cat([value, more.get(name, torch.zeros_like(tokens))], dim=1)
+                for name, value in by_token.items()
+            }
+            kept = copy.deepcopy(asked.past_key_values)  # what is read is added to it
+            yield beginning, self._model.generate(**longer, **one, past_key_values=kept).logits[0].log_softmax(dim=-1)
+
+    def _read(self, conversations: Conversations, more: int) -> Any:
+        """What the model takes. Raises AgentError if there is no room for it and `more` tokens."""
+        chats = [[self._turn(message) for message in conversation] for conversation in conversations]
+        texts = self._processor.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
+        pictures = [
+            [part.scaled() for message in conversation for part in message.parts if not isinstance(part, str)]
+            for conversation in conversations
+        ]
+        inputs = self._processor(text=texts, images=pictures, padding=True, return_tensors="pt")
+        length = inputs["input_ids"].shape[1]
+        if self._context is not None and length + more > self._context:
+            raise AgentError(
+                f"the question has {length} tokens and the answer up to {more}, but the model holds {self._context}; "
+                "lower image_side, neighbours_shown or max_tokens"
+            )
+        return inputs.to(self._model.device, self._model.dtype)
+
+    def _turn(self, message: Message) -> dict[str, Any]:
+        parts = [
+            {"type": "text", "text": self._data(part)} if isinstance(part, str) else {"type": "image"}
+            for part in message.parts
+        ]
+        return {"role": message.role, "content": parts}
+
+    def _data(self, text: str) -> str:
+        """The text, in which nothing is the end of a turn, a picture or the like."""
+        for mark in self._special:
+            text = text.replace(mark, f"{mark[0]} {mark[1:]}")
+        return text
+
+    def _reply(self, tokens: Sequence[int]) -> tuple[Choice, int]:
+        """What was written and its length in tokens; after its end there is padding."""
+        end = next((place for place, token in enumerate(tokens) if token in self._ends), None)
+        text = self._tokenizer.decode(tokens[:end], skip_special_tokens=True)
+        return Choice.of(text, ended=end is not None), len(tokens) if end is None else end + 1
+
+    def _batched(self, work: Work, rows: Conversations, at_once: int) -> list[Told | AgentError]:
+        done: list[Told | AgentError] = []
+        while len(done) < len(rows):
+            done += self._apart(work, rows[len(done) :][: min(at_once, self._fitting or at_once)])
+        return done
+
+    def _apart(self, work: Work, rows: Conversations) -> list[Told | AgentError]:
+        """All at once; where that fails in halves, until what fails stands alone."""
+        try:
+            with self._lock, self._torch.inference_mode():
+                started = time.perf_counter()
+                found = work(rows)
+                seconds = (time.perf_counter() - started) / len(rows)
+            return [replace(told, spent=replace(told.spent, seconds=seconds)) for told in found]
+        except Exception as cause:  # whatever a template, a processor or a model raises is a failure of its image
+            problem = self._problem(cause, len(rows))
+        if len(rows) == 1:
+            return [problem]
+        if self._model.device.type == "cuda":
+            self._torch.cuda.empty_cache()
+        half = len(rows) // 2
+        return [*self._apart(work, rows[:half]), *self._apart(work, rows[half:])]
+
+    def _problem(self, cause: Exception, rows: int) -> AgentError:
+        """The cause in words; without the cause itself, whose traceback holds what fills the memory."""
+        if isinstance(cause, ConsilienceError):
+            return AgentError(str(cause))
+        log.debug("the model failed on %d images", rows, exc_info=cause)
+        if isinstance(cause, self._torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(cause):
+            self._fitting = max(1, rows // 2)
+            return AgentError(
+                f"the memory of '{self._model.device}' is too small for one image at a time; "
+                "lower image_side or neighbours_shown, or use a smaller model or dtype"
+            )
+        return AgentError(f"the model failed ({type(cause).__name__}: {first_line(cause)})")
+
+
+def _lengths(inputs: Any) -> list[int]:
+    """Tokens of each conversation, without padding."""
+    lengths: list[int] = inputs["attention_mask"].sum(dim=1).tolist()
+    return lengths
