@@ -78,18 +78,13 @@ class ImageTextModel:
         What fails for one conversation is its AgentError; the others go on. `at_once` are read at a time, or as many
         as fit into memory.
         """
-        sampling: dict[str, Any] = {
-            "do_sample": temperature > 0,
-            "num_return_sequences": n,
-            "max_new_tokens": max_tokens,
-        }
-        if temperature > 0:
-            sampling |= {"temperature": temperature, "top_k": 0, "top_p": 1.0}
+        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+        how = (sampling if temperature > 0 else {"do_sample": False}) | {"num_return_sequences": n}
 
         def work(some: Conversations) -> list[Told]:
             inputs = self._read(some, max_tokens)
-            written = self._model.generate(**inputs, **sampling)[:, inputs["input_ids"].shape[1] :].tolist()
-            replies = [self._reply(tokens) for tokens in written]
+            written = self._model.generate(**inputs, **how, max_new_tokens=max_tokens)
+            replies = [self._reply(tokens) for tokens in written[:, inputs["input_ids"].shape[1] :].tolist()]
             each = [replies[start : start + n] for start in range(0, len(replies), n)]
             return [
                 Told(Spent(read, sum(length for _, length in own)), choices=[choice for choice, _ in own])
@@ -99,7 +94,7 @@ class ImageTextModel:
         return self._batched(work, conversations, at_once)
 
     def scores(self, conversations: Conversations, words: Sequence[str], at_once: int) -> list[Told | AgentError]:
-        """The log probability of each word as the whole reply to each conversation; the rest as for `answers`.
+        """The log probability of each word as the whole reply to each conversation; the rest as for `replies`.
 
         That of the word's tokens, as the tokenizer cuts it, one after the other, and of an end after them, so that
         a word with which another begins is told from it. The model is not constrained: they sum to less than 1.
