@@ -96,12 +96,12 @@ class ImageTextModel:
     def scores(self, conversations: Conversations, words: Sequence[str], at_once: int) -> list[Told | AgentError]:
         """The log probability of each word as the whole reply to each conversation; the rest as for `replies`.
 
-        That of the word's tokens, as the tokenizer cuts it, one after the other, and of an end after them, so that
-        a word with which another begins is told from it. The model is not constrained: they sum to less than 1.
+        That of the word's tokens, one after the other, and of an end after them, so that a word with which another
+        begins is told from it. The model is not constrained: their probabilities sum to less than 1.
         """
-        paths = [tuple(self._tokenizer(self._data(word), add_special_tokens=False)["input_ids"]) for word in words]
 
         def work(some: Conversations) -> list[Told]:
+            paths = self._paths(some[0], words)
             inputs = self._read(some, max(map(len, paths)) + 1)
             scores = self._torch.zeros(len(some), len(paths), device=self._model.device)
             steps = 0
@@ -116,6 +116,25 @@ class ImageTextModel:
             return [Told(Spent(read, steps), scores=row) for row, read in rows]
 
         return self._batched(work, conversations, at_once)
+
+    def _paths(self, conversation: Sequence[Message], words: Sequence[str]) -> list[tuple[int, ...]]:
+        """The tokens of each word as a reply, cut as the template writes it after a conversation (with a blank before
+        it, say), or by itself where a cut would go through the end of the question.
+        """
+        chat = [self._turn(message) for message in conversation]
+        start = self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        before = self._tokenizer(start, add_special_tokens=False)["input_ids"]
+        paths = []
+        for word in map(self._data, words):
+            replied = [*chat, {"role": "assistant", "content": [{"type": "text", "text": word}]}]
+            whole = self._processor.apply_chat_template(replied, tokenize=False)
+            lead, found, _ = whole.removeprefix(start).partition(word)
+            known = found and whole.startswith(start)
+            tokens = self._tokenizer(f"{start}{lead}{word}", add_special_tokens=False)["input_ids"] if known else []
+            if tokens[: len(before)] != before:
+                tokens = [*before, *self._tokenizer(word, add_special_tokens=False)["input_ids"]]
+            paths.append(tuple(tokens[len(before) :]))
+        return paths
 
     def _following(
         self, inputs: dict[str, Any], paths: Sequence[tuple[int, ...]]

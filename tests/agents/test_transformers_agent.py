@@ -204,6 +204,23 @@ def test_scores_of_words_are_those_of_plain_passes_without_batches(model: Path, 
         assert sum(map(math.exp, told.scores)) < 1.0
 
 
+SPOKEN = (
+    "{% for message in messages %}{{ message['role'] }}:{% for part in message['content'] %}"
+    " {% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+)
+"""A template after which a reply begins with a blank, as some models have it."""
+
+
+def test_words_are_cut_into_tokens_as_the_template_writes_replies(model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    (folder / "chat_template.jinja").write_text(SPOKEN)
+    messages = Case(settings(folder, confidence="logprob"), BRIEF, shade(DARK)).messages()
+    [told] = open_model(settings(folder)).scores([messages], ["rust", "scab"], 1)
+    assert not isinstance(told, AgentError)
+    assert told.scores == pytest.approx(plain_scores(folder, messages, [" rust", " scab"]), abs=1e-4, rel=1e-5)
+
+
 def test_log_probabilities_become_shares_of_the_labels(model: Path, agent: Callable[..., TransformersAgent]) -> None:
     one = agent(confidence="logprob")
     spread, unsure = look(one, shade(90), shade(LIGHT))
