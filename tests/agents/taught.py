@@ -8,9 +8,16 @@ from typing import Any
 
 import numpy as np
 import tiny_qwen_vl
+from scripted_server import says
+from vlm_cases import evidence, views
 
+from consilience.agents import TransformersAgent, TransformersSettings
+from consilience.agents.answer import AnswerError
 from consilience.agents.conversation import Message
+from consilience.agents.looking import Case
+from consilience.agents.reply import Choice
 from consilience.images import Image
+from consilience.prediction import Prediction
 from consilience.task import PromptOverride, Task
 
 BRIEF = Task.from_labels(["rust", "rusty", "scab"]).model_copy(
@@ -28,6 +35,12 @@ BRIEF = Task.from_labels(["rust", "rusty", "scab"]).model_copy(
     }
 )
 """Labels of which one begins another, and short prompts: a question of some 60 tokens is learned in seconds."""
+
+
+DARK, CLEAR, WRONG, BABBLE, LIGHT = 10, 60, 110, 160, 240
+"""Shades of grey: of the first two and the last the model knows what to say, of the others only wrong replies."""
+
+FIRST = Prediction("tiny", probabilities={"rust": 0.8, "rusty": 0.1, "scab": 0.1}, rationale="spots")
 
 
 def shade(value: int, size: tuple[int, int] = (40, 60)) -> Image:
@@ -77,3 +90,64 @@ def teach(folder: Path, lessons: Sequence[tuple[Sequence[Message], str]]) -> Pat
         optimiser.step()
     model.save_pretrained(folder)
     return folder
+
+
+def settings(model: Path | str, **more: Any) -> TransformersSettings:
+    return TransformersSettings(**{"name": "tiny", "model": str(model), "device": "cpu", "max_tokens": 60} | more)
+
+
+def repaired(case: Case, reply: str) -> list[Message]:
+    """The conversation after a reply that is no answer."""
+    replies = [Choice.of(reply, ended=True)]
+    try:
+        case.prediction(replies)
+    except AnswerError as problem:
+        return [*case.messages(), *case.repair(replies, problem)]
+    raise AssertionError(f"{reply!r} is an answer")
+
+
+def lessons() -> list[tuple[Sequence[Message], str]]:
+    """What the model is taught: a conversation, and the reply to it."""
+
+    def case(value: int, confidence: str = "verbalised", *more: Any) -> Case:
+        return Case(settings("-", confidence=confidence), BRIEF, shade(value), *more)
+
+    mildew = says("mildew", 0.5)
+    return [
+        (case(DARK).messages(), says("rust", 0.8)),
+        (case(CLEAR).messages(), says("scab", 0.9)),
+        (case(LIGHT).messages(), says("unsure", 0.5)),
+        (case(WRONG).messages(), mildew),
+        (repaired(case(WRONG), mildew), says("Scab", 0.6)),
+        (case(BABBLE).messages(), "Rust?"),
+        (repaired(case(BABBLE), "Rust?"), "Rust!"),
+        (case(DARK, "logprob").messages(), "rust"),
+        (case(CLEAR, "logprob").messages(), "scab"),
+        (case(BABBLE, "logprob").messages(), "rusty"),
+        (case(LIGHT, "logprob").messages(), "unsure"),
+        (case(DARK, "verbalised", FIRST, evidence("scab")).messages(), says("scab", 0.7, changed=True)),
+    ]
+
+
+def look(one: TransformersAgent, *images: Image | None, task: Task = BRIEF) -> list[Prediction]:
+    return one.look(views(*images, task=task))
+
+
+def plain_scores(model: Path, messages: Sequence[Message], words: Sequence[str]) -> list[float]:
+    """Log probability of each word and an end after it: one forward pass a word, nothing kept, nothing padded."""
+    import torch
+    import transformers
+
+    processor = transformers.AutoProcessor.from_pretrained(model)
+    network = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(model, dtype=torch.float32).eval()
+    start = plain_inputs(processor, (messages, ""))["input_ids"].shape[1]
+    scores = []
+    for word in words:
+        inputs = plain_inputs(processor, (messages, word))
+        with torch.no_grad():
+            logs = network(**inputs).logits[0].double().log_softmax(dim=-1)
+        tokens = inputs["input_ids"][0, start:].tolist()
+        ends = [processor.tokenizer.convert_tokens_to_ids(end) for end in ("<|im_end|>", "<|endoftext|>")]
+        score = sum(logs[start - 1 + place, token] for place, token in enumerate(tokens))
+        scores.append(float(score + torch.logsumexp(logs[-1, ends], dim=0)))
+    return scores

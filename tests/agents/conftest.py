@@ -1,0 +1,18 @@
+"""A real model in this process, for the tests that ask one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that knows a few replies. Not to be changed."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from taught import lessons, teach
+
+    torch.set_num_threads(1)  # so small a model is slower with more
+    return teach(tmp_path_factory.mktemp("models") / "taught", lessons())
