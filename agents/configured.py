@@ -8,6 +8,7 @@ from pathlib import Path
 from consilience.agents.base import Agent
 from consilience.agents.budget import Budget
 from consilience.agents.reply_cache import ReplyCache
+from consilience.agents.transformers_agent import TransformersAgent
 from consilience.agents.vlm import VlmAgent
 from consilience.cache_folder import cache_folder
 from consilience.errors import SettingsError
@@ -23,8 +24,6 @@ def open_agents(models: Iterable[ModelSettings], cache: ReplyCache | None, budge
 def _opened(settings: ModelSettings, cache: ReplyCache | None, budget: Budget) -> Agent:
     if isinstance(settings, VlmSettings):
         return VlmAgent(settings, cache, budget)
-    from consilience.agents.transformers_agent import TransformersAgent
-
     return TransformersAgent(settings, cache)
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from consilience.agents import confidence
-from consilience.agents.answer import AnswerError, choices
+from consilience.agents.answer import choices
 from consilience.agents.base import Views
 from consilience.agents.conversation import Message, fingerprint
 from consilience.agents.image_text_model import ImageTextModel, Told, open_model
 from consilience.agents.looking import Case, Exchange
 from consilience.agents.reply_cache import ReplyCache
-from consilience.errors import ConsilienceError
+from consilience.errors import AnswerError, ConsilienceError
 from consilience.evidence import Evidence
 from consilience.model_settings import TransformersSettings
 from consilience.prediction import Prediction

@@ -12,10 +12,10 @@ from scripted_server import says
 from vlm_cases import evidence, views
 
 from consilience.agents import TransformersAgent, TransformersSettings
-from consilience.agents.answer import AnswerError
 from consilience.agents.conversation import Message
 from consilience.agents.looking import Case
 from consilience.agents.reply import Choice
+from consilience.errors import AnswerError
 from consilience.images import Image
 from consilience.prediction import Prediction
 from consilience.task import PromptOverride, Task

@@ -16,7 +16,7 @@ from colour_server import COST, by_colour, model
 from scripted_server import Scripted, ScriptedServer
 
 from consilience import Diagnoser, Diagnosis, Prediction, Settings, Task, fit, load_settings
-from consilience.agents import Budget, VlmAgent, VlmSettings, open_agents, reached, settings_of
+from consilience.agents import Budget, TransformersAgent, VlmAgent, VlmSettings, open_agents, reached, settings_of
 from consilience.errors import AgentError, BudgetSpentError, PanelDamagedError, SettingsError
 from consilience.model_settings import TransformersSettings
 from consilience.orchestrator.panel import Panel
@@ -306,10 +306,9 @@ def test_a_panel_written_before_there_were_models_opens(fitted: Path, picture_pa
 
 
 def test_models_in_this_process_are_opened_as_well() -> None:
-    module = pytest.importorskip("consilience.agents.transformers_agent")
     models = load_settings(transformers=[{"name": "local", "model": "a/folder", "batch_size": 2}]).models
     (agent,) = open_agents(models, None, Budget())
-    assert isinstance(agent, module.TransformersAgent)
+    assert isinstance(agent, TransformersAgent)
     assert settings_of(agent) == models[0]
     assert reached(models[0], models[0].model_copy(update={"batch_size": 4})).model_dump()["batch_size"] == 4
     with pytest.raises(SettingsError, match="in dtype, and its trust"):
