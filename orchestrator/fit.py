@@ -112,6 +112,7 @@ def fit(
             witnesses=fitted.witnesses,
             fusion=fitted.fusion,
             outcomes=fitted.outcomes,
+            second_looks=fitted.second_looks,
         ).save(path, overwrite=overwrite)
     _index(written, settings, progress)
     threshold = choose_threshold(written.outcomes, settings.policy.target)
