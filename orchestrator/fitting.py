@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from consilience.agents import Agent, FeatureAgent, LabelledFeatures, Views, feature_agent
+from consilience.agents.base import testimony_for
 from consilience.agents.neighbours import K
 from consilience.errors import AgentError, DatasetError
 from consilience.evidence import Evidence
@@ -137,7 +138,7 @@ def fit_agents(
             progress("fitting agents", len(heads) * (n_folds + 1), steps)
             looks.append(Answers(name, "first", raw))
     if others:
-        looks += asyncio.run(_looks_of_others(task, records, data, others, neighbours, load, timeout, progress))
+        looks += asyncio.run(_looks_of_others(task, records, data, others, looks, neighbours, load, timeout, progress))
     looks.sort(key=lambda look: look.stage)  # first looks before second looks, otherwise in order
     with one_blas_thread():
         return Fitted(tuple(heads), *_weigh(task, data.labels, folds, looks))
@@ -244,12 +245,13 @@ async def _looks_of_others(
     records: Records,
     data: LabelledFeatures,
     others: Sequence[Agent],
+    heads: Sequence[Answers],
     neighbours: int,
     load: Callable[[str], Image] | None,
     timeout: float,
     progress: Progress,
 ) -> list[Answers]:
-    """First and second looks of agents that see images; evidence is leave-one-out."""
+    """First and second looks of agents that see images; evidence is leave-one-out, and the heads' word out of fold."""
     memory = ImageMemory(records, task.names, ExactIndex(records))
     answers: dict[tuple[str, Stage], list[Prediction]] = {}
     for start in range(0, len(records), BATCH):
@@ -258,14 +260,25 @@ async def _looks_of_others(
         evidence = [Evidence.from_dict(one, records.thumbnail) for one in memory.evidence(found.first(neighbours))]
         images = [load(records.sources[row]) if load is not None else None for row in rows]
         views = Views(task, images, data.features[rows], found.labels, found.similarities)
-        for agent in others:
-            first = await first_look(agent, views, timeout)
+        said = [_as_predictions(head, rows, task) for head in heads]
+        said += [await first_look(agent, views, timeout) for agent in others]
+        for agent, first in zip(others, said[len(heads) :], strict=True):
             answers.setdefault((agent.name, "first"), []).extend(first)
             if agent.looks_again:
-                again = await second_look(agent, views, first, evidence, timeout)
+                heard = [
+                    replace(one, testimony=testimony_for(agent, them))
+                    for one, them in zip(evidence, zip(*said, strict=True), strict=True)
+                ]
+                again = await second_look(agent, views, first, heard, timeout)
                 answers.setdefault((agent.name, "second"), []).extend(again)
         progress("looking at labelled images", rows.stop, len(records))
     return [Answers.of(name, stage, predictions, task) for (name, stage), predictions in answers.items()]
+
+
+def _as_predictions(head: Answers, rows: Sequence[int], task: Task) -> list[Prediction]:
+    return [
+        Prediction(head.agent, head.stage, dict(zip(task.names, row, strict=True))) for row in head.raw[rows].tolist()
+    ]
 
 
 def to_array(predictions: Sequence[Prediction], task: Task) -> np.ndarray:

@@ -26,6 +26,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Send
 
 from consilience.agents import Agent, Views
+from consilience.agents.base import testimony_for
 from consilience.agents.neighbours import K
 from consilience.evidence import Evidence
 from consilience.images import Image
@@ -137,13 +138,14 @@ def build_graph(*, weigher: Weigher, policy: PolicySettings, neighbours: int) ->
         rows = sorted({request["row"] for request in requests})
         return {"weighed": weighed, "requests": requests, "rows": rows, "round": number}
 
-    def ask_again(state: State) -> list[Send] | str:
+    def ask_again(state: State, runtime: Runtime[Run]) -> list[Send] | str:
         rows: dict[str, list[int]] = {}
         for request in state["requests"]:
             if request["round"] == state["round"]:
                 rows.setdefault(request["agent"], []).append(request["row"])
+        agents = runtime.context.agents
         return [
-            Send("look_again", _look(state, agent, asked, again=True)) for agent, asked in rows.items()
+            Send("look_again", _look_again(state, agents[name], asked)) for name, asked in rows.items()
         ] or "conclude"
 
     async def conclude(state: State) -> State:
@@ -173,16 +175,28 @@ def bounded(policy: PolicySettings) -> RunnableConfig:
     return {"recursion_limit": 4 + 2 * policy.max_rounds}
 
 
-def _look(state: State, agent: str, rows: Sequence[int], again: bool = False) -> Look:
-    first = {look["row"]: look["prediction"] for look in state["looks"] if look["prediction"]["agent"] == agent}
+def _look(state: State, agent: str, rows: Sequence[int]) -> Look:
     return {
         "agent": agent,
         "rows": list(rows),
         "neighbour_labels": [state["neighbour_labels"][row] for row in rows],
         "similarities": [state["similarities"][row] for row in rows],
-        "first": [first[row] for row in rows] if again else [],
-        "evidence": [state["evidence"][row] for row in rows] if again else [],
+        "first": [],
+        "evidence": [],
     }
+
+
+def _look_again(state: State, agent: Agent, rows: Sequence[int]) -> Look:
+    said: dict[int, list[dict[str, Any]]] = {row: [] for row in rows}
+    for look in state["looks"]:
+        if look["row"] in said:
+            said[look["row"]].append(look["prediction"])
+    look_of = _look(state, agent.name, rows)
+    for row, predictions in said.items():
+        testimony = testimony_for(agent, map(Prediction.from_dict, predictions))
+        look_of["first"] += [one for one in predictions if one["agent"] == agent.name]
+        look_of["evidence"].append({**state["evidence"][row], "testimony": [one.to_dict() for one in testimony]})
+    return look_of
 
 
 def _views(weigher: Weigher, request: Look, run: Run) -> Views:
