@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self, runtime_checkable
 
@@ -53,8 +53,9 @@ class Agent(Protocol):
 
     `look` and `look_again` may be plain or async. Each returns one Prediction a view, in order; what it
     raises is recorded as a failed prediction of each view. A plain one is asked about a batch at a time, an async
-    one about each image by itself, many at once. `look_again` is asked only of an agent whose
-    `looks_again` is true, with its own first predictions and the evidence.
+    one about each image by itself, many at once. `look_again` is asked only of an agent whose `looks_again` is true,
+    with its own first predictions and the evidence; and of an agent with an attribute `debates` that is true, with
+    what the others said at first, as `Evidence.testimony`.
     """
 
     @property
@@ -68,6 +69,13 @@ class Agent(Protocol):
     def look_again(
         self, views: Views, first: Sequence[Prediction], evidence: Sequence[Evidence]
     ) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
+
+
+def testimony_for(agent: Agent, said: Iterable[Prediction]) -> tuple[Prediction, ...]:
+    """What others answered among the first predictions of one image, if the agent debates; else nothing."""
+    if not getattr(agent, "debates", False):
+        return ()
+    return tuple(one for one in said if one.agent != agent.name and one.stage == "first" and one.error is None)
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,8 @@ def second_messages(
 ) -> list[Message]:
     """The agent's own first answer, the most similar cases as pictures with labels, and the question.
 
-    Nothing of any other agent is said. These follow the messages of the first look, so that a server with a prefix
-    cache reads the image once.
+    Nothing of any other agent is said but the evidence's testimony, which is empty outside a debate. These messages
+    follow those of the first look, so that a server with a prefix cache reads the image once.
     """
     parts: list[str | Picture] = []
     for number, neighbour in enumerate(evidence.neighbours[:shown], start=1):
@@ -81,6 +81,9 @@ def second_messages(
         }
         parts.append(prompt.render("case" if picture else "case-without-picture", **said))
         parts.extend([picture] if picture else [])
+    if evidence.testimony:
+        lines = [_testimony(prompt, one) for one in evidence.testimony]
+        parts.append(prompt.render("testimony", said="\n".join(lines)))
     shares = [
         prompt.render("share", label=quoted(label), share=percent(share))
         for label, share in evidence.distribution.items()
@@ -95,6 +98,13 @@ def second_messages(
         Message("assistant", (_own_words(first, label_only) or prompt.render("no-answer"),)),
         Message("user", (*parts, question)),
     ]
+
+
+def _testimony(prompt: Prompt, one: Prediction) -> str:
+    """One line with what another agent said, and why, if it gave a reason."""
+    agent, label, confidence = quoted(one.agent), quoted(one.label or ""), f"{one.confidence or 0.0:.2f}"
+    words = prompt.render("abstains" if one.abstained else "says", agent=agent, label=label, confidence=confidence)
+    return f"{words} {prompt.render('reason', rationale=quoted(one.rationale))}" if one.rationale else words
 
 
 def repair_messages(prompt: Prompt, reply: str, problem: str) -> list[Message]:

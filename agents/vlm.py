@@ -50,6 +50,10 @@ class VlmAgent:
     def looks_again(self) -> bool:
         return self.settings.second_look
 
+    @property
+    def debates(self) -> bool:
+        return self.settings.debate
+
     async def look(self, views: Views) -> list[Prediction]:
         return await asyncio.gather(*(self._seen(Case(self.settings, views.task, image)) for image in views.images))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from consilience.prediction import check_distribution
+from consilience.prediction import Prediction, check_distribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Evidence:
             order; sums to 1, or is empty where there are no neighbours.
         novelty: share of the memory's own images that lie closer to their own neighbours than this image
             does, in [0, 1]; higher = more novel (Sun et al. 2022, distance to the k-th neighbour).
+        testimony: what other agents said at first; only for an agent that debates.
 
     Raises:
         ValueError: novelty is not in [0, 1]; the distribution is neither empty nor sums to 1.
@@ -52,6 +53,7 @@ class Evidence:
     neighbours: tuple[Neighbour, ...]
     distribution: Mapping[str, float]
     novelty: float
+    testimony: tuple[Prediction, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.novelty <= 1.0:
@@ -65,10 +67,12 @@ class Evidence:
             "neighbours": [neighbour.to_dict() for neighbour in self.neighbours],
             "distribution": {label: float(share) for label, share in self.distribution.items()},
             "novelty": float(self.novelty),
+            **({"testimony": [one.to_dict() for one in self.testimony]} if self.testimony else {}),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], thumbnail: Callable[[str], bytes | None] | None = None) -> Evidence:
         """Restore from `to_dict`; `thumbnail` reads a case's picture by its id."""
         neighbours = tuple(Neighbour(**one, _thumbnail=thumbnail) for one in data["neighbours"])
-        return cls(neighbours, data["distribution"], data["novelty"])
+        testimony = tuple(Prediction.from_dict(one) for one in data.get("testimony", ()))
+        return cls(neighbours, data["distribution"], data["novelty"], testimony)

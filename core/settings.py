@@ -63,7 +63,13 @@ class PolicySettings(SettingsGroup):
     second_look: Literal["when-it-helps", "always", "never"] = Field(
         default="when-it-helps", description="whether agents look again with evidence in hand"
     )
-    max_rounds: int = Field(default=2, ge=1, le=5, description="how often predictions may be weighed")
+    worth_usd: float = Field(
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="what a diagnosis changed for the better is worth, in US dollars",
+    )
+    max_rounds: int = Field(default=3, ge=1, le=5, description="how often predictions may be weighed")
     max_seconds: float = Field(default=300.0, gt=0, allow_inf_nan=False, description="wall time of one run")
     max_cost_usd: float | None = Field(
         default=None, ge=0, allow_inf_nan=False, description="cost of the answers to one image; none: no bound"

@@ -15,7 +15,6 @@ How the witnesses earn their trust, where nothing but the published summary numb
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -29,8 +28,9 @@ from consilience.agents import Neighbours
 from consilience.errors import DatasetError
 from consilience.evals.recorded import Recording, features_of_rows, rows_of
 from consilience.evals.scores import FUSION, Score, score
+from consilience.orchestrator.ask import finished
 from consilience.orchestrator.calibration import ORDER_KEEPING, Lowered
-from consilience.orchestrator.fitting import first_looks, judged, split_into_folds, to_array
+from consilience.orchestrator.fitting import Answers, first_looks, judged, second_looks, split_into_folds, to_array
 from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
 from consilience.orchestrator.panel import Witness, labelled_features
@@ -95,7 +95,7 @@ def neighbours_witness(records: Records, task: Task, settings: Settings) -> Witn
     shares = np.array([list(one["distribution"].values()) for one in found])
     labels = labelled_features(records, task).labels
     folds = split_into_folds(labels, settings.seed)
-    return judged(Neighbours.name, "first", shares, labels, folds, task, ORDER_KEEPING)[0]
+    return judged(Answers(Neighbours.name, "first", shares), labels, folds, task, ORDER_KEEPING)[0]
 
 
 def from_summary(
@@ -132,20 +132,22 @@ def from_labelled(
         )
     labels = places(truths, recording.task)
     folds = split_into_folds(labels, settings.seed)
-    witnesses, calibrated = [], np.full((len(recording.looks), len(labels), len(recording.task.names)), np.nan)
+    witnesses, looks = [], []
+    calibrated = np.full((len(recording.looks), len(labels), len(recording.task.names)), np.nan)
     for number, (agent, stage) in enumerate(recording.looks):
-        answers = labelled.looks.get((agent, stage), ())
-        if not any(one.probabilities for one in answers):
+        given = labelled.looks.get((agent, stage), ())
+        if not any(one.probabilities for one in given):
             raise DatasetError(f"the labelled recorded answers hold none of '{look_name(agent, stage)}'")
-        raw = to_array(answers, recording.task)
+        looks.append(Answers.of(agent, stage, given, recording.task))
         if agent == Neighbours.name and neighbours is not None:
-            answered = np.isfinite(raw).all(axis=1)
-            witness, calibrated[number, answered] = neighbours, neighbours.calibrator(raw[answered])
+            answered = np.isfinite(looks[number].raw).all(axis=1)
+            witness, calibrated[number, answered] = neighbours, neighbours.calibrator(looks[number].raw[answered])
         else:
-            witness, calibrated[number] = judged(agent, stage, raw, labels, folds, recording.task)
+            witness, calibrated[number] = judged(looks[number], labels, folds, recording.task)
         witnesses.append(witness)
     fusion = Fusion.from_predictions(calibrated, labels, first_looks(witnesses, calibrated))
-    return _weigher(recording.task, witnesses, fusion, settings, second_look="when-it-helps")
+    weigher = _weigher(recording.task, witnesses, fusion, settings, second_look="when-it-helps")
+    return replace(weigher, second_looks=second_looks(looks, calibrated, labels))
 
 
 def _weigher(task: Task, witnesses: Sequence[Witness], fusion: Fusion, settings: Settings, second_look: str) -> Weigher:
@@ -163,7 +165,7 @@ def replay(recording: Recording, weigher: Weigher) -> list[dict[str, Any]]:
     graph = build_graph(weigher=weigher, policy=policy, neighbours=1).compile()
     run = Run(agents, RecordedMemory(recording), [None] * n, features_of_rows(n), math.inf)
     rows = [f"row {row}" for row in range(n)]  # an image's address may tell its label
-    final = asyncio.run(graph.ainvoke(first_state(rows, rows), bounded(policy), context=run))
+    final = finished(graph.ainvoke(first_state(rows, rows), bounded(policy), context=run))
     conclusions: list[dict[str, Any]] = final["conclusions"]
     return conclusions
 

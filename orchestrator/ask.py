@@ -8,9 +8,10 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from consilience.agents import Agent, FeatureAgent, Views
 from consilience.errors import BudgetSpentError
@@ -18,6 +19,8 @@ from consilience.evidence import Evidence
 from consilience.prediction import Prediction, Stage
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 async def first_look(agent: Agent, views: Views, timeout: float, deadline: float = math.inf) -> list[Prediction]:
@@ -146,3 +149,13 @@ async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
     if error is not None:
         raise error
     return result
+
+
+def finished(work: Coroutine[Any, Any, Result]) -> Result:
+    """What comes of the work. In a thread of its own where an event loop runs already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()

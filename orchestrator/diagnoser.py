@@ -23,7 +23,7 @@ from consilience.images import Image, ImageSource, load_image
 from consilience.orchestrator.gather import vector_identity
 from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
 from consilience.orchestrator.panel import Panel
-from consilience.orchestrator.policy import Policy, choose_threshold
+from consilience.orchestrator.policy import Policy
 from consilience.orchestrator.weighing import Weigher
 from consilience.prediction import Prediction
 from consilience.retrieval.embedding import embed_many
@@ -57,8 +57,8 @@ class Diagnoser:
         panel.encoder.check(self.encoder)
         self._agents = panel.open_agents(settings, agents, Budget(settings.policy.max_run_cost_usd))
         self.memory = panel.open_memory(settings.memory.url)
-        policy = Policy(settings.policy, choose_threshold(panel.outcomes, settings.policy.target))
-        weigher = Weigher(panel.task, panel.witnesses, panel.fusion, policy)
+        policy = Policy.chosen(settings.policy, panel.outcomes)
+        weigher = Weigher(panel.task, panel.witnesses, panel.fusion, policy, panel.second_looks)
         graph = build_graph(weigher=weigher, policy=settings.policy, neighbours=settings.memory.neighbours)
         self.graph = graph.compile()
         self._loop = asyncio.new_event_loop()

@@ -135,6 +135,7 @@ def fit(
             outcomes=fitted.outcomes,
             models=tuple(filter(None, map(settings_of, others))),
             reasoner=settings.reasoner,
+            second_looks=fitted.second_looks,
         ).save(path, overwrite=overwrite)
     _index(written, settings, progress)
     threshold = choose_threshold(written.outcomes, settings.policy.target)

@@ -10,19 +10,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
 from consilience.agents import Agent, FeatureAgent, LabelledFeatures, Views, feature_agent
+from consilience.agents.base import testimony_for
 from consilience.agents.neighbours import K
 from consilience.errors import AgentError, DatasetError
 from consilience.evidence import Evidence
 from consilience.images import Image
-from consilience.orchestrator.ask import first_look, second_look
+from consilience.orchestrator.ask import finished, first_look, second_look
 from consilience.orchestrator.calibration import FITTED, FittedCalibrator, fit_calibrator
 from consilience.orchestrator.fusion import Fusion
+from consilience.orchestrator.gain import NO_LABEL, SecondLooks
 from consilience.orchestrator.gather import Progress, quiet
 from consilience.orchestrator.panel import Witness
 from consilience.orchestrator.policy import Outcomes
@@ -50,6 +52,26 @@ class Fitted:
     witnesses: tuple[Witness, ...]
     fusion: Fusion
     outcomes: Outcomes
+    second_looks: SecondLooks
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one agent said of the n labelled images in one look.
+
+    Attributes:
+        raw: probabilities (n, c), out of fold; rows of NaN where it abstained or failed.
+        cost_usd: of one answer, on average.
+    """
+
+    agent: str
+    stage: Stage
+    raw: np.ndarray
+    cost_usd: float = 0.0
+
+    @classmethod
+    def of(cls, agent: str, stage: Stage, predictions: Sequence[Prediction], task: Task) -> Self:
+        return cls(agent, stage, to_array(predictions, task), float(np.mean([one.cost_usd for one in predictions])))
 
 
 def split_into_folds(labels: np.ndarray, seed: int) -> np.ndarray:
@@ -103,7 +125,7 @@ def fit_agents(
     folds = split_into_folds(data.labels, seed)
     n_folds = int(folds.max()) + 1
     steps = len(kinds) * (n_folds + 1)
-    looks: list[tuple[str, Stage, np.ndarray]] = []
+    looks: list[Answers] = []
     heads: list[FeatureAgent] = []
     with one_blas_thread():
         for name in kinds:
@@ -115,10 +137,10 @@ def fit_agents(
                 progress("fitting agents", len(heads) * (n_folds + 1) + fold + 1, steps)
             heads.append(kind.fit(data))
             progress("fitting agents", len(heads) * (n_folds + 1), steps)
-            looks.append((name, "first", raw))
+            looks.append(Answers(name, "first", raw))
     if others:
-        looks += asyncio.run(_looks_of_others(task, records, data, others, neighbours, load, timeout, progress))
-    looks.sort(key=lambda look: look[1])  # first looks before second looks, otherwise in order
+        looks += finished(_looks_of_others(task, records, data, others, looks, neighbours, load, timeout, progress))
+    looks.sort(key=lambda look: look.stage)  # first looks before second looks, otherwise in order
     with one_blas_thread():
         return Fitted(tuple(heads), *_weigh(task, data.labels, folds, looks))
 
@@ -141,26 +163,44 @@ def exact_views(task: Task, known: LabelledFeatures, features: np.ndarray) -> Vi
 
 
 def _weigh(
-    task: Task, labels: np.ndarray, folds: np.ndarray, looks: Sequence[tuple[str, Stage, np.ndarray]]
-) -> tuple[tuple[Witness, ...], Fusion, Outcomes]:
-    witnesses, calibrated = [], np.full((len(looks), *looks[0][2].shape), np.nan)
-    for number, (name, stage, raw) in enumerate(looks):
-        witness, calibrated[number] = judged(name, stage, raw, labels, folds, task)
+    task: Task, labels: np.ndarray, folds: np.ndarray, looks: Sequence[Answers]
+) -> tuple[tuple[Witness, ...], Fusion, Outcomes, SecondLooks]:
+    witnesses, calibrated = [], np.full((len(looks), *looks[0].raw.shape), np.nan)
+    for number, answers in enumerate(looks):
+        witness, calibrated[number] = judged(answers, labels, folds, task)
         witnesses.append(witness)
     heard = first_looks(witnesses, calibrated)
-    fusion = Fusion.from_predictions(calibrated, labels, heard)
-    posterior = np.empty(heard.shape[1:])
+    again = {one.agent: looked_again(witnesses, calibrated, one.agent) for one in witnesses if one.stage == "second"}
+    posteriors = {agent: np.empty(heard.shape[1:]) for agent in ("", *again)}
     for fold in np.unique(folds):
         held_out = folds == fold
         others = Fusion.from_predictions(calibrated[:, ~held_out], labels[~held_out], heard[:, ~held_out])
-        posterior[held_out] = others.posterior(heard[:, held_out])[0]
-    return tuple(witnesses), fusion, Outcomes(posterior.max(axis=1), posterior.argmax(axis=1) == labels)
+        for agent, posterior in posteriors.items():
+            posterior[held_out] = others.posterior(again.get(agent, heard)[:, held_out])[0]
+    first, *second = (Outcomes.of(posterior, labels) for posterior in posteriors.values())
+    return (
+        tuple(witnesses),
+        Fusion.from_predictions(calibrated, labels, heard),
+        replace(first, again=dict(zip(again, second, strict=True))),
+        second_looks(looks, calibrated, labels),
+    )
+
+
+def second_looks(looks: Sequence[Answers], calibrated: np.ndarray, labels: np.ndarray) -> SecondLooks:
+    """The second looks among `looks`, calibrated (a, n, c), and what the same agents named at first."""
+    places = {(look.agent, look.stage): number for number, look in enumerate(looks)}
+    again = [look.agent for look in looks if look.stage == "second"]
+    first = [looks[places[agent, "first"]].raw for agent in again]
+    return SecondLooks(
+        tuple(again),
+        calibrated[[places[agent, "second"] for agent in again]],
+        np.array([named(raw) for raw in first], dtype=np.intp).reshape(len(again), len(labels)),
+        labels,
+    )
 
 
 def judged(
-    name: str,
-    stage: Stage,
-    raw: np.ndarray,
+    look: Answers,
     labels: np.ndarray,
     folds: np.ndarray,
     task: Task,
@@ -169,21 +209,21 @@ def judged(
     """A look as it can be weighed, and its calibrated predictions (n, c), out of fold.
 
     Args:
-        raw: (n, c), out of fold; rows of NaN where the agent did not answer.
         kinds: calibrators to choose from.
 
     Raises:
         AgentError: it answered too little to be judged.
     """
-    answered = np.isfinite(raw).all(axis=1)
+    raw, answered = look.raw, np.isfinite(look.raw).all(axis=1)
     if len(np.unique(folds[answered])) < 2:
         raise AgentError(
-            f"the agent '{name}' gave a {stage} prediction for {answered.sum()} of {len(labels)} labelled images: "
-            "too few to judge it by"
+            f"the agent '{look.agent}' gave a {look.stage} prediction for {answered.sum()} of {len(labels)} labelled "
+            "images: too few to judge it by"
         )
     calibrated = np.full_like(raw, np.nan)
     calibrator, calibrated[answered] = fit_calibrator(raw[answered], labels[answered], folds[answered], kinds)
-    return Witness(name, stage, calibrator, measure(name, stage, calibrated, labels, task.names)), calibrated
+    trust = measure(look.agent, look.stage, calibrated, labels, task.names)
+    return Witness(look.agent, look.stage, calibrator, trust, look.cost_usd), calibrated
 
 
 def first_looks(witnesses: Sequence[Witness], calibrated: np.ndarray) -> np.ndarray:
@@ -192,17 +232,27 @@ def first_looks(witnesses: Sequence[Witness], calibrated: np.ndarray) -> np.ndar
     return np.where(is_first[:, None, None], calibrated, np.nan)
 
 
+def looked_again(witnesses: Sequence[Witness], calibrated: np.ndarray, agent: str) -> np.ndarray:
+    """As `first_looks`, with the agent's second look, where it gave an answer, in the place of its first."""
+    heard, looks = first_looks(witnesses, calibrated), [(one.agent, one.stage) for one in witnesses]
+    first, second = looks.index((agent, "first")), looks.index((agent, "second"))
+    heard[second] = calibrated[second]
+    heard[first, np.isfinite(calibrated[second]).all(axis=1)] = np.nan
+    return heard
+
+
 async def _looks_of_others(
     task: Task,
     records: Records,
     data: LabelledFeatures,
     others: Sequence[Agent],
+    heads: Sequence[Answers],
     neighbours: int,
     load: Callable[[str], Image] | None,
     timeout: float,
     progress: Progress,
-) -> list[tuple[str, Stage, np.ndarray]]:
-    """First and second looks of agents that see images; evidence is leave-one-out."""
+) -> list[Answers]:
+    """First and second looks of agents that see images; evidence is leave-one-out, and the heads' word out of fold."""
     memory = ImageMemory(records, task.names, ExactIndex(records))
     answers: dict[tuple[str, Stage], list[Prediction]] = {}
     for start in range(0, len(records), BATCH):
@@ -211,19 +261,41 @@ async def _looks_of_others(
         evidence = [Evidence.from_dict(one, records.thumbnail) for one in memory.evidence(found.first(neighbours))]
         images = [load(records.sources[row]) if load is not None else None for row in rows]
         views = Views(task, images, data.features[rows], found.labels, found.similarities)
-        for agent in others:
-            first = await first_look(agent, views, timeout)
+        firsts = await asyncio.gather(*(first_look(agent, views, timeout) for agent in others))
+        for agent, first in zip(others, firsts, strict=True):
             if start == 0 and all(one.error is not None for one in first):  # it will not do better on the others
                 raise AgentError(f"the agent '{agent.name}' failed on each of the first images: {first[0].error}")
+        said = [*zip(*(_as_predictions(head, rows, task) for head in heads), *firsts, strict=True)]
+
+        able = [(agent, first) for agent, first in zip(others, firsts, strict=True) if agent.looks_again]
+        seconds = await asyncio.gather(
+            *(second_look(agent, views, first, _told(agent, evidence, said), timeout) for agent, first in able)
+        )
+        for agent, first in zip(others, firsts, strict=True):
             answers.setdefault((agent.name, "first"), []).extend(first)
-            if agent.looks_again:
-                again = await second_look(agent, views, first, evidence, timeout)
-                answers.setdefault((agent.name, "second"), []).extend(again)
+        for (agent, _), second in zip(able, seconds, strict=True):
+            answers.setdefault((agent.name, "second"), []).extend(second)
         progress("looking at labelled images", rows.stop, len(records))
-    return [(name, stage, to_array(predictions, task)) for (name, stage), predictions in answers.items()]
+    return [Answers.of(name, stage, predictions, task) for (name, stage), predictions in answers.items()]
+
+
+def _told(agent: Agent, evidence: Sequence[Evidence], said: Sequence[Sequence[Prediction]]) -> list[Evidence]:
+    """The evidence on each image with what all said of it at first, as far as the agent is told of it."""
+    return [replace(one, testimony=testimony_for(agent, them)) for one, them in zip(evidence, said, strict=True)]
+
+
+def _as_predictions(head: Answers, rows: Sequence[int], task: Task) -> list[Prediction]:
+    return [
+        Prediction(head.agent, head.stage, dict(zip(task.names, row, strict=True))) for row in head.raw[rows].tolist()
+    ]
 
 
 def to_array(predictions: Sequence[Prediction], task: Task) -> np.ndarray:
     """Raw probabilities (n, c), rows of NaN where the agent abstained or failed."""
     silent = [np.nan] * len(task.names)
     return np.array([silent if one.probabilities is None else list(one.probabilities.values()) for one in predictions])
+
+
+def named(raw: np.ndarray) -> np.ndarray:
+    """The label that each row of (n, c) names, int (n,); NO_LABEL for rows of NaN."""
+    return np.where(np.isfinite(raw).all(axis=1), np.nan_to_num(raw).argmax(axis=1), NO_LABEL)

@@ -107,17 +107,21 @@ class Fusion:
         words, weights = self._words_and_weights(probabilities)
         return softmax(np.einsum("na,anc->nc", weights, words)), weights
 
-    def _words_and_weights(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        present = np.isfinite(probabilities).all(axis=2).T  # (n, a)
-        words = np.where(present.T[:, :, None], log_probabilities(np.nan_to_num(probabilities)), 0.0)
+    def weights(self, present: np.ndarray) -> np.ndarray:
+        """How much each witness counts, (n, a), where those of whom `present`, bool (n, a), is true have answered."""
         if self.covariance is None:
-            return words, np.where(present, self.base, 0.0)
+            return np.where(present, self.base, 0.0)
         weights = np.zeros(present.shape)
         for who in np.unique(present, axis=0):
             here = np.flatnonzero(who)
             total = self.total if len(here) > 1 else 1.0  # one calibrated witness is taken at its word
             weights[np.ix_((present == who).all(axis=1), here)] = total * shares(self.covariance[np.ix_(here, here)])
-        return words, weights
+        return weights
+
+    def _words_and_weights(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        present = np.isfinite(probabilities).all(axis=2).T  # (n, a)
+        words = np.where(present.T[:, :, None], log_probabilities(np.nan_to_num(probabilities)), 0.0)
+        return words, self.weights(present)
 
     def to_dict(self) -> dict[str, Any]:
         covariance = None if self.covariance is None else self.covariance.tolist()

@@ -26,11 +26,12 @@ from langgraph.runtime import Runtime
 from langgraph.types import Send
 
 from consilience.agents import Agent, Views
+from consilience.agents.base import testimony_for
 from consilience.agents.neighbours import K
 from consilience.evidence import Evidence
 from consilience.images import Image
 from consilience.orchestrator.ask import first_look, second_look
-from consilience.orchestrator.weighing import Weighed, Weigher
+from consilience.orchestrator.weighing import Request, Weighed, Weigher
 from consilience.prediction import Prediction
 from consilience.retrieval.memory import ImageMemory
 from consilience.settings import PolicySettings
@@ -50,7 +51,8 @@ class State(TypedDict, total=False):
     similarities: list[list[float]]
     looks: Annotated[list[dict[str, Any]], operator.add]  # {"row": ..., "prediction": as Prediction.to_dict}
     weighed: Annotated[dict[int, Weighed], merged]  # by row, the latest round's
-    unsettled: list[int]
+    requests: Annotated[list[Request], operator.add]  # for second looks, of all rounds
+    rows: list[int]  # that the next round weighs: all at first, then those that are looked at again
     round: int
     conclusions: list[dict[str, Any]]  # n
 
@@ -92,6 +94,7 @@ def build_graph(*, weigher: Weigher, policy: PolicySettings, neighbours: int) ->
         neighbours: cases in the evidence.
     """
     graph = StateGraph(State, context_schema=Run)
+    left_out = weigher.asking.left_out()
 
     async def retrieve(state: State, runtime: Runtime[Run]) -> State:
         run = runtime.context
@@ -100,12 +103,12 @@ def build_graph(*, weigher: Weigher, policy: PolicySettings, neighbours: int) ->
             "evidence": run.memory.evidence(found.first(neighbours)),
             "neighbour_labels": found.labels.tolist(),
             "similarities": found.similarities.tolist(),
+            "rows": list(range(len(run.features))),
             "round": 0,
-            "unsettled": list(range(len(run.features))),
         }
 
     def ask_all(state: State, runtime: Runtime[Run]) -> list[Send]:
-        return [Send("look", _look(state, name, state["unsettled"])) for name in runtime.context.agents]
+        return [Send("look", _look(state, name, state["rows"])) for name in runtime.context.agents]
 
     async def look(state: Look, runtime: Runtime[Run]) -> State:
         run = runtime.context
@@ -114,6 +117,8 @@ def build_graph(*, weigher: Weigher, policy: PolicySettings, neighbours: int) ->
             first = [Prediction.from_dict(one) for one in state["first"]]
             evidence = [Evidence.from_dict(one, run.memory.records.thumbnail) for one in state["evidence"]]
             predictions = await second_look(agent, views, first, evidence, policy.agent_timeout_seconds, run.deadline)
+        elif (cause := left_out.get(agent.name)) is not None:
+            predictions = [Prediction(agent.name, error=cause)] * len(views)
         else:
             predictions = await first_look(agent, views, policy.agent_timeout_seconds, run.deadline)
         return {
@@ -122,25 +127,28 @@ def build_graph(*, weigher: Weigher, policy: PolicySettings, neighbours: int) ->
             ]
         }
 
-    async def weigh(state: State) -> State:
-        novelty = [state["evidence"][row]["novelty"] for row in state["unsettled"]]
-        weighed = weigher.weigh(state["looks"], state["unsettled"], novelty, state["round"] + 1)
-        unsettled = [row for row, result in weighed.items() if result["reasons"]]
-        return {"weighed": weighed, "unsettled": unsettled, "round": state["round"] + 1}
+    async def weigh(state: State, runtime: Runtime[Run]) -> State:
+        number = state["round"] + 1
+        novelty = {row: state["evidence"][row]["novelty"] for row in state["rows"]}
+        weighed = weigher.weigh(state["looks"], novelty, number)
+        is_over = number >= policy.max_rounds or time.monotonic() >= runtime.context.deadline
+        agents = runtime.context.agents
+        requests = [] if is_over else weigher.whom_to_ask_again(state["looks"], weighed, novelty, agents)
+        rows = sorted({request["row"] for request in requests})
+        return {"weighed": weighed, "requests": requests, "rows": rows, "round": number}
 
-    def settle(state: State, runtime: Runtime[Run]) -> list[Send] | str:
-        spent = sum(look["prediction"]["cost_usd"] for look in state["looks"])
-        is_over_budget = policy.max_cost_usd is not None and spent >= policy.max_cost_usd
-        is_late = time.monotonic() >= runtime.context.deadline
-        if state["round"] >= policy.max_rounds or is_over_budget or is_late:
-            return "conclude"
-        whom = weigher.whom_to_ask_again(state["looks"], state["unsettled"], runtime.context.agents)
+    def ask_again(state: State, runtime: Runtime[Run]) -> list[Send] | str:
+        rows: dict[str, list[int]] = {}
+        for request in state["requests"]:
+            if request["round"] == state["round"]:
+                rows.setdefault(request["agent"], []).append(request["row"])
+        agents = runtime.context.agents
         return [
-            Send("look_again", _look(state, name, rows, first)) for name, (rows, first) in whom.items()
+            Send("look_again", _look_again(state, agents[name], asked)) for name, asked in rows.items()
         ] or "conclude"
 
     async def conclude(state: State) -> State:
-        return {"conclusions": weigher.conclude(state["looks"], state["weighed"], state["evidence"])}
+        return {"conclusions": weigher.conclude(state["looks"], state["weighed"], state["evidence"], state["requests"])}
 
     graph.add_node("retrieve", retrieve)
     graph.add_node("look", look, input_schema=Look)
@@ -150,7 +158,7 @@ def build_graph(*, weigher: Weigher, policy: PolicySettings, neighbours: int) ->
     graph.add_edge(START, "retrieve")
     graph.add_conditional_edges("retrieve", ask_all, ["look"])
     graph.add_edge("look", "weigh")
-    graph.add_conditional_edges("weigh", settle, ["look_again", "conclude"])
+    graph.add_conditional_edges("weigh", ask_again, ["look_again", "conclude"])
     graph.add_edge("look_again", "weigh")
     graph.add_edge("conclude", END)
     return graph
@@ -158,7 +166,7 @@ def build_graph(*, weigher: Weigher, policy: PolicySettings, neighbours: int) ->
 
 def first_state(sources: Sequence[str], identities: Sequence[str]) -> State:
     """The state that a run begins with."""
-    return {"sources": list(sources), "identities": list(identities), "looks": [], "weighed": {}}
+    return {"sources": list(sources), "identities": list(identities), "looks": [], "weighed": {}, "requests": []}
 
 
 def bounded(policy: PolicySettings) -> RunnableConfig:
@@ -166,15 +174,28 @@ def bounded(policy: PolicySettings) -> RunnableConfig:
     return {"recursion_limit": 4 + 2 * policy.max_rounds}
 
 
-def _look(state: State, agent: str, rows: Sequence[int], first: Sequence[dict[str, Any]] = ()) -> Look:
+def _look(state: State, agent: str, rows: Sequence[int]) -> Look:
     return {
         "agent": agent,
         "rows": list(rows),
         "neighbour_labels": [state["neighbour_labels"][row] for row in rows],
         "similarities": [state["similarities"][row] for row in rows],
-        "first": list(first),
-        "evidence": [state["evidence"][row] for row in rows] if first else [],
+        "first": [],
+        "evidence": [],
     }
+
+
+def _look_again(state: State, agent: Agent, rows: Sequence[int]) -> Look:
+    said: dict[int, list[dict[str, Any]]] = {row: [] for row in rows}
+    for look in state["looks"]:
+        if look["row"] in said:
+            said[look["row"]].append(look["prediction"])
+    look_of = _look(state, agent.name, rows)
+    for row, predictions in said.items():
+        testimony = testimony_for(agent, map(Prediction.from_dict, predictions))
+        look_of["first"] += [one for one in predictions if one["agent"] == agent.name]
+        look_of["evidence"].append({**state["evidence"][row], "testimony": [one.to_dict() for one in testimony]})
+    return look_of
 
 
 def _views(weigher: Weigher, request: Look, run: Run) -> Views:

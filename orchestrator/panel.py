@@ -3,7 +3,8 @@
     task.yaml          the question
     witnesses.json     each agent's look: its calibrator and the trust it has earned
     fusion.json        what the weights follow from
-    policy.json        what the threshold of a settled diagnosis is chosen on
+    policy.json        what the thresholds of a settled diagnosis are chosen on
+    second_looks.npz   the second looks at the labelled images: what one more gains is foreseen from them
     agents/*.npz       fitted heads
     models.json        how the agents and the reasoner that answer in words are asked; no key
     memory/            the labelled images: identities, labels, sources, vectors, thumbnails
@@ -18,7 +19,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from consilience.model_settings import ModelSettings, ReasonerSettings, Transfor
 from consilience.orchestrator import calibration
 from consilience.orchestrator.calibration import Calibrator
 from consilience.orchestrator.fusion import Fusion
+from consilience.orchestrator.gain import SecondLooks
 from consilience.orchestrator.policy import Outcomes
 from consilience.panel_folder import PanelFolder, read_panel_folder, write_panel_folder
 from consilience.prediction import Stage
@@ -51,16 +53,18 @@ from consilience.task import Task
 from consilience.trust import Trust
 
 ENCODER_FILE = "encoder.onnx"
+SECOND_LOOKS_FILE = "second_looks.npz"
 
 
 @dataclass(frozen=True)
 class Witness:
-    """One look of one agent, as the orchestrator weighs it."""
+    """One look of one agent, as the orchestrator weighs it; `cost_usd` is what it costs on average."""
 
     agent: str
     stage: Stage
     calibrator: Calibrator
     trust: Trust
+    cost_usd: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ class Panel:
         outcomes: what the fusion said of the labelled images, out of fold.
         models: settings of the agents that answer in words.
         reasoner: what the panel was fitted with; None: rules.
+        second_looks: the agents' second looks at the labelled images.
         path, id: where it was read from, and the id it keeps for life; empty for one not yet written.
     """
 
@@ -112,6 +117,7 @@ class Panel:
     outcomes: Outcomes
     models: tuple[ModelSettings, ...] = ()
     reasoner: ReasonerSettings | None = None
+    second_looks: SecondLooks = field(default_factory=SecondLooks.none)
     path: Path = Path()
     id: str = ""
 
@@ -177,6 +183,8 @@ class Panel:
         _write_json(folder / "fusion.json", self.fusion.to_dict())
         _write_json(folder / "policy.json", self.outcomes.to_dict())
         _write_json(folder / "models.json", _models_to_dict(self.models, self.reasoner))
+        if self.second_looks.agents:
+            np.savez(folder / SECOND_LOOKS_FILE, allow_pickle=False, **self.second_looks.arrays())
         (folder / "agents").mkdir()
         for head in self.heads:
             np.savez(folder / "agents" / f"{head.name}.npz", allow_pickle=False, **head.arrays())
@@ -209,7 +217,7 @@ def _read(folder: PanelFolder) -> Panel:
             for name in names
             if name in FEATURE_AGENTS and (path := state / "agents" / f"{name}.npz").exists()
         )
-        weights = state / ENCODER_FILE
+        again, weights = state / SECOND_LOOKS_FILE, state / ENCODER_FILE
         has_weights = weights.exists()
         encoder = EncoderRecord(
             **manifest["encoder"],
@@ -228,6 +236,7 @@ def _read(folder: PanelFolder) -> Panel:
             outcomes=Outcomes.from_dict(_read_json(state / "policy.json")),
             models=models,
             reasoner=reasoner,
+            second_looks=SecondLooks.from_arrays(_read_arrays(again)) if again.exists() else SecondLooks.none(),
             path=folder.path,
             id=folder.id,
         )
@@ -238,12 +247,15 @@ def _read(folder: PanelFolder) -> Panel:
 
 
 def _witness_to_dict(witness: Witness) -> dict[str, Any]:
-    return {"trust": witness.trust.to_dict(), "calibrator": witness.calibrator.to_dict()}
+    trust, calibrator = witness.trust.to_dict(), witness.calibrator.to_dict()
+    return {"trust": trust, "calibrator": calibrator, "cost_usd": witness.cost_usd}
 
 
 def _witness_from_dict(data: Mapping[str, Any]) -> Witness:
     trust = Trust(**data["trust"])
-    return Witness(trust.agent, trust.stage, calibration.from_dict(data["calibrator"]), trust)
+    return Witness(
+        trust.agent, trust.stage, calibration.from_dict(data["calibrator"]), trust, data.get("cost_usd", 0.0)
+    )
 
 
 def _models_to_dict(models: Sequence[ModelSettings], reasoner: ReasonerSettings | None) -> dict[str, Any]:

@@ -9,13 +9,19 @@ from consilience.prediction import Stage, look_name
 from consilience.trust import Trust
 
 
-def explain(conclusion: Mapping[str, Any], evidence: Mapping[str, Any], trusts: Sequence[Trust]) -> str:
+def explain(
+    conclusion: Mapping[str, Any],
+    evidence: Mapping[str, Any],
+    trusts: Sequence[Trust],
+    requests: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """Why a diagnosis came out as it did: who said what, how much each counts, what the evidence shows, what changed.
 
     Args:
         conclusion: label, posterior, verdict, reasons and predictions, as in a `Diagnosis`.
         evidence: as `Evidence.to_dict`.
         trusts: of every look that can be weighed.
+        requests: for second looks, as the graph's state has them.
     """
     label, posterior = conclusion["label"], conclusion["posterior"]
     sentences = [f"{label} has a posterior of {posterior[label]:.1%}."]
@@ -29,6 +35,12 @@ def explain(conclusion: Mapping[str, Any], evidence: Mapping[str, Any], trusts: 
     if differ:
         sentences.append("Against it: " + _list(differ, total, measured) + ".")
     sentences += _silent(conclusion["predictions"])
+    sentences += [
+        f"{one['agent']} was asked to look again: judged by labelled images, that makes this diagnosis better with a "
+        f"chance of {one['better']:.0%}, and worse with {one['worse']:.0%}."
+        for one in requests
+        if one["better"] is not None
+    ]
     sentences += _changes(conclusion["predictions"])
     sentences += _evidence(evidence)
     if conclusion["verdict"] == "refer":

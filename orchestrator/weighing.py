@@ -6,17 +6,19 @@ It reads records and figures, never images.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import numpy as np
 
 from consilience.agents import Agent
+from consilience.orchestrator.asking import Asking, spent
 from consilience.orchestrator.fusion import Fusion
+from consilience.orchestrator.gain import NO_LABEL, Foresight, SecondLooks
 from consilience.orchestrator.panel import Witness
 from consilience.orchestrator.policy import Policy
 from consilience.orchestrator.rules import explain
-from consilience.prediction import look_name
+from consilience.prediction import Stage, look_name
 from consilience.task import Task
 
 
@@ -30,6 +32,16 @@ class Weighed(TypedDict):
     round: int
 
 
+class Request(TypedDict):
+    """Who is to look again at an image, and why."""
+
+    row: int
+    agent: str
+    round: int  # after which it is asked
+    better: float | None  # chance that the diagnosis gets better; None where it is asked whether that helps or not
+    worse: float | None
+
+
 Looks = Sequence[Mapping[str, Any]]
 """{"row": ..., "prediction": as Prediction.to_dict}, in the order in which they were taken."""
 
@@ -41,19 +53,30 @@ class Weigher:
     Attributes:
         witnesses: every look that can be weighed, in the order of `fusion`.
         policy: settles.
+        second_looks: those at labelled images, from which it is foreseen what one more will gain.
     """
 
     task: Task
     witnesses: tuple[Witness, ...]
     fusion: Fusion
     policy: Policy
+    second_looks: SecondLooks = field(default_factory=SecondLooks.none)
 
     @property
     def names(self) -> list[str]:
         return [look_name(witness.agent, witness.stage) for witness in self.witnesses]
 
-    def weigh(self, looks: Looks, rows: Sequence[int], novelty: Sequence[float], number: int) -> dict[int, Weighed]:
-        """Weigh the predictions for some rows in round `number`. A second look takes the place of the first."""
+    @property
+    def asking(self) -> Asking:
+        looks = [(witness.agent, witness.stage) for witness in self.witnesses]
+        costs: dict[Stage, dict[str, float]] = {"first": {}, "second": {}}
+        for witness in self.witnesses:
+            costs[witness.stage][witness.agent] = witness.cost_usd
+        return Asking(self.policy.settings, costs, Foresight(self.second_looks, looks, self.fusion, self.policy))
+
+    def weigh(self, looks: Looks, novelty: Mapping[int, float], number: int) -> dict[int, Weighed]:
+        """Weigh the predictions for the rows of `novelty` in round `number`. A second look replaces the first."""
+        rows = list(novelty)
         raw = self._heard(looks, rows)
         calibrated = np.full_like(raw, np.nan)
         for index, witness in enumerate(self.witnesses):
@@ -62,7 +85,7 @@ class Weigher:
                 calibrated[index, answered] = witness.calibrator(raw[index, answered])
         posterior, weights = self.fusion.posterior(calibrated)
         names, heard = self.names, np.isfinite(calibrated).all(axis=2)
-        reasons = self.policy.reasons(posterior, calibrated, weights, self.task.names, names, novelty)
+        reasons = self.policy.reasons(posterior, calibrated, weights, self.task.names, names, list(novelty.values()))
         results: dict[int, Weighed] = {}
         for place, row in enumerate(rows):
             here = np.flatnonzero(heard[:, place])
@@ -76,36 +99,48 @@ class Weigher:
         return results
 
     def whom_to_ask_again(
-        self, looks: Looks, rows: Sequence[int], agents: Mapping[str, Agent]
-    ) -> dict[str, tuple[list[int], list[dict[str, Any]]]]:
-        """By agent: the rows to look at again, and its first predictions for them. Nobody is asked a third time."""
-        wish = self.policy.settings.second_look
-        if wish == "never":
-            return {}
-        wanted = set(rows)
-        asked = {
-            (look["prediction"]["agent"], look["row"]) for look in looks if look["prediction"]["stage"] == "second"
-        }
-        whom: dict[str, tuple[list[int], list[dict[str, Any]]]] = {}
+        self, looks: Looks, weighed: Mapping[int, Weighed], novelty: Mapping[int, float], agents: Mapping[str, Agent]
+    ) -> list[Request]:
+        """Who looks again at which of the weighed rows; nobody a third time, and nobody who failed at first."""
+        unsettled: dict[int, list[Mapping[str, Any]]] = {row: [] for row, one in weighed.items() if one["reasons"]}
         for look in looks:
-            row, first = look["row"], look["prediction"]
-            name = first["agent"]
-            if row not in wanted or (name, row) in asked or first["error"] is not None:
-                continue
-            if agents[name].looks_again and (wish == "always" or self._can_help(name)):
-                asked_rows, answers = whom.setdefault(name, ([], []))
-                asked_rows.append(row)
-                answers.append(first)
-        return whom
+            if look["row"] in unsettled:
+                unsettled[look["row"]].append(look["prediction"])
+        place, asking = {label: place for place, label in enumerate(self.task.names)}, self.asking
+        requests: list[Request] = []
+        for row, said in unsettled.items():
+            twice = {one["agent"] for one in said if one["stage"] == "second"}
+            able = {
+                one["agent"]: place.get(one["label"], NO_LABEL)
+                for one in said
+                if one["error"] is None and one["agent"] not in twice and agents[one["agent"]].looks_again
+            }
+            result = weighed[row]
+            found = asking.again(
+                able, self._calibrated(result), np.array(result["posterior"]), novelty[row], spent(said)
+            )
+            for agent, gain in found.items():
+                better, worse = (None, None) if gain is None else (gain.better, gain.worse)
+                requests.append(
+                    {"row": row, "agent": agent, "round": result["round"], "better": better, "worse": worse}
+                )
+        return requests
 
     def conclude(
-        self, looks: Looks, weighed: Mapping[int, Weighed], evidence: Sequence[Mapping[str, Any]]
+        self,
+        looks: Looks,
+        weighed: Mapping[int, Weighed],
+        evidence: Sequence[Mapping[str, Any]],
+        requests: Sequence[Request] = (),
     ) -> list[dict[str, Any]]:
         """For each image what its `Diagnosis` says, as plain data; only "predictions" where no agent answered."""
-        by_row: dict[int, list[dict[str, Any]]] = {row: [] for row in weighed}
+        said: dict[int, list[dict[str, Any]]] = {row: [] for row in weighed}
+        asked: dict[int, list[Request]] = {row: [] for row in weighed}
         for look in looks:
-            by_row[look["row"]].append(look["prediction"])
-        return [self._conclusion(weighed[row], by_row[row], evidence[row]) for row in sorted(weighed)]
+            said[look["row"]].append(look["prediction"])
+        for request in requests:
+            asked[request["row"]].append(request)
+        return [self._conclusion(weighed[row], said[row], evidence[row], asked[row]) for row in sorted(weighed)]
 
     def _heard(self, looks: Looks, rows: Sequence[int]) -> np.ndarray:
         """Raw probabilities (a, n, c); NaN where a look was not taken, failed, abstained or was replaced."""
@@ -122,15 +157,17 @@ class Weigher:
                 raw[first, place] = np.nan
         return raw
 
-    def _can_help(self, agent: str) -> bool:
-        """Whether the agent's second looks were right more often than its first ones on labelled images."""
-        accuracy = {
-            witness.stage: witness.trust.accuracy or 0.0 for witness in self.witnesses if witness.agent == agent
-        }
-        return accuracy.get("second", 0.0) > accuracy.get("first", 0.0)
+    def _calibrated(self, result: Weighed) -> np.ndarray:
+        """The calibrated predictions of one image, (a, c), rows of NaN for looks not taken."""
+        silent = [np.nan] * len(self.task.names)
+        return np.array([result["calibrated"].get(name, silent) for name in self.names])
 
     def _conclusion(
-        self, result: Weighed, predictions: list[dict[str, Any]], evidence: Mapping[str, Any]
+        self,
+        result: Weighed,
+        predictions: list[dict[str, Any]],
+        evidence: Mapping[str, Any],
+        requests: Sequence[Request],
     ) -> dict[str, Any]:
         names = self.task.names
         said = []
@@ -156,9 +193,9 @@ class Weigher:
             "reasons": result["reasons"],
             "predictions": said,
             "rounds": result["round"],
-            "cost_usd": sum(prediction["cost_usd"] for prediction in predictions),
+            "cost_usd": spent(predictions),
         }
-        conclusion["rationale"] = explain(conclusion, evidence, [witness.trust for witness in self.witnesses])
+        conclusion["rationale"] = explain(conclusion, evidence, [witness.trust for witness in self.witnesses], requests)
         return conclusion
 
     def _prediction_set(self, posterior: Mapping[str, float]) -> list[str]:

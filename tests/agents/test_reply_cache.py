@@ -232,5 +232,5 @@ def test_the_words_the_image_and_the_evidence_are_in_the_key(server: ScriptedSer
     assert {one.prompt for one in cache.entries()} == {
         "look 1, repair 1",
         "look 2, repair 1",
-        "look 1, second-look 1, repair 1",
+        "look 1, second-look 2, repair 1",
     }

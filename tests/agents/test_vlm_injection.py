@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -94,6 +95,26 @@ def test_a_rationale_comes_back_as_one_bounded_line_and_changes_no_label(server:
     assert seen.label == "rust"
     assert len(seen.rationale.splitlines()) == 1
     assert len(seen.rationale) <= 1000
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+def test_another_agent_in_a_debate(server: ScriptedServer, attempt: str) -> None:
+    server.replies = [chat(says("rust", changed=False))]
+    shares = {"healthy": 0.1, "rust": 0.8, "scab": 0.1}
+    others = (
+        Prediction(attempt, probabilities=shares, rationale=attempt),
+        Prediction("mute", abstained=True, rationale=attempt),
+    )
+    found = replace(evidence("rust"), testimony=others)
+    [seen] = again(agent(server, debate=True), [Prediction("qwen", probabilities=shares)], [found])
+    assert seen.label == "rust"
+    check_is_data(server.requests[0], attempt)
+    [said] = [text for text in texts(server.requests[0]) if "Others looked at" in text]
+    one, other = [line for line in said.splitlines() if line.startswith("- ")]
+    assert one.startswith('- "')
+    assert 'says "rust", with a confidence of 0.80. Its reason: "' in one
+    assert other.startswith('- "mute" would not say. Its reason: "')
+    assert max(map(len, (one, other))) < 800
 
 
 def test_nothing_of_another_agent_is_sent(server: ScriptedServer) -> None:

@@ -356,3 +356,14 @@ def test_agents_that_the_panel_lacks_or_does_not_know_are_named(
         Diagnoser.open(expert_panel)
     with pytest.raises(AgentError, match="no trust in stranger"):
         Diagnoser.open(panel, agents=[scripted("stranger", good)])
+
+
+def test_work_is_finished_where_an_event_loop_runs_already_and_where_none_does() -> None:
+    async def work() -> str:
+        await asyncio.sleep(0)
+        return "done"
+
+    async def notebook() -> str:
+        return finished(work())
+
+    assert (finished(work()), asyncio.run(notebook())) == ("done", "done")

@@ -9,10 +9,19 @@ from consilience.agents import LabelledFeatures
 from consilience.agents.base import softmax
 from consilience.errors import AgentError, DatasetError
 from consilience.orchestrator.calibration import fit_calibrator
-from consilience.orchestrator.fitting import FOLDS, MANY, Fitted, _weigh, exact_views, fit_agents, split_into_folds
+from consilience.orchestrator.fitting import (
+    FOLDS,
+    MANY,
+    Answers,
+    Fitted,
+    _weigh,
+    exact_views,
+    fit_agents,
+    split_into_folds,
+)
 from consilience.orchestrator.fusion import Fusion
+from consilience.orchestrator.gain import NO_LABEL
 from consilience.orchestrator.trust import measure
-from consilience.prediction import Stage
 from consilience.retrieval.records import Records
 from consilience.task import Task
 
@@ -62,35 +71,53 @@ def test_labels_by_chance_earn_no_trust_and_settle_nothing() -> None:
     assert fitted.outcomes.probability.max() < 0.8
 
 
-def looks(labels: np.ndarray) -> list[tuple[str, Stage, np.ndarray]]:
+def looks(labels: np.ndarray) -> list[Answers]:
     rng = np.random.default_rng(0)
     truth = np.eye(3)[labels]
     said = [softmax(3 * (skill * truth + rng.standard_normal((len(labels), 3)))) for skill in (1.5, 1.0, 2.0)]
-    return [("one", "first", said[0]), ("two", "first", said[1]), ("one", "second", said[2])]
+    return [Answers("one", "first", said[0]), Answers("two", "first", said[1]), Answers("one", "second", said[2], 0.5)]
 
 
 def test_the_posterior_of_an_image_comes_from_weights_that_were_fitted_on_others() -> None:
     labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
     said = looks(labels)
-    witnesses, fusion, outcomes = _weigh(TASK, labels, folds, said)
-    calibrated = np.stack([fit_calibrator(raw, labels, folds)[1] for _, _, raw in said])
+    witnesses, fusion, outcomes, seen = _weigh(TASK, labels, folds, said)
+    calibrated = np.stack([fit_calibrator(look.raw, labels, folds)[1] for look in said])
     heard = np.where(np.array([True, True, False])[:, None, None], calibrated, np.nan)
+    again = np.where(np.array([False, True, True])[:, None, None], calibrated, np.nan)
     for fold in range(5):
         here = folds == fold
         others = Fusion.from_predictions(calibrated[:, ~here], labels[~here], heard[:, ~here])
         assert others.total != fusion.total
-        posterior, _ = others.posterior(heard[:, here])
-        assert np.array_equal(outcomes.probability[here], posterior.max(axis=1))
-        assert np.array_equal(outcomes.correct[here], posterior.argmax(axis=1) == labels[here])
-    for witness, (name, stage, _), rows in zip(witnesses, said, calibrated, strict=True):
-        assert witness.trust == measure(name, stage, rows, labels, TASK.names)
+        for found, words in ((outcomes, heard), (outcomes.again["one"], again)):
+            posterior, _ = others.posterior(words[:, here])
+            assert np.array_equal(found.probability[here], posterior.max(axis=1))
+            assert np.array_equal(found.correct[here], posterior.argmax(axis=1) == labels[here])
+    for witness, look, rows in zip(witnesses, said, calibrated, strict=True):
+        assert witness.trust == measure(look.agent, look.stage, rows, labels, TASK.names)
+        assert witness.cost_usd == look.cost_usd
+    assert seen.agents == ("one",)
+    assert np.array_equal(seen.words[0], calibrated[2])
+    assert np.array_equal(seen.named[0], said[0].raw.argmax(axis=1))
+    assert np.array_equal(seen.labels, labels)
+
+
+def test_where_the_second_look_is_silent_the_first_stands() -> None:
+    labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
+    said = looks(labels)
+    said[0].raw[:10], said[2].raw[:20] = np.nan, np.nan
+    _, _, outcomes, seen = _weigh(TASK, labels, folds, said)
+    assert np.array_equal(outcomes.probability[:20], outcomes.again["one"].probability[:20])
+    assert not np.isclose(outcomes.probability[20:], outcomes.again["one"].probability[20:]).any()
+    assert (seen.named[0][:10] == NO_LABEL).all()
+    assert np.isnan(seen.words[0][:20]).all()
 
 
 def test_a_threshold_is_chosen_on_first_looks_only() -> None:
     labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
     said = looks(labels)
-    _, _, with_second = _weigh(TASK, labels, folds, said)
-    _, _, first_only = _weigh(TASK, labels, folds, said[:2])
+    _, _, with_second, _ = _weigh(TASK, labels, folds, said)
+    _, _, first_only, _ = _weigh(TASK, labels, folds, said[:2])
     np.testing.assert_allclose(with_second.probability, first_only.probability, atol=0.02)
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consilience.orchestrator.policy import Outcomes, Policy, Threshold, choose_threshold
+from consilience.orchestrator.policy import Outcomes, Policy, Threshold, choose_threshold, threshold_again
 from consilience.settings import PolicySettings
 
 NAMES, AGENTS = ("healthy", "rust", "scab"), ("probe", "qwen")
+
+
+CHANCE = st.integers(0, 20).map(lambda i: i / 20)
 
 
 def outcomes(*pairs: tuple[float, bool]) -> Outcomes:
@@ -46,7 +50,58 @@ def test_nothing_to_choose_on_and_a_target_of_certainty_settle_nothing() -> None
     assert choose_threshold(outcomes(*[(1.0, True)] * 500), 1.0).probability is None
 
 
-OUTCOMES = st.lists(st.tuples(st.integers(0, 20).map(lambda i: i / 20), st.booleans()), max_size=60)
+def again(first: Outcomes, second: Outcomes, target: float, threshold: float | None) -> float | None:
+    return threshold_again(first, second, Threshold(threshold, 1.0, 1.0), target).probability
+
+
+def test_after_a_second_look_the_lowest_threshold_is_taken_at_which_all_that_is_settled_keeps_the_target() -> None:
+    first = outcomes(*[(0.9, True)] * 5, *[(0.6, True)] * 2, *[(0.5, False)] * 2)
+    # what the first looks left, after the second: 0.95 right, 0.9 wrong, 0.85 right, 0.7 right
+    second = outcomes(*[(0.1, False)] * 5, (0.95, True), (0.85, True), (0.9, False), (0.7, True))
+    # errors + 1 of settled + 1, with the 5 of the first looks: 1/7, 2/8, 2/9; below LEAST nothing is settled
+    assert again(first, second, 0.85, 0.9) == 0.95
+    assert again(first, second, 0.75, 0.9) == 0.85
+    assert again(first, second, 0.9, 0.9) is None
+    # without a threshold for first looks all are left: 0.95 right, 0.9 wrong, 0.85 right: 1/2, 2/3, 2/4
+    assert again(first, second, 0.5, None) == 0.85
+    assert again(first, second, 0.6, None) is None
+
+
+def test_errors_of_the_first_looks_leave_less_room_for_those_of_the_second() -> None:
+    left = [(0.9, True)] * 10
+    for mistakes, expected in ((0, 0.9), (1, 0.9), (2, None)):
+        first = outcomes(*[(0.95, True)] * (9 - mistakes), *[(0.95, False)] * mistakes, *[(0.5, True)] * 10)
+        assert again(first, outcomes(*[(0.95, True)] * 9, *left), 0.9, 0.95) == expected  # (mistakes + 1) / 20
+
+
+def test_where_no_image_was_left_to_look_at_again_the_first_threshold_stands() -> None:
+    sure = outcomes(*[(0.95, True)] * 30)
+    assert again(sure, sure, 0.9, 0.93) == 0.93
+    left = outcomes(*[(0.95, True)] * 30, (0.7, False))
+    assert again(left, left, 0.9, 0.93) == 0.93  # its posterior is below LEAST whatever the threshold
+
+
+@given(
+    st.lists(st.tuples(CHANCE, st.booleans(), CHANCE, st.booleans()), min_size=1, max_size=60), st.floats(0.05, 0.99)
+)
+def test_all_that_is_settled_in_the_end_keeps_the_target(
+    rows: list[tuple[float, bool, float, bool]], target: float
+) -> None:
+    first, second = outcomes(*[row[:2] for row in rows]), outcomes(*[row[2:] for row in rows])
+    at_first = choose_threshold(first, target)
+    chosen = threshold_again(first, second, at_first, target)
+    if chosen.probability is None or chosen == at_first:
+        return
+    settled = [
+        a_right if a >= at_first.least else b_right
+        for a, a_right, b, b_right in rows
+        if a >= at_first.least or b >= chosen.least
+    ]
+    assert chosen.probability >= 0.8
+    assert (settled.count(False) + 1) / (len(settled) + 1) <= 1 - target + 1e-9
+
+
+OUTCOMES = st.lists(st.tuples(CHANCE, st.booleans()), max_size=60)
 
 
 @given(OUTCOMES, st.floats(0.05, 0.99), st.sampled_from([0.0, 0.5, 0.8]))
@@ -78,6 +133,8 @@ def test_outcomes_survive_json_unchanged() -> None:
     restored = Outcomes.from_dict(json.loads(json.dumps(said.to_dict())))
     assert restored.probability.tolist() == said.probability.tolist()
     assert restored.correct.tolist() == [True, False]
+    both = Outcomes.from_dict(json.loads(json.dumps(replace(said, again={"qwen": said}).to_dict())))
+    assert both.again["qwen"].probability.tolist() == said.probability.tolist()
     # a rounded threshold of 1 would settle nothing more
     sure = outcomes(*[(1 - 1e-9, True)] * 30)
     assert choose_threshold(Outcomes.from_dict(sure.to_dict()), 0.95).probability == 1 - 1e-9
@@ -158,3 +215,17 @@ def test_each_image_has_its_own_reasons() -> None:
     assert first == []
     assert [one.split(":")[0] for one in second] == ["weak posterior"]
     assert [one.split(":")[0] for one in third] == ["weak posterior", "novelty"]
+
+
+def test_of_those_who_looked_again_the_greatest_threshold_holds() -> None:
+    looks = ("qwen", "gpt", "qwen, second look", "gpt, second look", "new, second look")
+    again = {looks[2]: Threshold(0.9, 1, 1), looks[3]: Threshold(0.7, 1, 1)}
+    policy = Policy(PolicySettings(), Threshold(0.8, 1, 1), again)
+    heard = np.array([[1, 0, 1, 0, 1], [1, 1, 0, 0, 1], [0, 1, 0, 0, 0], [0, 0, 1, 1, 1], [0, 0, 0, 0, 1]], dtype=bool)
+    calibrated = np.where(heard.T[:, :, None], np.array([0.5, 0.25, 0.25]), np.nan)
+    doubts = policy.doubts(np.full((5, 3), 1 / 3), calibrated, heard * 1.0, looks, np.zeros(5))
+    assert doubts.least.tolist() == [0.9, 0.8, 0.8, 0.9, 0.8]
+    nothing = replace(policy, again={looks[2]: Threshold(None, 0, 0)})
+    found = nothing.reasons(np.tile([0.99, 0.01, 0], (5, 1)), calibrated, heard * 1.0, NAMES, looks, [0] * 5)
+    few = ["too few labelled images were right for a threshold with 95% accuracy"]
+    assert found == [few, [], [], few, []]

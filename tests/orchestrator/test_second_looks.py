@@ -13,6 +13,8 @@ import pytest
 from consilience import Diagnoser, Diagnosis, Evidence, Prediction, fit, load_settings
 from consilience.agents import Views
 from consilience.errors import AgentError, ConsilienceError
+from consilience.orchestrator.panel import Panel
+from consilience.prediction import look_name
 
 STRANGE = 3
 """A row that lies far from all that is known, as row 0 does: it cannot be settled."""
@@ -148,21 +150,89 @@ def test_when_the_time_is_up_who_has_not_answered_counts_as_failed(run: Any, poo
         assert looks_of(one, "gaussian")["first"].calibrated is not None
 
 
-@pytest.mark.parametrize(("bound", "times"), [(None, 1), (1.24, 0), (1.25, 0), (1.26, 1)])
-def test_a_bound_on_the_cost_stops_second_looks_and_keeps_what_was_paid_for(
-    run: Any, poor: Any, follow: Any, bound: float | None, times: int
+def at_a_price(function: Any, price: float, cached: bool = False) -> Any:
+    def look(*arguments: Any) -> list[Prediction]:
+        return [
+            Prediction("", probabilities=one.probabilities, cost_usd=price, cached=cached)
+            for one in function(*arguments)
+        ]
+
+    return look
+
+
+@pytest.fixture(scope="module")
+def dear_panel(
+    tmp_path_factory: pytest.TempPathFactory, vectors: Path, scripted: Any, good: Any, poor: Any, follow: Any
+) -> Path:
+    """With an expert, whose first look costs 0.25 and whose second 0.5, and one whose look costs 0.75."""
+    path = tmp_path_factory.mktemp("panels") / "dear"
+    expert = scripted("expert", at_a_price(poor, 0.25), at_a_price(follow, 0.5, cached=True))
+    agents = [expert, scripted("grandee", at_a_price(good, 0.75))]
+    fit(vectors, path, settings=load_settings(agents="neighbours"), agents=agents)
+    return path
+
+
+NOT_ASKED = "not asked: its look costs about {} US dollars, and policy.max_cost_usd is {}"
+
+
+@pytest.mark.parametrize(
+    ("bound", "expert", "grandee", "paid"),
+    [
+        (None, ["first", "second"], None, 1.5),
+        (1.5, ["first", "second"], None, 1.5),
+        (1.49, ["first"], None, 1.0),
+        (0.99, ["first", "second"], NOT_ASKED.format("0.75", "0.99"), 0.75),
+        (0.74, ["first"], NOT_ASKED.format("0.75", "0.74"), 0.25),
+        (0.2, [NOT_ASKED.format("0.25", "0.2")], NOT_ASKED.format("0.75", "0.2"), 0.0),
+    ],
+)
+def test_a_budget_of_a_diagnosis_buys_the_cheapest_looks_and_is_never_exceeded(
+    dear_panel: Path, mixed: np.ndarray, scripted: Any, good: Any, poor: Any, follow: Any,
+    bound: float | None, expert: list[str], grandee: str | None, paid: float,
+) -> None:  # fmt: skip
+    agents = [
+        scripted("expert", at_a_price(poor, 0.25), at_a_price(follow, 0.5)),
+        scripted("grandee", at_a_price(good, 0.75)),
+    ]
+    with Diagnoser.open(dear_panel, agents=agents, policy__max_cost_usd=bound, policy__second_look="always") as one:
+        (result,) = one.diagnose_vectors(mixed[[STRANGE]], ["d"])
+    assert isinstance(result, Diagnosis)
+    assert result.cost_usd == paid
+    assert [one.error or one.stage for one in looks_of(result).values()] == expert
+    assert looks_of(result, "grandee")["first"].error == grandee
+    assert looks_of(result, "neighbours")["first"].error is None
+    assert [len(agent.asked) + len(agent.asked_again) for agent in agents] == [
+        len([stage for stage in expert if "not asked" not in stage]),
+        int(grandee is None),
+    ]
+
+
+def test_answers_kept_from_an_earlier_run_cost_nothing_now(
+    dear_panel: Path, mixed: np.ndarray, scripted: Any, good: Any, poor: Any, follow: Any
 ) -> None:
-    def at_a_price(function: Any) -> Any:
-        def look(*arguments: Any) -> list[Prediction]:
-            return [Prediction("", probabilities=one.probabilities, cost_usd=0.25) for one in function(*arguments)]
+    agents = [
+        scripted("expert", at_a_price(poor, 0.25), at_a_price(follow, 0.5)),
+        scripted("grandee", at_a_price(good, 0.75, cached=True)),
+    ]
+    with Diagnoser.open(dear_panel, agents=agents, policy__max_cost_usd=1.0, policy__second_look="always") as one:
+        (result,) = one.diagnose_vectors(mixed[[STRANGE]], ["d"])
+    assert isinstance(result, Diagnosis)
+    assert list(looks_of(result)) == ["first", "second"]
+    assert result.cost_usd == 0.75
+    assert looks_of(result, "grandee")["first"].cost_usd == 0.75  # what it cost then
 
-        return look
 
-    results, expert = run(at_a_price(poor), at_a_price(follow), policy__max_cost_usd=bound)  # first looks: 5 x 0.25
-    assert len(expert.asked_again) == times
-    paid = 0.25 + 0.25 * times
-    assert [one.cost_usd for one in results] == [paid, 0.25, 0.25, paid, 0.25]
-    assert all(looks_of(one)["first"].probabilities for one in results)
+def test_what_a_panel_knows_of_second_looks_is_kept_with_it(dear_panel: Path) -> None:
+    panel = Panel.open(dear_panel)
+    costs = {look_name(one.agent, one.stage): one.cost_usd for one in panel.witnesses}
+    assert costs == {"neighbours": 0.0, "expert": 0.25, "grandee": 0.75, "expert, second look": 0.5}
+    assert panel.second_looks.agents == ("expert",)
+    assert panel.second_looks.words.shape == (1, 90, 3)
+    assert panel.second_looks.labels.tolist() == panel.labelled_features().labels.tolist()
+    assert list(panel.outcomes.again) == ["expert"]
+    second = next(one.trust for one in panel.witnesses if one.stage == "second")
+    right = panel.second_looks.words[0].argmax(axis=1) == panel.second_looks.labels
+    assert second.accuracy == pytest.approx(right.mean())
 
 
 def test_who_does_no_better_the_second_time_is_asked_only_on_demand(

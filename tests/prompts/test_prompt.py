@@ -26,7 +26,8 @@ def test_every_prompt_can_be_loaded_and_has_a_version() -> None:
     assert set(prompt_names()) >= {"look", "second-look", "repair", "zero-shot"}
     for name in prompt_names():
         prompt = load_prompt(name)
-        assert (prompt.name, prompt.version) == (name, 1)
+        assert prompt.name == name
+        assert int(prompt.version) >= 1
         everything = dict.fromkeys(prompt.variables, "x")
         assert all(prompt.render(text, **everything) for text in prompt.texts)
 
