@@ -16,6 +16,7 @@ import pytest
 from consilience import Diagnoser, Diagnosis, FailedImage, Prediction
 from consilience.agents import Views
 from consilience.errors import AgentError, AllAgentsFailedError, BudgetSpentError
+from consilience.orchestrator.ask import finished
 
 Diagnose = Callable[..., list[Diagnosis | FailedImage]]
 
