@@ -77,11 +77,12 @@ class Endpoint:
         raise AgentError(f"{self.settings.base_url}: {cause}")
 
     async def _once(self, line: _Line, request: dict[str, Any], spent: Spent) -> bytes:
+        extra = request.pop("extra_body", {})
         with line.clock.timed(spent):
             async with asyncio.timeout(self.settings.timeout_seconds):
-                answer = await line.client.chat.completions.with_raw_response.create(**request)
-                body: bytes = answer.http_response.content
-        return body
+                # `chat.completions.create` first rewrites every part of the body: two fifths of a request's time.
+                answer = await line.client.post("/chat/completions", body=request | extra, cast_to=httpx2.Response)
+        return answer.content
 
     def _key(self) -> str:
         variable = self.settings.key_variable

@@ -76,6 +76,7 @@ class Image:
     pixels: Pixels = field(repr=False)
     identity: str
     source: str
+    _jpegs: dict[int, bytes] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def from_pixels(cls, pixels: npt.NDArray[Any], source: str = "array") -> Image:
@@ -105,10 +106,12 @@ class Image:
         return small
 
     def thumbnail(self, side: int = 96) -> bytes:
-        """The same as a JPEG."""
-        jpeg = io.BytesIO()
-        self.scaled(side).save(jpeg, "JPEG", quality=85)
-        return jpeg.getvalue()
+        """`scaled` as a JPEG. It is made once: several agents send the same."""
+        if side not in self._jpegs:
+            jpeg = io.BytesIO()
+            self.scaled(side).save(jpeg, "JPEG", quality=85)
+            self._jpegs[side] = jpeg.getvalue()
+        return self._jpegs[side]
 
 
 class Readable(Protocol):
