@@ -7,6 +7,7 @@ import os
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 
 from consilience.agents import Agent, Budget
 from consilience.diagnosis import Diagnosis, FailedImage
-from consilience.errors import AllAgentsFailedError, ConsilienceError, DatasetError, EncoderError, PanelError
+from consilience.errors import AllAgentsFailedError, DatasetError, EncoderError, PanelError
 from consilience.evidence import Evidence
 from consilience.images import Image, ImageSource, load_image
 from consilience.orchestrator.gather import vector_identity
@@ -26,7 +27,7 @@ from consilience.orchestrator.panel import Panel
 from consilience.orchestrator.policy import Policy
 from consilience.orchestrator.weighing import Weigher
 from consilience.prediction import Prediction
-from consilience.retrieval.embedding import embed_many
+from consilience.retrieval.embedding import Embedded, embed_many
 from consilience.retrieval.encoder import Encoder
 from consilience.retrieval.records import UNIT_TOLERANCE
 from consilience.settings import Settings, settings_or
@@ -115,21 +116,27 @@ class Diagnoser:
         """Diagnose images in batches, in order; memory does not grow with their number.
 
         An image that cannot be read, or that no agent could look at, yields a `FailedImage`, and the others go on.
-        A `Diagnosis` keeps its image only where it cannot be loaded again from its source.
+        A `Diagnosis` keeps its image only where it cannot be loaded again from its source. While the answers to one
+        batch are waited for, the next is embedded and asked about: agents behind endpoints are not left idle.
 
         Raises:
             BudgetSpentError: after the batches before, as in `diagnose`.
         """
         batches = embed_many(images, self.encoder, load=self._load, batch_size=self.settings.batch_size)
-        for batch in batches:
-            readable = [image for image in batch.images if image is not None]
-            kept = [not _is_file(source) for source in batch.sources]
-            results = iter(self._wait(self._run(readable, batch.vectors)) if readable else [])
-            for source, image, error, keep in zip(batch.sources, batch.images, batch.errors, kept, strict=True):
-                if image is None:
-                    yield FailedImage(_name(source), error or ConsilienceError("unreadable"))
-                else:
-                    yield _without_image(next(results), keep)
+        under_way: deque[tuple[Embedded[ImageSource], Future[list[Diagnosis | FailedImage]]]] = deque()
+        try:
+            for batch in batches:
+                readable = [image for image in batch.images if image is not None]
+                under_way.append((batch, self._submit(self._run(readable, batch.vectors))))
+                if len(under_way) > 1:
+                    yield from _results(*under_way[0])
+                    under_way.popleft()
+            while under_way:
+                yield from _results(*under_way[0])
+                under_way.popleft()
+        finally:  # Ctrl-C, or a caller who has seen enough: the runs must not go on and spend
+            for _, run in under_way:
+                run.cancel()
 
     def diagnose_vectors(
         self, vectors: np.ndarray, names: Sequence[str], made_by: Encoder | None = None
@@ -208,6 +215,8 @@ class Diagnoser:
         names: Sequence[str] = (),
         on_step: Callable[[Step], None] | None = None,
     ) -> list[Diagnosis | FailedImage]:
+        if not len(images):
+            return []
         started = time.monotonic()
         policy = self.settings.policy
         run = Run(self._agents, self.memory, images, vectors, started + policy.max_seconds)
@@ -274,6 +283,15 @@ def _single(results: list[Diagnosis | FailedImage]) -> Diagnosis:
     if isinstance(result, FailedImage):
         raise result.error
     return result
+
+
+def _results(
+    batch: Embedded[ImageSource], run: Future[list[Diagnosis | FailedImage]]
+) -> Iterator[Diagnosis | FailedImage]:
+    """What became of each source of a batch, as soon as its run has ended."""
+    results = iter(run.result())
+    for source, error in zip(batch.sources, batch.errors, strict=True):
+        yield FailedImage(_name(source), error) if error else _without_image(next(results), keep=not _is_file(source))
 
 
 def _without_image(result: Diagnosis | FailedImage, keep: bool) -> Diagnosis | FailedImage:

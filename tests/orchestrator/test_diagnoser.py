@@ -16,9 +16,11 @@ import PIL.Image
 import pytest
 
 import consilience
-from consilience import Diagnoser, Diagnosis, FailedImage, Image, load_image
+from consilience import Diagnoser, Diagnosis, FailedImage, Image, fit, load_image
+from consilience.agents import Views
 from consilience.errors import DatasetError, EncoderError, ImageError, PanelError, PanelMissingError
 from consilience.orchestrator.diagnoser import Step
+from consilience.prediction import Prediction
 from consilience.retrieval.precomputed import PrecomputedEncoder
 
 Paint = Callable[[Path, str, int], Path]
@@ -125,6 +127,57 @@ def test_a_batch_keeps_only_the_images_that_cannot_be_loaded_again(diagnoser: Di
     assert isinstance(by_bytes, Diagnosis)
     assert by_path.image is None
     assert isinstance(by_bytes.image, Image)
+
+
+@pytest.fixture(scope="module")
+def guesser_panel(tmp_path_factory: pytest.TempPathFactory, pictures: Path, picture_panel: Path, scripted: Any) -> Path:
+    """A panel on pictures with 'guesser' as well, who finds all labels alike."""
+    path = tmp_path_factory.mktemp("panels") / "guesser"
+    fit(pictures, path, agents=["gaussian", scripted("guesser", guess)])
+    return path
+
+
+def guess(views: Views) -> list[Prediction]:
+    even = dict.fromkeys(views.task.names, 1 / len(views.task.names))
+    return [Prediction("guesser", probabilities=even) for _ in range(len(views))]
+
+
+def test_the_next_batch_is_asked_about_while_one_is_waited_for(
+    guesser_panel: Path, paths: list[Path], scripted: Any
+) -> None:
+    seen, both = [], asyncio.Event()
+
+    async def together(views: Views) -> list[Prediction]:
+        seen.extend(views.images)
+        if len(seen) == 8:
+            both.set()
+        await asyncio.wait_for(both.wait(), 20)
+        return guess(views)
+
+    with Diagnoser.open(guesser_panel, agents=[scripted("guesser", together)], batch_size=4) as diagnoser:
+        results = list(diagnoser.diagnose_many(paths[:8]))
+    assert [one.source for one in results] == [str(path) for path in paths[:8]]
+    assert all(isinstance(one, Diagnosis) and not any(said.error for said in one.predictions) for one in results)
+
+
+def test_who_has_seen_enough_spends_no_more(guesser_panel: Path, paths: list[Path], scripted: Any) -> None:
+    seen, stopped = [], threading.Event()
+
+    async def slower(views: Views) -> list[Prediction]:
+        seen.extend(views.images)
+        try:
+            if len(seen) > 4:
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            stopped.set()
+            raise
+        return guess(views)
+
+    with Diagnoser.open(guesser_panel, agents=[scripted("guesser", slower)], batch_size=4) as diagnoser:
+        results = diagnoser.diagnose_many(paths)
+        assert isinstance(next(results), Diagnosis)
+        results.close()
+        assert stopped.wait(10)
 
 
 def test_from_many_threads_each_image_gets_its_own_answer(diagnoser: Diagnoser, paths: list[Path]) -> None:
