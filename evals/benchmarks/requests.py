@@ -49,8 +49,8 @@ class Bench:
     images: Sequence[Path]
 
     def diagnose_all(self, models: Sequence[VlmAgent]) -> float:
-        """Seconds for all images in one run: between two runs, slots would wait for the last answers of the first."""
-        with Diagnoser.open(self.panel, agents=models, batch_size=len(self.images)) as diagnoser:
+        """Seconds for all images, in batches so small that the first requests soon leave."""
+        with Diagnoser.open(self.panel, agents=models, batch_size=AT_ONCE) as diagnoser:
             start = time.perf_counter()
             results = list(diagnoser.diagnose_many(self.images))
             took = time.perf_counter() - start

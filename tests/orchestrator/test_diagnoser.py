@@ -161,21 +161,23 @@ def test_the_next_batch_is_asked_about_while_one_is_waited_for(
 
 
 def test_who_has_seen_enough_spends_no_more(guesser_panel: Path, paths: list[Path], scripted: Any) -> None:
-    seen, stopped = [], threading.Event()
+    first_batch, next_asked, stopped = {str(path) for path in paths[:4]}, asyncio.Event(), threading.Event()
 
-    async def slower(views: Views) -> list[Prediction]:
-        seen.extend(views.images)
+    async def endless(views: Views) -> list[Prediction]:
+        if {image.source for image in views.images if image is not None} <= first_batch:
+            await next_asked.wait()
+            return guess(views)
+        next_asked.set()
         try:
-            if len(seen) > 4:
-                await asyncio.Event().wait()
-        except asyncio.CancelledError:
+            await asyncio.Event().wait()
+        finally:
             stopped.set()
-            raise
-        return guess(views)
+        return []
 
-    with Diagnoser.open(guesser_panel, agents=[scripted("guesser", slower)], batch_size=4) as diagnoser:
+    with Diagnoser.open(guesser_panel, agents=[scripted("guesser", endless)], batch_size=4) as diagnoser:
         results = diagnoser.diagnose_many(paths)
         assert isinstance(next(results), Diagnosis)
+        assert not stopped.is_set()
         results.close()
         assert stopped.wait(10)
 
