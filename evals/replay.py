@@ -95,7 +95,7 @@ def neighbours_witness(records: Records, task: Task, settings: Settings) -> Witn
     shares = np.array([list(one["distribution"].values()) for one in found])
     labels = labelled_features(records, task).labels
     folds = split_into_folds(labels, settings.seed)
-    return judged(Answers(Neighbours.name, "first", shares), labels, folds, task, ORDER_KEEPING)[0]
+    return judged(Answers(Neighbours.name, "first", shares, calibrators=ORDER_KEEPING), labels, folds, task)[0]
 
 
 def from_summary(

@@ -141,6 +141,45 @@ class Isotonic:
 
 
 @dataclass(frozen=True)
+class PerLabel:
+    """softmax(t log p + B[named]): one scale, and a row of shifts for each label that the agent may name.
+
+    A multinomial logistic regression on the agent's confidence and on the label that it named: with confidences that
+    say nothing, B holds the log of the confusion matrix (Dawid and Skene 1979). For an agent that states one number,
+    and whose word for one label is worth more than its word for another. A ridge draws t to the temperature's and B to
+    0, so that a label which was named too seldom to tell is scaled by the temperature alone.
+    """
+
+    scale: float
+    shifts: tuple[tuple[float, ...], ...]
+    kind: ClassVar[str] = "per-label"
+
+    @classmethod
+    def fit(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self:
+        from scipy.optimize import minimize
+
+        logits, c = log_probabilities(probabilities), probabilities.shape[1]
+        targets, named = soft_targets(labels, c), one_hot(probabilities.argmax(axis=1), c)
+        start = np.r_[1 / Temperature.fit(probabilities, labels).temperature, np.zeros(c * c)]
+
+        def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+            scaled = softmax(parameters[0] * logits + named @ parameters[1:].reshape(c, c))
+            residual, drift = scaled - targets, parameters - start
+            gradient = np.r_[(residual * logits).sum(), (named.T @ residual).ravel()] + drift
+            return float(-(targets * log_probabilities(scaled)).sum() + drift @ drift / 2), gradient
+
+        best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 20.0)] + [(-20, 20)] * c * c)
+        return cls(float(best.x[0]), tuple(tuple(row) for row in best.x[1:].reshape(c, c).tolist()))
+
+    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
+        named = np.asarray(probabilities).argmax(axis=1)
+        return softmax(self.scale * log_probabilities(probabilities) + np.array(self.shifts)[named])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "scale": self.scale, "shifts": [list(row) for row in self.shifts]}
+
+
+@dataclass(frozen=True)
 class Lowered:
     """Mixed with the uniform distribution until the confidence is lower by the calibration error, or down to chance.
 
@@ -164,16 +203,23 @@ class Lowered:
 FITTED: dict[str, type[FittedCalibrator]] = {kind.kind: kind for kind in (Temperature, Vector, Isotonic)}
 """Those that `fit_calibrator` chooses from, the simplest first."""
 
+FITTED_TO_WORDS: dict[str, type[FittedCalibrator]] = {**FITTED, PerLabel.kind: PerLabel}
+"""The same, for an agent whose distribution may hold no more than a label and one number."""
+
 ORDER_KEEPING: dict[str, type[FittedCalibrator]] = {kind.kind: kind for kind in (Temperature, Isotonic)}
 """Those after which a prediction still names the same label."""
 
-KINDS: dict[str, type[Calibrator]] = {**FITTED, Lowered.kind: Lowered}
+KINDS: dict[str, type[Calibrator]] = {**FITTED_TO_WORDS, Lowered.kind: Lowered}
 
 
 def from_dict(data: Mapping[str, Any]) -> Calibrator:
     """Restore what `to_dict` wrote."""
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items() if key != "kind"}
-    return KINDS[data["kind"]](**values)
+    return KINDS[data["kind"]](**{key: _frozen(value) for key, value in data.items() if key != "kind"})
+
+
+def _frozen(value: Any) -> Any:
+    """Lists, also within lists, as tuples."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def fit_calibrator(

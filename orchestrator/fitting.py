@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -22,7 +22,7 @@ from consilience.errors import AgentError, DatasetError
 from consilience.evidence import Evidence
 from consilience.images import Image
 from consilience.orchestrator.ask import finished, first_look, second_look
-from consilience.orchestrator.calibration import FITTED, FittedCalibrator, fit_calibrator
+from consilience.orchestrator.calibration import FITTED, FITTED_TO_WORDS, FittedCalibrator, fit_calibrator
 from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.gain import NO_LABEL, SecondLooks
 from consilience.orchestrator.gather import Progress, quiet
@@ -62,16 +62,20 @@ class Answers:
     Attributes:
         raw: probabilities (n, c), out of fold; rows of NaN where it abstained or failed.
         cost_usd: of one answer, on average.
+        calibrators: to choose from.
     """
 
     agent: str
     stage: Stage
     raw: np.ndarray
     cost_usd: float = 0.0
+    calibrators: Mapping[str, type[FittedCalibrator]] = field(default_factory=lambda: FITTED)
 
     @classmethod
     def of(cls, agent: str, stage: Stage, predictions: Sequence[Prediction], task: Task) -> Self:
-        return cls(agent, stage, to_array(predictions, task), float(np.mean([one.cost_usd for one in predictions])))
+        """Of an agent that answers in words."""
+        cost = float(np.mean([one.cost_usd for one in predictions]))
+        return cls(agent, stage, to_array(predictions, task), cost, FITTED_TO_WORDS)
 
 
 def split_into_folds(labels: np.ndarray, seed: int) -> np.ndarray:
@@ -199,17 +203,8 @@ def second_looks(looks: Sequence[Answers], calibrated: np.ndarray, labels: np.nd
     )
 
 
-def judged(
-    look: Answers,
-    labels: np.ndarray,
-    folds: np.ndarray,
-    task: Task,
-    kinds: Mapping[str, type[FittedCalibrator]] = FITTED,
-) -> tuple[Witness, np.ndarray]:
+def judged(look: Answers, labels: np.ndarray, folds: np.ndarray, task: Task) -> tuple[Witness, np.ndarray]:
     """A look as it can be weighed, and its calibrated predictions (n, c), out of fold.
-
-    Args:
-        kinds: calibrators to choose from.
 
     Raises:
         AgentError: it answered too little to be judged.
@@ -221,7 +216,9 @@ def judged(
             "images: too few to judge it by"
         )
     calibrated = np.full_like(raw, np.nan)
-    calibrator, calibrated[answered] = fit_calibrator(raw[answered], labels[answered], folds[answered], kinds)
+    calibrator, calibrated[answered] = fit_calibrator(
+        raw[answered], labels[answered], folds[answered], look.calibrators
+    )
     trust = measure(look.agent, look.stage, calibrated, labels, task.names)
     return Witness(look.agent, look.stage, calibrator, trust, look.cost_usd), calibrated
 

@@ -16,9 +16,11 @@ from sklearn.metrics import log_loss
 from consilience.agents.base import softmax
 from consilience.orchestrator.calibration import (
     FITTED,
+    FITTED_TO_WORDS,
     Calibrator,
     Isotonic,
     Lowered,
+    PerLabel,
     Temperature,
     Vector,
     fit_calibrator,
@@ -196,6 +198,7 @@ ROWS = arrays(np.float64, st.tuples(st.integers(1, 8), st.just(3)), elements=st.
 CALIBRATORS = st.one_of(
     st.floats(0.05, 20).map(Temperature),
     st.floats(0, 1).map(Lowered),
+    st.tuples(st.floats(0, 20), st.tuples(*[st.tuples(*[st.floats(-20, 20)] * 3)] * 3)).map(lambda x: PerLabel(*x)),
     st.tuples(*[st.floats(0, 20)] * 3, *[st.floats(-20, 20)] * 3).map(lambda x: Vector(x[:3], x[3:])),
     st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6).map(
         lambda points: Isotonic(tuple(sorted(x for x, _ in points)), tuple(sorted(y for _, y in points)))
@@ -211,8 +214,8 @@ def test_calibrated_rows_are_probabilities(calibrator: Calibrator, rows: np.ndar
     np.testing.assert_allclose(calibrated.sum(axis=1), 1.0, atol=1e-12)
 
 
-@given(CALIBRATORS.filter(lambda one: not isinstance(one, Vector)), ROWS)
-def test_all_but_vector_keep_the_order_of_the_labels(calibrator: Calibrator, rows: np.ndarray) -> None:
+@given(CALIBRATORS.filter(lambda one: not isinstance(one, Vector | PerLabel)), ROWS)
+def test_all_without_shifts_keep_the_order_of_the_labels(calibrator: Calibrator, rows: np.ndarray) -> None:
     calibrated = calibrator(rows)
     for before, after in zip(rows, calibrated, strict=True):
         order = np.argsort(before, kind="stable")
@@ -228,9 +231,39 @@ def test_a_calibrator_survives_json(calibrator: Calibrator, rows: np.ndarray) ->
     assert np.array_equal(restored(rows), calibrator(rows))
 
 
-@pytest.mark.parametrize("kind", FITTED.values(), ids=list(FITTED))
+@pytest.mark.parametrize("kind", FITTED_TO_WORDS.values(), ids=list(FITTED_TO_WORDS))
 def test_an_agent_that_always_says_the_same_can_be_calibrated(kind: type[Temperature]) -> None:
     said, labels = np.tile([1.0, 0.0, 0.0], (20, 1)), np.arange(20) % 2
     calibrated = kind.fit(said, labels)(said)
     assert np.isfinite(calibrated).all()
     assert calibrated[0, 0] < 0.65  # it is right on every second image
+
+
+def stated(named: np.ndarray, confidence: float, c: int = 3) -> np.ndarray:
+    """The distributions of an agent that names a label and states one number."""
+    return np.where(np.eye(c, dtype=bool)[named], confidence, (1 - confidence) / (c - 1))
+
+
+CONFUSION = np.array([[0.6, 0.4, 0.0], [0.0, 0.6, 0.4], [0.4, 0.0, 0.6]])
+"""The shares of the true labels among the images for which each label is named (Dawid and Skene 1979)."""
+
+
+def test_a_word_that_is_worth_more_for_one_label_than_for_another_is_taken_so() -> None:
+    named = np.repeat([0, 1, 2], 400)
+    labels = np.concatenate([np.repeat([0, 1, 2], (row * 400).astype(int)) for row in CONFUSION])
+    found, rows = fit_calibrator(stated(named, 0.9), labels, folds_of(1200), FITTED_TO_WORDS)
+    assert isinstance(found, PerLabel)
+    np.testing.assert_allclose(found(stated(np.arange(3), 0.9)), CONFUSION, atol=0.03)
+    np.testing.assert_allclose(rows[::400], CONFUSION, atol=0.04)
+
+
+def test_a_label_is_shifted_as_far_as_the_images_for_which_it_was_named_tell() -> None:
+    named, labels = np.r_[np.zeros(200, int), 2], np.r_[np.zeros(140, int), np.ones(60, int), 0]
+    often, never, once = (max(map(abs, row)) for row in PerLabel.fit(stated(named, 0.9), labels).shifts)
+    assert 0 == never < once < often / 2
+
+
+def test_an_agent_whose_word_is_worth_the_same_for_all_labels_keeps_the_temperature() -> None:
+    honest = honest_rows(600, c=3)
+    found, _ = fit_calibrator(softmax(np.log(honest) * 2), drawn(honest, 3), folds_of(600), FITTED_TO_WORDS)
+    assert isinstance(found, Temperature)
