@@ -41,9 +41,13 @@ class WorkersEngine:
         start = json.dumps([str(panel), drop_leaks, settings.model_dump(mode="json")]).encode() + b"\n"
         self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._all = [_Worker(start) for _ in range(count)]
-        for worker in self._all:
-            worker.wait_until_open()
-            self._free.put(worker)
+        try:
+            for worker in self._all:
+                worker.wait_until_open()
+                self._free.put(worker)
+        except BaseException:
+            self.close()
+            raise
 
     def decide(self, cases: Iterable[Case]) -> Iterator[list[Decided]]:
         remaining = iter(cases)

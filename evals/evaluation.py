@@ -25,7 +25,7 @@ from consilience.evals.answers import collect
 from consilience.evals.engine import Engine, FreshDiagnoser, LocalEngine
 from consilience.evals.figures import Metrics, measure
 from consilience.evals.journal import Tally, open_journal, write_json, written_to
-from consilience.evals.rows import Decided, save_parquet
+from consilience.evals.rows import LEFT_OUT, PARQUET, Decided, save_parquet
 from consilience.evals.source import Source, VectorSource, cases, chosen_rows, labels_of, open_source
 from consilience.evals.workers import WorkersEngine
 from consilience.orchestrator.diagnoser import Diagnoser
@@ -67,6 +67,22 @@ class Evaluation:
     metrics: Metrics
     unseen: tuple[str, ...]
     ignored: tuple[Path, ...]
+
+    def failed(self) -> list[tuple[str, str]]:
+        """Image and cause, of those without a diagnosis; not those that were left out."""
+        rows = self._rows("error", ("error", "!=", LEFT_OUT), ("error", "!=", ""))
+        return [(row["image"], row["error"]) for row in rows]
+
+    def leaks(self) -> list[str]:
+        """Images that the panel's memory holds, left out or not."""
+        return [row["image"] for row in self._rows("leak", ("leak", "==", True))]
+
+    def _rows(self, column: str, *conditions: tuple[str, str, Any]) -> list[dict[str, Any]]:
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(self.out / PARQUET, columns=["image", column], filters=list(conditions))
+        rows: list[dict[str, Any]] = table.to_pylist()
+        return rows
 
 
 def evaluate(
