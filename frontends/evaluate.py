@@ -117,11 +117,8 @@ def _name_problems(done: Evaluation) -> None:
     if done.ignored:
         complain("passed over", _listed([str(path) for path in done.ignored]))
     if leaks := list(done.leaks()):
-        count = "image is" if len(leaks) == 1 else "images are"
-        what = (
-            "left out" if done.metrics.left_out else "the figures flatter the panel; leave them out with --drop-leaks"
-        )
-        complain("warning", f"{len(leaks):,} {count} in the panel's memory ({_listed(leaks)}): {what}")
+        what = "left out" if done.metrics.left_out else "they flatter the figures; leave them out with --drop-leaks"
+        complain("warning", f"{len(leaks):,} of the images are in the panel's memory ({_listed(leaks)}): {what}")
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -137,10 +134,8 @@ def _show(done: Evaluation) -> None:
     out.print(_table(metrics), "", sep="\n")
     for sentence in filter(None, [say(metrics) for say in SENTENCES]):
         out.print(sentence)
-    written = ", ".join(
-        path.name for path in sorted(done.out.iterdir()) if path.suffix in (".json", ".html", ".parquet")
-    )
-    out.print(f"In '{one_line(str(done.out))}': {written}")
+    report = done.out / "report.html"
+    out.print(f"Written to '{one_line(str(report if report.exists() else done.out))}'")
 
 
 def _table(metrics: Metrics) -> Table:
@@ -151,11 +146,8 @@ def _table(metrics: Metrics) -> Table:
     rows: list[Figures] = [*metrics.agents, *([metrics.fusion] if metrics.fusion is not None else [])]
     for one in rows:
         known = [
-            *(
-                ["–"] * 2
-                if one.accuracy is None
-                else [percent(one.accuracy), f"{percent(one.low)} to {percent(one.high)}"]
-            ),
+            "–" if one.accuracy is None else percent(one.accuracy),
+            "–" if one.accuracy is None else f"{percent(one.low)} to {percent(one.high)}",
             "–" if one.macro_f1 is None else f"{one.macro_f1:.3f}",
             f"{one.ece:.3f}",
             "" if one.raw is None else f"{one.raw.ece:.3f}",
