@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ROWS, PARQUET = "predictions.jsonl", "rows.parquet"
 
-BLOCK = 16 * 2**20
+BLOCK = 4 * 2**20
 """Bytes of rows that are read at a time; no row may be longer."""
 
 LEFT_OUT = "left out: the panel's memory holds this image"
@@ -149,7 +149,7 @@ def read_rows(out: Path, labels: Sequence[str], columns: Sequence[str] | None = 
     wanted = wanted if columns is None else pa.schema([wanted.field(name) for name in columns])
     options = pa.json.ParseOptions(explicit_schema=wanted, unexpected_field_behavior="ignore")
     try:
-        with pa.json.open_json(path, pa.json.ReadOptions(block_size=BLOCK), options) as reader:
+        with pa.json.open_json(path, pa.json.ReadOptions(use_threads=False, block_size=BLOCK), options) as reader:
             yield from reader
     except (pa.ArrowException, OSError) as cause:
         raise EvaluationError(
