@@ -175,8 +175,8 @@ def _engine(
     with ExitStack() as stack:
         if isinstance(source, VectorSource):
             panel.encoder.check(source.file.encoder)
-            if not agents and waiting > FEW and usable_cores() > 1 and len(panel.records) <= COMPARED_WITH:
-                panel.all_agents()
+            is_whole = len(panel.heads) == len(panel.agents)
+            if is_whole and waiting > FEW and usable_cores() > 1 and len(panel.records) <= COMPARED_WITH:
                 workers = WorkersEngine(panel.path, settings, usable_cores(), drop_leaks=drop_leaks)
                 yield stack.enter_context(workers)
                 return

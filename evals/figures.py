@@ -10,9 +10,9 @@
     best_agent                    the first look that is right about the most images
     difference                    fusion against the best agent, on the images that both answered: see `metrics.Paired`
     settled                       n, share, right, accuracy with `low` and `high`: images whose verdict is "confident"
-    second_looks                  images that were looked at again; by agent, and for the fusion, what that changed: n,
-                                  changed, better (wrong before, right after), worse; the fusion's is null where the
-                                  posterior before is not known
+    second_looks                  images that a second look answered; by agent, and for the fusion, what that changed:
+                                  n, changed, better (wrong before, right after), worse; the fusion's is null where
+                                  the posterior before is not known
     cost_usd, cost_usd_per_image  what agents' answers cost
     seconds, images_per_second    wall time of deciding, over all runs that it took
     rounds                        mean number of times that an image was weighed

@@ -16,14 +16,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from consilience.errors import EvaluationError
+from consilience.errors import ConsilienceError, EvaluationError
 from consilience.evals.engine import FreshDiagnoser, LocalEngine
 from consilience.evals.rows import Decided
 from consilience.evals.source import Case
@@ -99,7 +98,7 @@ class _Worker:
 
     def wait_until_open(self) -> None:
         if self._taken.readline() != OPEN:
-            raise EvaluationError(f"a process cannot open the panel (exit code {self._process.wait()})")
+            raise EvaluationError("a process that was to decide images could not open the panel")
 
     def ask(self, batch: Sequence[Case]) -> list[Decided]:
         try:
@@ -108,7 +107,8 @@ class _Worker:
             return [_read_decided(self._taken) for _ in batch]
         except (OSError, ValueError) as cause:  # ValueError: a pipe that was closed, or half an answer
             raise EvaluationError(
-                "a process that decided images has ended; run the same again: it goes on where it was"
+                "a process that decided images has ended; its last words, if any, are above. "
+                "Run the same again: it goes on where it was"
             ) from cause
 
     def close(self) -> None:
@@ -148,12 +148,21 @@ def _write_decided(file: IO[bytes], one: Decided) -> None:
 
 
 def _read_decided(file: IO[bytes]) -> Decided:
-    name, size, *rest = json.loads(file.readline())
-    return replace(Decided("", b"", *rest), name=name, data=file.read(size))
+    name, size, *counted = json.loads(file.readline())
+    return Decided(name, file.read(size), *counted)
 
 
 def main() -> None:
-    """Work until there is no more to read."""
+    """Work until there is no more to read; what goes wrong is said in a line."""
+    try:
+        work()
+    except BrokenPipeError:  # whoever started us has gone
+        os._exit(1)
+    except ConsilienceError as error:
+        sys.exit(f"error: {error}")
+
+
+def work() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us, who then ends us
     given, taken = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody else writes where the rows go
