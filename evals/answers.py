@@ -80,6 +80,7 @@ class Spoken:
     """One look of one agent: its answers before and after calibration, and what else became of it.
 
     Attributes:
+        place: where it stands among the looks at an image, at the earliest.
         weight: its shares of the weight, added up over the images that it was asked about.
         cost_usd, seconds, tokens: what its answers took, added up.
     """
@@ -89,6 +90,7 @@ class Spoken:
     asked: int = 0
     abstained: int = 0
     errors: int = 0
+    place: int = 0
     weight: float = 0.0
     cost_usd: float = 0.0
     seconds: float = 0.0
@@ -103,7 +105,7 @@ class Collected:
         images: rows. errors: those without a diagnosis. left_out: leaks that were dropped. leaks: those and others.
         fusion: what the panel said; before: what it would have said before any second look, where that is known.
         settled: whether the verdict was "confident", bool, for each answer of the fusion.
-        looks: by agent and stage, in order of appearance.
+        looks: by agent and stage, first looks first, in the order in which they stand in the rows.
     """
 
     fusion: Answers
@@ -141,6 +143,7 @@ def collect(batches: Iterable[pyarrow.RecordBatch], labels: Sequence[str]) -> Co
         found.cost_usd += float(_numbers(batch["cost_usd"]).sum())
         found.seconds += float(_numbers(batch["seconds"]).sum())
         _take_in_looks(found.looks, batch["predictions"], rows, truth)
+    found.looks = dict(sorted(found.looks.items(), key=lambda one: (one[0][1], one[1].place, one[0][0])))
     found.fusion, found.before = Answers.joined(fusion), Answers.joined(before)
     if settled:
         numbers, verdicts = (np.concatenate(parts) for parts in zip(*settled, strict=True))
@@ -161,10 +164,13 @@ def _take_in_looks(looks: dict[Look, Spoken], column: pyarrow.ListArray, rows: n
     abstained, failed = _numbers(parts["abstained"]).astype(bool), ~_numbers(parts["error"].is_null()).astype(bool)
     agents, stages = (parts[name].dictionary_encode() for name in ("agent", "stage"))
     who = np.stack([_numbers(agents.indices), _numbers(stages.indices)], axis=1)
-    for agent, stage in _in_order(who):
+    place = np.arange(len(image)) - _numbers(column.offsets)[image] + column.offsets[0].as_py()
+    for agent, stage in np.unique(who, axis=0).tolist():
         here = (who == (agent, stage)).all(axis=1)
-        spoken = looks.setdefault((agents.dictionary[agent].as_py(), stages.dictionary[stage].as_py()), Spoken())
-        where = image[here]
+        where, least = image[here], int(place[here].min())
+        look = agents.dictionary[agent].as_py(), stages.dictionary[stage].as_py()
+        spoken = looks.setdefault(look, Spoken(place=least))
+        spoken.place = min(spoken.place, least)
         spoken.raw.append(Answers.of(rows[where], truth[where], raw[here]))
         spoken.calibrated.append(Answers.of(rows[where], truth[where], calibrated[here]))
         spoken.asked += int(here.sum())
@@ -174,11 +180,6 @@ def _take_in_looks(looks: dict[Look, Spoken], column: pyarrow.ListArray, rows: n
         spoken.cost_usd += float(_numbers(parts["cost_usd"])[here].sum())
         spoken.seconds += float(_numbers(parts["seconds"])[here].sum())
         spoken.tokens += int(_numbers(parts["tokens"])[here].sum())
-
-
-def _in_order(pairs: np.ndarray) -> list[tuple[int, int]]:
-    """Distinct rows of int (m, 2), first looks first."""
-    return [(agent, stage) for stage, agent in sorted({(stage, agent) for agent, stage in pairs.tolist()})]
 
 
 def _numbers(column: Any) -> np.ndarray:

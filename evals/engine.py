@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from consilience.evals.source import Case
 from consilience.images import Image, ImageSource
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.gather import vector_identity
+from consilience.prediction import Prediction
 
 
 class Engine(Protocol):
@@ -50,6 +52,7 @@ class LocalEngine:
     def __init__(self, diagnoser: Diagnoser) -> None:
         self._diagnoser = diagnoser
         self._known = diagnoser.panel.records.rows
+        self._calibrators = {(one.agent, one.stage): one.calibrator for one in diagnoser.panel.witnesses}
         self._drops_leaks = isinstance(diagnoser, FreshDiagnoser)
 
     def decide(self, cases: Iterable[Case]) -> Iterator[list[Decided]]:
@@ -98,7 +101,16 @@ class LocalEngine:
     def _decided(self, case: Case, result: Diagnosis | FailedImage) -> Decided:
         if isinstance(result, FailedImage):
             return decided(case, result, leak=isinstance(result.error, Left))
-        return decided(case, result, leak=result.identity in self._known)
+        said = tuple(map(self._calibrated, result.predictions))
+        return decided(case, replace(result, predictions=said), leak=result.identity in self._known)
+
+    def _calibrated(self, said: Prediction) -> Prediction:
+        """A first look that a second one replaced was not weighed: it is judged all the same, so it is calibrated."""
+        calibrator = self._calibrators.get((said.agent, said.stage))
+        if said.calibrated is not None or said.probabilities is None or calibrator is None:
+            return said
+        shares = calibrator(np.array([list(said.probabilities.values())]))[0].tolist()
+        return replace(said, calibrated=dict(zip(said.probabilities, shares, strict=True)))
 
 
 def _again(first: Case, others: Iterator[Case]) -> Iterator[Case]:

@@ -22,6 +22,7 @@ A figure that is not defined is null. Intervals are 95 %.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -148,8 +149,8 @@ class Metrics:
     def to_dict(self) -> dict[str, Any]:
         """Plain data: what `metrics.json` holds."""
         written_by = f"consilience {version('consilience')}"
-        plain: dict[str, Any] = _plain({"format": FORMAT, "written_by": written_by, **asdict(self)})
-        return plain
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
+        return {"format": FORMAT, "written_by": written_by, **plain}
 
 
 def measure(found: Collected, labels: Sequence[str], *, agents_only: bool = False) -> Metrics:
@@ -223,7 +224,9 @@ def _figures(
     n, correct, confidence = len(answers), answers.correct, answers.confidence
     low, high = accuracy_interval(int(correct.sum()), n)
     each = metrics.per_label(answers.truth, answers.named, len(names))
-    columns = zip(each.n.tolist(), each.precision.tolist(), each.recall.tolist(), each.f1.tolist(), strict=True)
+    columns = zip(
+        *(map(_defined, getattr(each, name).tolist()) for name in ("n", "precision", "recall", "f1")), strict=True
+    )
     curve = metrics.risk_coverage(confidence, correct)
     shown = curve.thinned()
     return Figures(
@@ -238,8 +241,8 @@ def _figures(
         high=high,
         macro_f1=metrics.macro_f1(each),
         labels={
-            name: dict(zip(("n", "precision", "recall", "f1"), column, strict=True))
-            for name, column in zip(names, columns, strict=True)
+            name: dict(zip(columns, values, strict=True))
+            for name, *values in zip(names, *columns.values(), strict=True)
         },
         confusion=metrics.by_name(metrics.confusion(answers.truth, answers.named, len(names)), names),
         ece=expected_calibration_error(confidence, correct),
@@ -300,10 +303,5 @@ def _common(first: Answers, second: Answers) -> tuple[np.ndarray, np.ndarray, np
     return common
 
 
-def _plain(value: Any) -> Any:
-    """JSON knows no NaN."""
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -225,9 +225,9 @@ def chosen_rows(images: int, sample: int | None, limit: int | None, seed: int) -
 
 
 def cases(source: Source, labels: Mapping[str, str], wanted: np.ndarray) -> Iterator[Case]:
-    """The wanted rows, bool (images,), in order."""
-    for row, (name, label, vector) in enumerate(source.rows()):
-        if wanted[row]:
+    """The wanted rows in order; `wanted` is bool (n,), and no row from n on is."""
+    for row, (is_wanted, (name, label, vector)) in enumerate(zip(wanted, source.rows(), strict=False)):
+        if is_wanted:
             yield Case(row, name, labels[label], vector)
 
 

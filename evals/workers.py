@@ -39,9 +39,9 @@ class WorkersEngine:
         self._size = settings.batch_size
         start = json.dumps([str(panel), drop_leaks, settings.model_dump(mode="json")]).encode() + b"\n"
         self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        self._all = [_Worker(start) for _ in range(count)]
+        self.workers = [_Worker(start) for _ in range(count)]
         try:
-            for worker in self._all:
+            for worker in self.workers:
                 worker.wait_until_open()
                 self._free.put(worker)
         except BaseException:
@@ -51,10 +51,10 @@ class WorkersEngine:
     def decide(self, cases: Iterable[Case]) -> Iterator[list[Decided]]:
         remaining = iter(cases)
         under_way: deque[Future[list[Decided]]] = deque()
-        with ThreadPoolExecutor(len(self._all), thread_name_prefix="consilience-workers") as pool:
+        with ThreadPoolExecutor(len(self.workers), thread_name_prefix="consilience-workers") as pool:
             try:
                 while True:
-                    while len(under_way) < 2 * len(self._all) and (batch := list(islice(remaining, self._size))):
+                    while len(under_way) < 2 * len(self.workers) and (batch := list(islice(remaining, self._size))):
                         under_way.append(pool.submit(self._ask, batch))
                     if not under_way:
                         return
@@ -64,7 +64,7 @@ class WorkersEngine:
                 raise
 
     def close(self) -> None:
-        for worker in self._all:
+        for worker in self.workers:
             worker.close()
 
     def __enter__(self) -> WorkersEngine:

@@ -140,7 +140,7 @@ def test_all_labels_that_the_task_does_not_know_are_named(tmp_path: Path) -> Non
 
 
 def test_a_map_of_what_is_not_there_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="nothing in .* is labelled 'sacb'; its labels are 'scab'"):
+    with pytest.raises(DatasetError, match="is labelled 'sacb'; its labels: 'scab'"):
         labels_of(open_source(folder(tmp_path, scab=1)), TASK, {"sacb": "rust"})
 
 
@@ -158,7 +158,5 @@ def test_a_sample_is_drawn_from_everywhere_and_follows_from_its_seed() -> None:
 def test_cases_are_the_wanted_rows(tmp_path: Path) -> None:
     source = open_source(folder(tmp_path, healthy=2, scab=2))
     found = list(cases(source, labels_of(source, TASK, {}), np.array([False, True, True, False])))
-    assert [(case.row, Path(case.name).name, case.truth) for case in found] == [
-        (1, "1.jpg", "healthy"),
-        (2, "0.jpg", "scab"),
-    ]
+    seen = [(case.row, Path(case.name).name, case.truth) for case in found]
+    assert seen == [(1, "1.jpg", "healthy"), (2, "0.jpg", "scab")]

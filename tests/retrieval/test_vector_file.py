@@ -88,5 +88,5 @@ def test_a_missing_array_and_a_missing_file_are_named(tmp_path: Path) -> None:
 def test_a_file_that_ends_early_is_no_such_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", **arrays(4))
     (tmp_path / "half.npz").write_bytes((tmp_path / "x.npz").read_bytes()[:-40])
-    with pytest.raises(DatasetError, match="not an .npz file"):
+    with pytest.raises(DatasetError, match=r"not an \.npz file"):
         VectorFile(tmp_path / "half.npz")
