@@ -224,9 +224,7 @@ def _figures(
     n, correct, confidence = len(answers), answers.correct, answers.confidence
     low, high = accuracy_interval(int(correct.sum()), n)
     each = metrics.per_label(answers.truth, answers.named, len(names))
-    columns = zip(
-        *(map(_defined, getattr(each, name).tolist()) for name in ("n", "precision", "recall", "f1")), strict=True
-    )
+    columns = {name: map(_defined, getattr(each, name).tolist()) for name in ("n", "precision", "recall", "f1")}
     curve = metrics.risk_coverage(confidence, correct)
     shown = curve.thinned()
     return Figures(

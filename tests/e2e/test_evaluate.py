@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pty
-import random
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -162,10 +161,6 @@ def kill_once_written(command: list[str], rows: Path, size: int) -> bool:
     return True
 
 
-def growing(rng: random.Random, moments: int, whole: int) -> Iterator[int]:
-    yield from sorted(rng.randrange(1, whole) for _ in range(moments))
-
-
 @pytest.mark.parametrize("moments", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(
     evaluating: Callable[[Path], list[str]], tmp_path: Path, moments: int
@@ -174,7 +169,7 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(
     subprocess.run(evaluating(whole), check=True, capture_output=True)
     size = (whole / "predictions.jsonl").stat().st_size
     kills = 0
-    for moment in growing(random.Random(moments), moments, size):
+    for moment in sorted(np.random.default_rng(moments).integers(1, size, moments).tolist()):
         kills += kill_once_written(evaluating(killed), killed / "predictions.jsonl", moment)
     assert kills >= moments // 2
     subprocess.run(evaluating(killed), check=True, capture_output=True)
