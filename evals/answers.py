@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -21,13 +21,35 @@ Look = tuple[str, str]
 
 
 @dataclass
-class Answers:
-    """What one look of one agent, or the fusion, said of m images; all arrays are (m,), in the order of the rows.
+class Raw:
+    """What one look of one agent said of m images, before calibration; all arrays are (m,), in the order of the rows.
 
     Attributes:
-        rows: the images, by their row in the source, int.
-        truth, named: the true label and the most probable one, as places in the task's order, int.
+        rows: the images, by their row in the source, int below 2^31.
         confidence: probability of the named label, float in [0, 1].
+        correct: whether the named label was right, bool.
+    """
+
+    rows: np.ndarray
+    confidence: np.ndarray
+    correct: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> Raw:
+        """From probabilities float (m, c); rows of NaN are left out."""
+        rows, truth, probabilities = _given(rows, truth, probabilities)
+        return cls(rows, probabilities.max(axis=1), probabilities.argmax(axis=1) == truth)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass
+class Answers:
+    """What one look of one agent, calibrated, or the fusion said of m images, as `Raw`, and more.
+
+    Attributes:
+        truth, named: the true label and the most probable one, as places in the task's order, int.
         of_truth: probability of the true label, float in [0, 1].
         squared: squared distance of the probabilities to the true label's, float in [0, 2].
     """
@@ -42,8 +64,7 @@ class Answers:
     @classmethod
     def of(cls, rows: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> Answers:
         """From probabilities float (m, c); rows of NaN are left out."""
-        given = np.isfinite(probabilities).all(axis=1)
-        rows, truth, probabilities = rows[given], truth[given], probabilities[given]
+        rows, truth, probabilities = _given(rows, truth, probabilities)
         of_truth = probabilities[np.arange(len(truth)), truth]
         squared = (probabilities**2).sum(axis=1) - 2.0 * of_truth + 1.0
         return cls(
@@ -55,16 +76,6 @@ class Answers:
             squared.astype(np.float32),
         )
 
-    @classmethod
-    def joined(cls, parts: Sequence[Answers]) -> Answers:
-        if not parts:
-            return cls.of(np.empty(0, np.int64), np.empty(0, np.int32), np.empty((0, 1)))
-        whole = [np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(cls)]
-        if (np.diff(whole[0]) < 0).any():  # figures must not depend on the order in which rows were written
-            order = np.argsort(whole[0], kind="stable")
-            whole = [values[order] for values in whole]
-        return cls(*whole)
-
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -73,6 +84,29 @@ class Answers:
         """Whether the named label was right, bool (m,)."""
         right: np.ndarray = self.named == self.truth
         return right
+
+
+Part = TypeVar("Part", Raw, Answers)
+
+NOTHING = np.empty(0, np.int32), np.empty(0, np.int32), np.empty((0, 1))
+
+
+def joined(kind: type[Part], parts: list[Part]) -> Part:
+    """Parts as one, in the order of the rows, on which figures must not depend. The list is emptied: they are large."""
+    if not parts:
+        return kind.of(*NOTHING)
+    whole = [np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(kind)]
+    parts.clear()
+    if (np.diff(whole[0]) < 0).any():
+        order = np.argsort(whole[0], kind="stable")
+        whole = [values[order] for values in whole]
+    return kind(*whole)
+
+
+def _given(rows: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where there are probabilities."""
+    given = np.isfinite(probabilities).all(axis=1)
+    return rows[given].astype(np.int32), truth[given], probabilities[given]
 
 
 @dataclass
@@ -85,7 +119,7 @@ class Spoken:
         cost_usd, seconds, tokens: what its answers took, added up.
     """
 
-    raw: list[Answers] = field(default_factory=list)
+    raw: list[Raw] = field(default_factory=list)
     calibrated: list[Answers] = field(default_factory=list)
     asked: int = 0
     abstained: int = 0
@@ -126,7 +160,7 @@ def collect(batches: Iterable[pyarrow.RecordBatch], labels: Sequence[str]) -> Co
     fusion: list[Answers] = []
     before: list[Answers] = []
     settled: list[tuple[np.ndarray, np.ndarray]] = []
-    found = Collected(Answers.joined([]), Answers.joined([]), np.empty(0, bool), {})
+    found = Collected(Answers.of(*NOTHING), Answers.of(*NOTHING), np.empty(0, bool), {})
     for batch in batches:
         rows, truth = _numbers(batch["row"]), _places(batch["truth"], labels)
         posterior, earlier = _shares(batch["posterior"]), _shares(batch["first_posterior"])
@@ -144,7 +178,7 @@ def collect(batches: Iterable[pyarrow.RecordBatch], labels: Sequence[str]) -> Co
         found.seconds += float(_numbers(batch["seconds"]).sum())
         _take_in_looks(found.looks, batch["predictions"], rows, truth)
     found.looks = dict(sorted(found.looks.items(), key=lambda one: (one[0][1], one[1].place, one[0][0])))
-    found.fusion, found.before = Answers.joined(fusion), Answers.joined(before)
+    found.fusion, found.before = joined(Answers, fusion), joined(Answers, before)
     if settled:
         numbers, verdicts = (np.concatenate(parts) for parts in zip(*settled, strict=True))
         found.settled = verdicts[np.argsort(numbers, kind="stable")]
@@ -171,7 +205,7 @@ def _take_in_looks(looks: dict[Look, Spoken], column: pyarrow.ListArray, rows: n
         look = agents.dictionary[agent].as_py(), stages.dictionary[stage].as_py()
         spoken = looks.setdefault(look, Spoken(place=least))
         spoken.place = min(spoken.place, least)
-        spoken.raw.append(Answers.of(rows[where], truth[where], raw[here]))
+        spoken.raw.append(Raw.of(rows[where], truth[where], raw[here]))
         spoken.calibrated.append(Answers.of(rows[where], truth[where], calibrated[here]))
         spoken.asked += int(here.sum())
         spoken.abstained += int(abstained[here].sum())

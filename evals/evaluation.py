@@ -211,6 +211,6 @@ def _shown(settings: BaseModel) -> dict[str, Any]:
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
             shown[name] = _shown(value)
-        elif not info.repr and value is not None:
-            shown[name] = "sha256:" + hashlib.sha256(str(value).encode()).hexdigest()
+        elif not info.repr and value:
+            shown[name] = "sha256:" + hashlib.sha256(json.dumps(shown[name]).encode()).hexdigest()
     return shown

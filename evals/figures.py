@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from consilience.evals import metrics
-from consilience.evals.answers import Answers, Collected, Spoken
+from consilience.evals.answers import Answers, Collected, Raw, Spoken, joined
 from consilience.evals.metrics import Change, Paired
 from consilience.evals.scores import FUSION, accuracy_interval
 from consilience.orchestrator.trust import (
@@ -46,7 +46,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Raw:
+class BeforeCalibration:
     """How honest an agent was before calibration: see `Figures`."""
 
     accuracy: float | None
@@ -96,7 +96,7 @@ class Figures:
     aurc: float | None
     reliability: Mapping[str, Sequence[float]]
     risk_coverage: Mapping[str, Sequence[float]]
-    raw: Raw | None = None
+    raw: BeforeCalibration | None = None
     weight: float | None = None
     cost_usd: float = 0.0
     seconds: float = 0.0
@@ -160,7 +160,7 @@ def measure(found: Collected, labels: Sequence[str], *, agents_only: bool = Fals
         agents_only: the fusion is not judged.
     """
     names = tuple(labels)
-    looks = {look: (spoken, Answers.joined(spoken.calibrated)) for look, spoken in found.looks.items()}
+    looks = {look: (spoken, joined(Answers, spoken.calibrated)) for look, spoken in found.looks.items()}
     agents = tuple(_of_look(*look, *said, names) for look, said in looks.items())
     first = {figures.who: looks[look] for look, figures in zip(looks, agents, strict=True) if look[1] == "first"}
     best = max(first, key=lambda who: int(first[who][1].correct.sum()), default=None)
@@ -188,7 +188,7 @@ def measure(found: Collected, labels: Sequence[str], *, agents_only: bool = Fals
 
 
 def _of_look(agent: str, stage: Any, spoken: Spoken, answers: Answers, names: tuple[str, ...]) -> Figures:
-    raw = Answers.joined(spoken.raw)
+    raw = joined(Raw, spoken.raw)
     return _figures(
         look_name(agent, stage),
         answers,
@@ -197,7 +197,7 @@ def _of_look(agent: str, stage: Any, spoken: Spoken, answers: Answers, names: tu
         stage=stage,
         abstained=spoken.abstained,
         errors=spoken.errors,
-        raw=Raw(
+        raw=BeforeCalibration(
             float(raw.correct.mean()) if len(raw) else None,
             expected_calibration_error(raw.confidence, raw.correct),
             metrics.adaptive_calibration_error(raw.confidence, raw.correct),
@@ -257,7 +257,7 @@ def _figures(
     )
 
 
-def _reliability(answers: Answers) -> dict[str, list[float]]:
+def _reliability(answers: Answers | Raw) -> dict[str, list[float]]:
     bins = metrics.binned(answers.confidence, answers.correct, metrics.equal_width())
     return {name: getattr(bins, name).tolist() for name in ("low", "high", "n", "confidence", "accuracy")}
 
@@ -271,10 +271,10 @@ def _settled(fusion: Answers, settled: np.ndarray) -> Settled:
 
 def _second_looks(looks: Mapping[tuple[str, str], tuple[Spoken, Answers]], found: Collected) -> SecondLooks:
     agents, again = {}, np.empty(0, np.int64)
-    for (agent, stage), (spoken, after) in looks.items():
+    for (agent, stage), (_, after) in looks.items():
         if stage != "second":
             continue
-        asked = Answers.joined(spoken.raw).rows
+        asked = after.rows
         again = np.union1d(again, asked)
         if (agent, "first") in looks:
             agents[agent] = _change(looks[agent, "first"][1], after, asked)

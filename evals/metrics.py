@@ -174,8 +174,8 @@ def macro_f1(found: PerLabel) -> float | None:
 
 def confusion(truth: np.ndarray, named: np.ndarray, labels: int) -> np.ndarray:
     """How often label i was called label j, int (c, c), from places int (n,)."""
-    counts: np.ndarray = np.bincount(truth * labels + named, minlength=labels * labels).reshape(labels, labels)
-    return counts
+    counts: np.ndarray = np.bincount(truth.astype(np.intp) * labels + named, minlength=labels * labels)
+    return counts.reshape(labels, labels)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ROWS, PARQUET = "predictions.jsonl", "rows.parquet"
 
-BLOCK = 4 * 2**20
+BLOCK = 2 * 2**20
 """Bytes of rows that are read at a time; no row may be longer."""
 
 LEFT_OUT = "left out: the panel's memory holds this image"
