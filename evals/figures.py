@@ -223,7 +223,8 @@ def _figures(
 ) -> Figures:
     n, correct, confidence = len(answers), answers.correct, answers.confidence
     low, high = accuracy_interval(int(correct.sum()), n)
-    each = metrics.per_label(answers.truth, answers.named, len(names))
+    confusion = metrics.confusion(answers.truth, answers.named, len(names))
+    each = metrics.per_label(confusion)
     columns = {name: map(_defined, getattr(each, name).tolist()) for name in ("n", "precision", "recall", "f1")}
     curve = metrics.risk_coverage(confidence, correct)
     shown = curve.thinned()
@@ -242,7 +243,7 @@ def _figures(
             name: dict(zip(columns, values, strict=True))
             for name, *values in zip(names, *columns.values(), strict=True)
         },
-        confusion=metrics.by_name(metrics.confusion(answers.truth, answers.named, len(names)), names),
+        confusion=metrics.by_name(confusion, names),
         ece=expected_calibration_error(confidence, correct),
         ece_adaptive=metrics.adaptive_calibration_error(confidence, correct),
         ocr=overconfidence_ratio(confidence, correct),

@@ -155,16 +155,18 @@ class PerLabel:
     f1: np.ndarray
 
 
-def per_label(truth: np.ndarray, named: np.ndarray, labels: int) -> PerLabel:
-    """Precision, recall and F1 of each of `labels` labels, from places int (n,) of the true and of the named ones."""
+def per_label(counts: np.ndarray) -> PerLabel:
+    """Precision, recall and F1 of each label, from a `confusion` matrix, int (c, c)."""
     from sklearn.metrics import precision_recall_fscore_support
 
-    if not len(truth):
+    labels = len(counts)
+    if not counts.any():
         return PerLabel(np.zeros(labels, np.intp), *(np.full(labels, np.nan) for _ in range(3)))
-    precision, recall, f1, n = precision_recall_fscore_support(
-        truth, named, labels=np.arange(labels), zero_division=np.nan
+    truth, named = (places.ravel() for places in np.indices(counts.shape))  # a million images are c x c weighted ones
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        truth, named, labels=np.arange(labels), sample_weight=counts.ravel(), zero_division=np.nan
     )
-    return PerLabel(n, precision, recall, f1)
+    return PerLabel(counts.sum(axis=1), precision, recall, f1)
 
 
 def macro_f1(found: PerLabel) -> float | None:

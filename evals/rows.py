@@ -33,6 +33,9 @@ ROWS, PARQUET = "predictions.jsonl", "rows.parquet"
 BLOCK = 2 * 2**20
 """Bytes of rows that are read at a time; no row may be longer."""
 
+GROUP = 32 * 2**20
+"""Bytes of rows in a row group of the table, at least: what describes the groups is held until the end."""
+
 LEFT_OUT = "left out: the panel's memory holds this image"
 
 
@@ -165,9 +168,13 @@ def save_parquet(out: Path, labels: Sequence[str]) -> Iterator[pyarrow.RecordBat
     """
     import pyarrow.parquet
 
-    partial = out / f"{PARQUET}.partial"
+    partial, group = out / f"{PARQUET}.partial", list[pyarrow.RecordBatch]()
     with pyarrow.parquet.ParquetWriter(partial, schema(labels), compression="zstd") as writer:
         for batch in read_rows(out, labels):
-            writer.write_batch(batch)
+            group.append(batch)
             yield batch
+            if sum(one.nbytes for one in group) >= GROUP:
+                writer.write_table(pyarrow.Table.from_batches(group))
+                group.clear()
+        writer.write_table(pyarrow.Table.from_batches(group, schema(labels)))
     partial.replace(out / PARQUET)

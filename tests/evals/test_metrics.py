@@ -132,7 +132,7 @@ def test_a_thinned_curve_keeps_its_end_and_its_area() -> None:
 
 def test_figures_by_label_by_hand() -> None:
     truth, named = np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 2])
-    found = metrics.per_label(truth, named, 4)
+    found = metrics.per_label(metrics.confusion(truth, named, 4))
     np.testing.assert_array_equal(found.n, [3, 2, 0, 0])
     np.testing.assert_allclose(found.precision, [1.0, 0.5, 0.0, np.nan])
     np.testing.assert_allclose(found.recall, [2 / 3, 0.5, np.nan, np.nan])
@@ -150,7 +150,7 @@ def test_macro_f1_is_the_mean_over_labels_that_images_have(pairs: list[tuple[int
     for label in set(truth.tolist()):
         both = sum(t == n == label for t, n in pairs)
         scores.append(2 * both / (sum(t == label for t, _ in pairs) + sum(n == label for _, n in pairs)))
-    assert metrics.macro_f1(metrics.per_label(truth, named, 4)) == pytest.approx(np.mean(scores))
+    assert metrics.macro_f1(metrics.per_label(metrics.confusion(truth, named, 4))) == pytest.approx(np.mean(scores))
 
 
 def test_mcnemars_exact_test_by_hand() -> None:
@@ -203,4 +203,4 @@ def test_nothing_is_defined_for_nothing() -> None:
     assert metrics.risk_coverage(nothing, nobody).area is None
     assert metrics.paired(nobody, nobody) is None
     assert metrics.adaptive_calibration_error(nothing, nobody) == 0.0
-    assert metrics.macro_f1(metrics.per_label(np.empty(0, int), np.empty(0, int), 2)) is None
+    assert metrics.macro_f1(metrics.per_label(np.zeros((2, 2), int))) is None
