@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -168,12 +169,16 @@ def _begin(out: Path, run: Mapping[str, Any]) -> None:
         raise EvaluationError(f"'{out}' holds another run: {'; '.join(differences)}. Name another folder with --out")
 
 
+MAY_DIFFER = re.compile(r"source\.path|settings\.(policy\.max_run_cost_usd|replies\..*)")
+"""What changes no row: how the source is called, and what a run may spend before it stops and somebody goes on."""
+
+
 def _differences(was: Any, now: Any, name: str = "") -> Iterator[str]:
-    """What is not the same, by its path; `source.path` may differ, as a folder may be named in several ways."""
+    """What is not the same, by its path."""
     if isinstance(was, dict) and isinstance(now, dict):
         for key in dict.fromkeys([*was, *now]):
             yield from _differences(was.get(key), now.get(key), f"{name}.{key}" if name else key)
-    elif was != now and name != "source.path":
+    elif was != now and not MAY_DIFFER.fullmatch(name):
         yield f"{name} was {json.dumps(was, ensure_ascii=False)} and is {json.dumps(now, ensure_ascii=False)}"
 
 

@@ -194,6 +194,12 @@ def test_another_run_is_named_and_not_mixed_in(
     assert (out / ROWS).read_bytes() == before
 
 
+def test_a_run_may_go_on_with_more_to_spend(panel: Path, test_set: Path, tmp_path: Path) -> None:
+    for more in (1.0, 2.0):
+        settings = load_settings(policy__max_run_cost_usd=more, replies__max_megabytes=int(more))
+        assert evaluate(test_set, panel, tmp_path / "out", settings=settings, limit=3).metrics.n == 3
+
+
 def test_a_panel_that_was_changed_is_noticed(panel: Path, test_set: Path, tmp_path: Path) -> None:
     from consilience import remove
 
