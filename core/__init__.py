@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from consilience.diagnosis import Diagnosis, FailedImage
     from consilience.errors import ConsilienceError
+    from consilience.evals.evaluation import Evaluation, evaluate
     from consilience.evidence import Evidence, Neighbour
     from consilience.images import Image, load_image
     from consilience.orchestrator.diagnoser import Diagnoser, diagnose
@@ -29,6 +30,7 @@ _HOME = {
     "ConsilienceError": "consilience.errors",
     "Diagnoser": "consilience.orchestrator.diagnoser",
     "Diagnosis": "consilience.diagnosis",
+    "Evaluation": "consilience.evals.evaluation",
     "Evidence": "consilience.evidence",
     "FailedImage": "consilience.diagnosis",
     "FitReport": "consilience.orchestrator.fit",
@@ -40,6 +42,7 @@ _HOME = {
     "Trust": "consilience.trust",
     "add": "consilience.orchestrator.fit",
     "diagnose": "consilience.orchestrator.diagnoser",
+    "evaluate": "consilience.evals.evaluation",
     "fit": "consilience.orchestrator.fit",
     "load_image": "consilience.images",
     "load_settings": "consilience.settings",
@@ -50,6 +53,7 @@ __all__ = [
     "ConsilienceError",
     "Diagnoser",
     "Diagnosis",
+    "Evaluation",
     "Evidence",
     "FailedImage",
     "FitReport",
@@ -61,6 +65,7 @@ __all__ = [
     "Trust",
     "add",
     "diagnose",
+    "evaluate",
     "fit",
     "load_image",
     "load_settings",

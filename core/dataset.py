@@ -98,6 +98,26 @@ def images_below(folder: str | Path) -> list[Path]:
     return [path for path in _files_below(Path(folder)) if _is_image(path)]
 
 
+def images_by_folder(folder: str | Path) -> tuple[dict[str, list[Path]], tuple[Path, ...]]:
+    """The image files below each subfolder, by its name, in natural order, and the files that are no images by theirs.
+
+    For who decides elsewhere what the names mean; `read_labelled_folder` takes them for labels.
+
+    Raises:
+        DatasetError: the folder cannot be read, or holds no images in subfolders.
+    """
+    root = Path(folder)
+    _parts(root, ())
+    subfolders, ignored = _entries(root)
+    found: dict[str, list[Path]] = {}
+    for subfolder in subfolders:
+        images = found.setdefault(_name(subfolder), [])
+        for path in _files_below(subfolder):
+            (images if _is_image(path) else ignored).append(path)
+    _refuse_empty(root, found)
+    return found, tuple(ignored)
+
+
 def _parts(root: Path, splits: Sequence[str]) -> tuple[list[Path], list[Path]]:
     """The folders whose subfolders are labels, and what lies beside them."""
     if not os.path.isdir(root):  # unlike Path.is_dir, no error for a name that is too long
@@ -161,8 +181,7 @@ def _refuse_alike(subfolders: Iterable[Path]) -> None:
 
 
 def _check(root: Path, by_label: dict[str, list[Path]], least: int) -> None:
-    if not any(by_label.values()):
-        raise DatasetError(f"the subfolders of '{root}' hold no images (files named {', '.join(sorted(SUFFIXES))})")
+    _refuse_empty(root, by_label)
     if len(by_label) == 1:
         raise DatasetError(f"'{root}' has the label '{min(by_label)}' only; add a subfolder with images of another one")
     few = [f"'{label}' has {len(paths)}" for label, paths in by_label.items() if len(paths) < least]
@@ -171,6 +190,11 @@ def _check(root: Path, by_label: dict[str, list[Path]], least: int) -> None:
             f"each label in '{root}' needs at least {least} images, but {', '.join(few)}; "
             "add images, or remove the label from the folder and the task"
         )
+
+
+def _refuse_empty(root: Path, by_label: dict[str, list[Path]]) -> None:
+    if not any(by_label.values()):
+        raise DatasetError(f"the subfolders of '{root}' hold no images (files named {', '.join(sorted(SUFFIXES))})")
 
 
 def _is_image(path: Path) -> bool:

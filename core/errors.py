@@ -3,7 +3,7 @@
     ConsilienceError
     +-- ImageError            an image cannot be read, or is over a limit
     |   +-- FetchError        an image address is refused, unreachable or answers wrongly
-    +-- DatasetError          a labelled folder or .npz cannot be used
+    +-- DatasetError          a labelled folder, manifest or .npz cannot be used
     +-- TaskError             a task description is wrong
     +-- SettingsError         a setting is unknown or out of range
     +-- EncoderError          an encoder is unknown, cannot be loaded or does not fit
@@ -19,6 +19,7 @@
     |   +-- AllAgentsFailedError
     |   +-- AnswerError       a model's reply is no answer
     |   +-- BudgetSpentError  the next answer would cost more than the run may spend
+    +-- EvaluationError       an evaluation's folder holds another run, or cannot be written
     +-- MissingExtraError     an optional package is not installed (also an ImportError)
 
 A message says what is wrong, with which input, and what to do. None holds a secret.
@@ -42,7 +43,7 @@ class FetchError(ImageError):
 
 
 class DatasetError(ConsilienceError):
-    """A labelled folder or an .npz cannot be used."""
+    """A labelled folder, a manifest or an .npz cannot be used."""
 
 
 class TaskError(ConsilienceError):
@@ -103,6 +104,10 @@ class AnswerError(AgentError):
 
 class BudgetSpentError(AgentError):
     """The next answer would cost more than the run may spend. It ends the run; what was paid for is kept."""
+
+
+class EvaluationError(ConsilienceError):
+    """The folder of an evaluation holds another run, is in use, was damaged, or cannot be written."""
 
 
 class MissingExtraError(ConsilienceError, ImportError):

@@ -11,6 +11,7 @@ import click
 from consilience.errors import ConsilienceError
 from consilience.frontends.demo import demo
 from consilience.frontends.diagnose import diagnose
+from consilience.frontends.evaluate import evaluate
 from consilience.frontends.fit import add, fit, remove
 from consilience.frontends.outcome import EXIT_CODES, INTERRUPTED, Failure, complain
 from consilience.frontends.prompts import prompts
@@ -58,7 +59,7 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (fit, diagnose, show, add, remove, check, graph, prompts, replies, replay, demo):
+for command in (fit, diagnose, evaluate, show, add, remove, check, graph, prompts, replies, replay, demo):
     main.add_command(command)
 
 if __name__ == "__main__":

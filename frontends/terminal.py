@@ -7,14 +7,25 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
+from typing import Protocol
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from consilience.frontends.outcome import complain
 
@@ -37,8 +48,22 @@ def table(*columns: str) -> Table:
     return made
 
 
+class Report(Protocol):
+    """Tells a progress bar what is done, how much of it, of how many, and what else there is to say of it."""
+
+    def __call__(self, what: str, done: int, total: int | None, note: str = "") -> None: ...
+
+
+class _Rate(ProgressColumn):
+    """So many a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.1f}/s" if speed < 100 else f"{speed:,.0f}/s")
+
+
 @contextmanager
-def progress_on(console: Console, *, keep: bool = True) -> Iterator[Callable[[str, int, int | None], None]]:
+def progress_on(console: Console, *, keep: bool = True) -> Iterator[Report]:
     """A progress bar for each thing that is done, if the console is a terminal: call it as `Progress` of a fit.
 
     Args:
@@ -49,7 +74,9 @@ def progress_on(console: Console, *, keep: bool = True) -> Iterator[Callable[[st
         TextColumn("{task.description:<26}"),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
+        _Rate(),
         TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}"),
     )
     with Progress(
         *columns,
@@ -59,14 +86,14 @@ def progress_on(console: Console, *, keep: bool = True) -> Iterator[Callable[[st
         redirect_stderr=sys.stderr.isatty(),
         disable=not console.is_terminal,
     ) as bars:
-        tasks = {"starting": bars.add_task("starting", total=None)}
+        tasks = {"starting": bars.add_task("starting", total=None, note="")}
 
-        def report(what: str, done: int, total: int | None) -> None:
+        def report(what: str, done: int, total: int | None, note: str = "") -> None:
             if (first := tasks.pop("starting", None)) is not None:
                 bars.remove_task(first)
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
+                tasks[what] = bars.add_task(what, total=total, completed=done, note=note)
+            bars.update(tasks[what], completed=done, total=total, note=note)
 
         yield report
 

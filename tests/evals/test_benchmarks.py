@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from consilience.evals.benchmarks.__main__ import BENCHMARKS, main
 from consilience.evals.benchmarks.encoder import END_TO_END, contestants, write_jpegs
+from consilience.evals.benchmarks.evaluate import measured_rows
 from consilience.evals.benchmarks.measure import Figure, ratios, seconds, table_of
 from consilience.evals.benchmarks.memory import peak_of_this_process
 from consilience.evals.benchmarks.orchestration import Stopwatch, clusters, measured
@@ -104,3 +105,10 @@ def test_the_encoder_is_compared_from_files_with_ready_tensors(tmp_path: Path) -
     assert END_TO_END in timed
     for run in timed.values():
         run()
+
+
+def test_an_evaluation_is_measured_in_a_process_of_its_own() -> None:
+    found = measured_rows(300)
+    assert found.keys() == {"rows_per_second", "alone_per_second", "mb_deciding", "mb", "seconds_measuring"}
+    assert 0 < found["mb_deciding"] <= found["mb"]
+    assert all(value > 0 for value in found.values())

@@ -1,0 +1,239 @@
+"""Who said what, of all rows of an evaluation, as compact arrays: some 40 bytes a look and image.
+
+Rows are streamed from `predictions.jsonl` through Arrow; nothing but the arrays is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from consilience.evals.rows import LEFT_OUT
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Look = tuple[str, str]
+"""Agent and stage."""
+
+
+@dataclass
+class Raw:
+    """What one look of one agent said of m images, before calibration; all arrays are (m,), in the order of the rows.
+
+    Attributes:
+        rows: the images, by their row in the source, int below 2^31.
+        confidence: probability of the named label, float in [0, 1].
+        correct: whether the named label was right, bool.
+    """
+
+    rows: np.ndarray
+    confidence: np.ndarray
+    correct: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> Raw:
+        """From probabilities float (m, c); rows of NaN are left out."""
+        rows, truth, probabilities = _given(rows, truth, probabilities)
+        return cls(rows, probabilities.max(axis=1), probabilities.argmax(axis=1) == truth)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass
+class Answers:
+    """What one look of one agent, calibrated, or the fusion said of m images, as `Raw`, and more.
+
+    Attributes:
+        truth, named: the true label and the most probable one, as places in the task's order, int.
+        of_truth: probability of the true label, float in [0, 1].
+        squared: squared distance of the probabilities to the true label's, float in [0, 2].
+    """
+
+    rows: np.ndarray
+    truth: np.ndarray
+    named: np.ndarray
+    confidence: np.ndarray
+    of_truth: np.ndarray
+    squared: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> Answers:
+        """From probabilities float (m, c); rows of NaN are left out."""
+        rows, truth, probabilities = _given(rows, truth, probabilities)
+        of_truth = probabilities[np.arange(len(truth)), truth]
+        squared = (probabilities**2).sum(axis=1) - 2.0 * of_truth + 1.0
+        return cls(
+            rows,
+            truth.astype(np.int32),
+            probabilities.argmax(axis=1).astype(np.int32),
+            probabilities.max(axis=1),  # in full: 0.8 said in words must not fall into another bin
+            of_truth.astype(np.float32),
+            squared.astype(np.float32),
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether the named label was right, bool (m,)."""
+        right: np.ndarray = self.named == self.truth
+        return right
+
+
+Part = TypeVar("Part", Raw, Answers)
+
+NOTHING = np.empty(0, np.int32), np.empty(0, np.int32), np.empty((0, 1))
+
+
+def joined(kind: type[Part], parts: list[Part]) -> Part:
+    """Parts as one, in the order of the rows, on which figures must not depend. The list is emptied: they are large."""
+    if not parts:
+        return kind.of(*NOTHING)
+    whole = [np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(kind)]
+    parts.clear()
+    if (np.diff(whole[0]) < 0).any():
+        order = np.argsort(whole[0], kind="stable")
+        whole = [values[order] for values in whole]
+    return kind(*whole)
+
+
+def _given(rows: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where there are probabilities."""
+    given = np.isfinite(probabilities).all(axis=1)
+    return rows[given].astype(np.int32), truth[given], probabilities[given]
+
+
+@dataclass
+class Spoken:
+    """One look of one agent: its answers before and after calibration, and what else became of it.
+
+    Attributes:
+        place: where it stands among the looks at an image, at the earliest.
+        weight: its shares of the weight, added up over the images that it was asked about.
+        cost_usd, seconds, tokens: what its answers took, added up.
+    """
+
+    raw: list[Raw] = field(default_factory=list)
+    calibrated: list[Answers] = field(default_factory=list)
+    asked: int = 0
+    abstained: int = 0
+    errors: int = 0
+    place: int = 0
+    weight: float = 0.0
+    cost_usd: float = 0.0
+    seconds: float = 0.0
+    tokens: int = 0
+
+
+@dataclass
+class Collected:
+    """All rows of an evaluation.
+
+    Attributes:
+        images: rows. errors: those without a diagnosis. left_out: leaks that were dropped. leaks: those and others.
+        fusion: what the panel said; before: what it would have said before any second look, where that is known.
+        settled: whether the verdict was "confident", bool, for each answer of the fusion.
+        looks: by agent and stage, first looks first, in the order in which they stand in the rows.
+    """
+
+    fusion: Answers
+    before: Answers
+    settled: np.ndarray
+    looks: dict[Look, Spoken]
+    images: int = 0
+    errors: int = 0
+    left_out: int = 0
+    leaks: int = 0
+    rounds: int = 0
+    cost_usd: float = 0.0
+    seconds: float = 0.0
+
+
+def collect(batches: Iterable[pyarrow.RecordBatch], labels: Sequence[str]) -> Collected:
+    """Take the rows in, batch by batch (`rows.read_rows`)."""
+    fusion: list[Answers] = []
+    before: list[Answers] = []
+    settled: list[tuple[np.ndarray, np.ndarray]] = []
+    found = Collected(Answers.of(*NOTHING), Answers.of(*NOTHING), np.empty(0, bool), {})
+    for batch in batches:
+        rows, truth = _numbers(batch["row"]), _places(batch["truth"], labels)
+        posterior, earlier = _shares(batch["posterior"]), _shares(batch["first_posterior"])
+        answered = np.isfinite(posterior).all(axis=1)
+        fusion.append(Answers.of(rows, truth, posterior))
+        before.append(Answers.of(rows, truth, earlier))
+        settled.append((rows[answered], _flags(batch["verdict"], "confident")[answered]))
+        dropped = int(_flags(batch["error"], LEFT_OUT).sum())
+        found.images += len(rows)
+        found.left_out += dropped
+        found.errors += int((~answered).sum()) - dropped
+        found.leaks += int(_numbers(batch["leak"]).sum())
+        found.rounds += int(_numbers(batch["rounds"]).sum())
+        found.cost_usd += float(_numbers(batch["cost_usd"]).sum())
+        found.seconds += float(_numbers(batch["seconds"]).sum())
+        _take_in_looks(found.looks, batch["predictions"], rows, truth)
+    found.looks = dict(sorted(found.looks.items(), key=lambda one: (one[0][1], one[1].place, one[0][0])))
+    found.fusion, found.before = joined(Answers, fusion), joined(Answers, before)
+    if settled:
+        numbers, verdicts = (np.concatenate(parts) for parts in zip(*settled, strict=True))
+        found.settled = verdicts[np.argsort(numbers, kind="stable")]
+    return found
+
+
+def _take_in_looks(looks: dict[Look, Spoken], column: pyarrow.ListArray, rows: np.ndarray, truth: np.ndarray) -> None:
+    import pyarrow.compute as pc
+
+    image = pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
+    values = column.flatten()
+    parts = dict(zip([one.name for one in values.type], values.flatten(), strict=True))
+    weight = np.nan_to_num(_numbers(parts["weight"]))
+    total = np.bincount(image, weights=weight, minlength=len(rows))[image]
+    share = np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
+    raw, calibrated = _shares(parts["probabilities"]), _shares(parts["calibrated"])
+    abstained, failed = _numbers(parts["abstained"]).astype(bool), ~_numbers(parts["error"].is_null()).astype(bool)
+    agents, stages = (parts[name].dictionary_encode() for name in ("agent", "stage"))
+    who = np.stack([_numbers(agents.indices), _numbers(stages.indices)], axis=1)
+    place = np.arange(len(image)) - _numbers(column.offsets)[image] + column.offsets[0].as_py()
+    for agent, stage in np.unique(who, axis=0).tolist():
+        here = (who == (agent, stage)).all(axis=1)
+        where, least = image[here], int(place[here].min())
+        look = agents.dictionary[agent].as_py(), stages.dictionary[stage].as_py()
+        spoken = looks.setdefault(look, Spoken(place=least))
+        spoken.place = min(spoken.place, least)
+        spoken.raw.append(Raw.of(rows[where], truth[where], raw[here]))
+        spoken.calibrated.append(Answers.of(rows[where], truth[where], calibrated[here]))
+        spoken.asked += int(here.sum())
+        spoken.abstained += int(abstained[here].sum())
+        spoken.errors += int(failed[here].sum())
+        spoken.weight += float(share[here].sum())
+        spoken.cost_usd += float(_numbers(parts["cost_usd"])[here].sum())
+        spoken.seconds += float(_numbers(parts["seconds"])[here].sum())
+        spoken.tokens += int(_numbers(parts["tokens"])[here].sum())
+
+
+def _numbers(column: Any) -> np.ndarray:
+    numbers: np.ndarray = column.to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def _shares(column: pyarrow.StructArray) -> np.ndarray:
+    """Probabilities float (m, c); rows of NaN where there are none."""
+    return np.stack([_numbers(one) for one in column.flatten()], axis=1).astype(np.float64)
+
+
+def _places(column: Any, labels: Sequence[str]) -> np.ndarray:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return _numbers(pc.index_in(column, pa.array(labels)))
+
+
+def _flags(column: Any, text: str) -> np.ndarray:
+    import pyarrow.compute as pc
+
+    return _numbers(pc.fill_null(pc.equal(column, text), False)).astype(bool)

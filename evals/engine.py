@@ -1,0 +1,118 @@
+"""Engines: what turns labelled images into rows. The run, its folder and its figures do not know which one works.
+
+`LocalEngine` is a `Diagnoser` in this process, which uses all cores for images. `WorkersEngine` shares out vectors to
+processes: there the orchestrator itself is what takes the time, and it keeps one core busy.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+
+from consilience.diagnosis import Diagnosis, FailedImage
+from consilience.errors import DatasetError, ImageError
+from consilience.evals.rows import LEFT_OUT, Decided, decided
+from consilience.evals.source import Case
+from consilience.images import Image, ImageSource
+from consilience.orchestrator.diagnoser import Diagnoser
+from consilience.orchestrator.gather import vector_identity
+from consilience.prediction import Prediction
+
+
+class Engine(Protocol):
+    """Decides labelled images."""
+
+    def decide(self, cases: Iterable[Case]) -> Iterator[list[Decided]]:
+        """Batches of rows, in the order of the cases; cases are taken as they are needed."""
+        ...
+
+
+class Left(ImageError):
+    """The image is in the panel's memory, and such images are left out."""
+
+
+class FreshDiagnoser(Diagnoser):
+    """Leaves out images of the panel's own memory as soon as they are loaded, before anything is paid for them."""
+
+    def _load(self, source: ImageSource) -> Image:
+        image = super()._load(source)
+        if image.identity in self.panel.records.rows:
+            raise Left(LEFT_OUT)
+        return image
+
+
+class LocalEngine:
+    """Decides in this process, in batches of the settings' size."""
+
+    def __init__(self, diagnoser: Diagnoser) -> None:
+        self._diagnoser = diagnoser
+        self._known = diagnoser.panel.records.rows
+        self._calibrators = {(one.agent, one.stage): one.calibrator for one in diagnoser.panel.witnesses}
+        self._drops_leaks = isinstance(diagnoser, FreshDiagnoser)
+
+    def decide(self, cases: Iterable[Case]) -> Iterator[list[Decided]]:
+        rows = self._rows(iter(cases))
+        while batch := list(islice(rows, self._diagnoser.settings.batch_size)):
+            yield batch
+
+    def _rows(self, cases: Iterator[Case]) -> Iterator[Decided]:
+        first = next(cases, None)
+        if first is None:
+            return
+        if first.vector is not None:
+            yield from self._vectors(_again(first, cases))
+            return
+        under_way: deque[Case] = deque()
+
+        def names() -> Iterator[str]:
+            for case in _again(first, cases):
+                under_way.append(case)
+                yield case.name
+
+        for result in self._diagnoser.diagnose_many(names()):
+            yield self._decided(under_way.popleft(), result)
+
+    def _vectors(self, cases: Iterator[Case]) -> Iterator[Decided]:
+        while batch := list(islice(cases, self._diagnoser.settings.batch_size)):
+            refused = [self._refusal(case) for case in batch]
+            taken = [case for case, error in zip(batch, refused, strict=True) if error is None]
+            results = iter(self._diagnosed(taken))
+            for case, error in zip(batch, refused, strict=True):
+                yield self._decided(case, next(results) if error is None else FailedImage(case.name, error))
+
+    def _diagnosed(self, cases: Sequence[Case]) -> Iterable[Diagnosis | FailedImage]:
+        if not cases:
+            return ()
+        vectors = np.stack([case.vector for case in cases if case.vector is not None])
+        return self._diagnoser.diagnose_vectors(vectors, [case.name for case in cases])
+
+    def _refusal(self, case: Case) -> ImageError | DatasetError | None:
+        if case.vector is None or not np.isfinite(case.vector[0]):
+            return DatasetError(f"the vector of '{case.name}' holds NaN or infinity, or only zeros: make it again")
+        if self._drops_leaks and vector_identity(case.vector) in self._known:
+            return Left(LEFT_OUT)
+        return None
+
+    def _decided(self, case: Case, result: Diagnosis | FailedImage) -> Decided:
+        if isinstance(result, FailedImage):
+            return decided(case, result, leak=isinstance(result.error, Left))
+        said = tuple(map(self._calibrated, result.predictions))
+        return decided(case, replace(result, predictions=said), leak=result.identity in self._known)
+
+    def _calibrated(self, said: Prediction) -> Prediction:
+        """A first look that a second one replaced was not weighed: it is judged all the same, so it is calibrated."""
+        calibrator = self._calibrators.get((said.agent, said.stage))
+        if said.calibrated is not None or said.probabilities is None or calibrator is None:
+            return said
+        shares = calibrator(np.array([list(said.probabilities.values())]))[0].tolist()
+        return replace(said, calibrated=dict(zip(said.probabilities, shares, strict=True)))
+
+
+def _again(first: Case, others: Iterator[Case]) -> Iterator[Case]:
+    yield first
+    yield from others

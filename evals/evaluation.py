@@ -1,0 +1,216 @@
+"""Evaluate a panel on labelled images: decide them all, go on where a killed run was, and measure.
+
+OUT/run.json           what the run is                     OUT/predictions.jsonl  a row an image (rows.py)
+OUT/metrics.json       every figure (figures.py)           OUT/rows.parquet       the rows again, as a table
+OUT/report.html        for people
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from consilience.agents import Agent
+from consilience.evals.answers import collect
+from consilience.evals.engine import Engine, FreshDiagnoser, LocalEngine
+from consilience.evals.figures import Metrics, measure
+from consilience.evals.journal import Tally, open_journal, write_json, written_to
+from consilience.evals.rows import LEFT_OUT, PARQUET, Decided, save_parquet
+from consilience.evals.source import Source, VectorSource, cases, chosen_rows, labels_of, open_source
+from consilience.evals.workers import WorkersEngine
+from consilience.orchestrator.diagnoser import Diagnoser
+from consilience.orchestrator.panel import Panel
+from consilience.panel_folder import open_panel_folder
+from consilience.retrieval.embedding import usable_cores
+from consilience.retrieval.encoder import Encoder
+from consilience.retrieval.memory import COMPARED_WITH
+from consilience.settings import Settings, settings_or
+
+FORMAT = 1
+"""Of run.json and of the rows."""
+
+METRICS, REPORT = "metrics.json", "consilience.evals.report"
+
+FEW = 4096
+"""Vectors that this process decides alone: workers take seconds to start."""
+
+Watch = Callable[[Tally, Sequence[Decided]], None]
+"""Called at the start and after each batch: where the evaluation stands, and what was decided just now."""
+
+
+def unwatched(tally: Tally, batch: Sequence[Decided]) -> None:
+    """An evaluation that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation.
+
+    Attributes:
+        out: the folder that holds its rows and figures.
+        metrics: the figures, as `metrics.json` holds them.
+        unseen: labels of the task that no image has.
+        ignored: files in the source that are no labelled images.
+    """
+
+    out: Path
+    metrics: Metrics
+    unseen: tuple[str, ...]
+    ignored: tuple[Path, ...]
+
+    def failed(self) -> list[tuple[str, str]]:
+        """Image and cause, of those without a diagnosis; not those that were left out."""
+        rows = self._rows("error", ("error", "!=", LEFT_OUT), ("error", "!=", ""))
+        return [(row["image"], row["error"]) for row in rows]
+
+    def leaks(self) -> list[str]:
+        """Images that the panel's memory holds, left out or not."""
+        return [row["image"] for row in self._rows("leak", ("leak", "==", True))]
+
+    def _rows(self, column: str, *conditions: tuple[str, str, Any]) -> list[dict[str, Any]]:
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(self.out / PARQUET, columns=["image", column], filters=list(conditions))
+        rows: list[dict[str, Any]] = table.to_pylist()
+        return rows
+
+
+def evaluate(
+    source: str | Path,
+    panel: str | Path,
+    out: str | Path,
+    *,
+    settings: Settings | None = None,
+    agents: Sequence[Agent] = (),
+    encoder: Encoder | None = None,
+    agents_only: bool = False,
+    sample: int | None = None,
+    limit: int | None = None,
+    renamed: Mapping[str, str] | None = None,
+    drop_leaks: bool = False,
+    watch: Watch = unwatched,
+    **arguments: Any,
+) -> Evaluation:
+    """Evaluate a panel. Run again with the same arguments, it goes on where it was, and ends with the same figures.
+
+    >>> evaluation = evaluate("photos/test/", "panel/", "evaluation/")          # doctest: +SKIP
+    >>> evaluation.metrics.fusion.accuracy, evaluation.metrics.settled.share    # doctest: +SKIP
+    (0.994, 0.93)
+
+    Args:
+        source: a folder with one subfolder a label, a manifest (.csv, .parquet) with `path` and `label`, or an .npz.
+        panel: the panel's folder.
+        out: where the evaluation is written; new, empty, or this very run's.
+        settings: default: from the environment and `arguments`, see `load_settings`.
+        agents, encoder: see `Diagnoser.open`.
+        agents_only: agents look once, and the fusion is not judged.
+        sample: evaluate so many images drawn at random (`settings.seed`).
+        limit: evaluate only the first so many.
+        renamed: by a label of the source, the task's label that it stands for.
+        drop_leaks: leave out images that the panel's memory holds, instead of only counting them.
+        watch: is told where it stands.
+
+    Raises:
+        DatasetError: the source cannot be used, or names labels that the task does not know.
+        EvaluationError: `out` holds another run or cannot be written.
+        and whatever `Diagnoser.open` raises.
+    """
+    source, panel, out = Path(source), Path(panel), Path(out)
+    settings = settings_or(settings, arguments)
+    if agents_only:
+        once = settings.policy.model_copy(update={"second_look": "never", "max_rounds": 1})
+        settings = settings.model_copy(update={"policy": once})
+    opened, given = Panel.open(panel), open_source(source)
+    labels = labels_of(given, opened.task, renamed or {})
+    rows = chosen_rows(len(given), sample, limit, settings.seed)
+    choice = {"sample": sample, "limit": limit, "map": dict(renamed or {}), "agents_only": agents_only}
+    run = _run(panel, given, settings, choice | {"drop_leaks": drop_leaks})
+    with open_journal(out, run, opened.task.names, rows, drop_leaks=drop_leaks) as journal:
+        watch(journal.tally, ())
+        if journal.waiting.any():
+            with _engine(opened, given, settings, agents, encoder, drop_leaks, int(journal.waiting.sum())) as engine:
+                started = time.perf_counter()
+                for batch in engine.decide(cases(given, labels, journal.waiting)):
+                    ended = time.perf_counter()
+                    with written_to(out):
+                        journal.append(batch, ended - started)
+                    started = ended
+                    watch(journal.tally, batch)
+        found = _finish(out, opened, agents_only)
+    seen = set(labels.values())
+    return Evaluation(out, found, tuple(name for name in opened.task.names if name not in seen), given.ignored)
+
+
+def _finish(out: Path, panel: Panel, agents_only: bool) -> Metrics:
+    names = panel.task.names
+    with written_to(out):
+        found = measure(collect(save_parquet(out, names), names), names, agents_only=agents_only)
+        write_json(out / METRICS, found.to_dict())
+        if importlib.util.find_spec(REPORT) is not None:
+            importlib.import_module(REPORT).write_report(out, panel)
+    return found
+
+
+@contextmanager
+def _engine(
+    panel: Panel,
+    source: Source,
+    settings: Settings,
+    agents: Sequence[Agent],
+    encoder: Encoder | None,
+    drop_leaks: bool,
+    waiting: int,
+) -> Iterator[Engine]:
+    """Several processes where many vectors wait that each of them answers alike; else this one."""
+    with ExitStack() as stack:
+        if isinstance(source, VectorSource):
+            panel.encoder.check(source.file.encoder)
+            is_whole = len(panel.heads) == len(panel.agents)
+            if is_whole and waiting > FEW and usable_cores() > 1 and len(panel.records) <= COMPARED_WITH:
+                workers = WorkersEngine(panel.path, settings, usable_cores(), drop_leaks=drop_leaks)
+                yield stack.enter_context(workers)
+                return
+        kind = FreshDiagnoser if drop_leaks else Diagnoser
+        diagnoser = kind.open(panel.path, settings=settings, agents=agents, encoder=encoder)
+        yield LocalEngine(stack.enter_context(diagnoser))
+
+
+def _run(panel: Path, source: Source, settings: Settings, choice: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run is: if any of it changes, its rows are another run's."""
+    manifest = open_panel_folder(panel).manifest
+    state = json.dumps(manifest["files"], sort_keys=True).encode()
+    return {
+        "format": FORMAT,
+        "consilience": version("consilience"),
+        "panel": {"id": manifest["id"], "state": hashlib.sha256(state).hexdigest()},
+        "source": {
+            "path": str(source.path.absolute()),
+            "kind": source.kind,
+            "images": len(source),
+            "content": source.fingerprint,
+        },
+        "choice": dict(choice),
+        "settings": _shown(settings),
+    }
+
+
+def _shown(settings: BaseModel) -> dict[str, Any]:
+    """Settings as JSON; of what is not to be shown, a hash."""
+    shown: dict[str, Any] = settings.model_dump(mode="json")
+    for name, info in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, BaseModel):
+            shown[name] = _shown(value)
+        elif not info.repr and value:
+            shown[name] = "sha256:" + hashlib.sha256(json.dumps(shown[name]).encode()).hexdigest()
+    return shown

@@ -1,0 +1,180 @@
+"""A row an image: what `predictions.jsonl` holds, a line of JSON each, and `rows.parquet` holds again.
+
+row            place of the image in the source, from 0; rows need not stand in this order
+image          its path or address; the name of a vector
+identity       hash of its decoded pixels, or of its vector; null if it could not be read
+truth, label   what it is, and what the panel called it (null without a diagnosis)
+posterior      probability by label; null without a diagnosis
+prediction_set, verdict, reasons, rationale, rounds, cost_usd    as in `Diagnosis`
+predictions    every agent's looks, as `Prediction.to_dict`, with calibrated probabilities and weight
+evidence       neighbours, distribution, novelty, as `Evidence.to_dict`; null without a diagnosis
+first_posterior  the posterior before any second look, where it is known
+leak           the panel's memory holds this very image; left out if the run drops leaks
+error          why there is no diagnosis; null if there is one
+seconds        wall time of the evaluation for this image: its batch's, divided by the images in it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from consilience.diagnosis import Diagnosis, FailedImage
+from consilience.errors import EvaluationError
+from consilience.evals.source import Case
+
+if TYPE_CHECKING:
+    import pyarrow
+
+ROWS, PARQUET = "predictions.jsonl", "rows.parquet"
+
+BLOCK = 2 * 2**20
+"""Bytes of rows that are read at a time; no row may be longer."""
+
+GROUP = 32 * 2**20
+"""Bytes of rows in a row group of the table, at least: what describes the groups is held until the end."""
+
+LEFT_OUT = "left out: the panel's memory holds this image"
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """One image decided, as an engine hands it out: ready to be written, and what to count of it.
+
+    Attributes:
+        data: the row as JSON, without `seconds`.
+        right: whether its label is the true one; None without a diagnosis.
+        error: why there is no diagnosis.
+    """
+
+    name: str
+    data: bytes
+    right: bool | None
+    leak: bool
+    cost_usd: float
+    error: str | None
+
+
+def decided(case: Case, result: Diagnosis | FailedImage, leak: bool) -> Decided:
+    """The row of one image."""
+    name = _shown(case.name)
+    row: dict[str, Any] = {"row": case.row, "image": name, "identity": None, "truth": case.truth, "leak": leak}
+    if isinstance(result, FailedImage):
+        error = str(result.error)
+        row |= {**_NOTHING, "error": error}
+        return Decided(name, _json(row), None, leak, 0.0, error)
+    first = getattr(result, "first_posterior", None)
+    row |= {
+        "identity": result.identity,
+        "label": result.label,
+        "verdict": result.verdict,
+        "error": None,
+        "cost_usd": result.cost_usd,
+        "rounds": result.rounds,
+        "posterior": dict(result.posterior),
+        "first_posterior": None if first is None else dict(first),
+        "prediction_set": list(result.prediction_set),
+        "reasons": list(result.reasons),
+        "predictions": [prediction.to_dict() for prediction in result.predictions],
+        "evidence": result.evidence.to_dict(),
+        "rationale": result.rationale,
+    }
+    return Decided(name, _json(row), result.label == case.truth, leak, result.cost_usd, None)
+
+
+_NOTHING: dict[str, Any] = {
+    "label": None,
+    "verdict": None,
+    "cost_usd": 0.0,
+    "rounds": 0,
+    "posterior": None,
+    "first_posterior": None,
+    "prediction_set": [],
+    "reasons": [],
+    "predictions": [],
+    "evidence": None,
+    "rationale": "",
+}
+
+
+def _json(row: dict[str, Any]) -> bytes:
+    import orjson
+
+    try:
+        return orjson.dumps(row)
+    except TypeError:  # text that is not Unicode: half a character in a model's reply
+        import json
+
+        return json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+
+
+def _shown(name: str) -> str:
+    """An address without its secrets, and a file name that is not Unicode with escapes."""
+    if "://" in name:
+        from consilience.fetch import without_secrets
+
+        name = without_secrets(name)
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def schema(labels: Sequence[str]) -> pyarrow.Schema:
+    """The columns of a row, for a task with these labels."""
+    import pyarrow as pa
+
+    number, whole, text, flag = pa.float64(), pa.int64(), pa.string(), pa.bool_()
+    shares = pa.struct([(label, number) for label in labels])
+    prediction = {"agent": text, "stage": text, "label": text, "probabilities": shares, "confidence": number}
+    prediction |= {"rationale": text, "abstained": flag, "error": text, "calibrated": shares, "weight": number}
+    prediction |= {"cost_usd": number, "tokens": whole, "seconds": number, "raw": text, "prompt": text, "cached": flag}
+    neighbour = {"id": text, "label": text, "similarity": number, "source": text}
+    evidence = {"neighbours": pa.list_(pa.struct(neighbour)), "distribution": shares, "novelty": number}
+    row = {"row": whole, "image": text, "identity": text, "truth": text, "leak": flag, "label": text, "verdict": text}
+    row |= {"error": text, "cost_usd": number, "rounds": whole, "posterior": shares, "first_posterior": shares}
+    row |= {"prediction_set": pa.list_(text), "reasons": pa.list_(text), "predictions": pa.list_(pa.struct(prediction))}
+    return pa.schema(row | {"evidence": pa.struct(evidence), "rationale": text, "seconds": number})
+
+
+def read_rows(out: Path, labels: Sequence[str], columns: Sequence[str] | None = None) -> Iterator[pyarrow.RecordBatch]:
+    """The rows of an evaluation as Arrow batches, streamed; only some columns if they are named.
+
+    Raises:
+        EvaluationError: the file cannot be read, or was damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.json
+
+    path = out / ROWS
+    if not path.exists() or not path.stat().st_size:  # Arrow takes an empty file for an error
+        return
+    wanted = schema(labels)
+    wanted = wanted if columns is None else pa.schema([wanted.field(name) for name in columns])
+    options = pa.json.ParseOptions(explicit_schema=wanted, unexpected_field_behavior="ignore")
+    try:
+        with pa.json.open_json(path, pa.json.ReadOptions(use_threads=False, block_size=BLOCK), options) as reader:
+            yield from reader
+    except (pa.ArrowException, OSError) as cause:
+        raise EvaluationError(
+            f"the rows in '{path}' cannot be read ({cause}); put the file back from a copy, or name another folder"
+        ) from cause
+
+
+def save_parquet(out: Path, labels: Sequence[str]) -> Iterator[pyarrow.RecordBatch]:
+    """Write `rows.parquet` from `predictions.jsonl`, whole or not at all, and hand out each batch on the way.
+
+    Raises:
+        OSError: it cannot be written. EvaluationError: see `read_rows`.
+    """
+    import pyarrow.parquet
+
+    partial, group = out / f"{PARQUET}.partial", list[pyarrow.RecordBatch]()
+    with pyarrow.parquet.ParquetWriter(partial, schema(labels), compression="zstd") as writer:
+        for batch in read_rows(out, labels):
+            group.append(batch)
+            yield batch
+            if sum(one.nbytes for one in group) >= GROUP:
+                writer.write_table(pyarrow.Table.from_batches(group))
+                group.clear()
+        writer.write_table(pyarrow.Table.from_batches(group, schema(labels)))
+    partial.replace(out / PARQUET)

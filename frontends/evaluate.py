@@ -1,0 +1,201 @@
+"""`consilience evaluate`: how a panel does on labelled images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from consilience.frontends.options import PATH, collected, json_option, panel_option, settings_options
+from consilience.frontends.outcome import complain, finish
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from consilience.evals.evaluation import Evaluation
+    from consilience.evals.figures import Figures, Metrics
+    from consilience.evals.journal import Tally
+
+SHOWN = 5
+"""Names that are listed before 'and so many more'."""
+
+
+def _renamed(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    renamed = {}
+    for one in given:
+        old, equals, new = one.partition("=")
+        if not equals or not old or not new:
+            raise click.BadParameter(f"'{one}' is not OLD=NEW")
+        renamed[old] = new
+    return renamed
+
+
+@click.command()
+@click.argument("source", type=PATH, metavar="SOURCE")
+@panel_option
+@click.option("--out", required=True, type=PATH, metavar="DIR", help="Where rows, figures and report are written.")
+@click.option("--agents-only", is_flag=True, help="Let the agents look once, and judge only them.")
+@click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Evaluate N images drawn at random.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Evaluate only the first N images.")
+@click.option("--seed", type=int, metavar="N", help="Of the sample; the setting 'seed'.")
+@click.option("--map", "renamed", multiple=True, metavar="OLD=NEW", callback=_renamed, help="OLD means the label NEW.")
+@click.option("--drop-leaks", is_flag=True, help="Leave out images that the panel's memory holds.")
+@json_option
+@settings_options
+def evaluate(
+    source: Path,
+    panel: Path,
+    out: Path,
+    agents_only: bool,
+    sample: int | None,
+    limit: int | None,
+    seed: int | None,
+    renamed: dict[str, str],
+    drop_leaks: bool,
+    as_json: bool,
+    settings_file: Path | None,
+    assignments: tuple[str, ...],
+) -> None:
+    """Evaluate a panel on labelled images.
+
+    SOURCE has one subfolder for each label; or it is a manifest (.csv or .parquet) with the columns path and label, or
+    an .npz of vectors as for `fit`. The same command again goes on where it was, however it ended.
+    """
+    from consilience.evals import evaluate as run
+    from consilience.frontends.terminal import console, print_json, progress_on
+
+    settings = collected(settings_file, assignments, seed=seed)
+    try:
+        with progress_on(console(stderr=True)) as report:
+            done = run(
+                source,
+                panel,
+                out,
+                settings=settings,
+                agents_only=agents_only,
+                sample=sample,
+                limit=limit,
+                renamed=renamed,
+                drop_leaks=drop_leaks,
+                watch=lambda tally, _: report("evaluating", tally.done, tally.total, words_of(tally)),
+            )
+    except KeyboardInterrupt:
+        complain("to go on", "run the same command again; what was decided is kept")
+        raise
+    _name_problems(done)
+    if as_json:
+        print_json(console(), json.dumps(done.metrics.to_dict(), ensure_ascii=False))
+    else:
+        _show(done)
+    finish(done.metrics.n, done.metrics.errors)
+
+
+def words_of(tally: Tally) -> str:
+    """Running accuracy with its interval, errors and cost so far."""
+    from consilience.evals.scores import accuracy_interval
+    from consilience.rendering import percent
+
+    words = []
+    if tally.answered:
+        low, high = accuracy_interval(tally.right, tally.answered)
+        words.append(f"{percent(tally.right / tally.answered)} right ({percent(low)} to {percent(high)})")
+    if tally.errors:
+        words.append(f"{tally.errors:,} errors")
+    if tally.cost_usd:
+        words.append(f"{tally.cost_usd:.4f} USD")
+    return ", ".join(words)
+
+
+def _name_problems(done: Evaluation) -> None:
+    for _, error in done.failed():
+        complain("error", error)
+    for label in done.unseen:
+        complain("warning", f"no image has the label '{label}': nothing can be said about it")
+    if done.ignored:
+        complain("passed over", _listed([str(path) for path in done.ignored]))
+    if leaks := list(done.leaks()):
+        what = "left out" if done.metrics.left_out else "they flatter the figures; leave them out with --drop-leaks"
+        complain("warning", f"{len(leaks):,} of the images are in the panel's memory ({_listed(leaks)}): {what}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(f"'{name}'" for name in names[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _show(done: Evaluation) -> None:
+    from consilience.frontends.terminal import console
+    from consilience.rendering import one_line
+
+    out, metrics = console(), done.metrics
+    out.print(_table(metrics), "", sep="\n")
+    for sentence in filter(None, [say(metrics) for say in SENTENCES]):
+        out.print(sentence)
+    report = done.out / "report.html"
+    out.print(f"Written to '{one_line(str(report if report.exists() else done.out))}'")
+
+
+def _table(metrics: Metrics) -> Table:
+    from consilience.frontends.summary import figures_table
+    from consilience.rendering import one_line, percent
+
+    table = figures_table("Who", "Images", "Accuracy", "95 % interval", "F1", "ECE", "raw ECE", "OCR", "CCC", "AURC")
+    rows: list[Figures] = [*metrics.agents, *([metrics.fusion] if metrics.fusion is not None else [])]
+    for one in rows:
+        known = [
+            "–" if one.accuracy is None else percent(one.accuracy),
+            "–" if one.accuracy is None else f"{percent(one.low)} to {percent(one.high)}",
+            "–" if one.macro_f1 is None else f"{one.macro_f1:.3f}",
+            f"{one.ece:.3f}",
+            "" if one.raw is None else f"{one.raw.ece:.3f}",
+            f"{one.ocr:.3f}",
+            f"{one.ccc:.2f}",
+            "–" if one.aurc is None else f"{one.aurc:.4f}",
+        ]
+        table.add_row(one_line(one.who), f"{one.n:,}", *known, style="bold" if one is metrics.fusion else None)
+    return table
+
+
+def _difference(metrics: Metrics) -> str:
+    found = metrics.difference
+    if found is None or metrics.best_agent is None:
+        return ""
+    return (
+        f"Fusion against its best agent, {metrics.best_agent}: {100 * found.difference:+.1f} points "
+        f"({100 * found.low:+.1f} to {100 * found.high:+.1f}); {found.only_first:,} images only the fusion has right, "
+        f"{found.only_second:,} only the agent (McNemar's exact test: p = {found.p_value:.3g})"
+    )
+
+
+def _settled(metrics: Metrics) -> str:
+    from consilience.rendering import percent
+
+    found = metrics.settled
+    if found is None or found.share is None:
+        return ""
+    right = ""
+    if found.accuracy is not None:
+        right = f", {percent(found.accuracy)} of those right ({percent(found.low)} to {percent(found.high)})"
+    return f"Settled {percent(found.share)} of the images{right}"
+
+
+def _second_looks(metrics: Metrics) -> str:
+    found = metrics.second_looks
+    changes = [
+        f"{who} {one.better:,} for better, {one.worse:,} for worse"
+        for who, one in [*found.agents.items(), *([("fusion", found.fusion)] if found.fusion is not None else [])]
+    ]
+    return f"Second looks on {found.images:,} images changed: {'; '.join(changes)}" if found.images else ""
+
+
+def _cost(metrics: Metrics) -> str:
+    rate = "" if metrics.images_per_second is None else f", {metrics.images_per_second:,.1f} images a second"
+    cost = f"; {metrics.cost_usd:.4f} USD" if metrics.cost_usd else ""
+    return f"{metrics.images:,} images in {metrics.seconds:,.1f} s{rate}{cost}"
+
+
+SENTENCES: tuple[Callable[[Metrics], str], ...] = (_difference, _settled, _second_looks, _cost)
+"""What is said below the table; nothing where there is nothing to say."""
