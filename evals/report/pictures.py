@@ -1,0 +1,40 @@
+"""Small pictures as data addresses, which need no file and no network."""
+
+from __future__ import annotations
+
+import base64
+
+from consilience.errors import ConsilienceError
+from consilience.evals.report.galleries import Row
+from consilience.evidence import Neighbour
+from consilience.images import load_image
+from consilience.orchestrator.panel import Panel
+
+SIDE = 128
+"""Longer side of an image's picture, in pixels."""
+
+
+class Pictures:
+    """Pictures of evaluated images and of similar cases; None where there is none."""
+
+    def __init__(self, panel: Panel | None) -> None:
+        self._panel = panel
+
+    def of_image(self, row: Row) -> str | None:
+        """Read again from its file. What is no local file is not fetched; what has changed since is not shown."""
+        if "://" in row["image"]:
+            return None
+        try:
+            image = load_image(row["image"])
+        except ConsilienceError:
+            return None
+        return _address(image.thumbnail(SIDE)) if image.identity == row["identity"] else None
+
+    def of_neighbour(self, neighbour: Neighbour) -> str | None:
+        """From the panel's memory. Raises PanelDamagedError."""
+        picture = None if self._panel is None else self._panel.records.thumbnail(neighbour.id)
+        return None if picture is None else _address(picture)
+
+
+def _address(jpeg: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"

@@ -1,0 +1,73 @@
+"""The table of all rows: columns of small numbers and short texts, which the page's script sorts and filters."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from consilience.evals.report.galleries import Row, top_label
+from consilience.rendering import one_line
+
+MOST_ROWS = 100_000
+"""More would make the page slow: the first ones are shown, and the page says so."""
+
+VERDICTS = ("confident", "refer")
+
+
+class Table:
+    """Columns, filled by `add` in the order of the rows; labels and verdicts are written as places in a list."""
+
+    def __init__(self, labels: list[str]) -> None:
+        self.total = 0
+        self._labels = {label: place for place, label in enumerate(labels)}
+        self._columns: dict[str, list[Any]] = {
+            name: []
+            for name in (
+                "row", "image", "truth", "label", "sure", "verdict", "agree", "looks", "novelty", "rounds", "cost",
+                "seconds", "note",
+            )
+        }  # fmt: skip
+
+    def add(self, row: Row) -> None:
+        self.total += 1
+        if self.total > MOST_ROWS:
+            return
+        answered = [one["calibrated"] for one in row["predictions"] if one["calibrated"] is not None]
+        label, verdict, evidence = row["label"], row["verdict"], row["evidence"]
+        note = row["error"] if row["error"] is not None else "; ".join(row["reasons"])
+        cells = {
+            "row": row["row"],
+            "image": one_line(row["image"]),
+            "truth": self.place(row["truth"]),
+            "label": -1 if label is None else self.place(label),
+            "sure": None if label is None else round(row["posterior"][label], 4),
+            "verdict": -1 if verdict is None else VERDICTS.index(verdict),
+            "agree": sum(top_label(said) == label for said in answered),
+            "looks": len(answered),
+            "novelty": None if evidence is None else round(evidence["novelty"], 3),
+            "rounds": row["rounds"],
+            "cost": round(row["cost_usd"], 6),
+            "seconds": round(row["seconds"], 4),
+            "note": one_line(note, 200),
+        }
+        for name, cell in cells.items():
+            self._columns[name].append(cell)
+
+    def place(self, label: str) -> int:
+        """Where the label stands in the list of labels; one that the panel does not know is put at its end."""
+        return self._labels.setdefault(label, len(self._labels))
+
+    @property
+    def shown(self) -> int:
+        return min(self.total, MOST_ROWS)
+
+    def data(self) -> dict[str, Any]:
+        """What the page embeds as JSON. The part that all images' names begin with is written once."""
+        images = self._columns["image"]
+        folder = os.path.commonprefix(images) if images else ""
+        folder = folder[: max(folder.rfind("/"), folder.rfind("\\")) + 1]
+        return {
+            "labels": [one_line(label) for label in self._labels],
+            "folder": folder,
+            "columns": self._columns | {"image": [name.removeprefix(folder) for name in images]},
+        }
