@@ -2,69 +2,76 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from consilience.errors import DatasetError
+from consilience.errors import EvaluationError
+from consilience.evals.journal import RUN, written_to
+from consilience.evals.report import words
 from consilience.evals.report.galleries import Chosen, Row
 from consilience.evals.report.page import render
 from consilience.evals.report.pictures import Pictures
 from consilience.evals.report.table import Table
+from consilience.evals.rows import ROWS
 from consilience.orchestrator.panel import Panel
 
-REPORT = "report.html"
+METRICS, REPORT = "metrics.json", "report.html"
 
 
 def write_report(out: Path, panel: Panel | None = None) -> Path:
-    """Write OUT/report.html from OUT/predictions.jsonl, metrics.json and run.json; it replaces an earlier one whole.
+    """Write OUT/report.html from the evaluation in OUT; it replaces an earlier one whole.
 
     Pictures are loaded again from where the images came from, as long as they are local and unchanged; what is gone is
-    shown without one. Memory does not grow with the number of rows, beyond what the page holds.
+    shown without one. Memory does not grow with the number of rows beyond what the page holds.
 
     Args:
         panel: where the pictures of similar cases are; None: without them.
 
     Raises:
-        DatasetError: a file of OUT is missing or damaged, or the page cannot be written.
+        EvaluationError: a file of OUT is missing or damaged, or the page cannot be written.
+        PanelDamagedError: the pictures of similar cases cannot be read.
     """
-    metrics, run = _read(out / "metrics.json"), _read(out / "run.json")
+    metrics, run = _read(out / METRICS), _read(out / RUN)
     labels = list(metrics["labels"])
     table, chosen = Table(labels), Chosen(len(labels))
-    for row in _rows(out / "predictions.jsonl"):
+    for row in _rows(out / ROWS):
         table.add(row)
-        if row["label"] is not None:
+        if row["label"] is not None and metrics["fusion"] is not None:
             chosen.offer(row)
-    page = render(metrics, run, table, chosen, Pictures(panel))
-    path, new = out / REPORT, out / f"{REPORT}.new"
-    try:
-        new.write_text(page, encoding="utf-8")
-        new.replace(path)
-    except OSError as cause:
-        raise DatasetError(f"'{path}' cannot be written: {cause.strerror}") from cause
+    name = panel.path.name if panel is not None else f"panel {run['panel']['id']}"
+    page = render(words.title(run, name), metrics, run, table, chosen, Pictures(panel))
+    path, partial = out / REPORT, out / f"{REPORT}.partial"
+    with written_to(out):
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(path)
     return path
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    yield json.loads(line)
-                except ValueError as cause:
-                    raise DatasetError(f"'{path}', line {number} is damaged: {cause}") from cause
-    except OSError as cause:
-        raise DatasetError(f"'{path}' cannot be read: {cause.strerror}") from cause
+    with _readable(path), path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            yield _mapping(line, f"'{path}', line {number}")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Row:
+    with _readable(path):
+        return _mapping(path.read_bytes(), f"'{path}'")
+
+
+def _mapping(data: bytes, name: str) -> Row:
+    import orjson
+
     try:
-        data = json.loads(path.read_bytes())
-    except OSError as cause:
-        raise DatasetError(f"'{path}' cannot be read: {cause.strerror}; evaluate again") from cause
+        found: Row = orjson.loads(data)
     except ValueError as cause:
-        raise DatasetError(f"'{path}' is damaged: {cause}; evaluate again") from cause
-    if not isinstance(data, dict):
-        raise DatasetError(f"'{path}' is damaged: it must hold a mapping; evaluate again")
-    return data
+        raise EvaluationError(f"{name} was damaged ({cause}): evaluate again into another folder") from cause
+    return found
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as cause:
+        raise EvaluationError(f"'{path}' cannot be read ({cause.strerror}): evaluate first") from cause

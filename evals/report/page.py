@@ -14,13 +14,16 @@ from consilience.evals.report.cards import Card
 from consilience.evals.report.galleries import GALLERIES, Chosen, Row
 from consilience.evals.report.pictures import Pictures
 from consilience.evals.report.table import Table
+from consilience.evals.report.words import Metrics
 from consilience.rendering import VERDICT_SIGNS, novelty_words, one_line, source_name
 
 MOST_LABELS = 25
 """Of more labels, the confusion matrix cannot be read: the most frequent mistakes are listed instead."""
 
 
-def render(metrics: Mapping[str, Any], run: Mapping[str, Any], table: Table, chosen: Chosen, pictures: Pictures) -> str:
+def render(
+    title: str, metrics: Metrics, run: Mapping[str, Any], table: Table, chosen: Chosen, pictures: Pictures
+) -> str:
     """The whole page as HTML. Raises PanelDamagedError: the pictures of similar cases cannot be read."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
@@ -40,19 +43,21 @@ def render(metrics: Mapping[str, Any], run: Mapping[str, Any], table: Table, cho
     def cards(rows: Iterable[Row]) -> list[Card]:
         return [Card(row, pictures.of_image(row), table.place(row["truth"]), table.place(row["label"])) for row in rows]
 
-    looks = list(words.looks(metrics))
+    looks = words.looks(metrics)
     return environment.get_template("page.html").render(
         style=_file("style.css"),
         script=_file("script.js"),
+        title=title,
         words=words,
         metrics=metrics,
         run=run,
+        judged=words.judged(metrics),
         looks=looks,
         labels=metrics["labels"],
-        show_confusion=len(metrics["labels"]) <= MOST_LABELS,
-        accuracy=from_lowest((one["accuracy"]["low"] for one in looks if one["n"]), 8, 240),
+        most_labels=MOST_LABELS,
+        accuracy=from_lowest((one["low"] for one in looks if one["n"]), 8, 200),
         coverage=Axis(0.0, 1.0, 46, 458),
-        risk=to_highest((risk for one in looks for _, risk in one["risk_coverage"]), 252, 10),
+        risk=to_highest((wrong for one in looks for wrong in one["risk_coverage"]["risk"]), 252, 10),
         sure=Axis(0.0, 1.0, 42, 238),
         right=Axis(0.0, 1.0, 196, 10),
         verdict_signs=VERDICT_SIGNS,

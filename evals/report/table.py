@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from consilience.evals.report.galleries import Row, top_label
@@ -64,10 +63,15 @@ class Table:
     def data(self) -> dict[str, Any]:
         """What the page embeds as JSON. The part that all images' names begin with is written once."""
         images = self._columns["image"]
-        folder = os.path.commonprefix(images) if images else ""
-        folder = folder[: max(folder.rfind("/"), folder.rfind("\\")) + 1]
+        folder = _common_folder(min(images, default=""), max(images, default=""))
         return {
             "labels": [one_line(label) for label in self._labels],
             "folder": folder,
             "columns": self._columns | {"image": [name.removeprefix(folder) for name in images]},
         }
+
+
+def _common_folder(first: str, last: str) -> str:
+    """With how much of the folder's name both names, and so all that lie between them, begin."""
+    same = next((place for place, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
+    return first[: max(first.rfind("/", 0, same), first.rfind("\\", 0, same)) + 1]

@@ -1,12 +1,10 @@
-"""What `metrics.json` says, in words and in the form in which the page draws it."""
+"""What `metrics.json` says (its form: figures.py), in words and as the page draws it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from consilience.evals.scores import FUSION
-from consilience.prediction import look_name
 from consilience.rendering import percent, source_name
 
 Metrics = Mapping[str, Any]
@@ -28,97 +26,128 @@ def decimals(value: float | None, digits: int) -> str:
     return NOTHING if value is None else f"{value:.{digits}f}"
 
 
-def between(interval: Metrics) -> str:
-    """A 95 % interval of a share: '91.2 to 94.8 %'."""
-    return f"{100 * interval['low']:.1f} to {100 * interval['high']:.1f} %"
+def counted(n: int, what: str = "image") -> str:
+    """
+    >>> counted(1), counted(2000)
+    ('1 image', '2,000 images')
+    """
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
-def title(run: Mapping[str, Any]) -> str:
-    return f"{source_name(str(run.get('panel', 'panel')))} on {source_name(str(run.get('source', 'images')))}"
+def interval(figures: Metrics) -> str:
+    """A 95 % interval: '91.2 to 94.8 %'."""
+    return f"{100 * figures['low']:.1f} to {100 * figures['high']:.1f} %"
 
 
-def described(run: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the run says of itself: its plain values."""
-    return [(name, str(value)) for name, value in run.items() if isinstance(value, str | int | float)]
+def points(columns: Mapping[str, Sequence[float]], *names: str) -> list[tuple[float, ...]]:
+    """Columns of a curve, or of bins, as its points."""
+    return list(zip(*(columns[name] for name in names), strict=True))
 
 
-def looks(metrics: Metrics) -> Iterator[dict[str, Any]]:
-    """The fusion, then each agent's look."""
-    yield {**metrics["fusion"], "who": FUSION, "fusion": True, "raw": None}
-    for one in metrics["agents"]:
-        yield {**one, "who": look_name(one["agent"], one["stage"]), "fusion": False}
+def title(run: Mapping[str, Any], panel: str) -> str:
+    return f"{panel} on {source_name(str(run['source']['path']))}"
+
+
+def described(run: Mapping[str, Any], metrics: Metrics) -> Iterator[tuple[str, str]]:
+    """What the run was, in short."""
+    yield "Images", str(run["source"]["path"])
+    yield "Panel", str(run["panel"]["id"])
+    for name, value in run["choice"].items():
+        if value:
+            yield name.replace("_", " "), str(value)
+    yield "Written by", str(metrics["written_by"])
+
+
+def looks(metrics: Metrics) -> list[Metrics]:
+    """Figures of the fusion, unless it was not judged, and of each agent's look."""
+    return [one for one in (metrics["fusion"], *metrics["agents"]) if one is not None]
+
+
+def judged(metrics: Metrics) -> Metrics | None:
+    """Figures of the fusion; where it was not judged, of the best agent; None without any."""
+    if metrics["fusion"] is not None:
+        return metrics["fusion"]  # type: ignore[no-any-return]
+    return next((one for one in metrics["agents"] if one["who"] == metrics["best_agent"]), None)
 
 
 def answer(metrics: Metrics) -> Iterator[str]:
     """Can it be trusted, and where not: a few sentences."""
-    settled, right = metrics["settled"], metrics["settled_accuracy"]
-    if not settled["value"]:
+    settled, figures = metrics["settled"], judged(metrics)
+    if figures is None or not figures["n"]:
+        yield "No image was decided."
+    elif settled is None:
+        yield f"Only the agents were judged. The best one is {figures['who']}: {percent(figures['accuracy'])} are right."
+    elif not settled["n"]:
         yield "It settled no image: every one is referred to a person."
     else:
         yield (
-            f"It settled {percent(settled['value'])} of the images without a person, and {percent(right['value'])} "
-            f"of those agree with the folder (95 % interval {between(right)})."
+            f"It settled {percent(settled['share'])} of the images without a person, and {percent(settled['accuracy'])} "
+            f"of those agree with the folder (95 % interval {interval(settled)})."
         )
-    if weakest := [one for one in metrics["fusion"]["per_label"] if one["recall"] is not None and one["n"]]:
-        worst = min(weakest, key=lambda one: one["recall"])
-        yield f"It is weakest on {worst['label']}: it finds {percent(worst['recall'])} of the {worst['n']:,} images."
+    if figures is not None and (found := {k: v for k, v in figures["labels"].items() if v["n"]}):
+        worst = min(found, key=lambda label: found[label]["recall"])
+        recall, taken = found[worst]["recall"], figures["confusion"][worst]
+        usual = max((label for label in taken if label != worst), key=taken.__getitem__)
+        for_what = f", and takes it for {usual} most often" if taken[usual] else ""
+        yield f"It is weakest on {worst}: it finds {percent(recall)} of {counted(found[worst]['n'])}{for_what}."
     if metrics["errors"]:
-        yield f"{metrics['errors']:,} of {metrics['n']:,} images could not be decided; no figure counts them."
+        yield f"{metrics['errors']:,} of {counted(metrics['images'])} could not be decided; no figure counts them."
+    if leaks := metrics["leaks"] - metrics["left_out"]:
+        yield f"{counted(leaks)} of them the panel already knows from its memory: the figures flatter it."
 
 
-def tiles(metrics: Metrics) -> Iterator[dict[str, str]]:
-    fusion, seconds, n = metrics["fusion"], metrics["seconds"], metrics["n"]
-
-    def tile(name: str, value: str, words: str) -> dict[str, str]:
-        return {"name": name, "value": value, "words": words}
-
-    yield tile("Accuracy", share(fusion["accuracy"]["value"]), between(fusion["accuracy"]))
-    yield tile("Settled without a person", share(metrics["settled"]["value"]), between(metrics["settled"]))
-    right = metrics["settled_accuracy"]
-    yield tile("Accuracy among settled", share(right["value"]), between(right) if right["value"] is not None else "")
-    yield tile("Calibration error (ECE)", decimals(fusion["ece"], 3), "0 is perfect")
-    yield tile("Images", f"{n:,}", f"{metrics['errors']:,} could not be decided")
-    rate = f"{n / seconds:,.0f} images a second" if seconds else ""
-    yield tile("Cost", f"{metrics['cost_usd']:.2f} USD", rate)
-
-
-def comparison(metrics: Metrics) -> str:
-    """How much better the fusion is than the best agent."""
-    best = metrics.get("best")
-    if not best:
-        return ""
-    low, high = 100 * best["low"], 100 * best["high"]
-    return (
-        f"Fusion less {best['who']}, the best agent: {100 * best['difference']:+.1f} points "
-        f"({low:+.1f} to {high:+.1f}; McNemar's exact test p = {best['p_value']:.2g})."
-    )
+def tiles(metrics: Metrics) -> Iterator[tuple[str, str, str]]:
+    """Headline figures: name, value, and what else there is to say of it."""
+    figures, settled = judged(metrics), metrics["settled"]
+    if figures is not None:
+        yield "Accuracy", share(figures["accuracy"]), interval(figures)
+    if settled is not None:
+        yield "Settled without a person", share(settled["share"]), counted(settled["n"])
+        yield "Accuracy among settled", share(settled["accuracy"]), interval(settled)
+    if figures is not None:
+        yield "Calibration error (ECE)", decimals(figures["ece"], 3), "0 is perfect"
+    rate, per_image = metrics["images_per_second"], metrics["cost_usd_per_image"]
+    yield "Images", f"{metrics['images']:,}", f"{metrics['errors']:,} could not be decided"
+    yield "Cost", f"{metrics['cost_usd']:,.2f} USD", f"{per_image:.4f} USD an image" if per_image else ""
+    if rate is not None:
+        yield "Images a second", f"{rate:,.1f}", f"{metrics['seconds']:,.0f} s in all"
 
 
-def risk(metrics: Metrics) -> str:
-    """The fusion's risk-coverage curve at three places."""
-    curve = metrics["fusion"]["risk_coverage"]
-    if not curve:
-        return "No image was decided."
-    places = [min(curve, key=lambda point: abs(point[0] - wanted)) for wanted in (0.5, 0.8, 1.0)]
-    return "Fusion: " + "; ".join(f"of the surest {percent(c)}, {percent(r)} are wrong" for c, r in places) + "."
+def comparison(metrics: Metrics) -> Iterator[str]:
+    """How much better the fusion is than the best agent, and what second looks changed."""
+    if (found := metrics["difference"]) is not None:
+        yield (
+            f"Fusion less {metrics['best_agent']}, the best agent: {100 * found['difference']:+.1f} points "
+            f"({100 * found['low']:+.1f} to {100 * found['high']:+.1f}; McNemar's exact test: p = "
+            f"{found['p_value']:.2g})."
+        )
+    again = metrics["second_looks"]
+    changes = dict(again["agents"]) | ({"the fusion": again["fusion"]} if again["fusion"] is not None else {})
+    for who, change in changes.items():
+        yield (
+            f"Second looks at {counted(change['n'])} changed {change['changed']:,} answers of {who}: "
+            f"{change['better']:,} for the better, {change['worse']:,} for the worse."
+        )
 
 
-def mistakes(metrics: Metrics, most: int = 6) -> list[dict[str, Any]]:
-    """The most frequent mistakes, by places of labels; `share` is of the images of the true label."""
-    counts = metrics["fusion"]["confusion"]
+def risk(figures: Metrics) -> str:
+    """A risk-coverage curve at three places."""
+    curve = points(figures["risk_coverage"], "coverage", "risk")
+    places = {min(curve, key=lambda point: abs(point[0] - wanted)): None for wanted in (0.5, 0.8, 1.0)} if curve else {}
+    return f"{figures['who']}: " + "; ".join(f"of the surest {percent(c)}, {percent(r)} are wrong" for c, r in places)
+
+
+def mistakes(figures: Metrics, most: int = 6) -> list[tuple[str, str, int, int]]:
+    """The most frequent mistakes: true label, named label, how often, and images of the true label."""
     found = [
-        {"truth": i, "label": j, "n": n, "share": n / sum(row)}
-        for i, row in enumerate(counts)
-        for j, n in enumerate(row)
-        if n and i != j
+        (truth, label, n, sum(row.values()))
+        for truth, row in figures["confusion"].items()
+        for label, n in row.items()
+        if n and label != truth
     ]
-    return sorted(found, key=lambda one: -one["n"])[:most]
+    return sorted(found, key=lambda one: -one[2])[:most]
 
 
-def shaded(metrics: Metrics) -> list[list[dict[str, int]]]:
-    """The confusion matrix; `strength` 0 to 5 is the cell's share of its row, for the colour behind it."""
-
-    def strength(n: int, row: list[int]) -> int:
-        return max(1, round(5 * n / sum(row))) if n else 0
-
-    return [[{"n": n, "strength": strength(n, row)} for n in row] for row in metrics["fusion"]["confusion"]]
+def strength(n: int, row: Mapping[str, int]) -> int:
+    """A cell's share of its row in the confusion matrix, 0 to 5, for the colour behind it."""
+    return max(1, round(5 * n / sum(row.values()))) if n else 0
