@@ -39,8 +39,9 @@ def write_report(out: Path, panel: Panel | None = None) -> Path:
         table.add(row)
         if row["label"] is not None and metrics["fusion"] is not None:
             chosen.offer(row)
-    name = panel.path.name if panel is not None else f"panel {run['panel']['id']}"
-    page = render(words.title(run, name), metrics, run, table, chosen, Pictures(panel))
+    name = f"panel {run['panel']['id']}" if panel is None else panel.path.name
+    pictures = Pictures(None if panel is None else panel.records)
+    page = render(words.title(run, name), metrics, run, table, chosen, pictures)
     path, partial = out / REPORT, out / f"{REPORT}.partial"
     with written_to(out):
         partial.write_text(page, encoding="utf-8")

@@ -8,17 +8,17 @@ from consilience.errors import ConsilienceError
 from consilience.evals.report.galleries import Row
 from consilience.evidence import Neighbour
 from consilience.images import load_image
-from consilience.orchestrator.panel import Panel
+from consilience.retrieval.records import Records
 
 SIDE = 128
 """Longer side of an image's picture, in pixels."""
 
 
 class Pictures:
-    """Pictures of evaluated images and of similar cases; None where there is none."""
+    """Pictures of evaluated images and of similar cases (those of `known`); None where there is none."""
 
-    def __init__(self, panel: Panel | None) -> None:
-        self._panel = panel
+    def __init__(self, known: Records | None) -> None:
+        self._known = known
 
     def of_image(self, row: Row) -> str | None:
         """Read again from its file. What is no local file is not fetched; what has changed since is not shown."""
@@ -31,8 +31,8 @@ class Pictures:
         return _address(image.thumbnail(SIDE)) if image.identity == row["identity"] else None
 
     def of_neighbour(self, neighbour: Neighbour) -> str | None:
-        """From the panel's memory. Raises PanelDamagedError."""
-        picture = None if self._panel is None else self._panel.records.thumbnail(neighbour.id)
+        """From the records. Raises PanelDamagedError."""
+        picture = None if self._known is None else self._known.thumbnail(neighbour.id)
         return None if picture is None else _address(picture)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from consilience.evals.report.galleries import Row, top_label
 from consilience.rendering import one_line
 
-MOST_ROWS = 100_000
+MOST_ROWS = 50_000
 """More would make the page slow: the first ones are shown, and the page says so."""
 
 VERDICTS = ("confident", "refer")

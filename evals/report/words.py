@@ -64,31 +64,30 @@ def looks(metrics: Metrics) -> list[Metrics]:
 
 
 def judged(metrics: Metrics) -> Metrics | None:
-    """Figures of the fusion; where it was not judged, of the best agent; None without any."""
-    if metrics["fusion"] is not None:
-        return metrics["fusion"]  # type: ignore[no-any-return]
-    return next((one for one in metrics["agents"] if one["who"] == metrics["best_agent"]), None)
+    """Figures of the fusion; where it was not judged, of the best agent; None if no image was decided."""
+    candidates = (one for one in looks(metrics) if one["agent"] is None or one["who"] == metrics["best_agent"])
+    return next((one for one in candidates if one["n"]), None)
 
 
 def answer(metrics: Metrics) -> Iterator[str]:
     """Can it be trusted, and where not: a few sentences."""
     settled, figures = metrics["settled"], judged(metrics)
-    if figures is None or not figures["n"]:
+    if figures is None:
         yield "No image was decided."
     elif settled is None:
-        yield f"Only the agents were judged. The best one is {figures['who']}: {percent(figures['accuracy'])} are right."
+        yield f"Only the agents were judged. The best, {figures['who']}, has {percent(figures['accuracy'])} right."
     elif not settled["n"]:
         yield "It settled no image: every one is referred to a person."
     else:
         yield (
-            f"It settled {percent(settled['share'])} of the images without a person, and {percent(settled['accuracy'])} "
-            f"of those agree with the folder (95 % interval {interval(settled)})."
+            f"It settled {percent(settled['share'])} of the images without a person, and of those "
+            f"{percent(settled['accuracy'])} agree with the folder (95 % interval {interval(settled)})."
         )
     if figures is not None and (found := {k: v for k, v in figures["labels"].items() if v["n"]}):
         worst = min(found, key=lambda label: found[label]["recall"])
         recall, taken = found[worst]["recall"], figures["confusion"][worst]
         usual = max((label for label in taken if label != worst), key=taken.__getitem__)
-        for_what = f", and takes it for {usual} most often" if taken[usual] else ""
+        for_what = f"; what it misses it mostly takes for {usual}" if taken[usual] else ""
         yield f"It is weakest on {worst}: it finds {percent(recall)} of {counted(found[worst]['n'])}{for_what}."
     if metrics["errors"]:
         yield f"{metrics['errors']:,} of {counted(metrics['images'])} could not be decided; no figure counts them."
@@ -122,18 +121,19 @@ def comparison(metrics: Metrics) -> Iterator[str]:
             f"{found['p_value']:.2g})."
         )
     again = metrics["second_looks"]
-    changes = dict(again["agents"]) | ({"the fusion": again["fusion"]} if again["fusion"] is not None else {})
-    for who, change in changes.items():
-        yield (
-            f"Second looks at {counted(change['n'])} changed {change['changed']:,} answers of {who}: "
-            f"{change['better']:,} for the better, {change['worse']:,} for the worse."
-        )
+    changes = [*again["agents"].items(), ("the fusion", again["fusion"] if metrics["fusion"] else None)]
+    for who, change in changes:
+        if change is not None:
+            yield (
+                f"Second looks at {counted(change['n'])} changed {change['changed']:,} answers of {who}: "
+                f"{change['better']:,} for the better, {change['worse']:,} for the worse."
+            )
 
 
 def risk(figures: Metrics) -> str:
     """A risk-coverage curve at three places."""
     curve = points(figures["risk_coverage"], "coverage", "risk")
-    places = {min(curve, key=lambda point: abs(point[0] - wanted)): None for wanted in (0.5, 0.8, 1.0)} if curve else {}
+    places = dict.fromkeys(min(curve, key=lambda point: abs(point[0] - wanted)) for wanted in (0.5, 0.8, 1.0))
     return f"{figures['who']}: " + "; ".join(f"of the surest {percent(c)}, {percent(r)} are wrong" for c, r in places)
 
 
