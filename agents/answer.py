@@ -68,14 +68,14 @@ def parse_answer(text: str, task: Task, first: Prediction | None = None) -> Answ
             task, has a confidence that is not finite and in [0, 1] (or 2 to 100, percent), or, in a second look, gives
             no reason or says wrongly whether it changed.
     """
-    fields = _only_object(text)
-    label = parse_label(_field(fields, "label", str), task)
-    confidence = _probability(_field(fields, "confidence", int, float, str))
-    rationale = clean(_field(fields, "rationale", str), 1000)
+    fields = only_object(text)
+    label = parse_label(field(fields, "label", str), task)
+    confidence = probability(fields, "confidence")
+    rationale = clean(field(fields, "rationale", str), 1000)
     if first is not None:
         if not rationale:
             raise AnswerError("'rationale' is empty; it must say why the answer is kept or changed")
-        changed = _field(fields, "changed", bool)
+        changed = field(fields, "changed", bool)
         if first.error is None and changed != (label != first.label):
             said, was = quoted(label or UNSURE), quoted(first.label or UNSURE)
             raise AnswerError(f"'changed' is {json.dumps(changed)}, but the label is {said} and was {was} at first")
@@ -97,8 +97,8 @@ def parse_label(text: str, task: Task) -> str | None:
     raise AnswerError(f"{quoted(text, 60)} is none of the labels, which are {allowed}")
 
 
-def _only_object(text: str) -> dict[str, Any]:
-    """The fields, by lower-case name, of the one JSON object in the text."""
+def only_object(text: str) -> dict[str, Any]:
+    """The fields, by lower-case name, of the one JSON object in the text. AnswerError if it is not exactly one."""
     if len(text) > LONGEST or text.count("{") > 100:  # so many braces would take long to try
         raise AnswerError(f"the reply has over {LONGEST} characters, or over 100 braces")
     decoder = json.JSONDecoder(object_pairs_hook=_fields, parse_constant=_not_finite, strict=False)
@@ -127,7 +127,8 @@ def _not_finite(constant: str) -> float:
     raise AnswerError(f"{constant} is no number that an answer may hold")
 
 
-def _field(fields: dict[str, Any], name: str, *kinds: type) -> Any:
+def field(fields: dict[str, Any], name: str, *kinds: type) -> Any:
+    """The value under `name`, of one of the `kinds`. Raises AnswerError if it is missing or something else."""
     if name not in fields:
         raise AnswerError(f"the JSON object lacks the key '{name}'")
     value = fields[name]
@@ -136,8 +137,9 @@ def _field(fields: dict[str, Any], name: str, *kinds: type) -> Any:
     return value
 
 
-def _probability(value: float | str) -> float:
-    """A probability from a number, or a percentage, in digits or as text."""
+def probability(fields: dict[str, Any], name: str) -> float:
+    """A probability under `name`: a number, or a percentage, in digits or as text. Raises AnswerError for all else."""
+    value = field(fields, name, int, float, str)
     percent = isinstance(value, str) and value.rstrip().endswith("%")
     try:
         number = float(value.rstrip("% ") if isinstance(value, str) else value)
@@ -147,4 +149,4 @@ def _probability(value: float | str) -> float:
         return number / 100 if percent else number
     if 2 <= number <= 100:  # between 1 and 2 it could be either
         return number / 100
-    raise AnswerError(f"'confidence' is no number from 0 to 1: {quoted(str(value), 60)}")
+    raise AnswerError(f"'{name}' is no number from 0 to 1: {quoted(str(value), 60)}")

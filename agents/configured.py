@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from consilience.agents.base import Agent
 from consilience.agents.budget import Budget
@@ -12,8 +13,10 @@ from consilience.agents.transformers_agent import TransformersAgent
 from consilience.agents.vlm import VlmAgent
 from consilience.cache_folder import cache_folder
 from consilience.errors import SettingsError
-from consilience.model_settings import ModelSettings, VlmSettings
+from consilience.model_settings import ModelSettings, ReasonerSettings, VlmSettings
 from consilience.settings import RepliesSettings
+
+Asked = TypeVar("Asked", bound=ModelSettings | ReasonerSettings)
 
 
 def open_agents(models: Iterable[ModelSettings], cache: ReplyCache | None, budget: Budget) -> list[Agent]:
@@ -33,18 +36,19 @@ def settings_of(agent: Agent) -> ModelSettings | None:
     return settings if isinstance(settings, ModelSettings) else None
 
 
-def reached(fitted: ModelSettings, given: ModelSettings) -> ModelSettings:
-    """The settings that an agent was fitted with, reached as `given` says.
+def reached(fitted: Asked, given: Asked) -> Asked:
+    """The settings that an agent or a reasoner was fitted with, reached as `given` says.
 
     Raises:
         SettingsError: `given` also sets what decides the answers to something else: the trust was earned without.
     """
+    who = "the reasoner" if isinstance(fitted, ReasonerSettings) else f"the agent '{fitted.name}'"
     if type(fitted) is not type(given):
-        raise SettingsError(f"the agent '{fitted.name}' is of another kind than the one that the panel was fitted with")
+        raise SettingsError(f"{who} is of another kind than the one that the panel was fitted with")
     before, now = fitted.model_dump(mode="json"), given.model_dump(mode="json")
     if changed := [name for name in before if name not in fitted.REACH and before[name] != now[name]]:
         raise SettingsError(
-            f"the settings of the agent '{fitted.name}' differ from those that the panel was fitted with in "
+            f"the settings of {who} differ from those that the panel was fitted with in "
             f"{', '.join(changed)}, and its trust was earned with the latter: take them back, or fit a panel anew"
         )
     return given

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from consilience.agents import confidence
 from consilience.agents.answer import Answer, parse_answer, parse_label
 from consilience.agents.conversation import Message, first_messages, repair_messages, second_messages
-from consilience.agents.reply import Choice, Spent
+from consilience.agents.exchange import Exchange
+from consilience.agents.reply import Choice
 from consilience.errors import AgentError, AnswerError
 from consilience.evidence import Evidence
 from consilience.images import Image
@@ -16,17 +17,6 @@ from consilience.model_settings import LookSettings
 from consilience.prediction import Prediction, Stage
 from consilience.prompts import load_prompt
 from consilience.task import Task
-
-MOST_RAW = 20_000
-"""Characters of a model's replies that a prediction keeps."""
-
-
-@dataclass
-class Exchange:
-    """The last replies to one case, and what all took."""
-
-    spent: Spent = field(default_factory=Spent)
-    choices: list[Choice] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -115,24 +105,9 @@ class Case:
 
     def accounted(self, prediction: Prediction, exchange: Exchange, cost_usd: float = 0.0) -> Prediction:
         """With the replies as they came and what they took."""
-        spent = exchange.spent
-        said = [choice.message.content or choice.message.refusal or "" for choice in exchange.choices]
-        return replace(
-            prediction,
-            cost_usd=cost_usd,
-            tokens=spent.input_tokens + spent.output_tokens,
-            seconds=spent.seconds,
-            raw="\n".join(said)[:MOST_RAW] if exchange.choices else None,
-            prompt=self.prompts,
-        )
+        return exchange.accounted(prediction, self.prompts, cost_usd)
 
     def _answer(self, reply: Choice) -> Answer:
-        text = reply.text
-        try:
-            if self.settings.label_only:
-                return Answer(parse_label(text, self.task))
-            return parse_answer(text, self.task, self.first)
-        except AnswerError as problem:
-            if reply.cut_off:  # asked again, it would be again
-                raise AgentError(f"the reply is no answer: {reply.cut_off}") from problem
-            raise
+        if self.settings.label_only:
+            return reply.read(lambda text: Answer(parse_label(text, self.task)))
+        return reply.read(lambda text: parse_answer(text, self.task, self.first))

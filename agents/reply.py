@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from consilience.errors import AgentError
+from consilience.errors import AgentError, AnswerError
 from consilience.prompts import clean
+
+Read = TypeVar("Read")
 
 
 def _log_probability(value: float) -> float:
@@ -81,6 +84,16 @@ class Choice(_Checked):
     def cut_off(self) -> str:
         """That the answer was cut off, in words; empty if it was not."""
         return "it was cut off at max_tokens; raise that setting" if self.finish_reason == "length" else ""
+
+    def read(self, parse: Callable[[str], Read]) -> Read:
+        """What `parse` makes of the text. Raises AgentError where it raises AnswerError because the text is cut off."""
+        text = self.text
+        try:
+            return parse(text)
+        except AnswerError as problem:
+            if self.cut_off:  # asked again, it would be again
+                raise AgentError(f"the reply is no answer: {self.cut_off}") from problem
+            raise
 
     @property
     def positions(self) -> tuple[Position, ...]:

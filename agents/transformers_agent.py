@@ -11,8 +11,9 @@ from consilience.agents import confidence
 from consilience.agents.answer import choices
 from consilience.agents.base import Views
 from consilience.agents.conversation import Message, fingerprint
+from consilience.agents.exchange import Exchange
 from consilience.agents.image_text_model import ImageTextModel, Told, open_model
-from consilience.agents.looking import Case, Exchange
+from consilience.agents.looking import Case
 from consilience.agents.reply_cache import ReplyCache
 from consilience.errors import AnswerError, ConsilienceError
 from consilience.evidence import Evidence

@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from consilience.agents.answer import answer_schema, choices
 from consilience.agents.base import Views
 from consilience.agents.budget import Budget
-from consilience.agents.conversation import Message, fingerprint, on_the_wire
-from consilience.agents.looking import Case, Exchange
-from consilience.agents.reply import Choice, Spent
+from consilience.agents.conversation import Message, fingerprint
+from consilience.agents.exchange import Exchange
+from consilience.agents.looking import Case
 from consilience.agents.reply_cache import ReplyCache
-from consilience.errors import AnswerError, BudgetSpentError, ConsilienceError
+from consilience.agents.respondent import Respondent
+from consilience.errors import BudgetSpentError, ConsilienceError
 from consilience.evidence import Evidence
 from consilience.model_settings import VlmSettings
 from consilience.prediction import Prediction
-
-if TYPE_CHECKING:
-    from consilience.agents.endpoint import Endpoint
 
 ALTERNATIVES = 20
 """Log probabilities asked for at each token: as many as OpenAI and vLLM give."""
@@ -39,8 +36,7 @@ class VlmAgent:
         """None as `cache`: no answer is kept. As `budget`, which agents may share: no bound."""
         self.settings = settings
         self._cache = cache
-        self._budget = Budget() if budget is None or settings.is_free else budget
-        self._endpoint: Endpoint | None = None
+        self._respondent = Respondent(settings.name, settings, budget)
 
     @property
     def name(self) -> str:
@@ -72,40 +68,23 @@ class VlmAgent:
             key = self._key(case, messages)
             if self._cache is not None and (kept := await asyncio.to_thread(self._cache.get, key)) is not None:
                 return replace(kept, agent=self.name, cached=True)
-            prediction = self._accounted(case, await self._answered(case, messages, exchange), exchange)
+            prediction = await self._respondent.answered(
+                exchange,
+                self._request(case),
+                messages,
+                case.prediction,
+                case.repair,
+                wanted=self.settings.answers,
+                detail=self.settings.image_detail,
+            )
         except BudgetSpentError:  # no failure of this image: the run is over
             raise
         except ConsilienceError as error:
-            return self._accounted(case, case.failed(error), exchange)
+            return case.accounted(case.failed(error), exchange, self._respondent.cost(exchange.spent))
+        prediction = case.accounted(prediction, exchange, self._respondent.cost(exchange.spent))
         if self._cache is not None:
             await asyncio.to_thread(self._cache.put, key, self.settings.model, case.pixels().identity, prediction)
         return prediction
-
-    async def _answered(self, case: Case, messages: list[Message], exchange: Exchange) -> Prediction:
-        """The prediction; after a reply that is no answer it is asked once more, with the problem named."""
-        await self._ask(case, messages, exchange)
-        try:
-            return case.prediction(exchange.choices)
-        except AnswerError as problem:
-            repair = case.repair(exchange.choices, problem)
-        await self._ask(case, [*messages, *repair], exchange)
-        return case.prediction(exchange.choices)
-
-    async def _ask(self, case: Case, messages: list[Message], exchange: Exchange) -> None:
-        """Put as many answers as are wanted into the exchange; a server that ignores `n` is asked several times."""
-        if self._endpoint is None:
-            from consilience.agents.endpoint import Endpoint  # imports the SDK
-
-            self._endpoint = Endpoint(self.settings)
-        found: list[Choice] = []
-        sent = partial(on_the_wire, messages, self.settings.image_detail)
-        while (lacking := self.settings.answers - len(found)) > 0:
-            fields = self._request(case) | ({"n": lacking} if lacking > 1 else {})
-            async with self._budget.request(self.name, lambda: self._cost(exchange.spent)):
-                reply = await self._endpoint.ask(fields, sent, exchange.spent)
-                exchange.spent.count(reply.usage)
-            found += reply.choices[:lacking]
-        exchange.choices = found
 
     def _request(self, case: Case) -> dict[str, Any]:
         """The fields of a request but for its messages."""
@@ -124,18 +103,6 @@ class VlmAgent:
             schema = {"name": "answer", "strict": True, "schema": answer_schema(case.task, case.stage)}
             request["response_format"] = {"type": "json_schema", "json_schema": schema}
         return request | {"extra_body": enforced | settings.extra_body}
-
-    def _accounted(self, case: Case, prediction: Prediction, exchange: Exchange) -> Prediction:
-        return case.accounted(prediction, exchange, self._cost(exchange.spent))
-
-    def _cost(self, spent: Spent) -> float:
-        """In US dollars."""
-        settings = self.settings
-        tokens = (
-            spent.input_tokens * settings.price_per_million_input_tokens
-            + spent.output_tokens * settings.price_per_million_output_tokens
-        )
-        return tokens / 1e6 + spent.busy_seconds * settings.price_per_gpu_second
 
     def _key(self, case: Case, messages: list[Message]) -> str:
         settings = self.settings

@@ -23,7 +23,7 @@ class Diagnosis:
     """What the panel concludes about one image.
 
     Attributes:
-        label: the most probable label.
+        label: the most probable label, or the one that a reasoner decided for.
         posterior: probability by label, in the task's order; sums to 1.
         prediction_set: the fewest labels whose posterior together reaches the panel's coverage.
         verdict: "confident", or "refer": a person must look.
@@ -33,7 +33,7 @@ class Diagnosis:
         rationale: how the conclusion came about, in plain words.
         rounds: how many times the predictions were weighed.
         seconds: wall time of the run that this image was part of, divided by its number of images.
-        cost_usd: what the agents' answers cost; those that were kept from an earlier run cost nothing.
+        cost_usd: what the answers of agents and reasoner cost; those that were kept from an earlier run cost nothing.
         identity: hash of the image's decoded pixels.
         source: where the image came from.
         trust: the trust of each agent's look that was weighed.

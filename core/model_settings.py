@@ -167,6 +167,9 @@ class TransformersSettings(LookSettings):
 class ReasonerSettings(EndpointSettings):
     """Settings of a language model that reads the record of a diagnosis, never the image."""
 
+    REACH: ClassVar[frozenset[str]] = VlmSettings.REACH
+    """As `VlmSettings.REACH`."""
+
     role: Role = Field(
         default="explain",
         description="explain: it writes the rationale; advise: it is one more witness; decide: its label is final",

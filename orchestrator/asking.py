@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,16 +58,23 @@ class Asking:
         }
 
     def again(
-        self, able: Mapping[str, int], calibrated: np.ndarray, posterior: np.ndarray, novelty: float, spent: float
+        self,
+        able: Mapping[str, int],
+        calibrated: np.ndarray,
+        posterior: np.ndarray,
+        novelty: float,
+        spent: float,
+        wished: Collection[str] = (),
     ) -> dict[str, Gain | None]:
         """Who looks again at an image that is not settled, and what that gains, where it is known.
 
-        Where it is to help, that is the one whose look gains most beyond its cost, if there is one.
+        Where it is to help, that is the one whose look gains most beyond its cost, if there is one; and who is wished.
 
         Args:
             able: who can, and the label that its first look named (NO_LABEL if none).
             calibrated, posterior, novelty: as for `Foresight.gain`.
             spent: on the image so far, in US dollars.
+            wished: whom a reasoner wants to look again, whether it helps or not.
         """
         cost, settings = self.costs["second"], self.settings
         left = None if settings.max_cost_usd is None else settings.max_cost_usd - spent
@@ -82,4 +89,6 @@ class Asking:
         }
         net = {agent: gain.expected * settings.worth_usd - cost[agent] for agent, gain in gains.items()}
         worth = [agent for agent in gains if gains[agent].expected > 0 and net[agent] > 0]
-        return {agent: gains[agent] for agent in sorted(worth, key=net.__getitem__)[-1:]}
+        chosen: dict[str, Gain | None] = {agent: gains[agent] for agent in sorted(worth, key=net.__getitem__)[-1:]}
+        together = {agent: cost.get(agent, 0.0) for agent in (*chosen, *(one for one in wished if one in able))}
+        return {agent: chosen.get(agent) for agent in affordable(together, left)}

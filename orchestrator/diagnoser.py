@@ -25,6 +25,7 @@ from consilience.orchestrator.gather import vector_identity
 from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
 from consilience.orchestrator.panel import Panel
 from consilience.orchestrator.policy import Policy
+from consilience.orchestrator.reasoning import open_reasoner
 from consilience.orchestrator.weighing import Weigher
 from consilience.prediction import Prediction
 from consilience.retrieval.embedding import Embedded, embed_many
@@ -56,12 +57,17 @@ class Diagnoser:
         self.settings = settings
         self.encoder = encoder if encoder is not None else panel.encoder.open(settings.device)
         panel.encoder.check(self.encoder)
-        self._agents = panel.open_agents(settings, agents, Budget(settings.policy.max_run_cost_usd))
+        budget = Budget(settings.policy.max_run_cost_usd)
+        self._agents = panel.open_agents(settings, agents, budget)
         self.memory = panel.open_memory(settings.memory.url)
         policy = Policy.chosen(settings.policy, panel.outcomes)
         weigher = Weigher(panel.task, panel.witnesses, panel.fusion, policy, panel.second_looks)
-        graph = build_graph(weigher=weigher, policy=settings.policy, neighbours=settings.memory.neighbours)
-        self.graph = graph.compile()
+        self.graph = build_graph(
+            weigher=weigher,
+            policy=settings.policy,
+            neighbours=settings.memory.neighbours,
+            reasoner=open_reasoner(panel, settings, budget),
+        ).compile()
         self._loop = asyncio.new_event_loop()
         self._is_closed = False
         self._thread = threading.Thread(target=_serve, args=(self._loop,), name="consilience-orchestrator", daemon=True)
@@ -89,7 +95,8 @@ class Diagnoser:
         Raises:
             PanelError: the panel is missing, damaged or too new.
             EncoderError: the encoder cannot be opened, or is not the panel's.
-            AgentError: agents are missing, or the panel was not fitted with them.
+            AgentError: agents are missing, or the panel was not fitted with them, or with the reasoner that is to
+                advise.
             SettingsError: the settings ask an agent otherwise than when its trust was earned.
             MemoryServerError: a Chroma server is set and cannot be reached.
         """

@@ -24,10 +24,13 @@ from consilience.dataset import LabelledImage
 from consilience.diagnosis import FailedImage
 from consilience.errors import DatasetError, PanelError, SettingsError
 from consilience.images import load_image
+from consilience.orchestrator.advice import with_advice
 from consilience.orchestrator.fitting import fit_agents, one_blas_thread
 from consilience.orchestrator.gather import Progress, gather, is_vectors, quiet, with_images
 from consilience.orchestrator.panel import EncoderRecord, Panel, labelled_features
 from consilience.orchestrator.policy import Threshold, choose_threshold
+from consilience.orchestrator.reasoner import Reasoner
+from consilience.orchestrator.record import REASONER
 from consilience.panel_folder import refuse_to_replace
 from consilience.prompts import check_prompts, zero_shot_texts
 from consilience.retrieval.connection import Connection
@@ -83,7 +86,8 @@ def fit(
         task: default: the labels as they are in `source`.
         settings: default: from the environment and `arguments`, see `load_settings`.
         agents: names of feature agents to fit, instead of those in `settings.agents`; and agents that need no fitting,
-            beside those of `settings.vlm` and `settings.transformers`.
+            beside those of `settings.vlm` and `settings.transformers`. A reasoner that is to advise reads what
+            they say.
         overwrite: whether a panel that is there may be replaced.
 
     Raises:
@@ -103,6 +107,8 @@ def fit(
         others += open_agents(settings.models, open_replies(settings.replies), budget)
     if taken := [one.name for one in others if one.name in FEATURE_AGENTS]:
         raise SettingsError(f"'{taken[0]}' is the name of an agent on the encoder's features: give yours another")
+    if REASONER in (one.name for one in others):
+        raise SettingsError(f"'{REASONER}' is the name of what reads the record: give your agent another")
     named = [one for one in agents if isinstance(one, str)] or settings.agents
     kinds = None if named is None else [feature_agent(name).name for name in named]
     if settings.memory.url is not None:
@@ -123,18 +129,31 @@ def fit(
             timeout=settings.policy.agent_timeout_seconds,
             progress=progress,
         )
+        adviser = settings.reasoner if settings.reasoner and settings.reasoner.role == "advise" else None
+        if adviser is not None:
+            fitted = with_advice(
+                fitted,
+                Reasoner(adviser, task, open_replies(settings.replies), budget),
+                task,
+                records,
+                data,
+                others,
+                neighbours=settings.memory.neighbours,
+                policy=settings.policy,
+                progress=progress,
+            )
         _prepare_novelty(records, settings)
         written = Panel(
             task=task,
             encoder=_record_of(gathered.encoder),
             records=records,
             heads=fitted.heads,
-            agents=tuple(dict.fromkeys(witness.agent for witness in fitted.witnesses)),
+            agents=tuple(dict.fromkeys(one.agent for one in fitted.witnesses if one.agent != REASONER)),
             witnesses=fitted.witnesses,
             fusion=fitted.fusion,
             outcomes=fitted.outcomes,
             models=tuple(filter(None, map(settings_of, others))),
-            reasoner=settings.reasoner,
+            reasoner=adviser,
             second_looks=fitted.second_looks,
         ).save(path, overwrite=overwrite)
     _index(written, settings, progress)

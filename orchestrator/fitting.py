@@ -46,13 +46,25 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Fitted:
-    """What labelled images taught: the parts of a panel that are learned."""
+    """What labelled images taught: the parts of a panel that are learned, and what they were learned from.
+
+    Attributes:
+        looks: what the witnesses said, in the same order.
+        folds: of the n images, int (n,).
+        calibrated: what they said, calibrated, out of fold (a, n, c); rows of NaN where one did not answer.
+        posterior, weights: of the first looks, out of fold, (n, c) and (n, a).
+    """
 
     heads: tuple[FeatureAgent, ...]
     witnesses: tuple[Witness, ...]
     fusion: Fusion
     outcomes: Outcomes
     second_looks: SecondLooks
+    looks: tuple[Answers, ...]
+    folds: np.ndarray
+    calibrated: np.ndarray
+    posterior: np.ndarray
+    weights: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,7 @@ class Answers:
         raw: probabilities (n, c), out of fold; rows of NaN where it abstained or failed.
         cost_usd: of one answer, on average.
         calibrators: to choose from.
+        predictions: n, as they were given; none of a head, which says no more than `raw`.
     """
 
     agent: str
@@ -70,12 +83,19 @@ class Answers:
     raw: np.ndarray
     cost_usd: float = 0.0
     calibrators: Mapping[str, type[FittedCalibrator]] = field(default_factory=lambda: FITTED)
+    predictions: tuple[Prediction, ...] = ()
 
     @classmethod
     def of(cls, agent: str, stage: Stage, predictions: Sequence[Prediction], task: Task) -> Self:
         """Of an agent that answers in words."""
         cost = float(np.mean([one.cost_usd for one in predictions]))
-        return cls(agent, stage, to_array(predictions, task), cost, FITTED_TO_WORDS)
+        return cls(agent, stage, to_array(predictions, task), cost, FITTED_TO_WORDS, tuple(predictions))
+
+    def prediction(self, row: int, task: Task) -> Prediction:
+        """What it said of one image."""
+        if self.predictions:
+            return self.predictions[row]
+        return Prediction(self.agent, self.stage, dict(zip(task.names, self.raw[row].tolist(), strict=True)))
 
 
 def split_into_folds(labels: np.ndarray, seed: int) -> np.ndarray:
@@ -144,9 +164,7 @@ def fit_agents(
             looks.append(Answers(name, "first", raw))
     if others:
         looks += finished(_looks_of_others(task, records, data, others, looks, neighbours, load, timeout, progress))
-    looks.sort(key=lambda look: look.stage)  # first looks before second looks, otherwise in order
-    with one_blas_thread():
-        return Fitted(tuple(heads), *_weigh(task, data.labels, folds, looks))
+    return learned(tuple(heads), looks, task, data.labels, folds)
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:
@@ -166,28 +184,41 @@ def exact_views(task: Task, known: LabelledFeatures, features: np.ndarray) -> Vi
     return Views(task, [None] * len(features), features, known.labels[nearest], near)
 
 
-def _weigh(
-    task: Task, labels: np.ndarray, folds: np.ndarray, looks: Sequence[Answers]
-) -> tuple[tuple[Witness, ...], Fusion, Outcomes, SecondLooks]:
+def learned(
+    heads: tuple[FeatureAgent, ...], looks: Sequence[Answers], task: Task, labels: np.ndarray, folds: np.ndarray
+) -> Fitted:
+    """How to weigh these looks at labelled images; labels and folds are int (n,)."""
+    looks = sorted(looks, key=lambda look: look.stage)  # first looks before second looks, otherwise in order
     witnesses, calibrated = [], np.full((len(looks), *looks[0].raw.shape), np.nan)
-    for number, answers in enumerate(looks):
-        witness, calibrated[number] = judged(answers, labels, folds, task)
-        witnesses.append(witness)
-    heard = first_looks(witnesses, calibrated)
-    again = {one.agent: looked_again(witnesses, calibrated, one.agent) for one in witnesses if one.stage == "second"}
-    posteriors = {agent: np.empty(heard.shape[1:]) for agent in ("", *again)}
-    for fold in np.unique(folds):
-        held_out = folds == fold
-        others = Fusion.from_predictions(calibrated[:, ~held_out], labels[~held_out], heard[:, ~held_out])
-        for agent, posterior in posteriors.items():
-            posterior[held_out] = others.posterior(again.get(agent, heard)[:, held_out])[0]
-    first, *second = (Outcomes.of(posterior, labels) for posterior in posteriors.values())
-    return (
-        tuple(witnesses),
-        Fusion.from_predictions(calibrated, labels, heard),
-        replace(first, again=dict(zip(again, second, strict=True))),
-        second_looks(looks, calibrated, labels),
-    )
+    with one_blas_thread():
+        for number, answers in enumerate(looks):
+            witness, calibrated[number] = judged(answers, labels, folds, task)
+            witnesses.append(witness)
+        heard = first_looks(witnesses, calibrated)
+        again = {
+            one.agent: looked_again(witnesses, calibrated, one.agent) for one in witnesses if one.stage == "second"
+        }
+        posterior, weights = np.empty(heard.shape[1:]), np.empty((len(labels), len(looks)))
+        posteriors_again = {agent: np.empty_like(posterior) for agent in again}
+        for fold in np.unique(folds):
+            held_out = folds == fold
+            others = Fusion.from_predictions(calibrated[:, ~held_out], labels[~held_out], heard[:, ~held_out])
+            posterior[held_out], weights[held_out] = others.posterior(heard[:, held_out])
+            for agent, pooled in posteriors_again.items():
+                pooled[held_out] = others.posterior(again[agent][:, held_out])[0]
+        outcomes_again = {agent: Outcomes.of(pooled, labels) for agent, pooled in posteriors_again.items()}
+        return Fitted(
+            heads=heads,
+            witnesses=tuple(witnesses),
+            fusion=Fusion.from_predictions(calibrated, labels, heard),
+            outcomes=replace(Outcomes.of(posterior, labels), again=outcomes_again),
+            second_looks=second_looks(looks, calibrated, labels),
+            looks=tuple(looks),
+            folds=folds,
+            calibrated=calibrated,
+            posterior=posterior,
+            weights=weights,
+        )
 
 
 def second_looks(looks: Sequence[Answers], calibrated: np.ndarray, labels: np.ndarray) -> SecondLooks:
@@ -262,8 +293,8 @@ async def _looks_of_others(
         for agent, first in zip(others, firsts, strict=True):
             if start == 0 and all(one.error is not None for one in first):  # it will not do better on the others
                 raise AgentError(f"the agent '{agent.name}' failed on each of the first images: {first[0].error}")
-        said = [*zip(*(_as_predictions(head, rows, task) for head in heads), *firsts, strict=True)]
-
+        of_heads = ([head.prediction(row, task) for row in rows] for head in heads)
+        said = [*zip(*of_heads, *firsts, strict=True)]
         able = [(agent, first) for agent, first in zip(others, firsts, strict=True) if agent.looks_again]
         seconds = await asyncio.gather(
             *(second_look(agent, views, first, _told(agent, evidence, said), timeout) for agent, first in able)
@@ -279,12 +310,6 @@ async def _looks_of_others(
 def _told(agent: Agent, evidence: Sequence[Evidence], said: Sequence[Sequence[Prediction]]) -> list[Evidence]:
     """The evidence on each image with what all said of it at first, as far as the agent is told of it."""
     return [replace(one, testimony=testimony_for(agent, them)) for one, them in zip(evidence, said, strict=True)]
-
-
-def _as_predictions(head: Answers, rows: Sequence[int], task: Task) -> list[Prediction]:
-    return [
-        Prediction(head.agent, head.stage, dict(zip(task.names, row, strict=True))) for row in head.raw[rows].tolist()
-    ]
 
 
 def to_array(predictions: Sequence[Prediction], task: Task) -> np.ndarray:

@@ -4,11 +4,13 @@
                                                              ^         | no, and a second look can help
                                                              +-- look_again (whom it can help, in parallel)
 
+A reasoner that advises or decides adds a node `reason` behind `weigh`; one that explains is asked in `conclude`.
+
 One run carries a batch of images; only the unsettled go on to further rounds. The memory is asked first and once: its
 answer is what the agent 'neighbours' speaks from, it tells how novel an image is, and it is the evidence of a second
 look. The state is plain data (text, numbers, lists, dicts), so it can be checkpointed, printed and replayed. The images
-are not in it: agents get them from the run's context, and what weighs and concludes reads the state alone. So the
-orchestrator cannot see.
+are not in it: agents get them from the run's context, and what weighs, reasons and concludes reads the state alone. So
+the orchestrator cannot see.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ from consilience.agents.neighbours import K
 from consilience.evidence import Evidence
 from consilience.images import Image
 from consilience.orchestrator.ask import first_look, second_look
+from consilience.orchestrator.reasoner import Reasoner
+from consilience.orchestrator.reasoning import Read, Reasoning
+from consilience.orchestrator.record import REASONER
 from consilience.orchestrator.weighing import Request, Weighed, Weigher
 from consilience.prediction import Prediction
 from consilience.retrieval.memory import ImageMemory
@@ -54,6 +59,7 @@ class State(TypedDict, total=False):
     requests: Annotated[list[Request], operator.add]  # for second looks, of all rounds
     rows: list[int]  # that the next round weighs: all at first, then those that are looked at again
     round: int
+    readings: Annotated[list[Read], operator.add]  # by a reasoner, of all rounds
     conclusions: list[dict[str, Any]]  # n
 
 
@@ -85,59 +91,110 @@ class Run:
     deadline: float
 
 
-def build_graph(*, weigher: Weigher, policy: PolicySettings, neighbours: int) -> StateGraph[State, Run, State, State]:
+def build_graph(
+    *, weigher: Weigher, policy: PolicySettings, neighbours: int, reasoner: Reasoner | None = None
+) -> StateGraph[State, Run, State, State]:
     """The graph, not compiled, so that the caller sets checkpointer and cache. Its nodes are async.
 
     Args:
         weigher: weighs, settles and concludes.
         policy: bounds on rounds, time and cost.
         neighbours: cases in the evidence.
+        reasoner: reads the record, in the role that its settings give it; None: rules alone.
     """
+    reasoning = Reasoning(weigher, reasoner)
+    nodes = _Nodes(weigher, policy, neighbours, reasoning, weigher.asking.left_out())
     graph = StateGraph(State, context_schema=Run)
-    left_out = weigher.asking.left_out()
+    graph.add_node("retrieve", nodes.retrieve)
+    graph.add_node("look", nodes.look, input_schema=Look)
+    graph.add_node("weigh", nodes.weigh)
+    graph.add_node("look_again", nodes.look, input_schema=Look)
+    graph.add_node("conclude", nodes.conclude)
+    graph.add_edge(START, "retrieve")
+    graph.add_conditional_edges("retrieve", nodes.ask_all, ["look"])
+    graph.add_edge("look", "weigh")
+    graph.add_edge("look_again", "weigh")
+    graph.add_edge("conclude", END)
+    if reasoning.is_due(1):
+        graph.add_node("reason", nodes.reason)
+        graph.add_conditional_edges("weigh", nodes.ask_reasoner, ["reason", "look_again", "conclude"])
+        graph.add_conditional_edges("reason", nodes.ask_again, ["look_again", "conclude"])
+    else:
+        graph.add_conditional_edges("weigh", nodes.ask_again, ["look_again", "conclude"])
+    return graph
 
-    async def retrieve(state: State, runtime: Runtime[Run]) -> State:
+
+@dataclass(frozen=True)
+class _Nodes:
+    """What the nodes do, and where they lead; `left_out`: by agent, why no first look of it is paid for."""
+
+    weigher: Weigher
+    policy: PolicySettings
+    neighbours: int
+    reasoning: Reasoning
+    left_out: Mapping[str, str]
+
+    async def retrieve(self, state: State, runtime: Runtime[Run]) -> State:
         run = runtime.context
-        found = run.memory.query(run.features, max(K, neighbours))
+        found = run.memory.query(run.features, max(K, self.neighbours))
         return {
-            "evidence": run.memory.evidence(found.first(neighbours)),
+            "evidence": run.memory.evidence(found.first(self.neighbours)),
             "neighbour_labels": found.labels.tolist(),
             "similarities": found.similarities.tolist(),
             "rows": list(range(len(run.features))),
             "round": 0,
         }
 
-    def ask_all(state: State, runtime: Runtime[Run]) -> list[Send]:
+    def ask_all(self, state: State, runtime: Runtime[Run]) -> list[Send]:
         return [Send("look", _look(state, name, state["rows"])) for name in runtime.context.agents]
 
-    async def look(state: Look, runtime: Runtime[Run]) -> State:
-        run = runtime.context
-        agent, views = run.agents[state["agent"]], _views(weigher, state, run)
+    async def look(self, state: Look, runtime: Runtime[Run]) -> State:
+        run, seconds = runtime.context, self.policy.agent_timeout_seconds
+        agent, views = run.agents[state["agent"]], _views(self.weigher, state, run)
         if state["first"]:
             first = [Prediction.from_dict(one) for one in state["first"]]
             evidence = [Evidence.from_dict(one, run.memory.records.thumbnail) for one in state["evidence"]]
-            predictions = await second_look(agent, views, first, evidence, policy.agent_timeout_seconds, run.deadline)
-        elif (cause := left_out.get(agent.name)) is not None:
+            predictions = await second_look(agent, views, first, evidence, seconds, run.deadline)
+        elif (cause := self.left_out.get(agent.name)) is not None:
             predictions = [Prediction(agent.name, error=cause)] * len(views)
         else:
-            predictions = await first_look(agent, views, policy.agent_timeout_seconds, run.deadline)
+            predictions = await first_look(agent, views, seconds, run.deadline)
         return {
             "looks": [
                 {"row": row, "prediction": one.to_dict()} for row, one in zip(state["rows"], predictions, strict=True)
             ]
         }
 
-    async def weigh(state: State, runtime: Runtime[Run]) -> State:
+    async def weigh(self, state: State, runtime: Runtime[Run]) -> State:
         number = state["round"] + 1
-        novelty = {row: state["evidence"][row]["novelty"] for row in state["rows"]}
-        weighed = weigher.weigh(state["looks"], novelty, number)
-        is_over = number >= policy.max_rounds or time.monotonic() >= runtime.context.deadline
-        agents = runtime.context.agents
-        requests = [] if is_over else weigher.whom_to_ask_again(state["looks"], weighed, novelty, agents)
-        rows = sorted({request["row"] for request in requests})
-        return {"weighed": weighed, "requests": requests, "rows": rows, "round": number}
+        weighed = self.weigher.weigh(state["looks"], _novelty(state), number)
+        if self.reasoning.is_due(number):
+            return {"weighed": weighed, "round": number}
+        return {"weighed": weighed, "round": number, **self._next(state, number, weighed, [], runtime.context)}
 
-    def ask_again(state: State, runtime: Runtime[Run]) -> list[Send] | str:
+    async def reason(self, state: State, runtime: Runtime[Run]) -> State:
+        run = runtime.context
+        readings = await self.reasoning.read(state, run.agents, run.deadline)
+        looks, weighed = self.reasoning.adopted(state, readings)
+        following = self._next(state, state["round"], weighed, readings, run)
+        return {"readings": readings, "looks": looks, "weighed": weighed, **following}
+
+    def _next(
+        self, state: State, number: int, weighed: Mapping[int, Weighed], readings: Sequence[Read], run: Run
+    ) -> State:
+        """Whom to ask again after round `number`, and so what the next round weighs."""
+        if number >= self.policy.max_rounds or time.monotonic() >= run.deadline:
+            return {"requests": [], "rows": []}
+        wishes = {one["row"]: one["ask_again"] for one in readings}
+        requests = self.weigher.whom_to_ask_again(
+            [*state["looks"], *readings], weighed, _novelty(state), run.agents, wishes
+        )
+        return {"requests": requests, "rows": sorted({request["row"] for request in requests})}
+
+    def ask_reasoner(self, state: State, runtime: Runtime[Run]) -> list[Send] | str:
+        return "reason" if self.reasoning.is_due(state["round"]) else self.ask_again(state, runtime)
+
+    def ask_again(self, state: State, runtime: Runtime[Run]) -> list[Send] | str:
         rows: dict[str, list[int]] = {}
         for request in state["requests"]:
             if request["round"] == state["round"]:
@@ -147,31 +204,31 @@ def build_graph(*, weigher: Weigher, policy: PolicySettings, neighbours: int) ->
             Send("look_again", _look_again(state, agents[name], asked)) for name, asked in rows.items()
         ] or "conclude"
 
-    async def conclude(state: State) -> State:
-        return {"conclusions": weigher.conclude(state["looks"], state["weighed"], state["evidence"], state["requests"])}
-
-    graph.add_node("retrieve", retrieve)
-    graph.add_node("look", look, input_schema=Look)
-    graph.add_node("weigh", weigh)
-    graph.add_node("look_again", look, input_schema=Look)
-    graph.add_node("conclude", conclude)
-    graph.add_edge(START, "retrieve")
-    graph.add_conditional_edges("retrieve", ask_all, ["look"])
-    graph.add_edge("look", "weigh")
-    graph.add_conditional_edges("weigh", ask_again, ["look_again", "conclude"])
-    graph.add_edge("look_again", "weigh")
-    graph.add_edge("conclude", END)
-    return graph
+    async def conclude(self, state: State, runtime: Runtime[Run]) -> State:
+        run = runtime.context
+        return {"conclusions": await self.reasoning.conclude(state, run.agents, run.deadline)}
 
 
 def first_state(sources: Sequence[str], identities: Sequence[str]) -> State:
     """The state that a run begins with."""
-    return {"sources": list(sources), "identities": list(identities), "looks": [], "weighed": {}, "requests": []}
+    return {
+        "sources": list(sources),
+        "identities": list(identities),
+        "looks": [],
+        "weighed": {},
+        "requests": [],
+        "readings": [],
+    }
 
 
 def bounded(policy: PolicySettings) -> RunnableConfig:
     """The configuration of a run: steps enough for the rounds that the policy allows, and hardly more."""
-    return {"recursion_limit": 4 + 2 * policy.max_rounds}
+    return {"recursion_limit": 4 + 3 * policy.max_rounds}
+
+
+def _novelty(state: State) -> dict[int, float]:
+    """Of the rows that are weighed in this round."""
+    return {row: state["evidence"][row]["novelty"] for row in state["rows"]}
 
 
 def _look(state: State, agent: str, rows: Sequence[int]) -> Look:
@@ -188,7 +245,7 @@ def _look(state: State, agent: str, rows: Sequence[int]) -> Look:
 def _look_again(state: State, agent: Agent, rows: Sequence[int]) -> Look:
     said: dict[int, list[dict[str, Any]]] = {row: [] for row in rows}
     for look in state["looks"]:
-        if look["row"] in said:
+        if look["row"] in said and look["prediction"]["agent"] != REASONER:
             said[look["row"]].append(look["prediction"])
     look_of = _look(state, agent.name, rows)
     for row, predictions in said.items():

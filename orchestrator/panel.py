@@ -102,7 +102,7 @@ class Panel:
         witnesses: first looks in the order of `agents`, then second looks; the order of `fusion`.
         outcomes: what the fusion said of the labelled images, out of fold.
         models: settings of the agents that answer in words.
-        reasoner: what the panel was fitted with; None: rules.
+        reasoner: settings of the adviser that it was fitted with, if any; its look stands among the witnesses.
         second_looks: the agents' second looks at the labelled images.
         path, id: where it was read from, and the id it keeps for life; empty for one not yet written.
     """

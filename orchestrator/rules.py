@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from consilience.orchestrator.record import REASONER
 from consilience.prediction import Stage, look_name
+from consilience.prompts import clean
 from consilience.trust import Trust
 
 
@@ -41,8 +43,14 @@ def explain(
         for one in requests
         if one["better"] is not None
     ]
+    sentences += [
+        f"{one['agent']} was asked to look again, as the reasoner wished: {one['why'].rstrip('.')}."
+        for one in requests
+        if one["why"]
+    ]
     sentences += _changes(conclusion["predictions"])
     sentences += _evidence(evidence)
+    sentences += _reasoner(conclusion["predictions"])
     if conclusion["verdict"] == "refer":
         sentences.append("A person should look: " + "; ".join(conclusion["reasons"]) + ".")
     return " ".join(sentences)
@@ -61,8 +69,27 @@ def _list(predictions: Sequence[Mapping[str, Any]], total: float, trusts: Mappin
     return ", ".join(parts)
 
 
+def not_used(cause: str) -> str:
+    """That a reasoner failed, or contradicted the record."""
+    return f"The reasoner was not used: {clean(cause)}."
+
+
+def _reasoner(predictions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a reasoner's last word was, where it is not weighed as one of the agents."""
+    for one in reversed(predictions):
+        if one["agent"] == REASONER and one["error"] is not None:
+            return [not_used(one["error"])]
+        if one["agent"] == REASONER and one["calibrated"] is None:
+            return [f"The reasoner decided for {one['label']}: {one['rationale'].rstrip('.')}."]
+    return []
+
+
 def _silent(predictions: Sequence[Mapping[str, Any]]) -> list[str]:
-    failed = [look_name(one["agent"], one["stage"]) for one in predictions if one["error"] is not None]
+    failed = [
+        look_name(one["agent"], one["stage"])
+        for one in predictions
+        if one["error"] is not None and one["agent"] != REASONER
+    ]
     abstained = [look_name(one["agent"], one["stage"]) for one in predictions if one["abstained"]]
     return [
         *([f"Failed and not counted: {', '.join(failed)}."] if failed else []),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, TypedDict
 
 import numpy as np
@@ -23,8 +24,9 @@ from consilience.task import Task
 
 
 class Weighed(TypedDict):
-    """The result of one round for one image; empty posterior if no agent answered."""
+    """The result of one round for one image; empty posterior and label if no agent answered."""
 
+    label: str
     posterior: list[float]
     calibrated: dict[str, list[float]]  # by witness
     weights: dict[str, float]  # by witness
@@ -40,6 +42,7 @@ class Request(TypedDict):
     round: int  # after which it is asked
     better: float | None  # chance that the diagnosis gets better; None where it is asked whether that helps or not
     worse: float | None
+    why: str  # in a reasoner's words, where it wished for the look
 
 
 Looks = Sequence[Mapping[str, Any]]
@@ -83,13 +86,28 @@ class Weigher:
             answered = np.isfinite(raw[index]).all(axis=1)
             if answered.any():
                 calibrated[index, answered] = witness.calibrator(raw[index, answered])
-        posterior, weights = self.fusion.posterior(calibrated)
+        return self.weighed(calibrated, *self.fusion.posterior(calibrated), novelty, number)
+
+    def weighed(
+        self,
+        calibrated: np.ndarray,
+        posterior: np.ndarray,
+        weights: np.ndarray,
+        novelty: Mapping[int, float],
+        number: int,
+    ) -> dict[int, Weighed]:
+        """The results of round `number` for the n rows of `novelty`.
+
+        Args:
+            calibrated: (a, n, c), rows of NaN where a witness was not heard. posterior: (n, c). weights: (n, a).
+        """
         names, heard = self.names, np.isfinite(calibrated).all(axis=2)
         reasons = self.policy.reasons(posterior, calibrated, weights, self.task.names, names, list(novelty.values()))
         results: dict[int, Weighed] = {}
-        for place, row in enumerate(rows):
+        for place, row in enumerate(novelty):
             here = np.flatnonzero(heard[:, place])
             results[row] = {
+                "label": self.task.names[posterior[place].argmax()] if len(here) else "",
                 "posterior": posterior[place].tolist() if len(here) else [],
                 "calibrated": {names[index]: calibrated[index, place].tolist() for index in here},
                 "weights": {names[index]: float(weights[place, index]) for index in here},
@@ -99,32 +117,59 @@ class Weigher:
         return results
 
     def whom_to_ask_again(
-        self, looks: Looks, weighed: Mapping[int, Weighed], novelty: Mapping[int, float], agents: Mapping[str, Agent]
+        self,
+        looks: Looks,
+        weighed: Mapping[int, Weighed],
+        novelty: Mapping[int, float],
+        agents: Mapping[str, Agent],
+        wishes: Mapping[int, Mapping[str, str]] = MappingProxyType({}),
     ) -> list[Request]:
-        """Who looks again at which of the weighed rows; nobody a third time, and nobody who failed at first."""
+        """Who looks again at which of the weighed rows that are not settled.
+
+        Args:
+            wishes: by row and agent, why a reasoner wants it to look again.
+        """
         unsettled: dict[int, list[Mapping[str, Any]]] = {row: [] for row, one in weighed.items() if one["reasons"]}
         for look in looks:
             if look["row"] in unsettled:
                 unsettled[look["row"]].append(look["prediction"])
-        place, asking = {label: place for place, label in enumerate(self.task.names)}, self.asking
-        requests: list[Request] = []
+        asking, requests = self.asking, list[Request]()
         for row, said in unsettled.items():
-            twice = {one["agent"] for one in said if one["stage"] == "second"}
-            able = {
-                one["agent"]: place.get(one["label"], NO_LABEL)
-                for one in said
-                if one["error"] is None and one["agent"] not in twice and agents[one["agent"]].looks_again
-            }
-            result = weighed[row]
+            able, result, wished = self.able_to_look_again(said, agents), weighed[row], wishes.get(row, {})
             found = asking.again(
-                able, self._calibrated(result), np.array(result["posterior"]), novelty[row], spent(said)
+                able,
+                self.calibrated(result),
+                np.array(result["posterior"]),
+                novelty[row],
+                spent(said),
+                wished,
             )
             for agent, gain in found.items():
                 better, worse = (None, None) if gain is None else (gain.better, gain.worse)
                 requests.append(
-                    {"row": row, "agent": agent, "round": result["round"], "better": better, "worse": worse}
+                    {
+                        "row": row,
+                        "agent": agent,
+                        "round": result["round"],
+                        "better": better,
+                        "worse": worse,
+                        "why": wished.get(agent, ""),
+                    }
                 )
         return requests
+
+    def able_to_look_again(self, said: Sequence[Mapping[str, Any]], agents: Mapping[str, Agent]) -> dict[str, int]:
+        """By agent, the label that its first look named: nobody looks a third time, and nobody who failed at first."""
+        place = {label: place for place, label in enumerate(self.task.names)}
+        twice = {one["agent"] for one in said if one["stage"] == "second"}
+        return {
+            one["agent"]: place.get(one["label"], NO_LABEL)
+            for one in said
+            if one["agent"] in agents
+            and one["agent"] not in twice
+            and one["error"] is None
+            and agents[one["agent"]].looks_again
+        }
 
     def conclude(
         self,
@@ -133,13 +178,15 @@ class Weigher:
         evidence: Sequence[Mapping[str, Any]],
         requests: Sequence[Request] = (),
     ) -> list[dict[str, Any]]:
-        """For each image what its `Diagnosis` says, as plain data; only "predictions" where no agent answered."""
+        """For each weighed image what its `Diagnosis` says; only "predictions" where no agent answered."""
         said: dict[int, list[dict[str, Any]]] = {row: [] for row in weighed}
         asked: dict[int, list[Request]] = {row: [] for row in weighed}
         for look in looks:
-            said[look["row"]].append(look["prediction"])
+            if look["row"] in said:
+                said[look["row"]].append(look["prediction"])
         for request in requests:
-            asked[request["row"]].append(request)
+            if request["row"] in asked:
+                asked[request["row"]].append(request)
         return [self._conclusion(weighed[row], said[row], evidence[row], asked[row]) for row in sorted(weighed)]
 
     def _heard(self, looks: Looks, rows: Sequence[int]) -> np.ndarray:
@@ -157,7 +204,7 @@ class Weigher:
                 raw[first, place] = np.nan
         return raw
 
-    def _calibrated(self, result: Weighed) -> np.ndarray:
+    def calibrated(self, result: Weighed) -> np.ndarray:
         """The calibrated predictions of one image, (a, c), rows of NaN for looks not taken."""
         silent = [np.nan] * len(self.task.names)
         return np.array([result["calibrated"].get(name, silent) for name in self.names])
@@ -184,9 +231,8 @@ class Weigher:
         if not result["posterior"]:
             return {"predictions": said}
         posterior = dict(zip(names, result["posterior"], strict=True))
-        label = max(posterior, key=posterior.__getitem__)
         conclusion = {
-            "label": label,
+            "label": result["label"],
             "posterior": posterior,
             "prediction_set": self._prediction_set(posterior),
             "verdict": "refer" if result["reasons"] else "confident",

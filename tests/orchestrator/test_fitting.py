@@ -14,9 +14,9 @@ from consilience.orchestrator.fitting import (
     MANY,
     Answers,
     Fitted,
-    _weigh,
     exact_views,
     fit_agents,
+    learned,
     split_into_folds,
 )
 from consilience.orchestrator.fusion import Fusion
@@ -81,7 +81,8 @@ def looks(labels: np.ndarray) -> list[Answers]:
 def test_the_posterior_of_an_image_comes_from_weights_that_were_fitted_on_others() -> None:
     labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
     said = looks(labels)
-    witnesses, fusion, outcomes, seen = _weigh(TASK, labels, folds, said)
+    fitted = learned((), said, TASK, labels, folds)
+    witnesses, fusion, outcomes, seen = fitted.witnesses, fitted.fusion, fitted.outcomes, fitted.second_looks
     calibrated = np.stack([fit_calibrator(look.raw, labels, folds)[1] for look in said])
     heard = np.where(np.array([True, True, False])[:, None, None], calibrated, np.nan)
     again = np.where(np.array([False, True, True])[:, None, None], calibrated, np.nan)
@@ -106,7 +107,8 @@ def test_where_the_second_look_is_silent_the_first_stands() -> None:
     labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
     said = looks(labels)
     said[0].raw[:10], said[2].raw[:20] = np.nan, np.nan
-    _, _, outcomes, seen = _weigh(TASK, labels, folds, said)
+    fitted = learned((), said, TASK, labels, folds)
+    outcomes, seen = fitted.outcomes, fitted.second_looks
     assert np.array_equal(outcomes.probability[:20], outcomes.again["one"].probability[:20])
     assert not np.isclose(outcomes.probability[20:], outcomes.again["one"].probability[20:]).any()
     assert (seen.named[0][:10] == NO_LABEL).all()
@@ -116,8 +118,8 @@ def test_where_the_second_look_is_silent_the_first_stands() -> None:
 def test_a_threshold_is_chosen_on_first_looks_only() -> None:
     labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
     said = looks(labels)
-    _, _, with_second, _ = _weigh(TASK, labels, folds, said)
-    _, _, first_only, _ = _weigh(TASK, labels, folds, said[:2])
+    with_second = learned((), said, TASK, labels, folds).outcomes
+    first_only = learned((), said[:2], TASK, labels, folds).outcomes
     np.testing.assert_allclose(with_second.probability, first_only.probability, atol=0.02)
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from colour_server import COST, by_colour, model
-from scripted_server import Scripted, ScriptedServer
+from reasoner_cases import opinion
+from scripted_server import Scripted, ScriptedServer, chat
 
 from consilience import Diagnoser, Diagnosis, Prediction, Settings, Task, fit, load_settings
 from consilience.agents import Budget, TransformersAgent, VlmAgent, VlmSettings, open_agents, reached, settings_of
@@ -105,8 +106,11 @@ def test_an_agent_that_was_given_in_python_is_kept_too(seeing: ScriptedServer, p
         Diagnoser.open(tmp_path / "panel", agents=[other])
 
 
-def test_models_and_the_reasoner_survive_in_the_panel(fitted: Path, seeing: ScriptedServer, pictures: Path) -> None:
-    reasoner = {"reasoner__model": "words", "reasoner__base_url": "http://localhost:1/v1", "reasoner__role": "advise"}
+def test_models_and_the_adviser_survive_in_the_panel(fitted: Path, seeing: ScriptedServer, pictures: Path) -> None:
+    look, advice = seeing.by_request, chat(opinion("blue", ask_again=[]))
+    assert look is not None
+    seeing.by_request = lambda request: advice if request["model"] == "words" else look(request)
+    reasoner = {"reasoner__model": "words", "reasoner__base_url": seeing.url, "reasoner__role": "advise"}
     chosen = settings(seeing, **reasoner)
     written = fit(pictures, fitted, settings=chosen, overwrite=True).panel
     assert written.models == chosen.vlm
