@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import click
 
@@ -82,7 +82,7 @@ def serve_vlm(
     refuse_busy_port(host, port)
     command = [program, "serve", model, "--host", host, "--port", str(port), *_flags(cpu), *vllm_arguments]
     with _log_file(log) as file, served(command, _environment(program, cpu), host, port, file) as server:
-        with waiting(console(stderr=True), f"starting vLLM with {model}; its log is '{file.name}'"):
+        with waiting(console(stderr=True), f"starting vLLM with {model}; its log is '{server.log}'"):
             server.wait_until_healthy(timeout)
         out = console()
         out.print(f"# {model} is served at {server.base_url}; Ctrl-C stops it. Settings of an agent that asks it:")
@@ -128,21 +128,21 @@ def _environment(program: str, cpu: bool) -> dict[str, str]:
 
 
 @contextmanager
-def _log_file(given: Path | None) -> Iterator[IO[bytes]]:
+def _log_file(given: Path | None) -> Iterator[Path]:
     """The file that was given; or a temporary one, which stays only if something went wrong."""
     if given is not None:
-        with given.open("ab") as file:
-            yield file
+        yield given
         return
-    with tempfile.NamedTemporaryFile(prefix="consilience-vllm-", suffix=".log", delete=False) as file:
-        try:
-            yield file
-        except Failure:
-            raise
-        except BaseException:
-            Path(file.name).unlink()
-            raise
-    Path(file.name).unlink()
+    descriptor, name = tempfile.mkstemp(prefix="consilience-vllm-", suffix=".log")
+    os.close(descriptor)
+    try:
+        yield Path(name)
+    except Failure:
+        raise
+    except BaseException:
+        os.unlink(name)
+        raise
+    os.unlink(name)
 
 
 def _settings(server: Server) -> str:

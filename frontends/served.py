@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
 from consilience.frontends.outcome import Failure
 
@@ -110,24 +109,23 @@ def refuse_busy_port(host: str, port: int) -> None:
 
 
 @contextmanager
-def served(
-    command: Sequence[str], environment: Mapping[str, str], host: str, port: int, log: IO[bytes]
-) -> Iterator[Server]:
+def served(command: Sequence[str], environment: Mapping[str, str], host: str, port: int, log: Path) -> Iterator[Server]:
     """Start a server, and stop it with all its processes however this ends: by an error, a signal or Ctrl-C."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     prepare = _end_with_parent() if sys.platform == "linux" else None
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C comes to us alone, and what it starts can be stopped with it
-        preexec_fn=prepare,  # noqa: PLW1509
-    )
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C comes to us alone, and what it starts can be stopped with it
+            preexec_fn=prepare,
+        )
     try:
-        yield Server(process, host, port, Path(log.name))
+        yield Server(process, host, port, log)
     finally:
         _stop(process)
 
