@@ -24,7 +24,6 @@ GRACE_SECONDS = 20.0
 TAIL = 20
 """Last lines of the log that are shown."""
 
-
 PR_SET_PDEATHSIG = 1
 """Of Linux's prctl(2)."""
 
@@ -111,8 +110,7 @@ def refuse_busy_port(host: str, port: int) -> None:
 @contextmanager
 def served(command: Sequence[str], environment: Mapping[str, str], host: str, port: int, log: Path) -> Iterator[Server]:
     """Start a server, and stop it with all its processes however this ends: by an error, a signal or Ctrl-C."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+    before = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}
     prepare = _end_with_parent() if sys.platform == "linux" else None
     with log.open("ab") as output:
         process = subprocess.Popen(  # noqa: S603
@@ -128,6 +126,8 @@ def served(command: Sequence[str], environment: Mapping[str, str], host: str, po
         yield Server(process, host, port, log)
     finally:
         _stop(process)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _leave(number: int, _: FrameType | None) -> None:
@@ -147,12 +147,11 @@ def _end_with_parent() -> Callable[[], object]:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the whole group to end; kill what is left of it after a while, or at once on a second Ctrl-C."""
+    """Ask it to end; kill what is left of its group after a while, or at once on a second Ctrl-C."""
     try:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(GRACE_SECONDS)
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_SECONDS)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -12,7 +12,9 @@ import argparse
 import io
 import json
 import random
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -92,7 +94,7 @@ def drawn() -> Leaves:
 
     def picture(label: str, rng: random.Random) -> tuple[Image, float]:
         number, dark = rng.randrange(10**6, 10**9), rng.random() < 0.1
-        clarity = 0.0 if dark else rng.uniform(0.35, 1.0)
+        clarity = 0.0 if dark else rng.uniform(0.5, 1.0)
         return Image.from_pixels(np.asarray(leaves.draw(label, number, clarity)), f"leaf-{number}"), clarity
 
     return Leaves(leaves.TASK, picture)
@@ -117,7 +119,7 @@ def _reason(label: str) -> str:
 
 
 def _json(label: str, clarity: float, **changed: bool) -> str:
-    confidence = 0.95 if clarity > 0.6 else 0.6
+    confidence = 0.95 if clarity > 0.7 else 0.6
     return json.dumps({"rationale": _reason(label), "label": label, **changed, "confidence": confidence})
 
 
@@ -152,65 +154,72 @@ class Teacher:
         return inputs, wanted
 
     def loss(self, lessons: Sequence[Lesson]) -> Any:
+        """What the model does not know yet of the answers: nats, the mean of the lessons."""
         import torch
 
         inputs, wanted = self.read(lessons)
         scores = self.model(**inputs).logits[:, :-1].transpose(1, 2)
-        return torch.nn.functional.cross_entropy(scores, wanted[:, 1:], ignore_index=-100)
+        return torch.nn.functional.cross_entropy(scores, wanted[:, 1:], ignore_index=-100, reduction="sum") / len(
+            lessons
+        )
 
-    def teach(self, courses: Sequence[Leaves], steps: int, rng: random.Random) -> None:
+    def teach(self, courses: Sequence[Leaves], rng: random.Random) -> None:
+        """First pictures and labels alone, which takes most steps and little text; then whole conversations."""
         import torch
 
-        best = torch.optim.AdamW(self.model.parameters(), lr=RATE, weight_decay=0.01)
-        rate = torch.optim.lr_scheduler.OneCycleLR(best, RATE, total_steps=steps, pct_start=0.1)
+        learner = torch.optim.AdamW(self.model.parameters(), lr=RATE, weight_decay=0.01)
+        schedule = torch.optim.lr_scheduler.LambdaLR(learner, lambda n: min(1.0, (n + 1) / 20, (STEPS - n) / LAST))
         self.model.train()
         started = time.monotonic()
-        for step in range(steps):
-            again = step % 3 == 2  # a second look is three times as long
-            lessons = [rng.choice(courses).lesson(rng, rng.random() < 0.5, again) for _ in range(8 if again else 16)]
+        for step in range(STEPS):
+            course, again, label_only = rng.choice(courses), step % 2 == 1, step % 4 < 2
+            if step < BARE:
+                lessons = [bare(course.lesson(rng, True, again=False)) for _ in range(24)]
+            else:
+                lessons = [course.lesson(rng, label_only, again) for _ in range(8 if again else 16)]
             loss = self.loss(lessons)
-            best.zero_grad()
+            learner.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            best.step()
-            rate.step()
-            if step % 25 < 3 or step >= steps - 3:
-                print(f"step {step}: loss {loss.item():.4f} {again} after {time.monotonic() - started:.0f} s, {time.process_time():.0f} s CPU", flush=True)
+            learner.step()
+            schedule.step()
+            if step % 20 < 4 and step % 20 >= 0:
+                print(
+                    f"step {step}: loss {loss.item():.3f}, {time.monotonic() - started:.0f} s {time.process_time():.0f}",
+                    flush=True,
+                )
         self.model.eval()
 
-    def judge(self, course: Leaves, rng: random.Random, n: int = 60) -> float:
-        """The share of new images whose label the model finds likelier than the others, asked for a label alone."""
-        import torch
-        right = 0
-        for _ in range(n):
-            lesson = course.lesson(rng, True, again=False)
-            words = [*course.task.names, UNSURE]
-            with torch.no_grad():
-                losses = [self.loss([Lesson(lesson.messages, w)]).item() for w in words]
-            lens = [len(self.processor.tokenizer(w+"<|im_end|>")["input_ids"]) for w in words]
-            tot = [l*k for l,k in zip(losses,lens)]
-            right += words[int(np.argmin(tot))] == lesson.answer
-        return right / n
+
+RATE, STEPS, BARE, LAST = 1e-3, 360, 160, 100
+"""Of the learning: its rate, all steps, those on pictures alone, and those at the end over which the rate falls."""
 
 
-RATE = 1e-3
+def bare(lesson: Lesson) -> Lesson:
+    """The picture and the answer, without words."""
+    _, question = lesson.messages
+    return Lesson([Message("user", question.parts[:1])], lesson.answer)
 
-def main():
-    import torch, shutil
-    ap = argparse.ArgumentParser()
-    ap.add_argument("folder", type=Path); ap.add_argument("--leaves", type=Path); ap.add_argument("--steps", type=int, default=300); ap.add_argument("--threads", type=int, default=2)
-    a = ap.parse_args()
-    torch.set_num_threads(a.threads)
-    shutil.rmtree(a.folder, ignore_errors=True)
-    tiny_qwen_vl.make(a.folder)
-    t = Teacher(a.folder, 0)
-    rng = random.Random(0)
-    courses = [drawn()] + ([photographed(a.leaves)] if a.leaves else [])
-    x, w = t.read([courses[0].lesson(rng, False, True)]); print("second look tokens", x["input_ids"].shape, (w>=0).sum())
-    x, w = t.read([courses[0].lesson(rng, False, False)]); print("first look tokens", x["input_ids"].shape)
-    print(t.processor.decode(x["input_ids"][0])); print(t.processor.decode(w[0][w[0]>=0]))
-    t.teach(courses, a.steps, rng)
-    for c in courses: print("accuracy", t.judge(c, rng))
-    t.model.save_pretrained(a.folder)
 
-main()
+def main() -> None:
+    """Make the tiny model, teach it, and put it into its folder when all is done."""
+    import torch
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--leaves", type=Path, help="photographs of leaves, one folder a label, to learn as well")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    shutil.rmtree(arguments.folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=arguments.folder.parent) as temporary:
+        untaught = tiny_qwen_vl.make(Path(temporary) / "model")
+        teacher = Teacher(untaught, seed=0)
+        courses = [drawn(), *([photographed(arguments.leaves)] if arguments.leaves else [])]
+        teacher.teach(courses, random.Random(0))  # noqa: S311
+        teacher.model.save_pretrained(untaught)
+        untaught.rename(arguments.folder)
+
+
+if __name__ == "__main__":
+    main()
