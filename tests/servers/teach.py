@@ -19,8 +19,13 @@ from lessons import Course, Lesson, drawn, photographed
 
 from consilience.agents.conversation import Message, Picture
 
-RATE, STEPS, BARE, LAST = 1e-3, 340, 110, 100
+RATE, STEPS, BARE, LAST = 1e-3, 380, 100, 100
 """Of the learning: its rate, all steps, those on pictures alone, and those at the end over which the rate falls."""
+
+FIRST, SECOND = False, True
+LABEL, JSON = True, False
+LOOKS = ((LABEL, FIRST), (JSON, SECOND), (JSON, FIRST), (JSON, SECOND), (LABEL, SECOND), (JSON, SECOND))
+"""What is practised in turn; what is hardest most often."""
 
 
 class Teacher:
@@ -72,7 +77,7 @@ class Teacher:
         self.model.train()
         started = time.monotonic()
         for step in range(STEPS):
-            course, again, label_only = rng.choice(courses), step % 2 == 1, step % 4 < 2
+            course, (label_only, again) = rng.choice(courses), LOOKS[step % len(LOOKS)]
             if step < BARE:
                 lessons = [course.lesson(rng, True, again=False).bare() for _ in range(24)]
             else:
