@@ -15,7 +15,7 @@ test: $(VENV)/.test
 
 # The tests that ask real model servers, which have an environment of their own (2.5 GB).
 test-vllm: $(VENV)/.test servers
-	TEST_SERVERS=$(abspath $(SERVERS)) $(BIN)/python -m pytest tests/servers
+	SERVERS_PYTHON=$(abspath $(SERVERS)/bin/python) $(BIN)/python -m pytest tests/servers
 
 servers: $(SERVERS)/.vllm $(SERVERS)/tiny-qwen-vl/.taught
 

@@ -1,4 +1,4 @@
-"""Model servers from an environment of their own, which `make test-vllm` makes and names in TEST_SERVERS."""
+"""Model servers from an environment of their own, which `make test-vllm` makes and whose Python it names in SERVERS_PYTHON."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Served:
 @pytest.fixture(scope="session")
 def servers() -> Path:
     """The environment of the servers."""
-    if not (given := os.environ.get("TEST_SERVERS")):
-        pytest.skip("there are no model servers: TEST_SERVERS does not name their environment; see `make test-vllm`")
-    return Path(given)
+    if not (python := os.environ.get("SERVERS_PYTHON")):
+        pytest.skip("SERVERS_PYTHON names no Python of an environment with model servers: run `make test-vllm`")
+    return Path(python).parents[1]
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 
 from consilience.agents.conversation import Message, Picture
 
@@ -25,35 +27,38 @@ class Exact:
 
     def shares(self, messages: list[Message], words: list[str]) -> dict[str, float]:
         """The probability of each word; ways of under 1e-6 are left out."""
+        pictures = [part for message in messages for part in message.parts if isinstance(part, Picture)]
+        text = self.processor.apply_chat_template([_turn(one) for one in messages], add_generation_prompt=True)
+        asked = self.processor(text=[text], images=[_sent(one) for one in pictures], return_tensors="pt")
         shares = dict.fromkeys(words, 0.0)
-        self._walk(messages, (), 1.0, shares)
+        self._walk(asked, (), 1.0, shares)
         return shares
 
-    def _walk(self, messages: list[Message], path: tuple[int, ...], reached: float, shares: dict[str, float]) -> None:
+    def _walk(self, asked: Any, path: tuple[int, ...], reached: float, shares: dict[str, float]) -> None:
         text = "".join(self.pieces[token] for token in path)
         allowed = [n for n, piece in self.pieces.items() if any(word.startswith(text + piece) for word in shares)]
         allowed += [self.end] if text in shares else []
-        scores = self._scores(messages, path)[allowed]
+        scores = self._scores(asked, path)[allowed]
         probabilities = np.exp(scores - scores.max())
         for token, probability in zip(allowed, probabilities / probabilities.sum(), strict=True):
             if token == self.end:
                 shares[text] += reached * float(probability)
             elif reached * probability > 1e-6:
-                self._walk(messages, (*path, token), reached * float(probability), shares)
+                self._walk(asked, (*path, token), reached * float(probability), shares)
 
-    def _scores(self, messages: list[Message], path: tuple[int, ...]) -> np.ndarray:
-        """The model's scores (tokens,) of what follows."""
+    def _scores(self, asked: Any, path: tuple[int, ...]) -> np.ndarray:
+        """The model's scores (tokens,) of what follows the question and these tokens."""
         import torch
 
-        pictures = [part for message in messages for part in message.parts if isinstance(part, Picture)]
-        text = self.processor.apply_chat_template([_turn(one) for one in messages], add_generation_prompt=True)
-        inputs = self.processor(text=[text], images=[_sent(one) for one in pictures], return_tensors="pt")
         more = torch.tensor([path], dtype=torch.long)
-        inputs["input_ids"] = torch.cat([inputs["input_ids"], more], dim=1)
-        for name in ("attention_mask", "mm_token_type_ids"):
-            if name in inputs:
-                value = torch.full_like(more, 1 if name == "attention_mask" else 0)
-                inputs[name] = torch.cat([inputs[name], value], dim=1)
+        longer = {
+            "input_ids": more,
+            "attention_mask": torch.ones_like(more),
+            "mm_token_type_ids": torch.zeros_like(more),
+        }
+        inputs = {
+            name: torch.cat([value, longer[name]], dim=1) if name in longer else value for name, value in asked.items()
+        }
         with torch.inference_mode():
             return np.asarray(self.model(**inputs).logits[0, -1])
 
@@ -65,8 +70,4 @@ def _turn(message: Message) -> dict[str, Any]:
 
 def _sent(picture: Picture) -> Any:
     """The picture as the server gets it."""
-    import io
-
-    import PIL.Image
-
     return PIL.Image.open(io.BytesIO(picture.jpeg()))
