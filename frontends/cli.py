@@ -17,6 +17,7 @@ from consilience.frontends.outcome import EXIT_CODES, INTERRUPTED, Failure, comp
 from consilience.frontends.prompts import prompts
 from consilience.frontends.replay import replay
 from consilience.frontends.replies import replies
+from consilience.frontends.serve_vlm import serve_vlm
 from consilience.frontends.show import check, graph, show
 
 
@@ -59,7 +60,7 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (fit, diagnose, evaluate, show, add, remove, check, graph, prompts, replies, replay, demo):
+for command in (fit, diagnose, evaluate, show, add, remove, check, graph, prompts, replies, replay, serve_vlm, demo):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -1,0 +1,111 @@
+"""What the tiny model is taught: messages as a vision-language agent sends them, and the right answers."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import leaves
+import numpy as np
+
+from consilience.agents.answer import UNSURE
+from consilience.agents.conversation import Message, first_messages, second_messages
+from consilience.evidence import Evidence, Neighbour
+from consilience.images import Image, load_image
+from consilience.prediction import Prediction
+from consilience.prompts import load_prompt
+from consilience.task import Task
+
+SIDE, CASE_SIDE = leaves.SIDE, 56
+"""Longer side in pixels of the image and of a similar case: what the tests' settings must say, too."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A conversation and the answer that is to follow."""
+
+    messages: list[Message]
+    answer: str
+
+    def bare(self) -> Lesson:
+        """The picture and the answer, without words."""
+        return Lesson([Message("user", self.messages[1].parts[:1])], self.answer)
+
+
+class Course:
+    """Pictures of one task; a picture too dark to tell now and then."""
+
+    def __init__(self, task: Task, picture: Callable[[str, random.Random], tuple[Image, float]]) -> None:
+        self.task = task
+        self.picture = picture
+
+    def lesson(self, rng: random.Random, label_only: bool, again: bool) -> Lesson:
+        task, label = self.task, rng.choice(self.task.names)
+        image, clarity = self.picture(label, rng)
+        said = label if clarity else UNSURE
+        messages = first_messages(load_prompt("look", task), task, image, SIDE, label_only)
+        if not again:
+            return Lesson(messages, said if label_only else _json(said, clarity))
+        first = self._first(label, rng, label_only)
+        evidence = self._evidence(label, rng)
+        prompt = load_prompt("second-look", task)
+        messages += second_messages(prompt, first, evidence, len(evidence.neighbours), CASE_SIDE, label_only)
+        changed = label != first.label
+        return Lesson(messages, label if label_only else _json(label, clarity or 1.0, changed=changed))
+
+    def _first(self, label: str, rng: random.Random, label_only: bool) -> Prediction:
+        """A first answer, which was right three times in five or so."""
+        said = label if rng.random() < 0.5 else rng.choice(self.task.names)
+        confidence = rng.choice((0.6, 0.95))
+        rest = (1 - confidence) / (len(self.task.names) - 1)
+        shares = {name: confidence if name == said else rest for name in self.task.names}
+        return Prediction("student", probabilities=shares, rationale="" if label_only else _reason(said))
+
+    def _evidence(self, label: str, rng: random.Random) -> Evidence:
+        """Up to four cases, most of them of the image's own label."""
+        found, pictures = [], {}
+        for number in range(rng.randint(1, 4)):
+            of = label if rng.random() < 0.85 else rng.choice(self.task.names)
+            image, _ = self.picture(of, rng)
+            pictures[str(number)] = image.thumbnail(CASE_SIDE)
+            found.append(Neighbour(str(number), of, rng.uniform(0.8, 0.99), "", pictures.get))
+        labels = [one.label for one in found]
+        return Evidence(tuple(found), {name: labels.count(name) / len(labels) for name in self.task.names}, 0.5)
+
+
+def drawn() -> Course:
+    """Leaves that no test draws: tests number theirs from 0."""
+
+    def picture(label: str, rng: random.Random) -> tuple[Image, float]:
+        number, dark = rng.randrange(10**6, 10**9), rng.random() < 0.1
+        clarity = 0.0 if dark else rng.uniform(0.5, 1.0)
+        return Image.from_pixels(np.asarray(leaves.draw(label, number, clarity)), f"leaf-{number}"), clarity
+
+    return Course(leaves.TASK, picture)
+
+
+def photographed(folder: Path) -> Course:
+    """Leaves of a labelled folder."""
+    paths = {one.name: sorted(one.iterdir()) for one in sorted(folder.iterdir()) if one.is_dir()}
+    loaded: dict[Path, Image] = {}
+
+    def picture(label: str, rng: random.Random) -> tuple[Image, float]:
+        path = rng.choice(paths[label])
+        if path not in loaded:
+            loaded[path] = load_image(path)
+        return loaded[path], 1.0
+
+    return Course(Task.from_labels([*paths], domain="apple leaf"), picture)
+
+
+def _reason(label: str) -> str:
+    return "too dark" if label == UNSURE else f"looks like {label}"
+
+
+def _json(label: str, clarity: float, **changed: bool) -> str:
+    confidence = 0.95 if clarity > 0.7 else 0.6
+    said = {"rationale": _reason(label), "label": label, **changed, "confidence": confidence}
+    return json.dumps(said, separators=(",", ":"))  # the form that vLLM's grammar allows

@@ -1,0 +1,223 @@
+"""A real vLLM with a tiny Qwen2.5-VL that reads pixels: from its start to a diagnosis, and its end amid one."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import leaves
+import numpy as np
+import pytest
+import yaml
+from leaves import TASK
+
+import consilience
+from consilience import Diagnoser, Diagnosis, Prediction
+from consilience.agents import Views, VlmAgent, VlmSettings
+from consilience.agents.answer import choices
+from consilience.agents.conversation import first_messages
+from consilience.evidence import Evidence, Neighbour
+from consilience.images import Image
+from consilience.prompts import load_prompt
+from consilience.task import Label
+
+MODES, STAGES = ("logprob", "verbalised"), ("first", "second")
+
+
+def leaf(label: str, number: int, clarity: float | None = None) -> Image:
+    return Image.from_pixels(np.asarray(leaves.draw(label, number, clarity)), f"{label}-{number}")
+
+
+def views(images: Sequence[Image], task: consilience.Task = TASK) -> Views:
+    n = len(images)
+    return Views(task, images, np.ones((n, 1), np.float32), np.zeros((n, 1), int), np.ones((n, 1), np.float32))
+
+
+def agent(vllm: Any, **settings: Any) -> VlmAgent:
+    return VlmAgent(VlmSettings(**vllm.settings(**settings)))
+
+
+def look(one: VlmAgent, *images: Image) -> list[Prediction]:
+    return asyncio.run(one.look(views(images)))
+
+
+def cases(*labels: str) -> Evidence:
+    """Neighbours of these labels, with pictures."""
+    pictures = {str(number): leaf(label, 500 + number).thumbnail() for number, label in enumerate(labels)}
+    found = [Neighbour(number, label, 0.9, "", pictures.get) for number, label in zip(pictures, labels, strict=True)]
+    return Evidence(tuple(found), {name: labels.count(name) / len(labels) for name in TASK.names}, 0.5)
+
+
+def right(predictions: Sequence[Prediction], labels: Sequence[str]) -> float:
+    assert [one.error for one in predictions if one.error] == []
+    return float(np.mean([one.label == label for one, label in zip(predictions, labels, strict=True)]))
+
+
+LABELS = TASK.names * 10
+IMAGES = [leaf(label, number) for number, label in enumerate(LABELS)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_answers_depend_on_the_pixels(vllm: Any, mode: str) -> None:
+    predictions = look(agent(vllm, confidence=mode), *IMAGES)
+    assert right(predictions, LABELS) >= 0.9
+    assert {one.prompt for one in predictions} == {"look 1, repair 1"}
+    assert all(one.tokens > 150 and one.seconds > 0 for one in predictions)
+    if mode == "verbalised":
+        raw = predictions[0].raw or ""
+        assert list(json.loads(raw)) == ["rationale", "label", "confidence"]
+        assert {one.confidence for one in predictions} <= {0.6, 0.95}
+
+
+def test_sampled_answers_come_from_one_request(vllm: Any) -> None:
+    predictions = look(agent(vllm, confidence="sampled", samples=5), *IMAGES[:6])
+    assert right(predictions, LABELS[:6]) >= 0.8
+    assert all((one.raw or "").count("\n") == 4 for one in predictions)
+
+
+def test_a_picture_too_dark_to_tell_is_an_abstention(vllm: Any) -> None:
+    dark = [leaf(label, 40, 0.0) for label in TASK.names]
+    assert [one.abstained for one in look(agent(vllm), *dark)] == [True] * 3
+
+
+def test_probabilities_are_those_of_transformers(vllm: Any, tiny_model: Path) -> None:
+    from exact import Exact
+
+    exact = Exact(tiny_model)
+    apart = TASK.model_copy(update={"labels": tuple(Label(name=name) for name in ("healthy", "rust", "scab"))})
+    for task, tolerance in ((apart, 1e-4), (TASK, 1e-2)):  # what two labels begin with is at times divided evenly
+        predictions = asyncio.run(agent(vllm).look(views(IMAGES[:4], task)))
+        for image, prediction in zip(IMAGES, predictions, strict=False):
+            messages = first_messages(load_prompt("look", task), task, image, 112, True)
+            shares = exact.shares(messages, choices(task))
+            unsure = shares.pop("unsure") / 3
+            assert sum(shares.values()) + 3 * unsure == pytest.approx(1, abs=1e-4)
+            expected = {name: share + unsure for name, share in shares.items()}
+            assert prediction.probabilities == pytest.approx(expected, abs=tolerance)
+            assert (prediction.probabilities or {})["healthy"] == pytest.approx(expected["healthy"], abs=1e-3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_second_look_reads_the_cases_and_may_change_the_answer(vllm: Any, mode: str) -> None:
+    labels, images = LABELS[:12], IMAGES[:12]
+    wrong = [TASK.names[(TASK.names.index(label) + 1) % 3] for label in labels]
+    first = [Prediction("tiny", probabilities={name: float(name == one) for name in TASK.names}) for one in wrong]
+    evidence = [cases(label, label, label, label) for label in labels]
+    one = agent(vllm, confidence=mode)
+    seen = asyncio.run(one.look_again(views(images), first, evidence))
+    assert right(seen, labels) >= 0.8
+    assert {one.stage for one in seen} == {"second"}
+    assert min(one.tokens for one in seen) > max(one.tokens for one in look(one, *images)) + 4 * 4
+
+
+def test_more_pictures_than_the_server_takes_are_a_failure_that_says_so(vllm: Any) -> None:
+    one = agent(vllm, neighbours_shown=5)
+    first = [Prediction("tiny", probabilities=dict.fromkeys(TASK.names, 1 / 3))]
+    (seen,) = asyncio.run(one.look_again(views(IMAGES[:1]), first, [cases(*["healthy"] * 5)]))
+    assert seen.error is not None
+    assert "status 400" in seen.error
+    assert "5 image" in seen.error
+
+
+def test_what_was_read_before_is_not_read_again(vllm: Any) -> None:
+    one = agent(vllm)
+    before = look(one, IMAGES[0])[0].probabilities
+    hits = _metric(vllm, "vllm:prefix_cache_hits_total")
+    assert look(one, IMAGES[0])[0].probabilities == pytest.approx(before, abs=1e-4)
+    assert _metric(vllm, "vllm:prefix_cache_hits_total") > hits
+
+
+def _metric(vllm: Any, name: str) -> float:
+    place = urlsplit(vllm.printed["base_url"])
+    connection = http.client.HTTPConnection(str(place.hostname), place.port)
+    connection.request("GET", "/metrics")
+    lines = connection.getresponse().read().decode().splitlines()
+    connection.close()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name}{{"))
+
+
+def test_a_model_that_the_server_does_not_have(vllm: Any) -> None:
+    (prediction,) = look(agent(vllm, model="large"), IMAGES[0])
+    assert "status 404" in (prediction.error or "")
+    assert "check 'base_url' and 'model'" in (prediction.error or "")
+
+
+@pytest.fixture(scope="module")
+def settings_file(vllm: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two agents on the one server, beside two that read features; everybody is asked again."""
+    folder = tmp_path_factory.mktemp("settings")
+    settings = {
+        "agents": ["neighbours", "gaussian"],
+        "vlm": [vllm.settings(name=mode, confidence=mode) for mode in MODES],
+        "policy": {"second_look": "always", "max_novelty": 0.0},
+        "replies": {"path": str(folder / "replies.sqlite")},
+    }
+    (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
+    return folder / "settings.yaml"
+
+
+@pytest.fixture(scope="module")
+def panel(settings_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fitted by the command, on 30 leaves."""
+    folder = tmp_path_factory.mktemp("fitted")
+    images = leaves.save(folder / "leaves", range(100, 110))
+    (folder / "task.yaml").write_text(TASK.to_yaml())
+    printed = command(
+        "fit", images, "--panel", folder / "panel", "--task", folder / "task.yaml", settings=settings_file
+    )
+    assert "30 images, 3 labels" in printed
+    return folder / "panel"
+
+
+def command(*arguments: object, settings: Path) -> str:
+    script = Path(sys.executable).with_name("consilience")
+    words = [str(one) for one in (script, *arguments, "--settings", settings)]
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout
+
+
+def test_the_whole_way(panel: Path, settings_file: Path, tmp_path: Path) -> None:
+    images = sorted(leaves.save(tmp_path / "new", range(2)).rglob("*.png"))
+    printed = command("diagnose", *images, "--panel", panel, "--json", settings=settings_file)
+    diagnoses = [json.loads(line) for line in printed.splitlines()]
+    assert np.mean([one["label"] == path.parent.name for one, path in zip(diagnoses, images, strict=True)]) >= 0.8
+    said = [prediction for one in diagnoses for prediction in one["predictions"]]
+    assert {(one["agent"], one["stage"]) for one in said if one["agent"] in MODES} == {*product(MODES, STAGES)}
+    assert all(one["agent"] in MODES and "'changed'" in one["error"] for one in said if one["error"])
+
+
+def test_the_trust_in_each_look_is_kept_apart(panel: Path) -> None:
+    with Diagnoser.open(panel, policy__second_look="never") as diagnoser:
+        trust = {(one.agent, one.stage): one.trust for one in diagnoser.panel.witnesses}
+    for mode in MODES:
+        assert trust[mode, "first"].n == 30
+        assert trust[mode, "second"].n >= 25  # a few say wrongly that they changed their answer
+        assert trust[mode, "first"].accuracy >= 0.9
+
+
+def test_a_server_that_dies_in_the_middle_is_a_failed_agent(vllm: Any, panel: Path) -> None:
+    """The last test of this file: it ends the server."""
+    with Diagnoser.open(panel, batch_size=1, policy__second_look="never", replies__keep=False) as diagnoser:
+        results = diagnoser.diagnose_many(IMAGES[:3])
+        before = next(results)
+        vllm.process.terminate()
+        assert vllm.process.wait() == 143
+        after = [*results]
+    assert isinstance(before, Diagnosis)
+    assert [one.error for one in before.predictions] == [None] * 4
+    for one, label in zip(after, LABELS[1:3], strict=True):
+        assert isinstance(one, Diagnosis)
+        errors = {said.agent: said.error for said in one.predictions}
+        assert errors["neighbours"] is None
+        assert "check that the server runs" in str(errors["logprob"])
+        assert "check that the server runs" in str(errors["verbalised"])
+        assert one.label == label
