@@ -37,6 +37,7 @@ class Diagnosis:
         identity: hash of the image's decoded pixels.
         source: where the image came from.
         trust: the trust of each agent's look that was weighed.
+        first_posterior: the posterior before any second look; None if there was none.
         image: the image itself; dropped by `diagnose_many` where it can be loaded again from its source.
     """
 
@@ -54,6 +55,7 @@ class Diagnosis:
     identity: str
     source: str
     trust: tuple[Trust, ...] = ()
+    first_posterior: Mapping[str, float] | None = None
     image: Image | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -77,6 +79,7 @@ class Diagnosis:
             "label": self.label,
             "probability": self.probability,
             "probabilities": dict(self.posterior),
+            "first_probabilities": None if self.first_posterior is None else dict(self.first_posterior),
             "prediction_set": list(self.prediction_set),
             "verdict": self.verdict,
             "reasons": list(self.reasons),

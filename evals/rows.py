@@ -65,7 +65,6 @@ def decided(case: Case, result: Diagnosis | FailedImage, leak: bool) -> Decided:
         error = str(result.error)
         row |= {**_NOTHING, "error": error}
         return Decided(name, _json(row), None, leak, 0.0, error)
-    first = getattr(result, "first_posterior", None)
     row |= {
         "identity": result.identity,
         "label": result.label,
@@ -74,7 +73,7 @@ def decided(case: Case, result: Diagnosis | FailedImage, leak: bool) -> Decided:
         "cost_usd": result.cost_usd,
         "rounds": result.rounds,
         "posterior": dict(result.posterior),
-        "first_posterior": None if first is None else dict(first),
+        "first_posterior": result.first_posterior,
         "prediction_set": list(result.prediction_set),
         "reasons": list(result.reasons),
         "predictions": [prediction.to_dict() for prediction in result.predictions],

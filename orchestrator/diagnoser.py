@@ -251,6 +251,7 @@ class Diagnoser:
         return Diagnosis(
             label=conclusion["label"],
             posterior=conclusion["posterior"],
+            first_posterior=conclusion["first_posterior"],
             prediction_set=tuple(conclusion["prediction_set"]),
             verdict=conclusion["verdict"],
             reasons=tuple(conclusion["reasons"]),

@@ -167,7 +167,7 @@ class _Nodes:
 
     async def weigh(self, state: State, runtime: Runtime[Run]) -> State:
         number = state["round"] + 1
-        weighed = self.weigher.weigh(state["looks"], _novelty(state), number)
+        weighed = self.weigher.weigh(state["looks"], _novelty(state), number, state["weighed"])
         if self.reasoning.is_due(number):
             return {"weighed": weighed, "round": number}
         return {"weighed": weighed, "round": number, **self._next(state, number, weighed, [], runtime.context)}

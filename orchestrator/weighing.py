@@ -28,6 +28,7 @@ class Weighed(TypedDict):
 
     label: str
     posterior: list[float]
+    first_posterior: list[float]  # after the first looks
     calibrated: dict[str, list[float]]  # by witness
     weights: dict[str, float]  # by witness
     reasons: list[str]
@@ -77,8 +78,18 @@ class Weigher:
             costs[witness.stage][witness.agent] = witness.cost_usd
         return Asking(self.policy.settings, costs, Foresight(self.second_looks, looks, self.fusion, self.policy))
 
-    def weigh(self, looks: Looks, novelty: Mapping[int, float], number: int) -> dict[int, Weighed]:
-        """Weigh the predictions for the rows of `novelty` in round `number`. A second look replaces the first."""
+    def weigh(
+        self,
+        looks: Looks,
+        novelty: Mapping[int, float],
+        number: int,
+        before: Mapping[int, Weighed] = MappingProxyType({}),
+    ) -> dict[int, Weighed]:
+        """Weigh the predictions for the rows of `novelty` in round `number`. A second look replaces the first.
+
+        Args:
+            before: the results of the round before.
+        """
         rows = list(novelty)
         raw = self._heard(looks, rows)
         calibrated = np.full_like(raw, np.nan)
@@ -86,7 +97,10 @@ class Weigher:
             answered = np.isfinite(raw[index]).all(axis=1)
             if answered.any():
                 calibrated[index, answered] = witness.calibrator(raw[index, answered])
-        return self.weighed(calibrated, *self.fusion.posterior(calibrated), novelty, number)
+        results = self.weighed(calibrated, *self.fusion.posterior(calibrated), novelty, number)
+        for row in results.keys() & before.keys():
+            results[row]["first_posterior"] = before[row]["first_posterior"]
+        return results
 
     def weighed(
         self,
@@ -109,6 +123,7 @@ class Weigher:
             results[row] = {
                 "label": self.task.names[posterior[place].argmax()] if len(here) else "",
                 "posterior": posterior[place].tolist() if len(here) else [],
+                "first_posterior": posterior[place].tolist() if len(here) else [],
                 "calibrated": {names[index]: calibrated[index, place].tolist() for index in here},
                 "weights": {names[index]: float(weights[place, index]) for index in here},
                 "reasons": reasons[place],
@@ -234,6 +249,7 @@ class Weigher:
         conclusion = {
             "label": result["label"],
             "posterior": posterior,
+            "first_posterior": self._first_posterior(result),
             "prediction_set": self._prediction_set(posterior),
             "verdict": "refer" if result["reasons"] else "confident",
             "reasons": result["reasons"],
@@ -243,6 +259,10 @@ class Weigher:
         }
         conclusion["rationale"] = explain(conclusion, evidence, [witness.trust for witness in self.witnesses], requests)
         return conclusion
+
+    def _first_posterior(self, result: Weighed) -> dict[str, float] | None:
+        first = result["first_posterior"] if result["round"] > 1 else []
+        return dict(zip(self.task.names, first, strict=True)) if first else None
 
     def _prediction_set(self, posterior: Mapping[str, float]) -> list[str]:
         """The fewest labels whose posterior together reaches the coverage, most probable first."""

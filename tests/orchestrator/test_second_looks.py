@@ -88,6 +88,13 @@ def test_the_second_look_is_weighed_in_place_of_the_first(run: Any, poor: Any, f
     assert "In the second look expert " in results[STRANGE].rationale
 
 
+def test_what_a_second_look_changed_can_be_seen(run: Any, poor: Any, follow: Any) -> None:
+    unasked, _ = run(poor, follow, policy__second_look="never")
+    results, _ = run(poor, follow)
+    assert results[STRANGE].first_posterior == unasked[STRANGE].posterior != results[STRANGE].posterior
+    assert unasked[STRANGE].first_posterior is None
+
+
 def test_an_async_second_look_is_awaited(run: Any, poor: Any, follow: Any) -> None:
     async def again(*arguments: Any) -> Any:
         return follow(*arguments)

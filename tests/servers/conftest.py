@@ -1,4 +1,4 @@
-"""Model servers from an environment of their own, which `make test-vllm` makes and whose Python it names in SERVERS_PYTHON."""
+"""Model servers from an environment of their own, which `make test-vllm` makes; SERVERS_PYTHON is its Python."""
 
 from __future__ import annotations
 
