@@ -16,7 +16,7 @@ class Card:
 
     Attributes:
         picture: data address of the image; None if it is gone.
-        was: the label of the first look; None if there was no second.
+        truth_place, label_place: where its labels stand in the page's list of labels.
     """
 
     row: Row
@@ -38,6 +38,7 @@ class Card:
 
     @property
     def was(self) -> str | None:
+        """What the first look came to; None if there was no second."""
         first = self.row["first_posterior"]
         return None if first is None else f"{top_label(first)} {percent(max(first.values()))}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from consilience.evals.scores import accuracy_interval
 from consilience.rendering import percent, source_name
 
 Metrics = Mapping[str, Any]
@@ -84,7 +85,10 @@ def answer(metrics: Metrics) -> Iterator[str]:
             f"{percent(settled['accuracy'])} agree with the folder (95 % interval {interval(settled)})."
         )
     if figures is not None and (found := {k: v for k, v in figures["labels"].items() if v["n"]}):
-        worst = min(found, key=lambda label: found[label]["recall"])
+        # by the upper end of its recall's interval: one image of a label says little of it
+        worst = min(
+            found, key=lambda label: accuracy_interval(figures["confusion"][label][label], found[label]["n"])[1]
+        )
         recall, taken = found[worst]["recall"], figures["confusion"][worst]
         usual = max((label for label in taken if label != worst), key=taken.__getitem__)
         for_what = f"; what it misses it mostly takes for {usual}" if taken[usual] else ""

@@ -100,6 +100,20 @@ def test_the_first_screen_says_what_the_figures_say(rows: list[Any], written: Ca
     assert page.text["title"].startswith("panel 0a1b on test")
 
 
+def test_the_weakest_label_is_not_one_that_is_merely_rare(
+    row: Callable[..., Any], written: Callable[..., Path]
+) -> None:
+    def named(label: str) -> dict[str, float]:
+        return {"healthy": 0.05, "rust": 0.05, "scab": 0.05} | {label: 0.9}
+
+    said = [("scab", "rust"), *[("rust", "healthy")] * 12, *[("rust", "rust")] * 8, *[("healthy", "healthy")] * 20]
+    page = Page(write_report(written([row(truth, named(label)) for truth, label in said], ("healthy", "rust", "scab"))))
+    assert (
+        "It is weakest on rust: it finds 40.0 % of 20 images; what it misses it mostly takes for healthy."
+        in (page.text["answer"])
+    )
+
+
 def test_each_gallery_shows_its_images_in_its_order(rows: list[Any], written: Callable[..., Path]) -> None:
     page = Page(write_report(written(rows, LABELS)))
     assert page.cards["errors"] == ["mislabelled.png", "wrong.png", "harmed.png"]
