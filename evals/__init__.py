@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from consilience.evals.comparison import Comparison, compare
     from consilience.evals.evaluation import Evaluation, evaluate
+    from consilience.evals.robustness import Robustness
+    from consilience.evals.stressing import stress
 
-__all__ = ["Evaluation", "evaluate"]
+_HOME = {
+    "Comparison": "consilience.evals.comparison",
+    "Evaluation": "consilience.evals.evaluation",
+    "Robustness": "consilience.evals.robustness",
+    "compare": "consilience.evals.comparison",
+    "evaluate": "consilience.evals.evaluation",
+    "stress": "consilience.evals.stressing",
+}
+
+__all__ = ["Comparison", "Evaluation", "Robustness", "compare", "evaluate", "stress"]
 
 
 def __getattr__(name: str) -> Any:
     """Resolved on first use: an evaluation imports the orchestrator, which figures alone do not need."""
-    if name not in __all__:
+    if name not in _HOME:
         raise AttributeError(f"module 'consilience.evals' has no attribute '{name}'")
-    from consilience.evals import evaluation
-
-    return getattr(evaluation, name)
+    return getattr(import_module(_HOME[name]), name)

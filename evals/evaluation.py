@@ -24,9 +24,9 @@ from consilience.agents import Agent
 from consilience.evals.answers import collect
 from consilience.evals.engine import Engine, FreshDiagnoser, LocalEngine
 from consilience.evals.figures import Metrics, measure
-from consilience.evals.journal import Tally, open_journal, write_json, written_to
+from consilience.evals.journal import Journal, Tally, open_journal, write_json, written_to
 from consilience.evals.rows import LEFT_OUT, PARQUET, Decided, save_parquet
-from consilience.evals.source import Source, VectorSource, cases, chosen_rows, labels_of, open_source
+from consilience.evals.source import Case, Source, VectorSource, cases, chosen_rows, labels_of, open_source
 from consilience.evals.workers import WorkersEngine
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.panel import Panel
@@ -134,30 +134,35 @@ def evaluate(
     labels = labels_of(given, opened.task, renamed or {})
     rows = chosen_rows(len(given), sample, limit, settings.seed)
     choice = {"sample": sample, "limit": limit, "map": dict(renamed or {}), "agents_only": agents_only}
-    run = _run(panel, given, settings, choice | {"drop_leaks": drop_leaks})
+    run = run_of(panel, given, settings, choice | {"drop_leaks": drop_leaks})
     with open_journal(out, run, opened.task.names, rows, drop_leaks=drop_leaks) as journal:
         watch(journal.tally, ())
         if journal.waiting.any():
             with _engine(opened, given, settings, agents, encoder, drop_leaks, int(journal.waiting.sum())) as engine:
-                started = time.perf_counter()
-                for batch in engine.decide(cases(given, labels, journal.waiting)):
-                    ended = time.perf_counter()
-                    with written_to(out):
-                        journal.append(batch, ended - started)
-                    started = ended
-                    watch(journal.tally, batch)
-        found = _finish(out, opened, agents_only)
+                decide_waiting(journal, engine, cases(given, labels, journal.waiting), watch)
+        found = write_figures(out, opened.task.names, agents_only=agents_only)
+        if importlib.util.find_spec(REPORT) is not None:
+            importlib.import_module(REPORT).write_report(out, opened)
     seen = set(labels.values())
     return Evaluation(out, found, tuple(name for name in opened.task.names if name not in seen), given.ignored)
 
 
-def _finish(out: Path, panel: Panel, agents_only: bool) -> Metrics:
-    names = panel.task.names
+def decide_waiting(journal: Journal, engine: Engine, waiting: Iterator[Case], watch: Watch) -> None:
+    """Have the cases decided, and write their rows batch by batch."""
+    started = time.perf_counter()
+    for batch in engine.decide(waiting):
+        ended = time.perf_counter()
+        with written_to(journal.out):
+            journal.append(batch, ended - started)
+        started = ended
+        watch(journal.tally, batch)
+
+
+def write_figures(out: Path, labels: tuple[str, ...], *, agents_only: bool = False) -> Metrics:
+    """Write `rows.parquet` and `metrics.json` from the rows in `out`."""
     with written_to(out):
-        found = measure(collect(save_parquet(out, names), names), names, agents_only=agents_only)
+        found = measure(collect(save_parquet(out, labels), labels), labels, agents_only=agents_only)
         write_json(out / METRICS, found.to_dict())
-        if importlib.util.find_spec(REPORT) is not None:
-            importlib.import_module(REPORT).write_report(out, panel)
     return found
 
 
@@ -185,7 +190,7 @@ def _engine(
         yield LocalEngine(stack.enter_context(diagnoser))
 
 
-def _run(panel: Path, source: Source, settings: Settings, choice: Mapping[str, Any]) -> dict[str, Any]:
+def run_of(panel: Path, source: Source, settings: Settings, choice: Mapping[str, Any]) -> dict[str, Any]:
     """What a run is: if any of it changes, its rows are another run's."""
     manifest = open_panel_folder(panel).manifest
     state = json.dumps(manifest["files"], sort_keys=True).encode()

@@ -177,7 +177,7 @@ def measure(found: Collected, labels: Sequence[str], *, agents_only: bool = Fals
         agents=agents,
         best_agent=best,
         difference=None if judged is None or best is None else _paired(judged, first[best][1]),
-        settled=None if judged is None else _settled(judged, found.settled),
+        settled=None if judged is None else settled_of(judged.correct, found.settled),
         second_looks=_second_looks(looks, found),
         cost_usd=found.cost_usd,
         cost_usd_per_image=found.cost_usd / n if n else None,
@@ -263,8 +263,9 @@ def _reliability(answers: Answers | Raw) -> dict[str, list[float]]:
     return {name: getattr(bins, name).tolist() for name in ("low", "high", "n", "confidence", "accuracy")}
 
 
-def _settled(fusion: Answers, settled: np.ndarray) -> Settled:
-    n, right = int(settled.sum()), int(fusion.correct[settled].sum())
+def settled_of(correct: np.ndarray, settled: np.ndarray) -> Settled:
+    """From whether each image was right, and whether it was settled, bool (n,)."""
+    n, right = int(settled.sum()), int(correct[settled].sum())
     return Settled(
         n, n / len(settled) if len(settled) else None, right, right / n if n else None, *accuracy_interval(right, n)
     )

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from consilience.errors import ConsilienceError
+from consilience.frontends.compare import compare
 from consilience.frontends.demo import demo
 from consilience.frontends.diagnose import diagnose
 from consilience.frontends.evaluate import evaluate
@@ -19,6 +20,7 @@ from consilience.frontends.replay import replay
 from consilience.frontends.replies import replies
 from consilience.frontends.serve_vlm import serve_vlm
 from consilience.frontends.show import check, graph, show
+from consilience.frontends.stress import stress
 
 
 class CommandLine(click.Group):
@@ -60,7 +62,23 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (fit, diagnose, evaluate, show, add, remove, check, graph, prompts, replies, replay, serve_vlm, demo):
+for command in (
+    fit,
+    diagnose,
+    evaluate,
+    compare,
+    stress,
+    show,
+    add,
+    remove,
+    check,
+    graph,
+    prompts,
+    replies,
+    replay,
+    serve_vlm,
+    demo,
+):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from consilience.frontends.options import PATH, collected, json_option, panel_option, settings_options
+from consilience.frontends.options import PATH, choice_options, collected, json_option, panel_option, settings_options
 from consilience.frontends.outcome import complain, finish
 
 if TYPE_CHECKING:
@@ -23,25 +23,12 @@ SHOWN = 5
 """Names that are listed before 'and so many more'."""
 
 
-def _renamed(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
-    renamed = {}
-    for one in given:
-        old, equals, new = one.partition("=")
-        if not equals or not old or not new:
-            raise click.BadParameter(f"'{one}' is not OLD=NEW")
-        renamed[old] = new
-    return renamed
-
-
 @click.command()
 @click.argument("source", type=PATH, metavar="SOURCE")
 @panel_option
 @click.option("--out", required=True, type=PATH, metavar="DIR", help="Where rows, figures and report are written.")
 @click.option("--agents-only", is_flag=True, help="Let the agents look once, and judge only them.")
-@click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Evaluate N images drawn at random.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Evaluate only the first N images.")
-@click.option("--seed", type=int, metavar="N", help="Of the sample; the setting 'seed'.")
-@click.option("--map", "renamed", multiple=True, metavar="OLD=NEW", callback=_renamed, help="OLD means the label NEW.")
+@choice_options
 @click.option("--drop-leaks", is_flag=True, help="Leave out images that the panel's memory holds.")
 @json_option
 @settings_options
@@ -85,7 +72,7 @@ def evaluate(
     except KeyboardInterrupt:
         complain("to go on", "run the same command again; what was decided is kept")
         raise
-    _name_problems(done)
+    name_problems(done)
     if as_json:
         print_json(console(), json.dumps(done.metrics.to_dict(), ensure_ascii=False))
     else:
@@ -109,20 +96,24 @@ def words_of(tally: Tally) -> str:
     return ", ".join(words)
 
 
-def _name_problems(done: Evaluation) -> None:
+def name_problems(
+    done: Evaluation, of_leaks: str = "they flatter the figures; leave them out with --drop-leaks"
+) -> None:
+    """What a user must know: images that could not be used, labels without any, files passed over, leaks."""
     for _, error in done.failed():
         complain("error", error)
     for label in done.unseen:
         complain("warning", f"no image has the label '{label}': nothing can be said about it")
     if done.ignored:
-        complain("passed over", _listed([str(path) for path in done.ignored]))
+        complain("passed over", listed([str(path) for path in done.ignored]))
     if leaks := list(done.leaks()):
-        what = "left out" if done.metrics.left_out else "they flatter the figures; leave them out with --drop-leaks"
-        complain("warning", f"{len(leaks):,} of the images are in the panel's memory ({_listed(leaks)}): {what}")
+        what = "left out" if done.metrics.left_out else of_leaks
+        complain("warning", f"{len(leaks):,} of the images are in the panel's memory ({listed(leaks)}): {what}")
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - SHOWN
+def listed(names: Sequence[str], total: int | None = None) -> str:
+    """The first few of so many names, in quotes."""
+    more = (len(names) if total is None else total) - SHOWN
     return ", ".join(f"'{name}'" for name in names[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 

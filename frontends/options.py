@@ -29,6 +29,27 @@ panel_argument = click.argument("panel", type=PATH, metavar="DIR", envvar=PANEL_
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
+def _renamed(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    renamed = {}
+    for one in given:
+        old, equals, new = one.partition("=")
+        if not equals or not old or not new:
+            raise click.BadParameter(f"'{one}' is not OLD=NEW")
+        renamed[old] = new
+    return renamed
+
+
+def choice_options(command: Command) -> Command:
+    """`--sample`, `--limit`, `--seed` and `--map`: which labelled images, and what their labels mean."""
+    sample = click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Take N images drawn at random.")
+    limit = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take only the first N images.")
+    seed = click.option("--seed", type=int, metavar="N", help="Of the sample; the setting 'seed'.")
+    renamed = click.option(
+        "--map", "renamed", multiple=True, metavar="OLD=NEW", callback=_renamed, help="OLD means the label NEW."
+    )
+    return sample(limit(seed(renamed(command))))
+
+
 def settings_options(command: Command) -> Command:
     """`--settings FILE` and `--set NAME=VALUE`; `collected` makes settings of their values."""
     assign = click.option(

@@ -6,7 +6,7 @@ import base64
 import hashlib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from consilience.evals.report import words
 from consilience.evals.report.axis import Axis, from_lowest, to_highest
@@ -17,6 +17,9 @@ from consilience.evals.report.table import Table
 from consilience.evals.report.words import Metrics
 from consilience.rendering import VERDICT_SIGNS, novelty_words, one_line, source_name
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 MOST_LABELS = 25
 """Of more labels, the confusion matrix cannot be read: the most frequent mistakes are listed instead."""
 
@@ -25,19 +28,11 @@ def render(
     title: str, metrics: Metrics, run: Mapping[str, Any], table: Table, chosen: Chosen, pictures: Pictures
 ) -> str:
     """The whole page as HTML. Raises PanelDamagedError: the pictures of similar cases cannot be read."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FunctionLoader(_file), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = pages()
     environment.filters |= {
-        "line": lambda text, limit=500: one_line(str(text), limit),
-        "share": words.share,
-        "decimals": words.decimals,
         "source_name": source_name,
         "novelty_words": novelty_words,
         "picture": pictures.of_neighbour,
-        "sha256": _sha256,
     }
 
     def cards(rows: Iterable[Row]) -> list[Card]:
@@ -45,8 +40,8 @@ def render(
 
     looks = words.looks(metrics)
     return environment.get_template("page.html").render(
-        style=_file("style.css"),
-        script=_file("script.js"),
+        style=text_of("style.css"),
+        script=text_of("script.js"),
         title=title,
         words=words,
         metrics=metrics,
@@ -67,7 +62,24 @@ def render(
     )
 
 
-def _file(name: str) -> str:
+def pages() -> Environment:
+    """The templates of this folder, with the filters that all have."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FunctionLoader(text_of), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "line": lambda text, limit=500: one_line(str(text), limit),
+        "share": words.share,
+        "decimals": words.decimals,
+        "sha256": _sha256,
+    }
+    return environment
+
+
+def text_of(name: str) -> str:
+    """A file of this folder."""
     return (files("consilience.evals.report") / name).read_text(encoding="utf-8")
 
 
