@@ -6,8 +6,8 @@
     answer              whether the panel refers more, rather than being wrong with confidence, in a sentence
     conditions          the clean images, then each corruption (corruptions.py) at each strength, see `Condition`
 
-After Tu, Deng and Gedeon 2024, Toward a Holistic Evaluation of Robustness in CLIP Models (arXiv 2410.01534): not only how
-often a model is right under a shift, but whether it stays calibrated and knows that something is new.
+After Tu, Deng and Gedeon 2024, Toward a Holistic Evaluation of Robustness in CLIP Models (arXiv 2410.01534): not only
+how often a model is right under a shift, but whether it stays calibrated and knows that something is new.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class Robustness:
             f"is more often wrong with confidence under {named}" if over else "is not more often wrong with confidence"
         )
         return (
-            f"As images get worse the panel {verdict}; from clean images to strength 5, on average over the corruptions, "
+            f"As images get worse the panel {verdict}; from clean images to strength 5, averaged over the corruptions, "
             f"those settled and wrong go from {percent(_settled_wrong(clean))} to "
             f"{percent(fmean(map(_settled_wrong, worst)))}, those referred from {percent(_referred(clean))} to "
             f"{percent(fmean(map(_referred, worst)))}."
