@@ -19,7 +19,7 @@
     |   +-- AllAgentsFailedError
     |   +-- AnswerError       a model's reply is no answer
     |   +-- BudgetSpentError  the next answer would cost more than the run may spend
-    +-- EvaluationError       an evaluation's folder holds another run, or cannot be written
+    +-- EvaluationError       an evaluation's folder holds another run, or cannot be written or compared
     +-- MissingExtraError     an optional package is not installed (also an ImportError)
 
 A message says what is wrong, with which input, and what to do. None holds a secret.
@@ -107,7 +107,7 @@ class BudgetSpentError(AgentError):
 
 
 class EvaluationError(ConsilienceError):
-    """The folder of an evaluation holds another run, is in use, was damaged, or cannot be written."""
+    """An evaluation's folder holds another run, is in use, was damaged, cannot be written or cannot be compared."""
 
 
 class MissingExtraError(ConsilienceError, ImportError):
