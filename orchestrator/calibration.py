@@ -204,7 +204,7 @@ FITTED: dict[str, type[FittedCalibrator]] = {kind.kind: kind for kind in (Temper
 """Those that `fit_calibrator` chooses from, the simplest first."""
 
 FITTED_TO_WORDS: dict[str, type[FittedCalibrator]] = {**FITTED, PerLabel.kind: PerLabel}
-"""The same, for an agent whose distribution may hold no more than a label and one number."""
+"""The same, for an agent whose distributions hold no more than a label and one number, see `states_one_number`."""
 
 ORDER_KEEPING: dict[str, type[FittedCalibrator]] = {kind.kind: kind for kind in (Temperature, Isotonic)}
 """Those after which a prediction still names the same label."""
@@ -220,6 +220,18 @@ def from_dict(data: Mapping[str, Any]) -> Calibrator:
 def _frozen(value: Any) -> Any:
     """Lists, also within lists, as tuples."""
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def states_one_number(probabilities: np.ndarray) -> bool:
+    """Whether each row of (n, c) gives one label its confidence, and all others the same share of the rest.
+
+    Of two labels it is false: there any agent does, and the shifts of `Vector` are enough.
+
+    >>> states_one_number(np.array([[0.8, 0.1, 0.1], [0.0, 0.0, 1.0]]))
+    True
+    """
+    others = np.sort(probabilities, axis=1)[:, :-1]
+    return others.shape[1] > 1 and bool(np.ptp(others, axis=1).max(initial=0.0) < 1e-9)
 
 
 def fit_calibrator(

@@ -22,7 +22,13 @@ from consilience.errors import AgentError, DatasetError
 from consilience.evidence import Evidence
 from consilience.images import Image
 from consilience.orchestrator.ask import finished, first_look, second_look
-from consilience.orchestrator.calibration import FITTED, FITTED_TO_WORDS, FittedCalibrator, fit_calibrator
+from consilience.orchestrator.calibration import (
+    FITTED,
+    FITTED_TO_WORDS,
+    FittedCalibrator,
+    fit_calibrator,
+    states_one_number,
+)
 from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.gain import NO_LABEL, SecondLooks
 from consilience.orchestrator.gather import Progress, quiet
@@ -87,9 +93,10 @@ class Answers:
 
     @classmethod
     def of(cls, agent: str, stage: Stage, predictions: Sequence[Prediction], task: Task) -> Self:
-        """Of an agent that answers in words."""
-        cost = float(np.mean([one.cost_usd for one in predictions]))
-        return cls(agent, stage, to_array(predictions, task), cost, FITTED_TO_WORDS, tuple(predictions))
+        """With the mean cost, and the calibrators that suit: those for words would fit noise in full distributions."""
+        raw, cost = to_array(predictions, task), float(np.mean([one.cost_usd for one in predictions]))
+        in_words = states_one_number(raw[np.isfinite(raw).all(axis=1)])
+        return cls(agent, stage, raw, cost, FITTED_TO_WORDS if in_words else FITTED, tuple(predictions))
 
     def prediction(self, row: int, task: Task) -> Prediction:
         """What it said of one image."""

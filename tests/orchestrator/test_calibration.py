@@ -26,6 +26,7 @@ from consilience.orchestrator.calibration import (
     fit_calibrator,
     from_dict,
     soft_targets,
+    states_one_number,
 )
 from consilience.orchestrator.trust import expected_calibration_error
 
@@ -267,3 +268,37 @@ def test_an_agent_whose_word_is_worth_the_same_for_all_labels_keeps_the_temperat
     honest = honest_rows(600, c=3)
     found, _ = fit_calibrator(softmax(np.log(honest) * 2), drawn(honest, 3), folds_of(600), FITTED_TO_WORDS)
     assert isinstance(found, Temperature)
+
+
+def test_who_states_one_number_is_known_by_it() -> None:
+    words = stated(np.array([0, 1, 2]), 0.9)
+    assert states_one_number(words)
+    assert states_one_number(np.full((2, 3), 1 / 3))
+    assert not states_one_number(np.r_[words, honest_rows(1, c=3)])
+    assert not states_one_number(words[:, :2])  # of two labels, that tells nothing
+
+
+@pytest.mark.parametrize("n", [24, 60, 150])
+def test_with_few_images_no_label_that_is_as_good_as_the_others_is_shifted(n: int) -> None:
+    kinds = []
+    for seed in range(10):
+        labels = np.random.default_rng(seed).permutation(np.arange(n) % 3)
+        said = stated(drawn(0.1 + 0.7 * np.eye(3)[labels], seed), 0.9)
+        kinds.append(fit_calibrator(said, labels, folds_of(n), FITTED_TO_WORDS)[0].kind)
+    assert kinds.count("per-label") <= 1
+
+
+def test_the_shifts_are_drawn_towards_the_temperature_by_a_known_measure() -> None:
+    labels = np.arange(40) % 2
+    said = stated(drawn(np.array([[0.9, 0.1], [0.5, 0.5]])[labels], 1), 0.8, c=2)
+    targets, start = soft_targets(labels, 2), 1 / Temperature.fit(said, labels).temperature
+
+    def loss(parameters: np.ndarray) -> float:
+        scaled = softmax(parameters[0] * np.log(said) + parameters[1:].reshape(2, 2)[said.argmax(axis=1)])
+        drift = parameters - np.array([start, 0, 0, 0, 0])
+        return float(-(targets * np.log(scaled)).sum() + drift @ drift / 2)
+
+    tight = {"xatol": 1e-7, "fatol": 1e-11, "maxiter": 9000, "maxfev": 9000}
+    best = minimize(loss, np.array([start, 0, 0, 0, 0]), method="Nelder-Mead", options=tight)
+    found = PerLabel.fit(said, labels)
+    assert [found.scale, *np.ravel(found.shifts)] == pytest.approx(best.x.tolist(), abs=2e-3)

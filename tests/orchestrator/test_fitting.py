@@ -22,6 +22,7 @@ from consilience.orchestrator.fitting import (
 from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.gain import NO_LABEL
 from consilience.orchestrator.trust import measure
+from consilience.prediction import Prediction
 from consilience.retrieval.records import Records
 from consilience.task import Task
 
@@ -128,3 +129,12 @@ def test_two_agents_of_one_name_or_none_are_refused() -> None:
     for kinds in ((), ("gaussian", "gaussian")):
         with pytest.raises(AgentError, match="at least one agent, and each name once"):
             fitted_on(data, kinds)
+
+
+def test_only_an_agent_that_states_one_number_may_be_calibrated_by_the_label_that_it_names() -> None:
+    def answers(*rows: list[float]) -> Answers:
+        said = [Prediction("qwen", probabilities=dict(zip(TASK.names, row, strict=True))) for row in rows]
+        return Answers.of("qwen", "first", [*said, Prediction("qwen", abstained=True)], TASK)
+
+    assert "per-label" in answers([0.8, 0.1, 0.1], [0.3, 0.4, 0.3]).calibrators
+    assert "per-label" not in answers([0.8, 0.1, 0.1], [0.2, 0.5, 0.3]).calibrators
