@@ -26,7 +26,7 @@ class Exact:
         self.pieces = {n: tokenizer.decode([n]) for n in range(len(tokenizer)) if n not in tokenizer.all_special_ids}
 
     def shares(self, messages: list[Message], words: list[str]) -> dict[str, float]:
-        """The probability of each word; ways of under 1e-6 are left out."""
+        """The probability of each word; ways of under 1e-5 are left out."""
         pictures = [part for message in messages for part in message.parts if isinstance(part, Picture)]
         text = self.processor.apply_chat_template([_turn(one) for one in messages], add_generation_prompt=True)
         asked = self.processor(text=[text], images=[_sent(one) for one in pictures], return_tensors="pt")
@@ -43,7 +43,7 @@ class Exact:
         for token, probability in zip(allowed, probabilities / probabilities.sum(), strict=True):
             if token == self.end:
                 shares[text] += reached * float(probability)
-            elif reached * probability > 1e-6:
+            elif reached * probability > 1e-5:
                 self._walk(asked, (*path, token), reached * float(probability), shares)
 
     def _scores(self, asked: Any, path: tuple[int, ...]) -> np.ndarray:
