@@ -43,8 +43,8 @@ class Cluster:
     """Where Ray runs.
 
     Attributes:
-        address: HOST:PORT of the head node, from a machine of the cluster; ray://HOST:PORT from elsewhere; 'auto'
-            where it is known to Ray; None: a Ray of our own on this machine, which ends with the evaluation.
+        address: HOST:PORT of the head node, or 'auto' where Ray knows it: this machine must be one of the cluster.
+            None: a Ray of our own on this machine, which ends with the evaluation.
         workers: how many; None: one for each CPU. Those for which there is no room join when there is.
     """
 
@@ -150,7 +150,8 @@ class ClusterEngine:
             self._ray.init(cluster.address, **quiet)
         except (ConnectionError, ImportError, RuntimeError, ValueError) as cause:
             raise EvaluationError(
-                f"Ray at '{cluster.address}' cannot be used ({one_line(str(cause))}); check --ray-address"
+                f"Ray at '{cluster.address}' cannot be used ({one_line(str(cause))}); check --ray-address, that "
+                "Ray and Python are of the cluster's versions, and RAY_AUTH_MODE=token where it wants a token"
             ) from cause
 
     def _begin(self, attempt: int) -> None:
@@ -209,9 +210,12 @@ def _check_answers(address: str) -> None:
     """Ray itself would try for minutes to reach what is not there."""
     if address == "auto":
         return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal():
-        raise EvaluationError(f"'{address}' is no address of Ray: write HOST:PORT, ray://HOST:PORT or auto")
+    host, _, port = address.rpartition(":")
+    if not host or "://" in host or not port.isdecimal():
+        raise EvaluationError(
+            f"'{address}' is no address that can be used: on a machine of the Ray cluster, write HOST:PORT of its "
+            "head node, or auto"
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except (OSError, OverflowError) as cause:

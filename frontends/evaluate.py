@@ -44,7 +44,7 @@ def _renamed(ctx: click.Context, param: click.Parameter, given: tuple[str, ...])
 @click.option("--map", "renamed", multiple=True, metavar="OLD=NEW", callback=_renamed, help="OLD means the label NEW.")
 @click.option("--drop-leaks", is_flag=True, help="Leave out images that the panel's memory holds.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="What decides.")
-@click.option("--ray-address", metavar="ADDRESS", help="A Ray cluster: HOST:PORT, ray://HOST:PORT or auto.")
+@click.option("--ray-address", metavar="ADDRESS", help="A Ray cluster: HOST:PORT, or auto.")
 @click.option("--ray-workers", type=click.IntRange(min=1), metavar="N", help="Workers on Ray; otherwise one a CPU.")
 @json_option
 @settings_options

@@ -165,7 +165,7 @@ def test_without_ray_the_extra_is_named(work: Path, tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize(
     ("address", "said"),
-    [("127.0.0.1:{port}", "no Ray answers at"), ("ray://127.0.0.1:{port}", "no Ray answers at"), ("here", "HOST:PORT")],
+    [("127.0.0.1:{port}", "no Ray answers at"), ("ray://127.0.0.1:{port}", "HOST:PORT"), ("here", "HOST:PORT")],
 )
 def test_an_address_where_no_ray_is_is_named(work: Path, tmp_path: Path, address: str, said: str) -> None:
     pytest.importorskip("ray", reason="Ray is not installed (the extra 'ray')").shutdown()
