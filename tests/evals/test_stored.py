@@ -53,7 +53,8 @@ def test_an_image_is_read_from_a_store_and_from_a_file_address(store: str, tmp_p
 
 def test_the_limits_of_images_hold_in_a_store(store: str) -> None:
     name = put(f"{store}/a.png", png((10, 120, 30)))
-    for limits, said in ((ImageLimits(max_bytes=100), "more than the 100 bytes"), (ImageLimits(max_side=16), "32 x 32")):
+    bytes_, sides = ImageLimits(max_bytes=100), ImageLimits(max_side=16)
+    for limits, said in ((bytes_, "more than the 100 bytes"), (sides, "32 x 32")):
         with pytest.raises(ImageError, match=f"{name}.*{said}"):
             load_image(openable(name), limits)
 
