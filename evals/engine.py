@@ -1,7 +1,8 @@
 """Engines: what turns labelled images into rows. The run, its folder and its figures do not know which one works.
 
 `LocalEngine` is a `Diagnoser` in this process, which uses all cores for images. `WorkersEngine` shares out vectors to
-processes: there the orchestrator itself is what takes the time, and it keeps one core busy.
+processes: there the orchestrator itself is what takes the time, and it keeps one core busy. `ClusterEngine` has
+workers on Ray.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from consilience.diagnosis import Diagnosis, FailedImage
 from consilience.errors import DatasetError, ImageError
 from consilience.evals.rows import LEFT_OUT, Decided, decided
 from consilience.evals.source import Case
+from consilience.evals.stored import openable
 from consilience.images import Image, ImageSource
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.gather import vector_identity
@@ -28,7 +30,7 @@ class Engine(Protocol):
     """Decides labelled images."""
 
     def decide(self, cases: Iterable[Case]) -> Iterator[list[Decided]]:
-        """Batches of rows, in the order of the cases; cases are taken as they are needed."""
+        """Batches of rows, in any order; cases are taken as they are needed."""
         ...
 
 
@@ -69,12 +71,12 @@ class LocalEngine:
             return
         under_way: deque[Case] = deque()
 
-        def names() -> Iterator[str]:
+        def images() -> Iterator[ImageSource]:
             for case in _again(first, cases):
                 under_way.append(case)
-                yield case.name
+                yield openable(case.name)
 
-        for result in self._diagnoser.diagnose_many(names()):
+        for result in self._diagnoser.diagnose_many(images()):
             yield self._decided(under_way.popleft(), result)
 
     def _vectors(self, cases: Iterator[Case]) -> Iterator[Decided]:

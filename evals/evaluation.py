@@ -8,7 +8,6 @@ OUT/report.html        for people
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,10 +20,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from consilience.agents import Agent
+from consilience.errors import EvaluationError
 from consilience.evals.answers import collect
+from consilience.evals.cluster import Cluster, ClusterEngine
 from consilience.evals.engine import Engine, FreshDiagnoser, LocalEngine
 from consilience.evals.figures import Metrics, measure
 from consilience.evals.journal import Journal, Tally, open_journal, write_json, written_to
+from consilience.evals.report import write_report
 from consilience.evals.rows import LEFT_OUT, PARQUET, Decided, save_parquet
 from consilience.evals.source import Case, Source, VectorSource, cases, chosen_rows, labels_of, open_source
 from consilience.evals.workers import WorkersEngine
@@ -39,7 +41,7 @@ from consilience.settings import Settings, settings_or
 FORMAT = 1
 """Of run.json and of the rows."""
 
-METRICS, REPORT = "metrics.json", "consilience.evals.report"
+METRICS = "metrics.json"
 
 FEW = 4096
 """Vectors that this process decides alone: workers take seconds to start."""
@@ -98,6 +100,7 @@ def evaluate(
     limit: int | None = None,
     renamed: Mapping[str, str] | None = None,
     drop_leaks: bool = False,
+    cluster: Cluster | None = None,
     watch: Watch = unwatched,
     **arguments: Any,
 ) -> Evaluation:
@@ -118,11 +121,12 @@ def evaluate(
         limit: evaluate only the first so many.
         renamed: by a label of the source, the task's label that it stands for.
         drop_leaks: leave out images that the panel's memory holds, instead of only counting them.
+        cluster: decide on Ray; None: on this machine, without it. It may be another when the run goes on.
         watch: is told where it stands.
 
     Raises:
         DatasetError: the source cannot be used, or names labels that the task does not know.
-        EvaluationError: `out` holds another run or cannot be written.
+        EvaluationError: `out` holds another run or cannot be written, or Ray cannot be reached.
         and whatever `Diagnoser.open` raises.
     """
     source, panel, out = Path(source), Path(panel), Path(out)
@@ -138,11 +142,11 @@ def evaluate(
     with open_journal(out, run, opened.task.names, rows, drop_leaks=drop_leaks) as journal:
         watch(journal.tally, ())
         if journal.waiting.any():
-            with _engine(opened, given, settings, agents, encoder, drop_leaks, int(journal.waiting.sum())) as engine:
+            waiting = int(journal.waiting.sum())
+            with _engine(opened, given, settings, agents, encoder, drop_leaks, waiting, cluster) as engine:
                 decide_waiting(journal, engine, cases(given, labels, journal.waiting), watch)
         found = write_figures(out, opened.task.names, agents_only=agents_only)
-        if importlib.util.find_spec(REPORT) is not None:
-            importlib.import_module(REPORT).write_report(out, opened)
+        write_report(out, opened)
     seen = set(labels.values())
     return Evaluation(out, found, tuple(name for name in opened.task.names if name not in seen), given.ignored)
 
@@ -175,11 +179,18 @@ def _engine(
     encoder: Encoder | None,
     drop_leaks: bool,
     waiting: int,
+    cluster: Cluster | None,
 ) -> Iterator[Engine]:
-    """Several processes where many vectors wait that each of them answers alike; else this one."""
+    """Ray if it is asked for; several processes where many vectors wait that each of them answers alike; else this."""
     with ExitStack() as stack:
         if isinstance(source, VectorSource):
             panel.encoder.check(source.file.encoder)
+        if cluster is not None:
+            if agents or encoder is not None:
+                raise EvaluationError("agents and encoders given as objects stay in this process: evaluate without Ray")
+            yield stack.enter_context(ClusterEngine(cluster, panel.path, settings, drop_leaks=drop_leaks))
+            return
+        if isinstance(source, VectorSource):
             is_whole = len(panel.heads) == len(panel.agents)
             if is_whole and waiting > FEW and usable_cores() > 1 and len(panel.records) <= COMPARED_WITH:
                 workers = WorkersEngine(panel.path, settings, usable_cores(), drop_leaks=drop_leaks)

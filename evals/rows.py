@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from consilience.diagnosis import Diagnosis, FailedImage
 from consilience.errors import EvaluationError
 from consilience.evals.source import Case
+from consilience.evals.stored import protocol_of, shown_address
 
 if TYPE_CHECKING:
     import pyarrow
@@ -111,10 +112,8 @@ def _json(row: dict[str, Any]) -> bytes:
 
 def _shown(name: str) -> str:
     """An address without its secrets, and a file name that is not Unicode with escapes."""
-    if "://" in name:
-        from consilience.fetch import without_secrets
-
-        name = without_secrets(name)
+    if protocol_of(name):
+        name = shown_address(name)
     return name.encode("utf-8", "backslashreplace").decode()
 
 

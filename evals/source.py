@@ -1,7 +1,8 @@
 """Labelled images to evaluate on: a folder, a manifest, or an .npz of vectors. They are streamed, never held.
 
 labels/        one subfolder a label; names and labels of all images are held, the images are not
-manifest.csv   columns `path` and `label`; also .parquet; a path is relative to the manifest's folder, or an address
+manifest.csv   columns `path` and `label`; also .parquet; a path is relative to the manifest's folder, or an address:
+               http(s), or one of a store (stored.py)
 vectors.npz    for panels of vectors
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from consilience.dataset import images_by_folder
 from consilience.errors import DatasetError
+from consilience.evals.stored import check_address
 from consilience.orchestrator.gather import is_vectors
 from consilience.retrieval.encoder import Vectors
 from consilience.retrieval.vector_file import VectorFile
@@ -121,6 +123,10 @@ class Manifest(Source):
                 if not isinstance(cell, str) or not cell.strip():
                     found = "is empty" if cell is None or isinstance(cell, str) else f"is {cell!r}, not text"
                     raise DatasetError(f"the manifest '{self.path}', row {number}: '{name}' {found}; correct the row")
+            try:
+                check_address(path)
+            except DatasetError as cause:
+                raise DatasetError(f"the manifest '{self.path}', row {number}: {cause}") from cause
             yield path, label.strip()
 
     def _csv(self) -> Iterator[tuple[str, str]]:

@@ -30,6 +30,9 @@ SHOWN = 5
 @click.option("--agents-only", is_flag=True, help="Let the agents look once, and judge only them.")
 @choice_options
 @click.option("--drop-leaks", is_flag=True, help="Leave out images that the panel's memory holds.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="What decides.")
+@click.option("--ray-address", metavar="ADDRESS", help="A Ray cluster: HOST:PORT, or auto.")
+@click.option("--ray-workers", type=click.IntRange(min=1), metavar="N", help="Workers on Ray; otherwise one a CPU.")
 @json_option
 @settings_options
 def evaluate(
@@ -42,6 +45,9 @@ def evaluate(
     seed: int | None,
     renamed: dict[str, str],
     drop_leaks: bool,
+    engine: str,
+    ray_address: str | None,
+    ray_workers: int | None,
     as_json: bool,
     settings_file: Path | None,
     assignments: tuple[str, ...],
@@ -52,8 +58,11 @@ def evaluate(
     an .npz of vectors as for `fit`. The same command again goes on where it was, however it ended.
     """
     from consilience.evals import evaluate as run
+    from consilience.evals.cluster import Cluster
     from consilience.frontends.terminal import console, print_json, progress_on
 
+    if engine == "local" and (ray_address or ray_workers):
+        raise click.UsageError("--ray-address and --ray-workers need --engine ray")
     settings = collected(settings_file, assignments, seed=seed)
     try:
         with progress_on(console(stderr=True)) as report:
@@ -67,6 +76,7 @@ def evaluate(
                 limit=limit,
                 renamed=renamed,
                 drop_leaks=drop_leaks,
+                cluster=Cluster(ray_address, ray_workers) if engine == "ray" else None,
                 watch=lambda tally, _: report("evaluating", tally.done, tally.total, words_of(tally)),
             )
     except KeyboardInterrupt:

@@ -50,7 +50,12 @@ class Diagnoser:
 
     >>> with Diagnoser.open("panel/") as diagnoser:                          # doctest: +SKIP
     ...     diagnoser.diagnose("leaf.jpg").label
+
+    Attributes:
+        threads: that load and embed images in `diagnose_many`; None: one for each core.
     """
+
+    threads: int | None = None
 
     def __init__(self, panel: Panel, settings: Settings, agents: Sequence[Agent], encoder: Encoder | None) -> None:
         self.panel = panel
@@ -129,7 +134,8 @@ class Diagnoser:
         Raises:
             BudgetSpentError: after the batches before, as in `diagnose`.
         """
-        batches = embed_many(images, self.encoder, load=self._load, batch_size=self.settings.batch_size)
+        size = self.settings.batch_size
+        batches = embed_many(images, self.encoder, load=self._load, batch_size=size, workers=self.threads)
         under_way: deque[tuple[Embedded[ImageSource], Future[list[Diagnosis | FailedImage]]]] = deque()
         try:
             for batch in batches:
