@@ -46,6 +46,10 @@ class TransformersAgent:
     def looks_again(self) -> bool:
         return self.settings.second_look
 
+    @property
+    def debates(self) -> bool:
+        return self.settings.debate
+
     def look(self, views: Views) -> list[Prediction]:
         return self._seen(views.task, [Case(self.settings, views.task, image) for image in views.images])
 

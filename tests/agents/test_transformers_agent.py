@@ -19,6 +19,7 @@ from vlm_cases import evidence, views
 import consilience
 from consilience.agents import Agent, ReplyCache, TransformersAgent
 from consilience.agents.answer import choices
+from consilience.agents.base import testimony_for
 from consilience.agents.looking import Case
 from consilience.evidence import Evidence, Neighbour
 from consilience.images import Image
@@ -41,6 +42,12 @@ def test_it_follows_the_protocol(agent: Callable[..., TransformersAgent]) -> Non
     assert isinstance(agent(), Agent)
     assert (agent().name, agent().looks_again) == ("tiny", True)
     assert not agent(second_look=False).looks_again
+
+
+def test_it_is_told_what_others_said_in_a_debate_alone(agent: Callable[..., TransformersAgent]) -> None:
+    other = Prediction("expert", probabilities={"rust": 0.0, "scab": 1.0})
+    assert testimony_for(agent(debate=True), [FIRST, other]) == (other,)
+    assert testimony_for(agent(), [FIRST, other]) == ()
 
 
 def test_each_image_is_answered_in_order_whatever_the_batches(agent: Callable[..., TransformersAgent]) -> None:
