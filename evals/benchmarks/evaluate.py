@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,11 +52,23 @@ def of_images(images: int, turns: int) -> list[Figure]:
         def evaluated() -> None:
             evaluate(photos, panel, work / f"out-{next(numbers)}")
 
-        measured = seconds({"diagnose_many": diagnose_many, "evaluate": evaluated}, turns)
+        busy: dict[str, list[float]] = {"diagnose_many": [], "evaluate": []}
+
+        def noted(name: str, run: Callable[[], None]) -> Callable[[], None]:
+            def noting() -> None:
+                start = time.process_time()
+                run()
+                busy[name].append(time.process_time() - start)
+
+            return noting
+
+        timed = {"diagnose_many": diagnose_many, "evaluate": evaluated}
+        measured = seconds({name: noted(name, run) for name, run in timed.items()}, turns)
     rates = {name: tuple(len(paths) / value for value in values) for name, values in measured.items()}
     return [
         *(Figure(f"images a second, {name}, {images:,} images", values) for name, values in rates.items()),
         Figure("evaluate / diagnose_many (ratio)", ratios(rates["evaluate"], rates["diagnose_many"]), least=0.9),
+        Figure("    of the processor's time (ratio)", ratios(busy["diagnose_many"][1:], busy["evaluate"][1:])),
     ]
 
 
