@@ -34,6 +34,15 @@ def check_distribution(probabilities: Mapping[str, float], owner: str) -> None:
         raise ValueError(f"{owner}: the probabilities sum to {total}, not to 1")
 
 
+_NUMBERS: dict[str, type[float] | type[int]] = {
+    "confidence": float,
+    "weight": float,
+    "cost_usd": float,
+    "tokens": int,
+    "seconds": float,
+}
+
+
 def _distribution(probabilities: Mapping[str, float], owner: str) -> dict[str, float]:
     """A checked copy of plain floats, which JSON and the graph's state can hold."""
     check_distribution(probabilities, owner)
@@ -97,18 +106,29 @@ class Prediction:
             self._keep("calibrated", _distribution(self.calibrated, f"{self.agent}, calibrated"))
         if self.confidence is not None and not 0.0 <= self.confidence <= 1.0 + TOLERANCE:
             raise ValueError(f"{self.agent}: confidence {self.confidence} is not in [0, 1]")
-        for name in ("confidence", "weight", "cost_usd", "tokens", "seconds"):
+        for name, kind in _NUMBERS.items():
             value = getattr(self, name)
-            if value is not None and not 0.0 <= value < math.inf:
+            if value is None:
+                continue
+            if not 0.0 <= value < math.inf:
                 raise ValueError(f"{self.agent}: {name} is {value}, not a finite number of at least 0")
-            if value is not None:  # numpy's numbers are neither JSON nor plain data
-                self._keep(name, int(value) if name == "tokens" else float(value))
+            if type(value) is not kind:  # numpy's numbers are neither JSON nor plain data
+                self._keep(name, kind(value))
         for name in ("rationale", "error", "raw", "prompt"):
-            if not isinstance(text := getattr(self, name), str | None):
+            text = getattr(self, name)
+            if text is not None and not isinstance(text, str):
                 raise ValueError(f"{self.agent}: {name} is a {type(text).__name__}, not text")
 
     def _keep(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
+
+    def taking(self, seconds: float) -> Prediction:
+        """The same answer, which took so long."""
+        same = object.__new__(Prediction)  # everything else was checked when this one was made
+        for name in self.__slots__:
+            same._keep(name, getattr(self, name))
+        same._keep("seconds", seconds)
+        return same
 
     @property
     def label(self) -> str | None:

@@ -103,8 +103,9 @@ class LocalEngine:
     def _decided(self, case: Case, result: Diagnosis | FailedImage) -> Decided:
         if isinstance(result, FailedImage):
             return decided(case, result, leak=isinstance(result.error, Left))
-        said = tuple(map(self._calibrated, result.predictions))
-        return decided(case, replace(result, predictions=said), leak=result.identity in self._known)
+        if any(one.stage == "second" for one in result.predictions):
+            result = replace(result, predictions=tuple(map(self._calibrated, result.predictions)))
+        return decided(case, result, leak=result.identity in self._known)
 
     def _calibrated(self, said: Prediction) -> Prediction:
         """A first look that a second one replaced was not weighed: it is judged all the same, so it is calibrated."""

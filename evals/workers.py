@@ -6,6 +6,7 @@ however that one ended. What passes is a line of JSON and the vectors' own bytes
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import queue
@@ -173,6 +174,7 @@ def work() -> None:
     kind: Any = FreshDiagnoser if drop_leaks else Diagnoser
     with kind.open(panel, settings=Settings.model_validate(settings)) as diagnoser:
         engine = LocalEngine(diagnoser)
+        gc.freeze()  # the panel and all modules stay: the collector need not go through them again and again
         taken.write(OPEN)
         taken.flush()
         while batch := _read_cases(given):

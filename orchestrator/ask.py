@@ -105,7 +105,7 @@ async def _answer(
         cause = f"no answer within {seconds:.3g} seconds" if limit.expired() else f"{type(error).__name__}: {error}"
         predictions = _failed(name, stage, views, cause)
     each = (time.perf_counter() - started) / max(len(views), 1)
-    return [one if one.seconds else replace(one, seconds=each) for one in predictions]
+    return [one if one.seconds else one.taking(each) for one in predictions]
 
 
 def _checked(answer: Sequence[Prediction], name: str, stage: Stage, views: Views) -> list[Prediction]:

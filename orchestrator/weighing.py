@@ -117,15 +117,16 @@ class Weigher:
         """
         names, heard = self.names, np.isfinite(calibrated).all(axis=2)
         reasons = self.policy.reasons(posterior, calibrated, weights, self.task.names, names, list(novelty.values()))
+        named, shares, words, counts = posterior.argmax(axis=1), posterior.tolist(), calibrated.tolist(), weights.tolist()
         results: dict[int, Weighed] = {}
         for place, row in enumerate(novelty):
-            here = np.flatnonzero(heard[:, place])
+            here = np.flatnonzero(heard[:, place]).tolist()
             results[row] = {
-                "label": self.task.names[posterior[place].argmax()] if len(here) else "",
-                "posterior": posterior[place].tolist() if len(here) else [],
-                "first_posterior": posterior[place].tolist() if len(here) else [],
-                "calibrated": {names[index]: calibrated[index, place].tolist() for index in here},
-                "weights": {names[index]: float(weights[place, index]) for index in here},
+                "label": self.task.names[named[place]] if here else "",
+                "posterior": shares[place] if here else [],
+                "first_posterior": shares[place] if here else [],
+                "calibrated": {names[index]: words[index][place] for index in here},
+                "weights": {names[index]: counts[place][index] for index in here},
                 "reasons": reasons[place],
                 "round": number,
             }
