@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SERVERS ?= .venv-vllm
 
 .NOTPARALLEL:
-.PHONY: demo test test-vllm servers lint benchmark view clean
+.PHONY: demo test test-vllm servers lint benchmark benchmark-compare view clean
 
 demo: $(VENV)/.demo
 	$(BIN)/consilience demo --out demo
@@ -20,7 +20,11 @@ test-vllm: $(VENV)/.test servers
 servers: $(SERVERS)/.vllm $(SERVERS)/tiny-qwen-vl/.taught
 
 benchmark: $(VENV)/.test
-	$(BIN)/python -m consilience.evals.benchmarks
+	$(BIN)/python -m consilience.evals.benchmarks $(if $(JSON),--json $(JSON))
+
+# make benchmark-compare A=old.json B=new.json: what `make benchmark JSON=...` wrote.
+benchmark-compare: $(VENV)/.test
+	$(BIN)/python -m consilience.evals.benchmarks.recorded $(A) $(B)
 
 lint: $(VENV)/.test view
 	$(BIN)/ruff check .

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from pathlib import Path
 
 import click
 
-from consilience.evals.benchmarks.measure import table_of
+from consilience.evals.benchmarks.measure import Figure, table_of
+from consilience.evals.benchmarks.recorded import as_json
 from consilience.retrieval.embedding import usable_cores
 
-BENCHMARKS = ("encoder", "orchestration", "requests", "startup", "memory", "evaluate")
+BENCHMARKS = ("encoder", "retrieval", "orchestration", "requests", "startup", "memory", "evaluate")
 
 
 @click.command()
 @click.option("--only", "chosen", multiple=True, type=click.Choice(BENCHMARKS), help="Run this one; repeatable.")
 @click.option("--quick", is_flag=True, help="Fewer images and turns: rougher figures.")
-def main(chosen: tuple[str, ...], quick: bool) -> None:
+@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here, too.")
+def main(chosen: tuple[str, ...], quick: bool, file: Path | None) -> None:
     """Measure every part, or those that --only names; print median and spread, target, PASS or MISS."""
-    click.echo(f"{usable_cores()} cores, load {os.getloadavg()[0]:.1f} at the start" + (", quick" if quick else ""))
+    load = os.getloadavg()[0]
+    click.echo(f"{usable_cores()} cores, load {load:.1f} at the start" + (", quick" if quick else ""))
+    found: dict[str, list[Figure]] = {}
     for name in chosen or BENCHMARKS:
         module = import_module(f"consilience.evals.benchmarks.{name}")
         click.echo(f"\n{name}: {(module.__doc__ or '').splitlines()[0]}\n")
-        click.echo(table_of(module.figures(quick)))
+        found[name] = module.figures(quick)
+        click.echo(table_of(found[name]))
+        if file is not None:  # after each: a run that is broken off leaves what it measured
+            file.write_text(as_json(found, usable_cores(), load, quick), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""How much of ONNX Runtime's own rate the embedded encoder keeps, from JPEG files to vectors.
+"""How much of ONNX Runtime's own rate the embedded encoder keeps, from JPEG files to vectors, and CLIP of open_clip's.
 
 'raw' is ONNX Runtime on tensors that lie ready in memory: with its default threads and batches of 32, and as
 Consilience drives it (one call a core, small batches). Decoding and resizing take their share of the same cores.
+open_clip is asked as its own examples do (eager, batches of 32) on tensors that lie ready; its weights are drawn at
+random, and cost as much as trained ones.
 """
 
 from __future__ import annotations
@@ -20,10 +22,15 @@ from consilience.evals.benchmarks.measure import Figure, ratios, seconds
 from consilience.images import load_image
 from consilience.retrieval.embedded import EmbeddedEncoder
 from consilience.retrieval.embedding import embed_many, usable_cores
+from consilience.retrieval.encoder import open_encoder
+
+CLIP_MODEL = "ViT-B-32"
 
 END_TO_END = "end to end from JPEG files"
 RAW_DEFAULT = "raw, default threads, batch 32"
 RAW_PER_CORE = "raw, one call a core"
+CLIP_EAGER = f"open_clip {CLIP_MODEL} eager, batch 32"
+CLIP_END_TO_END = f"{CLIP_MODEL} end to end from JPEG files"
 
 
 def write_jpegs(folder: Path, count: int, side: int = 256, seed: int = 0) -> list[Path]:
@@ -87,12 +94,51 @@ def _torch_eager(batches: list[NDArray[np.uint8]]) -> Callable[[], None]:
     return run
 
 
+def clip_contestants(paths: list[Path], checkpoint: Path) -> dict[str, Callable[[], object]]:
+    """The same for CLIP_MODEL in open_clip, on the CPU; writes its weights, drawn at random, to `checkpoint`."""
+    import open_clip
+    import torch
+
+    torch.manual_seed(0)
+    model = open_clip.create_model(CLIP_MODEL)
+    torch.save(model.state_dict(), checkpoint)
+    encoder = open_encoder(f"open_clip:{CLIP_MODEL}:{checkpoint}", device="cpu")
+    ready = [
+        torch.from_numpy(np.stack([encoder.prepare(load_image(path)) for path in paths[start : start + 32]]))
+        for start in range(0, len(paths), 32)
+    ]
+    model.eval()
+
+    def eager() -> None:
+        with torch.inference_mode():
+            for batch in ready:
+                model.encode_image(batch, normalize=True)
+
+    def end_to_end() -> None:
+        for _ in embed_many(paths, encoder, load=load_image):
+            pass
+
+    return {CLIP_EAGER: eager, CLIP_END_TO_END: end_to_end}
+
+
 def figures(quick: bool) -> list[Figure]:
     """Images a second of each contestant, and how they compare."""
-    images = 100 if quick else 400
+    found = _embedded(100 if quick else 400, 3 if quick else 5)
+    return [*found, *(_clip(64 if quick else 192, 2 if quick else 3) if find_spec("open_clip") else ())]
+
+
+def _clip(images: int, turns: int) -> list[Figure]:
+    with TemporaryDirectory() as folder:
+        timed = clip_contestants(write_jpegs(Path(folder), images), Path(folder, "weights.pt"))
+        rates = {name: tuple(images / one for one in values) for name, values in seconds(timed, turns).items()}
+    compared = Figure(f"{CLIP_END_TO_END} / {CLIP_EAGER}", ratios(rates[CLIP_END_TO_END], rates[CLIP_EAGER]))
+    return [*(Figure(f"images a second, {name}", values) for name, values in rates.items()), compared]
+
+
+def _embedded(images: int, turns: int) -> list[Figure]:
     encoder = EmbeddedEncoder()
     with TemporaryDirectory() as folder:
-        measured = seconds(contestants(write_jpegs(Path(folder), images), encoder), 3 if quick else 5)
+        measured = seconds(contestants(write_jpegs(Path(folder), images), encoder), turns)
     rates = {name: tuple(images / value for value in values) for name, values in measured.items()}
     compared = [
         Figure(f"{END_TO_END} / {RAW_DEFAULT}", ratios(rates[END_TO_END], rates[RAW_DEFAULT]), least=0.85),

@@ -25,8 +25,11 @@ from consilience.evals.benchmarks.startup import labelled_folder
 from consilience.evals.evaluation import evaluate
 from consilience.evals.journal import Tally
 from consilience.evals.rows import Decided
+from consilience.images import load_image
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.fit import fit
+from consilience.orchestrator.panel import Panel
+from consilience.retrieval.embedding import embed_many
 
 MODULE = "consilience.evals.benchmarks.evaluate"  # __name__ is another one where this file is what runs
 
@@ -45,17 +48,21 @@ def of_images(images: int, turns: int) -> list[Figure]:
         work, numbers = Path(folder), count()
         panel, photos = work / "panel", labelled_folder(work / "photos", images // 2)
         fit(labelled_folder(work / "known", 64), panel)
-        paths = sorted(photos.rglob("*.jpg"))
+        paths, encoder = sorted(photos.rglob("*.jpg")), Panel.open(panel).encoder.open("auto")
 
         def diagnose_many() -> None:
             with Diagnoser.open(panel) as diagnoser:
                 for _ in diagnoser.diagnose_many(paths):
                     pass
 
+        def embed_alone() -> None:
+            for _ in embed_many(paths, encoder, load=load_image):
+                pass
+
         def evaluated() -> None:
             evaluate(photos, panel, work / f"out-{next(numbers)}")
 
-        busy: dict[str, list[float]] = {"diagnose_many": [], "evaluate": []}
+        busy: dict[str, list[float]] = {"diagnose_many": [], "evaluate": [], "embed_many": []}
 
         def noted(name: str, run: Callable[[], None]) -> Callable[[], None]:
             def noting() -> None:
@@ -65,11 +72,12 @@ def of_images(images: int, turns: int) -> list[Figure]:
 
             return noting
 
-        timed = {"diagnose_many": diagnose_many, "evaluate": evaluated}
+        timed = {"diagnose_many": diagnose_many, "evaluate": evaluated, "embed_many": embed_alone}
         measured = seconds({name: noted(name, run) for name, run in timed.items()}, turns)
     rates = {name: tuple(len(paths) / value for value in values) for name, values in measured.items()}
     return [
         *(Figure(f"images a second, {name}, {images:,} images", values) for name, values in rates.items()),
+        Figure("diagnose_many / embed_many (ratio)", ratios(rates["diagnose_many"], rates["embed_many"])),
         Figure("evaluate / diagnose_many (ratio)", ratios(rates["evaluate"], rates["diagnose_many"]), least=0.9),
         Figure("    of the processor's time (ratio)", ratios(busy["diagnose_many"][1:], busy["evaluate"][1:])),
     ]

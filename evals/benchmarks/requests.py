@@ -127,6 +127,7 @@ def measured(bench: Bench, latency: float, turns: int, few: int) -> list[Figure]
         again = server.counts()
     return [
         Figure(f"L = {latency:g} s: s, one image", tuple(alone), most=1.1 * latency + 0.02),
+        Figure("    L / that: efficiency of the fan-out (ratio)", tuple(latency / took for took in alone)),
         Figure(f"s, {n} images, {AT_ONCE} requests at once", tuple(together)),
         Figure("    / ideal (ratio)", ratios(together, ideal), most=1.25),
         Figure("    most requests at once that the server saw", (busy.most_at_once,), most=AT_ONCE),

@@ -9,12 +9,14 @@ import PIL.Image
 import pytest
 from click.testing import CliRunner
 
+from consilience.evals.benchmarks import recorded, retrieval
 from consilience.evals.benchmarks.__main__ import BENCHMARKS, main
 from consilience.evals.benchmarks.encoder import END_TO_END, contestants, write_jpegs
 from consilience.evals.benchmarks.evaluate import measured_rows
 from consilience.evals.benchmarks.measure import Figure, ratios, seconds, table_of
 from consilience.evals.benchmarks.memory import peak_of_this_process
 from consilience.evals.benchmarks.orchestration import Stopwatch, clusters, measured
+from consilience.evals.benchmarks.recorded import as_json, read, side_by_side
 from consilience.orchestrator.fit import fit
 from consilience.retrieval.embedded import EmbeddedEncoder
 
@@ -113,3 +115,60 @@ def test_an_evaluation_is_measured_in_a_process_of_its_own() -> None:
     assert found.keys() == rates | {"mb_deciding", "mb", "seconds_measuring"}
     assert 0 < found["mb_deciding"] <= found["mb"]
     assert all(value > 0 for value in found.values())
+
+
+def test_figures_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    found = {
+        "a": [Figure("ms", (3.0, 1.0, 2.0), most=5.0), Figure("    twice", (1.0,))],
+        "b": [Figure("twice", (2.0,))],
+    }
+    file = tmp_path / "figures.json"
+    file.write_text(as_json(found, cores=2, load=0.5, quick=True))
+    assert read(file) == {
+        ("a", "ms", 0): Figure("ms", (3.0, 1.0, 2.0), most=5.0),
+        ("a", "twice", 0): Figure("twice", (1.0,)),
+        ("b", "twice", 0): Figure("twice", (2.0,)),
+    }
+
+
+def test_lines_of_one_name_are_told_apart_by_their_order(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    file.write_text(as_json({"a": [Figure("s", (1.0,)), Figure("s", (2.0,))]}, 2, 0.0, False))
+    assert [figure.median for figure in read(file).values()] == [1.0, 2.0]
+
+
+def test_two_runs_stand_side_by_side_with_their_ratio(tmp_path: Path) -> None:
+    old = {("a", "near", 0): Figure("near", (1.0, 2.0, 3.0)), ("a", "gone", 0): Figure("gone", (1.0,))}
+    new = {("a", "near", 0): Figure("near", (3.0, 4.0, 5.0)), ("b", "far", 0): Figure("far", (0.0,))}
+    lines = side_by_side(old, new).splitlines()
+    assert lines[3].split() == ["near", "2", "(1", "to", "3)", "4", "(3", "to", "5)", "2.000"]
+    assert lines[4].split() == ["gone", "1", "(1", "to", "1)", "–"]
+    assert lines[7].split() == ["far", "–", "0", "(0", "to", "0)"]
+    apart = side_by_side(old, {("a", "near", 0): Figure("near", (3.5, 4.0))})
+    assert "1.875 *" in apart
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"format": 2, "figures": []}', '{"format": 1, "figures": [{"benchmark": "a"}]}']
+)
+def test_what_is_no_run_is_refused_by_name(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "other.json"
+    file.write_text(content)
+    run = CliRunner().invoke(recorded.main, [str(file), str(tmp_path / "none.json")])
+    assert run.exit_code == 2
+    assert "other.json" in run.output
+    assert "--json" in run.output
+
+
+def test_the_exact_search_finds_what_sorting_finds() -> None:
+    vectors, queries = retrieval.drawn(300, 0), retrieval.drawn(5, 1)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    wanted = np.argsort(-(queries @ vectors.T), axis=1, kind="stable")[:, : retrieval.K]
+    np.testing.assert_array_equal(retrieval.nearest(vectors, queries), wanted)
+
+
+def test_chroma_finds_most_of_the_nearest() -> None:
+    one, many, exact, found = retrieval.measured(400, 1)
+    assert "400" in one.what
+    assert min(one.median, many.median, exact.median) > 0
+    assert found.median > 0.9
