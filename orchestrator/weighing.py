@@ -117,12 +117,8 @@ class Weigher:
         """
         names, heard = self.names, np.isfinite(calibrated).all(axis=2)
         reasons = self.policy.reasons(posterior, calibrated, weights, self.task.names, names, list(novelty.values()))
-        named, shares, words, counts = (
-            posterior.argmax(axis=1),
-            posterior.tolist(),
-            calibrated.tolist(),
-            weights.tolist(),
-        )
+        named, shares = posterior.argmax(axis=1).tolist(), posterior.tolist()
+        words, counts = calibrated.tolist(), weights.tolist()
         results: dict[int, Weighed] = {}
         for place, row in enumerate(novelty):
             here = np.flatnonzero(heard[:, place]).tolist()
