@@ -12,7 +12,7 @@ from consilience.frontends.options import PATH, collected, json_option, settings
 from consilience.frontends.outcome import Failure, complain, finish
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.table import Table
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     "--memory", type=PATH, metavar="NPZ", help="Vectors of known images; without it retrieval is not weighed."
 )
 @click.option("--calibrate-on", type=PATH, metavar="CSV", help="Labelled recorded answers to learn from, not --trust.")
+@click.option("--beside", type=click.Choice(["I", "III"]), help="The paper's experiment: its accuracies, too.")
 @click.option("--task", "task_file", type=PATH, metavar="FILE", help="A YAML file that describes the labels.")
 @json_option
 @settings_options
@@ -36,6 +37,7 @@ def replay(
     out: Path,
     memory: Path | None,
     calibrate_on: Path | None,
+    beside: str | None,
     task_file: Path | None,
     as_json: bool,
     settings_file: Path | None,
@@ -72,7 +74,7 @@ def replay(
     scores = replaying.compare(conclusions, recorded, truths)
     metrics = replaying.figures(conclusions, recorded, weigher, scores)
     _write(out, metrics)
-    _show(metrics, scores, as_json)
+    _show(metrics, scores, beside, as_json)
     failed = [one for one in conclusions if "posterior" not in one]
     if failed:
         complain("error", f"no agent answered on {len(failed):,} of {len(conclusions):,} rows")
@@ -88,7 +90,8 @@ def _write(folder: Path, metrics: dict[str, Any]) -> None:
         raise Failure(f"'{folder / 'metrics.json'}' cannot be written: {cause.strerror}") from cause
 
 
-def _show(metrics: dict[str, Any], scores: Sequence[Score], as_json: bool) -> None:
+def _show(metrics: dict[str, Any], scores: Sequence[Score], beside: str | None, as_json: bool) -> None:
+    from consilience.evals.published import PUBLISHED
     from consilience.frontends.terminal import console, print_json
     from consilience.rendering import percent
 
@@ -97,21 +100,28 @@ def _show(metrics: dict[str, Any], scores: Sequence[Score], as_json: bool) -> No
         print_json(out, json.dumps(metrics, ensure_ascii=False))
         return
     again, cost = metrics["second_looks"], metrics["cost_usd"]
-    out.print(score_table(scores))
+    out.print(_table(scores, PUBLISHED[beside] if beside is not None else {}))
     out.print(
         f"Second looks on {again['rows']:,} of {metrics['rows']:,} rows ({percent(again['share'])}); agents' answers "
         f"cost {cost['replayed']:.4f} USD, all that was recorded {cost['recorded']:.4f} USD"
     )
 
 
-def score_table(scores: Sequence[Score]) -> Table:
-    """Accuracy with its 95 % interval and the figures of trust, a row for each who was scored."""
+def _table(scores: Sequence[Score], published: Mapping[str, float]) -> Table:
+    """Accuracy with its 95 % interval and the figures of trust, a row for each who was scored.
+
+    Args:
+        published: accuracies by who was scored; a column of its own if there are any.
+    """
     from consilience.frontends.summary import figures_table
     from consilience.rendering import one_line, percent
 
     table = figures_table("Who", "Images", "Accuracy", "95 % interval", "ECE", "OCR", "CCC", "Brier")
+    if published:
+        table.add_column("Published", justify="right", no_wrap=True)
     for one in scores:
         known = [f"{one.ece:.3f}", f"{one.ocr:.3f}", f"{one.ccc:.2f}", f"{one.brier:.3f}"]
         accuracy = [percent(one.accuracy), f"{percent(one.low)} to {percent(one.high)}"]
-        table.add_row(one_line(one.who), f"{one.n:,}", *(accuracy + known if one.n else ["–"] * 6))
+        beside = [percent(published[one.who])] if one.who in published else []
+        table.add_row(one_line(one.who), f"{one.n:,}", *(accuracy + known if one.n else ["–"] * 6), *beside)
     return table

@@ -47,6 +47,18 @@ def memory(tmp_path: Path) -> Path:
     return path
 
 
+def test_the_papers_accuracies_stand_beside_those_who_are_scored(tmp_path: Path, answers: Path, trust: Path) -> None:
+    command = (answers, "--trust", trust, "--out", tmp_path / "out")
+    result = run(*command, "--beside", "III")
+    assert result.exit_code == 0, result.output
+    last = {line.split("  ")[0].strip(): line.split()[-2:] for line in result.output.splitlines() if "  " in line}
+    assert last["Who"][-1] == "Published"
+    assert last["recorded orchestrator"] == ["85.6", "%"]
+    assert last["Qwen, second look"] == ["73.1", "%"]
+    assert "%" not in last["fusion"]
+    assert "Published" not in run(*command).output
+
+
 def test_it_prints_a_table_beside_the_recorded_orchestrator_and_writes_metrics(
     tmp_path: Path, answers: Path, trust: Path, memory: Path
 ) -> None:
