@@ -69,11 +69,14 @@ def measured(images: int, turns: int) -> list[Figure]:
     took: dict[str, list[float]] = {}
     found: list[float] = []
 
-    def timed(name: str, ask: Callable[[], Rows]) -> Rows:
+    def timed(name: str, ask: Callable[[Vectors], Rows], *asked: Vectors) -> Rows:
         start = time.perf_counter()
-        rows = ask()
+        rows = [ask(queries) for queries in asked]
         took.setdefault(name, []).append(time.perf_counter() - start)
-        return rows
+        return np.concatenate(rows)
+
+    def by_numpy(queries: Vectors) -> Rows:
+        return nearest(vectors, queries)
 
     with (
         TemporaryDirectory() as folder,
@@ -81,14 +84,21 @@ def measured(images: int, turns: int) -> list[Figure]:
     ):
         chroma.sync()
         exact = ExactIndex(records)
+
+        def by_chroma(queries: Vectors) -> Rows:
+            return chroma.query(queries, K)[1]
+
+        def by_exact_index(queries: Vectors) -> Rows:
+            return exact.query(queries, K)[1]
+
         for turn in range(turns + 1):
             queries = drawn(QUERIES, turn + 1)
             ones = [queries[row : row + 1] for row in range(SINGLE)]
-            wanted = timed("numpy, many", lambda queries=queries: nearest(vectors, queries))
-            answer = timed("chroma, many", lambda queries=queries: chroma.query(queries, K)[1])
-            timed("exact, many", lambda queries=queries: exact.query(queries, K)[1])
-            timed("numpy, one", lambda ones=ones: np.concatenate([nearest(vectors, one) for one in ones]))
-            timed("chroma, one", lambda ones=ones: np.concatenate([chroma.query(one, K)[1] for one in ones]))
+            wanted = timed("numpy, many", by_numpy, queries)
+            answer = timed("chroma, many", by_chroma, queries)
+            timed("exact, many", by_exact_index, queries)
+            timed("numpy, one", by_numpy, *ones)
+            timed("chroma, one", by_chroma, *ones)
             found.append(recall(answer, wanted))
     compared = [
         ("Chroma", "1 query", "chroma, one", "numpy, one"),
