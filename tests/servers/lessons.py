@@ -53,8 +53,7 @@ class Course:
         evidence = self._evidence(label, rng)
         prompt = load_prompt("second-look", task)
         messages += second_messages(prompt, first, evidence, len(evidence.neighbours), CASE_SIDE, label_only)
-        changed = label != first.label
-        return Lesson(messages, label if label_only else _json(label, clarity or 1.0, changed=changed))
+        return Lesson(messages, label if label_only else _json(label, clarity or 1.0))
 
     def _first(self, label: str, rng: random.Random, label_only: bool) -> Prediction:
         """A first answer, which was right three times in five or so."""
@@ -105,7 +104,7 @@ def _reason(label: str) -> str:
     return "too dark" if label == UNSURE else f"looks like {label}"
 
 
-def _json(label: str, clarity: float, **changed: bool) -> str:
+def _json(label: str, clarity: float) -> str:
     confidence = 0.95 if clarity > 0.7 else 0.6
-    said = {"rationale": _reason(label), "label": label, **changed, "confidence": confidence}
+    said = {"rationale": _reason(label), "label": label, "confidence": confidence}
     return json.dumps(said, separators=(",", ":"))  # the form that vLLM's grammar allows
