@@ -35,6 +35,24 @@ class Lesson:
         return Lesson([Message("user", self.messages[1].parts[:1])], self.answer)
 
 
+@dataclass(frozen=True)
+class Case:
+    """A picture with all that belongs to a first and a second look at it.
+
+    Attributes:
+        label: what it shows.
+        clarity: of its marks, in [0, 1]; 0: too dark to tell.
+        first: what was said at first, often wrongly.
+        evidence: similar cases, most of them of its label.
+    """
+
+    image: Image
+    label: str
+    clarity: float
+    first: Prediction
+    evidence: Evidence
+
+
 class Course:
     """Pictures of one task; a picture too dark to tell now and then."""
 
@@ -42,26 +60,28 @@ class Course:
         self.task = task
         self.picture = picture
 
-    def lesson(self, rng: random.Random, label_only: bool, again: bool) -> Lesson:
-        task, label = self.task, rng.choice(self.task.names)
+    def case(self, rng: random.Random) -> Case:
+        label = rng.choice(self.task.names)
         image, clarity = self.picture(label, rng)
-        said = label if clarity else UNSURE
-        messages = first_messages(load_prompt("look", task), task, image, SIDE, label_only)
-        if not again:
-            return Lesson(messages, said if label_only else _json(said, clarity))
-        first = self._first(label, rng, label_only)
-        evidence = self._evidence(label, rng)
-        prompt = load_prompt("second-look", task)
-        messages += second_messages(prompt, first, evidence, len(evidence.neighbours), CASE_SIDE, label_only)
-        return Lesson(messages, label if label_only else _json(label, clarity or 1.0))
+        return Case(image, label, clarity, self._first(label, rng), self._evidence(label, rng))
 
-    def _first(self, label: str, rng: random.Random, label_only: bool) -> Prediction:
+    def lesson(self, rng: random.Random, label_only: bool, again: bool) -> Lesson:
+        task, case = self.task, self.case(rng)
+        messages = first_messages(load_prompt("look", task), task, case.image, SIDE, label_only)
+        if not again:
+            said = case.label if case.clarity else UNSURE
+            return Lesson(messages, said if label_only else _json(said, case.clarity))
+        prompt, shown = load_prompt("second-look", task), len(case.evidence.neighbours)
+        messages += second_messages(prompt, case.first, case.evidence, shown, CASE_SIDE, label_only)
+        return Lesson(messages, case.label if label_only else _json(case.label, case.clarity or 1.0))
+
+    def _first(self, label: str, rng: random.Random) -> Prediction:
         """A first answer, which was right three times in five or so."""
         said = label if rng.random() < 0.5 else rng.choice(self.task.names)
         confidence = rng.choice((0.6, 0.95))
         rest = (1 - confidence) / (len(self.task.names) - 1)
         shares = {name: confidence if name == said else rest for name in self.task.names}
-        return Prediction("student", probabilities=shares, rationale="" if label_only else _reason(said))
+        return Prediction("student", probabilities=shares, rationale=_reason(said))
 
     def _evidence(self, label: str, rng: random.Random) -> Evidence:
         """Up to four cases, most of them of the image's own label."""
@@ -81,7 +101,8 @@ def drawn() -> Course:
     def picture(label: str, rng: random.Random) -> tuple[Image, float]:
         number, dark = rng.randrange(10**6, 10**9), rng.random() < 0.1
         clarity = 0.0 if dark else rng.uniform(0.5, 1.0)
-        return Image.from_pixels(np.asarray(leaves.draw(label, number, clarity)), f"leaf-{number}"), clarity
+        image = Image.from_pixels(np.asarray(leaves.draw(label, number, clarity)), f"leaf-{number}")
+        return image, 1.0 if clarity and label == "healthy" else clarity  # it has no marks that could be unclear
 
     return Course(leaves.TASK, picture)
 
