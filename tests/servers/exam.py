@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from lessons import CASE_SIDE, SIDE, Course
+from lessons import CASE_SIDE, SIDE, Case, Course
 
 from consilience.agents import Views
 from consilience.agents.transformers_agent import TransformersAgent
 from consilience.model_settings import TransformersSettings
-from consilience.prediction import Prediction
+from consilience.prediction import Prediction, Stage
 
 QUESTIONS, PASS = 64, 0.95
 """Of each look, and the share of right answers that is enough."""
+
+STAGES: tuple[Stage, ...] = ("first", "second")
 
 SEED = 10**6
 """Apart from every seed that one teaches with."""
@@ -24,21 +26,24 @@ SEED = 10**6
 def examined(model: Path, course: Course) -> dict[str, float]:
     """For each look the share of right answers; of a picture too dark to tell, an abstention at first is right."""
     rng = random.Random(SEED)  # noqa: S311
-    cases = [course.case(rng) for _ in range(QUESTIONS)]
-    ones = np.ones((QUESTIONS, 1), np.float32)
-    views = Views(course.task, [case.image for case in cases], ones, np.zeros((QUESTIONS, 1), int), ones)
-    labels = [case.label for case in cases]
-    at_first = [case.label if case.clarity else None for case in cases]
+    first, second = ([course.case(rng, stage) for _ in range(QUESTIONS)] for stage in STAGES)
     marks = {}
     for confidence in ("logprob", "verbalised"):
         settings = {"image_side": SIDE, "neighbour_side": CASE_SIDE, "max_tokens": 60, "batch_size": 16}
         agent = TransformersAgent(
             TransformersSettings(name="student", model=str(model), device="cpu", confidence=confidence, **settings)
         )
-        marks[f"first, {confidence}"] = _mark(agent.look(views), at_first)
-        again = agent.look_again(views, [case.first for case in cases], [case.evidence for case in cases])
-        marks[f"second, {confidence}"] = _mark(again, labels)
+        at_first = [case.label if case.clarity else None for case in first]
+        marks[f"first, {confidence}"] = _mark(agent.look(_views(course, first)), at_first)
+        said, evidence = [case.first for case in second], [case.evidence for case in second]
+        again = agent.look_again(_views(course, second), said, evidence)
+        marks[f"second, {confidence}"] = _mark(again, [case.label for case in second])
     return marks
+
+
+def _views(course: Course, cases: Sequence[Case]) -> Views:
+    ones = np.ones((len(cases), 1), np.float32)
+    return Views(course.task, [case.image for case in cases], ones, np.zeros((len(cases), 1), int), ones)
 
 
 def _mark(answers: Sequence[Prediction], labels: Sequence[str | None]) -> float:

@@ -26,7 +26,7 @@ from consilience.agents.conversation import Message, Picture
 RATE, BARE = 1e-3, 100
 """Of the learning: its highest rate, and the steps on pictures alone."""
 
-ROUNDS = (400, 150, 150, 150, 150)
+ROUNDS = (500, 200, 200, 200)
 """Steps on whole conversations before each exam."""
 
 FIRST, SECOND = False, True

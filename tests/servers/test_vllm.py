@@ -118,6 +118,17 @@ def test_a_second_look_reads_the_cases_and_may_change_the_answer(vllm: Any, mode
     assert min(one.tokens for one in seen) > max(one.tokens for one in look(one, *images)) + 4 * 4
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_of_a_leaf_too_dark_to_tell_the_cases_decide(vllm: Any, mode: str) -> None:
+    labels = TASK.names * 3
+    dark = [leaf(TASK.names[0], 60 + number, 0.0) for number in range(len(labels))]
+    first = [Prediction("tiny", probabilities=dict.fromkeys(TASK.names, 1 / 3), rationale="too dark") for _ in labels]
+    seen = asyncio.run(
+        agent(vllm, confidence=mode).look_again(views(dark), first, [cases(*[one] * 3) for one in labels])
+    )
+    assert right(seen, labels) >= 0.9
+
+
 def test_more_pictures_than_the_server_takes_are_a_failure_that_says_so(vllm: Any) -> None:
     one = agent(vllm, neighbours_shown=5)
     first = [Prediction("tiny", probabilities=dict.fromkeys(TASK.names, 1 / 3))]
