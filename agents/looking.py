@@ -110,4 +110,4 @@ class Case:
     def _answer(self, reply: Choice) -> Answer:
         if self.settings.label_only:
             return reply.read(lambda text: Answer(parse_label(text, self.task)))
-        return reply.read(lambda text: parse_answer(text, self.task, self.first))
+        return reply.read(lambda text: parse_answer(text, self.task, self.stage))

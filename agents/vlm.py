@@ -100,7 +100,7 @@ class VlmAgent:
         if settings.enforced == "choice":
             enforced = {"structured_outputs": {"choice": choices(case.task)}}
         elif settings.enforced == "json_schema":
-            schema = {"name": "answer", "strict": True, "schema": answer_schema(case.task, case.stage)}
+            schema = {"name": "answer", "strict": True, "schema": answer_schema(case.task)}
             request["response_format"] = {"type": "json_schema", "json_schema": schema}
         return request | {"extra_body": enforced | settings.extra_body}
 

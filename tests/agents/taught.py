@@ -125,7 +125,7 @@ def lessons() -> list[tuple[Sequence[Message], str]]:
         (case(CLEAR, "logprob").messages(), "scab"),
         (case(BABBLE, "logprob").messages(), "rusty"),
         (case(LIGHT, "logprob").messages(), "unsure"),
-        (case(DARK, "verbalised", FIRST, evidence("scab")).messages(), says("scab", 0.7, changed=True)),
+        (case(DARK, "verbalised", FIRST, evidence("scab")).messages(), says("scab", 0.7)),
     ]
 
 

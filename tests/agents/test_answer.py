@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from consilience.agents.answer import RATIONALE_PATTERN, Answer, answer_schema, parse_answer, parse_label
 from consilience.errors import AgentError, AnswerError
-from consilience.prediction import Prediction
 from consilience.task import Label, Task
 
 TASK = Task(labels=(Label(name="healthy"), Label(name="black rot", synonyms=("frogeye",)), Label(name="scab")))
@@ -111,47 +110,20 @@ def test_everything_else_is_refused_by_name(text: str, problem: str) -> None:
 def test_a_task_that_means_something_by_unsure() -> None:
     task = Task.from_labels(["unsure", "sure"])
     assert parse_answer(reply(label="Unsure"), task).label == "unsure"
-    assert answer_schema(task, "first")["properties"]["label"]["enum"] == ["unsure", "sure"]
+    assert answer_schema(task)["properties"]["label"]["enum"] == ["unsure", "sure"]
 
 
-FIRST = Prediction("a", probabilities={"healthy": 0.8, "black rot": 0.1, "scab": 0.1})
-
-
-@pytest.mark.parametrize(
-    ("first", "fields", "problem"),
-    [
-        (FIRST, {"changed": True}, None),
-        (FIRST, {"changed": False, "label": "healthy"}, None),
-        (FIRST, {"changed": True, "label": "unsure"}, None),
-        (Prediction("a", abstained=True), {"changed": False, "label": "unsure"}, None),
-        (Prediction("a", abstained=True), {"changed": True}, None),
-        (Prediction("a", error="broken"), {"changed": False}, None),
-        (FIRST, {"changed": False}, "'changed' is false, but the label is"),
-        (FIRST, {"changed": True, "label": "healthy"}, "'changed' is true, but the label is"),
-        (FIRST, {}, "lacks the key 'changed'"),
-        (FIRST, {"changed": "yes"}, "'changed' is of the wrong type"),
-        (FIRST, {"changed": 1}, "'changed' is of the wrong type"),
-        (FIRST, {"changed": True, "rationale": " \n"}, "'rationale' is empty"),
-    ],
-)
-def test_a_second_look_says_whether_and_why_it_changed(
-    first: Prediction, fields: dict[str, Any], problem: str | None
-) -> None:
-    if problem is None:
-        assert parse_answer(reply(**fields), TASK, first).rationale == "spots"
-        return
-    with pytest.raises(AnswerError, match=problem):
-        parse_answer(reply(**fields), TASK, first)
+def test_a_second_look_must_say_why() -> None:
+    assert parse_answer(reply(), TASK, "second").rationale == "spots"
+    with pytest.raises(AnswerError, match="'rationale' is empty; it must say why"):
+        parse_answer(reply(rationale=" \n"), TASK, "second")
+    assert parse_answer(reply(rationale=""), TASK, "first").label == "scab"
 
 
 def test_the_schema_is_strict() -> None:
-    for stage, keys in (
-        ("first", ["rationale", "label", "confidence"]),
-        ("second", ["rationale", "label", "changed", "confidence"]),
-    ):
-        schema = answer_schema(TASK, stage)  # type: ignore[arg-type]
-        assert [*schema["properties"]] == schema["required"] == keys
-        assert schema["additionalProperties"] is False
+    schema = answer_schema(TASK)
+    assert [*schema["properties"]] == schema["required"] == ["rationale", "label", "confidence"]
+    assert schema["additionalProperties"] is False
 
 
 @pytest.mark.parametrize("text", ["Orange spots, 3 mm; halos' edge!", "", "a" * 300])

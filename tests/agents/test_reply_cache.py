@@ -165,7 +165,7 @@ def test_an_entry_that_is_damaged_counts_as_not_kept(cache: ReplyCache) -> None:
 
 
 def test_a_rerun_asks_nothing_and_says_the_same(server: ScriptedServer, cache: ReplyCache) -> None:
-    server.replies = [chat("what?"), chat(says("rust")), chat(says("unsure")), chat(says("scab", changed=True))]
+    server.replies = [chat("what?"), chat(says("rust")), chat(says("unsure")), chat(says("scab"))]
     settings = {"price_per_million_input_tokens": 5.0}
     first = [look(agent(server, cache, **settings), image(i))[0] for i in (1, 2)]
     second = again(agent(server, cache, **settings), first[:1], [evidence("scab")])
@@ -220,7 +220,7 @@ def test_whatever_decides_an_answer_is_in_the_key(
 
 def test_the_words_the_image_and_the_evidence_are_in_the_key(server: ScriptedServer, cache: ReplyCache) -> None:
     own_words = {"look": PromptOverride(version=2, texts={"system": load_prompt("look").texts["system"]})}
-    server.replies = [chat(says("rust", changed=False))]
+    server.replies = [chat(says("rust"))]
     first = [Prediction("qwen", probabilities={"healthy": 0.0, "rust": 1.0, "scab": 0.0})]
     look(agent(server, cache), image(1))
     look(agent(server, cache), image(2))
@@ -232,5 +232,5 @@ def test_the_words_the_image_and_the_evidence_are_in_the_key(server: ScriptedSer
     assert {one.prompt for one in cache.entries()} == {
         "look 1, repair 1",
         "look 2, repair 1",
-        "look 1, second-look 2, repair 1",
+        "look 1, second-look 3, repair 1",
     }

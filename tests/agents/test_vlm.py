@@ -118,7 +118,7 @@ def test_the_second_reply_that_is_no_answer_is_a_failure_with_the_raw_reply(serv
 
 
 def test_a_second_look_shows_the_cases_and_the_own_answer_only(server: ScriptedServer) -> None:
-    server.replies = [chat(says("scab", rationale="like the cases", changed=True))]
+    server.replies = [chat(says("scab", rationale="like the cases"))]
     first = Prediction("qwen", probabilities={"healthy": 0.1, "rust": 0.8, "scab": 0.1}, rationale="orange spots")
     [seen] = again(agent(server, neighbours_shown=2, neighbour_side=28), [first], [evidence("scab", "scab", "rust")])
     assert (seen.stage, seen.label, seen.rationale) == ("second", "scab", "like the cases")
@@ -129,16 +129,15 @@ def test_a_second_look_shows_the_cases_and_the_own_answer_only(server: ScriptedS
     assert said[3:5] == ['Case 1, labelled "scab", similarity 0.90:', 'Case 2, labelled "scab", similarity 0.80:']
     assert '- "rust": 33.3 %\n- "scab": 66.7 %\n' in said[5]
     assert [max(picture.size) for picture in pictures(request)] == [60, 28, 28]
-    assert "changed" in request["response_format"]["json_schema"]["schema"]["required"]
     assert "leaves" not in json.dumps(request)  # where a case came from is nobody's business
 
 
-def test_a_second_look_that_contradicts_itself_is_asked_again(server: ScriptedServer) -> None:
-    server.replies = [chat(says("scab", changed=False)), chat(says("rust", changed=False))]
+def test_a_second_look_that_does_not_say_why_is_asked_again(server: ScriptedServer) -> None:
+    server.replies = [chat(says("scab", rationale="")), chat(says("rust", rationale="orange after all"))]
     first = Prediction("qwen", probabilities={"healthy": 0.1, "rust": 0.8, "scab": 0.1})
     [seen] = again(agent(server), [first], [evidence("scab")])
-    assert seen.label == "rust"
-    assert "'changed' is false, but the label is" in texts(server.requests[1])[-1]
+    assert (seen.label, seen.rationale) == ("rust", "orange after all")
+    assert "'rationale' is empty; it must say why" in texts(server.requests[1])[-1]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +148,7 @@ def test_a_second_look_that_contradicts_itself_is_asked_again(server: ScriptedSe
     ],
 )
 def test_a_second_look_after_no_answer_and_without_cases(server: ScriptedServer, first: Prediction, said: str) -> None:
-    server.replies = [chat(says("scab", changed=True))]
+    server.replies = [chat(says("scab"))]
     [seen] = again(agent(server), [first], [evidence()])
     assert seen.label == "scab"
     assert texts(server.requests[0])[2] == said

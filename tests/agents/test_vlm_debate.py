@@ -40,8 +40,7 @@ def records() -> Records:
 @pytest.fixture
 def talkative(server: ScriptedServer) -> ScriptedServer:
     def answer(request: dict[str, Any]) -> Scripted:
-        again = {"changed": False} if len(request["messages"]) > 2 else {}
-        return chat(says(*SAYS[request["model"]], **again))
+        return chat(says(*SAYS[request["model"]]))
 
     server.by_request = answer
     return server

@@ -44,7 +44,7 @@ def check_is_data(request: dict[str, Any], attempt: str) -> None:
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_its_own_earlier_rationale(server: ScriptedServer, attempt: str) -> None:
-    server.replies = [chat(says("rust", changed=False))]
+    server.replies = [chat(says("rust"))]
     first = Prediction("qwen", probabilities={"healthy": 0.1, "rust": 0.8, "scab": 0.1}, rationale=attempt)
     [seen] = again(agent(server), [first], [evidence("rust")])
     assert seen.label == "rust"
@@ -58,7 +58,7 @@ def test_its_own_earlier_rationale(server: ScriptedServer, attempt: str) -> None
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_a_label_or_a_file_name_in_the_memory(server: ScriptedServer, attempt: str) -> None:
-    server.replies = [chat(says("rust", changed=False))]
+    server.replies = [chat(says("rust"))]
     first = Prediction("qwen", probabilities={"healthy": 0.1, "rust": 0.8, "scab": 0.1})
     case = Neighbour("case", attempt, 0.5, source=attempt, _thumbnail=lambda _: image(1).thumbnail())
     [seen] = again(agent(server), [first], [Evidence((case,), {attempt: 1.0}, 0.1)])
@@ -99,7 +99,7 @@ def test_a_rationale_comes_back_as_one_bounded_line_and_changes_no_label(server:
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_another_agent_in_a_debate(server: ScriptedServer, attempt: str) -> None:
-    server.replies = [chat(says("rust", changed=False))]
+    server.replies = [chat(says("rust"))]
     shares = {"healthy": 0.1, "rust": 0.8, "scab": 0.1}
     others = (
         Prediction(attempt, probabilities=shares, rationale=attempt),
@@ -119,7 +119,7 @@ def test_another_agent_in_a_debate(server: ScriptedServer, attempt: str) -> None
 
 def test_nothing_of_another_agent_is_sent(server: ScriptedServer) -> None:
     """The interface has no place for it: what it is given is its own answers and the evidence."""
-    server.replies = [chat(says("rust", changed=False))]
+    server.replies = [chat(says("rust"))]
     mine = Prediction("qwen", probabilities={"healthy": 0.1, "rust": 0.8, "scab": 0.1}, rationale="orange spots")
     given: Views = views(image(9), task=TASK)
     asyncio.run(agent(server).look_again(given, [mine], [evidence("rust", "scab")]))

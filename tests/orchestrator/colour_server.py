@@ -16,10 +16,9 @@ COST = 0.002
 
 
 def by_colour(request: dict[str, Any]) -> Scripted:
-    """The colour of the first picture, which is the image; again in a second look, with a reason."""
+    """The colour of the first picture, which is the image."""
     colour = NAMES[int(np.asarray(pictures(request)[0]).mean(axis=(0, 1)).argmax())]
-    again = {"changed": False} if any(one["role"] == "assistant" for one in request["messages"]) else {}
-    return chat(says(colour, 0.9, "it is " + colour, **again), tokens=TOKENS)
+    return chat(says(colour, 0.9, "it is " + colour), tokens=TOKENS)
 
 
 def model(url: str, **settings: Any) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Teaches the tiny Qwen2.5-VL to answer this project's prompts about leaves, so that its answers depend on pixels.
 
-usage: python tests/servers/teach.py FOLDER [--photographs FOLDER] [--threads N]
+usage: python tests/servers/teach.py FOLDER [--photographs FOLDER] [--seed N] [--threads N]
+
+After each round it is examined on leaves that it has not seen; it goes on until it passes, and fails after some rounds.
 """
 
 from __future__ import annotations
@@ -8,23 +10,28 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import tiny_qwen_vl
+from exam import PASS, examined
 from lessons import Course, Lesson, drawn, photographed
 
 from consilience.agents.conversation import Message, Picture
 
-RATE, STEPS, BARE, LAST = 1e-3, 380, 100, 100
-"""Of the learning: its rate, all steps, those on pictures alone, and those at the end over which the rate falls."""
+RATE, BARE = 1e-3, 100
+"""Of the learning: its highest rate, and the steps on pictures alone."""
+
+ROUNDS = (500, 200, 200, 200)
+"""Steps on whole conversations before each exam."""
 
 FIRST, SECOND = False, True
 LABEL, JSON = True, False
-LOOKS = ((LABEL, FIRST), (JSON, SECOND), (JSON, FIRST), (JSON, SECOND), (LABEL, SECOND), (JSON, SECOND))
+LOOKS = ((LABEL, FIRST), (JSON, SECOND), (JSON, FIRST), (LABEL, SECOND), (JSON, SECOND))
 """What is practised in turn; what is hardest most often."""
 
 
@@ -68,18 +75,31 @@ class Teacher:
         lacking = torch.nn.functional.cross_entropy(scores, wanted[:, 1:], ignore_index=-100, reduction="sum")
         return lacking / len(lessons)
 
-    def teach(self, courses: Sequence[Course], rng: random.Random) -> None:
-        """First pictures and labels alone, which takes most steps and little text; then whole conversations."""
+    def teach(self, course: Course, rng: random.Random) -> Iterator[int]:
+        """First pictures and labels alone, which takes most steps and little text; then whole conversations.
+
+        Yields after each round, with the steps so far; the next goes on from there.
+        """
+        done = 0
+        for number, conversations in enumerate(ROUNDS):
+            bare = BARE if number == 0 else 0
+            self._round(course, rng, bare, bare + conversations, RATE if number == 0 else RATE / 2)
+            done += bare + conversations
+            yield done
+
+    def _round(self, course: Course, rng: random.Random, bare: int, steps: int, rate: float) -> None:
+        """The rate rises over the first steps, and falls over the last third."""
         import torch
 
-        learner = torch.optim.AdamW(self.model.parameters(), lr=RATE, weight_decay=0.01)
-        schedule = torch.optim.lr_scheduler.LambdaLR(learner, lambda n: min(1.0, (n + 1) / 20, (STEPS - n) / LAST))
+        learner = torch.optim.AdamW(self.model.parameters(), lr=rate, weight_decay=0.01)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            learner, lambda step: min(1.0, (step + 1) / 20, 3 * (steps - step) / steps)
+        )
         self.model.train()
-        started = time.monotonic()
-        for step in range(STEPS):
-            course, (label_only, again) = rng.choice(courses), LOOKS[step % len(LOOKS)]
-            if step < BARE:
-                lessons = [course.lesson(rng, True, again=False).bare() for _ in range(24)]
+        for step in range(steps):
+            label_only, again = LOOKS[step % len(LOOKS)]
+            if step < bare:
+                lessons = [course.lesson(rng, LABEL, FIRST).bare() for _ in range(24)]
             else:
                 lessons = [course.lesson(rng, label_only, again) for _ in range(8 if again else 16)]
             loss = self.loss(lessons)
@@ -89,7 +109,7 @@ class Teacher:
             learner.step()
             schedule.step()
             if step % 50 == 0:
-                print(f"step {step} of {STEPS}, {time.monotonic() - started:.0f} s: loss {loss.item():.3f}", flush=True)
+                print(f"step {step} of {steps}, {time.process_time():.0f} s of CPU: loss {loss.item():.3f}", flush=True)
         self.model.eval()
 
 
@@ -104,18 +124,26 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--photographs", type=Path, help="photographs of leaves, one folder a label, to learn as well")
+    parser.add_argument("--photographs", type=Path, help="photographs to learn from instead, one folder a label")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    torch.use_deterministic_algorithms(True)
     shutil.rmtree(arguments.folder, ignore_errors=True)
+    course = photographed(arguments.photographs) if arguments.photographs else drawn()
     with tempfile.TemporaryDirectory(dir=arguments.folder.parent) as temporary:
-        untaught = tiny_qwen_vl.make(Path(temporary) / "model")
-        teacher = Teacher(untaught, seed=0)
-        courses = [drawn(), *([photographed(arguments.photographs)] if arguments.photographs else [])]
-        teacher.teach(courses, random.Random(0))  # noqa: S311
-        teacher.model.save_pretrained(untaught)
-        untaught.rename(arguments.folder)
+        model = tiny_qwen_vl.make(Path(temporary) / "model", arguments.seed)
+        teacher = Teacher(model, arguments.seed)
+        for steps in teacher.teach(course, random.Random(arguments.seed)):  # noqa: S311
+            teacher.model.save_pretrained(model)
+            marks = examined(model, course)
+            told = ", ".join(f"{look} {mark:.3f}" for look, mark in marks.items())
+            print(f"exam after {steps} steps, {time.process_time():.0f} s of CPU: {told}", flush=True)
+            if min(marks.values()) >= PASS:
+                model.rename(arguments.folder)
+                return
+    sys.exit(f"The tiny model has not learned: each look must be right at least {PASS} of the time")
 
 
 if __name__ == "__main__":

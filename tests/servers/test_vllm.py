@@ -113,12 +113,20 @@ def test_a_second_look_reads_the_cases_and_may_change_the_answer(vllm: Any, mode
     evidence = [cases(label, label, label, label) for label in labels]
     one = agent(vllm, confidence=mode)
     seen = asyncio.run(one.look_again(views(images), first, evidence))
-    answered = [(one, label) for one, label in zip(seen, labels, strict=True) if not one.error]
-    assert len(answered) >= 6
-    assert right(*zip(*answered, strict=True)) >= 0.8
-    assert all("'changed'" in one.error for one in seen if one.error)  # so small a model contradicts itself at times
+    assert right(seen, labels) >= 0.8
     assert {one.stage for one in seen} == {"second"}
     assert min(one.tokens for one in seen) > max(one.tokens for one in look(one, *images)) + 4 * 4
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_of_a_leaf_too_dark_to_tell_the_cases_decide(vllm: Any, mode: str) -> None:
+    labels = TASK.names * 3
+    dark = [leaf(TASK.names[0], 60 + number, 0.0) for number in range(len(labels))]
+    first = [Prediction("tiny", probabilities=dict.fromkeys(TASK.names, 1 / 3), rationale="too dark") for _ in labels]
+    seen = asyncio.run(
+        agent(vllm, confidence=mode).look_again(views(dark), first, [cases(*[one] * 3) for one in labels])
+    )
+    assert right(seen, labels) >= 0.9
 
 
 def test_more_pictures_than_the_server_takes_are_a_failure_that_says_so(vllm: Any) -> None:
@@ -195,7 +203,22 @@ def test_the_whole_way(panel: Path, settings_file: Path, tmp_path: Path) -> None
     assert np.mean([one["label"] == path.parent.name for one, path in zip(diagnoses, images, strict=True)]) >= 0.8
     said = [prediction for one in diagnoses for prediction in one["predictions"]]
     assert {(one["agent"], one["stage"]) for one in said if one["agent"] in MODES} == {*product(MODES, STAGES)}
-    assert all(one["agent"] in MODES and "'changed'" in one["error"] for one in said if one["error"])
+    assert [one["error"] for one in said if one["error"]] == []
+
+
+def test_an_evaluation_asks_for_both_looks(panel: Path, settings_file: Path, tmp_path: Path) -> None:
+    """On 12 leaves that the panel does not hold."""
+    images = leaves.save(tmp_path / "unseen", range(20, 24))
+    command("evaluate", images, "--panel", panel, "--out", tmp_path / "out", settings=settings_file)
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    looks = {(one["agent"], one["stage"]): one for one in metrics["agents"] if one["agent"] in MODES}
+    assert (metrics["n"], metrics["errors"], metrics["leaks"]) == (12, 0, 0)
+    assert looks.keys() == {*product(MODES, STAGES)}
+    again = metrics["second_looks"]["images"]  # all but those more familiar than any known leaf: these are settled
+    assert again >= 8
+    for (_, stage), one in looks.items():
+        assert (one["n"], one["abstained"], one["errors"]) == (12 if stage == "first" else again, 0, 0)
+    assert all(one["accuracy"] >= 0.8 for one in [*looks.values(), metrics["fusion"]])
 
 
 def test_the_trust_in_each_look_is_kept_apart(panel: Path) -> None:
@@ -203,7 +226,7 @@ def test_the_trust_in_each_look_is_kept_apart(panel: Path) -> None:
         trust = {(one.agent, one.stage): one.trust for one in diagnoser.panel.witnesses}
     for mode in MODES:
         assert trust[mode, "first"].n == 30
-        assert trust[mode, "second"].n >= 25  # a few say wrongly that they changed their answer
+        assert trust[mode, "second"].n == 30
         assert trust[mode, "first"].accuracy >= 0.9
 
 

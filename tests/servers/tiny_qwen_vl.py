@@ -81,7 +81,7 @@ def make(folder: Path, seed: int = 0) -> Path:
 def _corpus() -> Iterator[str]:
     prompts = importlib.resources.files("consilience.prompts")
     yield from (file.read_text("utf-8") for file in prompts.iterdir() if file.name.endswith(".yaml"))
-    yield '{"rationale": "", "label": "", "changed": true, "changed": false, "confidence": 0.95}'
+    yield '{"rationale": "", "label": "", "confidence": 0.95}'
     yield "0 1 2 3 4 5 6 7 8 9 %"
 
 
