@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -31,3 +32,9 @@ class Known:
         """`means` and `nearest` of vectors (m, d), (m,) each."""
         rows = self.whitening(features)
         return {"means": distance_to_means(rows, self.means), "nearest": distance_to_nearest(rows, self.rows)}
+
+
+def by_image(signs: Mapping[str, np.ndarray]) -> list[dict[str, float]]:
+    """Signs, (m,) each, as one mapping for each of the m images."""
+    columns = (values.tolist() for values in signs.values())
+    return [dict(zip(signs, values, strict=True)) for values in zip(*columns, strict=True)]
