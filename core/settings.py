@@ -66,7 +66,9 @@ class PolicySettings(SettingsGroup):
     target: float = Field(
         default=0.95, gt=0, le=1, description="share of settled diagnoses that are right, where accuracy settles"
     )
-    delta: float = Field(default=0.1, gt=0, lt=1, description="chance that the labelled images mislead about the target")
+    delta: float = Field(
+        default=0.1, gt=0, lt=1, description="chance that the labelled images mislead about the target"
+    )
     second_look: Literal["when-it-helps", "always", "never"] = Field(
         default="when-it-helps", description="whether agents look again with evidence in hand"
     )

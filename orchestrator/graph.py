@@ -196,9 +196,7 @@ class _Nodes:
         if number >= self.policy.max_rounds or time.monotonic() >= run.deadline:
             return {"requests": [], "rows": []}
         wishes = {one["row"]: one["ask_again"] for one in readings}
-        requests = self.weigher.whom_to_ask_again(
-            [*state["looks"], *readings], weighed, run.agents, wishes
-        )
+        requests = self.weigher.whom_to_ask_again([*state["looks"], *readings], weighed, run.agents, wishes)
         return {"requests": requests, "rows": sorted({request["row"] for request in requests})}
 
     def ask_reasoner(self, state: State, runtime: Runtime[Run]) -> list[Send] | str:

@@ -173,9 +173,7 @@ def binomial_tails(successes: np.ndarray, trials: np.ndarray, chance: float) -> 
     return tails
 
 
-def threshold_again(
-    first: Outcomes, second: Outcomes, threshold: Threshold, target: float, delta: float
-) -> Threshold:
+def threshold_again(first: Outcomes, second: Outcomes, threshold: Threshold, target: float, delta: float) -> Threshold:
     """The threshold of diagnoses in which an agent has looked again, given the `threshold` of those in which not.
 
     It is chosen on what the first looks did not settle, so that of all that is settled, at first or now, at least
@@ -225,7 +223,9 @@ def settles(settings: PolicySettings, outcomes: Outcomes) -> Settles:
     n = int(is_settled.sum())
     accuracy = float(outcomes.correct[is_settled].mean()) if n else 0.0
     probability = LEAST if policy.sets.excludes else None
-    return Settles("set", Threshold(probability, n / max(len(is_settled), 1), accuracy), images_needed(settings.coverage))
+    return Settles(
+        "set", Threshold(probability, n / max(len(is_settled), 1), accuracy), images_needed(settings.coverage)
+    )
 
 
 @dataclass(frozen=True)
@@ -424,5 +424,7 @@ class Policy:
 
     def _unsupported(self) -> str:
         target, needed = self.settings.target, images_for(self.settings.target, self.settings.delta)
-        wanted = "no number is enough" if needed is None else f"{needed} in a row are needed, all right, before any other"
+        wanted = (
+            "no number is enough" if needed is None else f"{needed} in a row are needed, all right, before any other"
+        )
         return f"too few labelled images were right to promise {target:.0%} accuracy: {wanted}"

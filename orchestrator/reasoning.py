@@ -96,7 +96,9 @@ class Reasoning:
             return [], weighed
         looks = [{"row": one["row"], "prediction": one["prediction"]} for one in readings]
         # with the round's own results as those before: an adviser has read what is known of novelty, and adds nothing
-        again = self.weigher.weigh([*state["looks"], *looks], dict.fromkeys(state["rows"], 0.0), state["round"], weighed)
+        again = self.weigher.weigh(
+            [*state["looks"], *looks], dict.fromkeys(state["rows"], 0.0), state["round"], weighed
+        )
         return looks, again
 
     async def conclude(self, state: State, agents: Mapping[str, Agent], deadline: float) -> list[dict[str, Any]]:
@@ -167,9 +169,7 @@ class Reasoning:
         posterior[place] = probability
         weights = np.array([[result["weights"].get(look, 0.0) for look in looks]])
         calibrated = self.weigher.calibrated(result)[:, None]
-        [reasons] = self.weigher.policy.reasons(
-            posterior[None], calibrated, weights, names, looks, [result["novelty"]]
-        )
+        [reasons] = self.weigher.policy.reasons(posterior[None], calibrated, weights, names, looks, [result["novelty"]])
         [left] = self.weigher.policy.prediction_sets(posterior[None], calibrated, names, looks)
         if (first := names[posterior.argmax()]) != label:
             left = [label, *(one for one in left if one != label)]

@@ -99,6 +99,18 @@ def answer(metrics: Metrics) -> Iterator[str]:
         yield f"{counted(leaks)} of them the panel already knows from its memory: the figures flatter it."
 
 
+def known_and_novel(metrics: Metrics) -> Iterator[str]:
+    """How well novelty tells images of no known label; nothing without such."""
+    if (found := metrics.get("novelty")) is not None:
+        yield (
+            f"Of {counted(found['novel'])} of no known label it calls {percent(found['novel_called'])} novel, of the known "
+            f"ones {percent(found['known_called'])}. Their novelty has an AUROC of {found['score']['auroc']:.3f}, and a false "
+            f"positive rate of {percent(found['score']['fpr_at_95'])} where 95 % of the novel ones are found; by sign: "
+            + ", ".join(f"{name} {one['auroc']:.3f}" for name, one in found["signs"].items())
+            + "."
+        )
+
+
 def tiles(metrics: Metrics) -> Iterator[tuple[str, str, str]]:
     """Headline figures: name, value, and what else there is to say of it."""
     figures, settled = judged(metrics), metrics["settled"]
@@ -107,6 +119,8 @@ def tiles(metrics: Metrics) -> Iterator[tuple[str, str, str]]:
     if settled is not None:
         yield "Settled without a person", share(settled["share"]), counted(settled["n"])
         yield "Accuracy among settled", share(settled["accuracy"]), interval(settled)
+    if (sets := metrics.get("prediction_sets")) is not None and sets["n"]:
+        yield "Sets that hold the label", share(sets["coverage"]), f"{decimals(sets['mean_size'], 2)} labels on average"
     if figures is not None:
         yield "Calibration error (ECE)", decimals(figures["ece"], 3), "0 is perfect"
     rate, per_image = metrics["images_per_second"], metrics["cost_usd_per_image"]

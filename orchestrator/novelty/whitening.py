@@ -17,8 +17,9 @@ import numpy as np
 from consilience.agents.base import Features, LabelledFeatures
 from consilience.agents.gaussian import regularised, statistics_of
 
-RIDGE = 0.3
-"""Of the regularisation; 0.1 and 1 told left-out apple labels apart as well, within 0.01 of AUROC."""
+RIDGE = 3.0
+"""Of the regularisation. With 0.3 left-out labels are told apart better (apple leaves of train/ and val/: AUROC 0.926
+instead of 0.914), but more mildly corrupted leaves of val/ are called novel (28 % instead of 22 %)."""
 
 
 @dataclass(frozen=True)
