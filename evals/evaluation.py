@@ -125,8 +125,8 @@ def evaluate(
         limit: evaluate only the first so many.
         renamed: by a label of the source, the task's label that it stands for.
         drop_leaks: leave out images that the panel's memory holds, instead of only counting them.
-        novel: images of no known label, in any of the forms of `source`; their labels do not matter. How well novelty tells
-            them from those of `source` is measured; their rows are in OUT/novel.
+        novel: images of no known label, in any of the forms of `source`; what they are called there does not matter.
+            How well novelty tells them from those of `source` is measured; their rows are in OUT/novel.
         cluster: decide on Ray; None: on this machine, without it. It may be another when the run goes on.
         watch: is told where it stands.
 

@@ -12,7 +12,7 @@
     settled                       n, share, right, accuracy with `low` and `high`: images whose verdict is "confident"
     prediction_sets               n, covered, coverage with `low` and `high`: images whose set holds their label;
                                   mean_size: labels in a set
-    novelty                       known against novel images, of `evaluate --novel`, see `novelty.KnownNovel`; null without
+    novelty                       known against novel images (`evaluate --novel`), see `novelty.KnownNovel`; or null
     second_looks                  images that a second look answered; by agent, and for the fusion, what that changed:
                                   n, changed, better (wrong before, right after), worse; the fusion's is null where
                                   the posterior before is not known

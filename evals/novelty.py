@@ -21,8 +21,8 @@ class Detection:
 
     Attributes:
         auroc: chance that a novel image scores higher than a known one, [0, 1], higher is better; a tie counts half.
-        fpr_at_95: share of known images called novel by the threshold that finds 95 % of the novel ones, [0, 1], lower is
-            better.
+        fpr_at_95: share of known images called novel by the threshold that finds 95 % of the novel ones, [0, 1], lower
+            is better.
     """
 
     auroc: float
@@ -31,7 +31,12 @@ class Detection:
 
 @dataclass(frozen=True)
 class KnownNovel:
-    """Attributes: images with a novelty, of each kind; the share called novel by the policy; the score, and each sign."""
+    """Images of known labels and others.
+
+    Attributes:
+        known, novel: images of each kind. known_called, novel_called: share of them called novel, [0, 1].
+        score: by the novelty. signs: by each sign alone.
+    """
 
     known: int
     novel: int
@@ -67,7 +72,7 @@ def compared(known: Mapping[str, np.ndarray], novel: Mapping[str, np.ndarray], m
 
 
 def read(folder: Path, labels: Sequence[str]) -> dict[str, np.ndarray]:
-    """The novelty of an evaluation's images, and each sign, as for `compared`; without signs in panels that know none."""
+    """The novelty of an evaluation's images, and each sign, as for `compared`; no signs from panels that know none."""
     rows = [row for batch in read_rows(folder, labels, ("novelty", "novelty_signs")) for row in batch.to_pylist()]
     rows = [row for row in rows if row["novelty"] is not None]
     found = {"": np.array([row["novelty"] for row in rows])}

@@ -117,6 +117,6 @@ def threshold_words(policy: Mapping[str, Any]) -> str:
     if by_set:
         return f"Settles {does}: one label left at {wish}, with a posterior of at least {policy['threshold']:.3f}."
     return (
-        f"Settles {does}: a posterior of at least {policy['threshold']:.3f} (promised: {wish} or more, but for a chance "
-        f"of {percent(policy['delta'])})."
+        f"Settles {does}: a posterior of at least {policy['threshold']:.3f} (promised: {wish} or more, but for a "
+        f"chance of {percent(policy['delta'])})."
     )

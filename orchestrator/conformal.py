@@ -1,14 +1,14 @@
 """Prediction sets: the labels that cannot be excluded at a wished coverage.
 
 Split conformal prediction (Vovk, Gammerman and Shafer 2005; for probabilities Sadinle, Lei and Wasserman 2019, "Least
-ambiguous set-valued classifiers with bounded error levels") on the fusion's out-of-fold posteriors. A label y is excluded
-if its posterior is below that of y for all but the least 1 - coverage of the labelled images of y: label by label
-(Mondrian), so that rare labels are covered too. Of an image from where the labelled ones came from,
+ambiguous set-valued classifiers with bounded error levels") on the fusion's out-of-fold posteriors. A label y is
+excluded if its posterior is below that of y for all but the least 1 - coverage of the labelled images of y: label by
+label (Mondrian), so that rare labels are covered too. Of an image from where the labelled ones came from,
 
     P(true label is not excluded | label y) >= coverage.
 
-That takes at least 1 / (1 - coverage) - 1 images: 19 for 95 %. A label with fewer is judged by the images of all labels,
-whose coverage then holds on average over labels; where all together are fewer, nothing can be excluded.
+That takes at least 1 / (1 - coverage) - 1 images: 19 for 95 %. A label with fewer is judged by the images of all
+labels, whose coverage then holds on average over labels; where all together are fewer, nothing can be excluded.
 """
 
 from __future__ import annotations

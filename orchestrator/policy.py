@@ -2,10 +2,10 @@
 
 One thing decides what the posterior must be, by `policy.settle`:
 
-- "set": exactly one label cannot be excluded (`conformal`), and its posterior is at least LEAST. The set misses the true
-  label in at most 1 - coverage of the images.
-- "accuracy": the posterior reaches a threshold at which, but for a chance of delta, at least the target of what is settled
-  is right (`choose_threshold`).
+- "set": exactly one label cannot be excluded (`conformal`), and its posterior is at least LEAST. The set misses the
+  true label in at most 1 - coverage of the images.
+- "accuracy": the posterior reaches a threshold at which, but for a chance of delta, at least the target of what is
+  settled is right (`choose_threshold`).
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class Outcomes:
 
     def settled_by(self, sets: LabelSets) -> np.ndarray:
         """Which of the images one label is left of, with a posterior of LEAST, bool (n,)."""
-        assert self.posterior is not None
+        if self.posterior is None:
+            raise ValueError("without the posteriors of all labels nothing is known of sets")
         return np.asarray((sets.of(self.posterior).sum(axis=1) == 1) & (self.probability >= LEAST))
 
     def to_dict(self) -> dict[str, Any]:
@@ -130,9 +131,9 @@ def choose_threshold(
 
     But for a chance of `delta` the claim is true of images from where the labelled ones came from: learn then test
     (Angelopoulos et al. 2021), with binomial tails, in a fixed sequence from high thresholds to low ones. Of k settled
-    images e are wrong; P(Binomial(k, 1 - target) <= e) <= delta must hold there and at each threshold above it, from the
-    first on that settles `images_for(target, delta)` images. How many a threshold settles tells nothing of who is right,
-    so where the sequence starts costs nothing.
+    images e are wrong; P(Binomial(k, 1 - target) <= e) <= delta must hold there and at each threshold above it, from
+    the first on that settles `images_for(target, delta)` images. How many a threshold settles tells nothing of who is
+    right, so where the sequence starts costs nothing.
 
     Args:
         before: what was settled already. It counts among the k and the e, but not in the `Threshold`'s shares.
@@ -424,7 +425,5 @@ class Policy:
 
     def _unsupported(self) -> str:
         target, needed = self.settings.target, images_for(self.settings.target, self.settings.delta)
-        wanted = (
-            "no number is enough" if needed is None else f"{needed} in a row are needed, all right, before any other"
-        )
+        wanted = "no number is enough" if needed is None else f"the surest {needed} must be"
         return f"too few labelled images were right to promise {target:.0%} accuracy: {wanted}"

@@ -95,11 +95,8 @@ class Reasoning:
         if self.role != "advise":
             return [], weighed
         looks = [{"row": one["row"], "prediction": one["prediction"]} for one in readings]
-        # with the round's own results as those before: an adviser has read what is known of novelty, and adds nothing
-        again = self.weigher.weigh(
-            [*state["looks"], *looks], dict.fromkeys(state["rows"], 0.0), state["round"], weighed
-        )
-        return looks, again
+        novelty = {row: one["novelty"] for row, one in weighed.items()}
+        return looks, self.weigher.weigh([*state["looks"], *looks], novelty, state["round"], weighed)
 
     async def conclude(self, state: State, agents: Mapping[str, Agent], deadline: float) -> list[dict[str, Any]]:
         """As `Weigher.conclude`, with the reasoner's part in it."""

@@ -102,12 +102,11 @@ def answer(metrics: Metrics) -> Iterator[str]:
 def known_and_novel(metrics: Metrics) -> Iterator[str]:
     """How well novelty tells images of no known label; nothing without such."""
     if (found := metrics.get("novelty")) is not None:
+        score, by_sign = found["score"], ", ".join(f"{name} {one['auroc']:.3f}" for name, one in found["signs"].items())
         yield (
-            f"Of {counted(found['novel'])} of no known label it calls {percent(found['novel_called'])} novel, of the known "
-            f"ones {percent(found['known_called'])}. Their novelty has an AUROC of {found['score']['auroc']:.3f}, and a false "
-            f"positive rate of {percent(found['score']['fpr_at_95'])} where 95 % of the novel ones are found; by sign: "
-            + ", ".join(f"{name} {one['auroc']:.3f}" for name, one in found["signs"].items())
-            + "."
+            f"Of {counted(found['novel'])} of no known label it calls {percent(found['novel_called'])} novel, of the "
+            f"known ones {percent(found['known_called'])}. Novelty has an AUROC of {score['auroc']:.3f} (by sign: "
+            f"{by_sign}), and a false positive rate of {percent(score['fpr_at_95'])} where 95 % of the novel ones are found."
         )
 
 

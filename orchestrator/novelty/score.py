@@ -1,14 +1,14 @@
 """One score of all signs, from their ranks among the panel's own images: Fisher's combination of p-values.
 
-p_j is the share of the known images that sign j finds at least as novel; the score is - sum of w_j log p_j (Fisher 1932;
-weighted: Good 1955). Its own rank among the known images' scores is the novelty, so that a threshold of 0.95 passes about
-95 % of known images. Every known image was judged out of fold: it is not its own neighbour, nor in the statistics or
-the heads that judge it.
+p_j is the share of the known images that sign j finds at least as novel; the score is - sum of w_j log p_j (Fisher
+1932; weighted: Good 1955). Its own rank among the known images' scores is the novelty, so that a threshold of 0.95
+passes about 95 % of known images. Every known image was judged out of fold: it is not its own neighbour, nor in the
+statistics or the heads that judge it.
 
 Signs from the same source share a vote: what the agents said, the labels' means and the nearest image have one each.
-Compared on apple leaves of train/ and val/ alone, each label left out in turn, twice, mean AUROC: 0.914, with a full vote
-for each of the four signs 0.903, best single sign 0.899. With another ridge (0.3): 0.926 for this sum, 0.925 for the normal
-quantiles of p (Stouffer), 0.921 for mean ranks; the greatest rank of the signs stayed 0.02 and more below the sum.
+Compared on apple leaves of train/ and val/ alone, each label left out in turn, twice, mean AUROC: 0.914; with a full
+vote for each of the four signs 0.903; best single sign 0.899. With another ridge (0.3): 0.926 for this sum, 0.925 for
+the normal quantiles of p (Stouffer), 0.921 for mean ranks; the greatest rank of the signs stayed 0.02 and more below.
 """
 
 from __future__ import annotations

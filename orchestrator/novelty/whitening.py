@@ -1,9 +1,9 @@
 """The space in which vectors are compared: that of the Mahalanobis distance, from the Gaussian head's statistics.
 
 With S the scatter of the vectors around the means of their labels, regularised as the head's, the Mahalanobis distance
-is the Euclidean one between whitened vectors W (x - g), where W' W = S^-1 and g is the mean of all. Whitened vectors are
-brought to unit length, as in Mahalanobis++ (Müller and Hein 2025, "Mahalanobis++: improving OOD detection via feature
-normalization"): how far out an image lies tells less than in which direction.
+is the Euclidean one between whitened vectors W (x - g), where W' W = S^-1 and g is the mean of all. Whitened vectors
+are brought to unit length, as in Mahalanobis++ (Müller and Hein 2025, "Mahalanobis++: improving OOD detection via
+feature normalization"): how far out an image lies tells less than in which direction.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ class Whitening:
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
+        from scipy.linalg import solve_triangular
+
         _, scatter = regularised(statistics_of(data.features, data.labels, data.n_labels), RIDGE)
-        root = np.linalg.inv(np.linalg.cholesky(scatter)).T
+        root = solve_triangular(np.linalg.cholesky(scatter), np.eye(len(scatter)), lower=True).T
         centre = data.features.mean(axis=0, dtype=np.float64)
         return cls(centre.astype(np.float32), (root * np.sqrt(np.trace(scatter) / len(scatter))).astype(np.float32))
 

@@ -50,6 +50,8 @@ def row(number: int, truth: str, rust: float | None, *predictions: Prediction, *
         "reasons": [],
         "predictions": [one.to_dict() for one in predictions],
         "evidence": None if rust is None else Evidence((), shares(0.5), 0.25).to_dict(),
+        "novelty": None if rust is None else 0.25,
+        "novelty_signs": None if rust is None else dict.fromkeys(SIGNS, 0.5),
         "rationale": "",
         "seconds": 0.5,
         **more,

@@ -70,8 +70,8 @@ def test_the_threshold_in_words() -> None:
         "those right: one label left at 90.0 % coverage, with a posterior of at least 0.800."
     )
     assert threshold_words({**policy, "threshold": None}) == (
-        "The labelled images cannot support 95.0 % accuracy: every image will be referred; it takes 45 images at the least. "
-        "Give more images, or lower policy.target."
+        "The labelled images cannot support 95.0 % accuracy: every image will be referred; it takes 45 images at the "
+        "least. Give more images, or lower policy.target."
     )
 
 

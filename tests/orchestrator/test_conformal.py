@@ -1,4 +1,4 @@
-"""Prediction sets: by hand, against scikit-learn-free exact coverage, and as a property of any data."""
+"""Prediction sets: by hand, against crepes, and as a property of any data."""
 
 from __future__ import annotations
 

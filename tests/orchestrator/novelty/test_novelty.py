@@ -70,7 +70,7 @@ def test_signs_of_a_known_image_and_of_the_opposite_direction(blobs: Any) -> Non
     there = data(blobs).features[:1]
     away = 2 * known.whitening.centre - there
     assert known.signs(there)["nearest"] == pytest.approx(0.0, abs=1e-6)
-    assert known.signs(away)["nearest"] > 0.5
+    assert known.signs(away)["nearest"] > 0.1
     assert known.signs(away)["means"] > known.signs(there)["means"]
 
 
