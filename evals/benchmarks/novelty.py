@@ -59,7 +59,7 @@ def called_when_worse(diagnoser: Diagnoser, test: Records, settings: Settings) -
     from consilience.retrieval.encoder import open_encoder
 
     encoder, found = open_encoder(settings.encoder, device=settings.device), {}
-    size, images = settings.batch_size, [load_image(source, settings.images) for source in test.sources]
+    images = [load_image(source, settings.images) for source in test.sources]
     for name in CORRUPTIONS:
         for strength in MILD:
             parts = [

@@ -106,7 +106,7 @@ def known_and_novel(metrics: Metrics) -> Iterator[str]:
         yield (
             f"Of {counted(found['novel'])} of no known label it calls {percent(found['novel_called'])} novel, of the "
             f"known ones {percent(found['known_called'])}. Novelty has an AUROC of {score['auroc']:.3f} (by sign: "
-            f"{by_sign}), and a false positive rate of {percent(score['fpr_at_95'])} where 95 % of the novel ones are found."
+            f"{by_sign}), and a false positive rate of {percent(score['fpr_at_95'])} where 95 % of them are found."
         )
 
 
