@@ -67,8 +67,8 @@ def compared(known: Mapping[str, np.ndarray], novel: Mapping[str, np.ndarray], m
     if not len(known[""]) or not len(novel[""]):
         return None
     found = {name: detection(known[name], novel[name]) for name in known if name in novel}
-    called = [float((one[""] > most).mean()) for one in (known, novel)]
-    return KnownNovel(len(known[""]), len(novel[""]), *called, found.pop(""), found)
+    known_called, novel_called = (float((one[""] > most).mean()) for one in (known, novel))
+    return KnownNovel(len(known[""]), len(novel[""]), known_called, novel_called, found.pop(""), found)
 
 
 def read(folder: Path, labels: Sequence[str]) -> dict[str, np.ndarray]:

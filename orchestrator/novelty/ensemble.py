@@ -27,4 +27,4 @@ def mean_of(calibrated: np.ndarray) -> np.ndarray:
     answered = np.isfinite(calibrated).all(axis=2)
     said = np.where(answered[:, :, None], calibrated, 0.0).sum(axis=0)
     count = answered.sum(axis=0)[:, None]
-    return np.where(count, said / np.maximum(count, 1), 1.0 / calibrated.shape[2])
+    return np.asarray(np.where(count, said / np.maximum(count, 1), 1.0 / calibrated.shape[2]))

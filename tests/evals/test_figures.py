@@ -17,6 +17,7 @@ from consilience.evals.answers import collect
 from consilience.evals.figures import Metrics, measure
 from consilience.evals.metrics import Change
 from consilience.evals.rows import LEFT_OUT, ROWS, read_rows, save_parquet, schema
+from consilience.orchestrator.novelty.score import SIGNS
 
 LABELS = ("healthy", "rust")
 
