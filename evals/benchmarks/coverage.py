@@ -85,9 +85,10 @@ def main(source: Path, splits: int, seed: int, file: Path | None) -> None:
     for what, kind in (("the most probable label stays", "sets"), ("before that", "strict")):
         splits_of = [getattr(one, kind) for one in found]
         inside = sum(one.low <= target <= one.high for one in splits_of)
+        coverage, size = (np.mean([getattr(one, name) for one in splits_of]) for name in ("coverage", "mean_size"))
         lines.append(
-            f"{what}: coverage {np.mean([one.coverage for one in splits_of]):.4f} (wished {target}), in {inside} splits "
-            f"the wished one lies in the 95 % interval; labels in a set {np.mean([one.mean_size for one in splits_of]):.3f}"
+            f"{what}: coverage {coverage:.4f} (wished {target}, which lies in the 95 % interval of {inside} splits), "
+            f"labels in a set {size:.3f}"
         )
     click.echo(
         f"{source.name}: {splits} splits, {len(records) - n} images to fit on, {n} to judge by, seed {seed}\n"
