@@ -36,12 +36,12 @@ class Gaussian(FeatureAgent):
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
-        statistics, ridge = _statistics(data.features, data.labels, data.n_labels), _choose_ridge(data)
+        statistics, ridge = statistics_of(data.features, data.labels, data.n_labels), _choose_ridge(data)
         return cls(statistics, ridge, *_solve(statistics, ridge))
 
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
         """Only the statistics of what came and went are worked out; the result equals a fit on all with the same r."""
-        came, went = (_statistics(one.features, one.labels, one.n_labels) for one in (added, removed))
+        came, went = (statistics_of(one.features, one.labels, one.n_labels) for one in (added, removed))
         counts, sums, moments = (old + new - gone for old, new, gone in zip(self.statistics, came, went, strict=True))
         return type(self)((counts, sums, moments), self.ridge, *_solve((counts, sums, moments), self.ridge))
 
@@ -65,20 +65,28 @@ class Gaussian(FeatureAgent):
         return cls(statistics, float(arrays["ridge"]), arrays["weights"], arrays["bias"])
 
 
-def _statistics(features: np.ndarray, labels: np.ndarray, n_labels: int) -> Statistics:
+def statistics_of(features: np.ndarray, labels: np.ndarray, n_labels: int) -> Statistics:
+    """Of vectors (n, d) and labels int (n,)."""
     rows = features.astype(np.float64)
     members = one_hot(labels, n_labels)
     return members.sum(axis=0), members.T @ rows, rows.T @ rows
 
 
-def _solve(statistics: Statistics, ridge: float) -> tuple[np.ndarray, np.ndarray]:
-    """The linear classifier: weights (c, d) and bias (c,)."""
+def regularised(statistics: Statistics, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+    """The labels' means (c, d), and (n - 1) S + r tr(S) I, (d, d), float64."""
     counts, sums, moments = statistics
     n, dimension = counts.sum(), sums.shape[1]
     means = sums / np.maximum(counts, 1)[:, None]
     scatter = moments - means.T @ sums  # within labels: (n - 1) S
     spread = max(np.trace(scatter) / max(n - 1, 1), 1e-8)
-    weights = dimension * np.linalg.solve(scatter + ridge * spread * np.eye(dimension), means.T).T
+    return means, scatter + ridge * spread * np.eye(dimension)
+
+
+def _solve(statistics: Statistics, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+    """The linear classifier: weights (c, d) and bias (c,)."""
+    counts, _, _ = statistics
+    n, (means, scatter) = counts.sum(), regularised(statistics, ridge)
+    weights = len(scatter) * np.linalg.solve(scatter, means.T).T
     with np.errstate(divide="ignore"):  # a label without images keeps probability 0
         prior = np.log(counts / n)
     return weights, prior - 0.5 * np.einsum("cd,cd->c", weights, means)
@@ -89,7 +97,7 @@ def _choose_ridge(data: LabelledFeatures) -> float:
     rows, _ = row_space(data.features - data.features.mean(axis=0, dtype=np.float64))
     logits = {ridge: np.zeros((len(rows), data.n_labels)) for ridge in RIDGES}
     for train, test in inner_folds(data.labels):
-        statistics = _statistics(rows[train], data.labels[train], data.n_labels)
+        statistics = statistics_of(rows[train], data.labels[train], data.n_labels)
         for ridge in RIDGES:
             weights, bias = _solve(statistics, ridge)
             logits[ridge][test] = rows[test] @ weights.T + bias

@@ -25,7 +25,8 @@ class Diagnosis:
     Attributes:
         label: the most probable label, or the one that a reasoner decided for.
         posterior: probability by label, in the task's order; sums to 1.
-        prediction_set: the fewest labels whose posterior together reaches the panel's coverage.
+        prediction_set: the labels that cannot be excluded at the policy's coverage, most probable first; the most
+            probable label always stays in it. All labels, where the panel has too few labelled images to exclude any.
         verdict: "confident", or "refer": a person must look.
         reasons: why it was not settled; empty if it was.
         predictions: every prediction that was weighed or failed, first looks before second looks.
@@ -38,6 +39,9 @@ class Diagnosis:
         source: where the image came from.
         trust: the trust of each agent's look that was weighed.
         first_posterior: the posterior before any second look; None if there was none.
+        novelty: share of the panel's own images that are less novel, in [0, 1]; higher = more novel. In panels of
+            earlier versions, the evidence's.
+        novelty_signs: by sign, the same for each; empty in those panels.
         image: the image itself; dropped by `diagnose_many` where it can be loaded again from its source.
     """
 
@@ -56,6 +60,8 @@ class Diagnosis:
     source: str
     trust: tuple[Trust, ...] = ()
     first_posterior: Mapping[str, float] | None = None
+    novelty: float | None = None
+    novelty_signs: Mapping[str, float] = field(default_factory=dict)
     image: Image | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -85,6 +91,8 @@ class Diagnosis:
             "reasons": list(self.reasons),
             "predictions": [prediction.to_dict() for prediction in self.predictions],
             "evidence": self.evidence.to_dict(),
+            "novelty": self.novelty,
+            "novelty_signs": dict(self.novelty_signs),
             "rationale": self.rationale,
             "rounds": self.rounds,
             "seconds": self.seconds,

@@ -13,7 +13,7 @@ import PIL.Image
 
 from consilience.diagnosis import Diagnosis
 from consilience.errors import ConsilienceError, ImageError
-from consilience.evidence import Evidence, Neighbour
+from consilience.evidence import Neighbour
 from consilience.images import Image, load_image
 from consilience.page import FAINT, GREY, HEIGHT, MISSING, PAPER, SOFT, WIDTH, Page, drawable
 from consilience.prediction import Prediction
@@ -89,7 +89,7 @@ def _drawn(diagnosis: Diagnosis, image: Image) -> bytes:
     page.picture(PIL.Image.fromarray(image.pixels), LEFT, FLOOR, 390, TITLES + 8 - FLOOR)
     _draw_posterior(page, diagnosis, legend, 460, 330)
     _draw_agents(page, diagnosis, legend, 828, 424)
-    _draw_cases(page, diagnosis.evidence, legend)
+    _draw_cases(page, diagnosis, legend)
     page.text(LEFT, 24, f"Image {origin(diagnosis)}", size=9, colour=SOFT, room=RIGHT - LEFT - 340)
     if page.lacks_a_font:
         page.text(RIGHT, 24, f"{MISSING} a character that no installed font has", size=9, colour=SOFT, right=True)
@@ -211,13 +211,13 @@ def _draw_prediction_bar(
         x += width * share
 
 
-def _draw_cases(page: Page, evidence: Evidence, legend: Legend) -> None:
+def _draw_cases(page: Page, diagnosis: Diagnosis, legend: Legend) -> None:
     """The strip of retrieved cases, each framed in the colour of its label."""
-    side, pitch = 150, (RIGHT - LEFT) / CASES
+    evidence, side, pitch = diagnosis.evidence, 150, (RIGHT - LEFT) / CASES
     y = STRIP - 50 - side
     page.box(LEFT, STRIP, RIGHT - LEFT, 1, GREY)
     taken = page.text(LEFT, STRIP - 26, "Most similar cases", size=13, bold=True)
-    page.text(LEFT + taken + 16, STRIP - 26, novelty_words(evidence), size=10, colour=SOFT)
+    page.text(LEFT + taken + 16, STRIP - 26, novelty_words(evidence, diagnosis.novelty), size=10, colour=SOFT)
     if not evidence.neighbours:
         page.box(LEFT, y, RIGHT - LEFT, side, FAINT)
     for i, neighbour in enumerate(evidence.neighbours[:CASES]):

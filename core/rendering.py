@@ -115,12 +115,20 @@ def source_name(source: str) -> str:
     return one_line(re.split(r"[\\/]", source.rstrip("\\/"))[-1]) or "unnamed"
 
 
-def novelty_words(evidence: Evidence) -> str:
-    """How unlike the remembered images the image is; says so where nothing was retrieved."""
+def novelty_words(evidence: Evidence, novelty: float | None = None, signs: Mapping[str, float] | None = None) -> str:
+    """How unlike the remembered images the image is, and by which signs; says so where nothing was retrieved.
+
+    Args:
+        novelty, signs: as in `Diagnosis`; without, the evidence's novelty counts.
+    """
+    found = evidence.novelty if novelty is None else novelty
     if not evidence.neighbours:
         return "No similar cases were found."
-    degree = "A familiar" if evidence.novelty < 0.9 else "An unusual" if evidence.novelty < 0.99 else "A very unusual"
-    return f"{degree} image: more novel than {percent(evidence.novelty)} of the remembered ones."
+    degree = "A familiar" if found < 0.9 else "An unusual" if found < 0.99 else "A very unusual"
+    by_sign = ", ".join(f"{one_line(name)} {percent(share)}" for name, share in (signs or {}).items())
+    return f"{degree} image: more novel than {percent(found)} of the remembered ones" + (
+        f" ({by_sign})." if by_sign else "."
+    )
 
 
 def origin(diagnosis: Diagnosis) -> str:
@@ -196,7 +204,7 @@ def markdown(diagnosis: Diagnosis) -> str:
         parts.append("\n".join(f"- **{_markdown_text(name)}**: {_markdown_text(note)}" for name, note in notes))
     if cases := [_case_row(neighbour) for neighbour in diagnosis.evidence.neighbours]:
         parts.append(_markdown_table(("Similar case", "Similarity", "Source"), cases, numbers={1}))
-    parts.append(_markdown_text(novelty_words(diagnosis.evidence)))
+    parts.append(_markdown_text(novelty_words(diagnosis.evidence, diagnosis.novelty, diagnosis.novelty_signs)))
     parts.append(f"Image {_markdown_text(origin(diagnosis))}")
     return "\n\n".join(parts) + "\n"
 
@@ -250,7 +258,8 @@ def html(diagnosis: Diagnosis) -> str:
         parts.append(f"<ul>{items}</ul>")
     if cases := [_html_case(neighbour, colours) for neighbour in diagnosis.evidence.neighbours]:
         parts.append(_html_table(("", "Similar case", "Similarity", "Source"), cases, numbers={2}))
-    parts.append(f"<p>{escape(novelty_words(diagnosis.evidence))}</p>")
+    novelty = novelty_words(diagnosis.evidence, diagnosis.novelty, diagnosis.novelty_signs)
+    parts.append(f"<p>{escape(novelty)}</p>")
     parts.append(f'<p class="small">Image {escape(origin(diagnosis))}</p>')
     body = "\n".join(parts)
     # the two other classes keep MathJax from reading dollar signs as formulas

@@ -56,9 +56,18 @@ class MemorySettings(SettingsGroup):
 class PolicySettings(SettingsGroup):
     """When a diagnosis is settled, and what may be spent on it."""
 
-    target: float = Field(default=0.95, gt=0, le=1, description="share of settled diagnoses that should be right")
+    settle: Literal["set", "accuracy"] = Field(
+        default="set",
+        description="what settles: that one label is left in the prediction set, or a promised accuracy of the settled",
+    )
     coverage: float = Field(
-        default=0.95, gt=0, le=1, description="posterior that the labels of a prediction set reach together"
+        default=0.95, gt=0, le=1, description="share of images, of each label, whose prediction set holds their label"
+    )
+    target: float = Field(
+        default=0.95, gt=0, le=1, description="share of settled diagnoses that are right, where accuracy settles"
+    )
+    delta: float = Field(
+        default=0.1, gt=0, lt=1, description="chance that the labelled images mislead about the target"
     )
     second_look: Literal["when-it-helps", "always", "never"] = Field(
         default="when-it-helps", description="whether agents look again with evidence in hand"
@@ -84,7 +93,10 @@ class PolicySettings(SettingsGroup):
         default=120.0, gt=0, allow_inf_nan=False, description="time that an agent has for each image of a batch"
     )
     max_novelty: float = Field(
-        default=0.99, ge=0, le=1, description="novelty above which an image is referred; 1: never for novelty"
+        default=0.95,
+        ge=0,
+        le=1,
+        description="novelty above which an image is referred: the share of known images passed; 1: never for novelty",
     )
     max_disagreement: float = Field(
         default=0.5, ge=0, le=1, description="disagreement of the agents above which nothing is settled"

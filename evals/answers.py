@@ -139,12 +139,15 @@ class Collected:
         images: rows. errors: those without a diagnosis. left_out: leaks that were dropped. leaks: those and others.
         fusion: what the panel said; before: what it would have said before any second look, where that is known.
         settled: whether the verdict was "confident", bool, for each answer of the fusion.
+        held, sizes: whether the prediction set holds the true label, bool, and how many labels it holds, int, likewise.
         looks: by agent and stage, first looks first, in the order in which they stand in the rows.
     """
 
     fusion: Answers
     before: Answers
     settled: np.ndarray
+    held: np.ndarray
+    sizes: np.ndarray
     looks: dict[Look, Spoken]
     images: int = 0
     errors: int = 0
@@ -159,15 +162,17 @@ def collect(batches: Iterable[pyarrow.RecordBatch], labels: Sequence[str]) -> Co
     """Take the rows in, batch by batch (`rows.read_rows`)."""
     fusion: list[Answers] = []
     before: list[Answers] = []
-    settled: list[tuple[np.ndarray, np.ndarray]] = []
-    found = Collected(Answers.of(*NOTHING), Answers.of(*NOTHING), np.empty(0, bool), {})
+    verdicts: list[tuple[np.ndarray, ...]] = []
+    nothing = np.empty(0, bool), np.empty(0, bool), np.empty(0, np.intp)
+    found = Collected(Answers.of(*NOTHING), Answers.of(*NOTHING), *nothing, {})
     for batch in batches:
         rows, truth = _numbers(batch["row"]), _places(batch["truth"], labels)
         posterior, earlier = _shares(batch["posterior"]), _shares(batch["first_posterior"])
         answered = np.isfinite(posterior).all(axis=1)
         fusion.append(Answers.of(rows, truth, posterior))
         before.append(Answers.of(rows, truth, earlier))
-        settled.append((rows[answered], _flags(batch["verdict"], "confident")[answered]))
+        judged = rows, _flags(batch["verdict"], "confident"), *_sets(batch["prediction_set"], batch["truth"])
+        verdicts.append(tuple(one[answered] for one in judged))
         dropped = int(_flags(batch["error"], LEFT_OUT).sum())
         found.images += len(rows)
         found.left_out += dropped
@@ -179,9 +184,10 @@ def collect(batches: Iterable[pyarrow.RecordBatch], labels: Sequence[str]) -> Co
         _take_in_looks(found.looks, batch["predictions"], rows, truth)
     found.looks = dict(sorted(found.looks.items(), key=lambda one: (one[0][1], one[1].place, one[0][0])))
     found.fusion, found.before = joined(Answers, fusion), joined(Answers, before)
-    if settled:
-        numbers, verdicts = (np.concatenate(parts) for parts in zip(*settled, strict=True))
-        found.settled = verdicts[np.argsort(numbers, kind="stable")]
+    if verdicts:
+        numbers, *columns = (np.concatenate(parts) for parts in zip(*verdicts, strict=True))
+        order = np.argsort(numbers, kind="stable")
+        found.settled, found.held, found.sizes = (column[order] for column in columns)
     return found
 
 
@@ -214,6 +220,16 @@ def _take_in_looks(looks: dict[Look, Spoken], column: pyarrow.ListArray, rows: n
         spoken.cost_usd += float(_numbers(parts["cost_usd"])[here].sum())
         spoken.seconds += float(_numbers(parts["seconds"])[here].sum())
         spoken.tokens += int(_numbers(parts["tokens"])[here].sum())
+
+
+def _sets(column: pyarrow.ListArray, truth: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each set holds the truth, bool (m,), and its size, int (m,)."""
+    import pyarrow.compute as pc
+
+    image = _numbers(pc.list_parent_indices(column)).astype(np.intp)
+    is_truth = _numbers(pc.fill_null(pc.equal(column.flatten(), truth.take(pc.list_parent_indices(column))), False))
+    sizes = np.bincount(image, minlength=len(column))
+    return np.bincount(image[is_truth.astype(bool)], minlength=len(column)) > 0, sizes
 
 
 def _numbers(column: Any) -> np.ndarray:

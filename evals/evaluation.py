@@ -2,7 +2,7 @@
 
 OUT/run.json           what the run is                     OUT/predictions.jsonl  a row an image (rows.py)
 OUT/metrics.json       every figure (figures.py)           OUT/rows.parquet       the rows again, as a table
-OUT/report.html        for people
+OUT/report.html        for people                          OUT/novel/             rows of images of no known label
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel
 
 from consilience.agents import Agent
 from consilience.errors import EvaluationError
+from consilience.evals import novelty as novelty_figures
 from consilience.evals.answers import collect
 from consilience.evals.cluster import Cluster, ClusterEngine
 from consilience.evals.engine import Engine, FreshDiagnoser, LocalEngine
@@ -41,7 +44,7 @@ from consilience.settings import Settings, settings_or
 FORMAT = 1
 """Of run.json and of the rows."""
 
-METRICS = "metrics.json"
+METRICS, NOVEL = "metrics.json", "novel"
 
 FEW = 4096
 """Vectors that this process decides alone: workers take seconds to start."""
@@ -100,6 +103,7 @@ def evaluate(
     limit: int | None = None,
     renamed: Mapping[str, str] | None = None,
     drop_leaks: bool = False,
+    novel: str | Path | None = None,
     cluster: Cluster | None = None,
     watch: Watch = unwatched,
     **arguments: Any,
@@ -121,6 +125,8 @@ def evaluate(
         limit: evaluate only the first so many.
         renamed: by a label of the source, the task's label that it stands for.
         drop_leaks: leave out images that the panel's memory holds, instead of only counting them.
+        novel: images of no known label, in any of the forms of `source`; what they are called there does not matter.
+            How well novelty tells them from those of `source` is measured; their rows are in OUT/novel.
         cluster: decide on Ray; None: on this machine, without it. It may be another when the run goes on.
         watch: is told where it stands.
 
@@ -145,10 +151,40 @@ def evaluate(
             waiting = int(journal.waiting.sum())
             with _engine(opened, given, settings, agents, encoder, drop_leaks, waiting, cluster) as engine:
                 decide_waiting(journal, engine, cases(given, labels, journal.waiting), watch)
-        found = write_figures(out, opened.task.names, agents_only=agents_only)
+        strangers = None
+        if novel is not None:
+            open_rows = partial(_engine, opened, settings=settings, agents=agents, encoder=encoder, drop_leaks=False)
+            strangers = _decide_novel(Path(novel), out / NOVEL, panel, settings, opened, open_rows, cluster, watch)
+        found = write_figures(
+            out, opened.task.names, agents_only=agents_only, novel=strangers, most=settings.policy.max_novelty
+        )
         write_report(out, opened)
     seen = set(labels.values())
     return Evaluation(out, found, tuple(name for name in opened.task.names if name not in seen), given.ignored)
+
+
+def _decide_novel(
+    source: Path,
+    out: Path,
+    panel: Path,
+    settings: Settings,
+    opened: Panel,
+    open_engine: Callable[..., AbstractContextManager[Engine]],
+    cluster: Cluster | None,
+    watch: Watch,
+) -> Path:
+    """Decide images of no known label, all of them; goes on where it was. Returns the folder of their rows."""
+    given = open_source(source)
+    rows = np.arange(len(given))
+    with open_journal(
+        out, run_of(panel, given, settings, {"novel": True}), opened.task.names, rows, drop_leaks=False
+    ) as journal:
+        watch(journal.tally, ())
+        if journal.waiting.any():
+            waiting = cases(given, {name: name for name in given.counts}, journal.waiting)
+            with open_engine(given, waiting=int(journal.waiting.sum()), cluster=cluster) as engine:
+                decide_waiting(journal, engine, waiting, watch)
+    return out
 
 
 def decide_waiting(journal: Journal, engine: Engine, waiting: Iterator[Case], watch: Watch) -> None:
@@ -162,10 +198,18 @@ def decide_waiting(journal: Journal, engine: Engine, waiting: Iterator[Case], wa
         watch(journal.tally, batch)
 
 
-def write_figures(out: Path, labels: tuple[str, ...], *, agents_only: bool = False) -> Metrics:
-    """Write `rows.parquet` and `metrics.json` from the rows in `out`."""
+def write_figures(
+    out: Path, labels: tuple[str, ...], *, agents_only: bool = False, novel: Path | None = None, most: float = 1.0
+) -> Metrics:
+    """Write `rows.parquet` and `metrics.json` from the rows in `out`, and those of novel images in another folder."""
     with written_to(out):
-        found = measure(collect(save_parquet(out, labels), labels), labels, agents_only=agents_only)
+        rows = collect(save_parquet(out, labels), labels)
+        novelty = (
+            None
+            if novel is None
+            else novelty_figures.compared(novelty_figures.read(out, labels), novelty_figures.read(novel, labels), most)
+        )
+        found = measure(rows, labels, agents_only=agents_only, novelty=novelty)
         write_json(out / METRICS, found.to_dict())
     return found
 

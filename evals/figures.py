@@ -10,6 +10,9 @@
     best_agent                    the first look that is right about the most images
     difference                    fusion against the best agent, on the images that both answered: see `metrics.Paired`
     settled                       n, share, right, accuracy with `low` and `high`: images whose verdict is "confident"
+    prediction_sets               n, covered, coverage with `low` and `high`: images whose set holds their label;
+                                  mean_size: labels in a set
+    novelty                       known against novel images (`evaluate --novel`), see `novelty.KnownNovel`; or null
     second_looks                  images that a second look answered; by agent, and for the fusion, what that changed:
                                   n, changed, better (wrong before, right after), worse; the fusion's is null where
                                   the posterior before is not known
@@ -34,6 +37,7 @@ import numpy as np
 from consilience.evals import metrics
 from consilience.evals.answers import Answers, Collected, Raw, Spoken, joined
 from consilience.evals.metrics import Change, Paired
+from consilience.evals.novelty import KnownNovel
 from consilience.evals.scores import FUSION, accuracy_interval
 from consilience.orchestrator.trust import (
     confidence_correctness_correlation,
@@ -116,6 +120,18 @@ class Settled:
 
 
 @dataclass(frozen=True)
+class PredictionSets:
+    """How many of the prediction sets hold the true label, and how large they are."""
+
+    n: int
+    covered: int
+    coverage: float | None
+    low: float
+    high: float
+    mean_size: float | None
+
+
+@dataclass(frozen=True)
 class SecondLooks:
     """What looking again changed."""
 
@@ -139,6 +155,8 @@ class Metrics:
     best_agent: str | None
     difference: Paired | None
     settled: Settled | None
+    prediction_sets: PredictionSets | None
+    novelty: KnownNovel | None
     second_looks: SecondLooks
     cost_usd: float
     cost_usd_per_image: float | None
@@ -153,10 +171,13 @@ class Metrics:
         return {"format": FORMAT, "written_by": written_by, **plain}
 
 
-def measure(found: Collected, labels: Sequence[str], *, agents_only: bool = False) -> Metrics:
+def measure(
+    found: Collected, labels: Sequence[str], *, agents_only: bool = False, novelty: KnownNovel | None = None
+) -> Metrics:
     """All figures of an evaluation.
 
     Args:
+        novelty: known against novel images, where there are such.
         agents_only: the fusion is not judged.
     """
     names = tuple(labels)
@@ -178,6 +199,8 @@ def measure(found: Collected, labels: Sequence[str], *, agents_only: bool = Fals
         best_agent=best,
         difference=None if judged is None or best is None else _paired(judged, first[best][1]),
         settled=None if judged is None else settled_of(judged.correct, found.settled),
+        prediction_sets=None if judged is None else sets_of(found.held, found.sizes),
+        novelty=novelty,
         second_looks=_second_looks(looks, found),
         cost_usd=found.cost_usd,
         cost_usd_per_image=found.cost_usd / n if n else None,
@@ -269,6 +292,13 @@ def settled_of(correct: np.ndarray, settled: np.ndarray) -> Settled:
     return Settled(
         n, n / len(settled) if len(settled) else None, right, right / n if n else None, *accuracy_interval(right, n)
     )
+
+
+def sets_of(held: np.ndarray, sizes: np.ndarray) -> PredictionSets:
+    """From whether each set holds the true label, bool (n,), and its size, int (n,)."""
+    n, covered = len(held), int(held.sum())
+    mean = float(sizes.mean()) if n else None
+    return PredictionSets(n, covered, covered / n if n else None, *accuracy_interval(covered, n), mean)
 
 
 def _second_looks(looks: Mapping[tuple[str, str], tuple[Spoken, Answers]], found: Collected) -> SecondLooks:

@@ -120,8 +120,8 @@ def _mean_novelty(folder: Path, labels: Sequence[str]) -> float | None:
     import pyarrow.compute as pc
 
     total, n = 0.0, 0
-    for batch in read_rows(folder, labels, ("evidence",)):
-        novelty = pc.struct_field(batch["evidence"], "novelty").drop_null()
+    for batch in read_rows(folder, labels, ("novelty",)):
+        novelty = batch["novelty"].drop_null()
         total, n = total + (pc.sum(novelty).as_py() or 0.0), n + len(novelty)
     return total / n if n else None
 

@@ -7,6 +7,7 @@ truth, label   what it is, and what the panel called it (null without a diagnosi
 posterior      probability by label; null without a diagnosis
 prediction_set, verdict, reasons, rationale, rounds, cost_usd    as in `Diagnosis`
 predictions    every agent's looks, as `Prediction.to_dict`, with calibrated probabilities and weight
+novelty, novelty_signs         as in `Diagnosis`; null without a diagnosis
 evidence       neighbours, distribution, novelty, as `Evidence.to_dict`; null without a diagnosis
 first_posterior  the posterior before any second look, where it is known
 leak           the panel's memory holds this very image; left out if the run drops leaks
@@ -25,6 +26,7 @@ from consilience.diagnosis import Diagnosis, FailedImage
 from consilience.errors import EvaluationError
 from consilience.evals.source import Case
 from consilience.evals.stored import protocol_of, shown_address
+from consilience.orchestrator.novelty.score import SIGNS
 
 if TYPE_CHECKING:
     import pyarrow
@@ -79,6 +81,8 @@ def decided(case: Case, result: Diagnosis | FailedImage, leak: bool) -> Decided:
         "reasons": list(result.reasons),
         "predictions": [prediction.to_dict() for prediction in result.predictions],
         "evidence": result.evidence.to_dict(),
+        "novelty": result.novelty,
+        "novelty_signs": dict(result.novelty_signs) or None,
         "rationale": result.rationale,
     }
     return Decided(name, _json(row), result.label == case.truth, leak, result.cost_usd, None)
@@ -95,6 +99,8 @@ _NOTHING: dict[str, Any] = {
     "reasons": [],
     "predictions": [],
     "evidence": None,
+    "novelty": None,
+    "novelty_signs": None,
     "rationale": "",
 }
 
@@ -131,6 +137,7 @@ def schema(labels: Sequence[str]) -> pyarrow.Schema:
     row = {"row": whole, "image": text, "identity": text, "truth": text, "leak": flag, "label": text, "verdict": text}
     row |= {"error": text, "cost_usd": number, "rounds": whole, "posterior": shares, "first_posterior": shares}
     row |= {"prediction_set": pa.list_(text), "reasons": pa.list_(text), "predictions": pa.list_(pa.struct(prediction))}
+    row |= {"novelty": number, "novelty_signs": pa.struct([(name, number) for name in SIGNS])}
     return pa.schema(row | {"evidence": pa.struct(evidence), "rationale": text, "seconds": number})
 
 

@@ -53,7 +53,7 @@ def detail_of(diagnosis: Diagnosis) -> RenderableType:
     if diagnosis.evidence.neighbours:
         parts += [_cases(diagnosis.evidence.neighbours), ""]
     parts += [
-        Text(novelty_words(diagnosis.evidence)),
+        Text(novelty_words(diagnosis.evidence, diagnosis.novelty, diagnosis.novelty_signs)),
         "",
         Text(one_line(diagnosis.rationale, 2000)),
         Text(origin(diagnosis), style="dim"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from consilience.evals.evaluation import Evaluation
     from consilience.evals.figures import Figures, Metrics
     from consilience.evals.journal import Tally
+    from consilience.evals.novelty import KnownNovel
 
 SHOWN = 5
 """Names that are listed before 'and so many more'."""
@@ -30,6 +31,7 @@ SHOWN = 5
 @click.option("--agents-only", is_flag=True, help="Let the agents look once, and judge only them.")
 @choice_options
 @click.option("--drop-leaks", is_flag=True, help="Leave out images that the panel's memory holds.")
+@click.option("--novel", type=PATH, metavar="FOLDER", help="Images of no known label: are they told from the others?")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="What decides.")
 @click.option("--ray-address", metavar="ADDRESS", help="A Ray cluster: HOST:PORT, or auto.")
 @click.option("--ray-workers", type=click.IntRange(min=1), metavar="N", help="Workers on Ray; otherwise one a CPU.")
@@ -45,6 +47,7 @@ def evaluate(
     seed: int | None,
     renamed: dict[str, str],
     drop_leaks: bool,
+    novel: Path | None,
     engine: str,
     ray_address: str | None,
     ray_workers: int | None,
@@ -76,6 +79,7 @@ def evaluate(
                 limit=limit,
                 renamed=renamed,
                 drop_leaks=drop_leaks,
+                novel=novel,
                 cluster=Cluster(ray_address, ray_workers) if engine == "ray" else None,
                 watch=lambda tally, _: report("evaluating", tally.done, tally.total, words_of(tally)),
             )
@@ -133,6 +137,8 @@ def _show(done: Evaluation) -> None:
 
     out, metrics = console(), done.metrics
     out.print(_table(metrics), "", sep="\n")
+    if metrics.novelty is not None:
+        out.print(_novelty_table(metrics.novelty), "", sep="\n")
     for sentence in filter(None, [say(metrics) for say in SENTENCES]):
         out.print(sentence)
     report = done.out / "report.html"
@@ -158,6 +164,41 @@ def _table(metrics: Metrics) -> Table:
         ]
         table.add_row(one_line(one.who), f"{one.n:,}", *known, style="bold" if one is metrics.fusion else None)
     return table
+
+
+def _novelty_table(found: KnownNovel) -> Table:
+    from consilience.frontends.summary import figures_table
+    from consilience.rendering import percent
+
+    table = figures_table("Novelty by", "Known", "Novel", "AUROC", "FPR at 95 %")
+    for name, one in {**found.signs, "score": found.score}.items():
+        figures = f"{one.auroc:.3f}", percent(one.fpr_at_95)
+        style = "bold" if name == "score" else None
+        table.add_row(name, f"{found.known:,}", f"{found.novel:,}", *figures, style=style)
+    return table
+
+
+def _novelty(metrics: Metrics) -> str:
+    from consilience.rendering import percent
+
+    found = metrics.novelty
+    if found is None:
+        return ""
+    return (
+        f"Called novel: {percent(found.novel_called)} of the novel images, {percent(found.known_called)} of the known"
+    )
+
+
+def _sets(metrics: Metrics) -> str:
+    from consilience.rendering import percent
+
+    found = metrics.prediction_sets
+    if found is None or found.coverage is None:
+        return ""
+    return (
+        f"Prediction sets hold the label of {percent(found.coverage)} of the images ({percent(found.low)} to "
+        f"{percent(found.high)}), with {found.mean_size:.2f} labels on average"
+    )
 
 
 def _difference(metrics: Metrics) -> str:
@@ -198,5 +239,5 @@ def _cost(metrics: Metrics) -> str:
     return f"{metrics.images:,} images in {metrics.seconds:,.1f} s{rate}{cost}"
 
 
-SENTENCES: tuple[Callable[[Metrics], str], ...] = (_difference, _settled, _second_looks, _cost)
+SENTENCES: tuple[Callable[[Metrics], str], ...] = (_difference, _settled, _sets, _novelty, _second_looks, _cost)
 """What is said below the table; nothing where there is nothing to say."""

@@ -14,6 +14,7 @@ from consilience.frontends.outcome import Failure, complain, complain_of, finish
 
 if TYPE_CHECKING:
     from consilience.orchestrator.fit import FitReport
+    from consilience.settings import PolicySettings
 
 SHOWN = 5
 """Files that were passed over which are listed, before 'and so many more'."""
@@ -52,7 +53,7 @@ def fit(
     with progress_on(console(stderr=True)) as progress:
         report = consilience.fit(source, panel, task=task, settings=settings, overwrite=overwrite, progress=progress)
     _name_what_was_left_out(report)
-    _print_fitted(report, settings.policy.target, as_json)
+    _print_fitted(report, settings.policy, as_json)
     finish(len(report.panel.records), len(report.failed) + len(report.images.conflicts))
 
 
@@ -66,12 +67,12 @@ def _name_what_was_left_out(report: FitReport) -> None:
         complain("passed over", names + (f" and {more} more" if more > 0 else ""))
 
 
-def _print_fitted(report: FitReport, target: float, as_json: bool) -> None:
+def _print_fitted(report: FitReport, policy: PolicySettings, as_json: bool) -> None:
     from consilience.frontends.summary import facts, threshold_words, trust_table
     from consilience.frontends.terminal import console, print_json
     from consilience.rendering import one_line
 
-    out, fitted = console(), facts(report.panel, target)
+    out, fitted = console(), facts(report.panel, policy)
     if as_json:
         fitted["images"] = {
             "added": report.images.added,

@@ -31,7 +31,7 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
 
     settings = collected(settings_file, assignments)
     manifest = open_panel_folder(panel).manifest
-    held = facts(Panel.open(panel), settings.policy.target)
+    held = facts(Panel.open(panel), settings.policy)
     form = {key: manifest[key] for key in ("id", "format", "generation", "written", "written_by")}
     size = sum(file["bytes"] for file in manifest["files"].values())
     out = console()

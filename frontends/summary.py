@@ -11,9 +11,10 @@ from rich.table import Table
 from consilience.frontends.terminal import table
 from consilience.model_settings import VlmSettings
 from consilience.orchestrator.panel import Panel
-from consilience.orchestrator.policy import choose_threshold
+from consilience.orchestrator.policy import settles
 from consilience.prediction import look_name
 from consilience.rendering import one_line, percent
+from consilience.settings import PolicySettings
 
 
 def shares_of_weight(panel: Panel) -> list[float]:
@@ -33,10 +34,10 @@ def shares_of_weight(panel: Panel) -> list[float]:
     return [float(share) for share in shares]
 
 
-def facts(panel: Panel, target: float) -> dict[str, Any]:
+def facts(panel: Panel, policy: PolicySettings) -> dict[str, Any]:
     """What there is to know of a panel, for JSON."""
     counts = {label: panel.records.labels.count(label) for label in panel.task.names}
-    threshold = choose_threshold(panel.outcomes, target)
+    found = settles(policy, panel.outcomes)
     return {
         "panel": str(panel.path),
         "domain": panel.task.domain,
@@ -60,10 +61,14 @@ def facts(panel: Panel, target: float) -> dict[str, Any]:
             for one, share in zip(panel.witnesses, shares_of_weight(panel), strict=True)
         ],
         "policy": {
-            "target": target,
-            "threshold": threshold.probability,
-            "settled": threshold.settled,
-            "accuracy_of_settled": threshold.accuracy,
+            "settle": found.by,
+            "coverage": policy.coverage,
+            "target": policy.target,
+            "delta": policy.delta,
+            "threshold": found.threshold.probability,
+            "settled": found.threshold.settled,
+            "accuracy_of_settled": found.threshold.accuracy,
+            "images_needed": found.needed,
         },
     }
 
@@ -96,13 +101,22 @@ def figures_table(first: str, *others: str) -> Table:
 
 
 def threshold_words(policy: Mapping[str, Any]) -> str:
-    """What the threshold of a settled diagnosis does on the labelled images, in a sentence."""
+    """What settles a diagnosis, and what that does on the labelled images, in a sentence."""
+    by_set, needed = policy["settle"] == "set", policy["images_needed"]
+    wish = f"{percent(policy['coverage'])} coverage" if by_set else f"{percent(policy['target'])} accuracy"
+    setting = "policy.coverage" if by_set else "policy.target"
     if policy["threshold"] is None:
+        wanted = "no number of images is enough" if needed is None else f"it takes {needed:,} images at the least"
         return (
-            f"The labelled images cannot support {percent(policy['target'])}: every image will be referred. "
-            "Give more images, or lower policy.target."
+            f"The labelled images cannot support {wish}: every image will be referred; {wanted}. "
+            f"Give more images, or lower {setting}."
         )
+    does = (
+        f"{percent(policy['settled'])} of the labelled images, {percent(policy['accuracy_of_settled'])} of those right"
+    )
+    if by_set:
+        return f"Settles {does}: one label left at {wish}, with a posterior of at least {policy['threshold']:.3f}."
     return (
-        f"Settles {percent(policy['settled'])} of the labelled images, {percent(policy['accuracy_of_settled'])} of "
-        f"those right: a posterior of at least {policy['threshold']:.3f} (target {percent(policy['target'])})."
+        f"Settles {does}: a posterior of at least {policy['threshold']:.3f} (promised: {wish} or more, but for a "
+        f"chance of {percent(policy['delta'])})."
     )

@@ -50,7 +50,7 @@ def with_advice(
     """
     said = finished(_advice(fitted, reasoner, task, records, data, others, neighbours, policy, progress))
     looks = (*fitted.looks, Answers.of(REASONER, "first", said, task))
-    return learned(fitted.heads, looks, task, data.labels, fitted.folds)
+    return learned(fitted.heads, looks, task, data, fitted.folds)
 
 
 async def _advice(
@@ -74,7 +74,7 @@ async def _advice(
         part = range(start, min(start + BATCH, len(records)))
         found = memory.query(data.features[part], neighbours, [records.ids[row] for row in part])
         evidence = memory.evidence(found)
-        novelty = {row: one["novelty"] for row, one in enumerate(evidence)}
+        novelty = dict(enumerate(fitted.how_novel[part].tolist()))
         state: State = {
             "identities": [records.ids[row] for row in part],
             "evidence": evidence,

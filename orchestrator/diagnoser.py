@@ -66,12 +66,13 @@ class Diagnoser:
         self._agents = panel.open_agents(settings, agents, budget)
         self.memory = panel.open_memory(settings.memory.url)
         policy = Policy.chosen(settings.policy, panel.outcomes)
-        weigher = Weigher(panel.task, panel.witnesses, panel.fusion, policy, panel.second_looks)
+        weigher = Weigher(panel.task, panel.witnesses, panel.fusion, policy, panel.second_looks, panel.novelty)
         self.graph = build_graph(
             weigher=weigher,
             policy=settings.policy,
             neighbours=settings.memory.neighbours,
             reasoner=open_reasoner(panel, settings, budget),
+            known=panel.known(),
         ).compile()
         self._loop = asyncio.new_event_loop()
         self._is_closed = False
@@ -270,6 +271,8 @@ class Diagnoser:
             identity=state["identities"][row],
             source=source,
             trust=tuple(one.trust for one in self.panel.witnesses if (one.agent, one.stage) in looks),
+            novelty=conclusion["novelty"],
+            novelty_signs=conclusion["novelty_signs"],
             image=image,
         )
 

@@ -28,7 +28,7 @@ from consilience.orchestrator.advice import with_advice
 from consilience.orchestrator.fitting import fit_agents, one_blas_thread
 from consilience.orchestrator.gather import Progress, gather, is_vectors, quiet, with_images
 from consilience.orchestrator.panel import EncoderRecord, Panel, labelled_features
-from consilience.orchestrator.policy import Threshold, choose_threshold
+from consilience.orchestrator.policy import Settles, settles
 from consilience.orchestrator.reasoner import Reasoner
 from consilience.orchestrator.record import REASONER
 from consilience.panel_folder import refuse_to_replace
@@ -50,7 +50,7 @@ class FitReport:
         images: how many were new, given twice, or kept out because they stand under several labels.
         failed: images that could not be read.
         ignored: files and folders that are no labelled images.
-        threshold: the least posterior that settles, and what it does on the labelled images.
+        settles: what settles a diagnosis, and what that does on the labelled images.
         cost_usd: what the answers of the agents in the settings cost now; those that were kept cost nothing.
     """
 
@@ -58,7 +58,7 @@ class FitReport:
     images: AddReport
     failed: tuple[FailedImage, ...]
     ignored: tuple[Path, ...]
-    threshold: Threshold
+    settles: Settles
     cost_usd: float = 0.0
 
     @property
@@ -155,10 +155,11 @@ def fit(
             models=tuple(filter(None, map(settings_of, others))),
             reasoner=adviser,
             second_looks=fitted.second_looks,
+            novelty=fitted.novelty,
         ).save(path, overwrite=overwrite)
     _index(written, settings, progress)
-    threshold = choose_threshold(written.outcomes, settings.policy.target)
-    return FitReport(written, gathered.report, gathered.failed, gathered.ignored, threshold, budget.spent_usd)
+    found = settles(settings.policy, written.outcomes)
+    return FitReport(written, gathered.report, gathered.failed, gathered.ignored, found, budget.spent_usd)
 
 
 def add(
@@ -183,7 +184,7 @@ def add(
         records, report, failed = with_images(old.records, known, encoder, settings, progress)
         written = _changed(old, records, settings) if report.added else old
     _index(written, settings, progress)
-    return FitReport(written, report, failed, (), choose_threshold(written.outcomes, settings.policy.target))
+    return FitReport(written, report, failed, (), settles(settings.policy, written.outcomes))
 
 
 def remove(

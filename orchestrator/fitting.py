@@ -32,8 +32,10 @@ from consilience.orchestrator.calibration import (
 from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.gain import NO_LABEL, SecondLooks
 from consilience.orchestrator.gather import Progress, quiet
+from consilience.orchestrator.novelty.score import Novelty
 from consilience.orchestrator.panel import Witness
 from consilience.orchestrator.policy import Outcomes
+from consilience.orchestrator.record import REASONER
 from consilience.orchestrator.trust import measure
 from consilience.prediction import Prediction, Stage
 from consilience.retrieval.index import ExactIndex
@@ -59,6 +61,7 @@ class Fitted:
         folds: of the n images, int (n,).
         calibrated: what they said, calibrated, out of fold (a, n, c); rows of NaN where one did not answer.
         posterior, weights: of the first looks, out of fold, (n, c) and (n, a).
+        novelty: what images are compared with; how_novel: that of the labelled images, out of fold, (n,).
     """
 
     heads: tuple[FeatureAgent, ...]
@@ -71,6 +74,8 @@ class Fitted:
     calibrated: np.ndarray
     posterior: np.ndarray
     weights: np.ndarray
+    novelty: Novelty
+    how_novel: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,7 @@ def fit_agents(
             looks.append(Answers(name, "first", raw))
     if others:
         looks += finished(_looks_of_others(task, records, data, others, looks, neighbours, load, timeout, progress))
-    return learned(tuple(heads), looks, task, data.labels, folds)
+    return learned(tuple(heads), looks, task, data, folds)
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:
@@ -192,9 +197,10 @@ def exact_views(task: Task, known: LabelledFeatures, features: np.ndarray) -> Vi
 
 
 def learned(
-    heads: tuple[FeatureAgent, ...], looks: Sequence[Answers], task: Task, labels: np.ndarray, folds: np.ndarray
+    heads: tuple[FeatureAgent, ...], looks: Sequence[Answers], task: Task, data: LabelledFeatures, folds: np.ndarray
 ) -> Fitted:
-    """How to weigh these looks at labelled images; labels and folds are int (n,)."""
+    """How to weigh these looks at labelled images, and how novel others are beside them; folds are int (n,)."""
+    labels = data.labels
     looks = sorted(looks, key=lambda look: look.stage)  # first looks before second looks, otherwise in order
     witnesses, calibrated = [], np.full((len(looks), *looks[0].raw.shape), np.nan)
     with one_blas_thread():
@@ -214,6 +220,8 @@ def learned(
             for agent, pooled in posteriors_again.items():
                 pooled[held_out] = others.posterior(again[agent][:, held_out])[0]
         outcomes_again = {agent: Outcomes.of(pooled, labels) for agent, pooled in posteriors_again.items()}
+        firsts = [number for number, one in enumerate(witnesses) if one.stage == "first" and one.agent != REASONER]
+        novelty, how_novel = Novelty.fit(data, folds, calibrated[firsts])
         return Fitted(
             heads=heads,
             witnesses=tuple(witnesses),
@@ -225,6 +233,8 @@ def learned(
             calibrated=calibrated,
             posterior=posterior,
             weights=weights,
+            novelty=novelty,
+            how_novel=how_novel,
         )
 
 

@@ -33,6 +33,7 @@ from consilience.agents.neighbours import K
 from consilience.evidence import Evidence
 from consilience.images import Image
 from consilience.orchestrator.ask import first_look, second_look
+from consilience.orchestrator.novelty.known import Known, by_image
 from consilience.orchestrator.reasoner import Reasoner
 from consilience.orchestrator.reasoning import Read, Reasoning
 from consilience.orchestrator.record import REASONER
@@ -54,6 +55,7 @@ class State(TypedDict, total=False):
     evidence: list[dict[str, Any]]  # n, as Evidence.to_dict
     neighbour_labels: list[list[int]]  # n x k, as Views
     similarities: list[list[float]]
+    far: list[dict[str, float]]  # n, signs of novelty in the images' vectors; empty where the panel knows none
     looks: Annotated[list[dict[str, Any]], operator.add]  # {"row": ..., "prediction": as Prediction.to_dict}
     weighed: Annotated[dict[int, Weighed], merged]  # by row, the latest round's
     requests: Annotated[list[Request], operator.add]  # for second looks, of all rounds
@@ -92,7 +94,12 @@ class Run:
 
 
 def build_graph(
-    *, weigher: Weigher, policy: PolicySettings, neighbours: int, reasoner: Reasoner | None = None
+    *,
+    weigher: Weigher,
+    policy: PolicySettings,
+    neighbours: int,
+    reasoner: Reasoner | None = None,
+    known: Known | None = None,
 ) -> StateGraph[State, Run, State, State]:
     """The graph, not compiled, so that the caller sets checkpointer and cache. Its nodes are async.
 
@@ -101,9 +108,10 @@ def build_graph(
         policy: bounds on rounds, time and cost.
         neighbours: cases in the evidence.
         reasoner: reads the record, in the role that its settings give it; None: rules alone.
+        known: what is known of the labelled images' vectors, for signs of novelty.
     """
     reasoning = Reasoning(weigher, reasoner)
-    nodes = _Nodes(weigher, policy, neighbours, reasoning, weigher.asking.left_out())
+    nodes = _Nodes(weigher, policy, neighbours, reasoning, weigher.asking.left_out(), known)
     graph = StateGraph(State, context_schema=Run)
     graph.add_node("retrieve", nodes.retrieve)
     graph.add_node("look", nodes.look, input_schema=Look)
@@ -133,6 +141,7 @@ class _Nodes:
     neighbours: int
     reasoning: Reasoning
     left_out: Mapping[str, str]
+    known: Known | None
 
     async def retrieve(self, state: State, runtime: Runtime[Run]) -> State:
         run = runtime.context
@@ -141,6 +150,7 @@ class _Nodes:
             "evidence": run.memory.evidence(found.first(self.neighbours)),
             "neighbour_labels": found.labels.tolist(),
             "similarities": found.similarities.tolist(),
+            "far": [] if self.known is None else by_image(self.known.signs(run.features)),
             "rows": list(range(len(run.features))),
             "round": 0,
         }
@@ -167,7 +177,7 @@ class _Nodes:
 
     async def weigh(self, state: State, runtime: Runtime[Run]) -> State:
         number = state["round"] + 1
-        weighed = self.weigher.weigh(state["looks"], _novelty(state), number, state["weighed"])
+        weighed = self.weigher.weigh(state["looks"], told_of(state), number, state["weighed"], far_of(state))
         if self.reasoning.is_due(number):
             return {"weighed": weighed, "round": number}
         return {"weighed": weighed, "round": number, **self._next(state, number, weighed, [], runtime.context)}
@@ -186,9 +196,7 @@ class _Nodes:
         if number >= self.policy.max_rounds or time.monotonic() >= run.deadline:
             return {"requests": [], "rows": []}
         wishes = {one["row"]: one["ask_again"] for one in readings}
-        requests = self.weigher.whom_to_ask_again(
-            [*state["looks"], *readings], weighed, _novelty(state), run.agents, wishes
-        )
+        requests = self.weigher.whom_to_ask_again([*state["looks"], *readings], weighed, run.agents, wishes)
         return {"requests": requests, "rows": sorted({request["row"] for request in requests})}
 
     def ask_reasoner(self, state: State, runtime: Runtime[Run]) -> list[Send] | str:
@@ -226,9 +234,14 @@ def bounded(policy: PolicySettings) -> RunnableConfig:
     return {"recursion_limit": 4 + 3 * policy.max_rounds}
 
 
-def _novelty(state: State) -> dict[int, float]:
-    """Of the rows that are weighed in this round."""
+def told_of(state: State) -> dict[int, float]:
+    """How novel the memory finds the rows that are weighed in this round."""
     return {row: state["evidence"][row]["novelty"] for row in state["rows"]}
+
+
+def far_of(state: State) -> dict[int, dict[str, float]]:
+    """The signs of novelty in their vectors."""
+    return {row: state["far"][row] for row in state["rows"]} if state.get("far") else {}
 
 
 def _look(state: State, agent: str, rows: Sequence[int]) -> Look:

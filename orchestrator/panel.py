@@ -4,6 +4,7 @@
     witnesses.json     each agent's look: its calibrator and the trust it has earned
     fusion.json        what the weights follow from
     policy.json        what the thresholds of a settled diagnosis are chosen on
+    novelty.npz        the signs of novelty of the labelled images, and the space in which vectors are compared
     second_looks.npz   the second looks at the labelled images: what one more gains is foreseen from them
     agents/*.npz       fitted heads
     models.json        how the agents and the reasoner that answer in words are asked; no key
@@ -42,6 +43,8 @@ from consilience.orchestrator import calibration
 from consilience.orchestrator.calibration import Calibrator
 from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.gain import SecondLooks
+from consilience.orchestrator.novelty.known import Known
+from consilience.orchestrator.novelty.score import Novelty
 from consilience.orchestrator.policy import Outcomes
 from consilience.panel_folder import PanelFolder, read_panel_folder, write_panel_folder
 from consilience.prediction import Stage
@@ -54,6 +57,7 @@ from consilience.trust import Trust
 
 ENCODER_FILE = "encoder.onnx"
 SECOND_LOOKS_FILE = "second_looks.npz"
+NOVELTY_FILE = "novelty.npz"
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ class Panel:
         models: settings of the agents that answer in words.
         reasoner: settings of the adviser that it was fitted with, if any; its look stands among the witnesses.
         second_looks: the agents' second looks at the labelled images.
+        novelty: how novel an image is beside the labelled ones; None in panels of earlier versions, where the distance
+            to the neighbours in the memory alone tells.
         path, id: where it was read from, and the id it keeps for life; empty for one not yet written.
     """
 
@@ -118,6 +124,7 @@ class Panel:
     models: tuple[ModelSettings, ...] = ()
     reasoner: ReasonerSettings | None = None
     second_looks: SecondLooks = field(default_factory=SecondLooks.none)
+    novelty: Novelty | None = None
     path: Path = Path()
     id: str = ""
 
@@ -134,6 +141,10 @@ class Panel:
     def labelled_features(self) -> LabelledFeatures:
         """The memory's images as feature agents see them, without texts."""
         return labelled_features(self.records, self.task)
+
+    def known(self) -> Known | None:
+        """What is known of the memory's vectors, for signs of novelty; None where `novelty` is."""
+        return None if self.novelty is None else Known.of(self.novelty.whitening, self.labelled_features())
 
     def open_memory(self, url: str | None = None) -> ImageMemory:
         return ImageMemory.open(
@@ -185,6 +196,8 @@ class Panel:
         _write_json(folder / "models.json", _models_to_dict(self.models, self.reasoner))
         if self.second_looks.agents:
             np.savez(folder / SECOND_LOOKS_FILE, allow_pickle=False, **self.second_looks.arrays())
+        if self.novelty is not None:
+            np.savez(folder / NOVELTY_FILE, allow_pickle=False, **self.novelty.arrays())
         (folder / "agents").mkdir()
         for head in self.heads:
             np.savez(folder / "agents" / f"{head.name}.npz", allow_pickle=False, **head.arrays())
@@ -217,7 +230,7 @@ def _read(folder: PanelFolder) -> Panel:
             for name in names
             if name in FEATURE_AGENTS and (path := state / "agents" / f"{name}.npz").exists()
         )
-        again, weights = state / SECOND_LOOKS_FILE, state / ENCODER_FILE
+        again, novelty, weights = state / SECOND_LOOKS_FILE, state / NOVELTY_FILE, state / ENCODER_FILE
         has_weights = weights.exists()
         encoder = EncoderRecord(
             **manifest["encoder"],
@@ -237,6 +250,7 @@ def _read(folder: PanelFolder) -> Panel:
             models=models,
             reasoner=reasoner,
             second_looks=SecondLooks.from_arrays(_read_arrays(again)) if again.exists() else SecondLooks.none(),
+            novelty=Novelty.from_arrays(_read_arrays(novelty)) if novelty.exists() else None,
             path=folder.path,
             id=folder.id,
         )

@@ -1,7 +1,16 @@
-"""When a diagnosis is settled, and when a person must look."""
+"""When a diagnosis is settled, and when a person must look.
+
+One thing decides what the posterior must be, by `policy.settle`:
+
+- "set": exactly one label cannot be excluded (`conformal`), and its posterior is at least LEAST. The set misses the
+  true label in at most 1 - coverage of the images.
+- "accuracy": the posterior reaches a threshold at which, but for a chance of delta, at least the target of what is
+  settled is right (`choose_threshold`).
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -9,12 +18,16 @@ from typing import Any, Self
 import numpy as np
 
 from consilience.orchestrator.calibration import FLOOR, log_probabilities
+from consilience.orchestrator.conformal import LabelSets, images_needed, widest, with_top
 from consilience.orchestrator.trust import OVERCONFIDENT
 from consilience.prediction import look_name
 from consilience.settings import PolicySettings
 
 LEAST = OVERCONFIDENT
-"""Whatever the target allows, nothing is called confident that the overconfidence ratio would not count as such."""
+"""Nothing is called confident that the overconfidence ratio would not count as such."""
+
+NAMED = 4
+"""Labels that a reason names, at most."""
 
 DISTRUSTED = 0.5
 """An agent is distrusted if its weight is less than this share of the greatest weight."""
@@ -28,29 +41,55 @@ class Outcomes:
         probability: posterior of the named label, float (n,).
         correct: whether it was right, bool (n,).
         again: by agent, the same of the same images with the agent's second look in the place of its first.
+        posterior, labels: of all labels, float (n, c), and the true ones, int (n,); None in panels that were written
+            before prediction sets were conformal.
     """
 
     probability: np.ndarray
     correct: np.ndarray
     again: Mapping[str, Outcomes] = field(default_factory=dict)
+    posterior: np.ndarray | None = None
+    labels: np.ndarray | None = None
 
     @classmethod
     def of(cls, posterior: np.ndarray, labels: np.ndarray) -> Self:
         """Of a posterior (n, c) and the true labels, int (n,)."""
-        return cls(posterior.max(axis=1), posterior.argmax(axis=1) == labels)
+        right = posterior.argmax(axis=1) == labels
+        return cls(posterior.max(axis=1), right, posterior=posterior, labels=labels)
 
     def take(self, rows: np.ndarray) -> Outcomes:
         """The outcomes of some images, without those of second looks."""
-        return Outcomes(self.probability[rows], self.correct[rows])
+        posterior, labels = (None if one is None else one[rows] for one in (self.posterior, self.labels))
+        return Outcomes(self.probability[rows], self.correct[rows], {}, posterior, labels)
+
+    def sets(self, coverage: float) -> LabelSets | None:
+        """What may be excluded; None where nothing is known of the labels."""
+        if self.posterior is None or self.labels is None:
+            return None
+        of_truth = self.posterior[np.arange(len(self.labels)), self.labels]
+        return LabelSets.calibrated(of_truth, self.labels, self.posterior.shape[1], coverage)
+
+    def settled_by(self, sets: LabelSets) -> np.ndarray:
+        """Which of the images one label is left of, with a posterior of LEAST, bool (n,)."""
+        if self.posterior is None:
+            raise ValueError("without the posteriors of all labels nothing is known of sets")
+        return np.asarray((sets.of(self.posterior).sum(axis=1) == 1) & (self.probability >= LEAST))
 
     def to_dict(self) -> dict[str, Any]:
         again = {agent: one.to_dict() for agent, one in self.again.items()}
-        return {"probability": self.probability.tolist(), "correct": self.correct.tolist(), "again": again}
+        found = {"probability": self.probability.tolist(), "correct": self.correct.tolist(), "again": again}
+        if self.posterior is not None and self.labels is not None:
+            found |= {"posterior": self.posterior.tolist(), "labels": self.labels.tolist()}
+        return found
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         again = {agent: cls.from_dict(one) for agent, one in data.get("again", {}).items()}
-        return cls(np.array(data["probability"], dtype=np.float64), np.array(data["correct"], dtype=bool), again)
+        probability, correct = np.array(data["probability"], np.float64), np.array(data["correct"], bool)
+        if "posterior" not in data:
+            return cls(probability, correct, again)
+        posterior, labels = np.array(data["posterior"], np.float64), np.array(data["labels"], np.intp)
+        return cls(probability, correct, again, posterior, labels)
 
 
 NOTHING = Outcomes(np.empty(0), np.empty(0, dtype=bool))
@@ -76,23 +115,38 @@ class Threshold:
         return np.inf if self.probability is None else self.probability
 
 
+def images_for(target: float, delta: float) -> int | None:
+    """How many images must be settled, all of them right, before a target can be claimed; None: no number is enough.
+
+    >>> images_for(0.95, 0.1), images_for(0.9, 0.05), images_for(1.0, 0.1)
+    (45, 29, None)
+    """
+    return None if target >= 1.0 else max(1, math.ceil(math.log(delta) / math.log(target) - 1e-9))
+
+
 def choose_threshold(
-    outcomes: Outcomes, target: float, least: float = LEAST, *, before: Outcomes = NOTHING
+    outcomes: Outcomes, target: float, delta: float, least: float = LEAST, *, before: Outcomes = NOTHING
 ) -> Threshold:
     """The lowest threshold from `least` on at which at least `target` of the settled diagnoses are right.
 
-    One more settled image is counted as wrong, as in conformal risk control (Angelopoulos et al. 2024): with k settled
-    and e of them wrong, (e + 1) / (k + 1) <= 1 - target. So a target of 0.95 needs at least 19 images that are right.
+    But for a chance of `delta` the claim is true of images from where the labelled ones came from: learn then test
+    (Angelopoulos et al. 2021), with binomial tails, in a fixed sequence from high thresholds to low ones. Of k settled
+    images e are wrong; P(Binomial(k, 1 - target) <= e) <= delta must hold there and at each threshold above it, from
+    the first on that settles `images_for(target, delta)` images. How many a threshold settles tells nothing of who is
+    right, so where the sequence starts costs nothing.
 
     Args:
         before: what was settled already. It counts among the k and the e, but not in the `Threshold`'s shares.
     """
+    needed = images_for(target, delta)
     order = np.argsort(-outcomes.probability, kind="stable")
     probability, wrong = outcomes.probability[order], np.cumsum(~outcomes.correct[order])
     settled = np.arange(1, len(order) + 1)
     boundary = np.r_[probability[:-1] > probability[1:], True][: len(order)]  # equal ones are settled together
-    risk = (wrong + (~before.correct).sum() + 1) / (settled + len(before.correct) + 1)
-    possible = np.flatnonzero(boundary & (probability >= least) & (risk <= 1 - target + 1e-12))
+    total = settled + len(before.correct)
+    tested = np.flatnonzero(boundary & (probability >= least) & (total >= (needed or np.inf)))
+    kept = binomial_tails(wrong[tested] + (~before.correct).sum(), total[tested], 1.0 - target) <= delta * (1 + 1e-9)
+    possible = tested[np.logical_and.accumulate(kept)]
     if not len(possible):
         return Threshold(None, 0.0, 0.0)
     last = possible[-1]
@@ -101,7 +155,26 @@ def choose_threshold(
     )
 
 
-def threshold_again(first: Outcomes, second: Outcomes, threshold: Threshold, target: float) -> Threshold:
+def binomial_tails(successes: np.ndarray, trials: np.ndarray, chance: float) -> np.ndarray:
+    """P(Binomial(trials, chance) <= successes), (m,).
+
+    Without scipy, whose import takes longer than a diagnosis.
+
+    >>> binomial_tails(np.array([0, 1]), np.array([2, 2]), 0.5).round(3).tolist()
+    [0.25, 0.75]
+    """
+    if chance <= 0.0 or chance >= 1.0:
+        return np.where(np.full(len(trials), chance >= 1.0) & (successes < trials), 0.0, 1.0)
+    logs = np.r_[0.0, np.cumsum(np.log(np.arange(1, int(trials.max(initial=0)) + 1)))]
+    tails = np.empty(len(trials))
+    for place, (k, n) in enumerate(zip(successes.tolist(), trials.tolist(), strict=True)):
+        i = np.arange(k + 1)
+        terms = logs[n] - logs[i] - logs[n - i] + i * math.log(chance) + (n - i) * math.log1p(-chance)
+        tails[place] = min(1.0, float(np.exp(terms).sum()))
+    return tails
+
+
+def threshold_again(first: Outcomes, second: Outcomes, threshold: Threshold, target: float, delta: float) -> Threshold:
     """The threshold of diagnoses in which an agent has looked again, given the `threshold` of those in which not.
 
     It is chosen on what the first looks did not settle, so that of all that is settled, at first or now, at least
@@ -111,7 +184,49 @@ def threshold_again(first: Outcomes, second: Outcomes, threshold: Threshold, tar
     left = second.take(~is_settled)
     if not (left.probability >= LEAST).any():
         return threshold
-    return choose_threshold(left, target, before=first.take(is_settled))
+    return choose_threshold(left, target, delta, before=first.take(is_settled))
+
+
+def sets_again(first: Outcomes, second: Outcomes, coverage: float) -> LabelSets | None:
+    """The sets of diagnoses in which an agent has looked again.
+
+    Only what the first looks did not settle is looked at again, so that is calibrated on alone; where it is too little,
+    all second looks are, and the coverage is then only near the wished.
+    """
+    sets, enough = first.sets(coverage), images_needed(coverage)
+    if sets is None or enough is None:
+        return second.sets(coverage)
+    is_open = ~first.settled_by(sets)
+    return (second.take(is_open) if is_open.sum() >= enough else second).sets(coverage)
+
+
+@dataclass(frozen=True)
+class Settles:
+    """What the posterior must be for a first look to be settled, and what that does on the labelled images.
+
+    Attributes:
+        by: "set" or "accuracy", as it is done; see the top of this module.
+        threshold: see there; its probability is None where the labelled images support nothing.
+        needed: how many images would, at least; None: no number.
+    """
+
+    by: str
+    threshold: Threshold
+    needed: int | None
+
+
+def settles(settings: PolicySettings, outcomes: Outcomes) -> Settles:
+    """What the labelled images support. The sets were calibrated on the same images, one at a time out of many."""
+    policy = Policy.chosen(settings, outcomes)
+    if policy.sets is None or not policy.follows_sets:
+        return Settles("accuracy", policy.threshold, images_for(settings.target, settings.delta))
+    is_settled = outcomes.settled_by(policy.sets)
+    n = int(is_settled.sum())
+    accuracy = float(outcomes.correct[is_settled].mean()) if n else 0.0
+    probability = LEAST if policy.sets.excludes else None
+    return Settles(
+        "set", Threshold(probability, n / max(len(is_settled), 1), accuracy), images_needed(settings.coverage)
+    )
 
 
 @dataclass(frozen=True)
@@ -120,7 +235,8 @@ class Doubts:
 
     Attributes:
         winner: the named label. least: the posterior that would settle it.
-        is_weak: its posterior is below that.
+        is_weak: its posterior is below that, or that of the labelled images of its label (`left` without it).
+        left: labels that cannot be excluded, (n, c). is_open: they are more than one, where that counts.
         against: share of the weight that names another label.
         leader: who decides for the winner. is_distrusted: with little weight.
         is_split, is_novel: `against` and the novelty are above their bounds.
@@ -129,6 +245,8 @@ class Doubts:
     winner: np.ndarray
     least: np.ndarray
     is_weak: np.ndarray
+    left: np.ndarray
+    is_open: np.ndarray
     against: np.ndarray
     is_split: np.ndarray
     leader: np.ndarray
@@ -137,7 +255,7 @@ class Doubts:
 
     @property
     def settled(self) -> np.ndarray:
-        return np.asarray(~(self.is_weak | self.is_split | self.is_distrusted | self.is_novel))
+        return np.asarray(~(self.is_weak | self.is_open | self.is_split | self.is_distrusted | self.is_novel))
 
 
 @dataclass(frozen=True)
@@ -148,21 +266,71 @@ class Policy:
         threshold: of diagnoses from first looks.
         again: by the name of a second look, the threshold of diagnoses in which it is weighed; of several the
             greatest holds. Of one that is not here, nothing is known, and it changes no threshold.
+        sets, sets_again: in the same way what may be excluded; of several, what none excludes. None: nothing is known,
+            and neither sets are calibrated nor the verdict follows them.
+        images: labelled images that all this was chosen on.
     """
 
     settings: PolicySettings
     threshold: Threshold
     again: Mapping[str, Threshold] = field(default_factory=dict)
+    sets: LabelSets | None = None
+    sets_again: Mapping[str, LabelSets] = field(default_factory=dict)
+    images: int = 0
 
     @classmethod
     def chosen(cls, settings: PolicySettings, outcomes: Outcomes) -> Self:
-        """With the thresholds that the outcomes support."""
-        first = choose_threshold(outcomes, settings.target)
+        """With what the outcomes support. Those of panels without labels in them are judged by accuracy alone."""
+        sets, images = outcomes.sets(settings.coverage), len(outcomes.probability)
+        looked = {look_name(agent, "second"): second for agent, second in outcomes.again.items()}
+        found = {name: sets_again(outcomes, second, settings.coverage) for name, second in looked.items()}
+        again_sets = {name: one for name, one in found.items() if one is not None}
+        if settings.settle == "set" and sets is not None:
+            return cls(settings, Threshold(LEAST, np.nan, np.nan), {}, sets, again_sets, images)
+        first = choose_threshold(outcomes, settings.target, settings.delta)
         again = {
-            look_name(agent, "second"): threshold_again(outcomes, second, first, settings.target)
-            for agent, second in outcomes.again.items()
+            name: threshold_again(outcomes, second, first, settings.target, settings.delta)
+            for name, second in looked.items()
         }
-        return cls(settings, first, again)
+        return cls(settings, first, again, sets, again_sets, images)
+
+    @property
+    def follows_sets(self) -> bool:
+        return self.settings.settle == "set" and self.sets is not None
+
+    def _left(self, posterior: np.ndarray, heard: np.ndarray, looks: Sequence[str]) -> np.ndarray:
+        """Labels that cannot be excluded, bool (n, c); a row may be empty. All, where nothing is known."""
+        if self.sets is None:
+            return np.ones(posterior.shape, dtype=bool)
+        left = self.sets.of(posterior)
+        told = [index for index, look in enumerate(looks) if look in self.sets_again]
+        again = heard[told]  # (t, n)
+        for who in np.unique(again, axis=1).T:
+            if who.any():
+                here = (again == who[:, None]).all(axis=0)
+                used = [self.sets_again[looks[index]] for index in np.array(told)[who]]
+                left[here] = widest(used).of(posterior[here])
+        return left
+
+    def prediction_sets(
+        self, posterior: np.ndarray, calibrated: np.ndarray, names: Sequence[str], looks: Sequence[str]
+    ) -> list[list[str]]:
+        """Of each of n images the labels that cannot be excluded, most probable first; arguments as for `reasons`.
+
+        Where nothing is known of labels (a panel of an earlier version, a replay), those whose posterior together
+        reaches the coverage: nothing is guaranteed of these.
+        """
+        order = np.argsort(-posterior, axis=1, kind="stable")
+        if self.sets is None:
+            mass = np.cumsum(np.take_along_axis(posterior, order, axis=1), axis=1)
+            sizes = np.minimum((mass < self.settings.coverage).sum(axis=1) + 1, posterior.shape[1])
+            return [[names[place] for place in row[:n]] for row, n in zip(order.tolist(), sizes.tolist(), strict=True)]
+        kept = with_top(posterior, self._left(posterior, np.isfinite(calibrated[:, :, 0]), looks))
+        kept = np.take_along_axis(kept, order, axis=1)
+        return [
+            [names[place] for place, is_in in zip(row, ins, strict=True) if is_in]
+            for row, ins in zip(order.tolist(), kept.tolist(), strict=True)
+        ]
 
     def doubts(
         self,
@@ -182,6 +350,8 @@ class Policy:
         of_look = np.array([self.again[look].least if look in self.again else 0.0 for look in looks])
         again = np.where(heard, of_look[:, None], 0.0).max(axis=0)
         least = np.where(again > 0, again, self.threshold.least)
+        left = self._left(posterior, heard, looks)
+        size = left.sum(axis=1) if self.follows_sets else np.ones(len(left), np.intp)
         logs = log_probabilities(np.nan_to_num(np.ascontiguousarray(np.moveaxis(calibrated, 2, 0))))  # (c, a, n)
         at_winner = np.broadcast_to(winner, (1, *heard.shape))
         for_winner = np.take_along_axis(logs, at_winner, axis=0)[0]
@@ -194,7 +364,9 @@ class Policy:
         return Doubts(
             winner=winner,
             least=least,
-            is_weak=posterior.max(axis=1) < least,
+            is_weak=(posterior.max(axis=1) < least) | (size == 0),
+            left=left,
+            is_open=size > 1,
             against=against,
             is_split=against > self.settings.max_disagreement,
             leader=leader,
@@ -219,12 +391,17 @@ class Policy:
         found: list[list[str]] = [[] for _ in novelty]
         for row in np.flatnonzero(~doubts.settled).tolist():
             winner, least, reasons = names[doubts.winner[row]], doubts.least[row], found[row]
+            if doubts.is_open[row]:
+                reasons.append(self._several(posterior[row], doubts.left[row], names))
             if doubts.is_weak[row] and least == np.inf:
-                reasons.append(
-                    f"too few labelled images were right for a threshold with {self.settings.target:.0%} accuracy"
-                )
-            elif doubts.is_weak[row]:
+                reasons.append(self._unsupported())
+            elif doubts.is_weak[row] and posterior[row].max() < least:
                 reasons.append(f"weak posterior: {posterior[row].max():.3f} for {winner} is below {least:.3f}")
+            elif doubts.is_weak[row]:
+                reasons.append(
+                    f"weak posterior: {posterior[row].max():.3f} for {winner} is less than "
+                    f"{self.settings.coverage:.0%} of the known images of it have"
+                )
             if doubts.is_split[row]:
                 reasons.append(
                     f"disagreement: {doubts.against[row]:.0%} of the weight names another label than {winner}"
@@ -233,5 +410,20 @@ class Policy:
                 leader = looks[doubts.leader[row]]
                 reasons.append(f"a distrusted agent leads: {leader} decides for {winner} with little weight")
             if doubts.is_novel[row]:
-                reasons.append(f"novelty: {novelty[row]:.1%} of the known images have nearer neighbours than this one")
+                reasons.append(f"novelty: {novelty[row]:.1%} of the known images are more familiar than this one")
         return found
+
+    def _several(self, posterior: np.ndarray, left: np.ndarray, names: Sequence[str]) -> str:
+        coverage, needed = self.settings.coverage, images_needed(self.settings.coverage)
+        if self.sets is not None and not self.sets.excludes:
+            wanted = "no number of labelled images is enough" if needed is None else f"{needed} are needed"
+            return f"no label can be excluded at {coverage:.0%} coverage: {wanted}, {self.images} are known"
+        places = sorted(np.flatnonzero(left).tolist(), key=lambda place: -posterior[place])
+        listed = ", ".join(names[place] for place in places[:NAMED])
+        more = f" and {len(places) - NAMED} more" if len(places) > NAMED else ""
+        return f"several labels cannot be excluded at {coverage:.0%} coverage: {listed}{more}"
+
+    def _unsupported(self) -> str:
+        target, needed = self.settings.target, images_for(self.settings.target, self.settings.delta)
+        wanted = "no number is enough" if needed is None else f"the surest {needed} must be"
+        return f"too few labelled images were right to promise {target:.0%} accuracy: {wanted}"

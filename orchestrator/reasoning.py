@@ -95,15 +95,15 @@ class Reasoning:
         if self.role != "advise":
             return [], weighed
         looks = [{"row": one["row"], "prediction": one["prediction"]} for one in readings]
-        novelty = {row: state["evidence"][row]["novelty"] for row in state["rows"]}
-        return looks, self.weigher.weigh([*state["looks"], *looks], novelty, state["round"])
+        novelty = {row: one["novelty"] for row, one in weighed.items()}
+        return looks, self.weigher.weigh([*state["looks"], *looks], novelty, state["round"], weighed)
 
     async def conclude(self, state: State, agents: Mapping[str, Agent], deadline: float) -> list[dict[str, Any]]:
         """As `Weigher.conclude`, with the reasoner's part in it."""
         if self.role == "decide":
             weighed = dict(state["weighed"])
             for one in state["readings"]:
-                weighed[one["row"]] = self._decided(state["weighed"][one["row"]], one, state["evidence"][one["row"]])
+                weighed[one["row"]] = self._decided(state["weighed"][one["row"]], one)
             return self.weigher.conclude(
                 [*state["looks"], *state["readings"]], weighed, state["evidence"], state["requests"]
             )
@@ -151,7 +151,7 @@ class Reasoning:
             return ""
         return f"not asked: of the {budget:g} US dollars of policy.max_cost_usd, {taken:.2g} are spent"
 
-    def _decided(self, result: Weighed, reading: Read, evidence: Mapping[str, Any]) -> Weighed:
+    def _decided(self, result: Weighed, reading: Read) -> Weighed:
         """The result with the reasoner's label and probability in it; the other labels share the rest as before.
 
         The policy judges it like any other: a decision against the weight of the agents is referred.
@@ -166,12 +166,12 @@ class Reasoning:
         posterior[place] = probability
         weights = np.array([[result["weights"].get(look, 0.0) for look in looks]])
         calibrated = self.weigher.calibrated(result)[:, None]
-        [reasons] = self.weigher.policy.reasons(
-            posterior[None], calibrated, weights, names, looks, [evidence["novelty"]]
-        )
+        [reasons] = self.weigher.policy.reasons(posterior[None], calibrated, weights, names, looks, [result["novelty"]])
+        [left] = self.weigher.policy.prediction_sets(posterior[None], calibrated, names, looks)
         if (first := names[posterior.argmax()]) != label:
+            left = [label, *(one for one in left if one != label)]
             reasons = [f"indecision: the reasoner decided for {label}, and {first} is more probable", *reasons]
-        return {**result, "label": label, "posterior": posterior.tolist(), "reasons": reasons}
+        return {**result, "label": label, "posterior": posterior.tolist(), "prediction_set": left, "reasons": reasons}
 
 
 def _explained(conclusion: dict[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:

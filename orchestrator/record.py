@@ -56,7 +56,7 @@ class Record:
             "record",
             looks="\n".join(self._looks(prompt)),
             cases="\n".join(self._cases(prompt)) or prompt.render("no-cases"),
-            novelty=percent(self.evidence["novelty"]),
+            novelty=percent(self.conclusion.get("novelty", self.evidence["novelty"])),
             posterior=", ".join(
                 prompt.render("probable", label=quoted(label), share=percent(share)) for label, share in posterior
             ),

@@ -16,8 +16,10 @@ from consilience.agents import Agent
 from consilience.orchestrator.asking import Asking, spent
 from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.gain import NO_LABEL, Foresight, SecondLooks
+from consilience.orchestrator.novelty.score import Novelty, of_words
 from consilience.orchestrator.panel import Witness
 from consilience.orchestrator.policy import Policy
+from consilience.orchestrator.record import REASONER
 from consilience.orchestrator.rules import explain
 from consilience.prediction import Stage, look_name
 from consilience.task import Task
@@ -31,6 +33,9 @@ class Weighed(TypedDict):
     first_posterior: list[float]  # after the first looks
     calibrated: dict[str, list[float]]  # by witness
     weights: dict[str, float]  # by witness
+    prediction_set: list[str]  # most probable first
+    novelty: float
+    signs: dict[str, float]  # by sign of novelty, share of known images that are less novel
     reasons: list[str]
     round: int
 
@@ -57,6 +62,7 @@ class Weigher:
     Attributes:
         witnesses: every look that can be weighed, in the order of `fusion`.
         policy: settles.
+        novelty: how novel an image is, beside the labelled ones; None: only the memory's evidence tells.
         second_looks: those at labelled images, from which it is foreseen what one more will gain.
     """
 
@@ -65,6 +71,7 @@ class Weigher:
     fusion: Fusion
     policy: Policy
     second_looks: SecondLooks = field(default_factory=SecondLooks.none)
+    novelty: Novelty | None = None
 
     @property
     def names(self) -> list[str]:
@@ -84,11 +91,14 @@ class Weigher:
         novelty: Mapping[int, float],
         number: int,
         before: Mapping[int, Weighed] = MappingProxyType({}),
+        far: Mapping[int, Mapping[str, float]] = MappingProxyType({}),
     ) -> dict[int, Weighed]:
         """Weigh the predictions for the rows of `novelty` in round `number`. A second look replaces the first.
 
         Args:
-            before: the results of the round before.
+            novelty: by row, as the memory tells it: what counts where the panel knows no better.
+            before: the results of the round before. What it found of novelty stays: that is judged by first looks.
+            far: by row, the signs of novelty in the image's vector (`novelty.known.Known.signs`).
         """
         rows = list(novelty)
         raw = self._heard(looks, rows)
@@ -97,7 +107,8 @@ class Weigher:
             answered = np.isfinite(raw[index]).all(axis=1)
             if answered.any():
                 calibrated[index, answered] = witness.calibrator(raw[index, answered])
-        results = self.weighed(calibrated, *self.fusion.posterior(calibrated), novelty, number)
+        novelty, signs = self._novelty(calibrated, novelty, before, far)
+        results = self.weighed(calibrated, *self.fusion.posterior(calibrated), novelty, number, signs)
         for row in results.keys() & before.keys():
             results[row]["first_posterior"] = before[row]["first_posterior"]
         return results
@@ -109,6 +120,7 @@ class Weigher:
         weights: np.ndarray,
         novelty: Mapping[int, float],
         number: int,
+        signs: Mapping[int, Mapping[str, float]] = MappingProxyType({}),
     ) -> dict[int, Weighed]:
         """The results of round `number` for the n rows of `novelty`.
 
@@ -119,6 +131,7 @@ class Weigher:
         reasons = self.policy.reasons(posterior, calibrated, weights, self.task.names, names, list(novelty.values()))
         named, shares = posterior.argmax(axis=1).tolist(), posterior.tolist()
         words, counts = calibrated.tolist(), weights.tolist()
+        sets = self.policy.prediction_sets(posterior, calibrated, self.task.names, names)
         results: dict[int, Weighed] = {}
         for place, row in enumerate(novelty):
             here = np.flatnonzero(heard[:, place]).tolist()
@@ -128,6 +141,9 @@ class Weigher:
                 "first_posterior": shares[place] if here else [],
                 "calibrated": {names[index]: words[index][place] for index in here},
                 "weights": {names[index]: counts[place][index] for index in here},
+                "prediction_set": sets[place] if here else [],
+                "novelty": novelty[row],
+                "signs": dict(signs.get(row, {})),
                 "reasons": reasons[place],
                 "round": number,
             }
@@ -137,7 +153,6 @@ class Weigher:
         self,
         looks: Looks,
         weighed: Mapping[int, Weighed],
-        novelty: Mapping[int, float],
         agents: Mapping[str, Agent],
         wishes: Mapping[int, Mapping[str, str]] = MappingProxyType({}),
     ) -> list[Request]:
@@ -157,7 +172,7 @@ class Weigher:
                 able,
                 self.calibrated(result),
                 np.array(result["posterior"]),
-                novelty[row],
+                result["novelty"],
                 spent(said),
                 wished,
             )
@@ -206,6 +221,27 @@ class Weigher:
                 asked[request["row"]].append(request)
         return [self._conclusion(weighed[row], said[row], evidence[row], asked[row]) for row in sorted(weighed)]
 
+    def _novelty(
+        self,
+        calibrated: np.ndarray,
+        told: Mapping[int, float],
+        before: Mapping[int, Weighed],
+        far: Mapping[int, Mapping[str, float]],
+    ) -> tuple[dict[int, float], dict[int, Mapping[str, float]]]:
+        """By row, in the order of `told`, how novel it is, and what each sign says."""
+        novelty: dict[int, float] = dict(told)
+        signs: dict[int, Mapping[str, float]] = {row: before[row]["signs"] for row in told if row in before}
+        novelty |= {row: before[row]["novelty"] for row in signs}
+        fresh = {row: place for place, row in enumerate(told) if row in far and row not in before}
+        if self.novelty is None or not fresh:
+            return novelty, signs
+        first = [witness.stage == "first" and witness.agent != REASONER for witness in self.witnesses]
+        given = {name: np.array([far[row][name] for row in fresh]) for name in next(iter(far.values()))}
+        score, shares = self.novelty.of(of_words(calibrated[first][:, [*fresh.values()]]) | given)
+        by_row = zip(*(values.tolist() for values in shares.values()), strict=True)
+        signs |= {row: dict(zip(shares, values, strict=True)) for row, values in zip(fresh, by_row, strict=True)}
+        return novelty | dict(zip(fresh, score.tolist(), strict=True)), signs
+
     def _heard(self, looks: Looks, rows: Sequence[int]) -> np.ndarray:
         """Raw probabilities (a, n, c); NaN where a look was not taken, failed, abstained or was replaced."""
         place_of_row = {row: place for place, row in enumerate(rows)}
@@ -252,7 +288,9 @@ class Weigher:
             "label": result["label"],
             "posterior": posterior,
             "first_posterior": self._first_posterior(result),
-            "prediction_set": self._prediction_set(posterior),
+            "prediction_set": result["prediction_set"],
+            "novelty": result["novelty"],
+            "novelty_signs": result["signs"],
             "verdict": "refer" if result["reasons"] else "confident",
             "reasons": result["reasons"],
             "predictions": said,
@@ -265,13 +303,3 @@ class Weigher:
     def _first_posterior(self, result: Weighed) -> dict[str, float] | None:
         first = result["first_posterior"] if result["round"] > 1 else []
         return dict(zip(self.task.names, first, strict=True)) if first else None
-
-    def _prediction_set(self, posterior: Mapping[str, float]) -> list[str]:
-        """The fewest labels whose posterior together reaches the coverage, most probable first."""
-        chosen, mass = [], 0.0
-        for label in sorted(posterior, key=posterior.__getitem__, reverse=True):
-            chosen.append(label)
-            mass += posterior[label]
-            if mass >= self.policy.settings.coverage:
-                break
-        return chosen

@@ -103,14 +103,22 @@ def _judged_vectors(
     labelled: Records, known: Iterable[int], test: Records, held: Iterable[int], settings: Settings
 ) -> Judged:
     """Fit on some vectors, diagnose others."""
-    known, held = list(known), list(held)
+    held = list(held)
+    with fitted_on(labelled, known, settings) as diagnoser:
+        results = diagnoser.diagnose_vectors(test.vectors[held], [test.ids[row] for row in held])
+        return _judged(results, [test.labels[row] for row in held], {})
+
+
+@contextmanager
+def fitted_on(labelled: Records, rows: Iterable[int], settings: Settings) -> Iterator[Diagnoser]:
+    """A panel on some of the vectors, open; it is gone afterwards."""
+    rows = list(rows)
     with TemporaryDirectory() as folder:
         file = Path(folder, "labelled.npz")
-        labels, names = ([texts[row] for row in known] for texts in (labelled.labels, labelled.ids))
-        np.savez(file, embeddings=labelled.vectors[known], labels=labels, names=names)
+        labels, names = ([texts[row] for row in rows] for texts in (labelled.labels, labelled.ids))
+        np.savez(file, embeddings=labelled.vectors[rows], labels=labels, names=names)
         with _fitted(file, settings) as diagnoser:
-            results = diagnoser.diagnose_vectors(test.vectors[held], [test.ids[row] for row in held])
-            return _judged(results, [test.labels[row] for row in held], {})
+            yield diagnoser
 
 
 @contextmanager

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consilience.evals.report.galleries import Row, of_truth, sureness, top_label
+from consilience.evals.report.galleries import Row, novelty_of, of_truth, sureness, top_label
 from consilience.evidence import Evidence
 from consilience.prediction import Prediction, look_name
-from consilience.rendering import percent
+from consilience.rendering import novelty_words, percent
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,14 @@ class Card:
     @property
     def evidence(self) -> Evidence:
         return Evidence.from_dict(self.row["evidence"] or {"neighbours": (), "distribution": {}, "novelty": 0.0})
+
+    @property
+    def novelty(self) -> float:
+        return novelty_of(self.row) or 0.0
+
+    @property
+    def novelty_words(self) -> str:
+        return novelty_words(self.evidence, self.novelty, self.row.get("novelty_signs"))
 
     @property
     def said(self) -> list[tuple[str, str, str]]:

@@ -59,6 +59,13 @@ def of_truth(row: Row, posterior: str = "posterior") -> float:
     return float(row[posterior].get(row["truth"], 0.0))
 
 
+def novelty_of(row: Row) -> float | None:
+    """How novel the image is; where the row does not say, as its evidence tells; None without a diagnosis."""
+    if row.get("novelty") is None:
+        return None if row["evidence"] is None else float(row["evidence"]["novelty"])
+    return float(row["novelty"])
+
+
 def confident_error(row: Row) -> float | None:
     return sureness(row) if row["verdict"] == "confident" and row["label"] != row["truth"] else None
 

@@ -15,7 +15,7 @@ from consilience.evals.report.galleries import GALLERIES, Chosen, Row
 from consilience.evals.report.pictures import Pictures
 from consilience.evals.report.table import Table
 from consilience.evals.report.words import Metrics
-from consilience.rendering import VERDICT_SIGNS, novelty_words, one_line, source_name
+from consilience.rendering import VERDICT_SIGNS, one_line, source_name
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -31,7 +31,6 @@ def render(
     environment = pages()
     environment.filters |= {
         "source_name": source_name,
-        "novelty_words": novelty_words,
         "picture": pictures.of_neighbour,
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from consilience.evals.report.galleries import Row, top_label
+from consilience.evals.report.galleries import Row, novelty_of, top_label
 from consilience.rendering import one_line
 
 MOST_ROWS = 50_000
@@ -32,7 +32,7 @@ class Table:
         if self.total > MOST_ROWS:
             return
         answered = [one["calibrated"] for one in row["predictions"] if one["calibrated"] is not None]
-        label, verdict, evidence = row["label"], row["verdict"], row["evidence"]
+        label, verdict = row["label"], row["verdict"]
         note = row["error"] if row["error"] is not None else "; ".join(row["reasons"])
         cells = {
             "row": row["row"],
@@ -43,7 +43,7 @@ class Table:
             "verdict": -1 if verdict is None else VERDICTS.index(verdict),
             "agree": sum(top_label(said) == label for said in answered),
             "looks": len(answered),
-            "novelty": None if evidence is None else round(evidence["novelty"], 3),
+            "novelty": None if (novelty := novelty_of(row)) is None else round(novelty, 3),
             "rounds": row["rounds"],
             "cost": round(row["cost_usd"], 6),
             "seconds": round(row["seconds"], 4),

@@ -99,6 +99,17 @@ def answer(metrics: Metrics) -> Iterator[str]:
         yield f"{counted(leaks)} of them the panel already knows from its memory: the figures flatter it."
 
 
+def known_and_novel(metrics: Metrics) -> Iterator[str]:
+    """How well novelty tells images of no known label; nothing without such."""
+    if (found := metrics.get("novelty")) is not None:
+        score, by_sign = found["score"], ", ".join(f"{name} {one['auroc']:.3f}" for name, one in found["signs"].items())
+        yield (
+            f"Of {counted(found['novel'])} of no known label it calls {percent(found['novel_called'])} novel, of the "
+            f"known ones {percent(found['known_called'])}. Novelty has an AUROC of {score['auroc']:.3f} (by sign: "
+            f"{by_sign}), and a false positive rate of {percent(score['fpr_at_95'])} where 95 % of them are found."
+        )
+
+
 def tiles(metrics: Metrics) -> Iterator[tuple[str, str, str]]:
     """Headline figures: name, value, and what else there is to say of it."""
     figures, settled = judged(metrics), metrics["settled"]
@@ -107,6 +118,8 @@ def tiles(metrics: Metrics) -> Iterator[tuple[str, str, str]]:
     if settled is not None:
         yield "Settled without a person", share(settled["share"]), counted(settled["n"])
         yield "Accuracy among settled", share(settled["accuracy"]), interval(settled)
+    if (sets := metrics.get("prediction_sets")) is not None and sets["n"]:
+        yield "Sets that hold the label", share(sets["coverage"]), f"{decimals(sets['mean_size'], 2)} labels on average"
     if figures is not None:
         yield "Calibration error (ECE)", decimals(figures["ece"], 3), "0 is perfect"
     rate, per_image = metrics["images_per_second"], metrics["cost_usd_per_image"]

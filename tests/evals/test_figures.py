@@ -17,6 +17,7 @@ from consilience.evals.answers import collect
 from consilience.evals.figures import Metrics, measure
 from consilience.evals.metrics import Change
 from consilience.evals.rows import LEFT_OUT, ROWS, read_rows, save_parquet, schema
+from consilience.orchestrator.novelty.score import SIGNS
 
 LABELS = ("healthy", "rust")
 
@@ -50,6 +51,8 @@ def row(number: int, truth: str, rust: float | None, *predictions: Prediction, *
         "reasons": [],
         "predictions": [one.to_dict() for one in predictions],
         "evidence": None if rust is None else Evidence((), shares(0.5), 0.25).to_dict(),
+        "novelty": None if rust is None else 0.25,
+        "novelty_signs": None if rust is None else dict.fromkeys(SIGNS, 0.5),
         "rationale": "",
         "seconds": 0.5,
         **more,

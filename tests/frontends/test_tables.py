@@ -60,11 +60,19 @@ def test_shares_where_nobody_counts() -> None:
 
 
 def test_the_threshold_in_words() -> None:
-    policy = {"target": 0.95, "threshold": 0.85, "settled": 0.93, "accuracy_of_settled": 0.962}
+    policy = {"target": 0.95, "delta": 0.1, "coverage": 0.9, "threshold": 0.85, "settled": 0.93}
+    policy |= {"accuracy_of_settled": 0.962, "settle": "accuracy", "images_needed": 45}
     assert threshold_words(policy) == (
-        "Settles 93.0 % of the labelled images, 96.2 % of those right: a posterior of at least 0.850 (target 95.0 %)."
+        "Settles 93.0 % of the labelled images, 96.2 % of those right: a posterior of at least 0.850 (promised: 95.0 % "
+        "accuracy or more, but for a chance of 10.0 %)."
     )
-    assert threshold_words({**policy, "threshold": None}).startswith("The labelled images cannot support 95.0 %")
+    assert threshold_words({**policy, "settle": "set", "threshold": 0.8}).endswith(
+        "those right: one label left at 90.0 % coverage, with a posterior of at least 0.800."
+    )
+    assert threshold_words({**policy, "threshold": None}) == (
+        "The labelled images cannot support 95.0 % accuracy: every image will be referred; it takes 45 images at the "
+        "least. Give more images, or lower policy.target."
+    )
 
 
 def diagnosis(verdict: str = "refer", source: str = "leaf.jpg", against: float = 1.0) -> Diagnosis:

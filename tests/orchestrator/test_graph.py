@@ -44,7 +44,7 @@ def leaves(value: Any, path: str = "state") -> Iterator[tuple[str, Any]]:
 def run_with(diagnoser: Diagnoser, vectors: np.ndarray, saver: InMemorySaver) -> list[dict[str, Any]]:
     """Run the diagnoser's own parts as a graph with a checkpointer; all the states that it kept."""
     panel, settings = diagnoser.panel, diagnoser.settings
-    policy = Policy(settings.policy, choose_threshold(panel.outcomes, settings.policy.target))
+    policy = Policy(settings.policy, choose_threshold(panel.outcomes, settings.policy.target, settings.policy.delta))
     weigher = Weigher(panel.task, panel.witnesses, panel.fusion, policy)
     graph = build_graph(weigher=weigher, policy=settings.policy, neighbours=5).compile(checkpointer=saver)
     names = [f"{number}" for number in range(len(vectors))]

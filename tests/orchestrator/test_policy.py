@@ -9,8 +9,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
-from consilience.orchestrator.policy import Outcomes, Policy, Threshold, choose_threshold, threshold_again
+from consilience.orchestrator.conformal import LabelSets
+from consilience.orchestrator.policy import (
+    Outcomes,
+    Policy,
+    Threshold,
+    binomial_tails,
+    choose_threshold,
+    settles,
+    threshold_again,
+)
 from consilience.settings import PolicySettings
 
 NAMES, AGENTS = ("healthy", "rust", "scab"), ("probe", "qwen")
@@ -23,55 +33,69 @@ def outcomes(*pairs: tuple[float, bool]) -> Outcomes:
     return Outcomes(np.array([p for p, _ in pairs]), np.array([right for _, right in pairs], dtype=bool))
 
 
-def test_a_target_of_95_percent_takes_19_right_images() -> None:
-    sure = [(0.9, True)] * 18
-    assert choose_threshold(outcomes(*sure), 0.95, least=0.0) == Threshold(None, 0.0, 0.0)
-    assert choose_threshold(outcomes(*sure, (0.6, True)), 0.95, least=0.0) == Threshold(0.6, 1.0, 1.0)
-    assert choose_threshold(outcomes(*sure, (0.9, True)), 0.95, least=0.0) == Threshold(0.9, 1.0, 1.0)
+HALF = 0.5
 
 
-def test_the_lowest_threshold_that_keeps_the_target_is_taken() -> None:
-    said = outcomes((0.9, True), (0.8, True), (0.7, True), (0.6, False), (0.5, True), (0.4, True), (0.3, False))
-    # errors + 1 of settled + 1: 1/2 1/3 1/4 | 2/5 2/6 2/7 | 3/8
-    assert choose_threshold(said, 0.75, least=0.0) == Threshold(0.7, pytest.approx(3 / 7), 1.0)
-    assert choose_threshold(said, 2 / 3, least=0.0) == Threshold(0.4, pytest.approx(6 / 7), pytest.approx(5 / 6))
-    assert choose_threshold(said, 0.6, least=0.0) == Threshold(0.3, 1.0, pytest.approx(5 / 7))
-    assert choose_threshold(said, 0.8, least=0.0).probability is None
+def chosen(said: Outcomes, target: float, delta: float = HALF, least: float = 0.0) -> Threshold:
+    return choose_threshold(said, target, delta, least)
+
+
+def test_a_promise_of_95_percent_takes_45_right_images() -> None:
+    # 0.95^45 = 0.0994
+    sure = [(0.9, True)] * 44
+    assert chosen(outcomes(*sure), 0.95, 0.1) == Threshold(None, 0.0, 0.0)
+    assert chosen(outcomes(*sure, (0.6, True)), 0.95, 0.1) == Threshold(0.6, 1.0, 1.0)
+    assert chosen(outcomes(*sure, (0.9, True)), 0.95, 0.1) == Threshold(0.9, 1.0, 1.0)
+
+
+def test_the_lowest_threshold_that_keeps_the_promise_is_taken() -> None:
+    said = outcomes((0.9, True), (0.8, True), (0.7, False), (0.6, True), (0.5, False))
+    # P(Binomial(k, 1/2) <= e): 1/2, 1/4, then 4/8, 5/16, then 16/32
+    assert chosen(said, HALF) == Threshold(0.5, 1.0, pytest.approx(3 / 5))
+    assert chosen(said, HALF, 0.4) == Threshold(0.8, pytest.approx(2 / 5), 1.0)  # 4/8 fails, and ends the sequence
+    assert chosen(said, HALF, 0.2).probability is None  # it begins with three images
 
 
 def test_images_of_equal_probability_are_settled_together_or_not_at_all() -> None:
     said = outcomes((0.9, True), (0.9, True), (0.8, True), (0.8, False))
-    assert choose_threshold(said, 2 / 3) == Threshold(0.9, 0.5, 1.0)
-    assert choose_threshold(said, 0.6) == Threshold(0.8, 1.0, 0.75)
+    assert chosen(said, HALF, 0.25) == Threshold(0.9, 0.5, 1.0)
+    assert chosen(said, HALF, 0.4) == Threshold(0.8, 1.0, 0.75)  # 5/16
 
 
 def test_nothing_to_choose_on_and_a_target_of_certainty_settle_nothing() -> None:
-    assert choose_threshold(outcomes(), 0.5).probability is None
-    assert choose_threshold(outcomes(*[(1.0, True)] * 500), 1.0).probability is None
+    assert chosen(outcomes(), HALF).probability is None
+    assert chosen(outcomes(*[(1.0, True)] * 500), 1.0).probability is None
+
+
+@given(st.integers(1, 80), st.integers(0, 80), st.floats(0.01, 0.99))
+def test_tails_are_those_of_scipy(trials: int, successes: int, chance: float) -> None:
+    expected = binom.cdf(min(successes, trials), trials, chance)
+    (found,) = binomial_tails(np.array([min(successes, trials)]), np.array([trials]), chance)
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_promise_is_kept_as_often_as_it_says() -> None:
+    # of 400 draws of 200 images, on which 0.8 + 0.2 p are right, less than delta may settle at a worse threshold
+    rng, broken = np.random.default_rng(0), 0
+    for _ in range(400):
+        p = rng.random(200)
+        found = choose_threshold(Outcomes(p, rng.random(200) < 0.8 + 0.2 * p), 0.9, 0.1, 0.0)
+        if found.probability is not None:
+            broken += 0.8 + 0.2 * (1 + found.probability) / 2 < 0.9
+    assert broken <= 40 + 3 * 6
 
 
 def again(first: Outcomes, second: Outcomes, target: float, threshold: float | None) -> float | None:
-    return threshold_again(first, second, Threshold(threshold, 1.0, 1.0), target).probability
+    return threshold_again(first, second, Threshold(threshold, 1.0, 1.0), target, HALF).probability
 
 
-def test_after_a_second_look_the_lowest_threshold_is_taken_at_which_all_that_is_settled_keeps_the_target() -> None:
-    first = outcomes(*[(0.9, True)] * 5, *[(0.6, True)] * 2, *[(0.5, False)] * 2)
-    # what the first looks left, after the second: 0.95 right, 0.9 wrong, 0.85 right, 0.7 right
-    second = outcomes(*[(0.1, False)] * 5, (0.95, True), (0.85, True), (0.9, False), (0.7, True))
-    # errors + 1 of settled + 1, with the 5 of the first looks: 1/7, 2/8, 2/9; below LEAST nothing is settled
-    assert again(first, second, 0.85, 0.9) == 0.95
-    assert again(first, second, 0.75, 0.9) == 0.85
+def test_after_a_second_look_all_that_is_settled_at_first_or_now_keeps_the_promise() -> None:
+    first = outcomes(*[(0.9, True)] * 3, (0.5, True), (0.5, False))
+    second = outcomes(*[(0.1, False)] * 3, (0.9, True), (0.85, False))
+    # with the three of the first looks: 1/16, then P(Binomial(5, 1/2) <= 1) = 6/32
+    assert again(first, second, HALF, 0.9) == 0.85
+    assert again(first, second, 0.8, 0.9) == 0.9  # 0.8^4 = 0.41, then 0.74
     assert again(first, second, 0.9, 0.9) is None
-    # without a threshold for first looks all are left: 0.95 right, 0.9 wrong, 0.85 right: 1/2, 2/3, 2/4
-    assert again(first, second, 0.5, None) == 0.85
-    assert again(first, second, 0.6, None) is None
-
-
-def test_errors_of_the_first_looks_leave_less_room_for_those_of_the_second() -> None:
-    left = [(0.9, True)] * 10
-    for mistakes, expected in ((0, 0.9), (1, 0.9), (2, None)):
-        first = outcomes(*[(0.95, True)] * (9 - mistakes), *[(0.95, False)] * mistakes, *[(0.5, True)] * 10)
-        assert again(first, outcomes(*[(0.95, True)] * 9, *left), 0.9, 0.95) == expected  # (mistakes + 1) / 20
 
 
 def test_where_no_image_was_left_to_look_at_again_the_first_threshold_stands() -> None:
@@ -81,51 +105,18 @@ def test_where_no_image_was_left_to_look_at_again_the_first_threshold_stands() -
     assert again(left, left, 0.9, 0.93) == 0.93  # its posterior is below LEAST whatever the threshold
 
 
-@given(
-    st.lists(st.tuples(CHANCE, st.booleans(), CHANCE, st.booleans()), min_size=1, max_size=60), st.floats(0.05, 0.99)
-)
-def test_all_that_is_settled_in_the_end_keeps_the_target(
-    rows: list[tuple[float, bool, float, bool]], target: float
-) -> None:
-    first, second = outcomes(*[row[:2] for row in rows]), outcomes(*[row[2:] for row in rows])
-    at_first = choose_threshold(first, target)
-    chosen = threshold_again(first, second, at_first, target)
-    if chosen.probability is None or chosen == at_first:
-        return
-    settled = [
-        a_right if a >= at_first.least else b_right
-        for a, a_right, b, b_right in rows
-        if a >= at_first.least or b >= chosen.least
-    ]
-    assert chosen.probability >= 0.8
-    assert (settled.count(False) + 1) / (len(settled) + 1) <= 1 - target + 1e-9
-
-
 OUTCOMES = st.lists(st.tuples(CHANCE, st.booleans()), max_size=60)
 
 
 @given(OUTCOMES, st.floats(0.05, 0.99), st.sampled_from([0.0, 0.5, 0.8]))
-def test_the_target_is_kept_with_one_error_to_spare_and_no_lower_threshold_keeps_it(
-    pairs: list[tuple[float, bool]], target: float, least: float
-) -> None:
-    chosen = choose_threshold(outcomes(*pairs), target, least)
-
-    def kept(threshold: float) -> bool:
-        settled = [right for p, right in pairs if p >= threshold]
-        return bool(settled) and (settled.count(False) + 1) / (len(settled) + 1) <= 1 - target + 1e-12
-
-    keeping = [p for p, _ in pairs if p >= least and kept(p)]
-    assert chosen.probability == (min(keeping) if keeping else None)
-    if chosen.probability is not None:
-        settled = [right for p, right in pairs if p >= chosen.probability]
-        assert chosen.settled == pytest.approx(len(settled) / len(pairs))
-        assert chosen.accuracy == pytest.approx(sum(settled) / len(settled))
-
-
-@given(OUTCOMES)
-def test_a_stricter_target_never_lowers_the_threshold(pairs: list[tuple[float, bool]]) -> None:
-    chosen = [choose_threshold(outcomes(*pairs), target).probability for target in (0.5, 0.7, 0.9, 0.95)]
-    assert chosen == sorted(chosen, key=lambda one: np.inf if one is None else one)
+def test_what_is_chosen_keeps_the_promise(pairs: list[tuple[float, bool]], target: float, least: float) -> None:
+    found = chosen(outcomes(*pairs), target, 0.3, least)
+    if found.probability is not None:
+        settled = [right for p, right in pairs if p >= found.probability]
+        assert found.probability >= least
+        assert binom.cdf(settled.count(False), len(settled), 1 - target) <= 0.3 + 1e-9
+        assert found.settled == pytest.approx(len(settled) / len(pairs))
+        assert found.accuracy == pytest.approx(sum(settled) / len(settled))
 
 
 def test_outcomes_survive_json_unchanged() -> None:
@@ -137,7 +128,11 @@ def test_outcomes_survive_json_unchanged() -> None:
     assert both.again["qwen"].probability.tolist() == said.probability.tolist()
     # a rounded threshold of 1 would settle nothing more
     sure = outcomes(*[(1 - 1e-9, True)] * 30)
-    assert choose_threshold(Outcomes.from_dict(sure.to_dict()), 0.95).probability == 1 - 1e-9
+    assert chosen(Outcomes.from_dict(sure.to_dict()), 0.95).probability == 1 - 1e-9
+    whole = Outcomes.of(np.array([[1 / 3, 2 / 3]]), np.array([0]))
+    restored = Outcomes.from_dict(json.loads(json.dumps(whole.to_dict())))
+    assert np.array_equal(restored.posterior, [[1 / 3, 2 / 3]])  # type: ignore[arg-type]
+    assert np.array_equal(restored.labels, [0])  # type: ignore[arg-type]
 
 
 def reasons(
@@ -170,13 +165,13 @@ def test_weak_posterior_alone() -> None:
 
 def test_nothing_is_called_confident_below_what_the_overconfidence_ratio_counts() -> None:
     said = outcomes(*[(0.7, True)] * 50, *[(0.9, True)] * 50)
-    assert choose_threshold(said, 0.95) == Threshold(0.9, 0.5, 1.0)
-    assert choose_threshold(outcomes(*[(0.7, True)] * 50), 0.95).probability is None
+    assert choose_threshold(said, 0.95, 0.1) == Threshold(0.9, 0.5, 1.0)
+    assert choose_threshold(outcomes(*[(0.7, True)] * 50), 0.95, 0.1).probability is None
 
 
 def test_without_a_threshold_nothing_is_settled() -> None:
     (reason,) = reasons(RUST, [RUST, RUST], [1, 1], threshold=None)
-    assert reason == "too few labelled images were right for a threshold with 95% accuracy"
+    assert reason == "too few labelled images were right to promise 95% accuracy: the surest 45 must be"
 
 
 def test_disagreement_alone() -> None:
@@ -201,8 +196,8 @@ def test_who_did_not_answer_leads_nothing() -> None:
 
 def test_novelty_alone() -> None:
     (reason,) = reasons(RUST, [RUST, RUST], [1, 1], novelty=0.995)
-    assert reason == "novelty: 99.5% of the known images have nearer neighbours than this one"
-    assert reasons(RUST, [RUST, RUST], [1, 1], novelty=0.99) == []
+    assert reason == "novelty: 99.5% of the known images are more familiar than this one"
+    assert reasons(RUST, [RUST, RUST], [1, 1], novelty=0.95) == []
     assert reasons(RUST, [RUST, RUST], [1, 1], novelty=1.0, max_novelty=1.0) == []
 
 
@@ -227,5 +222,72 @@ def test_of_those_who_looked_again_the_greatest_threshold_holds() -> None:
     assert doubts.least.tolist() == [0.9, 0.8, 0.8, 0.9, 0.8]
     nothing = replace(policy, again={looks[2]: Threshold(None, 0, 0)})
     found = nothing.reasons(np.tile([0.99, 0.01, 0], (5, 1)), calibrated, heard * 1.0, NAMES, looks, [0] * 5)
-    few = ["too few labelled images were right for a threshold with 95% accuracy"]
+    few = ["too few labelled images were right to promise 95% accuracy: the surest 45 must be"]
     assert found == [few, [], [], few, []]
+
+
+def following(sets: list[float], **settings: float) -> Policy:
+    return Policy(PolicySettings(**settings), Threshold(0.8, 1.0, 1.0), sets=LabelSets(np.array(sets)), images=30)  # type: ignore[arg-type]
+
+
+def why(policy: Policy, posterior: list[float]) -> list[str]:
+    said = np.array([[posterior], [posterior]])
+    (found,) = policy.reasons(np.array([posterior]), said, np.ones((1, 2)), NAMES, AGENTS, [0.0])
+    return found
+
+
+def test_one_label_left_is_settled_and_several_are_named() -> None:
+    policy = following([0.1, 0.5, 0.1])
+    assert why(policy, [0.05, 0.9, 0.05]) == []
+    assert why(policy, [0.05, 0.81, 0.14]) == ["several labels cannot be excluded at 95% coverage: rust, scab"]
+    several, weak = why(policy, [0.15, 0.7, 0.15])
+    assert several == "several labels cannot be excluded at 95% coverage: rust, healthy, scab"
+    assert weak == "weak posterior: 0.700 for rust is below 0.800"
+
+
+def test_where_every_label_would_be_excluded_the_most_probable_stays_and_a_person_looks() -> None:
+    policy, posterior = following([0.5, 0.95, 0.5]), np.array([[0.05, 0.9, 0.05]])
+    assert policy.prediction_sets(posterior, posterior[None], NAMES, AGENTS[:1]) == [["rust"]]
+    (reason,) = why(policy, posterior[0].tolist())
+    assert reason == "weak posterior: 0.900 for rust is less than 95% of the known images of it have"
+
+
+def test_too_few_images_exclude_nothing_and_the_reason_says_how_many_it_takes() -> None:
+    few = Outcomes.of(np.tile([0.98, 0.01, 0.01], (18, 1)), np.zeros(18, int))
+    policy = Policy.chosen(PolicySettings(), few)
+    (reason,) = why(policy, [0.98, 0.01, 0.01])
+    assert reason == "no label can be excluded at 95% coverage: 19 are needed, 18 are known"
+    assert policy.prediction_sets(np.array([[0.01, 0.98, 0.01]]), np.ones((1, 1, 3)), NAMES, AGENTS[:1]) == [
+        ["rust", "healthy", "scab"]
+    ]
+    assert (settles(PolicySettings(), few).threshold.probability, settles(PolicySettings(), few).needed) == (None, 19)
+
+
+def test_sets_are_of_the_stage_that_was_used_and_of_several_the_widest_hold() -> None:
+    looks = ("qwen", "qwen, second look", "gpt, second look")
+    again = {looks[1]: LabelSets(np.array([0.0, 0.5, 0.5])), looks[2]: LabelSets(np.array([0.5, 0.0, 0.5]))}
+    policy = replace(following([0.3, 0.3, 0.3]), sets_again=again)
+    heard = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 1]], dtype=bool)
+    calibrated = np.where(heard.T[:, :, None], 1 / 3, np.nan) * np.ones(3)
+    posterior = np.tile([0.2, 0.2, 0.6], (3, 1))
+    assert [sorted(one) for one in policy.prediction_sets(posterior, calibrated, NAMES, looks)] == [
+        ["scab"],
+        ["healthy", "scab"],
+        ["healthy", "rust", "scab"],
+    ]
+
+
+def test_a_panel_of_an_earlier_version_is_judged_by_accuracy() -> None:
+    policy = Policy.chosen(PolicySettings(), outcomes(*[(0.9, True)] * 60))
+    assert policy.sets is None
+    assert policy.threshold.probability == 0.9
+    assert why(policy, [0.05, 0.9, 0.05]) == []
+    assert settles(PolicySettings(), outcomes(*[(0.9, True)] * 60)).by == "accuracy"
+
+
+def test_accuracy_can_settle_instead_of_sets() -> None:
+    rows = np.tile([0.05, 0.9, 0.05], (60, 1))
+    policy = Policy.chosen(PolicySettings(settle="accuracy"), Outcomes.of(rows, np.ones(60, int)))
+    assert policy.threshold.probability == 0.9
+    assert why(policy, [0.4, 0.59, 0.01]) == ["weak posterior: 0.590 for rust is below 0.900"]
+    assert policy.prediction_sets(np.array([[0.02, 0.93, 0.05]]), np.ones((1, 1, 3)), NAMES, AGENTS[:1]) == [["rust"]]

@@ -119,7 +119,7 @@ def seen(**right: float) -> SecondLooks:
 
 def asked(one: Weigher, looks: list[dict[str, Any]], rows: tuple[int, ...] = (0, 1), number: int = 1) -> list[Request]:
     novelty = dict.fromkeys(rows, 0.0)
-    return one.whom_to_ask_again(looks, one.weigh(looks, novelty, number), novelty, AGENTS)
+    return one.whom_to_ask_again(looks, one.weigh(looks, novelty, number), AGENTS)
 
 
 def who(requests: list[Request]) -> list[tuple[int, str]]:

@@ -1,0 +1,102 @@
+"""How often prediction sets hold the true label, and how large they are, on images that the panel was not fitted on.
+
+    python -m consilience.evals.benchmarks.coverage DATA        a labelled folder, or an .npz of vectors
+
+Each split fits a panel on a random two thirds of the images, stratified by label, and diagnoses the others. The most
+probable label stays in every set, so that a panel that is right more often than is wished covers more; what the wish is
+held against is the coverage before that.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+
+from consilience.diagnosis import Diagnosis
+from consilience.errors import ConsilienceError, DatasetError
+from consilience.evals.benchmarks.protocols import TEST, fitted_on
+from consilience.evals.figures import PredictionSets, sets_of
+from consilience.orchestrator.gather import gather, is_vectors, quiet
+from consilience.retrieval.records import Records
+from consilience.settings import Settings, load_settings
+
+
+def all_records(source: Path, settings: Settings) -> Records:
+    """All images of a source with their vectors; those of its test/, too, if it has one."""
+    found = gather(source, None, settings, quiet)
+    if is_vectors(source) or not (source / TEST).is_dir():
+        return found.records
+    test = gather(source / TEST, found.task, settings, quiet).records
+    return found.records.with_added(test.ids, test.labels, test.sources, test.vectors)[0]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Attributes: sets as they are given; strict, the same without the most probable label where it is excluded."""
+
+    sets: PredictionSets
+    strict: PredictionSets
+
+
+def covered(records: Records, fitted: np.ndarray, held: np.ndarray, settings: Settings) -> Split:
+    """Fit on some rows, int (n,), judge by others, int (m,)."""
+    with fitted_on(records, fitted.tolist(), settings) as diagnoser:
+        results = list(diagnoser.diagnose_vectors(records.vectors[held], [records.ids[row] for row in held]))
+        names, sets = diagnoser.panel.task.names, diagnoser.panel.outcomes.sets(settings.policy.coverage)
+    pairs = [
+        (one, records.labels[row])
+        for one, row in zip(results, held.tolist(), strict=True)
+        if isinstance(one, Diagnosis)
+    ]
+    if sets is None or not pairs:
+        raise DatasetError("no image could be diagnosed")
+    left = sets.of(np.array([[*one.posterior.values()] for one, _ in pairs]))
+    held_strictly = left[np.arange(len(pairs)), [names.index(truth) for _, truth in pairs]]
+    holds = np.array([truth in one.prediction_set for one, truth in pairs])
+    sizes = np.array([len(one.prediction_set) for one, _ in pairs])
+    return Split(sets_of(holds, sizes), sets_of(held_strictly, left.sum(axis=1)))
+
+
+@click.command()
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.option("--splits", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of every random choice.")
+@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures there too.")
+def main(source: Path, splits: int, seed: int, file: Path | None) -> None:
+    """Measure the coverage of prediction sets on SOURCE."""
+    from sklearn.model_selection import StratifiedShuffleSplit
+
+    try:
+        settings = load_settings(seed=seed)
+        records = all_records(source, settings)
+        if min(map(records.labels.count, set(records.labels))) < 3:
+            raise DatasetError(f"a label of '{source}' has fewer than 3 images: two to fit on, one to judge by")
+        splitter = StratifiedShuffleSplit(splits, test_size=1 / 3, random_state=seed)
+        parts = splitter.split(records.vectors, records.labels)
+        found = [covered(records, fitted, held, settings) for fitted, held in parts]
+    except ConsilienceError as error:
+        raise click.ClickException(str(error)) from error
+    target, n = settings.policy.coverage, found[0].sets.n
+    lines = []
+    for what, kind in (("the most probable label stays", "sets"), ("before that", "strict")):
+        splits_of = [getattr(one, kind) for one in found]
+        inside = sum(one.low <= target <= one.high for one in splits_of)
+        coverage, size = (np.mean([getattr(one, name) for one in splits_of]) for name in ("coverage", "mean_size"))
+        lines.append(
+            f"{what}: coverage {coverage:.4f} (wished {target}, which lies in the 95 % interval of {inside} splits), "
+            f"labels in a set {size:.3f}"
+        )
+    click.echo(
+        f"{source.name}: {splits} splits, {len(records) - n} images to fit on, {n} to judge by, seed {seed}\n"
+        + "\n".join(lines)
+    )
+    if file is not None:
+        file.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

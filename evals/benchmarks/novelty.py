@@ -1,0 +1,132 @@
+"""How well novelty tells images of no known label from others, and what it makes of known ones that are mildly worse.
+
+    python -m consilience.evals.benchmarks.novelty DATA --other FOLDER
+
+DATA has train/, val/ and test/, FOLDER is any labelled folder of other images.
+
+- A panel on train/ and val/: test/ against all of FOLDER; and test/ under mild corruptions.
+- The other way round: a panel on a random half of FOLDER, its other half against test/.
+- Each label left out of the panel in turn: the other labels' images in test/ against all of its images.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import numpy as np
+
+from consilience.diagnosis import Diagnosis
+from consilience.errors import ConsilienceError
+from consilience.evals.benchmarks.protocols import TEST, fitted_on
+from consilience.evals.corruptions import CORRUPTIONS, corrupted
+from consilience.evals.novelty import KnownNovel, compared, of_diagnoses
+from consilience.images import load_image
+from consilience.orchestrator.diagnoser import Diagnoser
+from consilience.orchestrator.gather import gather, quiet
+from consilience.retrieval.records import Records
+from consilience.settings import Settings, load_settings
+
+MILD = (1, 2)
+"""Strengths of the corruptions that count as mild."""
+
+Scores = Mapping[str, np.ndarray]
+
+
+def scores(diagnoser: Diagnoser, vectors: np.ndarray) -> Scores:
+    """The novelty of vectors (n, d), and each sign, as for `compared`."""
+    results = diagnoser.diagnose_vectors(vectors, [str(row) for row in range(len(vectors))])
+    return of_diagnoses((one.novelty, one.novelty_signs) for one in results if isinstance(one, Diagnosis))
+
+
+def rows_of(records: Records, labels: Iterable[str]) -> np.ndarray:
+    return np.flatnonzero(np.isin(records.labels, list(labels)))
+
+
+def told_apart(diagnoser: Diagnoser, known: np.ndarray, novel: np.ndarray) -> KnownNovel:
+    """Vectors of known images (n, d) against those of novel ones (m, d)."""
+    found = compared(scores(diagnoser, known), scores(diagnoser, novel), diagnoser.settings.policy.max_novelty)
+    if found is None:
+        raise click.ClickException("there are no images to compare")
+    return found
+
+
+def called_when_worse(diagnoser: Diagnoser, test: Records, settings: Settings) -> dict[str, float]:
+    """Share of the known images called novel, by corruption and strength."""
+    from consilience.retrieval.encoder import open_encoder
+
+    encoder, found = open_encoder(settings.encoder, device=settings.device), {}
+    images = [load_image(source, settings.images) for source in test.sources]
+    for name in CORRUPTIONS:
+        for strength in MILD:
+            parts = [
+                images[start : start + settings.batch_size] for start in range(0, len(images), settings.batch_size)
+            ]
+            worse = [encoder.encode([corrupted(image, name, strength) for image in part]) for part in parts]
+            novelty = scores(diagnoser, np.concatenate(worse))[""]
+            found[f"{name}-{strength}"] = float((novelty > settings.policy.max_novelty).mean())
+    return found
+
+
+def line_of(what: str, found: KnownNovel) -> str:
+    by_sign = ", ".join(f"{name} {one.auroc:.3f}" for name, one in found.signs.items())
+    return (
+        f"{what}: AUROC {found.score.auroc:.4f}, FPR at 95 % {found.score.fpr_at_95:.3f} ({by_sign}); "
+        f"called novel {found.novel_called:.1%}, of the known {found.known_called:.1%}"
+    )
+
+
+@click.command()
+@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--other", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of every random choice.")
+@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures there too.")
+def main(source: Path, other: Path, seed: int, file: Path | None) -> None:
+    """Measure novelty on SOURCE against OTHER."""
+    try:
+        settings = load_settings(seed=seed)
+        labelled = gather(source, None, settings, quiet)
+        records, names = labelled.records, labelled.task.names
+        test = gather(source / TEST, labelled.task, settings, quiet).records.without(ids=records.ids)
+        strange = gather(other, None, settings, quiet).records
+        found: dict[str, KnownNovel] = {}
+        with fitted_on(records, range(len(records)), settings) as diagnoser:
+            found[f"{source.name} against {other.name}"] = told_apart(diagnoser, test.vectors, strange.vectors)
+            worse = called_when_worse(diagnoser, test, settings)
+        half, rest = np.array_split(np.random.default_rng(seed).permutation(len(strange)), 2)
+        with fitted_on(strange, half.tolist(), settings) as diagnoser:
+            result = told_apart(diagnoser, strange.vectors[rest], test.vectors)
+            found[f"{other.name} against {source.name}"] = result
+        for name in names:
+            others = set(names) - {name}
+            with fitted_on(records, rows_of(records, others).tolist(), settings) as diagnoser:
+                known, own = (
+                    test.vectors[rows_of(test, others)],
+                    [one.vectors[rows_of(one, {name})] for one in (records, test)],
+                )
+                found[f"without {name}"] = told_apart(diagnoser, known, np.concatenate(own))
+    except ConsilienceError as error:
+        raise click.ClickException(str(error)) from error
+    for what, one in found.items():
+        click.echo(line_of(what, one))
+    left_out = [found[f"without {name}"] for name in names]
+    means = {sign: np.mean([one.signs[sign].auroc for one in left_out]) for sign in left_out[0].signs}
+    click.echo(
+        f"one label left out, mean AUROC {np.mean([one.score.auroc for one in left_out]):.4f} ("
+        + ", ".join(f"{sign} {mean:.3f}" for sign, mean in means.items())
+        + ")"
+    )
+    for strength in MILD:
+        shares = {name: share for name, share in worse.items() if name.endswith(f"-{strength}")}
+        listed = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+        click.echo(f"known images called novel at strength {strength}: {np.mean([*shares.values()]):.1%} ({listed})")
+    if file is not None:
+        figures = {what: asdict(one) for what, one in found.items()} | {"mild corruptions": worse}
+        file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Prediction sets: the labels that cannot be excluded at a wished coverage.
+
+Split conformal prediction (Vovk, Gammerman and Shafer 2005; for probabilities Sadinle, Lei and Wasserman 2019, "Least
+ambiguous set-valued classifiers with bounded error levels") on the fusion's out-of-fold posteriors. A label y is
+excluded if its posterior is below that of y for all but the least 1 - coverage of the labelled images of y: label by
+label (Mondrian), so that rare labels are covered too. Of an image from where the labelled ones came from,
+
+    P(true label is not excluded | label y) >= coverage.
+
+That takes at least 1 / (1 - coverage) - 1 images: 19 for 95 %. A label with fewer is judged by the images of all
+labels, whose coverage then holds on average over labels; where all together are fewer, nothing can be excluded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+
+def images_needed(coverage: float) -> int | None:
+    """The fewest labelled images that a coverage takes; None: no number is enough.
+
+    >>> images_needed(0.95), images_needed(0.9), images_needed(1.0)
+    (19, 9, None)
+    """
+    return None if coverage >= 1.0 else math.ceil(1.0 / (1.0 - coverage) - 1.0 - 1e-9)
+
+
+@dataclass(frozen=True)
+class LabelSets:
+    """What may be excluded.
+
+    Attributes:
+        least: posterior below which a label is excluded, (c,); 0: it never is.
+    """
+
+    least: np.ndarray
+
+    @classmethod
+    def calibrated(cls, of_truth: np.ndarray, labels: np.ndarray, n_labels: int, coverage: float) -> Self:
+        """From the posterior of the true label, float (n,), of images that it was not fitted on, and their labels."""
+        own = [of_truth[labels == label] for label in range(n_labels)]
+        needed = images_needed(coverage) or math.inf
+        return cls(np.array([_least(one if len(one) >= needed else of_truth, coverage) for one in own]))
+
+    @property
+    def excludes(self) -> bool:
+        """Whether there were enough images for any label to be excluded."""
+        return bool((self.least > 0).any())
+
+    def of(self, posterior: np.ndarray) -> np.ndarray:
+        """Which labels cannot be excluded, bool (n, c); none of a row may be true."""
+        return np.asarray(posterior >= self.least)
+
+
+def with_top(posterior: np.ndarray, left: np.ndarray) -> np.ndarray:
+    """The sets `left`, bool (n, c), with the most probable label in each: so none is empty, and coverage only grows."""
+    kept = left.copy()
+    kept[np.arange(len(kept)), posterior.argmax(axis=1)] = True
+    return kept
+
+
+def widest(sets: Sequence[LabelSets]) -> LabelSets:
+    """What none of the sets excludes."""
+    return LabelSets(np.min([one.least for one in sets], axis=0))
+
+
+def _least(of_truth: np.ndarray, coverage: float) -> float:
+    """The k-th smallest, k = floor((1 - coverage) (n + 1)); 0 for k = 0."""
+    k = math.floor((1.0 - coverage) * (len(of_truth) + 1) + 1e-9)
+    return float(np.partition(of_truth, k - 1)[k - 1]) if k else 0.0

@@ -1,0 +1,128 @@
+"""Novelty: each sign by hand or by an independent library, and the score of them all on known and strange vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import mahalanobis
+from scipy.stats import combine_pvalues, entropy
+from sklearn.metrics import roc_auc_score
+
+from consilience.agents import LabelledFeatures
+from consilience.agents.gaussian import regularised, statistics_of
+from consilience.orchestrator.novelty import score
+from consilience.orchestrator.novelty.disagreement import disagreement
+from consilience.orchestrator.novelty.ensemble import ensemble
+from consilience.orchestrator.novelty.known import Known
+from consilience.orchestrator.novelty.score import SIGNS, Novelty, of_words
+from consilience.orchestrator.novelty.whitening import RIDGE, Whitening
+
+SILENT = [np.nan, np.nan]
+
+
+def data(blobs: Any, n: int = 120, seed: int = 0) -> LabelledFeatures:
+    vectors, labels = blobs.drawn(n, seed)
+    return LabelledFeatures(vectors, np.array([blobs.names.index(label) for label in labels]), 3)
+
+
+def words(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Two agents that go by the similarity to the centres, (2, n, 3)."""
+    near = np.exp(np.array([3.0, 6.0])[:, None, None] * (vectors @ centres.T))
+    return near / near.sum(axis=2, keepdims=True)
+
+
+def fitted(blobs: Any, n: int = 120) -> tuple[Novelty, np.ndarray, Known]:
+    known = data(blobs, n)
+    novelty, own = Novelty.fit(known, np.arange(n) % 5, words(known.features, blobs.centres))
+    return novelty, own, Known.of(novelty.whitening, known)
+
+
+def judged(blobs: Any, novelty: Novelty, known: Known, vectors: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    return novelty.of(of_words(words(vectors, blobs.centres)) | known.signs(vectors))
+
+
+def test_the_entropy_is_that_of_the_mean_of_those_who_answered() -> None:
+    said = np.array([[[0.9, 0.1], SILENT, SILENT], [[0.5, 0.5], [0.8, 0.2], SILENT]])
+    assert ensemble(said) == pytest.approx([entropy([0.7, 0.3]), entropy([0.8, 0.2]), np.log(2)])
+
+
+def test_disagreement_is_the_mean_distance_from_the_mean() -> None:
+    said = np.array([[[0.9, 0.1], SILENT, SILENT], [[0.5, 0.5], [0.8, 0.2], SILENT]])
+    assert disagreement(said) == pytest.approx([0.2, 0.0, 0.0])
+
+
+def test_distances_between_whitened_vectors_are_mahalanobis_distances(blobs: Any) -> None:
+    known = data(blobs)
+    whitening = Whitening.fit(known)
+    _, scatter = regularised(statistics_of(known.features, known.labels, 3), RIDGE)
+    inverse = np.linalg.inv(scatter)
+    raw = (known.features - whitening.centre) @ whitening.root
+    pairs = [(0, 1), (5, 17), (30, 99)]
+    expected = [mahalanobis(known.features[i], known.features[j], inverse) for i, j in pairs]
+    found = [np.linalg.norm(raw[i] - raw[j]) for i, j in pairs]
+    assert np.array(found) / expected == pytest.approx([found[0] / expected[0]] * 3, rel=1e-4)
+
+
+def test_signs_of_a_known_image_and_of_the_opposite_direction(blobs: Any) -> None:
+    _, _, known = fitted(blobs)
+    there = data(blobs).features[:1]
+    away = 2 * known.whitening.centre - there
+    assert known.signs(there)["nearest"] == pytest.approx(0.0, abs=1e-6)
+    assert known.signs(away)["nearest"] > 0.1
+    assert known.signs(away)["means"] > known.signs(there)["means"]
+
+
+def test_about_as_many_known_images_are_passed_as_the_threshold_says(blobs: Any) -> None:
+    novelty, own, known = fitted(blobs, 300)
+    assert (own > 0.95).mean() <= 0.05
+    fresh, _ = judged(blobs, novelty, known, data(blobs, 600, seed=9).features)
+    assert 0.01 <= (fresh > 0.95).mean() <= 0.08  # 5 % expected, standard error 0.9 % and that of 300 ranks
+    assert fresh.min() >= 0.0
+    assert fresh.max() <= 1.0
+
+
+def test_strange_vectors_are_novel_by_the_score(blobs: Any) -> None:
+    novelty, _, known = fitted(blobs)
+    strange = np.random.default_rng(3).standard_normal((60, 8)).astype(np.float32)
+    strange[:, :3] = 0.0
+    strange /= np.linalg.norm(strange, axis=1, keepdims=True)
+    usual, _ = judged(blobs, novelty, known, data(blobs, 120, seed=5).features)
+    odd, signs = judged(blobs, novelty, known, strange)
+    assert roc_auc_score([0] * 120 + [1] * 60, np.r_[usual, odd]) > 0.97
+    assert set(signs) == set(SIGNS)
+
+
+def test_no_image_is_its_own_neighbour(blobs: Any) -> None:
+    """Twice the same vectors in different folds are found by each other; each vector once is not found by itself."""
+    known = data(blobs, 60)
+    novelty, _ = Novelty.fit(known, np.arange(60) % 5, words(known.features, blobs.centres))
+    assert novelty.signs["nearest"].min() > 1e-4
+    twice = LabelledFeatures(np.tile(known.features, (2, 1)), np.tile(known.labels, 2), 3)
+    folds = np.r_[np.zeros(60, int), np.ones(60, int)]
+    found, _ = Novelty.fit(twice, folds, words(twice.features, blobs.centres))
+    assert found.signs["nearest"].max() < 1e-4
+
+
+def test_with_equal_weights_the_score_is_fishers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score, "SIGNS", {"a": 1.0, "b": 1.0, "c": 1.0})
+    p = {"a": np.array([0.2]), "b": np.array([0.01]), "c": np.array([0.7])}
+    statistic = combine_pvalues([0.2, 0.01, 0.7], method="fisher").statistic
+    assert score._fisher(p) == pytest.approx(statistic / 2)
+
+
+def test_what_is_written_is_what_is_read(blobs: Any) -> None:
+    novelty, _, known = fitted(blobs)
+    again = Novelty.from_arrays(novelty.arrays())
+    vectors = data(blobs, 30, seed=8).features
+    assert judged(blobs, again, known, vectors)[0].tolist() == judged(blobs, novelty, known, vectors)[0].tolist()
+
+
+def test_a_label_without_images_and_one_silent_agent_are_no_trouble(blobs: Any) -> None:
+    known = data(blobs, 90)
+    some = LabelledFeatures(known.features, known.labels, 4)
+    said = np.concatenate([words(known.features, blobs.centres), np.full((2, 90, 1), 1e-9)], axis=2)
+    said[0, :10] = np.nan
+    _, own = Novelty.fit(some, np.arange(90) % 5, said)
+    assert np.isfinite(own).all()
