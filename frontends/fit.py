@@ -85,7 +85,13 @@ def _print_fitted(report: FitReport, target: float, as_json: bool) -> None:
         fitted["cost_usd"] = report.cost_usd
         print_json(out, json.dumps(fitted, ensure_ascii=False))
         return
-    out.print(trust_table(fitted["agents"]), "", threshold_words(fitted["policy"]), sep="\n")
+    out.print(
+        trust_table(fitted["agents"]),
+        "",
+        threshold_words(fitted["policy"]),
+        *map(one_line, fitted["cautions"]),
+        sep="\n",
+    )
     out.print(
         f"Panel '{one_line(fitted['panel'])}': {report.images.added:,} images, {len(fitted['labels'])} labels, "
         f"encoder {one_line(fitted['encoder']['name'])}"

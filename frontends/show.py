@@ -54,7 +54,8 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
     grid = Table.grid(padding=(0, 2))
     for name, words in rows.items():
         grid.add_row(Text(name, style="bold"), words)
-    out.print(grid, "", trust_table(held["agents"]), "", threshold_words(held["policy"]), sep="\n")
+    words = [threshold_words(held["policy"]), *(one_line(one, 500) for one in held["cautions"])]
+    out.print(grid, "", trust_table(held["agents"]), "", *words, sep="\n")
 
 
 @click.command()

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from consilience.frontends.terminal import table
 from consilience.model_settings import VlmSettings
+from consilience.orchestrator.cautions import cautions
 from consilience.orchestrator.panel import Panel
 from consilience.orchestrator.policy import choose_threshold
 from consilience.prediction import look_name
@@ -65,6 +66,7 @@ def facts(panel: Panel, target: float) -> dict[str, Any]:
             "settled": threshold.settled,
             "accuracy_of_settled": threshold.accuracy,
         },
+        "cautions": list(cautions(panel)),
     }
 
 
@@ -76,9 +78,7 @@ def trust_table(agents: list[Mapping[str, Any]]) -> Table:
             one_line(look_name(one["agent"], one["stage"])),
             f"{one['n']:,}",
             "–" if one["accuracy"] is None else percent(one["accuracy"]),
-            f"{one['ece']:.3f}",
-            f"{one['ocr']:.3f}",
-            f"{one['ccc']:.2f}",
+            *([f"{one['ece']:.3f}", f"{one['ocr']:.3f}", f"{one['ccc']:.2f}"] if one["n"] else ["–"] * 3),
             "–" if one["brier"] is None else f"{one['brier']:.3f}",
             one["calibrator"],
             percent(one["share_of_weight"]),

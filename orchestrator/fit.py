@@ -12,6 +12,7 @@ import numpy as np
 
 from consilience.agents import (
     FEATURE_AGENTS,
+    USUAL_AGENTS,
     Agent,
     Budget,
     LabelledFeatures,
@@ -25,6 +26,7 @@ from consilience.diagnosis import FailedImage
 from consilience.errors import DatasetError, PanelError, SettingsError
 from consilience.images import load_image
 from consilience.orchestrator.advice import with_advice
+from consilience.orchestrator.cautions import cautions
 from consilience.orchestrator.fitting import fit_agents, one_blas_thread
 from consilience.orchestrator.gather import Progress, gather, is_vectors, quiet, with_images
 from consilience.orchestrator.panel import EncoderRecord, Panel, labelled_features
@@ -60,6 +62,11 @@ class FitReport:
     ignored: tuple[Path, ...]
     threshold: Threshold
     cost_usd: float = 0.0
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What so few labelled images do not allow."""
+        return cautions(self.panel)
 
     @property
     def complete(self) -> bool:
@@ -116,7 +123,7 @@ def fit(
     with _writing(path):
         gathered = gather(source, task, settings, progress)
         records, task = gathered.records, gathered.task
-        data = replace(labelled_features(records, task), texts=_texts(gathered.encoder, task))
+        data = _with_texts(labelled_features(records, task), gathered.encoder, task)
         fitted = fit_agents(
             task,
             records,
@@ -195,7 +202,7 @@ def remove(
         The names that the memory does not hold; if there are any, nothing was removed.
 
     Raises:
-        DatasetError: a label would be left with fewer than 2 images. PanelError, PanelBusyError as for `add`.
+        DatasetError: a label would be left without images. PanelError, PanelBusyError as for `add`.
     """
     path, settings = Path(panel), settings_or(settings, arguments)
     with _writing(path):
@@ -206,8 +213,8 @@ def remove(
             return missing
         records = old.records.without(by_name.values(), by_name.values())
         for label in old.task.names:
-            if records.labels.count(label) < 2:
-                raise DatasetError(f"'{label}' would be left with fewer than 2 images; nothing was removed")
+            if not records.labels.count(label):
+                raise DatasetError(f"'{label}' would be left without images; nothing was removed")
         written = _changed(old, records, settings)
     _index(written, settings, quiet)
     return []
@@ -233,9 +240,9 @@ def _known_label(task: Task, label: str) -> str:
     return found
 
 
-def _supported(data: LabelledFeatures) -> list[str]:
-    """The feature agents that can be fitted on what the encoder gives."""
-    return [name for name, kind in FEATURE_AGENTS.items() if data.texts is not None or not kind.needs_text]
+def _supported(data: LabelledFeatures, names: Sequence[str] = USUAL_AGENTS) -> list[str]:
+    """The feature agents, of those named, that can be fitted on what the encoder gives."""
+    return [name for name in names if data.texts is not None or not FEATURE_AGENTS[name].needs_text]
 
 
 def _prepare_novelty(records: Records, settings: Settings) -> None:
@@ -243,12 +250,15 @@ def _prepare_novelty(records: Records, settings: Settings) -> None:
     records.kth_distances(min(settings.memory.neighbours, len(records) - 1))
 
 
-def _texts(encoder: Encoder, task: Task) -> np.ndarray | None:
-    """Unit-length mean embedding of the texts of each label, (c, d); None without a text tower."""
+def _with_texts(data: LabelledFeatures, encoder: Encoder, task: Task) -> LabelledFeatures:
+    """With the mean embedding of the texts of each label, and the texts one by one, if there is a text tower."""
     if not encoder.has_text:
-        return None
-    means = np.stack([encoder.encode_texts(texts).mean(axis=0) for texts in zero_shot_texts(task)])
-    return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), dtype=np.float32)
+        return data
+    embedded = [encoder.encode_texts(texts) for texts in zero_shot_texts(task)]
+    means = np.stack([vectors.mean(axis=0) for vectors in embedded])
+    texts = np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), dtype=np.float32)
+    labels = np.repeat(np.arange(len(embedded)), [len(vectors) for vectors in embedded])
+    return replace(data, texts=texts, captions=(np.concatenate(embedded), labels))
 
 
 def _record_of(encoder: Encoder) -> EncoderRecord:
