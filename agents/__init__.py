@@ -10,6 +10,7 @@ from consilience.agents.configured import open_agents, open_replies, reached, re
 from consilience.agents.gaussian import Gaussian
 from consilience.agents.neighbours import Neighbours
 from consilience.agents.probe import Probe
+from consilience.agents.prompt import Prompt
 from consilience.agents.reply_cache import ReplyCache
 from consilience.agents.tip_adapter_f import TipAdapterF
 from consilience.agents.transformers_agent import TransformersAgent
@@ -19,7 +20,7 @@ from consilience.errors import AgentError
 from consilience.model_settings import TransformersSettings, VlmSettings
 
 FEATURE_AGENTS: dict[str, type[FeatureAgent]] = {
-    kind.name: kind for kind in (Neighbours, Probe, Gaussian, Cache, ZeroShot, TipAdapterF, CapsAdapter)
+    kind.name: kind for kind in (Neighbours, Probe, Gaussian, Cache, ZeroShot, TipAdapterF, CapsAdapter, Prompt)
 }
 """The agents that a panel can fit on encoder features, by name."""
 
@@ -46,6 +47,7 @@ __all__ = [
     "LabelledFeatures",
     "Neighbours",
     "Probe",
+    "Prompt",
     "ReplyCache",
     "TipAdapterF",
     "TransformersAgent",

@@ -23,7 +23,7 @@ SHOWN = 5
 @click.argument("source", type=PATH, metavar="FOLDER")
 @panel_option
 @click.option("--encoder", metavar="NAME", help="'embedded' (default) or 'open_clip:<model>:<tag or checkpoint>'.")
-@click.option("--agents", metavar="A,B", help="Agents to fit on the encoder; default: all that it supports.")
+@click.option("--agents", metavar="A,B", help="Agents to fit on the encoder, or 'auto' to choose; default: the usual.")
 @click.option("--task", "task_file", type=PATH, metavar="FILE", help="A YAML file that describes the labels.")
 @click.option("--overwrite", is_flag=True, help="Replace a panel that is there.")
 @json_option

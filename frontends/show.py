@@ -23,7 +23,7 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
     from rich.table import Table
     from rich.text import Text
 
-    from consilience.frontends.summary import facts, threshold_words, trust_table
+    from consilience.frontends.summary import choice_words, facts, threshold_words, trust_table
     from consilience.frontends.terminal import console, print_json
     from consilience.orchestrator.panel import Panel
     from consilience.panel_folder import open_panel_folder
@@ -55,7 +55,7 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
     for name, words in rows.items():
         grid.add_row(Text(name, style="bold"), words)
     words = [threshold_words(held["policy"]), *(one_line(one, 500) for one in held["cautions"])]
-    out.print(grid, "", trust_table(held["agents"]), "", *words, sep="\n")
+    out.print(grid, "", trust_table(held["agents"]), *choice_words(held["choices"]), "", *words, sep="\n")
 
 
 @click.command()

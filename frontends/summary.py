@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,7 @@ def facts(panel: Panel, target: float) -> dict[str, Any]:
             "settled": threshold.settled,
             "accuracy_of_settled": threshold.accuracy,
         },
+        "choices": [asdict(choice) for choice in panel.choices],
         "cautions": list(cautions(panel)),
     }
 
@@ -106,3 +108,8 @@ def threshold_words(policy: Mapping[str, Any]) -> str:
         f"Settles {percent(policy['settled'])} of the labelled images, {percent(policy['accuracy_of_settled'])} of "
         f"those right: a posterior of at least {policy['threshold']:.3f} (target {percent(policy['target'])})."
     )
+
+
+def choice_words(choices: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why each agent was kept or dropped, one line each, below an empty one; nothing where none was chosen."""
+    return ["", *(f"{one_line(one['agent'])} {one_line(one['reason'])}" for one in choices)] if choices else []

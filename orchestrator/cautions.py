@@ -38,7 +38,7 @@ def cautions(panel: Panel) -> tuple[str, ...]:
             f"With {total / len(counts):.3g} images a label the heads take their usual settings. {FEW} a label, on "
             "average, are enough to choose them by cross-validation."
         )
-    if rare := [name for name, count in counts.items() if 1 < count * RARE <= usual]:
+    if rare := [name for name, count in counts.items() if 1 < count <= usual / RARE]:
         found.append(
             f"{_listed(rare)} has far fewer images than the others ({min(counts[name] for name in rare)} against about "
             f"{usual:g}): figures over all labels say little about it."

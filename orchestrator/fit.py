@@ -29,12 +29,14 @@ from consilience.orchestrator.advice import with_advice
 from consilience.orchestrator.cautions import cautions
 from consilience.orchestrator.fitting import fit_agents, one_blas_thread
 from consilience.orchestrator.gather import Progress, gather, is_vectors, quiet, with_images
-from consilience.orchestrator.panel import EncoderRecord, Panel, labelled_features
+from consilience.orchestrator.panel import Choice, EncoderRecord, Panel, labelled_features
 from consilience.orchestrator.policy import Threshold, choose_threshold
 from consilience.orchestrator.reasoner import Reasoner
 from consilience.orchestrator.record import REASONER
+from consilience.orchestrator.selection import AUTO, candidates, select
 from consilience.panel_folder import refuse_to_replace
 from consilience.prompts import check_prompts, zero_shot_texts
+from consilience.retrieval.clip import ClipEncoder
 from consilience.retrieval.connection import Connection
 from consilience.retrieval.encoder import Encoder
 from consilience.retrieval.memory import writer_lock
@@ -92,9 +94,9 @@ def fit(
         panel: the folder to write. It is written whole or not at all.
         task: default: the labels as they are in `source`.
         settings: default: from the environment and `arguments`, see `load_settings`.
-        agents: names of feature agents to fit, instead of those in `settings.agents`; and agents that need no fitting,
-            beside those of `settings.vlm` and `settings.transformers`. A reasoner that is to advise reads what
-            they say.
+        agents: names of feature agents to fit, or 'auto' for a choice among all, instead of those in
+            `settings.agents`; and agents that need no fitting, beside those of `settings.vlm` and
+            `settings.transformers`. A reasoner that is to advise reads what they say.
         overwrite: whether a panel that is there may be replaced.
 
     Raises:
@@ -117,18 +119,23 @@ def fit(
     if REASONER in (one.name for one in others):
         raise SettingsError(f"'{REASONER}' is the name of what reads the record: give your agent another")
     named = [one for one in agents if isinstance(one, str)] or settings.agents
-    kinds = None if named is None else [feature_agent(name).name for name in named]
+    is_auto = [*(named or ())] == [AUTO]
+    kinds = None if named is None or is_auto else [feature_agent(name).name for name in named]
     if settings.memory.url is not None:
         Connection.server(settings.memory.url).close()
     with _writing(path):
         gathered = gather(source, task, settings, progress)
         records, task = gathered.records, gathered.task
         data = _with_texts(labelled_features(records, task), gathered.encoder, task)
+        kinds = _supported(data) if kinds is None else kinds
+        choices: list[Choice] = []
+        if is_auto:
+            kinds, choices = candidates(data)
         fitted = fit_agents(
             task,
             records,
             data,
-            _supported(data) if kinds is None else kinds,
+            kinds,
             others,
             neighbours=settings.memory.neighbours,
             seed=settings.seed,
@@ -136,6 +143,9 @@ def fit(
             timeout=settings.policy.agent_timeout_seconds,
             progress=progress,
         )
+        if is_auto:
+            fitted, chosen = select(fitted, task, data.labels)
+            choices = chosen + choices
         adviser = settings.reasoner if settings.reasoner and settings.reasoner.role == "advise" else None
         if adviser is not None:
             fitted = with_advice(
@@ -162,6 +172,7 @@ def fit(
             models=tuple(filter(None, map(settings_of, others))),
             reasoner=adviser,
             second_looks=fitted.second_looks,
+            choices=tuple(choices),
         ).save(path, overwrite=overwrite)
     _index(written, settings, progress)
     threshold = choose_threshold(written.outcomes, settings.policy.target)
@@ -258,7 +269,8 @@ def _with_texts(data: LabelledFeatures, encoder: Encoder, task: Task) -> Labelle
     means = np.stack([vectors.mean(axis=0) for vectors in embedded])
     texts = np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), dtype=np.float32)
     labels = np.repeat(np.arange(len(embedded)), [len(vectors) for vectors in embedded])
-    return replace(data, texts=texts, captions=(np.concatenate(embedded), labels))
+    tower = encoder.prompt_tower(task.names) if isinstance(encoder, ClipEncoder) else None
+    return replace(data, texts=texts, captions=(np.concatenate(embedded), labels), tower=tower)
 
 
 def _record_of(encoder: Encoder) -> EncoderRecord:

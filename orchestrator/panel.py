@@ -6,6 +6,7 @@
     policy.json        what the thresholds of a settled diagnosis are chosen on
     second_looks.npz   the second looks at the labelled images: what one more gains is foreseen from them
     agents/*.npz       fitted heads
+    choices.json       why each agent was kept or dropped, if they were chosen
     models.json        how the agents and the reasoner that answer in words are asked; no key
     memory/            the labelled images: identities, labels, sources, vectors, thumbnails
     encoder.onnx       the embedded encoder, so that the panel runs on a machine without torch
@@ -19,7 +20,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,15 @@ class Witness:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """Whether an agent was kept when agents were chosen, and why."""
+
+    agent: str
+    kept: bool
+    reason: str
+
+
+@dataclass(frozen=True)
 class EncoderRecord:
     """Which encoder wrote the panel's vectors; `sha256` is of `file`, the panel's copy of the weights, if any."""
 
@@ -104,6 +114,7 @@ class Panel:
         models: settings of the agents that answer in words.
         reasoner: settings of the adviser that it was fitted with, if any; its look stands among the witnesses.
         second_looks: the agents' second looks at the labelled images.
+        choices: why each agent was kept or dropped, if they were chosen (`--agents auto`).
         path, id: where it was read from, and the id it keeps for life; empty for one not yet written.
     """
 
@@ -118,6 +129,7 @@ class Panel:
     models: tuple[ModelSettings, ...] = ()
     reasoner: ReasonerSettings | None = None
     second_looks: SecondLooks = field(default_factory=SecondLooks.none)
+    choices: tuple[Choice, ...] = ()
     path: Path = Path()
     id: str = ""
 
@@ -182,6 +194,8 @@ class Panel:
         _write_json(folder / "witnesses.json", [_witness_to_dict(witness) for witness in self.witnesses])
         _write_json(folder / "fusion.json", self.fusion.to_dict())
         _write_json(folder / "policy.json", self.outcomes.to_dict())
+        if self.choices:
+            _write_json(folder / "choices.json", [asdict(choice) for choice in self.choices])
         _write_json(folder / "models.json", _models_to_dict(self.models, self.reasoner))
         if self.second_looks.agents:
             np.savez(folder / SECOND_LOOKS_FILE, allow_pickle=False, **self.second_looks.arrays())
@@ -224,6 +238,7 @@ def _read(folder: PanelFolder) -> Panel:
             file=weights if has_weights else None,
             sha256=manifest["files"][ENCODER_FILE]["sha256"] if has_weights else None,
         )
+        choices = _read_json(path) if (path := state / "choices.json").exists() else []
         models, reasoner = _models_from_dict(_read_json(path) if (path := state / "models.json").exists() else {})
         return Panel(
             task=task,
@@ -237,6 +252,7 @@ def _read(folder: PanelFolder) -> Panel:
             models=models,
             reasoner=reasoner,
             second_looks=SecondLooks.from_arrays(_read_arrays(again)) if again.exists() else SecondLooks.none(),
+            choices=tuple(Choice(**one) for one in choices),
             path=folder.path,
             id=folder.id,
         )

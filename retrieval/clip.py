@@ -17,6 +17,7 @@ from consilience.errors import EncoderError, import_extra
 from consilience.images import Image
 from consilience.retrieval.encoder import Encoder, Vectors, hash_of
 from consilience.retrieval.onnx_file import cached, check_sha256, export_onnx, open_session
+from consilience.retrieval.prompt_tower import PromptTower, embedding_of
 
 DEVICES = ("auto", "cpu", "cuda", "mps", "onnx")
 TEXTS_AT_ONCE = 256
@@ -90,6 +91,12 @@ class ClipEncoder(Encoder):
                 tokens = self._tokenize(list(texts[start : start + TEXTS_AT_ONCE])).to(self.device)
                 vectors[start : start + len(tokens)] = _unit(self._model.encode_text(tokens))
         return vectors
+
+    def prompt_tower(self, names: Sequence[str]) -> PromptTower | None:
+        """The text tower with learned vectors before each of these names; None if it is of a kind that takes none."""
+        if embedding_of(self._model) is None:
+            return None
+        return PromptTower(self._model, self._tokenize, names, self._lock)
 
     def _image_tower_session(self) -> Any:
         torch, model = self._torch, self._model

@@ -38,8 +38,14 @@ def own(picture_panel: Path, tmp_path: Path) -> Path:
 
 
 def answers(panel: Path, images: list[Path]) -> list[dict[str, float]]:
+    """What the panel and each of its agents make of the images."""
     with Diagnoser.open(panel) as diagnoser:
-        return [dict(one.posterior) for one in diagnoser.diagnose_many(images) if isinstance(one, Diagnosis)]
+        found = [one for one in diagnoser.diagnose_many(images) if isinstance(one, Diagnosis)]
+    return [
+        {f"{said.agent} {label}": p for said in one.predictions for label, p in (said.probabilities or {}).items()}
+        | dict(one.posterior)
+        for one in found
+    ]
 
 
 def fresh(folder: Path, paint: Paint, count: int = 6) -> list[Path]:
