@@ -54,8 +54,8 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
     grid = Table.grid(padding=(0, 2))
     for name, words in rows.items():
         grid.add_row(Text(name, style="bold"), words)
-    words = [threshold_words(held["policy"]), *(one_line(one, 500) for one in held["cautions"])]
-    out.print(grid, "", trust_table(held["agents"]), *choice_words(held["choices"]), "", *words, sep="\n")
+    closing = [threshold_words(held["policy"]), *(one_line(one, 500) for one in held["cautions"])]
+    out.print(grid, "", trust_table(held["agents"]), *choice_words(held["choices"]), "", *closing, sep="\n")
 
 
 @click.command()

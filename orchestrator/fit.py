@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -43,6 +44,8 @@ from consilience.retrieval.memory import writer_lock
 from consilience.retrieval.records import AddReport, Records
 from consilience.settings import Settings, settings_or
 from consilience.task import Task
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -265,7 +268,18 @@ def _with_texts(data: LabelledFeatures, encoder: Encoder, task: Task) -> Labelle
     """With the mean embedding of the texts of each label, and the texts one by one, if there is a text tower."""
     if not encoder.has_text:
         return data
-    embedded = [encoder.encode_texts(texts) for texts in zero_shot_texts(task)]
+    of_labels = zero_shot_texts(task)
+    if isinstance(encoder, ClipEncoder):
+        for name, texts in zip(task.names, of_labels, strict=True):
+            if cut := sum(encoder.are_cut(texts)):
+                log.warning(
+                    "%d of the texts of the label '%s' are longer than '%s' reads, and are cut there; shorten them, or "
+                    "split them into several descriptions",
+                    cut,
+                    name,
+                    encoder.name,
+                )
+    embedded = [encoder.encode_texts(texts) for texts in of_labels]
     means = np.stack([vectors.mean(axis=0) for vectors in embedded])
     texts = np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), dtype=np.float32)
     labels = np.repeat(np.arange(len(embedded)), [len(vectors) for vectors in embedded])

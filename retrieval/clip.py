@@ -92,6 +92,12 @@ class ClipEncoder(Encoder):
                 vectors[start : start + len(tokens)] = _unit(self._model.encode_text(tokens))
         return vectors
 
+    def are_cut(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text is longer than the model's context, so that its end is not read."""
+        limit = self._tokenize([""]).shape[1]
+        blank, *rows = self._tokenize(["", *texts], context_length=limit + 1)
+        return [bool(row[-1] != blank[-1]) for row in rows]
+
     def prompt_tower(self, names: Sequence[str]) -> PromptTower | None:
         """The text tower with learned vectors before each of these names; None if it is of a kind that takes none."""
         if embedding_of(self._model) is None:

@@ -131,3 +131,30 @@ def test_captions_speak_by_hand() -> None:
 def test_an_encoder_without_a_text_tower_is_refused(name: str) -> None:
     with pytest.raises(AgentError, match=f"'{name}' needs an encoder with a text tower"):
         feature_agent(name).fit(drawn(4))
+
+
+def test_a_panel_with_trained_agents_is_fitted_saved_and_diagnoses_and_names_texts_that_are_cut(
+    encoder: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import PIL.Image
+
+    import consilience
+
+    rng = np.random.default_rng(0)
+    for label, colour in (("rust", (200, 90, 30)), ("scab", (60, 60, 40)), ("healthy", (60, 180, 60))):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(4):
+            pixels = np.clip(np.array(colour) + rng.integers(-30, 30, (32, 32, 3)), 0, 255).astype(np.uint8)
+            PIL.Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{number}.png")
+    labels = [{"name": name} for name in TASK.names[1:]]
+    long = {"name": "rust", "descriptions": ["orange spots " * 60]}
+    task = consilience.Task.model_validate({"domain": "leaf", "labels": [long, *labels]})
+    agents = ["gaussian", "tip-adapter-f", "caps-adapter", "prompt"]
+    panel = tmp_path / "panel"
+    consilience.fit(tmp_path / "photos", panel, task=task, encoder=encoder.name, device="cpu", agents=agents)
+    assert "1 of the texts of the label 'rust' are longer than" in caplog.text
+    images = [tmp_path / "photos" / name / "0.png" for name in TASK.names]
+    with consilience.Diagnoser.open(panel, device="cpu") as diagnoser:
+        found = list(diagnoser.diagnose_many(images))
+    assert all(isinstance(one, consilience.Diagnosis) for one in found)
+    assert [said.agent for said in found[0].predictions] == agents  # type: ignore[union-attr]
