@@ -5,11 +5,14 @@ from __future__ import annotations
 from consilience.agents.base import Agent, FeatureAgent, LabelledFeatures, Views
 from consilience.agents.budget import Budget
 from consilience.agents.cache import Cache
+from consilience.agents.caps_adapter import CapsAdapter
 from consilience.agents.configured import open_agents, open_replies, reached, replies_path, settings_of
 from consilience.agents.gaussian import Gaussian
 from consilience.agents.neighbours import Neighbours
 from consilience.agents.probe import Probe
+from consilience.agents.prompt import Prompt
 from consilience.agents.reply_cache import ReplyCache
+from consilience.agents.tip_adapter_f import TipAdapterF
 from consilience.agents.transformers_agent import TransformersAgent
 from consilience.agents.vlm import VlmAgent
 from consilience.agents.zero_shot import ZeroShot
@@ -17,9 +20,12 @@ from consilience.errors import AgentError
 from consilience.model_settings import TransformersSettings, VlmSettings
 
 FEATURE_AGENTS: dict[str, type[FeatureAgent]] = {
-    kind.name: kind for kind in (Neighbours, Probe, Gaussian, Cache, ZeroShot)
+    kind.name: kind for kind in (Neighbours, Probe, Gaussian, Cache, ZeroShot, TipAdapterF, CapsAdapter, Prompt)
 }
 """The agents that a panel can fit on encoder features, by name."""
+
+USUAL_AGENTS = ("neighbours", "probe", "gaussian", "cache", "zero-shot")
+"""Those that are fitted unless others are asked for."""
 
 
 def feature_agent(name: str) -> type[FeatureAgent]:
@@ -31,15 +37,19 @@ def feature_agent(name: str) -> type[FeatureAgent]:
 
 __all__ = [
     "FEATURE_AGENTS",
+    "USUAL_AGENTS",
     "Agent",
     "Budget",
     "Cache",
+    "CapsAdapter",
     "FeatureAgent",
     "Gaussian",
     "LabelledFeatures",
     "Neighbours",
     "Probe",
+    "Prompt",
     "ReplyCache",
+    "TipAdapterF",
     "TransformersAgent",
     "TransformersSettings",
     "Views",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from consilience.evidence import Evidence
 from consilience.images import Image
 from consilience.prediction import Prediction
+from consilience.retrieval.prompt_tower import PromptTower
 from consilience.task import Task
 
 Features = np.ndarray
@@ -88,15 +89,19 @@ class LabelledFeatures:
         n_labels: number of labels in the task.
         texts: float32 (n_labels, d), unit-length embeddings of what each label looks like, where the
             encoder has a text tower; else None.
+        tower: that text tower, to train through, where it allows that; else None.
+        captions: the single texts behind them, float32 (m, d), and the label of each, int (m,); or None.
     """
 
     features: Features
     labels: np.ndarray
     n_labels: int
     texts: Features | None = None
+    captions: tuple[Features, np.ndarray] | None = None
+    tower: PromptTower | None = field(default=None, repr=False, compare=False)
 
     def take(self, rows: np.ndarray) -> LabelledFeatures:
-        return LabelledFeatures(self.features[rows], self.labels[rows], self.n_labels, self.texts)
+        return replace(self, features=self.features[rows], labels=self.labels[rows])
 
 
 class FeatureAgent(ABC):
@@ -104,10 +109,20 @@ class FeatureAgent(ABC):
 
     `fit` makes one from labelled features, `predict` gives probabilities, `arrays` and `from_arrays`
     write and restore it without pickle.
+
+    Attributes:
+        usual_error: mean squared error that this kind of head makes on few images, against that of a good linear
+            head: what its weight follows from until labelled images tell.
+        needs_text: whether it needs an encoder with a text tower.
+        needs_tower: whether it is trained through that text tower.
+        trains: whether fitting takes many steps, and more than one image a label.
     """
 
     name: ClassVar[str]
+    usual_error: ClassVar[float] = 1.0
     needs_text: ClassVar[bool] = False
+    needs_tower: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
     looks_again: ClassVar[bool] = False
 
     @classmethod

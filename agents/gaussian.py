@@ -3,7 +3,8 @@
 Z. Wang, J. Liang, L. Sheng, R. He, Z. Wang, T. Tan, 'A Hard-to-Beat Baseline for Training-free CLIP-based
 Adaptation', ICLR 2024: class means and a shared covariance S give the linear classifier
 w_c = P mu_c, b_c = log pi_c - mu_c' P mu_c / 2, with the precision P estimated by the empirical Bayes
-ridge estimator P = d ((n - 1) S + r tr(S) I)^-1 (Kubokawa and Srivastava 2008).
+ridge estimator P = d ((n - 1) S + r tr(S) I)^-1 (Kubokawa and Srivastava 2008), on scaled features (`scales`).
+The logits are divided by a temperature: with fewer images than dimensions they are far too sure.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from typing import Self
 import numpy as np
 
 from consilience.agents.base import FeatureAgent, LabelledFeatures, Views, one_hot, softmax
-from consilience.agents.tuning import inner_folds, log_loss, row_space
+from consilience.agents.tuning import inner_folds, log_loss, row_space, scales
 
 RIDGES = (0.3, 0.1, 1.0)
 """r, chosen by cross-validation; the paper has 1. The first is for where there is nothing to choose by."""
 
 TEMPERATURES = np.geomspace(0.25, 32.0, 29)
 """The choice of r must not turn on what a calibrator mends afterwards; a coarser grid would."""
+
+DOUBT = 3.0
+"""Where there is nothing to choose by, the temperature is DOUBT d / n: d / n makes P the inverse of the covariance, and
+the rest is for what so few images leave unknown (seen with 1 to 7 images a label: 2.5 to 5)."""
 
 Statistics = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Counts (c,), sums (c, d) and second moments (d, d) of the features of each label."""
@@ -31,22 +36,24 @@ class Gaussian(FeatureAgent):
 
     name = "gaussian"
 
-    def __init__(self, statistics: Statistics, ridge: float, weights: np.ndarray, bias: np.ndarray) -> None:
-        self.statistics, self.ridge, self.weights, self.bias = statistics, ridge, weights, bias
+    def __init__(self, statistics: Statistics, scale: np.ndarray, ridge: float, temperature: float) -> None:
+        self.statistics, self.scale, self.ridge, self.temperature = statistics, scale, ridge, temperature
+        self.weights, self.bias = _solve(statistics, ridge, scale)
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
-        statistics, ridge = statistics_of(data.features, data.labels, data.n_labels), _choose_ridge(data)
-        return cls(statistics, ridge, *_solve(statistics, ridge))
+        scale = scales(data.features)
+        return cls(statistics_of(data.features, data.labels, data.n_labels), scale, *_choose(data, scale))
 
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
-        """Only the statistics of what came and went are worked out; the result equals a fit on all with the same r."""
+        """Only the statistics of what came and went are worked out; the result equals a fit on all with the same r,
+        scales and temperature."""
         came, went = (statistics_of(one.features, one.labels, one.n_labels) for one in (added, removed))
         counts, sums, moments = (old + new - gone for old, new, gone in zip(self.statistics, came, went, strict=True))
-        return type(self)((counts, sums, moments), self.ridge, *_solve((counts, sums, moments), self.ridge))
+        return type(self)((counts, sums, moments), self.scale, self.ridge, self.temperature)
 
     def predict(self, views: Views) -> np.ndarray:
-        return softmax(views.features @ self.weights.T + self.bias)
+        return softmax((views.features @ self.weights.T + self.bias) / self.temperature)
 
     def arrays(self) -> dict[str, np.ndarray]:
         counts, sums, moments = self.statistics
@@ -54,15 +61,14 @@ class Gaussian(FeatureAgent):
             "counts": counts,
             "sums": sums,
             "moments": moments,
-            "ridge": np.array(self.ridge),
-            "weights": self.weights,
-            "bias": self.bias,
+            "scale": self.scale,
+            "settings": np.array([self.ridge, self.temperature]),
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], data: LabelledFeatures) -> Self:
         statistics = (arrays["counts"], arrays["sums"], arrays["moments"])
-        return cls(statistics, float(arrays["ridge"]), arrays["weights"], arrays["bias"])
+        return cls(statistics, arrays["scale"], *arrays["settings"].tolist())
 
 
 def statistics_of(features: np.ndarray, labels: np.ndarray, n_labels: int) -> Statistics:
@@ -72,33 +78,46 @@ def statistics_of(features: np.ndarray, labels: np.ndarray, n_labels: int) -> St
     return members.sum(axis=0), members.T @ rows, rows.T @ rows
 
 
-def regularised(statistics: Statistics, ridge: float) -> tuple[np.ndarray, np.ndarray]:
-    """The labels' means (c, d), and (n - 1) S + r tr(S) I, (d, d), float64."""
+def regularised(statistics: Statistics, ridge: float, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of features over their `scale`, (d,): the labels' means (c, d), and (n - 1) S + r tr(S) I, (d, d), float64."""
     counts, sums, moments = statistics
     n, dimension = counts.sum(), sums.shape[1]
+    sums, moments = sums / scale, moments / np.outer(scale, scale)
     means = sums / np.maximum(counts, 1)[:, None]
     scatter = moments - means.T @ sums  # within labels: (n - 1) S
-    spread = max(np.trace(scatter) / max(n - 1, 1), 1e-8)
-    return means, scatter + ridge * spread * np.eye(dimension)
+    spread = np.trace(scatter) / max(n - 1, 1)
+    if n <= len(counts) and counts.max() <= 1:  # one image a label: all that is seen to vary counts as within labels
+        spread = np.trace(moments - np.outer(sums.sum(axis=0), sums.sum(axis=0)) / n) / max(n - 1, 1)
+    return means, scatter + ridge * max(spread, 1e-8) * np.eye(dimension)
 
 
-def _solve(statistics: Statistics, ridge: float) -> tuple[np.ndarray, np.ndarray]:
-    """The linear classifier: weights (c, d) and bias (c,)."""
+def _solve(statistics: Statistics, ridge: float, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The linear classifier: weights (c, d) and bias (c,), for features that are not scaled."""
     counts, _, _ = statistics
-    n, (means, scatter) = counts.sum(), regularised(statistics, ridge)
+    n, (means, scatter) = counts.sum(), regularised(statistics, ridge, scale)
     weights = len(scatter) * np.linalg.solve(scatter, means.T).T
     with np.errstate(divide="ignore"):  # a label without images keeps probability 0
         prior = np.log(counts / n)
-    return weights, prior - 0.5 * np.einsum("cd,cd->c", weights, means)
+    return weights / scale, prior - 0.5 * np.einsum("cd,cd->c", weights, means)
 
 
-def _choose_ridge(data: LabelledFeatures) -> float:
-    """The r with the least log loss in cross-validation, each at its best temperature."""
-    rows, _ = row_space(data.features - data.features.mean(axis=0, dtype=np.float64))
+def _choose(data: LabelledFeatures, scale: np.ndarray) -> tuple[float, float]:
+    """The r with the least log loss in cross-validation, each at its best temperature, and that temperature."""
+    splits = list(inner_folds(data.labels))
+    if not splits:
+        return RIDGES[0], DOUBT * data.features.shape[1] / len(data.labels)
+    rows, _ = row_space((data.features - data.features.mean(axis=0, dtype=np.float64)) / scale)
+    unscaled = np.ones(rows.shape[1])
     logits = {ridge: np.zeros((len(rows), data.n_labels)) for ridge in RIDGES}
-    for train, test in inner_folds(data.labels):
+    for train, test in splits:
         statistics = statistics_of(rows[train], data.labels[train], data.n_labels)
         for ridge in RIDGES:
-            weights, bias = _solve(statistics, ridge)
+            weights, bias = _solve(statistics, ridge, unscaled)
             logits[ridge][test] = rows[test] @ weights.T + bias
-    return min(RIDGES, key=lambda ridge: min(log_loss(softmax(logits[ridge] / t), data.labels) for t in TEMPERATURES))
+    # rotated onto the images' own r dimensions, the d of the paper's formula is another one
+    stretch = data.features.shape[1] / rows.shape[1]
+    losses = {
+        (ridge, float(t)): log_loss(softmax(logits[ridge] / t), data.labels) for ridge in RIDGES for t in TEMPERATURES
+    }
+    ridge, temperature = min(losses, key=lambda one: losses[one])
+    return ridge, temperature * stretch

@@ -2,7 +2,7 @@
 
 p(y) is proportional to a + sum over neighbours i of label y of exp(b (s_i - s_1)), with s the cosine
 similarity and s_1 that of the nearest (Dudani 1976 for the idea of distance weights). k, b and the
-smoothing a are chosen by the leave-one-out log loss.
+smoothing a are chosen by the leave-one-out log loss, where there are not too few images for it.
 """
 
 from __future__ import annotations
@@ -14,22 +14,28 @@ from typing import Self
 import numpy as np
 
 from consilience.agents.base import FeatureAgent, LabelledFeatures, Views
-from consilience.agents.tuning import log_loss, nearest_labels
+from consilience.agents.tuning import are_few, log_loss, nearest_labels
 
 K = 10
 """Neighbours looked at, at most: what the memory is asked for."""
+
+USUAL = (5, 30.0, 0.03)
+"""k, b and a where there is nothing to choose by."""
 
 
 class Neighbours(FeatureAgent):
     """Reads the neighbours that the memory found; holds no vectors itself."""
 
     name = "neighbours"
+    usual_error = 1.5
 
     def __init__(self, k: int, sharpness: float, smoothing: float, n_labels: int) -> None:
         self.k, self.sharpness, self.smoothing, self.n_labels = k, sharpness, smoothing, n_labels
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
+        if are_few(data.labels):
+            return cls(*USUAL, data.n_labels)
         own, neighbour_labels, similarities = nearest_labels(data.features, data.labels, K)
         choices = [
             cls(k, sharpness, smoothing, data.n_labels)

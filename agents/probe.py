@@ -9,14 +9,17 @@ from typing import Any, Self
 import numpy as np
 
 from consilience.agents.base import FeatureAgent, LabelledFeatures, Views, softmax
-from consilience.agents.tuning import inner_folds, row_space
+from consilience.agents.tuning import inner_folds, row_space, scales
 
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
 """Inverse regularisation strengths that cross-validation chooses from."""
 
+USUAL_STRENGTH = 1500.0
+"""Where there is nothing to choose by."""
+
 
 class Probe(FeatureAgent):
-    """Its L2 regularisation is chosen by cross-validated log loss."""
+    """Features are scaled (`scales`); the L2 regularisation is chosen by cross-validated log loss."""
 
     name = "probe"
 
@@ -30,7 +33,8 @@ class Probe(FeatureAgent):
         model = partial(LogisticRegression, max_iter=1000, tol=1e-3)
         features, labels, n_labels = data.features, data.labels, data.n_labels
         centre = features.mean(axis=0, dtype=np.float64)
-        rows, axes = row_space(features - centre)
+        scale = scales(features)
+        rows, axes = row_space((features - centre) / scale)
         present = np.unique(labels)
         strength = _choose_strength(model, rows, labels)
         fitted = model(C=strength).fit(rows, labels)
@@ -39,7 +43,7 @@ class Probe(FeatureAgent):
             coefficients, intercept = np.vstack([-coefficients, coefficients]) / 2, np.r_[-intercept, intercept] / 2
         weights = np.zeros((n_labels, features.shape[1]))
         bias = np.full(n_labels, -np.inf)  # a label without images keeps probability 0
-        weights[present] = coefficients @ axes
+        weights[present] = coefficients @ axes / scale
         bias[present] = intercept - weights[present] @ centre
         return cls(weights, bias, strength)
 
@@ -61,7 +65,7 @@ def _choose_strength(model: Callable[..., Any], rows: np.ndarray, labels: np.nda
     present = np.unique(labels)
     splits = list(inner_folds(labels))
     if not splits:
-        return STRENGTHS[1]  # there is nothing to choose by
+        return USUAL_STRENGTH
 
     def loss(strength: float) -> float:
         fitted = ((model(C=strength).fit(rows[train], labels[train]), test) for train, test in splits)

@@ -11,6 +11,14 @@ from consilience.agents.base import Features
 MOST = 2000
 """Images used for the choice at most: it picks one of a few settings, and similarities grow with n^2."""
 
+FEW = 8
+"""With fewer images a label than this, on average, cross-validation tells less than a prior belief does."""
+
+
+def are_few(labels: np.ndarray) -> bool:
+    """Whether there are fewer than FEW images a label, on average."""
+    return len(labels) < FEW * len(np.unique(labels))
+
 
 def sample(n: int) -> np.ndarray:
     """Rows to choose on: all, or a fixed random subset of MOST."""
@@ -39,11 +47,14 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def inner_folds(labels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows to fit on and rows to judge by, three times; nothing where a label has a single image."""
+    """Rows to fit on and rows to judge by, three times; nothing where there are few, or a single one of a label.
+
+    A head then takes what is believed beforehand.
+    """
     from sklearn.model_selection import StratifiedKFold
 
     _, counts = np.unique(labels, return_counts=True)
-    if (folds := min(3, int(counts.min()))) > 1:
+    if (folds := min(3, int(counts.min()))) > 1 and not are_few(labels):
         yield from StratifiedKFold(folds, shuffle=True, random_state=0).split(labels, labels)
 
 
@@ -54,3 +65,18 @@ def row_space(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return rows, np.eye(rows.shape[1])
     axes, triangle = np.linalg.qr(rows.T)
     return triangle.T, axes.T
+
+
+def scales(features: Features) -> np.ndarray:
+    """What to divide each feature by before a linear head penalises all alike, float64 (d,), about 1.
+
+    Features that take both signs, as CLIP's, differ in scale for no reason that concerns the labels, and a few would
+    dominate: each is divided by its standard deviation, as in a shrinkage towards unequal variances (Schaefer and
+    Strimmer 2005, target D); the variances are drawn a little towards their mean. Features that are never negative, as
+    behind a rectifier, vary little where they are seldom active, and scaled up they would be noise: all ones.
+    """
+    if len(features) < 2 or (features >= 0).all():
+        return np.ones(features.shape[1])
+    own = features.var(axis=0, dtype=np.float64)
+    usual = max(float(own.mean()), 1e-12)
+    return np.asarray(np.sqrt((own / usual + 0.1) / 1.1))

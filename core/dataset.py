@@ -50,7 +50,7 @@ class LabelledFolder:
 
 
 def read_labelled_folder(
-    folder: str | Path, task: Task | None = None, least: int = 2, splits: Sequence[str] = ("train", "val")
+    folder: str | Path, task: Task | None = None, least: int = 1, splits: Sequence[str] = ("train", "val")
 ) -> LabelledFolder:
     """List the labelled images below a folder. None is opened: a broken one is the loader's to report.
 
@@ -187,7 +187,7 @@ def _check(root: Path, by_label: dict[str, list[Path]], least: int) -> None:
     few = [f"'{label}' has {len(paths)}" for label, paths in by_label.items() if len(paths) < least]
     if few:
         raise DatasetError(
-            f"each label in '{root}' needs at least {least} images, but {', '.join(few)}; "
+            f"each label in '{root}' needs at least {least} image{'s' * (least > 1)}, but {', '.join(few)}; "
             "add images, or remove the label from the folder and the task"
         )
 

@@ -121,7 +121,7 @@ class Settings(SettingsGroup):
     encoder: str = Field(default="embedded", min_length=1, description="what embeds images, by name")
     device: str = Field(default="auto", min_length=1, description="where the encoder runs: auto, cpu, cuda, mps, ...")
     agents: Names | None = Field(
-        default=None, description="names of the agents to fit on the encoder's features; none: all that it supports"
+        default=None, description="names of the agents to fit on the encoder's features, or auto; none: the usual ones"
     )
     vlm: tuple[VlmSettings, ...] = Field(
         default=(), repr=False, description="vision-language agents behind OpenAI-compatible endpoints"

@@ -24,7 +24,7 @@ SHOWN = 5
 @click.argument("source", type=PATH, metavar="FOLDER")
 @panel_option
 @click.option("--encoder", metavar="NAME", help="'embedded' (default) or 'open_clip:<model>:<tag or checkpoint>'.")
-@click.option("--agents", metavar="A,B", help="Agents to fit on the encoder; default: all that it supports.")
+@click.option("--agents", metavar="A,B", help="Agents to fit on the encoder, or 'auto' to choose; default: the usual.")
 @click.option("--task", "task_file", type=PATH, metavar="FILE", help="A YAML file that describes the labels.")
 @click.option("--overwrite", is_flag=True, help="Replace a panel that is there.")
 @json_option
@@ -86,7 +86,13 @@ def _print_fitted(report: FitReport, policy: PolicySettings, as_json: bool) -> N
         fitted["cost_usd"] = report.cost_usd
         print_json(out, json.dumps(fitted, ensure_ascii=False))
         return
-    out.print(trust_table(fitted["agents"]), "", threshold_words(fitted["policy"]), sep="\n")
+    out.print(
+        trust_table(fitted["agents"]),
+        "",
+        threshold_words(fitted["policy"]),
+        *map(one_line, fitted["cautions"]),
+        sep="\n",
+    )
     out.print(
         f"Panel '{one_line(fitted['panel'])}': {report.images.added:,} images, {len(fitted['labels'])} labels, "
         f"encoder {one_line(fitted['encoder']['name'])}"

@@ -23,7 +23,7 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
     from rich.table import Table
     from rich.text import Text
 
-    from consilience.frontends.summary import facts, threshold_words, trust_table
+    from consilience.frontends.summary import choice_words, facts, threshold_words, trust_table
     from consilience.frontends.terminal import console, print_json
     from consilience.orchestrator.panel import Panel
     from consilience.panel_folder import open_panel_folder
@@ -54,7 +54,8 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
     grid = Table.grid(padding=(0, 2))
     for name, words in rows.items():
         grid.add_row(Text(name, style="bold"), words)
-    out.print(grid, "", trust_table(held["agents"]), "", threshold_words(held["policy"]), sep="\n")
+    closing = [threshold_words(held["policy"]), *(one_line(one, 500) for one in held["cautions"])]
+    out.print(grid, "", trust_table(held["agents"]), *choice_words(held["choices"]), "", *closing, sep="\n")
 
 
 @click.command()

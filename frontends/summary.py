@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from consilience.frontends.terminal import table
 from consilience.model_settings import VlmSettings
+from consilience.orchestrator.cautions import cautions
 from consilience.orchestrator.panel import Panel
 from consilience.orchestrator.policy import settles
 from consilience.prediction import look_name
@@ -70,6 +72,8 @@ def facts(panel: Panel, policy: PolicySettings) -> dict[str, Any]:
             "accuracy_of_settled": found.threshold.accuracy,
             "images_needed": found.needed,
         },
+        "choices": [asdict(choice) for choice in panel.choices],
+        "cautions": list(cautions(panel)),
     }
 
 
@@ -81,9 +85,7 @@ def trust_table(agents: list[Mapping[str, Any]]) -> Table:
             one_line(look_name(one["agent"], one["stage"])),
             f"{one['n']:,}",
             "–" if one["accuracy"] is None else percent(one["accuracy"]),
-            f"{one['ece']:.3f}",
-            f"{one['ocr']:.3f}",
-            f"{one['ccc']:.2f}",
+            *([f"{one['ece']:.3f}", f"{one['ocr']:.3f}", f"{one['ccc']:.2f}"] if one["n"] else ["–"] * 3),
             "–" if one["brier"] is None else f"{one['brier']:.3f}",
             one["calibrator"],
             percent(one["share_of_weight"]),
@@ -120,3 +122,8 @@ def threshold_words(policy: Mapping[str, Any]) -> str:
         f"Settles {does}: a posterior of at least {policy['threshold']:.3f} (promised: {wish} or more, but for a "
         f"chance of {percent(policy['delta'])})."
     )
+
+
+def choice_words(choices: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why each agent was kept or dropped, one line each, below an empty one; nothing where none was chosen."""
+    return ["", *(f"{one_line(one['agent'])} {one_line(one['reason'])}" for one in choices)] if choices else []

@@ -17,6 +17,9 @@ import numpy as np
 
 from consilience.agents.base import one_hot, softmax
 
+ENOUGH = 50
+"""Images below which only a temperature is fitted: a choice among calibrators would follow chance."""
+
 FLOOR = 1e-6
 """Probabilities are kept this far from 0 before a logarithm: no agent can veto a label."""
 
@@ -55,6 +58,8 @@ class Temperature:
 
     temperature: float
     kind: ClassVar[str] = "temperature"
+    doubt: ClassVar[float] = np.inf
+    """Width of the prior on log T, a Cauchy distribution around 0: infinite where nothing is believed beforehand."""
 
     @classmethod
     def fit(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self:
@@ -64,7 +69,7 @@ class Temperature:
 
         def loss(log_temperature: float) -> float:
             scaled = softmax(logits / np.exp(log_temperature))
-            return float(-(targets * log_probabilities(scaled)).sum())
+            return float(-(targets * log_probabilities(scaled)).sum() + np.log1p((log_temperature / cls.doubt) ** 2))
 
         best = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
         return cls(float(np.exp(best.x)))
@@ -74,6 +79,14 @@ class Temperature:
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "temperature": self.temperature}
+
+
+@dataclass(frozen=True)
+class HeadTemperature(Temperature):
+    """For heads on features, which are about honest by themselves, and which learn from fewer images out of fold than
+    in the end: what few images say against them counts for less; where they say much, the prior lets go."""
+
+    doubt: ClassVar[float] = 0.25
 
 
 @dataclass(frozen=True)
@@ -203,6 +216,9 @@ class Lowered:
 FITTED: dict[str, type[FittedCalibrator]] = {kind.kind: kind for kind in (Temperature, Vector, Isotonic)}
 """Those that `fit_calibrator` chooses from, the simplest first."""
 
+FITTED_TO_HEADS: dict[str, type[FittedCalibrator]] = {**FITTED, Temperature.kind: HeadTemperature}
+"""The same, for heads on features."""
+
 FITTED_TO_WORDS: dict[str, type[FittedCalibrator]] = {**FITTED, PerLabel.kind: PerLabel}
 """The same, for an agent whose distributions hold no more than a label and one number, see `states_one_number`."""
 
@@ -246,7 +262,7 @@ def fit_calibrator(
         probabilities: raw (n, c), each row from a fit that did not see its image.
         labels: int (n,).
         folds: int (n,), the fold of each image, for the cross-validation of the choice.
-        kinds: what to choose from, the simplest first.
+        kinds: what to choose from, the simplest first; with fewer than ENOUGH images it is the first.
 
     Returns:
         The calibrator fitted on all rows, and the calibrated rows (n, c), each from a calibrator of the
@@ -255,6 +271,8 @@ def fit_calibrator(
     targets = soft_targets(labels, probabilities.shape[1])
     losses: dict[str, np.ndarray] = {}
     out_of_fold: dict[str, np.ndarray] = {}
+    if len(labels) < ENOUGH:
+        kinds = dict([*kinds.items()][:1])
     for name, kind in kinds.items():
         calibrated = np.empty_like(probabilities)
         for fold in np.unique(folds):

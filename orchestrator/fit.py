@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import numpy as np
 
 from consilience.agents import (
     FEATURE_AGENTS,
+    USUAL_AGENTS,
     Agent,
     Budget,
     LabelledFeatures,
@@ -25,20 +27,25 @@ from consilience.diagnosis import FailedImage
 from consilience.errors import DatasetError, PanelError, SettingsError
 from consilience.images import load_image
 from consilience.orchestrator.advice import with_advice
+from consilience.orchestrator.cautions import cautions
 from consilience.orchestrator.fitting import fit_agents, one_blas_thread
 from consilience.orchestrator.gather import Progress, gather, is_vectors, quiet, with_images
-from consilience.orchestrator.panel import EncoderRecord, Panel, labelled_features
+from consilience.orchestrator.panel import Choice, EncoderRecord, Panel, labelled_features
 from consilience.orchestrator.policy import Settles, settles
 from consilience.orchestrator.reasoner import Reasoner
 from consilience.orchestrator.record import REASONER
+from consilience.orchestrator.selection import AUTO, candidates, select
 from consilience.panel_folder import refuse_to_replace
 from consilience.prompts import check_prompts, zero_shot_texts
+from consilience.retrieval.clip import ClipEncoder
 from consilience.retrieval.connection import Connection
 from consilience.retrieval.encoder import Encoder
 from consilience.retrieval.memory import writer_lock
 from consilience.retrieval.records import AddReport, Records
 from consilience.settings import Settings, settings_or
 from consilience.task import Task
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,11 @@ class FitReport:
     ignored: tuple[Path, ...]
     settles: Settles
     cost_usd: float = 0.0
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What so few labelled images do not allow."""
+        return cautions(self.panel)
 
     @property
     def complete(self) -> bool:
@@ -85,9 +97,9 @@ def fit(
         panel: the folder to write. It is written whole or not at all.
         task: default: the labels as they are in `source`.
         settings: default: from the environment and `arguments`, see `load_settings`.
-        agents: names of feature agents to fit, instead of those in `settings.agents`; and agents that need no fitting,
-            beside those of `settings.vlm` and `settings.transformers`. A reasoner that is to advise reads what
-            they say.
+        agents: names of feature agents to fit, or 'auto' for a choice among all, instead of those in
+            `settings.agents`; and agents that need no fitting, beside those of `settings.vlm` and
+            `settings.transformers`. A reasoner that is to advise reads what they say.
         overwrite: whether a panel that is there may be replaced.
 
     Raises:
@@ -110,18 +122,23 @@ def fit(
     if REASONER in (one.name for one in others):
         raise SettingsError(f"'{REASONER}' is the name of what reads the record: give your agent another")
     named = [one for one in agents if isinstance(one, str)] or settings.agents
-    kinds = None if named is None else [feature_agent(name).name for name in named]
+    is_auto = [*(named or ())] == [AUTO]
+    kinds = None if named is None or is_auto else [feature_agent(name).name for name in named]
     if settings.memory.url is not None:
         Connection.server(settings.memory.url).close()
     with _writing(path):
         gathered = gather(source, task, settings, progress)
         records, task = gathered.records, gathered.task
-        data = replace(labelled_features(records, task), texts=_texts(gathered.encoder, task))
+        data = _with_texts(labelled_features(records, task), gathered.encoder, task)
+        kinds = _supported(data) if kinds is None else kinds
+        choices: list[Choice] = []
+        if is_auto:
+            kinds, choices = candidates(data)
         fitted = fit_agents(
             task,
             records,
             data,
-            _supported(data) if kinds is None else kinds,
+            kinds,
             others,
             neighbours=settings.memory.neighbours,
             seed=settings.seed,
@@ -129,6 +146,9 @@ def fit(
             timeout=settings.policy.agent_timeout_seconds,
             progress=progress,
         )
+        if is_auto:
+            fitted, chosen = select(fitted, task, data)
+            choices = chosen + choices
         adviser = settings.reasoner if settings.reasoner and settings.reasoner.role == "advise" else None
         if adviser is not None:
             fitted = with_advice(
@@ -156,6 +176,7 @@ def fit(
             reasoner=adviser,
             second_looks=fitted.second_looks,
             novelty=fitted.novelty,
+            choices=tuple(choices),
         ).save(path, overwrite=overwrite)
     _index(written, settings, progress)
     found = settles(settings.policy, written.outcomes)
@@ -196,7 +217,7 @@ def remove(
         The names that the memory does not hold; if there are any, nothing was removed.
 
     Raises:
-        DatasetError: a label would be left with fewer than 2 images. PanelError, PanelBusyError as for `add`.
+        DatasetError: a label would be left without images. PanelError, PanelBusyError as for `add`.
     """
     path, settings = Path(panel), settings_or(settings, arguments)
     with _writing(path):
@@ -207,8 +228,8 @@ def remove(
             return missing
         records = old.records.without(by_name.values(), by_name.values())
         for label in old.task.names:
-            if records.labels.count(label) < 2:
-                raise DatasetError(f"'{label}' would be left with fewer than 2 images; nothing was removed")
+            if not records.labels.count(label):
+                raise DatasetError(f"'{label}' would be left without images; nothing was removed")
         written = _changed(old, records, settings)
     _index(written, settings, quiet)
     return []
@@ -234,9 +255,9 @@ def _known_label(task: Task, label: str) -> str:
     return found
 
 
-def _supported(data: LabelledFeatures) -> list[str]:
-    """The feature agents that can be fitted on what the encoder gives."""
-    return [name for name, kind in FEATURE_AGENTS.items() if data.texts is not None or not kind.needs_text]
+def _supported(data: LabelledFeatures, names: Sequence[str] = USUAL_AGENTS) -> list[str]:
+    """The feature agents, of those named, that can be fitted on what the encoder gives."""
+    return [name for name in names if data.texts is not None or not FEATURE_AGENTS[name].needs_text]
 
 
 def _prepare_novelty(records: Records, settings: Settings) -> None:
@@ -244,12 +265,27 @@ def _prepare_novelty(records: Records, settings: Settings) -> None:
     records.kth_distances(min(settings.memory.neighbours, len(records) - 1))
 
 
-def _texts(encoder: Encoder, task: Task) -> np.ndarray | None:
-    """Unit-length mean embedding of the texts of each label, (c, d); None without a text tower."""
+def _with_texts(data: LabelledFeatures, encoder: Encoder, task: Task) -> LabelledFeatures:
+    """With the mean embedding of the texts of each label, and the texts one by one, if there is a text tower."""
     if not encoder.has_text:
-        return None
-    means = np.stack([encoder.encode_texts(texts).mean(axis=0) for texts in zero_shot_texts(task)])
-    return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), dtype=np.float32)
+        return data
+    of_labels = zero_shot_texts(task)
+    if isinstance(encoder, ClipEncoder):
+        for name, texts in zip(task.names, of_labels, strict=True):
+            if cut := sum(encoder.are_cut(texts)):
+                log.warning(
+                    "%d of the texts of the label '%s' are longer than '%s' reads, and are cut there; shorten them, or "
+                    "split them into several descriptions",
+                    cut,
+                    name,
+                    encoder.name,
+                )
+    embedded = [encoder.encode_texts(texts) for texts in of_labels]
+    means = np.stack([vectors.mean(axis=0) for vectors in embedded])
+    texts = np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), dtype=np.float32)
+    labels = np.repeat(np.arange(len(embedded)), [len(vectors) for vectors in embedded])
+    tower = encoder.prompt_tower(task.names) if isinstance(encoder, ClipEncoder) else None
+    return replace(data, texts=texts, captions=(np.concatenate(embedded), labels), tower=tower)
 
 
 def _record_of(encoder: Encoder) -> EncoderRecord:

@@ -15,17 +15,19 @@ from typing import Any, Self
 
 import numpy as np
 
-from consilience.agents import Agent, FeatureAgent, LabelledFeatures, Views, feature_agent
+from consilience.agents import FEATURE_AGENTS, Agent, FeatureAgent, LabelledFeatures, Views, feature_agent
 from consilience.agents.base import testimony_for
 from consilience.agents.neighbours import K
-from consilience.errors import AgentError, DatasetError
+from consilience.errors import AgentError
 from consilience.evidence import Evidence
 from consilience.images import Image
 from consilience.orchestrator.ask import finished, first_look, second_look
 from consilience.orchestrator.calibration import (
     FITTED,
+    FITTED_TO_HEADS,
     FITTED_TO_WORDS,
     FittedCalibrator,
+    Temperature,
     fit_calibrator,
     states_one_number,
 )
@@ -44,10 +46,16 @@ from consilience.retrieval.records import Records
 from consilience.task import Task
 
 FOLDS = 20
-"""At most; as many as the rarest label has images, if that is fewer."""
+"""At most; as many as the label in the middle has images, if that is fewer."""
 
 MANY = 300
 """From this many images on, 5 folds are enough, and twice as fast."""
+
+SAME_FEATURES = 0.8
+"""Correlation of the errors of two heads on the same features, believed beforehand (0.7 to 0.9 is usual)."""
+
+UNJUDGED = -1
+"""The fold of an image that is always learned from, since it is the only one of its label."""
 
 BATCH = 64
 
@@ -61,7 +69,8 @@ class Fitted:
         folds: of the n images, int (n,).
         calibrated: what they said, calibrated, out of fold (a, n, c); rows of NaN where one did not answer.
         posterior, weights: of the first looks, out of fold, (n, c) and (n, a).
-        novelty: what images are compared with; how_novel: that of the labelled images, out of fold, (n,).
+        novelty: what images are compared with; None where no image could be judged.
+        how_novel: the novelty of the labelled images, out of fold, (n,); 0 for those that could not be judged.
     """
 
     heads: tuple[FeatureAgent, ...]
@@ -74,7 +83,7 @@ class Fitted:
     calibrated: np.ndarray
     posterior: np.ndarray
     weights: np.ndarray
-    novelty: Novelty
+    novelty: Novelty | None
     how_novel: np.ndarray
 
 
@@ -111,20 +120,18 @@ class Answers:
 
 
 def split_into_folds(labels: np.ndarray, seed: int) -> np.ndarray:
-    """The fold of each image, int (n,), stratified by label.
+    """The fold of each image, int (n,), stratified by label; UNJUDGED for the only image of a label.
 
-    Raises:
-        DatasetError: a label has a single image, so that nothing can be learned of it out of fold.
+    A rare label does not make the folds fewer: its images are in some folds only, each in another one.
     """
-    from sklearn.model_selection import StratifiedKFold
-
-    fewest = int(np.bincount(labels).min())
-    if fewest < 2:
-        raise DatasetError("each label needs at least 2 images: one to learn from, one to judge by")
-    folds = np.empty(len(labels), dtype=np.intp)
-    splitter = StratifiedKFold(min(5 if len(labels) >= MANY else FOLDS, fewest), shuffle=True, random_state=seed)
-    for number, (_, held_out) in enumerate(splitter.split(labels, labels)):
-        folds[held_out] = number
+    counts = np.bincount(labels)
+    usual = int(np.median(counts[counts > 0]))
+    n_folds = min(5 if len(labels) >= MANY else FOLDS, max(usual, 2))
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    order = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    order = order[counts[labels[order]] > 1]
+    folds = np.full(len(labels), UNJUDGED, dtype=np.intp)
+    folds[order] = np.arange(len(order)) % n_folds
     return folds
 
 
@@ -153,7 +160,6 @@ def fit_agents(
     Raises:
         AgentError: no agents, two of one name, or one that failed on every image of the first batch, or on too many.
         BudgetSpentError: their answers would cost more than they may.
-        DatasetError: too few images.
     """
     names = [*kinds, *(other.name for other in others)]
     if not names or len(set(names)) != len(names):
@@ -166,14 +172,14 @@ def fit_agents(
     with one_blas_thread():
         for name in kinds:
             kind = feature_agent(name)
-            raw = np.empty((len(data.labels), data.n_labels))
+            raw = np.full((len(data.labels), data.n_labels), np.nan)
             for fold in range(n_folds):
                 known, held_out = data.take(np.flatnonzero(folds != fold)), folds == fold
                 raw[held_out] = kind.fit(known).predict(exact_views(task, known, data.features[held_out]))
                 progress("fitting agents", len(heads) * (n_folds + 1) + fold + 1, steps)
             heads.append(kind.fit(data))
             progress("fitting agents", len(heads) * (n_folds + 1), steps)
-            looks.append(Answers(name, "first", raw))
+            looks.append(Answers(name, "first", raw, calibrators=FITTED_TO_HEADS))
     if others:
         looks += finished(_looks_of_others(task, records, data, others, looks, neighbours, load, timeout, progress))
     return learned(tuple(heads), looks, task, data, folds)
@@ -202,6 +208,7 @@ def learned(
     """How to weigh these looks at labelled images, and how novel others are beside them; folds are int (n,)."""
     labels = data.labels
     looks = sorted(looks, key=lambda look: look.stage)  # first looks before second looks, otherwise in order
+    prior = believed_covariance([look.agent for look in looks])
     witnesses, calibrated = [], np.full((len(looks), *looks[0].raw.shape), np.nan)
     with one_blas_thread():
         for number, answers in enumerate(looks):
@@ -215,18 +222,21 @@ def learned(
         posteriors_again = {agent: np.empty_like(posterior) for agent in again}
         for fold in np.unique(folds):
             held_out = folds == fold
-            others = Fusion.from_predictions(calibrated[:, ~held_out], labels[~held_out], heard[:, ~held_out])
+            others = Fusion.from_predictions(calibrated[:, ~held_out], labels[~held_out], heard[:, ~held_out], prior)
             posterior[held_out], weights[held_out] = others.posterior(heard[:, held_out])
             for agent, pooled in posteriors_again.items():
                 pooled[held_out] = others.posterior(again[agent][:, held_out])[0]
-        outcomes_again = {agent: Outcomes.of(pooled, labels) for agent, pooled in posteriors_again.items()}
+        seen = np.isfinite(heard).all(axis=2).any(axis=0)  # where nobody could be asked nothing is learned
+        outcomes_again = {agent: Outcomes.of(pooled[seen], labels[seen]) for agent, pooled in posteriors_again.items()}
         firsts = [number for number, one in enumerate(witnesses) if one.stage == "first" and one.agent != REASONER]
-        novelty, how_novel = Novelty.fit(data, folds, calibrated[firsts])
+        novelty, how_novel, is_judged = None, np.zeros(len(labels)), folds != UNJUDGED
+        if is_judged.any():
+            novelty, how_novel[is_judged] = Novelty.fit(data, folds, calibrated[firsts])
         return Fitted(
             heads=heads,
             witnesses=tuple(witnesses),
-            fusion=Fusion.from_predictions(calibrated, labels, heard),
-            outcomes=replace(Outcomes.of(posterior, labels), again=outcomes_again),
+            fusion=Fusion.from_predictions(calibrated, labels, heard, prior),
+            outcomes=replace(Outcomes.of(posterior[seen], labels[seen]), again=outcomes_again),
             second_looks=second_looks(looks, calibrated, labels),
             looks=tuple(looks),
             folds=folds,
@@ -236,6 +246,19 @@ def learned(
             novelty=novelty,
             how_novel=how_novel,
         )
+
+
+def believed_covariance(agents: Sequence[str]) -> np.ndarray:
+    """How the errors of agents vary together before anything was seen of them, (a, a), as `Fusion` takes it.
+
+    Heads on the same features err together; how well each kind of head does is known from elsewhere. Others are
+    independent and as good as the usual head.
+    """
+    kinds = [FEATURE_AGENTS.get(agent) for agent in agents]
+    spread = np.sqrt([1.0 if kind is None else kind.usual_error for kind in kinds])
+    together = np.array([[SAME_FEATURES if one and other else 0.0 for other in kinds] for one in kinds])
+    np.fill_diagonal(together, 1.0)
+    return np.asarray(together * np.outer(spread, spread))
 
 
 def second_looks(looks: Sequence[Answers], calibrated: np.ndarray, labels: np.ndarray) -> SecondLooks:
@@ -258,6 +281,9 @@ def judged(look: Answers, labels: np.ndarray, folds: np.ndarray, task: Task) -> 
         AgentError: it answered too little to be judged.
     """
     raw, answered = look.raw, np.isfinite(look.raw).all(axis=1)
+    if (folds == UNJUDGED).all() and not answered.any():  # a head, and one image a label: nothing can be known
+        trust = measure(look.agent, look.stage, raw, labels, task.names)
+        return Witness(look.agent, look.stage, Temperature(1.0), trust, look.cost_usd), raw
     if len(np.unique(folds[answered])) < 2:
         raise AgentError(
             f"the agent '{look.agent}' gave a {look.stage} prediction for {answered.sum()} of {len(labels)} labelled "

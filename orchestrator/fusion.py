@@ -11,9 +11,9 @@ how much of a calibrated word still counts.
 - Each word lowered by its calibration error, nothing else known (`independent`): w_a = 1.
 - With labelled predictions (`from_predictions`): the shares of the weight minimise the variance of the combined error
   (Bates and Granger 1969), so an accurate agent counts for more and agents that err together count as one. Their
-  error covariance is a maximum a posteriori estimate that starts from independent, equally good agents and is worth
-  PRIOR_IMAGES images: few labels change little, many decide. The sum of the weights is fitted too: it is 1 where all
-  say the same thing, and higher the more independent they are.
+  error covariance is a maximum a posteriori estimate that starts from a prior belief, such as independent, equally
+  good agents, which is worth PRIOR_IMAGES images: few labels change little, many decide. The sum of the weights is
+  fitted too: it is 1 where all say the same thing, and higher the more independent they are.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from consilience.orchestrator.calibration import log_probabilities, soft_targets
 from consilience.trust import Trust
 
 PRIOR_IMAGES = 16
-"""How many labelled images the prior belief in independent, equally good agents is worth."""
+"""How many labelled images the prior belief about how agents err is worth."""
 
-TOTAL_WIDTH = 0.5
+TOTAL_WIDTH = 0.3
 """Standard deviation of the prior on the log of the sum of the weights, around 0."""
 
 
@@ -73,7 +73,13 @@ class Fusion:
         return cls(np.ones(witnesses))
 
     @classmethod
-    def from_predictions(cls, probabilities: np.ndarray, labels: np.ndarray, heard: np.ndarray | None = None) -> Self:
+    def from_predictions(
+        cls,
+        probabilities: np.ndarray,
+        labels: np.ndarray,
+        heard: np.ndarray | None = None,
+        prior: np.ndarray | None = None,
+    ) -> Self:
         """What labelled predictions support.
 
         Args:
@@ -81,10 +87,12 @@ class Fusion:
             labels: int (n,).
             heard: the same, with NaN for those who do not speak at once, such as second looks: what the sum of the
                 weights is fitted on; default: all.
+            prior: (a, a), how their errors are believed to vary together beforehand, up to a factor; default:
+                independently and equally.
         """
         from scipy.optimize import minimize_scalar
 
-        covariance = error_covariance(probabilities, labels)
+        covariance = error_covariance(probabilities, labels, prior)
         unscaled = cls(np.ones(len(covariance)), covariance)
         words, weights = unscaled._words_and_weights(probabilities if heard is None else heard)
         pooled = np.einsum("na,anc->nc", weights, words)
@@ -133,18 +141,19 @@ class Fusion:
         return cls(np.array(data["base"]), covariance, float(data["total"]))
 
 
-def error_covariance(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def error_covariance(probabilities: np.ndarray, labels: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:
     """How the errors p - onehot of witnesses vary together: (a, a), for arguments as `Fusion.from_predictions`.
 
-    Second moments over the images that both answered and all labels, drawn as by PRIOR_IMAGES more images towards
-    witnesses that are independent and equally good.
+    Second moments over the images that both answered and all labels, drawn as by PRIOR_IMAGES more images towards the
+    prior belief. Where nobody answered anything, that is all there is.
     """
+    belief = np.eye(len(probabilities)) if prior is None else prior
     answered = np.isfinite(probabilities).all(axis=2).astype(np.float64)  # (a, n)
     errors = np.nan_to_num(probabilities - one_hot(labels, probabilities.shape[2]))
     both = answered @ answered.T
     sums = np.einsum("anc,bnc->ab", errors, errors)
-    usual = np.trace(sums) / max(np.trace(both), 1.0)
-    return np.asarray((sums + PRIOR_IMAGES * usual * np.eye(len(sums))) / (both + PRIOR_IMAGES))
+    usual = np.trace(sums) / max(float(np.diag(both) @ np.diag(belief)), 1.0) if both.any() else 1.0
+    return np.asarray((sums + PRIOR_IMAGES * usual * belief) / (both + PRIOR_IMAGES))
 
 
 def shares(covariance: np.ndarray) -> np.ndarray:

@@ -56,7 +56,7 @@ def gather(source: Path, task: Task | None, settings: Settings, progress: Progre
     """Read a labelled folder, or an .npz of vectors.
 
     Raises:
-        DatasetError: it cannot be used, or too few images of a label are left. EncoderError: see `open_encoder`.
+        DatasetError: it cannot be used, or no image of a label is left. EncoderError: see `open_encoder`.
     """
     if is_vectors(source):
         vectors = load_precomputed(source)
@@ -71,11 +71,10 @@ def gather(source: Path, task: Task | None, settings: Settings, progress: Progre
         records, report, failed = with_images(_empty(encoder), folder.images, encoder, settings, progress)
         gathered = Gathered(task, encoder, records, report, failed, folder.ignored)
     for name in gathered.task.names:
-        if (left := gathered.records.labels.count(name)) < 2:
+        if not gathered.records.labels.count(name):
             raise DatasetError(
-                f"the label '{name}' has {left} usable images in '{source}' ({len(gathered.failed)} could not be read, "
-                f"{len(report.conflicts)} stand under several labels); it needs at least 2: one to learn from, one to "
-                "judge by. Give more images, or take the label out"
+                f"the label '{name}' has no usable image in '{source}' ({len(gathered.failed)} could not be read, "
+                f"{len(report.conflicts)} stand under several labels). Give some, or take the label out"
             )
     return gathered
 

@@ -7,6 +7,7 @@
     novelty.npz        the signs of novelty of the labelled images, and the space in which vectors are compared
     second_looks.npz   the second looks at the labelled images: what one more gains is foreseen from them
     agents/*.npz       fitted heads
+    choices.json       why each agent was kept or dropped, if they were chosen
     models.json        how the agents and the reasoner that answer in words are asked; no key
     memory/            the labelled images: identities, labels, sources, vectors, thumbnails
     encoder.onnx       the embedded encoder, so that the panel runs on a machine without torch
@@ -20,7 +21,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,15 @@ class Witness:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """Whether an agent was kept when agents were chosen, and why."""
+
+    agent: str
+    kept: bool
+    reason: str
+
+
+@dataclass(frozen=True)
 class EncoderRecord:
     """Which encoder wrote the panel's vectors; `sha256` is of `file`, the panel's copy of the weights, if any."""
 
@@ -110,6 +120,7 @@ class Panel:
         second_looks: the agents' second looks at the labelled images.
         novelty: how novel an image is beside the labelled ones; None in panels of earlier versions, where the distance
             to the neighbours in the memory alone tells.
+        choices: why each agent was kept or dropped, if they were chosen (`--agents auto`).
         path, id: where it was read from, and the id it keeps for life; empty for one not yet written.
     """
 
@@ -125,6 +136,7 @@ class Panel:
     reasoner: ReasonerSettings | None = None
     second_looks: SecondLooks = field(default_factory=SecondLooks.none)
     novelty: Novelty | None = None
+    choices: tuple[Choice, ...] = ()
     path: Path = Path()
     id: str = ""
 
@@ -193,6 +205,8 @@ class Panel:
         _write_json(folder / "witnesses.json", [_witness_to_dict(witness) for witness in self.witnesses])
         _write_json(folder / "fusion.json", self.fusion.to_dict())
         _write_json(folder / "policy.json", self.outcomes.to_dict())
+        if self.choices:
+            _write_json(folder / "choices.json", [asdict(choice) for choice in self.choices])
         _write_json(folder / "models.json", _models_to_dict(self.models, self.reasoner))
         if self.second_looks.agents:
             np.savez(folder / SECOND_LOOKS_FILE, allow_pickle=False, **self.second_looks.arrays())
@@ -237,6 +251,7 @@ def _read(folder: PanelFolder) -> Panel:
             file=weights if has_weights else None,
             sha256=manifest["files"][ENCODER_FILE]["sha256"] if has_weights else None,
         )
+        choices = _read_json(path) if (path := state / "choices.json").exists() else []
         models, reasoner = _models_from_dict(_read_json(path) if (path := state / "models.json").exists() else {})
         return Panel(
             task=task,
@@ -251,6 +266,7 @@ def _read(folder: PanelFolder) -> Panel:
             reasoner=reasoner,
             second_looks=SecondLooks.from_arrays(_read_arrays(again)) if again.exists() else SecondLooks.none(),
             novelty=Novelty.from_arrays(_read_arrays(novelty)) if novelty.exists() else None,
+            choices=tuple(Choice(**one) for one in choices),
             path=folder.path,
             id=folder.id,
         )

@@ -79,7 +79,8 @@ class Outcomes:
         again = {agent: one.to_dict() for agent, one in self.again.items()}
         found = {"probability": self.probability.tolist(), "correct": self.correct.tolist(), "again": again}
         if self.posterior is not None and self.labels is not None:
-            found |= {"posterior": self.posterior.tolist(), "labels": self.labels.tolist()}
+            shares, n_labels = self.posterior.tolist(), self.posterior.shape[1]
+            found |= {"posterior": shares, "labels": self.labels.tolist(), "n_labels": n_labels}
         return found
 
     @classmethod
@@ -88,7 +89,8 @@ class Outcomes:
         probability, correct = np.array(data["probability"], np.float64), np.array(data["correct"], bool)
         if "posterior" not in data:
             return cls(probability, correct, again)
-        posterior, labels = np.array(data["posterior"], np.float64), np.array(data["labels"], np.intp)
+        posterior = np.array(data["posterior"], np.float64).reshape(-1, data["n_labels"])  # there may be no images
+        labels = np.array(data["labels"], np.intp)
         return cls(probability, correct, again, posterior, labels)
 
 

@@ -66,7 +66,7 @@ def measure(agent: str, stage: Stage, probabilities: np.ndarray, labels: np.ndar
 
     Args:
         probabilities: float (n, c), calibrated; a row of NaN where the agent abstained or failed: such
-            rows count nowhere, since a failure is no prediction.
+            rows count nowhere, since a failure is no prediction. Without any other, nothing is known (n is 0).
         labels: int (n,), indices into `names`.
     """
     answered = np.isfinite(probabilities).all(axis=1)
@@ -84,7 +84,7 @@ def measure(agent: str, stage: Stage, probabilities: np.ndarray, labels: np.ndar
         ece=expected_calibration_error(confidence, correct),
         ocr=overconfidence_ratio(confidence, correct),
         ccc=confidence_correctness_correlation(confidence, correct),
-        accuracy=float(correct.mean()) if len(labels) else 0.0,
-        brier=brier_score(probabilities, labels),
+        accuracy=float(correct.mean()) if len(labels) else None,
+        brier=brier_score(probabilities, labels) if len(labels) else None,
         confusion=confusion,
     )

@@ -17,6 +17,7 @@ from consilience.errors import EncoderError, import_extra
 from consilience.images import Image
 from consilience.retrieval.encoder import Encoder, Vectors, hash_of
 from consilience.retrieval.onnx_file import cached, check_sha256, export_onnx, open_session
+from consilience.retrieval.prompt_tower import PromptTower, embedding_of
 
 DEVICES = ("auto", "cpu", "cuda", "mps", "onnx")
 TEXTS_AT_ONCE = 256
@@ -90,6 +91,18 @@ class ClipEncoder(Encoder):
                 tokens = self._tokenize(list(texts[start : start + TEXTS_AT_ONCE])).to(self.device)
                 vectors[start : start + len(tokens)] = _unit(self._model.encode_text(tokens))
         return vectors
+
+    def are_cut(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text is longer than the model's context, so that its end is not read."""
+        limit = self._tokenize([""]).shape[1]
+        blank, *rows = self._tokenize(["", *texts], context_length=limit + 1)
+        return [bool(row[-1] != blank[-1]) for row in rows]
+
+    def prompt_tower(self, names: Sequence[str]) -> PromptTower | None:
+        """The text tower with learned vectors before each of these names; None if it is of a kind that takes none."""
+        if embedding_of(self._model) is None:
+            return None
+        return PromptTower(self._model, self._tokenize, names, self._lock)
 
     def _image_tower_session(self) -> Any:
         torch, model = self._torch, self._model

@@ -2,6 +2,7 @@
 
     python -m consilience.evals.benchmarks.accuracy FOLDER                  fit on train/ and val/, diagnose test/
     python -m consilience.evals.benchmarks.accuracy FOLDER --shots 16       the same on 16 images a label, 5 draws
+    python -m consilience.evals.benchmarks.accuracy VECTORS.npz --shots 4   fit on 4 vectors a label, diagnose the rest
     python -m consilience.evals.benchmarks.accuracy VECTORS.npz --folds 10  cross-validation
 
 Settings come from the environment and the settings file, as everywhere: CONSILIENCE_ENCODER names another encoder.
@@ -112,7 +113,7 @@ def _spread(values: Sequence[float]) -> str:
 
 @click.command()
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
-@click.option("--shots", type=click.IntRange(min=2), help="Fit on so many images a label instead of all.")
+@click.option("--shots", type=click.IntRange(min=1), help="Fit on so many images a label instead of all.")
 @click.option("--draws", type=click.IntRange(min=1), default=5, show_default=True, help="Draws of --shots.")
 @click.option("--folds", type=click.IntRange(min=2), default=10, show_default=True, help="Folds, for an .npz.")
 @click.option("--repeats", type=click.IntRange(min=1), default=1, show_default=True, help="Repeats of the folds.")
@@ -122,12 +123,12 @@ def main(source: Path, shots: int | None, draws: int, folds: int, repeats: int, 
     """Measure accuracy and calibration on SOURCE: a folder with train/, val/ and test/, or an .npz of vectors."""
     try:
         settings = load_settings(seed=seed)
-        if is_vectors(source):
+        if shots is not None:
+            what = f"fitted on {shots} image{'s' * (shots > 1)} a label, {draws} draw{'s' * (draws > 1)}"
+            judged = list(few_shots(source, shots, draws, settings))
+        elif is_vectors(source):
             what = f"{folds}-fold cross-validation"
             judged = list(cross_validation(source, folds, repeats, settings))
-        elif shots is not None:
-            what = f"fitted on {shots} images a label, {draws} draws"
-            judged = list(few_shots(source, shots, draws, settings))
         else:
             what = "fitted on train/ and val/, diagnosed test/"
             judged = [held_out(source, settings)]

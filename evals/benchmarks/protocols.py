@@ -19,7 +19,7 @@ from consilience.diagnosis import Diagnosis, FailedImage
 from consilience.errors import DatasetError
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.fit import fit
-from consilience.orchestrator.gather import gather, quiet
+from consilience.orchestrator.gather import gather, is_vectors, quiet
 from consilience.retrieval.records import Records
 from consilience.settings import Settings
 
@@ -55,23 +55,30 @@ def held_out(folder: Path, settings: Settings) -> Judged:
         return _judged(results, [image.label for image in test.images], diagnoser.panel.records.rows)
 
 
-def few_shots(folder: Path, shots: int, draws: int, settings: Settings) -> Iterator[Judged]:
-    """As `held_out`, on `shots` images a label, drawn anew each time; each image is embedded once.
+def few_shots(source: Path, shots: int, draws: int, settings: Settings) -> Iterator[Judged]:
+    """Fit on `shots` images a label, drawn anew each time; each image is embedded once.
+
+    Of a folder they are drawn from `train/` and `val/`, and `test/` is diagnosed; of an .npz of vectors the rest is.
 
     Raises:
-        DatasetError: the folder cannot be used, or a label has fewer images.
+        DatasetError: it cannot be used, or a label has fewer images, or none is left to diagnose.
     """
-    labelled = gather(folder, None, settings, quiet)
-    test = gather(folder / TEST, labelled.task, settings, quiet).records
-    test = test.without(ids=labelled.records.ids)
-    labels = np.array(labelled.records.labels)
+    labelled = gather(source, None, settings, quiet)
+    records, test = labelled.records, None
+    if not is_vectors(source):
+        test = gather(source / TEST, labelled.task, settings, quiet).records.without(ids=records.ids)
+    labels = np.array(records.labels)
     for name in labelled.task.names:
-        if (found := int((labels == name).sum())) < shots:
-            raise DatasetError(f"'{name}' has {found} images in '{folder}', {shots} were asked for")
+        if (found := int((labels == name).sum())) < shots + (test is None):
+            raise DatasetError(f"'{name}' has {found} images in '{source}', too few to fit on {shots} and judge others")
     for draw in range(draws):
         rng = np.random.default_rng([settings.seed, draw])
         chosen = [rng.choice(np.flatnonzero(labels == name), shots, replace=False) for name in labelled.task.names]
-        yield _judged_vectors(labelled.records, np.sort(np.concatenate(chosen)), test, range(len(test)), settings)
+        known = np.sort(np.concatenate(chosen))
+        if test is None:
+            yield _judged_vectors(records, known, records, np.setdiff1d(np.arange(len(records)), known), settings)
+        else:
+            yield _judged_vectors(records, known, test, range(len(test)), settings)
 
 
 def cross_validation(vectors: Path, folds: int, repeats: int, settings: Settings) -> Iterator[Judged]:

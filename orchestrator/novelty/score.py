@@ -51,19 +51,21 @@ class Novelty:
     def fit(cls, data: LabelledFeatures, folds: np.ndarray, calibrated: np.ndarray) -> tuple[Self, np.ndarray]:
         """From labelled images, their folds int (n,) and the first looks at them, out of fold (a, n, c).
 
+        An image whose fold is negative, such as the only one of a label, is known, but cannot be judged.
+
         Returns:
-            It, and the novelty of each of the images, (n,).
+            It, and the novelty of each of the m images that are judged, (m,).
         """
-        signs = {name: np.empty(len(data.labels)) for name in SIGNS}
-        signs |= of_words(calibrated)
-        for fold in np.unique(folds):
+        signs, is_judged = {name: np.empty(len(data.labels)) for name in SIGNS} | of_words(calibrated), folds >= 0
+        for fold in np.unique(folds[is_judged]):
             held_out, others = folds == fold, data.take(np.flatnonzero(folds != fold))
             found = Known.of(Whitening.fit(others), others).signs(data.features[held_out])
             for name, values in found.items():
                 signs[name][held_out] = values
-        ascending = {name: np.sort(values) for name, values in signs.items()}
-        n = len(data.labels)
-        scores = _fisher({name: _as_novel(values, ascending[name]) / n for name, values in signs.items()})
+        judged = {name: values[is_judged] for name, values in signs.items()}
+        ascending = {name: np.sort(values) for name, values in judged.items()}
+        n = int(is_judged.sum())
+        scores = _fisher({name: _as_novel(values, ascending[name]) / n for name, values in judged.items()})
         fitted = cls(Whitening.fit(data), ascending, np.sort(scores))
         return fitted, fitted._share(scores)
 

@@ -33,7 +33,8 @@ class Whitening:
     def fit(cls, data: LabelledFeatures) -> Self:
         from scipy.linalg import solve_triangular
 
-        _, scatter = regularised(statistics_of(data.features, data.labels, data.n_labels), RIDGE)
+        statistics = statistics_of(data.features, data.labels, data.n_labels)
+        _, scatter = regularised(statistics, RIDGE, np.ones(data.features.shape[1]))
         root = solve_triangular(np.linalg.cholesky(scatter), np.eye(len(scatter)), lower=True).T
         centre = data.features.mean(axis=0, dtype=np.float64)
         return cls(centre.astype(np.float32), (root * np.sqrt(np.trace(scatter) / len(scatter))).astype(np.float32))

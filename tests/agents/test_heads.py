@@ -26,9 +26,9 @@ from consilience.agents import (
     feature_agent,
 )
 from consilience.agents.base import softmax
-from consilience.agents.gaussian import RIDGES, _solve
+from consilience.agents.gaussian import DOUBT, RIDGES
 from consilience.agents.probe import STRENGTHS
-from consilience.agents.tuning import nearest_labels, row_space
+from consilience.agents.tuning import FEW, nearest_labels, row_space, scales
 from consilience.errors import AgentError
 from consilience.orchestrator.fitting import exact_views
 from consilience.task import Task
@@ -90,12 +90,16 @@ def test_the_gaussian_has_its_closed_form() -> None:
     known = data(30, 2, 3)
     fitted = Gaussian.fit(known)
     rows = known.features.astype(np.float64)
+    variance = rows.var(axis=0)
+    rows = rows / np.sqrt((variance / variance.mean() + 0.1) / 1.1)
     means = np.array([rows[known.labels == label].mean(axis=0) for label in range(2)])
     centred = rows - means[known.labels]
     scatter = centred.T @ centred
     precision = 3 * np.linalg.inv(scatter + fitted.ridge * np.trace(scatter) / 29 * np.eye(3))
     logits = rows @ precision @ means.T + np.log(0.5) - np.einsum("cd,de,ce->c", means, precision, means) / 2
-    np.testing.assert_allclose(fitted.predict(views(known, known.features)), softmax(logits), atol=1e-6)
+    np.testing.assert_allclose(
+        fitted.predict(views(known, known.features)), softmax(logits / fitted.temperature), atol=1e-6
+    )
 
 
 def test_the_gaussian_chooses_the_ridge_that_cross_validation_prefers() -> None:
@@ -121,8 +125,38 @@ def test_the_gaussian_chooses_the_ridge_that_cross_validation_prefers() -> None:
     assert max(loss(ridge) for ridge in RIDGES) > 1.05 * best  # there is something to choose
 
 
-def test_with_one_image_a_label_the_gaussian_takes_the_usual_ridge() -> None:
-    assert Gaussian.fit(data(3, 3, 6)).ridge == RIDGES[0]
+def test_with_few_images_the_gaussian_takes_its_usual_settings() -> None:
+    for n in (3, 3 * FEW - 1):
+        fitted = Gaussian.fit(data(n, 3, 6))
+        assert (fitted.ridge, fitted.temperature) == (RIDGES[0], DOUBT * 6 / n)
+
+
+@pytest.mark.parametrize("shots", [1, 2, 4])
+def test_what_heads_say_after_a_few_images_is_about_as_sure_as_it_is_right(shots: int) -> None:
+    """In 300 dimensions, where a head that took its images at their word would always be certain."""
+    rng = np.random.default_rng(shots)
+    centres = rng.standard_normal((4, 300))
+
+    def drawn(each: int) -> LabelledFeatures:
+        labels = np.repeat(np.arange(4), each)
+        return LabelledFeatures(unit(centres[labels] + 5 * rng.standard_normal((4 * each, 300))), labels, 4)
+
+    known, new = drawn(shots), drawn(100)
+    for head in (Gaussian, Probe):
+        said = head.fit(known).predict(views(known, new.features))
+        right = (said.argmax(axis=1) == new.labels).mean()
+        assert abs(said.max(axis=1).mean() - right) < 0.25, head.name
+
+
+def test_features_of_both_signs_are_scaled_and_rectified_ones_are_not() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((500, 3)) * [0.1, 1.0, 2.0]
+    scaled = features / scales(features)
+    spread = scaled.std(axis=0)
+    assert spread.max() < 1.3 * spread[1:].min()
+    assert spread[0] < spread[1]  # the smallest is not blown up to the full
+    assert scales(np.abs(features)).tolist() == [1.0, 1.0, 1.0]
+    assert scales(features[:1]).tolist() == [1.0, 1.0, 1.0]
 
 
 def test_with_many_images_the_gaussian_decides_like_a_linear_discriminant() -> None:
@@ -145,14 +179,15 @@ def test_the_probe_is_a_cross_validated_logistic_regression(n_labels: int) -> No
     known, new = data(60, n_labels), data(50, n_labels, seed=1)
     fitted = Probe.fit(known)
     centre = known.features.mean(axis=0, dtype=np.float64)
+    scale = scales(known.features)
     search = GridSearchCV(
         LogisticRegression(max_iter=1000, tol=1e-3),
         {"C": list(STRENGTHS)},
         scoring="neg_log_loss",
         cv=StratifiedKFold(3, shuffle=True, random_state=0),
-    ).fit(known.features - centre, known.labels)
+    ).fit((known.features - centre) / scale, known.labels)
     assert fitted.strength == search.best_params_["C"]
-    expected = search.predict_proba(new.features - centre)
+    expected = search.predict_proba((new.features - centre) / scale)
     np.testing.assert_allclose(fitted.predict(views(known, new.features)), expected, atol=1e-5)
 
 
@@ -160,7 +195,8 @@ def test_the_probe_is_a_cross_validated_logistic_regression(n_labels: int) -> No
 def test_with_fewer_images_than_dimensions_the_probe_is_the_same_one_found_sooner(n_labels: int) -> None:
     known, new = data(24, n_labels, 40, spread=0.2), data(60, n_labels, 40, seed=1, spread=0.2)
     centre = known.features.mean(axis=0, dtype=np.float64)
-    rows = known.features - centre
+    scale = scales(known.features)
+    rows = (known.features - centre) / scale
     reduced, axes = row_space(rows)
     assert reduced.shape == (24, 24)
     np.testing.assert_allclose(reduced @ axes, rows, atol=1e-12)
@@ -168,7 +204,7 @@ def test_with_fewer_images_than_dimensions_the_probe_is_the_same_one_found_soone
     fitted = Probe.fit(known)
     reference = LogisticRegression(C=fitted.strength, max_iter=5000).fit(rows, known.labels)
     said = fitted.predict(views(known, new.features))
-    np.testing.assert_allclose(said, reference.predict_proba(new.features - centre), atol=0.05)
+    np.testing.assert_allclose(said, reference.predict_proba((new.features - centre) / scale), atol=0.1)
 
 
 def test_the_cache_has_tip_adapters_formula() -> None:
@@ -253,8 +289,8 @@ def test_an_updated_head_equals_one_fitted_on_all(name: str) -> None:
     came, went = everything.take(np.arange(60, 80)), everything.take(np.arange(5))
     bare = [LabelledFeatures(one.features, one.labels, 3) for one in (new, came, went)]  # a panel keeps no texts
     updated, anew = feature_agent(name).fit(old).updated(*bare), feature_agent(name).fit(new)
-    if isinstance(updated, Gaussian) and isinstance(anew, Gaussian):  # keeps the ridge that was chosen
-        anew = Gaussian(anew.statistics, updated.ridge, *_solve(anew.statistics, updated.ridge))
+    if isinstance(updated, Gaussian) and isinstance(anew, Gaussian):  # keeps the settings that were chosen
+        anew = Gaussian(anew.statistics, updated.scale, updated.ridge, updated.temperature)
     asked = views(new, data(30, seed=3).features)
     np.testing.assert_allclose(updated.predict(asked), anew.predict(asked), atol=1e-6)
 

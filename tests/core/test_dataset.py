@@ -157,7 +157,7 @@ def test_a_folder_without_labels_is_refused(tmp_path: Path) -> None:
 
 def test_a_label_with_too_few_images_is_named_with_its_count(tmp_path: Path) -> None:
     put(tmp_path, "a/1.png", "b/1.png", "b/2.png", "c/notes.txt")
-    assert "at least 2 images, but 'a' has 1, 'c' has 0;" in refusal(tmp_path)
+    assert "at least 1 image, but 'c' has 0;" in refusal(tmp_path)
     (tmp_path / "c/notes.txt").rename(tmp_path / "c/1.png")
     assert len(read_labelled_folder(tmp_path, least=1).images) == 4
     assert "'a' has 1, 'b' has 2, 'c' has 1" in refusal(tmp_path, least=3)

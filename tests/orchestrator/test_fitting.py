@@ -7,13 +7,15 @@ import pytest
 
 from consilience.agents import LabelledFeatures
 from consilience.agents.base import softmax
-from consilience.errors import AgentError, DatasetError
+from consilience.errors import AgentError
 from consilience.orchestrator.calibration import fit_calibrator
 from consilience.orchestrator.fitting import (
     FOLDS,
     MANY,
+    UNJUDGED,
     Answers,
     Fitted,
+    believed_covariance,
     exact_views,
     fit_agents,
     learned,
@@ -21,6 +23,7 @@ from consilience.orchestrator.fitting import (
 )
 from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.gain import NO_LABEL
+from consilience.orchestrator.policy import choose_threshold
 from consilience.orchestrator.trust import measure
 from consilience.prediction import Prediction
 from consilience.retrieval.records import Records
@@ -39,9 +42,9 @@ def fitted_on(data: LabelledFeatures, kinds: tuple[str, ...]) -> Fitted:
 
 
 @pytest.mark.parametrize(
-    ("counts", "folds"), [((2, 2, 2), 2), ((3, 50, 9), 3), ((40, 40, 40), FOLDS), ((MANY, MANY, MANY), 5)]
+    ("counts", "folds"), [((2, 2, 2), 2), ((3, 50, 9), 9), ((40, 40, 40), FOLDS), ((MANY, MANY, MANY), 5)]
 )
-def test_folds_are_stratified_and_as_many_as_the_rarest_label_allows(counts: tuple[int, ...], folds: int) -> None:
+def test_folds_are_stratified_and_no_label_is_ever_missing(counts: tuple[int, ...], folds: int) -> None:
     labels = np.repeat(np.arange(3), counts)
     split = split_into_folds(labels, seed=1)
     assert set(split) == set(range(folds))
@@ -49,13 +52,47 @@ def test_folds_are_stratified_and_as_many_as_the_rarest_label_allows(counts: tup
         sizes = np.bincount(split[labels == label], minlength=folds)
         assert sizes.max() - sizes.min() <= 1
         assert sizes.sum() == count
+        assert sizes.max() < count  # so that heads know every label, whatever is held out
     assert np.array_equal(split, split_into_folds(labels, seed=1))
     assert not np.array_equal(split, split_into_folds(labels, seed=2))
 
 
-def test_a_single_image_of_a_label_cannot_be_judged() -> None:
-    with pytest.raises(DatasetError, match="at least 2 images: one to learn from, one to judge by"):
-        split_into_folds(np.array([0, 0, 1, 2, 2]), seed=0)
+def test_the_only_image_of_a_label_is_learned_from_and_never_judged() -> None:
+    labels = np.array([0, 0, 1, 2, 2, 2])
+    assert (split_into_folds(labels, seed=0) == UNJUDGED).tolist() == (labels == 1).tolist()
+    rng = np.random.default_rng(0)
+    data = LabelledFeatures(unit(np.eye(3, 8)[labels] + 0.1 * rng.standard_normal((6, 8))), labels, 3)
+    fitted = fitted_on(data, ("probe", "gaussian"))
+    assert [witness.trust.n for witness in fitted.witnesses] == [5, 5]
+    assert len(fitted.outcomes.correct) == 5
+    for head in fitted.heads:
+        assert head.predict(exact_views(TASK, data, unit(np.eye(3, 8)))).argmax(axis=1).tolist() == [0, 1, 2]
+
+
+def test_with_one_image_a_label_agents_are_weighed_by_prior_belief_and_nothing_is_claimed() -> None:
+    data = LabelledFeatures(unit(np.eye(3, 8)), np.arange(3), 3)
+    fitted = fitted_on(data, ("neighbours", "probe", "gaussian"))
+    assert [(one.trust.n, one.trust.accuracy) for one in fitted.witnesses] == [(0, None)] * 3
+    assert len(fitted.outcomes.correct) == 0
+    assert choose_threshold(fitted.outcomes, 0.95, 0.1).probability is None  # all is referred
+    weights = fitted.fusion.weights(np.ones((1, 3), dtype=bool))[0]
+    assert weights[1] == pytest.approx(weights[2])
+    assert weights[0] < weights[1] / 4  # neighbours are known to tell less, and nothing that the probe does not
+
+
+def test_prior_belief_gives_way_to_what_images_tell() -> None:
+    """Two heads of which the one that is believed to be worse is right on all images."""
+    labels = np.arange(400) % 3
+    good, bad = 0.9 * np.eye(3)[labels] + 0.1 / 3, np.full((400, 3), 1 / 3)
+    said, prior = np.stack([good, bad]), believed_covariance(["neighbours", "probe"])
+    few, many = (Fusion.from_predictions(said[:, :n], labels[:n], prior=prior) for n in (3, 400))
+    both = np.ones((1, 2), dtype=bool)
+    assert few.weights(both)[0, 0] < 0.7 * many.weights(both)[0, 0]
+    assert many.weights(both)[0, 1] < 0.05
+
+
+def test_agents_that_are_no_heads_are_believed_to_err_independently() -> None:
+    assert believed_covariance(["qwen", "gpt", "probe"]).tolist() == np.eye(3).tolist()
 
 
 def test_labels_by_chance_earn_no_trust_and_settle_nothing() -> None:
@@ -66,10 +103,16 @@ def test_labels_by_chance_earn_no_trust_and_settle_nothing() -> None:
         assert witness.trust.accuracy is not None
         assert witness.trust.accuracy < 0.5
         assert witness.trust.n == 150
-        sure = witness.calibrator(head.predict(exact_views(TASK, data, data.features))).max(axis=1)
-        assert sure.mean() < 0.8  # though the heads remember these images
+        new = unit(rng.standard_normal((100, 40)))
+        assert witness.calibrator(head.predict(exact_views(TASK, data, new))).max(axis=1).mean() < 0.8
     assert fitted.outcomes.correct.mean() < 0.5
     assert fitted.outcomes.probability.max() < 0.8
+
+
+def features_of(labels: np.ndarray) -> LabelledFeatures:
+    """Vectors near a corner for each label: how looks are weighed does not depend on them."""
+    rows = np.eye(3, 8)[labels] + 0.1 * np.random.default_rng(0).standard_normal((len(labels), 8))
+    return LabelledFeatures(unit(rows), labels, 3)
 
 
 def looks(labels: np.ndarray) -> list[Answers]:
@@ -82,7 +125,7 @@ def looks(labels: np.ndarray) -> list[Answers]:
 def test_the_posterior_of_an_image_comes_from_weights_that_were_fitted_on_others() -> None:
     labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
     said = looks(labels)
-    fitted = learned((), said, TASK, labels, folds)
+    fitted = learned((), said, TASK, features_of(labels), folds)
     witnesses, fusion, outcomes, seen = fitted.witnesses, fitted.fusion, fitted.outcomes, fitted.second_looks
     calibrated = np.stack([fit_calibrator(look.raw, labels, folds)[1] for look in said])
     heard = np.where(np.array([True, True, False])[:, None, None], calibrated, np.nan)
@@ -108,7 +151,7 @@ def test_where_the_second_look_is_silent_the_first_stands() -> None:
     labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
     said = looks(labels)
     said[0].raw[:10], said[2].raw[:20] = np.nan, np.nan
-    fitted = learned((), said, TASK, labels, folds)
+    fitted = learned((), said, TASK, features_of(labels), folds)
     outcomes, seen = fitted.outcomes, fitted.second_looks
     assert np.array_equal(outcomes.probability[:20], outcomes.again["one"].probability[:20])
     assert not np.isclose(outcomes.probability[20:], outcomes.again["one"].probability[20:]).any()
@@ -119,8 +162,8 @@ def test_where_the_second_look_is_silent_the_first_stands() -> None:
 def test_a_threshold_is_chosen_on_first_looks_only() -> None:
     labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
     said = looks(labels)
-    with_second = learned((), said, TASK, labels, folds).outcomes
-    first_only = learned((), said[:2], TASK, labels, folds).outcomes
+    with_second = learned((), said, TASK, features_of(labels), folds).outcomes
+    first_only = learned((), said[:2], TASK, features_of(labels), folds).outcomes
     np.testing.assert_allclose(with_second.probability, first_only.probability, atol=0.02)
 
 

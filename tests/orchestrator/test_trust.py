@@ -156,4 +156,4 @@ def test_measure_by_hand_and_a_failure_counts_nowhere() -> None:
 
 def test_an_agent_that_never_answered_has_no_figures_to_speak_of() -> None:
     trust = measure("mute", "first", np.full((3, 2), np.nan), np.array([0, 1, 1]), ("healthy", "rust"))
-    assert (trust.n, trust.accuracy, trust.ece, trust.ocr, trust.ccc) == (0, 0.0, 0.0, 0.0, 0.0)
+    assert (trust.n, trust.accuracy, trust.ece, trust.ocr, trust.ccc) == (0, None, 0.0, 0.0, 0.0)

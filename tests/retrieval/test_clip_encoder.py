@@ -78,6 +78,13 @@ def test_texts_equal_direct_calls(encoder: Any, checkpoint: Path) -> None:
     assert encoder.encode_texts([]).shape == (0, 32)
 
 
+def test_texts_that_are_not_read_to_their_end_are_told(encoder: Any) -> None:
+    words = [" ".join(["leaf"] * count) for count in (1, 75, 76, 200)]  # 77 tokens, of which two mark beginning and end
+    assert encoder.are_cut(words) == [False, False, True, True]
+    short, long = encoder.encode_texts(words[1:3])
+    np.testing.assert_allclose(short, long, atol=1e-6)
+
+
 def test_one_by_one_equals_all_at_once(encoder: Any, images: list[Image]) -> None:
     alone = np.concatenate([encoder.encode([image]) for image in images])
     np.testing.assert_allclose(alone, encoder.encode(images), atol=1e-5)

@@ -56,7 +56,7 @@ def test_disagreement_is_the_mean_distance_from_the_mean() -> None:
 def test_distances_between_whitened_vectors_are_mahalanobis_distances(blobs: Any) -> None:
     known = data(blobs)
     whitening = Whitening.fit(known)
-    _, scatter = regularised(statistics_of(known.features, known.labels, 3), RIDGE)
+    _, scatter = regularised(statistics_of(known.features, known.labels, 3), RIDGE, np.ones(known.features.shape[1]))
     inverse = np.linalg.inv(scatter)
     raw = (known.features - whitening.centre) @ whitening.root
     pairs = [(0, 1), (5, 17), (30, 99)]
