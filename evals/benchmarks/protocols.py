@@ -71,7 +71,7 @@ def few_shots(folder: Path, shots: int, draws: int, settings: Settings) -> Itera
     for draw in range(draws):
         rng = np.random.default_rng([settings.seed, draw])
         chosen = [rng.choice(np.flatnonzero(labels == name), shots, replace=False) for name in labelled.task.names]
-        yield _judged_vectors(labelled.records, np.sort(np.concatenate(chosen)), test, range(len(test)), settings)
+        yield judged_vectors(labelled.records, np.sort(np.concatenate(chosen)), test, range(len(test)), settings)
 
 
 def cross_validation(vectors: Path, folds: int, repeats: int, settings: Settings) -> Iterator[Judged]:
@@ -89,7 +89,7 @@ def cross_validation(vectors: Path, folds: int, repeats: int, settings: Settings
     for repeat in range(repeats):
         splitter = StratifiedKFold(folds, shuffle=True, random_state=settings.seed + repeat)
         parts = [
-            _judged_vectors(records, known, records, held, settings)
+            judged_vectors(records, known, records, held, settings)
             for known, held in splitter.split(records.vectors, records.labels)
         ]
         yield Judged(
@@ -99,7 +99,7 @@ def cross_validation(vectors: Path, folds: int, repeats: int, settings: Settings
         )
 
 
-def _judged_vectors(
+def judged_vectors(
     labelled: Records, known: Iterable[int], test: Records, held: Iterable[int], settings: Settings
 ) -> Judged:
     """Fit on some vectors, diagnose others."""
