@@ -1,4 +1,4 @@
-"""`consilience suggest`: the few unlabelled images whose labels would help most, and what is learned from the answers."""
+"""`consilience suggest`: the few unlabelled images whose labels would help most, and learning from the answers."""
 
 from __future__ import annotations
 
@@ -57,12 +57,11 @@ def suggest(
         raise click.UsageError("Give FOLDER to ask for labels, or --labels FILE to learn from them.")
     settings = collected(settings_file, assignments)
     task = Panel.open(panel).task
-    if labels is not None:
-        _learn(panel, _read(labels, task), settings)
+    if labels is not None or folder is None:
+        _learn(panel, _read(labels, task) if labels is not None else [], settings)
         return
     from consilience.frontends.terminal import console, progress_on
 
-    assert folder is not None
     with progress_on(console(stderr=True)) as progress:
         found = chosen_from(panel, folder, number, settings=settings, progress=progress)
     complain_of(found.failed)

@@ -118,7 +118,7 @@ def test_a_model_with_its_own_configuration_is_opened_from_the_cache_and_from_a_
 
 
 def test_a_model_that_cannot_be_had_says_what_to_fetch(hub: Path, tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match="download 'https://huggingface.co/org/gone'; copy its folder here"):
+    with pytest.raises(EncoderError, match=r"download 'https://huggingface\.co/org/gone'; copy its folder here"):
         open_encoder("open_clip:hf-hub:org/gone")
     with pytest.raises(EncoderError, match=r"is no folder with an open_clip_config\.json and one of"):
         open_encoder(f"open_clip:local-dir:{tmp_path}")

@@ -1,4 +1,4 @@
-"""Encoders of transformers' CLIP classes: tiny models with random weights, held against the plain use of transformers."""
+"""Encoders of transformers' CLIP classes: tiny models, held against the plain use of transformers."""
 
 from __future__ import annotations
 
