@@ -49,7 +49,7 @@ def check(file: Path, fewest: int = FEWEST) -> int:
         for number, line in enumerate(lines, start=1):
             try:
                 _check_example(json.loads(line))
-            except (ValueError, KeyError, TypeError) as cause:
+            except (ValueError, KeyError, TypeError, OSError) as cause:  # OSError: what Pillow cannot read
                 raise DatasetError(f"line {number} of '{file}' would be refused: {cause}") from cause
     if not fewest <= number <= MOST:
         raise DatasetError(f"'{file}' has {number} examples; {fewest} to {MOST:,} are taken")
