@@ -150,7 +150,9 @@ class ImageTextModel:
         inputs = self._processor(text=texts, images=pictures, padding=True, return_tensors="pt")  # padded on the left
         wanted = self._torch.full_like(inputs["input_ids"], -100)
         for row, length in enumerate(lengths):
-            wanted[row, -length:] = inputs["input_ids"][row, -length:]
+            answer = inputs["input_ids"][row, -length:]
+            ended = [place for place, token in enumerate(answer.tolist()) if token in self._ends][:1] or [length - 1]
+            wanted[row, -length:][: ended[0] + 1] = answer[: ended[0] + 1]  # templates write blanks after the end
         return inputs.to(self._model.device, self._model.dtype), wanted.to(self._model.device)
 
     def _paths(self, conversation: Sequence[Message], words: Sequence[str]) -> list[tuple[int, ...]]:

@@ -56,21 +56,13 @@ def separation(encoder: str, folder: Path, settings: Settings, progress: Progres
     """
     if is_vectors(folder):
         raise DatasetError(f"'{folder}' holds vectors that are made already; give a folder of labelled images")
-    started: list[float] = []
+    times = [time.perf_counter()]
 
-    def timed(what: str, done: int, total: int) -> None:
-        started.append(time.perf_counter())
-        progress(f"{encoder[:40]}", done, total)
+    def timed(_: str, done: int, total: int) -> None:
+        times.append(time.perf_counter())
+        progress(encoder, done, total)
 
-    before = time.perf_counter()
     gathered = gather(folder, None, settings.model_copy(update={"encoder": encoder}), timed)
-    # The encoder is opened within `gather`; from its first batch on only images are worked on.
-    batch = min(settings.batch_size, len(gathered.records))
-    rate = (
-        (len(gathered.records) - batch) / (started[-1] - started[0])
-        if len(started) > 1
-        else len(gathered.records) / (time.perf_counter() - before)
-    )
     data = labelled_features(gathered.records, gathered.task)
     folds = split_into_folds(data.labels, settings.seed)
     named = np.empty_like(data.labels)
@@ -93,5 +85,16 @@ def separation(encoder: str, folder: Path, settings: Settings, progress: Progres
         nearest=float((near[:, 0] == own).mean()),
         dimension=gathered.encoder.dimension,
         weight_bytes=gathered.encoder.weight_bytes,
-        images_per_second=rate,
+        images_per_second=_rate(times, settings.batch_size, len(named)),
     )
+
+
+def _rate(times: list[float], batch: int, images: int) -> float:
+    """Images a second, from the first batch on if there are several: opening the encoder is no part of it.
+
+    >>> _rate([0.0, 10.0, 11.0, 12.0], 64, 192)
+    64.0
+    """
+    if len(times) < 3:
+        return images / (times[-1] - times[0])
+    return (images - batch) / (times[-1] - times[1])

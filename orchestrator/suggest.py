@@ -2,8 +2,9 @@
 
 Greedily, the image with the greatest product of
 
-- how unsure the agents on the encoder's features are as a committee: 1 - (p1 - p2), with the two highest of the mean of
-  their probabilities (margin sampling, Scheffer et al. 2001; a committee, Seung et al. 1992);
+- how unsure the panel's heads are: 1 - (p1 - p2), with the two highest of their probabilities (margin sampling, Scheffer
+  et al. 2001). The Gaussian head is asked where there is one, which with few labels knows best what it does not know
+  (chosen on validation images of apple leaves), else all as a committee, by their mean (Seung et al. 1992);
 - how far it lies from every image that is labelled, or already chosen: 1 - cosine similarity (core-set, Sener and
   Savarese 2018), so that what is novel comes early and no two images alike are asked for.
 
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from consilience.agents import FeatureAgent, LabelledFeatures
+from consilience.agents import FeatureAgent, Gaussian, LabelledFeatures
 from consilience.dataset import images_below
 from consilience.diagnosis import FailedImage
 from consilience.errors import DatasetError
@@ -41,8 +42,8 @@ class Suggestion:
 
     Attributes:
         path: of the image.
-        likely: the labels that the committee thinks of, the likeliest two.
-        uncertainty: of the committee, in [0, 1]; higher = less sure.
+        likely: the two labels that the heads find likeliest.
+        uncertainty: of the heads, in [0, 1]; higher = less sure.
         distance: to the nearest image that is labelled or was asked for before it, in [0, 2].
     """
 
@@ -122,7 +123,7 @@ def suggest(
         )
     data, rows = opened.labelled_features(), np.stack(vectors)
     with one_blas_thread():
-        committee = mean_prediction(opened.task, opened.heads, data, rows)
+        committee = mean_prediction(opened.task, to_ask(opened.heads), data, rows)
         uncertainty = one_minus_margin(committee)
         chosen = most_helpful(uncertainty, rows, data.features, number)
     names = np.array(opened.task.names)
@@ -139,6 +140,11 @@ def suggest(
         known,
         tuple(failed),
     )
+
+
+def to_ask(heads: Sequence[FeatureAgent]) -> list[FeatureAgent]:
+    """The heads whose uncertainty counts."""
+    return [head for head in heads if head.name == Gaussian.name] or list(heads)
 
 
 def mean_prediction(

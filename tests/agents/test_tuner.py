@@ -26,7 +26,7 @@ pytest.importorskip("peft")
 NAMES = {"rust": CLEAR, "scab": DARK}
 """The other way round than the model has learned them."""
 
-QUICK = Tuning(rank=8, rate=1e-2, epochs=12, batch_size=4, patience=3, save_every=3)
+QUICK = Tuning(rank=8, rate=5e-3, epochs=12, batch_size=4, patience=3, save_every=3)
 
 
 def noisy(level: int, number: int) -> Image:
@@ -117,7 +117,7 @@ def test_the_loss_is_that_of_the_answer_alone(model: Path, tmp_path: Path) -> No
     one = lesson(BRIEF, shade(DARK), "rust", 768, True)
     processor = AutoProcessor.from_pretrained(model)
     network = Qwen2_5_VLForConditionalGeneration.from_pretrained(model, dtype=torch.float32).eval()
-    inputs = plain_inputs(processor, (one.messages, "rust<|im_end|>\n"))
+    inputs = plain_inputs(processor, (one.messages, "rust<|im_end|>"))
     start = plain_inputs(processor, (one.messages, ""))["input_ids"].shape[1]
     with torch.no_grad():
         logs = network(**inputs).logits[0].log_softmax(dim=-1)
