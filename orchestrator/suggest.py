@@ -2,7 +2,7 @@
 
 Greedily, the image with the greatest product of
 
-- how unsure the panel's heads are: 1 - (p1 - p2), with the two highest of their probabilities (margin sampling, Scheffer
+- how unsure the panel's heads are: 1 - (p1 - p2), of their two highest probabilities (margin sampling, Scheffer
   et al. 2001). The Gaussian head is asked where there is one, which with few labels knows best what it does not know
   (chosen on validation images of apple leaves), else all as a committee, by their mean (Seung et al. 1992);
 - how far it lies from every image that is labelled, or already chosen: 1 - cosine similarity (core-set, Sener and
