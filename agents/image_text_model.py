@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
+from consilience.agents.adapter import merged
 from consilience.agents.checkpoint import EXTRA, end_tokens, first_line, open_checkpoint, special_texts
 from consilience.agents.conversation import Message
 from consilience.agents.reply import Choice, Spent
@@ -33,13 +35,13 @@ class Told:
 
 Work: TypeAlias = Callable[[Conversations], list[Told]]
 
-_opened: WeakValueDictionary[tuple[str, str, str], ImageTextModel] = WeakValueDictionary()
+_opened: WeakValueDictionary[tuple[str, str, str, str | None], ImageTextModel] = WeakValueDictionary()
 _opening = threading.Lock()
 
 
 def open_model(settings: TransformersSettings) -> ImageTextModel:
     """The model, loaded once for all agents of this process that use it. Errors as of `open_checkpoint`."""
-    key = (settings.model, settings.device, settings.dtype)
+    key = (settings.model, settings.device, settings.dtype, settings.adapter)
     with _opening:
         model = _opened.get(key) or ImageTextModel(*key)
         _opened[key] = model
@@ -53,10 +55,12 @@ class ImageTextModel:
     model's own probabilities.
     """
 
-    def __init__(self, name: str, device: str, dtype: str) -> None:
-        """Open it, as `open_checkpoint` does."""
+    def __init__(self, name: str, device: str, dtype: str, adapter: str | None = None) -> None:
+        """Open it, as `open_checkpoint` does, with the adapter in a folder, as `merged` does."""
         self._torch = import_extra("torch", EXTRA)
         self._processor, self._model = open_checkpoint(name, device, dtype)
+        if adapter is not None:
+            self._model = merged(self._model, Path(adapter))
         self._tokenizer = self._processor.tokenizer
         self._tokenizer.padding_side = "left"  # every reply begins where its conversation ends
         self._ends = end_tokens(self._model, self._tokenizer)
@@ -116,6 +120,40 @@ class ImageTextModel:
             return [Told(Spent(read, steps), scores=row) for row, read in rows]
 
         return self._batched(work, conversations, at_once)
+
+    @property
+    def network(self) -> Any:
+        """The model itself, for whoever tunes it."""
+        return self._model
+
+    def read_answered(self, conversations: Conversations, answers: Sequence[str]) -> tuple[Any, Any]:
+        """What the model takes of conversations with their answers, and the tokens that it is to foresee, (n, tokens):
+        those of the answers and of the end after them, -100 elsewhere.
+
+        Raises:
+            AgentError: the template does not end a question where an answer begins.
+        """
+        texts, lengths, pictures = [], [], []
+        for conversation, answer in zip(conversations, answers, strict=True):
+            chat = [self._turn(message) for message in conversation]
+            start = self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+            replied = [*chat, {"role": "assistant", "content": [{"type": "text", "text": self._data(answer)}]}]
+            whole = self._processor.apply_chat_template(replied, tokenize=False)
+            asked, full = (self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in (start, whole))
+            if full[: len(asked)] != asked:
+                raise AgentError("the model's chat template does not write an answer right after its question")
+            texts.append(whole)
+            lengths.append(len(full) - len(asked))
+            pictures.append(
+                [part.scaled() for message in conversation for part in message.parts if not isinstance(part, str)]
+            )
+        inputs = self._processor(text=texts, images=pictures, padding=True, return_tensors="pt")  # padded on the left
+        wanted = self._torch.full_like(inputs["input_ids"], -100)
+        for row, length in enumerate(lengths):
+            answer = inputs["input_ids"][row, -length:]
+            ended = [place for place, token in enumerate(answer.tolist()) if token in self._ends][:1] or [length - 1]
+            wanted[row, -length:][: ended[0] + 1] = answer[: ended[0] + 1]  # templates write blanks after the end
+        return inputs.to(self._model.device, self._model.dtype), wanted.to(self._model.device)
 
     def _paths(self, conversation: Sequence[Message], words: Sequence[str]) -> list[tuple[int, ...]]:
         """The tokens of each word as a reply, cut as the template writes it after a conversation (with a blank before

@@ -124,6 +124,7 @@ class TransformersAgent:
             temperature=settings.heat,
             max_tokens=settings.max_tokens,
             prompts=case.prompts,
+            **({"adapter": _files(settings.adapter)} if settings.adapter else {}),
         )
 
 

@@ -157,6 +157,9 @@ class TransformersSettings(LookSettings):
     """As `VlmSettings.REACH`."""
 
     model: str = Field(min_length=1, description="a folder with a checkpoint, or a model of the hub by its name")
+    adapter: str | None = Field(
+        default=None, min_length=1, description="a folder with a LoRA adapter, as `consilience tune` writes it"
+    )
     device: str = Field(default="auto", min_length=1, description="where it runs: auto, cpu, cuda, mps, ...")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="of the weights; auto: float32 on a CPU, as the checkpoint says elsewhere"

@@ -57,12 +57,13 @@ class Page:
         lacks_a_font: whether a character had to be drawn as MISSING.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, height: int = HEIGHT) -> None:
+        """A page of WIDTH x `height` pixels."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         self.lacks_a_font = False
-        self._figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=100, facecolor=PAPER)
+        self._figure = Figure(figsize=(WIDTH / 100, height / 100), dpi=100, facecolor=PAPER)
         self._canvas: Any = FigureCanvasAgg(self._figure)  # its methods have no types
         self._layers = 0
 

@@ -12,7 +12,9 @@ from consilience.errors import ConsilienceError
 from consilience.frontends.compare import compare
 from consilience.frontends.demo import demo
 from consilience.frontends.diagnose import diagnose
+from consilience.frontends.encoders import encoders
 from consilience.frontends.evaluate import evaluate
+from consilience.frontends.export import export
 from consilience.frontends.fit import add, fit, remove
 from consilience.frontends.outcome import EXIT_CODES, INTERRUPTED, Failure, complain
 from consilience.frontends.prompts import prompts
@@ -21,6 +23,8 @@ from consilience.frontends.replies import replies
 from consilience.frontends.serve_vlm import serve_vlm
 from consilience.frontends.show import check, graph, show
 from consilience.frontends.stress import stress
+from consilience.frontends.suggest import suggest
+from consilience.frontends.tune import tune
 
 
 class CommandLine(click.Group):
@@ -70,12 +74,16 @@ for command in (
     stress,
     show,
     add,
+    suggest,
     remove,
     check,
     graph,
+    encoders,
     prompts,
     replies,
     replay,
+    export,
+    tune,
     serve_vlm,
     demo,
 ):

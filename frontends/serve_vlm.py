@@ -34,7 +34,7 @@ What stands after -- goes to `vllm serve` and wins over what is set here. On a m
   two GPUs that share the model
     consilience serve-vlm Qwen/Qwen2.5-VL-7B-Instruct -- --tensor-parallel-size 2
   LoRA adapters: each is a model of its own, called by its name
-    consilience serve-vlm Qwen/Qwen2.5-VL-7B-Instruct -- --enable-lora --max-lora-rank 32 --lora-modules leaves=adapter/
+    consilience serve-vlm Qwen/Qwen2.5-VL-7B-Instruct --lora leaves/ --lora scans/
   second looks with up to 8 similar cases instead of 4
     consilience serve-vlm Qwen/Qwen2.5-VL-7B-Instruct -- --limit-mm-per-prompt '{"image": 9}'
 
@@ -46,6 +46,7 @@ For other machines: --host 0.0.0.0, and a key in the variable VLLM_API_KEY, whic
 @click.command(epilog=EXAMPLES)
 @click.argument("model")
 @click.argument("vllm_arguments", nargs=-1, metavar="[-- VLLM_ARGUMENT...]")
+@click.option("--lora", "adapters", multiple=True, type=PATH, metavar="DIR", help="Also serve this LoRA adapter.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
 @click.option("--executable", metavar="PATH", help="The vllm to run; it may be in an environment of its own.")
@@ -61,6 +62,7 @@ For other machines: --host 0.0.0.0, and a key in the variable VLLM_API_KEY, whic
 def serve_vlm(
     model: str,
     vllm_arguments: tuple[str, ...],
+    adapters: tuple[Path, ...],
     host: str,
     port: int,
     executable: str | None,
@@ -80,7 +82,8 @@ def serve_vlm(
         raise click.UsageError(f"Give {reserved[0].partition('=')[0]} before --, so that this command knows of it.")
     program = _program(executable)
     refuse_busy_port(host, port)
-    command = [program, "serve", model, "--host", host, "--port", str(port), *_flags(cpu), *vllm_arguments]
+    flags = [*_flags(cpu), *_lora_flags(adapters), *vllm_arguments]
+    command = [program, "serve", model, "--host", host, "--port", str(port), *flags]
     with _log_file(log) as file, served(command, _environment(program, cpu), host, port, file) as server:
         with waiting(console(stderr=True), f"starting vLLM with {model}; its log is '{server.log}'"):
             server.wait_until_healthy(timeout)
@@ -117,6 +120,20 @@ def _flags(cpu: bool) -> list[str]:
         f"--structured-outputs-config={json.dumps({'backend': 'xgrammar', 'disable_any_whitespace': True})}",
         *(["--enforce-eager", "--kv-cache-memory-bytes=1G"] if cpu else []),
     ]
+
+
+def _lora_flags(adapters: tuple[Path, ...]) -> list[str]:
+    """Each adapter is served under the name of its folder."""
+    from consilience.agents.adapter import RANKS, rank_of
+
+    if not adapters:
+        return []
+    names = [adapter.absolute().name for adapter in adapters]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise Failure(f"two adapters are in folders called '{twice[0]}', by which they are called; rename one")
+    rank = next(one for one in RANKS if one >= max(map(rank_of, adapters)))
+    modules = [f"{name}={adapter.absolute()}" for name, adapter in zip(names, adapters, strict=True)]
+    return ["--enable-lora", f"--max-loras={len(adapters)}", f"--max-lora-rank={rank}", "--lora-modules", *modules]
 
 
 def _environment(program: str, cpu: bool) -> dict[str, str]:

@@ -127,6 +127,7 @@ def quiet_libraries(debug: bool) -> None:
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
         return
     warnings.simplefilter("ignore")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # it has handlers of its own, and tells of every retry
     logging.getLogger().addHandler(logging.NullHandler())  # else Python itself prints what nobody handles
     logging.getLogger("consilience").handlers = [_Lines()]
 

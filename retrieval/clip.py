@@ -22,6 +22,11 @@ from consilience.retrieval.prompt_tower import PromptTower, embedding_of
 DEVICES = ("auto", "cpu", "cuda", "mps", "onnx")
 TEXTS_AT_ONCE = 256
 TRANSFORM = ("mean", "std", "interpolation", "resize_mode")
+FOLDERS = ("hf-hub", "local-dir")
+"""Where a model comes with its own configuration: a repository of the Hugging Face hub, or a folder like one."""
+CONFIGURATION = "open_clip_config.json"
+WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""Of a folder, in the order in which open_clip prefers them."""
 
 
 class ClipEncoder(Encoder):
@@ -32,7 +37,8 @@ class ClipEncoder(Encoder):
     """
 
     def __init__(self, spec: str, weights: Path | None = None, sha256: str | None = None, device: str = "auto") -> None:
-        """Open 'open_clip:<model>:<pretrained tag or checkpoint file>'; arguments as of `open_encoder`.
+        """Open 'open_clip:<model>:<pretrained tag or checkpoint file>', 'open_clip:hf-hub:<repository>' or
+        'open_clip:local-dir:<folder>'; arguments as of `open_encoder`.
 
         Raises:
             EncoderError: the model is unknown, its weights cannot be had or do not fit, or there is no such device.
@@ -41,11 +47,17 @@ class ClipEncoder(Encoder):
         torch = import_extra("torch", "clip")
         open_clip = import_extra("open_clip", "clip")
         model_name, pretrained = _parse(spec, open_clip)
-        checkpoint = weights if weights is not None else _checkpoint(model_name, pretrained, open_clip)
+        if model_name in FOLDERS:
+            model_name, checkpoint = _folder(model_name, pretrained, open_clip)
+            if weights is not None:
+                raise EncoderError(f"'{spec}' names a model with its weights; leave out '{weights}'.")
+            options: dict[str, Any] = {"force_quick_gelu": False}
+        else:
+            checkpoint = weights if weights is not None else _checkpoint(model_name, pretrained, open_clip)
+            options = _published_options(model_name, pretrained, open_clip)
         checksum = check_sha256(checkpoint, sha256)
-        self.device = _device(device, torch)
+        self.device = torch_device(device, torch)
         self._half = self.device != "cpu"
-        options = _published_options(model_name, pretrained, open_clip)
         self._model, self._transform, self._tokenize = _load(
             open_clip,
             model_name,
@@ -61,7 +73,9 @@ class ClipEncoder(Encoder):
         transform = open_clip.get_model_preprocess_cfg(self._model)
         preprocessing = {key: transform[key] for key in ("size", *TRANSFORM)}
         activation = str(options["force_quick_gelu"])
-        self.fingerprint = hash_of("open_clip", model_name, checksum, json.dumps(preprocessing), activation)
+        named = "a folder's model" if spec.split(":")[1] in FOLDERS else model_name
+        self.fingerprint = hash_of("open_clip", named, checksum, json.dumps(preprocessing), activation)
+        self.weight_bytes = checkpoint.stat().st_size
         self.has_text = True
         self.chunk = 8 if self.device == "cpu" else 16
         self._session: Any = None
@@ -81,7 +95,7 @@ class ClipEncoder(Encoder):
         torch = self._torch
         with self._lock, torch.inference_mode():
             images = torch.from_numpy(batch).to(self.device, torch.float16 if self._half else torch.float32)
-            return _unit(self._model.encode_image(images))
+            return unit(self._model.encode_image(images))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Vectors (n, d) of unit length; a text longer than the model's context is cut off there."""
@@ -89,7 +103,7 @@ class ClipEncoder(Encoder):
         with self._lock, self._torch.inference_mode():
             for start in range(0, len(texts), TEXTS_AT_ONCE):
                 tokens = self._tokenize(list(texts[start : start + TEXTS_AT_ONCE])).to(self.device)
-                vectors[start : start + len(tokens)] = _unit(self._model.encode_text(tokens))
+                vectors[start : start + len(tokens)] = unit(self._model.encode_text(tokens))
         return vectors
 
     def are_cut(self, texts: Sequence[str]) -> list[bool]:
@@ -126,6 +140,8 @@ def _parse(spec: str, open_clip: Any) -> tuple[str, str]:
     """Model name and tag or file of 'open_clip:<model>:<tag or file>'."""
     _, model_name, pretrained = (*spec.split(":", 2), "", "")[:3]
     known = open_clip.list_models()
+    if model_name in FOLDERS and pretrained:
+        return model_name, pretrained
     if model_name not in known:
         close = ", ".join(get_close_matches(model_name, known, n=5, cutoff=0.4)) or ", ".join(known[:5])
         raise EncoderError(
@@ -152,9 +168,30 @@ def _checkpoint(model_name: str, pretrained: str, open_clip: Any) -> Path:
     except Exception as cause:  # whatever the hub's client or the network raises
         where = source.get("hf_hub") or source.get("url")
         raise EncoderError(
-            f"The weights '{pretrained}' of '{model_name}' cannot be downloaded: {_first_line(cause)}. Where there is "
+            f"The weights '{pretrained}' of '{model_name}' cannot be downloaded: {first_line(cause)}. Where there is "
             f"a network, download '{where}'; copy the file here and use open_clip:{model_name}:<path of the file>."
         ) from cause
+
+
+def _folder(kind: str, name: str, open_clip: Any) -> tuple[str, Path]:
+    """As open_clip calls the model in a folder, or in a repository that is downloaded if need be, and its weights."""
+    from open_clip.pretrained import download_pretrained_from_hf
+
+    folder = Path(name)
+    if kind == "hf-hub":
+        try:
+            checkpoint = Path(download_pretrained_from_hf(name))
+            folder = Path(download_pretrained_from_hf(name, filename=CONFIGURATION)).parent
+        except Exception as cause:  # whatever the hub's client or the network raises
+            raise EncoderError(
+                f"The model '{name}' cannot be downloaded: {first_line(cause)}. Where there is a network, download "
+                f"'https://huggingface.co/{name}'; copy its folder here and use open_clip:local-dir:<the folder>."
+            ) from cause
+        return f"local-dir:{folder.absolute()}", checkpoint
+    there = [folder / file for file in WEIGHTS if (folder / file).is_file()]
+    if not there or not (folder / CONFIGURATION).is_file():
+        raise EncoderError(f"'{folder}' is no folder with an {CONFIGURATION} and one of {', '.join(WEIGHTS)}.")
+    return f"local-dir:{folder.absolute()}", there[0]
 
 
 def _published_options(model_name: str, pretrained: str, open_clip: Any) -> dict[str, Any]:
@@ -177,22 +214,21 @@ def _published_options(model_name: str, pretrained: str, open_clip: Any) -> dict
 def _load(open_clip: Any, model_name: str, checkpoint: Path, **options: Any) -> tuple[Any, Any, Any]:
     """Model, transform of images and tokenizer."""
     try:
-        model, _, transform = open_clip.create_model_and_transforms(
-            model_name, str(checkpoint.absolute()), weights_only=True, **options
-        )
+        named = () if model_name.startswith("local-dir:") else (str(checkpoint.absolute()),)
+        model, _, transform = open_clip.create_model_and_transforms(model_name, *named, weights_only=True, **options)
     except Exception as cause:  # a file from anywhere meets a foreign loader
         raise EncoderError(
-            f"'{checkpoint}' cannot be loaded as weights of open_clip's '{model_name}': {_first_line(cause)}. "
+            f"'{checkpoint}' cannot be loaded as weights of open_clip's '{model_name}': {first_line(cause)}. "
             "It must be the state dict of this very model, as .safetensors or from torch.save; code in it is not run."
         ) from cause
     try:
         tokenize = open_clip.get_tokenizer(model_name)
     except Exception as cause:  # some models take theirs from the hub
-        raise EncoderError(f"The tokenizer of '{model_name}' cannot be had: {_first_line(cause)}.") from cause
+        raise EncoderError(f"The tokenizer of '{model_name}' cannot be had: {first_line(cause)}.") from cause
     return model.eval(), transform, tokenize
 
 
-def _device(device: str, torch: Any) -> str:
+def torch_device(device: str, torch: Any) -> str:
     there = {"cpu": True, "onnx": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         return "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
@@ -202,11 +238,11 @@ def _device(device: str, torch: Any) -> str:
     return "cpu" if device == "onnx" else device
 
 
-def _unit(vectors: Any) -> Vectors:
+def unit(vectors: Any) -> Vectors:
     array: Vectors = vectors.float().cpu().numpy()
     array /= np.linalg.norm(array, axis=1, keepdims=True)
     return array
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -57,6 +57,7 @@ class EmbeddedEncoder(Encoder):
             )
         self.name = "embedded"
         self.dimension = 1280
+        self.weight_bytes = self.onnx_path.stat().st_size
         self.fingerprint = hash_of(self.name, metadata["weights_sha256"], PREPROCESSING)
         self.has_text = False
         self.chunk = 4  # more at once is no faster and keeps more images in memory

@@ -16,7 +16,8 @@ from consilience.images import Image
 Vectors = NDArray[np.float32]
 
 ENCODERS = (
-    "'embedded', 'open_clip:<model>:<pretrained tag or checkpoint file>', "
+    "'embedded', 'open_clip:<model>:<pretrained tag or checkpoint file>', 'open_clip:hf-hub:<repository>', "
+    "'open_clip:local-dir:<folder>', 'transformers:<folder or repository>', "
     "'precomputed:<dimension>[:<what made the vectors>]'"
 )
 
@@ -31,6 +32,7 @@ class Encoder(Protocol):
             vectors are comparable only under equal fingerprints.
         has_text: whether `encode_texts` works.
         chunk: how many images go through the model at once.
+        weight_bytes: size of the files that hold its weights; 0 where there are none.
 
     All methods may be called from many threads.
     """
@@ -40,6 +42,7 @@ class Encoder(Protocol):
     fingerprint: str
     has_text: bool
     chunk: int
+    weight_bytes: int = 0
 
     def prepare(self, image: Image) -> NDArray[Any]:
         """The model's input for one image: always of the same shape."""
@@ -68,7 +71,7 @@ class Encoder(Protocol):
         """
         raise EncoderError(
             f"The encoder '{self.name}' has no text tower. "
-            "Use an open_clip encoder, or leave out what compares images with texts."
+            "Use an open_clip or transformers encoder, or leave out what compares images with texts."
         )
 
 
@@ -76,13 +79,12 @@ def open_encoder(spec: str, *, weights: Path | None = None, sha256: str | None =
     """Open the encoder that `spec` names.
 
     Args:
-        spec: 'embedded', 'open_clip:<model>:<pretrained tag or checkpoint file>' or
-            'precomputed:<dimension>[:<what made the vectors>]'.
+        spec: one of ENCODERS.
         weights: a file to read the weights from: for 'embedded' its .onnx file (default: the one in the
             cache folder, exported on first use), for open_clip a checkpoint (default: the one in `spec`).
         sha256: what `weights` must hash to, as hexadecimal digits; None = not checked.
         device: 'auto' (CUDA, else MPS, else CPU), 'cpu', 'cuda', 'mps', or 'onnx' (the image tower on the
-            CPU with ONNX Runtime). Only open_clip heeds it; 'embedded' always runs on ONNX Runtime.
+            CPU with ONNX Runtime, for open_clip alone). 'embedded' always runs on ONNX Runtime.
 
     Raises:
         EncoderError: the encoder is unknown, or its weights cannot be had, are damaged or do not fit.
@@ -97,6 +99,12 @@ def open_encoder(spec: str, *, weights: Path | None = None, sha256: str | None =
         from consilience.retrieval.clip import ClipEncoder
 
         return ClipEncoder(spec, weights, sha256, device)
+    if kind == "transformers":
+        from consilience.retrieval.transformers_clip import TransformersClipEncoder
+
+        if weights is not None:
+            raise EncoderError(f"'{spec}' names a folder with its weights; leave out '{weights}'.")
+        return TransformersClipEncoder(spec, device)
     if kind == "precomputed":
         from consilience.retrieval.precomputed import PrecomputedEncoder
 

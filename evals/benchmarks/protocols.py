@@ -76,9 +76,9 @@ def few_shots(source: Path, shots: int, draws: int, settings: Settings) -> Itera
         chosen = [rng.choice(np.flatnonzero(labels == name), shots, replace=False) for name in labelled.task.names]
         known = np.sort(np.concatenate(chosen))
         if test is None:
-            yield _judged_vectors(records, known, records, np.setdiff1d(np.arange(len(records)), known), settings)
+            yield judged_vectors(records, known, records, np.setdiff1d(np.arange(len(records)), known), settings)
         else:
-            yield _judged_vectors(records, known, test, range(len(test)), settings)
+            yield judged_vectors(records, known, test, range(len(test)), settings)
 
 
 def cross_validation(vectors: Path, folds: int, repeats: int, settings: Settings) -> Iterator[Judged]:
@@ -96,7 +96,7 @@ def cross_validation(vectors: Path, folds: int, repeats: int, settings: Settings
     for repeat in range(repeats):
         splitter = StratifiedKFold(folds, shuffle=True, random_state=settings.seed + repeat)
         parts = [
-            _judged_vectors(records, known, records, held, settings)
+            judged_vectors(records, known, records, held, settings)
             for known, held in splitter.split(records.vectors, records.labels)
         ]
         yield Judged(
@@ -106,7 +106,7 @@ def cross_validation(vectors: Path, folds: int, repeats: int, settings: Settings
         )
 
 
-def _judged_vectors(
+def judged_vectors(
     labelled: Records, known: Iterable[int], test: Records, held: Iterable[int], settings: Settings
 ) -> Judged:
     """Fit on some vectors, diagnose others."""

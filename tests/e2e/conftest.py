@@ -69,6 +69,17 @@ def new_images(tmp_path: Path) -> dict[str, Path]:
     return paths
 
 
+@pytest.fixture
+def unlabelled(tmp_path: Path) -> Path:
+    """Three new shapes of each label, whose file names tell the answer."""
+    folder = tmp_path / "unlabelled"
+    folder.mkdir()
+    for label in LABELS:
+        for number in range(3):
+            draw(label, 500 + number).save(folder / f"{label}-{number}.png")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def fitted(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A panel of the shapes. Not to be changed."""

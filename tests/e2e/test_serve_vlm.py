@@ -244,3 +244,28 @@ def test_no_vllm(invoke: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, p
     assert f"'{tmp_path}' is no program that can be run" in wrong.stderr
     elsewhere = invoke("serve-vlm", "org/Tiny-VL", "--", f"--port={port}")
     assert (elsewhere.exit_code, "Give --port before --" in elsewhere.stderr) == (2, True)
+
+
+def adapter(folder: Path, rank: int) -> Path:
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": rank}))
+    (folder / "adapter_model.safetensors").write_bytes(b"")
+    return folder
+
+
+def test_adapters_are_served_under_the_names_of_their_folders(start: Start, stand_in: StandIn, tmp_path: Path) -> None:
+    leaves, scans = adapter(tmp_path / "leaves", 12), adapter(tmp_path / "scans", 4)
+    start("--lora", str(leaves), "--lora", str(scans), "--", "--dtype", "float32")
+    arguments, _ = json.loads(stand_in.line())
+    place = arguments.index("--enable-lora")
+    assert arguments[place:] == [
+        "--enable-lora", "--max-loras=2", "--max-lora-rank=16", "--lora-modules",
+        f"leaves={leaves}", f"scans={scans}", "--dtype", "float32",
+    ]  # fmt: skip
+
+
+def test_a_folder_without_an_adapter_is_refused(start: Start, tmp_path: Path) -> None:
+    process = start("--lora", str(tmp_path))
+    _, complaints = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert f"'{tmp_path}' holds no adapter: it must have adapter_config.json" in complaints

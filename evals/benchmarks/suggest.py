@@ -1,0 +1,85 @@
+"""What labels that `suggest` asks for are worth, beside as many drawn at random.
+
+    python -m consilience.evals.benchmarks.suggest FOLDER     train/ is the pool, test/ judges
+
+Each draw starts from the same few labelled images for both. `suggest` asks in rounds and learns between them; the
+random labels come all at once, which makes no difference to them. Then a panel is fitted on each and judges test/. The
+choice of the method and of eight rounds was made on val/, which is not used here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from consilience.agents import Gaussian, LabelledFeatures
+from consilience.errors import ConsilienceError
+from consilience.evals.benchmarks.protocols import TEST, judged_vectors
+from consilience.orchestrator.fitting import one_blas_thread
+from consilience.orchestrator.gather import gather, quiet
+from consilience.orchestrator.panel import labelled_features
+from consilience.orchestrator.suggest import mean_prediction, most_helpful, one_minus_margin
+from consilience.settings import load_settings
+from consilience.task import Task
+
+POOL = "train"
+
+
+def asked(task: Task, data: LabelledFeatures, start: np.ndarray, labels: int, rounds: int) -> np.ndarray:
+    """The start and `labels` rows more that `suggest` asks for, in so many rounds."""
+    known = start
+    for part in np.array_split(np.arange(labels), rounds):
+        here = data.take(known)
+        pool = np.setdiff1d(np.arange(len(data.labels)), known)
+        with one_blas_thread():
+            unsure = one_minus_margin(mean_prediction(task, [Gaussian.fit(here)], here, data.features[pool]))
+            rows = [row for row, _ in most_helpful(unsure, data.features[pool], here.features, len(part))]
+        known = np.concatenate([known, pool[rows]])
+    return known
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--start", default=2, show_default=True, type=click.IntRange(min=2), help="Images a label to begin with.")
+@click.option("--labels", default=40, show_default=True, type=click.IntRange(min=1), help="Labels to ask for.")
+@click.option("--rounds", default=8, show_default=True, type=click.IntRange(min=1), help="In so many rounds.")
+@click.option("--draws", default=10, show_default=True, type=click.IntRange(min=2), help="Starts drawn at random.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of every random choice.")
+def main(folder: Path, start: int, labels: int, rounds: int, draws: int, seed: int) -> None:
+    """Compare labels asked for by `suggest` with labels drawn at random, on FOLDER with train/ and test/."""
+    try:
+        settings = load_settings(seed=seed)
+        pool = gather(folder / POOL, None, settings, quiet)
+        test = gather(folder / TEST, pool.task, settings, quiet).records.without(ids=pool.records.ids)
+        data = labelled_features(pool.records, pool.task)
+        found: dict[str, list[float]] = {"start": [], "random": [], "suggest": []}
+        for draw in range(draws):
+            rng = np.random.default_rng([seed, draw])
+            each = [np.flatnonzero(data.labels == label) for label in range(data.n_labels)]
+            begun = np.sort(np.concatenate([rng.choice(rows, start, replace=False) for rows in each]))
+            rest = np.setdiff1d(np.arange(len(data.labels)), begun)
+            sets = {
+                "start": begun,
+                "random": np.concatenate([begun, rng.choice(rest, labels, replace=False)]),
+                "suggest": asked(pool.task, data, begun, labels, rounds),
+            }
+            for how, rows in sets.items():
+                judged = judged_vectors(pool.records, np.sort(rows).tolist(), test, range(len(test)), settings)
+                right = [one.label == truth for one, truth in zip(judged.diagnoses, judged.truths, strict=True)]
+                found[how].append(float(np.mean(right)))
+            click.echo(f"draw {draw + 1}: " + ", ".join(f"{how} {values[-1]:.3f}" for how, values in found.items()))
+    except ConsilienceError as error:
+        raise click.ClickException(str(error)) from error
+    ahead = np.array(found["suggest"]) - np.array(found["random"])
+    spread = 1.96 * ahead.std(ddof=1) / np.sqrt(draws)
+    click.echo(f"\n{folder.name}: {start} images a label to begin with, {labels} labels asked in {rounds} rounds")
+    click.echo("; ".join(f"{how} {np.mean(values):.3f}" for how, values in found.items()))
+    click.echo(
+        f"suggest ahead of random by {100 * ahead.mean():.1f} points (± {100 * spread:.1f}, 95 %, {draws} draws)"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""How well an encoder separates the labels of a folder: what `consilience encoders try` compares."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from consilience.agents import Probe
+from consilience.agents.tuning import nearest_labels
+from consilience.errors import DatasetError
+from consilience.evals.scores import accuracy_interval
+from consilience.orchestrator.fitting import exact_views, one_blas_thread, split_into_folds
+from consilience.orchestrator.gather import Progress, gather, is_vectors, quiet
+from consilience.orchestrator.panel import labelled_features
+from consilience.settings import Settings
+
+
+@dataclass(frozen=True)
+class Separation:
+    """Figures of one encoder on one folder.
+
+    Attributes:
+        encoder: its name. images: how many were read. failed: how many could not be.
+        accuracy: of a linear probe (Radford et al. 2021) in cross-validation, [0, 1], with its 95 % interval `low` to
+            `high` (Wilson 1927). folds: of it.
+        nearest: share of the images whose nearest other image has their label, [0, 1].
+        dimension: length of a vector. weight_bytes: size of the encoder's weights.
+        images_per_second: from files to vectors, on this machine.
+    """
+
+    encoder: str
+    images: int
+    failed: int
+    folds: int
+    accuracy: float
+    low: float
+    high: float
+    nearest: float
+    dimension: int
+    weight_bytes: int
+    images_per_second: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def separation(encoder: str, folder: Path, settings: Settings, progress: Progress = quiet) -> Separation:
+    """Embed a labelled folder and judge what simple heads make of the vectors; nothing is chosen on what is judged.
+
+    Raises:
+        DatasetError: the folder cannot be used. EncoderError: as of `open_encoder`.
+    """
+    if is_vectors(folder):
+        raise DatasetError(f"'{folder}' holds vectors that are made already; give a folder of labelled images")
+    times = [time.perf_counter()]
+
+    def timed(_: str, done: int, total: int) -> None:
+        times.append(time.perf_counter())
+        progress(encoder, done, total)
+
+    gathered = gather(folder, None, settings.model_copy(update={"encoder": encoder}), timed)
+    data = labelled_features(gathered.records, gathered.task)
+    folds = split_into_folds(data.labels, settings.seed)
+    named = np.empty_like(data.labels)
+    with one_blas_thread():
+        for fold in range(n_folds := int(folds.max()) + 1):
+            known, held_out = data.take(np.flatnonzero(folds != fold)), folds == fold
+            views = exact_views(gathered.task, known, data.features[held_out])
+            named[held_out] = Probe.fit(known).predict(views).argmax(axis=1)
+        own, near, _ = nearest_labels(data.features, data.labels, 1)
+    right = int((named == data.labels).sum())
+    low, high = accuracy_interval(right, len(named))
+    return Separation(
+        encoder=encoder,
+        images=len(named),
+        failed=len(gathered.failed),
+        folds=n_folds,
+        accuracy=right / len(named),
+        low=low,
+        high=high,
+        nearest=float((near[:, 0] == own).mean()),
+        dimension=gathered.encoder.dimension,
+        weight_bytes=gathered.encoder.weight_bytes,
+        images_per_second=_rate(times, settings.batch_size, len(named)),
+    )
+
+
+def _rate(times: list[float], batch: int, images: int) -> float:
+    """Images a second, from the first batch on if there are several: opening the encoder is no part of it.
+
+    >>> _rate([0.0, 10.0, 11.0, 12.0], 64, 192)
+    64.0
+    """
+    if len(times) < 3:
+        return images / (times[-1] - times[0])
+    return (images - batch) / (times[-1] - times[1])

@@ -1,0 +1,192 @@
+"""Which of many unlabelled images a person should label: the few whose labels would help a panel most.
+
+Greedily, the image with the greatest product of
+
+- how unsure the panel's heads are: 1 - (p1 - p2), of their two highest probabilities (margin sampling, Scheffer
+  et al. 2001). The Gaussian head is asked where there is one, which with few labels knows best what it does not know
+  (chosen on validation images of apple leaves), else all as a committee, by their mean (Seung et al. 1992);
+- how far it lies from every image that is labelled, or already chosen: 1 - cosine similarity (core-set, Sener and
+  Savarese 2018), so that what is novel comes early and no two images alike are asked for.
+
+That uncertainty and diversity must go together is what BADGE (Ash et al. 2020) shows; the product needs no gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from consilience.agents import FeatureAgent, Gaussian, LabelledFeatures
+from consilience.dataset import images_below
+from consilience.diagnosis import FailedImage
+from consilience.errors import DatasetError
+from consilience.images import Image, load_image
+from consilience.orchestrator.fitting import exact_views, one_blas_thread
+from consilience.orchestrator.gather import Progress, quiet
+from consilience.orchestrator.panel import Panel
+from consilience.retrieval.embedding import embed_many
+from consilience.settings import Settings, settings_or
+from consilience.task import Task
+
+ROWS = 1024
+"""Images whose similarities to all labelled ones are held at a time."""
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """An image whose label is asked for.
+
+    Attributes:
+        path: of the image.
+        likely: the two labels that the heads find likeliest.
+        uncertainty: of the heads, in [0, 1]; higher = less sure.
+        distance: to the nearest image that is labelled or was asked for before it, in [0, 2].
+    """
+
+    path: Path
+    likely: tuple[str, ...]
+    uncertainty: float
+    distance: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "path": str(self.path),
+            "likely": list(self.likely),
+            "uncertainty": self.uncertainty,
+            "distance": self.distance,
+        }
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """What is asked for, most helpful first.
+
+    Attributes:
+        known: images that were passed over because the panel holds them, or that came twice.
+        failed: those that cannot be read.
+    """
+
+    chosen: tuple[Suggestion, ...]
+    known: int
+    failed: tuple[FailedImage, ...]
+
+
+def suggest(
+    panel: str | Path,
+    folder: str | Path,
+    number: int = 10,
+    *,
+    settings: Settings | None = None,
+    progress: Progress = quiet,
+    **arguments: Any,
+) -> Suggestions:
+    """Choose `number` images below a folder to be labelled next, or as many as are left.
+
+    Raises:
+        DatasetError: the folder cannot be read, or holds no image that the panel does not know.
+        PanelError and EncoderError: as in `Diagnoser.open`.
+    """
+    opened, settings = Panel.open(panel), settings_or(settings, arguments)
+    paths = images_below(folder)
+    encoder = opened.encoder.open(settings.device)
+    seen, known = set(opened.records.ids), 0
+    fresh: list[Path] = []
+    vectors: list[np.ndarray] = []
+    failed: list[FailedImage] = []
+
+    def load(path: Path) -> Image:
+        return load_image(path, settings.images)
+
+    done = 0
+    for batch in embed_many(paths, encoder, load=load, batch_size=settings.batch_size):
+        readable = iter(batch.vectors)
+        for path, image, error in zip(batch.sources, batch.images, batch.errors, strict=True):
+            if image is None:
+                failed.append(FailedImage(str(path), error or DatasetError("unreadable")))
+                continue
+            vector = next(readable)
+            if image.identity in seen:
+                known += 1
+                continue
+            seen.add(image.identity)
+            fresh.append(path)
+            vectors.append(vector)
+        done += len(batch.sources)
+        progress("embedding images", done, len(paths))
+    if not fresh:
+        raise DatasetError(
+            f"'{folder}' holds no image to ask about: {known} are known to the panel, {len(failed)} cannot be read"
+        )
+    data, rows = opened.labelled_features(), np.stack(vectors)
+    with one_blas_thread():
+        committee = mean_prediction(opened.task, to_ask(opened.heads), data, rows)
+        uncertainty = one_minus_margin(committee)
+        chosen = most_helpful(uncertainty, rows, data.features, number)
+    names = np.array(opened.task.names)
+    return Suggestions(
+        tuple(
+            Suggestion(
+                fresh[row],
+                tuple(names[np.argsort(-committee[row], kind="stable")[:2]].tolist()),
+                float(uncertainty[row]),
+                distance,
+            )
+            for row, distance in chosen
+        ),
+        known,
+        tuple(failed),
+    )
+
+
+def to_ask(heads: Sequence[FeatureAgent]) -> list[FeatureAgent]:
+    """The heads whose uncertainty counts."""
+    return [head for head in heads if head.name == Gaussian.name] or list(heads)
+
+
+def mean_prediction(
+    task: Task, heads: Sequence[FeatureAgent], data: LabelledFeatures, vectors: np.ndarray
+) -> np.ndarray:
+    """The mean of the heads' probabilities (n, c) for vectors (n, d); uniform without heads: all are equally unsure."""
+    if not heads:
+        return np.full((len(vectors), data.n_labels), 1 / data.n_labels)
+    parts = []
+    for start in range(0, len(vectors), ROWS):
+        views = exact_views(task, data, vectors[start : start + ROWS])
+        parts.append(np.mean([head.predict(views) for head in heads], axis=0))
+    return np.concatenate(parts)
+
+
+def one_minus_margin(probabilities: np.ndarray) -> np.ndarray:
+    """How unsure rows of (n, c) are, c >= 2: (n,), in [0, 1].
+
+    >>> one_minus_margin(np.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.6, 0.3, 0.1]])).round(3).tolist()
+    [0.0, 1.0, 0.7]
+    """
+    two = np.partition(probabilities, -2, axis=1)[:, -2:]
+    return np.asarray(1.0 - (two[:, 1] - two[:, 0]))
+
+
+def most_helpful(
+    uncertainty: np.ndarray, vectors: np.ndarray, labelled: np.ndarray, number: int
+) -> list[tuple[int, float]]:
+    """Rows to ask for, in order, and the distance of each to its nearest labelled or earlier image.
+
+    Args:
+        uncertainty: (n,). vectors: (n, d) and labelled: (m, d), rows of unit length.
+    """
+    distance = np.concatenate(
+        [1.0 - (vectors[start : start + ROWS] @ labelled.T).max(axis=1) for start in range(0, len(vectors), ROWS)]
+    ).clip(0.0, 2.0)
+    chosen: list[tuple[int, float]] = []
+    left = np.ones(len(vectors), dtype=bool)
+    for _ in range(min(number, len(vectors))):
+        # Where nothing is unsure, distance alone decides.
+        row = int(np.argmax(np.where(left, np.maximum(uncertainty, 1e-9) * distance, -1.0)))
+        chosen.append((row, float(distance[row])))
+        left[row] = False
+        distance = np.minimum(distance, (1.0 - vectors @ vectors[row]).clip(0.0, 2.0))
+    return chosen

@@ -1,0 +1,44 @@
+"""How well an encoder separates labels, on images for which it can be said beforehand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from consilience.errors import DatasetError
+from consilience.evals.separation import separation
+from consilience.settings import load_settings
+
+EACH = 12
+
+
+def painted(folder: Path, colours: dict[str, tuple[int, int, int]]) -> Path:
+    """Noise of a colour for each label."""
+    rng = np.random.default_rng(0)
+    for label, colour in colours.items():
+        (folder / label).mkdir(parents=True)
+        for number in range(EACH):
+            pixels = np.array(colour) + rng.integers(-15, 16, (40, 40, 3))
+            PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / label / f"{number}.png")
+    return folder
+
+
+def test_labels_of_different_colours_are_separated_and_equal_ones_are_not(tmp_path: Path) -> None:
+    settings = load_settings()
+    told = separation("embedded", painted(tmp_path / "told", {"red": (200, 40, 40), "blue": (40, 40, 200)}), settings)
+    assert (told.accuracy, told.nearest, told.images, told.folds) == (1.0, 1.0, 2 * EACH, EACH)
+    assert told.high == 1.0
+    assert told.low == pytest.approx(24 / (24 + 1.959964**2))  # Wilson's bound where all are right
+    same = separation("embedded", painted(tmp_path / "same", {"one": (90, 90, 90), "other": (90, 90, 90)}), settings)
+    assert same.accuracy < 0.8
+    assert same.nearest < 0.8
+    assert (same.dimension, same.weight_bytes > 10**7) == (1280, True)
+    assert same.images_per_second > 0
+
+
+def test_vectors_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="holds vectors that are made already"):
+        separation("embedded", tmp_path / "some.npz", load_settings())
