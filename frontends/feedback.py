@@ -115,7 +115,7 @@ def _show(kept: Kept, case: Case, folder: Path, where: str) -> None:
         out.print(f"picture, until the review ends: {picture}", soft_wrap=True)
     for number, label in enumerate(case.labels, 1):
         people = ", ".join(one.person or "unknown" for one in case.words if one.label == label)
-        out.print(one_line(f"  {number}  {label}, says {people}"), soft_wrap=True)
+        out.print(one_line(f"{number} {label}, says {people}"), soft_wrap=True)
 
 
 def _name(person: str | None) -> str:

@@ -32,7 +32,7 @@ def test_a_word_goes_through_review_is_learned_and_undone(
     assert invoke("learn", *at).stdout == "nothing to learn\n"
     skipped = invoke("review", *at, stdin="s\n")
     assert "1 of 1: disputed" in skipped.stdout
-    assert "1  circle, says Ada" in skipped.stdout
+    assert "1 circle, says Ada" in skipped.stdout
     assert "picture, until the review ends: " in skipped.stdout
     assert skipped.stdout.endswith("0 accepted, 0 refused, 1 wait\n")
     accepted = invoke("review", "--person", "Cy", *at, stdin="oak\n1\n")
