@@ -99,8 +99,8 @@ def learn(
     with writing(path), History.open(path, settings.history) as history:
         old, feedbacks = Panel.open(path), Feedbacks(history, settings.learning)
         lessons, known, left_out = _lessons(old, feedbacks, settings, progress)
-        for id, change in known.items():
-            feedbacks.mark([id], change)
+        for id, brought_by in known.items():
+            feedbacks.mark([id], brought_by)
         records, report = old.records.with_added(
             [one.kept.diagnosis.identity for one in lessons],
             [one.label for one in lessons],

@@ -64,7 +64,8 @@ def wrong_feedback(folder: Path, seed: int) -> tuple[float, float, float, int, i
     labels, rng = np.array(known.records.labels), np.random.default_rng(seed)
     start = np.sort(np.concatenate([rng.permutation(np.flatnonzero(labels == name))[:SHOTS] for name in names]))
     rest = rng.permutation(np.setdiff1d(np.arange(len(labels)), start))
-    found, learned, wrong = [], 0, 0
+    found: list[float] = []
+    learned = wrong = 0
     for share in (WRONG, 0.0):
         with TemporaryDirectory() as place:
             panel = Path(place, "panel")
