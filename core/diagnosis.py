@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from consilience.errors import ConsilienceError
 from consilience.evidence import Evidence
@@ -14,8 +14,19 @@ from consilience.images import Image
 from consilience.prediction import Prediction, check_distribution
 from consilience.trust import Trust
 
+if TYPE_CHECKING:
+    import numpy as np
+
 Verdict = Literal["confident", "refer"]
 """Settled by the panel, or to be looked at by a person."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """What an encoder made of an image: `vector` float32 (d,) of unit length, `encoder` the encoder's fingerprint."""
+
+    vector: np.ndarray
+    encoder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +54,7 @@ class Diagnosis:
             earlier versions, the evidence's.
         novelty_signs: by sign, the same for each; empty in those panels.
         image: the image itself; dropped by `diagnose_many` where it can be loaded again from its source.
+        embedding: what the agents on features saw; not in `to_dict`.
     """
 
     label: str
@@ -63,6 +75,7 @@ class Diagnosis:
     novelty: float | None = None
     novelty_signs: Mapping[str, float] = field(default_factory=dict)
     image: Image | None = field(default=None, repr=False, compare=False)
+    embedding: Embedding | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_distribution(self.posterior, "the posterior")
@@ -101,8 +114,29 @@ class Diagnosis:
             "trust": [trust.to_dict() for trust in self.trust],
         }
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], thumbnail: Callable[[str], bytes | None] | None = None) -> Diagnosis:
+        """Restore from `to_dict`, without the image; `thumbnail` reads a case's picture by its id."""
+        return cls(
+            label=data["label"],
+            posterior=data["probabilities"],
+            first_posterior=data["first_probabilities"],
+            prediction_set=tuple(data["prediction_set"]),
+            verdict=data["verdict"],
+            reasons=tuple(data["reasons"]),
+            predictions=tuple(Prediction.from_dict(one) for one in data["predictions"]),
+            evidence=Evidence.from_dict(data["evidence"], thumbnail),
+            rationale=data["rationale"],
+            rounds=data["rounds"],
+            seconds=data["seconds"],
+            cost_usd=data["cost_usd"],
+            identity=data["identity"],
+            source=data["image"],
+            trust=tuple(Trust(**one) for one in data["trust"]),
+        )
+
     def to_json(self, indent: int | None = None) -> str:
-        return _json(self.to_dict(), indent)
+        return json_of(self.to_dict(), indent)
 
     def to_markdown(self) -> str:
         """The diagnosis as a short page of Markdown: verdict, agents, evidence, rationale."""
@@ -139,10 +173,10 @@ class FailedImage:
         return {"image": self.source, "error": f"{type(self.error).__name__}: {self.error}"}
 
     def to_json(self) -> str:
-        return _json(self.to_dict())
+        return json_of(self.to_dict())
 
 
-def _json(data: dict[str, Any], indent: int | None = None) -> str:
+def json_of(data: dict[str, Any], indent: int | None = None) -> str:
     """JSON that can be written as UTF-8: a file name that is not Unicode survives as escapes."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, indent=indent)
     return text.encode("utf-8", "backslashreplace").decode()

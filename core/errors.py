@@ -20,6 +20,7 @@
     |   +-- AnswerError       a model's reply is no answer
     |   +-- BudgetSpentError  the next answer would cost more than the run may spend
     +-- EvaluationError       an evaluation's folder holds another run, or cannot be written or compared
+    +-- HistoryError          the store of diagnoses cannot be used, or does not hold what was asked for
     +-- MissingExtraError     an optional package is not installed (also an ImportError)
 
 A message says what is wrong, with which input, and what to do. None holds a secret.
@@ -108,6 +109,10 @@ class BudgetSpentError(AgentError):
 
 class EvaluationError(ConsilienceError):
     """An evaluation's folder holds another run, is in use, was damaged, cannot be written or cannot be compared."""
+
+
+class HistoryError(ConsilienceError):
+    """The store of diagnoses and feedback cannot be used, or does not hold what was asked for."""
 
 
 class MissingExtraError(ConsilienceError, ImportError):

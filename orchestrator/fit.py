@@ -32,6 +32,7 @@ from consilience.orchestrator.fitting import fit_agents, one_blas_thread
 from consilience.orchestrator.gather import Progress, gather, is_vectors, quiet, with_images
 from consilience.orchestrator.panel import Choice, EncoderRecord, Panel, labelled_features
 from consilience.orchestrator.policy import Settles, settles
+from consilience.orchestrator.predictions import LabelledPredictions
 from consilience.orchestrator.reasoner import Reasoner
 from consilience.orchestrator.record import REASONER
 from consilience.orchestrator.selection import AUTO, candidates, select
@@ -126,10 +127,10 @@ def fit(
     kinds = None if named is None or is_auto else [feature_agent(name).name for name in named]
     if settings.memory.url is not None:
         Connection.server(settings.memory.url).close()
-    with _writing(path):
+    with writing(path):
         gathered = gather(source, task, settings, progress)
         records, task = gathered.records, gathered.task
-        data = _with_texts(labelled_features(records, task), gathered.encoder, task)
+        data = with_texts(labelled_features(records, task), gathered.encoder, task)
         kinds = _supported(data) if kinds is None else kinds
         choices: list[Choice] = []
         if is_auto:
@@ -162,7 +163,7 @@ def fit(
                 policy=settings.policy,
                 progress=progress,
             )
-        _prepare_novelty(records, settings)
+        prepare_novelty(records, settings)
         written = Panel(
             task=task,
             encoder=_record_of(gathered.encoder),
@@ -177,8 +178,9 @@ def fit(
             second_looks=fitted.second_looks,
             novelty=fitted.novelty,
             choices=tuple(choices),
+            predictions=LabelledPredictions.of_fit(records.ids, data.labels, [one.raw for one in fitted.looks]),
         ).save(path, overwrite=overwrite)
-    _index(written, settings, progress)
+    index(written, settings, progress)
     found = settles(settings.policy, written.outcomes)
     return FitReport(written, gathered.report, gathered.failed, gathered.ignored, found, budget.spent_usd)
 
@@ -198,13 +200,13 @@ def add(
         PanelBusyError: somebody else is writing it.
     """
     path, settings = Path(panel), settings_or(settings, arguments)
-    with _writing(path):
+    with writing(path):
         old = Panel.open(path)
         known = [LabelledImage(one.path, _known_label(old.task, one.label)) for one in images]
         encoder = old.encoder.open(settings.device)
         records, report, failed = with_images(old.records, known, encoder, settings, progress)
-        written = _changed(old, records, settings) if report.added else old
-    _index(written, settings, progress)
+        written = with_records(old, records, settings).save(path, overwrite=True) if report.added else old
+    index(written, settings, progress)
     return FitReport(written, report, failed, (), settles(settings.policy, written.outcomes))
 
 
@@ -220,29 +222,36 @@ def remove(
         DatasetError: a label would be left without images. PanelError, PanelBusyError as for `add`.
     """
     path, settings = Path(panel), settings_or(settings, arguments)
-    with _writing(path):
+    with writing(path):
         old = Panel.open(path)
         known = {*old.records.ids, *old.records.sources}
         by_name = {name: name if name in known else str(Path(name).absolute()) for name in names}
         if missing := [name for name, full in by_name.items() if full not in known]:
             return missing
         records = old.records.without(by_name.values(), by_name.values())
-        for label in old.task.names:
-            if not records.labels.count(label):
-                raise DatasetError(f"'{label}' would be left without images; nothing was removed")
-        written = _changed(old, records, settings)
-    _index(written, settings, quiet)
+        check_each_label_is_left(old.task, records)
+        written = with_records(old, records, settings).save(path, overwrite=True)
+    index(written, settings, quiet)
     return []
 
 
-def _changed(old: Panel, records: Records, settings: Settings) -> Panel:
+def check_each_label_is_left(task: Task, records: Records) -> None:
+    for label in task.names:
+        if records.labels.count(label) < 2:
+            raise DatasetError(f"'{label}' would be left with fewer than 2 images; nothing was removed")
+
+
+def with_records(old: Panel, records: Records, settings: Settings) -> Panel:
+    """The panel with these images in its memory and its heads; what was said of images that went counts no more."""
     data, before = labelled_features(records, old.task), old.labelled_features()
     added = data.take(_rows_not_in(records, old.records))
     removed = before.take(_rows_not_in(old.records, records))
-    _prepare_novelty(records, settings)
+    prepare_novelty(records, settings)
     with one_blas_thread():
         heads = tuple(head.updated(data, added, removed) for head in old.heads)
-    return replace(old, records=records, heads=heads).save(old.path, overwrite=True)
+    gone = [identity for identity in old.records.ids if identity not in records.rows]
+    predictions = old.predictions.without(gone) if old.predictions is not None else None
+    return replace(old, records=records, heads=heads, predictions=predictions)
 
 
 def _rows_not_in(records: Records, others: Records) -> np.ndarray:
@@ -260,12 +269,12 @@ def _supported(data: LabelledFeatures, names: Sequence[str] = USUAL_AGENTS) -> l
     return [name for name in names if data.texts is not None or not FEATURE_AGENTS[name].needs_text]
 
 
-def _prepare_novelty(records: Records, settings: Settings) -> None:
+def prepare_novelty(records: Records, settings: Settings) -> None:
     """Work out the distances that novelty is measured by, so that they are saved with the records."""
     records.kth_distances(min(settings.memory.neighbours, len(records) - 1))
 
 
-def _with_texts(data: LabelledFeatures, encoder: Encoder, task: Task) -> LabelledFeatures:
+def with_texts(data: LabelledFeatures, encoder: Encoder, task: Task) -> LabelledFeatures:
     """With the mean embedding of the texts of each label, and the texts one by one, if there is a text tower."""
     if not encoder.has_text:
         return data
@@ -297,7 +306,7 @@ def _record_of(encoder: Encoder) -> EncoderRecord:
     )
 
 
-def _index(panel: Panel, settings: Settings, progress: Progress) -> None:
+def index(panel: Panel, settings: Settings, progress: Progress) -> None:
     """Bring the index up to date, if no reader owns it; whoever owns it next would do so otherwise."""
     progress("indexing images", 0, len(panel.records))
     with panel.open_memory(settings.memory.url):
@@ -305,7 +314,7 @@ def _index(panel: Panel, settings: Settings, progress: Progress) -> None:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Hold the writer lock; a folder that was made for it goes again if nothing was written."""
     is_new = not path.exists()
     try:

@@ -5,6 +5,7 @@
     fusion.json        what the weights follow from
     policy.json        what the thresholds of a settled diagnosis are chosen on
     novelty.npz        the signs of novelty of the labelled images, and the space in which vectors are compared
+    predictions.npz    what the witnesses said of labelled images, out of fold: what all of the above is learned from
     second_looks.npz   the second looks at the labelled images: what one more gains is foreseen from them
     agents/*.npz       fitted heads
     choices.json       why each agent was kept or dropped, if they were chosen
@@ -47,6 +48,7 @@ from consilience.orchestrator.gain import SecondLooks
 from consilience.orchestrator.novelty.known import Known
 from consilience.orchestrator.novelty.score import Novelty
 from consilience.orchestrator.policy import Outcomes
+from consilience.orchestrator.predictions import LabelledPredictions
 from consilience.panel_folder import PanelFolder, read_panel_folder, write_panel_folder
 from consilience.prediction import Stage
 from consilience.retrieval.encoder import Encoder, open_encoder
@@ -59,6 +61,7 @@ from consilience.trust import Trust
 ENCODER_FILE = "encoder.onnx"
 SECOND_LOOKS_FILE = "second_looks.npz"
 NOVELTY_FILE = "novelty.npz"
+PREDICTIONS_FILE = "predictions.npz"
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ class Panel:
         novelty: how novel an image is beside the labelled ones; None in panels of earlier versions, where the distance
             to the neighbours in the memory alone tells.
         choices: why each agent was kept or dropped, if they were chosen (`--agents auto`).
+        predictions: what calibration, trust and fusion were learned from; None for a panel that an older version wrote.
         path, id: where it was read from, and the id it keeps for life; empty for one not yet written.
     """
 
@@ -137,6 +141,7 @@ class Panel:
     second_looks: SecondLooks = field(default_factory=SecondLooks.none)
     novelty: Novelty | None = None
     choices: tuple[Choice, ...] = ()
+    predictions: LabelledPredictions | None = None
     path: Path = Path()
     id: str = ""
 
@@ -212,6 +217,8 @@ class Panel:
             np.savez(folder / SECOND_LOOKS_FILE, allow_pickle=False, **self.second_looks.arrays())
         if self.novelty is not None:
             np.savez(folder / NOVELTY_FILE, allow_pickle=False, **self.novelty.arrays())
+        if self.predictions is not None:
+            np.savez(folder / PREDICTIONS_FILE, allow_pickle=False, **self.predictions.arrays())
         (folder / "agents").mkdir()
         for head in self.heads:
             np.savez(folder / "agents" / f"{head.name}.npz", allow_pickle=False, **head.arrays())
@@ -244,7 +251,8 @@ def _read(folder: PanelFolder) -> Panel:
             for name in names
             if name in FEATURE_AGENTS and (path := state / "agents" / f"{name}.npz").exists()
         )
-        again, novelty, weights = state / SECOND_LOOKS_FILE, state / NOVELTY_FILE, state / ENCODER_FILE
+        again, novelty, said = state / SECOND_LOOKS_FILE, state / NOVELTY_FILE, state / PREDICTIONS_FILE
+        weights = state / ENCODER_FILE
         has_weights = weights.exists()
         encoder = EncoderRecord(
             **manifest["encoder"],
@@ -267,6 +275,7 @@ def _read(folder: PanelFolder) -> Panel:
             second_looks=SecondLooks.from_arrays(_read_arrays(again)) if again.exists() else SecondLooks.none(),
             novelty=Novelty.from_arrays(_read_arrays(novelty)) if novelty.exists() else None,
             choices=tuple(Choice(**one) for one in choices),
+            predictions=LabelledPredictions.from_arrays(_read_arrays(said)) if said.exists() else None,
             path=folder.path,
             id=folder.id,
         )
