@@ -20,6 +20,7 @@
     |   +-- AnswerError       a model's reply is no answer
     |   +-- BudgetSpentError  the next answer would cost more than the run may spend
     +-- EvaluationError       an evaluation's folder holds another run, or cannot be written or compared
+    +-- SlackError            Slack refuses, cannot be reached, or lacks what the bot needs
     +-- MissingExtraError     an optional package is not installed (also an ImportError)
 
 A message says what is wrong, with which input, and what to do. None holds a secret.
@@ -39,7 +40,15 @@ class ImageError(ConsilienceError):
 
 
 class FetchError(ImageError):
-    """An image address is refused, cannot be reached, or answers wrongly."""
+    """An image address is refused, cannot be reached, or answers wrongly.
+
+    Attributes:
+        status: of the answer, if there was one. content_type: of the answer, where it is no image's.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, content_type: str = "") -> None:
+        super().__init__(message)
+        self.status, self.content_type = status, content_type
 
 
 class DatasetError(ConsilienceError):
@@ -108,6 +117,10 @@ class BudgetSpentError(AgentError):
 
 class EvaluationError(ConsilienceError):
     """An evaluation's folder holds another run, is in use, was damaged, cannot be written or cannot be compared."""
+
+
+class SlackError(ConsilienceError):
+    """Slack refuses, cannot be reached, or the app there lacks what the bot needs."""
 
 
 class MissingExtraError(ConsilienceError, ImportError):

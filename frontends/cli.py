@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from consilience.errors import ConsilienceError
+from consilience.frontends.chat.command import chat
 from consilience.frontends.compare import compare
 from consilience.frontends.demo import demo
 from consilience.frontends.diagnose import diagnose
@@ -20,6 +21,7 @@ from consilience.frontends.replay import replay
 from consilience.frontends.replies import replies
 from consilience.frontends.serve_vlm import serve_vlm
 from consilience.frontends.show import check, graph, show
+from consilience.frontends.slack.command import slack
 from consilience.frontends.stress import stress
 
 
@@ -68,6 +70,8 @@ for command in (
     evaluate,
     compare,
     stress,
+    chat,
+    slack,
     show,
     add,
     remove,

@@ -21,18 +21,19 @@ HELP = (
 )
 
 
-def diagnosed(diagnosis: Diagnosis, id: str, image: Image | None) -> Reply:
+def diagnosed(diagnosis: Diagnosis, id: str, image: Image | None, *, can_refer: bool) -> Reply:
     """A diagnosis: the verdict first, then who said what, the evidence, the rationale, and what one can say to it.
 
     Args:
         image: what is drawn in the picture; None: there is no picture.
+        can_refer: whether there is somebody to refer to.
     """
     return Reply(
         "\n".join([headline(diagnosis), *_doubts(diagnosis)]),
         agents_table(diagnosis),
         () if image is None else (_picture(diagnosis, image),),
         one_line(diagnosis.rationale, 2000),
-        _buttons(diagnosis),
+        _buttons(diagnosis, can_refer),
         id,
         diagnosis.settled,
     )
@@ -120,8 +121,8 @@ def what_if(diagnosis: Diagnosis, id: str, agents: tuple[str, ...], weigher: Wei
     return Reply("\n".join(lines), agents_table(other), diagnosis=id)
 
 
-def looked_again(diagnosis: Diagnosis, before: Diagnosis, id: str, image: Image | None) -> Reply:
-    """A new diagnosis of the same image, and what has changed."""
+def looked_again(diagnosis: Diagnosis, before: Diagnosis, reply: Reply) -> Reply:
+    """The reply to a new diagnosis of the same image, with what has changed."""
     again = [one_line(one.agent) for one in diagnosis.predictions if one.stage == "second"]
     if again:
         what = f"{', '.join(again)} looked again with the evidence in hand."
@@ -129,7 +130,6 @@ def looked_again(diagnosis: Diagnosis, before: Diagnosis, id: str, image: Image 
         what = "The first looks settle it, so nobody was asked for a second one."
     else:
         what = "No agent of this panel could look a second time."
-    reply = diagnosed(diagnosis, id, image)
     return replace(reply, text=f"{reply.text}\n{what} Before: {headline(before)}.")
 
 
@@ -162,10 +162,10 @@ def _picture(diagnosis: Diagnosis, image: Image) -> Picture:
     return Picture("evidence.png", words, draw)
 
 
-def _buttons(diagnosis: Diagnosis) -> tuple[Button, ...]:
+def _buttons(diagnosis: Diagnosis, can_refer: bool) -> tuple[Button, ...]:
     others = sorted(diagnosis.posterior, key=diagnosis.posterior.__getitem__, reverse=True)
     return (
         Button("Right", "right"),
         Button("Wrong: it is…", "wrong", tuple(one for one in others if one != diagnosis.label)),
-        Button("Refer to a person", "refer"),
+        *([Button("Refer to a person", "refer")] if can_refer else []),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,21 +16,24 @@ from consilience.frontends.chat.reply import Reply
 from consilience.images import Image, ImageSource, load_image
 from consilience.orchestrator.follow_up import FollowUp
 from consilience.prompts import clean
-from consilience.rendering import headline, one_line
+from consilience.rendering import one_line
 
 if TYPE_CHECKING:
     from consilience.orchestrator.diagnoser import Diagnoser
     from consilience.orchestrator.feedback import Feedback, Feedbacks
     from consilience.orchestrator.history import History, Kept
 
-Refer = Callable[["Kept", str], Awaitable[str]]
-"""Tells a person of a diagnosis that somebody refers to them; returns whom it told, in words."""
+Refer = Callable[[Reply, str], Awaitable[str]]
+"""Shows a diagnosis to people to whom somebody, the second argument, refers it; returns whom it told, in words."""
 
 AgainImage = Callable[[], Awaitable[ImageSource]]
 
 
 class Chat:
     """A conversation with any number of people about any number of diagnoses; it keeps nothing but the history.
+
+    Attributes:
+        refer: to whom a diagnosis goes that a person wants to be looked at; None: to nobody.
 
     All methods raise a ConsilienceError whose words can be shown to the person: an ImageError for an image that cannot
     be read, a HistoryError for a diagnosis that is gone or a label that the task lacks, and so on.
@@ -39,9 +42,8 @@ class Chat:
     def __init__(
         self, diagnoser: Diagnoser, history: History, feedbacks: Feedbacks, *, refer: Refer | None = None
     ) -> None:
-        """`refer`: to whom a diagnosis goes that a person wants to be looked at; None: to nobody."""
         self.diagnoser, self.history, self.feedbacks = diagnoser, history, feedbacks
-        self._refer = refer
+        self.refer = refer
 
     async def look(self, image: ImageSource, *, person: str, channel: str, name: str | None = None) -> Reply:
         """Diagnose an image, keep the diagnosis, and tell it.
@@ -52,12 +54,12 @@ class Chat:
         """
         loaded = await asyncio.to_thread(load_image, image, self.diagnoser.settings.images, name)
         diagnosis = await self.diagnoser.adiagnose(loaded)
-        return answers.diagnosed(diagnosis, await self._keep(diagnosis, person, channel), loaded)
+        return self._diagnosed(diagnosis, await self._keep(diagnosis, person, channel), loaded)
 
     async def show(self, diagnosis_id: str) -> Reply:
         """What `look` replied to a diagnosis that was kept; its picture shows the thumbnail."""
         kept = await self._kept(diagnosis_id)
-        return answers.diagnosed(kept.diagnosis, kept.id, await _thumbnail(kept))
+        return self._diagnosed(kept.diagnosis, kept.id, await _thumbnail(kept))
 
     async def ask(
         self, diagnosis_id: str, text: str, *, person: str, channel: str, image: AgainImage | None = None
@@ -79,12 +81,16 @@ class Chat:
     async def press(self, diagnosis_id: str, action: str, value: str = "", *, person: str) -> Reply:
         """Take what a person says by a button: "right", "wrong" with a label as `value`, or "refer"."""
         if action == "refer":
-            return await self._referred(await self._kept(diagnosis_id), person)
+            return await self._referred(diagnosis_id, person)
         if action not in ("right", "wrong"):
             raise ConsilienceError(f"there is no button '{action}'")
         label = value if action == "wrong" else None
         feedback = await asyncio.to_thread(self.feedbacks.give, diagnosis_id, person, label)
-        return Reply(_thanks(feedback), diagnosis=diagnosis_id)
+        others = [one for one in await asyncio.to_thread(self.feedbacks.of, diagnosis_id) if one.person != person]
+        return Reply(_thanks(feedback, others), diagnosis=diagnosis_id)
+
+    def _diagnosed(self, diagnosis: Diagnosis, id: str, image: Image | None) -> Reply:
+        return answers.diagnosed(diagnosis, id, image, can_refer=self.refer is not None)
 
     async def _keep(self, diagnosis: Diagnosis, person: str, channel: str) -> str:
         return await asyncio.to_thread(self.history.keep, diagnosis, channel=channel, person=person)
@@ -134,14 +140,14 @@ class Chat:
         if loaded.identity != kept.diagnosis.identity:
             raise ImageError(f"'{name}' is not the image that was diagnosed any more: give it as a new image")
         diagnosis = await self.diagnoser.adiagnose(loaded, look_again=True)
-        id = await self._keep(diagnosis, person, channel)
-        return answers.looked_again(diagnosis, kept.diagnosis, id, loaded)
+        reply = self._diagnosed(diagnosis, await self._keep(diagnosis, person, channel), loaded)
+        return answers.looked_again(diagnosis, kept.diagnosis, reply)
 
-    async def _referred(self, kept: Kept, person: str) -> Reply:
-        if self._refer is None:
-            return Reply("Nobody is named here to whom an image can be referred.", diagnosis=kept.id)
-        whom = await self._refer(kept, person)
-        return Reply(f"Referred to {one_line(whom)}: {headline(kept.diagnosis)}.", diagnosis=kept.id)
+    async def _referred(self, diagnosis_id: str, person: str) -> Reply:
+        shown = await self.show(diagnosis_id)
+        if self.refer is None:
+            return Reply("Nobody is named here to whom an image can be referred.", diagnosis=diagnosis_id)
+        return Reply(f"Referred to {one_line(await self.refer(shown, person))}.", diagnosis=diagnosis_id)
 
 
 async def _thumbnail(kept: Kept) -> Image | None:
@@ -152,12 +158,14 @@ async def _thumbnail(kept: Kept) -> Image | None:
 
 _WAITING = "It waits for review before the panel learns from it."
 _STATUS = {
-    "waiting": _WAITING,
-    "counts": "The panel learns from it.",
+    "waiting": "It waits for review or for others to agree before the panel learns from it.",
+    "counts": "It counts: the panel can learn from it.",
     "refused": "It was refused in review.",
     "undone": "What was learned from it was taken back.",
 }
 
 
-def _thanks(feedback: Feedback) -> str:
-    return f"Thank you, noted: it is {one_line(feedback.label)}. {_STATUS[feedback.status]}"
+def _thanks(feedback: Feedback, others: Sequence[Feedback]) -> str:
+    disputed = [one_line(one.label) for one in others if one.label != feedback.label]
+    but = f" Somebody else says {' and '.join(dict.fromkeys(disputed))}: a person must decide." if disputed else ""
+    return f"Thank you, noted: it is {one_line(feedback.label)}.{but or ' ' + _STATUS[feedback.status]}"
