@@ -53,7 +53,7 @@ def test_it_names_missing_scopes(slack: FakeSlack, panel: Path) -> None:
 
 def test_it_refuses_to_start_without_a_sound_panel(slack: FakeSlack, panel: Path, tmp_path: Path) -> None:
     assert "panel" in started(slack, tmp_path / "none")
-    (state,) = [path for path in panel.rglob("fusion.json")]
+    (state,) = panel.rglob("fusion.json")
     state.write_text("{}")
     assert "panel" in started(slack, panel)
     assert slack.calls == []  # it asks nobody before it can answer
