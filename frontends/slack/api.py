@@ -60,8 +60,7 @@ class Api:
         from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetryHandler
         from slack_sdk.web.async_client import AsyncWebClient
 
-        self.url = url if url.endswith("/") else f"{url}/"
-        self.client: AsyncWebClient = AsyncWebClient(token=token, base_url=self.url)
+        self.client: AsyncWebClient = AsyncWebClient(token=token, base_url=url)
         self.client.retry_handlers.append(AsyncRateLimitErrorRetryHandler(max_retry_count=PATIENCE))
 
     async def identity(self) -> Identity:
