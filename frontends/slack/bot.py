@@ -50,7 +50,7 @@ class Bot:
     def resume(self) -> int:
         """Go on with what was not answered when the bot stopped. Returns how many there are."""
         waiting = [one.request for one in self._journal.waiting()]
-        self._begin(waiting)
+        self._begin(waiting, is_begun=True)
         return len(waiting)
 
     async def receive(self, requests: Sequence[Request]) -> None:
@@ -63,14 +63,18 @@ class Bot:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _begin(self, requests: Sequence[Request]) -> None:
-        """Each in its person's turn; a reaction says at once that their messages are seen."""
+    def _begin(self, requests: Sequence[Request], is_begun: bool = False) -> None:
+        """Each in its person's turn; a reaction says at once that their messages are seen.
+
+        Args:
+            is_begun: whether it was begun with before, and may have got further than the journal knows.
+        """
         seen: dict[tuple[str, str], asyncio.Task[None]] = {}
         for one in requests:
             place = (one.channel, one.message)
             if one.kind != "press" and place not in seen:
                 seen[place] = self._spawn(self._politely(self._api.react(*place, on=SEEN)))
-            self._spawn(self._in_turn(one, seen.get(place)))
+            self._spawn(self._in_turn(one, seen.get(place), is_begun))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -78,14 +82,14 @@ class Bot:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _in_turn(self, request: Request, seen: asyncio.Task[None] | None) -> None:
+    async def _in_turn(self, request: Request, seen: asyncio.Task[None] | None, is_begun: bool) -> None:
         async with self._turns[request.person], self._room:
             if seen is not None:
                 await seen
             tries = 0
             while not self.lost.done():
                 try:
-                    return await self._answer(self._journal.progress(request.key))
+                    return await self._answer(self._journal.progress(request.key), is_begun or tries > 0)
                 except (PassingTrouble, JournalError) as trouble:
                     log.warning("%s", trouble)
                     await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
@@ -111,13 +115,16 @@ class Bot:
         if not self.lost.done():
             self.lost.set_exception(error)
 
-    async def _answer(self, progress: Progress) -> None:
+    async def _answer(self, progress: Progress, is_begun: bool) -> None:
         """Answer one request: a message that says so at once, and becomes the answer."""
         request = progress.request
         key, channel = request.key, request.channel
         note = progress.note
+        if not note and is_begun:  # it may have been posted, and the bot stopped before it knew
+            note = await self._api.posted(channel, request.thread, key)
         if not note:
-            _, note = await self._api.post(channel, request.thread, {"text": plain(_at_work(request))})
+            _, note = await self._api.post(channel, request.thread, {"text": plain(_at_work(request))}, key)
+        if note != progress.note:
             self._journal.noted(key, note)
         reaction = DONE
         try:
