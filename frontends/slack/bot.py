@@ -96,8 +96,8 @@ class Bot:
                     tries += 1
                 except LostAccess as error:
                     self._lose(error)
-                except ConsilienceError as error:  # Slack refuses the answer itself
-                    log.error("a request is given up: %s", error)
+                except Exception as error:  # Slack refuses the answer itself, or a library failed
+                    log.error("a request is given up: %s", error, exc_info=not isinstance(error, ConsilienceError))
                     self._journal.answered(request.key)
                     return None
         return None
@@ -137,14 +137,23 @@ class Bot:
             log.exception("a request failed", exc_info=error)
             reply, reaction = Reply("Something went wrong here, and was logged. Please try again."), FAILED
         if not progress.is_pictured:
-            for picture in reply.pictures:
-                png = await asyncio.to_thread(picture.draw)
-                await self._api.show(channel, request.thread, picture.name, png, picture.words)
-            self._journal.pictured(key)
+            await self._show(reply, request)
         await self._api.update(channel, note, message(reply))
         is_last = self._journal.answered(key)
         if request.kind != "press" and (is_last or reaction == FAILED):
             await self._politely(self._api.react(channel, request.message, on=reaction, off=SEEN if is_last else ""))
+
+    async def _show(self, reply: Reply, request: Request) -> None:
+        """Put the pictures into the thread; an answer without them is still one."""
+        try:
+            for picture in reply.pictures:
+                png = await asyncio.to_thread(picture.draw)
+                await self._api.show(request.channel, request.thread, picture.name, png, picture.words)
+        except (PassingTrouble, LostAccess):
+            raise
+        except ConsilienceError as error:
+            log.warning("%s", error)
+        self._journal.pictured(request.key)
 
     async def _reply(self, progress: Progress) -> Reply:
         request = progress.request

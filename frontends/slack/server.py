@@ -121,7 +121,7 @@ def _app(connection: Connection, bot: Bot, journal: Journal, identity: Identity)
 async def _by_socket(app: AsyncApp, app_token: str) -> AsyncIterator[None]:
     from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
 
-    handler = AsyncSocketModeHandler(app, app_token)
+    handler: Any = AsyncSocketModeHandler(app, app_token)
     await handler.connect_async()
     try:
         yield

@@ -197,7 +197,8 @@ LONG = "is there anything in the record that speaks for a shape with corners her
 
 @pytest.fixture
 def with_model(panel: Path, server: ScriptedServer) -> Any:
-    settings = load_settings(reasoner={"model": "tiny", "base_url": server.url, "role": "decide", "max_retries": 0})
+    reached = {"reasoner__model": "tiny", "reasoner__base_url": server.url, "reasoner__max_retries": 0}
+    settings = load_settings(reasoner__role="explain", **reached)
     with open_chat(panel, load_settings()) as chat:
         reply = look(chat)
     with open_chat(panel, settings) as chat:
