@@ -91,8 +91,10 @@ def how_sure(diagnosis: Diagnosis, id: str, weigher: Weigher) -> Reply:
     rows = [(one_line(label), percent(share)) for label, share in shown]
     if rest:
         rows.append((f"{len(rest)} others", percent(sum(rest))))
-    those = " or ".join(map(one_line, diagnosis.prediction_set))
-    lines = [headline(diagnosis), f"It is {those} with at least {percent(weigher.policy.settings.coverage)}."]
+    lines = [headline(diagnosis)]
+    if len(those := diagnosis.prediction_set) > 1:
+        together = percent(sum(diagnosis.posterior[label] for label in those))
+        lines.append(f"{' or '.join(map(one_line, those))}: together {together}.")
     threshold = weigher.policy.threshold
     if threshold.probability is not None:
         lines.append(

@@ -106,6 +106,18 @@ def test_who_disagreed_names_those_and_what_they_say(chat: Chat) -> None:
     ]
 
 
+def test_how_sure_is_the_posterior_the_set_and_what_such_words_were_worth(chat: Chat) -> None:
+    kept = chat.history.get(look(chat).diagnosis).diagnosis
+    unsure = {"circle": 0.5, "square": 0.455, "stripes": 0.045}
+    id = chat.history.keep(replace(kept, posterior=unsure, prediction_set=("circle", "square")), channel="chat")
+    answer = ask(chat, id, "how sure are you?")
+    assert "circle or square: together 95.5 %." in answer.text
+    threshold = chat.diagnoser.weigher.policy.threshold
+    assert f"from a posterior of {100 * (threshold.probability or 0):.1f} % on" in answer.text
+    assert answer.table is not None
+    assert answer.table.rows == (("circle", "50.0 %"), ("square", "45.5 %"), ("stripes", "4.5 %"))
+
+
 def test_similar_cases_are_those_of_the_record_with_their_pictures(chat: Chat) -> None:
     reply = look(chat, "square")
     answer = ask(chat, reply.diagnosis, "show similar cases")
