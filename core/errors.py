@@ -20,6 +20,7 @@
     |   +-- AnswerError       a model's reply is no answer
     |   +-- BudgetSpentError  the next answer would cost more than the run may spend
     +-- EvaluationError       an evaluation's folder holds another run, or cannot be written or compared
+    +-- SlackError            Slack refuses, cannot be reached, or lacks what the bot needs
     +-- HistoryError          the store of diagnoses cannot be used, or does not hold what was asked for
     +-- MissingExtraError     an optional package is not installed (also an ImportError)
 
@@ -40,7 +41,15 @@ class ImageError(ConsilienceError):
 
 
 class FetchError(ImageError):
-    """An image address is refused, cannot be reached, or answers wrongly."""
+    """An image address is refused, cannot be reached, or answers wrongly.
+
+    Attributes:
+        status: of the answer, if there was one. content_type: of the answer, where it is no image's.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, content_type: str = "") -> None:
+        super().__init__(message)
+        self.status, self.content_type = status, content_type
 
 
 class DatasetError(ConsilienceError):
@@ -109,6 +118,10 @@ class BudgetSpentError(AgentError):
 
 class EvaluationError(ConsilienceError):
     """An evaluation's folder holds another run, is in use, was damaged, cannot be written or cannot be compared."""
+
+
+class SlackError(ConsilienceError):
+    """Slack refuses, cannot be reached, or the app there lacks what the bot needs."""
 
 
 class HistoryError(ConsilienceError):

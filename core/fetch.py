@@ -15,6 +15,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -59,8 +60,29 @@ def without_secrets(url: str) -> str:
     return str(_Address(url))
 
 
-def fetch_image_bytes(url: str, limits: ImageLimits) -> bytes:
+@dataclass(frozen=True)
+class Bearer:
+    """A token that opens private files of one host.
+
+    Attributes:
+        token: is sent to `host` and its subdomains alone, and over TLS alone, unless the host is this machine.
+    """
+
+    token: str = field(repr=False)
+    host: str
+
+    def opens(self, url: httpcore.URL) -> bool:
+        """Whether it may be sent with a request."""
+        host = url.host.decode("ascii").lower()
+        is_private = url.scheme == b"https" or host in ("127.0.0.1", "::1", "localhost")
+        return is_private and (host == self.host or host.endswith(f".{self.host}"))
+
+
+def fetch_image_bytes(url: str, limits: ImageLimits, bearer: Bearer | None = None) -> bytes:
     """The body behind an http(s) URL, not yet decoded.
+
+    Args:
+        bearer: opens private files; where it may not be sent, also after a redirect, the request goes without it.
 
     Raises:
         FetchError: not an http(s) URL; it names a user or password; the host has an address that is not public
@@ -72,7 +94,7 @@ def fetch_image_bytes(url: str, limits: ImageLimits) -> bytes:
     backend = _PublicBackend(limits)
     try:
         for _ in range(limits.max_redirects + 1):
-            answer = _get(address, backend, limits)
+            answer = _get(address, backend, limits, bearer)
             if isinstance(answer, bytes):
                 return answer
             address = answer
@@ -122,7 +144,7 @@ class _Address:
             ) from None
 
 
-def _get(address: _Address, backend: _PublicBackend, limits: ImageLimits) -> bytes | _Address:
+def _get(address: _Address, backend: _PublicBackend, limits: ImageLimits, bearer: Bearer | None) -> bytes | _Address:
     """One request: the body, or where it redirects to."""
     headers: dict[bytes | str, bytes | str] = {
         "Host": address.host_header,
@@ -130,6 +152,8 @@ def _get(address: _Address, backend: _PublicBackend, limits: ImageLimits) -> byt
         "Accept-Encoding": "identity",
         "User-Agent": "consilience",
     }
+    if bearer is not None and bearer.opens(address.url):
+        headers["Authorization"] = f"Bearer {bearer.token}"
     context = _tls_context() if address.url.scheme == b"https" else None
     with (
         httpcore.ConnectionPool(ssl_context=context, network_backend=backend) as pool,
@@ -150,11 +174,13 @@ def _get(address: _Address, backend: _PublicBackend, limits: ImageLimits) -> byt
 
 def _check_answer(address: _Address, status: int, fields: dict[str, str], limits: ImageLimits) -> None:
     if status != 200:
-        raise FetchError(f"'{address}' answered with status {status} instead of 200; check the address")
+        raise FetchError(f"'{address}' answered with status {status} instead of 200; check the address", status=status)
     kind = fields.get("content-type", "none").partition(";")[0].strip().lower()
     if not kind.startswith("image/") and kind not in _TYPES:
         raise FetchError(
-            f"'{address}' has content type {kind[:80]!r}, not an image's; pass the address of the image itself"
+            f"'{address}' has content type {kind[:80]!r}, not an image's; pass the address of the image itself",
+            status=status,
+            content_type=kind,
         )
     encoding = fields.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":

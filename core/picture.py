@@ -50,7 +50,7 @@ def save_picture(diagnosis: Diagnosis, path: Path) -> Path:
         ImageError: the image was not kept, and its source cannot be loaded or holds another image by now.
         ConsilienceError: the file cannot be written.
     """
-    picture = _drawn(diagnosis, _image_of(diagnosis))
+    picture = drawn(diagnosis, _image_of(diagnosis))
     temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
     try:
         temporary.write_bytes(picture)
@@ -82,7 +82,8 @@ def _image_of(diagnosis: Diagnosis) -> Image:
     return image
 
 
-def _drawn(diagnosis: Diagnosis, image: Image) -> bytes:
+def drawn(diagnosis: Diagnosis, image: Image) -> bytes:
+    """The bytes of the PNG that `save_picture` writes; `image` is the image, or a smaller one of it."""
     page = Page()
     legend = _legend(diagnosis)
     _draw_verdict(page, diagnosis, legend)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from consilience.errors import ConsilienceError
+from consilience.frontends.chat.command import chat
 from consilience.frontends.compare import compare
 from consilience.frontends.demo import demo
 from consilience.frontends.diagnose import diagnose
@@ -26,6 +27,7 @@ from consilience.frontends.replay import replay
 from consilience.frontends.replies import replies
 from consilience.frontends.serve_vlm import serve_vlm
 from consilience.frontends.show import check, graph, show
+from consilience.frontends.slack.command import slack
 from consilience.frontends.stress import stress
 from consilience.frontends.suggest import suggest
 from consilience.frontends.tune import tune
@@ -76,6 +78,8 @@ for command in (
     evaluate,
     compare,
     stress,
+    chat,
+    slack,
     show,
     add,
     suggest,

@@ -27,6 +27,7 @@ from consilience.rendering import (
 
 BAR = 30
 LABELS, CASES = 8, 5
+AGENT_COLUMNS = ("Agent", "Says", "Calibrated", "Weight", "Accuracy", "ECE")
 SIGN_STYLES = {"confident": "blue", "refer": "yellow"}
 
 
@@ -74,22 +75,31 @@ def _posterior(diagnosis: Diagnosis) -> Table:
 
 def _agents(diagnosis: Diagnosis) -> Table:
     is_paid = any(one.tokens or one.cost_usd for one in diagnosis.predictions)
-    agents = figures_table("Agent", "Says", "Calibrated", "Weight", "Accuracy", "ECE", *(["Took"] if is_paid else []))
+    agents = figures_table(*AGENT_COLUMNS, *(["Took"] if is_paid else []))
     agents.columns[1].justify = "left"
+    for one, cells in zip(diagnosis.predictions, agent_rows(diagnosis), strict=True):
+        agents.add_row(*cells, *([_took(one)] if is_paid else []))
+    return agents
+
+
+def agent_rows(diagnosis: Diagnosis) -> list[tuple[str, ...]]:
+    """For each prediction the cells under AGENT_COLUMNS."""
     total = sum(one.weight or 0.0 for one in diagnosis.predictions)
     trusts = {(trust.agent, trust.stage): trust for trust in diagnosis.trust}
+    rows: list[tuple[str, ...]] = []
     for one in diagnosis.predictions:
         trust = trusts.get((one.agent, one.stage))
         accuracy = None if trust is None else trust.accuracy
-        agents.add_row(
-            one_line(look_name(one.agent, one.stage)),
-            *_said(one),
-            percent((one.weight or 0.0) / total) if total else "–",
-            "–" if accuracy is None else percent(accuracy),
-            "–" if trust is None else f"{trust.ece:.3f}",
-            *([_took(one)] if is_paid else []),
+        rows.append(
+            (
+                one_line(look_name(one.agent, one.stage)),
+                *_said(one),
+                percent((one.weight or 0.0) / total) if total else "–",
+                "–" if accuracy is None else percent(accuracy),
+                "–" if trust is None else f"{trust.ece:.3f}",
+            )
         )
-    return agents
+    return rows
 
 
 def _took(prediction: Prediction) -> str:

@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from consilience.agents import Agent
+from consilience.agents import Agent, Budget
 from consilience.diagnosis import Diagnosis, FailedImage
 from consilience.errors import ConsilienceError, PanelError
 from consilience.images import ImageSource
 from consilience.orchestrator.diagnoser import Diagnoser, Step
 from consilience.orchestrator.panel import Panel
+from consilience.orchestrator.weighing import Weigher
 from consilience.panel_folder import MANIFEST
+from consilience.retrieval.memory import ImageMemory
 from consilience.settings import Settings, settings_or
 
 log = logging.getLogger(__name__)
@@ -72,15 +74,30 @@ class Current:
     def settings(self) -> Settings:
         return self._settings
 
+    @property
+    def weigher(self) -> Weigher:
+        """What weighs predictions in the panel at work."""
+        return self._lease.diagnoser.weigher
+
+    @property
+    def budget(self) -> Budget:
+        """What its agents may spend together."""
+        return self._lease.diagnoser.budget
+
+    @property
+    def memory(self) -> ImageMemory:
+        """The image memory of the panel at work."""
+        return self._lease.diagnoser.memory
+
     def diagnose(self, image: ImageSource) -> Diagnosis:
         """See `Diagnoser.diagnose`."""
         with self._using() as diagnoser:
             return diagnoser.diagnose(image)
 
-    async def adiagnose(self, image: ImageSource) -> Diagnosis:
+    async def adiagnose(self, image: ImageSource, *, look_again: bool = False) -> Diagnosis:
         """See `Diagnoser.adiagnose`."""
         with self._using() as diagnoser:
-            return await diagnoser.adiagnose(image)
+            return await diagnoser.adiagnose(image, look_again=look_again)
 
     def diagnose_many(
         self, images: Iterable[ImageSource], *, keep_images: bool = False

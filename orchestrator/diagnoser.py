@@ -10,9 +10,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from consilience.errors import AllAgentsFailedError, DatasetError, EncoderError,
 from consilience.evidence import Evidence
 from consilience.images import Image, ImageSource, load_image
 from consilience.orchestrator.gather import vector_identity
-from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
+from consilience.orchestrator.graph import Run, State, bounded, build_graph, first_state
 from consilience.orchestrator.panel import Panel
 from consilience.orchestrator.policy import Policy
 from consilience.orchestrator.reasoning import open_reasoner
@@ -31,7 +32,10 @@ from consilience.prediction import Prediction
 from consilience.retrieval.embedding import Embedded, embed_many
 from consilience.retrieval.encoder import Encoder
 from consilience.retrieval.records import UNIT_TOLERANCE
-from consilience.settings import Settings, settings_or
+from consilience.settings import PolicySettings, Settings, settings_or
+
+if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
 
 CLOSING_SECONDS = 5.0
 """How long `close` waits for what is under way to end."""
@@ -55,6 +59,8 @@ class Diagnoser:
 
     Attributes:
         threads: that load and embed images in `diagnose_many`; None: one for each core.
+        weigher: what weighs predictions, and could weigh recorded ones anew.
+        budget: what its agents and its reasoner may spend together while it is open.
     """
 
     threads: int | None = None
@@ -64,18 +70,13 @@ class Diagnoser:
         self.settings = settings
         self.encoder = encoder if encoder is not None else panel.encoder.open(settings.device)
         panel.encoder.check(self.encoder)
-        budget = Budget(settings.policy.max_run_cost_usd)
-        self._agents = panel.open_agents(settings, agents, budget)
+        self.budget = Budget(settings.policy.max_run_cost_usd)
+        self._agents = panel.open_agents(settings, agents, self.budget)
         self.memory = panel.open_memory(settings.memory.url)
         policy = Policy.chosen(settings.policy, panel.outcomes)
-        weigher = Weigher(panel.task, panel.witnesses, panel.fusion, policy, panel.second_looks, panel.novelty)
-        self.graph = build_graph(
-            weigher=weigher,
-            policy=settings.policy,
-            neighbours=settings.memory.neighbours,
-            reasoner=open_reasoner(panel, settings, budget),
-            known=panel.known(),
-        ).compile()
+        self.weigher = Weigher(panel.task, panel.witnesses, panel.fusion, policy, panel.second_looks, panel.novelty)
+        self._reasoner, self._known = open_reasoner(panel, settings, self.budget), panel.known()
+        self.graph = self._compiled(settings.policy)
         self._loop = asyncio.new_event_loop()
         self._is_closed = False
         self._thread = threading.Thread(target=_serve, args=(self._loop,), name="consilience-orchestrator", daemon=True)
@@ -121,11 +122,17 @@ class Diagnoser:
         loaded = self._load(image)
         return _single(self._wait(self._run([loaded], self.encoder.encode([loaded]))))
 
-    async def adiagnose(self, image: ImageSource) -> Diagnosis:
-        """`diagnose`, awaited: the caller's event loop goes on meanwhile."""
+    async def adiagnose(self, image: ImageSource, *, look_again: bool = False) -> Diagnosis:
+        """`diagnose`, awaited: the caller's event loop goes on meanwhile.
+
+        Args:
+            look_again: if the first looks settle nothing, agents look again whether that is worth its price or not, as
+                with the setting `policy.second_look: always`.
+        """
         loaded = await asyncio.to_thread(self._load, image)
         vectors = await asyncio.to_thread(self.encoder.encode, [loaded])
-        return _single(await asyncio.wrap_future(self._submit(self._run([loaded], vectors))))
+        graph = self._eager_graph if look_again else self.graph
+        return _single(await asyncio.wrap_future(self._submit(self._run([loaded], vectors, graph=graph))))
 
     def diagnose_many(
         self, images: Iterable[ImageSource], *, keep_images: bool = False
@@ -208,6 +215,21 @@ class Diagnoser:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _compiled(self, policy: PolicySettings) -> CompiledStateGraph[State, Run, State, State]:
+        weigher = replace(self.weigher, policy=replace(self.weigher.policy, settings=policy))
+        graph = build_graph(
+            weigher=weigher,
+            policy=policy,
+            neighbours=self.settings.memory.neighbours,
+            reasoner=self._reasoner,
+            known=self._known,
+        )
+        return graph.compile()
+
+    @cached_property
+    def _eager_graph(self) -> CompiledStateGraph[State, Run, State, State]:
+        return self._compiled(self.settings.policy.model_copy(update={"second_look": "always"}))
+
     def _load(self, source: ImageSource) -> Image:
         return load_image(source, self.settings.images)
 
@@ -233,6 +255,7 @@ class Diagnoser:
         vectors: np.ndarray,
         names: Sequence[str] = (),
         on_step: Callable[[Step], None] | None = None,
+        graph: CompiledStateGraph[State, Run, State, State] | None = None,
     ) -> list[Diagnosis | FailedImage]:
         if not len(images):
             return []
@@ -244,7 +267,8 @@ class Diagnoser:
         state, config = first_state(sources, identities), bounded(policy)
         final: Any = {}
         chunk: Any
-        async for mode, chunk in self.graph.astream(state, config, context=run, stream_mode=["updates", "values"]):
+        chosen = graph or self.graph
+        async for mode, chunk in chosen.astream(state, config, context=run, stream_mode=["updates", "values"]):
             if mode == "values":
                 final = chunk
             elif on_step is not None:

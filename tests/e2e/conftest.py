@@ -10,33 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click.testing
-import numpy as np
-import PIL.Image
-import PIL.ImageDraw
 import pytest
+from shapes import LABELS, draw, draw_all
 
 from consilience.frontends.cli import main
 
-LABELS = ("circle", "square", "stripes")
-EACH = 14
-
 Invoke = Callable[..., click.testing.Result]
-
-
-def draw(label: str, number: int) -> PIL.Image.Image:
-    """A shape of its label's form and colour, at a random place on noise; the same for the same number."""
-    rng = np.random.default_rng([LABELS.index(label), number])
-    image = PIL.Image.fromarray(rng.integers(60, 120, (96, 96, 3), dtype=np.uint8))
-    pen = PIL.ImageDraw.Draw(image)
-    x, y, size = (int(value) for value in rng.integers((5, 5, 40), (35, 35, 55)))
-    if label == "circle":
-        pen.ellipse((x, y, x + size, y + size), fill=(200, 40, 40))
-    elif label == "square":
-        pen.rectangle((x, y, x + size, y + size), fill=(40, 60, 200))
-    else:
-        for step in range(0, size, 8):
-            pen.line((x, y + step, x + size, y + step), fill=(240, 230, 60), width=4)
-    return image
 
 
 @pytest.fixture(autouse=True)
@@ -50,12 +29,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A labelled folder, half PNG and half JPEG. Not to be changed."""
-    folder = tmp_path_factory.mktemp("shapes")
-    for label in LABELS:
-        (folder / label).mkdir()
-        for number in range(EACH):
-            draw(label, number).save(folder / label / f"{label}-{number:02}{('.png', '.jpg')[number % 2]}")
-    return folder
+    return draw_all(tmp_path_factory.mktemp("shapes"))
 
 
 @pytest.fixture

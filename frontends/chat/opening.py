@@ -1,0 +1,30 @@
+"""A panel as a conversation: its diagnoser, which follows the panel on disk, and its history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from consilience.errors import SettingsError
+from consilience.frontends.chat.chat import Chat
+from consilience.orchestrator.current import Current
+from consilience.orchestrator.feedback import Feedbacks
+from consilience.orchestrator.history import History
+from consilience.settings import Settings
+
+
+@contextmanager
+def open_chat(panel: Path, settings: Settings) -> Iterator[Chat]:
+    """A conversation with a panel, which is closed at the end.
+
+    Raises:
+        PanelError: the panel is missing, damaged or too new.
+        HistoryError: its history cannot be used.
+        SettingsError: the history is switched off.
+        And whatever else `Diagnoser.open` raises.
+    """
+    if not settings.history.keep:
+        raise SettingsError("a conversation needs the history, from which it answers: history.keep must be true")
+    with Current.open(panel, settings=settings) as diagnoser, History.open(panel, settings.history) as history:
+        yield Chat(diagnoser, history, Feedbacks(history, settings.learning))

@@ -1,0 +1,63 @@
+"""What a person asks about a diagnosis, recognised by rules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from consilience.task import plain
+
+Kind = Literal["help", "without", "again", "similar", "who", "sure", "why"]
+
+_RULES: tuple[tuple[Kind, str], ...] = (  # the first that fits, fits
+    ("help", r"^(help|what (else )?can (i|you)\b.*)$"),
+    ("without", r"\b(without|ignor\w+|exclud\w+|leav\w* out|(don'?t|do not|did not|didn'?t|not) trust|distrust\w*)\b"),
+    ("again", r"\b(look|check|try|diagnose|think)\b.*\bagain\b|\bsecond look\b|\bre ?(check|look|evaluate|diagnose)\b"),
+    ("similar", r"\b(similar|neighbou?rs?|cases?|evidence|examples?|alike)\b"),
+    ("who", r"\b(who|which agents?|agents|disagree\w*|dissent\w*|against|votes?)\b"),
+    ("sure", r"\b(sure|certain|certainty|confidence|confident|likely|probabilit\w+|probable|posterior|odds)\b"),
+    ("why", r"\b(why|how come|explain\w*|reasons?|rationale)\b"),
+)
+
+SHORT = 8
+"""Words of a question at most that rules are sure to understand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question that rules can answer.
+
+    Attributes:
+        kind: what it asks for.
+        agents: those of the diagnosis that it names, in the diagnosis' order.
+        is_plain: whether it says little more than that, so that nothing of it is lost in a rule's answer.
+    """
+
+    kind: Kind
+    agents: tuple[str, ...]
+    is_plain: bool
+
+
+def recognised(text: str, agents: Sequence[str]) -> Question | None:
+    """The question in a text; None if no rule fits.
+
+    >>> recognised("What if you don't trust qwen?", ["gaussian", "qwen"])
+    Question(kind='without', agents=('qwen',), is_plain=True)
+    """
+    words = plain(text.replace("’", "'")).strip(" ?!.")
+    kind = next((kind for kind, rule in _RULES if re.search(rule, words)), None)
+    if kind is None:
+        return None if words else Question("help", (), True)
+    is_plain = kind in ("help", "without", "again") or len(words.split()) <= SHORT
+    return Question(kind, _named(words, agents), is_plain)
+
+
+def _named(words: str, agents: Sequence[str]) -> tuple[str, ...]:
+    """The agents whose names are there; a name that is a part of a longer one does not count inside it."""
+    found = set()
+    for agent in sorted(set(agents), key=lambda one: -len(plain(one))):
+        words, count = re.subn(rf"(?<!\w){re.escape(plain(agent))}(?!\w)", "\n", words)
+        found |= {agent} if count else set()
+    return tuple(one for one in dict.fromkeys(agents) if one in found)

@@ -1,0 +1,1 @@
+"""Slack: how people there reach the conversation."""

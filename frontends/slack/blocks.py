@@ -1,0 +1,89 @@
+"""How Slack shows a reply: as rich text, in which nothing that somebody wrote is read as markup or as a mention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from consilience.frontends.chat.reply import Button, Reply, Table
+from consilience.rendering import one_line
+
+Block = dict[str, Any]
+
+LONGEST = 2900
+"""Characters of one text; Slack takes 3,000."""
+
+ROWS = 20
+"""Rows of a table that are shown."""
+
+OPTIONS, GROUPS, OPTION = 100, 100, 75
+"""A menu has so many options in a group, so many groups, and options of so many characters."""
+
+
+def message(reply: Reply) -> dict[str, Any]:
+    """The fields of a message that shows a reply: `text` for notifications, and `blocks`."""
+    blocks = [_rich(_lines(reply.text, is_bold=reply.settled is not None))]
+    if reply.table is not None:
+        blocks.append(_listed(reply.table))
+    if reply.closing:
+        blocks.append(_rich([_text(reply.closing)]))
+    if reply.buttons:
+        elements = [_element(one) for one in reply.buttons]
+        blocks.append({"type": "actions", "block_id": reply.diagnosis, "elements": elements})
+    return {"text": plain(reply.text.partition("\n")[0]) or " ", "blocks": blocks}
+
+
+def plain(text: str) -> str:
+    """Text in which Slack finds no mention, link or entity."""
+    return one_line(text, LONGEST).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _text(words: str, **style: bool) -> Block:
+    element: Block = {"type": "text", "text": one_line(words, LONGEST) or " "}  # Slack refuses an empty text
+    return element | ({"style": style} if style else {})
+
+
+def _lines(text: str, is_bold: bool) -> list[Block]:
+    """The first line bold, if it is a verdict."""
+    first, *others = text.split("\n")
+    elements = [_text(first, bold=True) if is_bold else _text(first)]
+    for line in others:
+        elements += [{"type": "text", "text": "\n"}, _text(line)]
+    return elements
+
+
+def _rich(elements: list[Block]) -> Block:
+    return {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": elements}]}
+
+
+def _listed(table: Table) -> Block:
+    """A line a row: Slack's own tables are not to be read on a phone."""
+    lines = []
+    for cells in table.rows[:ROWS]:
+        rest = [f"{name} {cell}" for name, cell in zip(table.columns[1:], cells[1:], strict=True) if cell != "–"]
+        name, facts = _text(cells[0] or "?", bold=True), _text(": " + " · ".join(rest))
+        lines.append({"type": "rich_text_section", "elements": [name, facts]})
+    if (more := len(table.rows) - ROWS) > 0:
+        lines.append({"type": "rich_text_section", "elements": [_text(f"and {more} more")]})
+    return {"type": "rich_text", "elements": [{"type": "rich_text_list", "style": "bullet", "elements": lines}]}
+
+
+def _element(button: Button) -> Block:
+    words = {"type": "plain_text", "text": button.text, "emoji": False}
+    if not button.choices:
+        return {"type": "button", "action_id": button.action, "text": words}
+    menu = {"type": "static_select", "action_id": button.action, "placeholder": words}
+    options = [
+        {"text": {"type": "plain_text", "text": one_line(label, OPTION), "emoji": False}, "value": str(number)}
+        for number, label in enumerate(button.choices[: OPTIONS * GROUPS])
+    ]
+    if len(options) <= OPTIONS:
+        return menu | {"options": options}
+    groups = [
+        {
+            "label": {"type": "plain_text", "text": f"{start + 1} to {start + len(part)}"},
+            "options": part,
+        }
+        for start in range(0, len(options), OPTIONS)
+        if (part := options[start : start + OPTIONS])
+    ]
+    return menu | {"option_groups": groups}

@@ -1,0 +1,233 @@
+"""The bot: answers what the journal holds, each person's requests in order and all people at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from typing import Any
+
+from consilience.errors import ConsilienceError, SlackError
+from consilience.fetch import Bearer
+from consilience.frontends.chat.answers import HELP
+from consilience.frontends.chat.chat import Chat
+from consilience.frontends.chat.reply import Reply
+from consilience.frontends.slack.api import Api, LostAccess, PassingTrouble
+from consilience.frontends.slack.blocks import message, plain
+from consilience.frontends.slack.files import fetched
+from consilience.frontends.slack.journal import Journal, JournalError, Progress
+from consilience.frontends.slack.request import Request
+from consilience.rendering import one_line
+
+log = logging.getLogger(__name__)
+
+SEEN, DONE, FAILED = "eyes", "white_check_mark", "warning"
+"""Reactions to a person's message."""
+
+AT_ONCE = 64
+"""Requests that are worked on at a time; beyond them people wait for each other."""
+
+RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
+"""Before each next try while Slack is out of order; the last one for ever."""
+
+
+class Bot:
+    """Takes requests and answers them.
+
+    Attributes:
+        lost: is done, with the cause, when Slack accepts the bot no more.
+    """
+
+    def __init__(self, chat: Chat, api: Api, journal: Journal, bearer: Bearer) -> None:
+        self.chat, self._api, self._journal, self._bearer = chat, api, journal, bearer
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def resume(self) -> int:
+        """Go on with what was not answered when the bot stopped. Returns how many there are."""
+        waiting = [one.request for one in self._journal.waiting()]
+        self._begin(waiting, is_begun=True)
+        return len(waiting)
+
+    async def receive(self, requests: Sequence[Request]) -> None:
+        """Write requests down, and begin with those that are new. Then Slack may be told that they have arrived."""
+        self._begin(await asyncio.to_thread(self._journal.receive, requests))
+
+    async def close(self) -> None:
+        """Stop; what is not answered is taken up at the next start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _begin(self, requests: Sequence[Request], is_begun: bool = False) -> None:
+        """Each in its person's turn; a reaction says at once that their messages are seen.
+
+        Args:
+            is_begun: whether it was begun with before, and may have got further than the journal knows.
+        """
+        seen: dict[tuple[str, str], asyncio.Task[None]] = {}
+        for one in requests:
+            place = (one.channel, one.message)
+            if one.kind != "press" and place not in seen:
+                seen[place] = self._spawn(self._politely(self._api.react(*place, on=SEEN)))
+            self._spawn(self._in_turn(one, seen.get(place), is_begun))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _in_turn(self, request: Request, seen: asyncio.Task[None] | None, is_begun: bool) -> None:
+        async with self._turns[request.person], self._room:
+            if seen is not None:
+                await seen
+            tries = 0
+            while not self.lost.done():
+                try:
+                    return await self._answer(self._journal.progress(request.key), is_begun or tries > 0)
+                except (PassingTrouble, JournalError) as trouble:
+                    log.warning("%s", trouble)
+                    await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
+                    tries += 1
+                except LostAccess as error:
+                    self._lose(error)
+                except Exception as error:  # Slack refuses the answer itself, or a library failed
+                    log.error("a request is given up: %s", error, exc_info=not isinstance(error, ConsilienceError))
+                    self._journal.answered(request.key)
+                    return None
+        return None
+
+    async def _politely(self, courtesy: Coroutine[Any, Any, None]) -> None:
+        """Do what is not worth a second try."""
+        try:
+            await courtesy
+        except LostAccess as error:
+            self._lose(error)
+        except ConsilienceError as error:
+            log.warning("%s", error)
+
+    def _lose(self, error: LostAccess) -> None:
+        if not self.lost.done():
+            self.lost.set_exception(error)
+
+    async def _answer(self, progress: Progress, is_begun: bool) -> None:
+        """Answer one request: a message that says so at once, and becomes the answer."""
+        request = progress.request
+        key, channel = request.key, request.channel
+        note = progress.note
+        if not note and is_begun:  # it may have been posted, and the bot stopped before it knew
+            note = await self._api.posted(channel, request.thread, key)
+        if not note:
+            _, note = await self._api.post(channel, request.thread, {"text": plain(_at_work(request))}, key)
+        if note != progress.note:
+            self._journal.noted(key, note)
+        reaction = DONE
+        try:
+            reply = await self._reply(progress)
+        except (PassingTrouble, LostAccess, JournalError):
+            raise
+        except ConsilienceError as error:
+            reply, reaction = Reply(one_line(str(error), 2000)), FAILED
+        except Exception as error:
+            log.exception("a request failed", exc_info=error)
+            reply, reaction = Reply("Something went wrong here, and was logged. Please try again."), FAILED
+        if not progress.is_pictured:
+            await self._show(reply, request)
+        await self._api.update(channel, note, message(reply))
+        is_last = self._journal.answered(key)
+        if request.kind != "press" and (is_last or reaction == FAILED):
+            await self._politely(self._api.react(channel, request.message, on=reaction, off=SEEN if is_last else ""))
+
+    async def _show(self, reply: Reply, request: Request) -> None:
+        """Put the pictures into the thread; an answer without them is still one."""
+        try:
+            for picture in reply.pictures:
+                png = await asyncio.to_thread(picture.draw)
+                await self._api.show(request.channel, request.thread, picture.name, png, picture.words)
+        except (PassingTrouble, LostAccess):
+            raise
+        except ConsilienceError as error:
+            log.warning("%s", error)
+        self._journal.pictured(request.key)
+
+    async def _reply(self, progress: Progress) -> Reply:
+        request = progress.request
+        if progress.diagnosis:  # made before a restart
+            return await self.chat.show(progress.diagnosis)
+        if request.kind == "press":
+            return await self._pressed(request)
+        if request.kind == "look":
+            data, name = await self._image(request)
+            reply = await self.chat.look(data, person=request.person, channel="slack", name=name)
+            self._journal.diagnosed(request.key, reply.diagnosis)
+            return reply
+        return await self._asked(request)
+
+    async def _asked(self, request: Request) -> Reply:
+        about = self._journal.latest(request.channel, request.thread)
+        if not about and request.is_direct:
+            about = self._journal.latest(request.channel, None)
+        if not about:
+            return Reply(HELP)
+
+        async def again() -> bytes:
+            origin = self._journal.origin(about)
+            if origin is None:
+                raise ConsilienceError("the image is too long ago: upload it again")
+            return (await self._image(origin))[0]
+
+        reply = await self.chat.ask(about, request.text, person=request.person, channel="slack", image=again)
+        if reply.diagnosis != about:
+            self._journal.diagnosed(request.key, reply.diagnosis, before=about)
+        return reply
+
+    async def _image(self, request: Request) -> tuple[bytes, str]:
+        if request.file and not request.url:
+            address = await self._api.file_address(request.file)
+            if not address:
+                raise ConsilienceError(f"'{request.name}' was deleted from Slack before it could be fetched")
+            request = replace(request, url=address)
+        return await asyncio.to_thread(fetched, request, self.chat.diagnoser.settings.images, self._bearer)
+
+    async def _pressed(self, request: Request) -> Reply:
+        value = request.value
+        if request.action == "wrong":  # the menu tells the place of a label, which may be longer than Slack takes
+            buttons = (await self.chat.show(request.diagnosis)).buttons
+            labels = next(one.choices for one in buttons if one.action == "wrong")
+            if not value.isdecimal() or int(value) >= len(labels):
+                raise ConsilienceError("this menu is of a diagnosis that has changed: ask for the diagnosis again")
+            value = labels[int(value)]
+        return await self.chat.press(request.diagnosis, request.action, value, person=request.person)
+
+
+class Referral:
+    """Posts a diagnosis to a channel where people look at images."""
+
+    def __init__(self, api: Api, journal: Journal, channel: str) -> None:
+        self._api, self._journal, self._channel = api, journal, channel
+
+    async def __call__(self, reply: Reply, person: str) -> str:
+        origin = self._journal.origin(reply.diagnosis)
+        where = await self._api.link(origin.channel, origin.message) if origin is not None else ""
+        fields = message(reply)
+        said = f"<@{person}> asks a person to look at an image" + (f": {where}" if where else "")
+        fields["blocks"].insert(0, {"type": "section", "text": {"type": "mrkdwn", "text": said}})
+        channel, ts = await self._api.post(self._channel, None, fields)
+        for picture in reply.pictures:
+            try:
+                png = await asyncio.to_thread(picture.draw)
+                await self._api.show(channel, ts, picture.name, png, picture.words)
+            except SlackError as error:  # tried again, all of it would be posted twice
+                log.warning("%s", error)
+        return f"the people in {self._channel}"
+
+
+def _at_work(request: Request) -> str:
+    if request.kind == "look":
+        return f"Looking at {request.name or 'the image'}…"
+    return "Noting that…" if request.kind == "press" else "Looking it up…"
