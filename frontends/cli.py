@@ -23,6 +23,7 @@ from consilience.frontends.serve_vlm import serve_vlm
 from consilience.frontends.show import check, graph, show
 from consilience.frontends.slack.command import slack
 from consilience.frontends.stress import stress
+from consilience.frontends.web.command import web
 
 
 class CommandLine(click.Group):
@@ -72,6 +73,7 @@ for command in (
     stress,
     chat,
     slack,
+    web,
     show,
     add,
     remove,
