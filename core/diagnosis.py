@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from consilience.errors import ConsilienceError
 from consilience.evidence import Evidence
@@ -14,8 +14,19 @@ from consilience.images import Image
 from consilience.prediction import Prediction, check_distribution
 from consilience.trust import Trust
 
+if TYPE_CHECKING:
+    import numpy as np
+
 Verdict = Literal["confident", "refer"]
 """Settled by the panel, or to be looked at by a person."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """What an encoder made of an image: `vector` float32 (d,) of unit length, `encoder` the encoder's fingerprint."""
+
+    vector: np.ndarray
+    encoder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,7 @@ class Diagnosis:
         trust: the trust of each agent's look that was weighed.
         first_posterior: the posterior before any second look; None if there was none.
         image: the image itself; dropped by `diagnose_many` where it can be loaded again from its source.
+        embedding: what the agents on features saw; not in `to_dict`.
     """
 
     label: str
@@ -57,6 +69,7 @@ class Diagnosis:
     trust: tuple[Trust, ...] = ()
     first_posterior: Mapping[str, float] | None = None
     image: Image | None = field(default=None, repr=False, compare=False)
+    embedding: Embedding | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_distribution(self.posterior, "the posterior")
@@ -92,6 +105,27 @@ class Diagnosis:
             "identity": self.identity,
             "trust": [trust.to_dict() for trust in self.trust],
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], thumbnail: Callable[[str], bytes | None] | None = None) -> Diagnosis:
+        """Restore from `to_dict`, without the image; `thumbnail` reads a case's picture by its id."""
+        return cls(
+            label=data["label"],
+            posterior=data["probabilities"],
+            first_posterior=data["first_probabilities"],
+            prediction_set=tuple(data["prediction_set"]),
+            verdict=data["verdict"],
+            reasons=tuple(data["reasons"]),
+            predictions=tuple(Prediction.from_dict(one) for one in data["predictions"]),
+            evidence=Evidence.from_dict(data["evidence"], thumbnail),
+            rationale=data["rationale"],
+            rounds=data["rounds"],
+            seconds=data["seconds"],
+            cost_usd=data["cost_usd"],
+            identity=data["identity"],
+            source=data["image"],
+            trust=tuple(Trust(**one) for one in data["trust"]),
+        )
 
     def to_json(self, indent: int | None = None) -> str:
         return _json(self.to_dict(), indent)

@@ -21,6 +21,7 @@
     |   +-- BudgetSpentError  the next answer would cost more than the run may spend
     +-- EvaluationError       an evaluation's folder holds another run, or cannot be written or compared
     +-- SlackError            Slack refuses, cannot be reached, or lacks what the bot needs
+    +-- HistoryError          the store of diagnoses cannot be used, or does not hold what was asked for
     +-- MissingExtraError     an optional package is not installed (also an ImportError)
 
 A message says what is wrong, with which input, and what to do. None holds a secret.
@@ -121,6 +122,10 @@ class EvaluationError(ConsilienceError):
 
 class SlackError(ConsilienceError):
     """Slack refuses, cannot be reached, or the app there lacks what the bot needs."""
+
+
+class HistoryError(ConsilienceError):
+    """The store of diagnoses and feedback cannot be used, or does not hold what was asked for."""
 
 
 class MissingExtraError(ConsilienceError, ImportError):

@@ -2,7 +2,7 @@
 
     panel.json     the manifest, for people too: format, id, generation, a checksum of every file below
     state-0003/    the files of generation 3, the one that the manifest names
-    index/, locks  derived data, which others own
+    index/, locks  derived data, which others own; and the history of diagnoses
 
 A writer fills the next generation's folder and then replaces the manifest, which is the one step that counts. Readers
 need no lock: who finds files gone and a newer manifest starts again.
@@ -35,8 +35,12 @@ MANIFEST = "panel.json"
 _PARTIAL = "panel.json.partial"
 _STATE = re.compile(r"state-(\d{4,})")
 
-DERIVED = frozenset({"index", "index.lock", "index.seal.json", "writer.lock", _PARTIAL})
-"""What may lie in a folder that still counts as empty: none of it is the source of anything."""
+HISTORY = "history.sqlite"
+
+DERIVED = frozenset(
+    {"index", "index.lock", "index.seal.json", "writer.lock", _PARTIAL, HISTORY, f"{HISTORY}-wal", f"{HISTORY}-shm"}
+)
+"""What may lie in a folder that still counts as empty: no part of a panel follows from it. A history outlives fits."""
 
 KEYS = {"format": int, "id": str, "generation": int, "written": str, "written_by": str, "files": dict}
 """What every manifest holds; `write_panel_folder` adds what its caller returns."""
@@ -88,13 +92,13 @@ def read_panel_folder(path: str | Path, read: Callable[[PanelFolder], T]) -> T:
         what `open_panel_folder` raises, and what `read` does.
     """
     path = Path(path)
-    folder = PanelFolder(path, _manifest(path))
+    folder = PanelFolder(path, read_manifest(path))
     while True:
         try:
             _check_files(folder)
             return read(folder)
         except (ConsilienceError, OSError):
-            newer = PanelFolder(path, _manifest(path))
+            newer = PanelFolder(path, read_manifest(path))
             if newer == folder:
                 raise
             folder = newer
@@ -147,7 +151,12 @@ def _generations(path: Path) -> list[int]:
     return [int(match[1]) for name in os.listdir(path) if (match := _STATE.fullmatch(name))]
 
 
-def _manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What `panel.json` holds; the files that it names are not looked at.
+
+    Raises:
+        PanelMissingError, PanelTooNewError, PanelDamagedError: as `open_panel_folder`.
+    """
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError) as cause:
@@ -248,7 +257,7 @@ def _write_generation(path: Path, generation: int, write: Callable[[Path], Mappi
 def _id(path: Path) -> str:
     """The id of the panel that is there, or a new one."""
     try:
-        return str(_manifest(path)["id"])
+        return str(read_manifest(path)["id"])
     except PanelError:
         return uuid.uuid4().hex
 
@@ -267,7 +276,7 @@ def _sync(path: Path) -> None:
 def _undo(path: Path, generation: int, is_new: bool) -> None:
     """Remove what was begun, unless the manifest names it: an interrupt can come just after the replacement."""
     with suppress(PanelError):
-        if _manifest(path)["generation"] == generation:
+        if read_manifest(path)["generation"] == generation:
             return
     shutil.rmtree(path / _state(generation), ignore_errors=True)
     with suppress(OSError):

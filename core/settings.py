@@ -103,6 +103,30 @@ class RepliesSettings(SettingsGroup):
     )
 
 
+class HistorySettings(SettingsGroup):
+    """Where diagnoses and feedback are kept."""
+
+    keep: bool = Field(default=True, description="whether commands and servers keep diagnoses")
+    url: str | None = Field(
+        default=None, repr=False, description="SQLAlchemy address of a database; none: history.sqlite in the panel"
+    )
+    thumbnails: bool = Field(default=True, description="whether a small picture of the image is kept as well")
+
+
+class LearningSettings(SettingsGroup):
+    """When feedback counts, and how long evidence lasts."""
+
+    review: Literal["at-once", "agreement", "person"] = Field(
+        default="person", description="feedback counts at once, when people agree, or when a person has accepted it"
+    )
+    people: int = Field(default=2, ge=1, le=100, description="people who must agree, where agreement counts")
+    half_life_images: float = Field(
+        default=1000.0,
+        gt=0,
+        description="learned images after which half of the older evidence no longer counts for trust",
+    )
+
+
 class Settings(SettingsGroup):
     """All settings. `load_settings` collects them; an unknown or wrong one is never passed over."""
 
@@ -123,6 +147,8 @@ class Settings(SettingsGroup):
     memory: MemorySettings = Field(default=MemorySettings(), description="where similar cases are looked up")
     policy: PolicySettings = Field(default=PolicySettings(), description="when a diagnosis is settled")
     replies: RepliesSettings = Field(default=RepliesSettings(), description="where models' answers are kept")
+    history: HistorySettings = Field(default=HistorySettings(), description="where diagnoses and feedback are kept")
+    learning: LearningSettings = Field(default=LearningSettings(), description="when feedback counts")
     reasoner: ReasonerSettings | None = Field(
         default=None, description="the language model that reads the record; none: rules"
     )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from consilience.agents import Agent, Budget
-from consilience.diagnosis import Diagnosis, FailedImage
+from consilience.diagnosis import Diagnosis, Embedding, FailedImage
 from consilience.errors import AllAgentsFailedError, DatasetError, EncoderError, PanelError
 from consilience.evidence import Evidence
 from consilience.images import Image, ImageSource, load_image
@@ -51,6 +51,8 @@ class Step:
 
 class Diagnoser:
     """Opens a panel once and diagnoses with it. Safe from many threads and tasks; a context manager.
+
+    It writes nothing: to keep a diagnosis, give it to `consilience.orchestrator.history.History`, as the commands do.
 
     >>> with Diagnoser.open("panel/") as diagnoser:                          # doctest: +SKIP
     ...     diagnoser.diagnose("leaf.jpg").label
@@ -132,12 +134,15 @@ class Diagnoser:
         graph = self._eager_graph if look_again else self.graph
         return _single(await asyncio.wrap_future(self._submit(self._run([loaded], vectors, graph=graph))))
 
-    def diagnose_many(self, images: Iterable[ImageSource]) -> Iterator[Diagnosis | FailedImage]:
+    def diagnose_many(
+        self, images: Iterable[ImageSource], *, keep_images: bool = False
+    ) -> Iterator[Diagnosis | FailedImage]:
         """Diagnose images in batches, in order; memory does not grow with their number.
 
         An image that cannot be read, or that no agent could look at, yields a `FailedImage`, and the others go on.
-        A `Diagnosis` keeps its image only where it cannot be loaded again from its source. While the answers to one
-        batch are waited for, the next is embedded and asked about: agents behind endpoints are not left idle.
+        A `Diagnosis` keeps its image only where it cannot be loaded again from its source, or with `keep_images`.
+        While the answers to one batch are waited for, the next is embedded and asked about: agents behind endpoints
+        are not left idle.
 
         Raises:
             BudgetSpentError: after the batches before, as in `diagnose`.
@@ -150,10 +155,10 @@ class Diagnoser:
                 readable = [image for image in batch.images if image is not None]
                 under_way.append((batch, self._submit(self._run(readable, batch.vectors))))
                 if len(under_way) > 1:
-                    yield from _results(*under_way[0])
+                    yield from _results(*under_way[0], keep_images)
                     under_way.popleft()
             while under_way:
-                yield from _results(*under_way[0])
+                yield from _results(*under_way[0], keep_images)
                 under_way.popleft()
         finally:  # Ctrl-C, or a caller who has seen enough: the runs must not go on and spend
             for _, run in under_way:
@@ -266,9 +271,11 @@ class Diagnoser:
                 for node, update in chunk.items():
                     on_step(Step(node, update))
         seconds = (time.monotonic() - started) / len(sources)
-        return [self._result(final, row, image, seconds) for row, image in enumerate(images)]
+        return [self._result(final, row, image, vectors[row], seconds) for row, image in enumerate(images)]
 
-    def _result(self, state: Any, row: int, image: Image | None, seconds: float) -> Diagnosis | FailedImage:
+    def _result(
+        self, state: Any, row: int, image: Image | None, vector: np.ndarray, seconds: float
+    ) -> Diagnosis | FailedImage:
         conclusion, source = state["conclusions"][row], state["sources"][row]
         predictions = tuple(Prediction.from_dict(one) for one in conclusion["predictions"])
         if "posterior" not in conclusion:
@@ -292,13 +299,14 @@ class Diagnoser:
             source=source,
             trust=tuple(one.trust for one in self.panel.witnesses if (one.agent, one.stage) in looks),
             image=image,
+            embedding=Embedding(vector.copy(), self.encoder.fingerprint),  # no view: it would keep the batch alive
         )
 
 
 def diagnose(image: ImageSource, *, panel: str | Path, **arguments: Any) -> Diagnosis:
     """Diagnose one image with the panel in a folder; see `Diagnoser.open` and `Diagnoser.diagnose`.
 
-    It opens the panel each time: for more than one image open a `Diagnoser`.
+    It opens the panel each time: for more than one image open a `Diagnoser`. Nothing is kept of it.
     """
     with Diagnoser.open(panel, **arguments) as diagnoser:
         return diagnoser.diagnose(image)
@@ -321,12 +329,13 @@ def _single(results: list[Diagnosis | FailedImage]) -> Diagnosis:
 
 
 def _results(
-    batch: Embedded[ImageSource], run: Future[list[Diagnosis | FailedImage]]
+    batch: Embedded[ImageSource], run: Future[list[Diagnosis | FailedImage]], keep_images: bool
 ) -> Iterator[Diagnosis | FailedImage]:
     """What became of each source of a batch, as soon as its run has ended."""
     results = iter(run.result())
     for source, error in zip(batch.sources, batch.errors, strict=True):
-        yield FailedImage(_name(source), error) if error else _without_image(next(results), keep=not _is_file(source))
+        keep = keep_images or not _is_file(source)
+        yield FailedImage(_name(source), error) if error else _without_image(next(results), keep)
 
 
 def _without_image(result: Diagnosis | FailedImage, keep: bool) -> Diagnosis | FailedImage:

@@ -188,6 +188,7 @@ def _print(out: Console, reply: Reply, paths: list[Path], as_json: bool) -> None
         out.print(reply.closing)
     for path in paths:
         out.print(f"Picture: {path}", soft_wrap=True)
+    out.print()
 
 
 def _plain(reply: Reply, paths: list[Path]) -> dict[str, Any]:

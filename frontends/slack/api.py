@@ -43,11 +43,12 @@ def scopes() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who the bot is: its user id, its name, its workspace."""
+    """Who the bot is: its user id and name, its workspace's name and id."""
 
     user: str
     name: str
     team: str
+    team_id: str
 
 
 class Api:
@@ -74,7 +75,9 @@ class Api:
                     f"the Slack app lacks the scopes {', '.join(missing)}: add them under 'OAuth & Permissions', or "
                     "create it anew from the manifest, and install it again"
                 )
-        return Identity(str(answer["user_id"]), str(answer.get("user") or ""), str(answer.get("team") or ""))
+        return Identity(
+            str(answer["user_id"]), str(answer.get("user") or ""), str(answer.get("team") or ""), str(answer["team_id"])
+        )
 
     async def check_app_token(self, token: str) -> None:
         """Raise SlackError unless Socket Mode may be used with an app-level token."""

@@ -12,6 +12,7 @@ from consilience.errors import SlackError
 from consilience.frontends.options import PATH, collected, panel_option, settings_options
 
 if TYPE_CHECKING:
+    from consilience.frontends.chat.chat import Chat
     from consilience.frontends.slack.api import Identity
 
 
@@ -61,6 +62,7 @@ def slack(
     for --http. What was received and not answered when it stops is answered when it is started again.
     """
     import asyncio
+    import signal
 
     from consilience.frontends.chat.opening import open_chat
     from consilience.frontends.slack.server import Connection, serve
@@ -72,8 +74,14 @@ def slack(
         (host, port) if over_http else None,
         api_url,
     )
+
+    async def until_terminated(chat: Chat) -> None:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        await serve(connection, chat, journal or panel / "slack.sqlite", refer_to, _ready, stop)
+
     with open_chat(panel, collected(settings_file, assignments)) as chat:
-        asyncio.run(serve(connection, chat, journal or panel / "slack.sqlite", refer_to, _ready))
+        asyncio.run(until_terminated(chat))
 
 
 def _ready(identity: Identity, waiting: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -48,8 +47,9 @@ async def serve(
     journal_path: Path,
     refer_to: str | None,
     ready: Callable[[Identity, int], None],
+    stop: asyncio.Event,
 ) -> None:
-    """Answer until SIGTERM or Ctrl-C.
+    """Answer until `stop` is set.
 
     Args:
         refer_to: the channel that images are referred to, by name or id.
@@ -62,8 +62,6 @@ async def serve(
     identity = await api.identity()
     if connection.address is None:
         await api.check_app_token(connection.app_token)
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with AsyncExitStack() as stack:
         journal = stack.enter_context(Journal(journal_path))
         chat.refer = Referral(api, journal, refer_to) if refer_to else None
@@ -83,9 +81,19 @@ async def serve(
 def _app(connection: Connection, api: Api, bot: Bot, journal: Journal, identity: Identity) -> AsyncApp:
     """Bolt's app, which checks signatures; it acknowledges only what has been written down."""
     from slack_bolt.app.async_app import AsyncApp
+    from slack_bolt.authorization import AuthorizeResult
+
+    async def known() -> AuthorizeResult:
+        """Bolt itself would ask Slack, and drop an event that comes while Slack does not answer."""
+        return AuthorizeResult(
+            enterprise_id=None,
+            team_id=identity.team_id,
+            bot_user_id=identity.user,
+            bot_token=connection.bot_token,
+        )
 
     app = AsyncApp(
-        client=api.client,
+        authorize=known,
         signing_secret=connection.signing_secret or "not used by Socket Mode",
         process_before_response=True,
         raise_error_for_unhandled_request=False,

@@ -1,0 +1,64 @@
+"""Replies as Slack shows them: within its limits, and with nothing in them that it would obey."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consilience.frontends.chat.reply import Button, Reply, Table
+from consilience.frontends.slack.blocks import message, plain
+
+HOSTILE = "<!channel> <@U1> *bold* <https://evil.example|click> & `code`"
+
+
+def types(one: Any) -> set[str]:
+    if isinstance(one, list):
+        return {name for part in one for name in types(part)}
+    if isinstance(one, dict):
+        own = {one["type"]} if isinstance(one.get("type"), str) else set()
+        return own | {name for part in one.values() for name in types(part)}
+    return set()
+
+
+def test_what_others_wrote_is_text_and_nothing_else() -> None:
+    reply = Reply(HOSTILE, Table(("A", "B"), ((HOSTILE, HOSTILE),)), closing=HOSTILE, diagnosis="id", settled=True)
+    shown = message(reply)
+    assert types(shown["blocks"]) == {"rich_text", "rich_text_section", "rich_text_list", "text"}
+    assert "<" not in shown["text"]
+    assert HOSTILE in json.dumps(shown["blocks"])  # as it is: in rich text nothing is markup
+
+
+@given(st.text())
+def test_a_notification_names_nobody(text: str) -> None:
+    assert "<" not in plain(text)
+
+
+@pytest.mark.parametrize(("labels", "groups"), [(3, 0), (100, 0), (101, 2), (10_500, 100)])
+def test_a_menu_takes_as_many_labels_as_slack_does(labels: int, groups: int) -> None:
+    choices = tuple(
+        f"a label with a long name, so that it must be cut off, which is number {n}" * 2 for n in range(labels)
+    )
+    [_, actions] = message(Reply("x", buttons=(Button("Wrong", "wrong", choices),), diagnosis="id"))["blocks"]
+    [menu] = actions["elements"]
+    assert actions["block_id"] == "id"
+    assert len(menu.get("option_groups", [])) == groups
+    options = [one for group in menu.get("option_groups", [menu]) for one in group["options"]]
+    assert [one["value"] for one in options] == [str(n) for n in range(min(labels, 10_000))]
+    assert all(0 < len(one["text"]["text"]) <= 75 for one in options)
+    assert all(len(group["options"]) <= 100 for group in menu.get("option_groups", [menu]))
+
+
+@given(st.lists(st.tuples(st.text(), st.text()), max_size=40), st.text(min_size=1), st.text())
+def test_every_text_is_short_enough_and_not_empty(rows: list[tuple[str, str]], text: str, closing: str) -> None:
+    shown = message(Reply(f"circle\n{text}", Table(("A", "B"), tuple(rows)), closing=closing))
+
+    def texts(one: Any) -> list[str]:
+        parts = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+        return [one] if isinstance(one, str) else [word for part in parts for word in texts(part)]
+
+    assert all(len(one) <= 3000 for one in texts(shown))
+    assert len(shown["blocks"]) <= 50

@@ -1,0 +1,240 @@
+"""The bot in Socket Mode, from what people do in Slack to what they see there."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import PIL.Image
+import pytest
+from fake_slack import BOT, BOT_TOKEN, FakeSlack
+from running import Running, png
+
+MENTION = f"<@{BOT}> what is this?"
+
+
+def test_an_uploaded_image_is_answered_in_its_thread(slack: FakeSlack, bot: Running) -> None:
+    event = slack.say(MENTION, slack.upload(png("circle"), "round.png"))
+    slack.deliver(event)
+    [answer] = slack.answers(event["ts"])
+    slack.reacted(event, "white_check_mark")
+    assert answer.texts[0] == "Looking at round.png…"  # at once, and then changed into the answer
+    assert answer.text.startswith("circle, 9")
+    verdict, agents, rationale, buttons = answer.blocks
+    assert verdict["elements"][0]["elements"][0]["text"].startswith("circle, 9")
+    assert len(agents["elements"][0]["elements"]) == 4
+    assert "gaussian" in str(agents)
+    assert "of the weight" in str(rationale)
+    assert [one["action_id"] for one in buttons["elements"]] == ["right", "wrong", "refer"]
+    assert [one["text"]["text"] for one in buttons["elements"][1]["options"]] == ["square", "stripes"]
+    [(channel, thread, picture)] = slack.uploads
+    assert (channel, thread) == ("C1", event["ts"])
+    assert PIL.Image.open(io.BytesIO(picture)).size == (1400, 900)
+    assert slack.calls.index("reactions.add") < slack.calls.index("chat.update")
+
+
+def test_each_of_several_images_and_links_is_answered(slack: FakeSlack, bot: Running) -> None:
+    slack.public["far.png"] = png("stripes")
+    link = f"<http://127.0.0.1:{slack.port}/public/far.png|far>"
+    files = [slack.upload(png("circle"), "a.png"), slack.upload(png("square"), "b.png")]
+    event = slack.say(f"<@{BOT}> these and {link}", *files)
+    slack.deliver(event)
+    answers = slack.answers(event["ts"], 3)
+    assert {one.texts[0] for one in answers} == {f"Looking at {name}…" for name in ("a.png", "b.png", "the image")}
+    assert {one.text.split(",")[0] for one in answers} == {"circle", "square", "stripes"}
+    slack.reacted(event, "white_check_mark")
+
+
+def test_the_token_goes_to_uploaded_files_and_nowhere_else(slack: FakeSlack, bot: Running) -> None:
+    slack.public["far.png"] = png("stripes")
+    event = slack.say(
+        f"<@{BOT}> <http://127.0.0.1:{slack.port}/public/far.png>", slack.upload(png("circle"), "near.png")
+    )
+    slack.deliver(event)
+    slack.answers(event["ts"], 2)
+    seen = {path.split("/")[1]: token for path, token in slack.tokens_seen}
+    assert seen == {"files-pri": f"Bearer {BOT_TOKEN}", "public": None}
+
+
+def test_follow_ups_in_the_thread_are_answered_and_small_talk_is_not(slack: FakeSlack, bot: Running) -> None:
+    event = slack.say(MENTION, slack.upload(png("circle"), "round.png"))
+    slack.deliver(event)
+    slack.answers(event["ts"])
+    for said in ("lovely weather", "who disagreed?"):
+        slack.deliver(slack.say(said, user="U2", thread=event["ts"]))
+    _, answer = slack.answers(event["ts"], 2)
+    assert answer.text == "Nobody disagreed: all 4 whose word counts say circle."
+    slack.deliver(slack.say("why?", thread="1600000000.000001"))  # a thread in which it was not asked
+    slack.deliver(slack.say(f"<@{BOT}> lovely weather", thread=event["ts"]))
+    *_, last = slack.answers(event["ts"], 3)
+    assert last.text.startswith("That I cannot answer from the record.")
+    assert len(slack.messages) == 3
+
+
+def test_in_a_direct_message_nobody_needs_to_mention_it(slack: FakeSlack, bot: Running) -> None:
+    hello = slack.say("hello", channel="D1")
+    slack.deliver(hello)
+    assert slack.answers(hello["ts"])[0].text.startswith("Give me an image")
+    slack.deliver(image := slack.say("", slack.upload(png("square"), "s.png"), channel="D1"))
+    assert slack.answers(image["ts"])[0].text.startswith("square")
+    slack.deliver(question := slack.say("how sure?", channel="D1"))
+    assert slack.answers(question["ts"])[0].text.startswith("square")
+
+
+def test_to_look_again_the_image_is_fetched_again(slack: FakeSlack, bot: Running) -> None:
+    event = slack.say(MENTION, slack.upload(png("circle"), "round.png"))
+    slack.deliver(event)
+    slack.answers(event["ts"])
+    for count in (2, 3):  # the second time it is about the diagnosis that came of the first
+        slack.deliver(slack.say("look again", thread=event["ts"]))
+        assert "Before: circle" in slack.answers(event["ts"], count)[-1].words
+    slack.files.clear()
+    slack.deliver(slack.say("look again", thread=event["ts"]))
+    assert "'round.png' was deleted from Slack" in slack.answers(event["ts"], 4)[-1].words
+
+
+def test_right_and_wrong_are_kept_with_who_said_so(slack: FakeSlack, bot: Running) -> None:
+    event = slack.say(MENTION, slack.upload(png("circle"), "round.png"))
+    slack.deliver(event)
+    [answer] = slack.answers(event["ts"])
+    slack.press(answer, "right", user="U1")
+    assert "it is circle" in slack.answers(event["ts"], 2)[-1].text
+    slack.press(answer, "wrong", option=1, user="U2")
+    assert "it is stripes. Somebody else says circle: a person must decide" in slack.answers(event["ts"], 3)[-1].text
+    [kept] = bot.chat.history.find()
+    assert [(one.person, one.label) for one in bot.chat.feedbacks.of(kept.id)] == [("U1", "circle"), ("U2", "stripes")]
+    bot.chat.history.delete([kept.id])
+    slack.press(answer, "right", user="U3")
+    assert "deleted" in slack.answers(event["ts"], 4)[-1].text
+
+
+def test_an_image_is_referred_once_to_people_in_a_channel(slack: FakeSlack, bot: Running) -> None:
+    event = slack.say(MENTION, slack.upload(png("circle"), "round.png"))
+    slack.deliver(event)
+    [answer] = slack.answers(event["ts"])
+    for user in ("U1", "U1", "U2"):
+        slack.press(answer, "refer", user=user)
+    assert slack.answers(event["ts"], 2)[-1].text == "Referred to the people in CREF."
+    [referral] = [one for one in slack.messages.values() if one.channel == "CREF"]
+    assert "<@U1> asks a person to look at an image: https://test.slack.com/archives/C1/" in referral.words
+    assert "circle" in referral.words
+    assert slack.uploads[-1][:2] == ("CREF", referral.ts)
+
+
+def test_what_is_delivered_twice_is_answered_once(slack: FakeSlack, bot: Running) -> None:
+    event = slack.say(MENTION, slack.upload(png("circle"), "round.png"))
+    for one in (event, event, event | {"type": "app_mention"}):
+        slack.deliver(one)
+    slack.deliver(other := slack.say(MENTION, slack.upload(png("square"), "s.png")))
+    slack.answers(event["ts"])
+    slack.answers(other["ts"])
+    assert len(slack.messages) == 2
+    assert len(list(bot.chat.history.find())) == 2
+
+
+def test_its_own_messages_and_edits_are_nothing_to_answer(slack: FakeSlack, bot: Running) -> None:
+    slack.deliver(slack.say("why?", channel="D1", user=BOT))
+    slack.deliver(slack.say("why?", channel="D1", bot_id="B9"))
+    slack.deliver(slack.say("why?", channel="D1", subtype="message_changed"))
+    slack.deliver(asked := slack.say("help", channel="D1"))
+    slack.answers(asked["ts"])
+    assert len(slack.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "mimetype", "said"),
+    [
+        (b"%PDF-1.7 ...", "application/pdf", "'x.png' is application/pdf, not an image"),
+        (b"these are no pixels", "image/png", "'x.png' is not an image, whatever its name says"),
+        (b"\x89PNG" + bytes(200_000), "image/png", "has more than the 100,000 bytes allowed"),
+        (None, "", "'x.png' was deleted from Slack before it could be fetched; upload it again"),
+    ],
+)
+def test_what_is_no_image_is_answered_with_why(
+    slack: FakeSlack, start: object, data: bytes | None, mimetype: str, said: str
+) -> None:
+    with start(max_bytes=100_000):  # type: ignore[operator]
+        file = slack.upload(data or b"", "x.png", mimetype)
+        if data is None:
+            slack.files.clear()
+        event = slack.say(MENTION, file, slack.upload(png("circle"), "good.png"))
+        slack.deliver(event)
+        bad, good = slack.answers(event["ts"], 2)
+        assert said in bad.words
+        assert good.text.startswith("circle")
+        slack.reacted(event, "warning", "white_check_mark")
+
+
+def test_a_file_that_slack_does_not_let_it_see_names_the_scope(slack: FakeSlack, bot: Running) -> None:
+    file = slack.upload(png("circle"), "secret.png")
+    file["url_private_download"] = file["url_private_download"].replace("127.0.0.1", "localhost")  # not its API's host
+    event = slack.say(MENTION, file)
+    slack.deliver(event)
+    assert "lacks the scope files:read" in slack.answers(event["ts"])[0].words
+    assert slack.tokens_seen == [(slack.tokens_seen[0][0], None)]
+
+
+def test_one_person_who_waits_long_holds_up_nobody_else(slack: FakeSlack, bot: Running) -> None:
+    slow = slack.upload(png("circle"), "slow.png")
+    slack.held.add(slow["id"])
+    slack.deliver(first := slack.say(MENTION, slow, user="U1"))
+    slack.deliver(second := slack.say(MENTION, slack.upload(png("square"), "quick.png"), user="U2"))
+    assert slack.answers(second["ts"])[0].text.startswith("square")
+    assert not [one for one in slack.messages.values() if one.thread == first["ts"] and one.is_answer]
+    slack.held.clear()
+    assert slack.answers(first["ts"])[0].text.startswith("circle")
+
+
+def test_rate_limits_are_obeyed(slack: FakeSlack, bot: Running) -> None:
+    slack.faults["chat.postMessage"] += [1, 1]
+    slack.faults["chat.update"] += [1]
+    event = slack.say(MENTION, slack.upload(png("circle"), "round.png"))
+    slack.deliver(event)
+    slack.answers(event["ts"])
+    assert slack.calls.count("chat.postMessage") == 3
+    assert len(slack.messages) == 1
+
+
+def test_trouble_of_slack_passes_and_the_answer_comes(slack: FakeSlack, bot: Running) -> None:
+    slack.faults["chat.postMessage"] += ["internal_error"]
+    slack.faults["files.completeUploadExternal"] += ["service_unavailable"]
+    event = slack.say(MENTION, slack.upload(png("circle"), "round.png"))
+    slack.deliver(event)
+    slack.answers(event["ts"])
+    assert len(slack.messages) == 1
+    assert len(slack.uploads) == 1
+    assert len(list(bot.chat.history.find())) == 1
+
+
+def test_a_missing_right_to_react_costs_no_answer(slack: FakeSlack, bot: Running) -> None:
+    slack.faults["reactions.add"] += ["missing_scope", "missing_scope"]
+    event = slack.say(MENTION, slack.upload(png("circle"), "round.png"))
+    slack.deliver(event)
+    assert slack.answers(event["ts"])[0].text.startswith("circle")
+
+
+def test_it_ends_when_its_token_is_revoked(slack: FakeSlack, bot: Running) -> None:
+    slack.token = "xoxb-another"  # noqa: S105
+    slack.deliver(slack.say(MENTION, slack.upload(png("circle"), "round.png")))
+    assert bot.ended.wait(60)
+    assert "does not accept the token in SLACK_BOT_TOKEN" in str(bot.error)
+    assert BOT_TOKEN not in str(bot.error)
+
+
+def test_a_restart_goes_on_where_it_was(slack: FakeSlack, start: object, panel: Path) -> None:
+    files = [slack.upload(png(label), f"{label}.png") for label in ("circle", "square")]
+    slack.held.add(files[1]["id"])
+    with start():  # type: ignore[operator]
+        event = slack.say(MENTION, *files)
+        slack.deliver(event)
+        slack.answers(event["ts"])
+        slack.until(lambda: len(slack.messages) == 2, "a second message")
+    slack.held.clear()
+    with start() as bot:  # type: ignore[operator]
+        assert bot.resumed == 1
+        slack.deliver(event)  # Slack had no answer to its last delivery
+        assert {one.text.split(",")[0] for one in slack.answers(event["ts"], 2)} == {"circle", "square"}
+        slack.reacted(event, "white_check_mark")
+        assert len(slack.messages) == len(slack.uploads) == len(list(bot.chat.history.find())) == 2
+    with start() as bot:  # type: ignore[operator]
+        assert bot.resumed == 0

@@ -1,0 +1,45 @@
+"""The bot over HTTP, where Slack signs what it sends."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from fake_slack import BOT, FakeSlack
+from running import png
+
+
+def test_signed_events_and_buttons_are_answered(slack: FakeSlack, start: object) -> None:
+    with start(http=True) as bot:  # type: ignore[operator]
+        event = slack.say(f"<@{BOT}>", slack.upload(png("circle"), "round.png"))
+        assert slack.deliver(event) == 200
+        assert slack.deliver(event) == 200
+        [answer] = slack.answers(event["ts"])
+        assert answer.text.startswith("circle")
+        assert slack.press(answer, "right") == 200
+        slack.answers(event["ts"], 2)
+        assert len(list(bot.chat.history.find())) == 1
+        assert "apps.connections.open" not in slack.calls
+
+
+def test_nothing_is_done_for_a_wrong_signature(slack: FakeSlack, start: object) -> None:
+    with start(http=True):  # type: ignore[operator]
+        event = slack.say(f"<@{BOT}>", slack.upload(png("circle"), "round.png"))
+        assert slack.deliver(event, secret="another secret") == 401
+        stale = urllib.request.Request(  # noqa: S310
+            str(slack.events_url),
+            b"{}",
+            {
+                "Content-Type": "application/json",
+                "X-Slack-Request-Timestamp": str(int(time.time()) - 600),
+                "X-Slack-Signature": "v0=00",
+            },
+        )
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(stale, timeout=30)  # noqa: S310
+        good = slack.say("help", channel="D1")
+        assert slack.deliver(good) == 200
+        slack.answers(good["ts"])
+        assert len(slack.messages) == 1
