@@ -62,9 +62,7 @@ class PanelFacts(BaseModel):
     agents: list[str]
     images: int = Field(description="in the image memory")
     max_bytes: int = Field(description="of an image")
-    notices: list[str] = Field(
-        description="what people should know: the panel is outdated, or an agent's trust has fallen"
-    )
+    notices: list[str] = Field(description="what people should know before they believe it")
 
 
 @dataclass

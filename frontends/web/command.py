@@ -29,7 +29,7 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
     "names",
     multiple=True,
     metavar="NAME",
-    help="The name under which a proxy shows it to others; repeatable.",
+    help="A name under which a proxy shows it to others.",
 )
 @click.option("--open", "is_open", is_flag=True, help="Let everybody in who can reach it, without a token.")
 @settings_options
@@ -44,7 +44,7 @@ def web(
 ) -> None:
     """Serve a page where one shows images and asks about their diagnoses, and the JSON API under it.
 
-    Only this machine reaches it, unless --host says otherwise. Who it lets in then has to know the token that the variable
+    Only this machine reaches it, unless --host says otherwise. Whoever comes then must know the token that the variable
     CONSILIENCE_WEB_TOKEN holds; --open lets everybody in. The API is described at /v1/openapi.json.
     """
     for module in ("fastapi", "uvicorn", "prometheus_client"):
@@ -61,8 +61,8 @@ def web(
     is_local = _is_loopback(host)
     if token is None and not is_open and not (is_local and not names):
         raise Failure(
-            f"others could reach it: set a token of at least {LEAST_TOKEN} characters in the variable {TOKEN_VARIABLE}, "
-            "or let everybody in with --open"
+            f"others could reach it: set a token of at least {LEAST_TOKEN} characters in {TOKEN_VARIABLE}, or "
+            "let everybody in with --open"
         )
     listener = _listener(host, port)
     with listener, open_chat(panel, settings, Batching) as chat:

@@ -29,9 +29,7 @@ class Metrics:
             "consilience_agent_failures", "Looks that failed.", ["agent"], registry=self.registry
         )
         self.cost = Counter("consilience_cost_usd", "Cost of answers, in US dollars.", registry=self.registry)
-        self.feedback = Counter(
-            "consilience_feedback", "What people said of diagnoses.", ["said"], registry=self.registry
-        )
+        self.feedback = Counter("consilience_feedback", "What people said.", ["said"], registry=self.registry)
         self.waiting = Gauge("consilience_waiting_images", "Images under way.", registry=self.registry)
         self.outdated = Gauge(
             "consilience_panel_outdated", "1 if the panel on disk cannot be opened.", registry=self.registry

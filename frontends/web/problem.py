@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 
 from pydantic import BaseModel, Field
@@ -18,6 +19,8 @@ from consilience.errors import (
     PanelError,
 )
 from consilience.rendering import one_line
+
+log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -49,4 +52,11 @@ def problem(status: int, detail: str, retry_after: float | None = None) -> Respo
 
 
 def problem_of(error: ConsilienceError) -> Response:
-    return problem(next(status for kind, status in STATUSES if isinstance(error, kind)), str(error))
+    """What concerns the server alone, such as where its files lie, is said in its log alone."""
+    status = next(status for kind, status in STATUSES if isinstance(error, kind))
+    if isinstance(error, DiagnosisMissingError):
+        return problem(status, "there is no such diagnosis: it was deleted, or the link is not whole")
+    if status >= 500 and not isinstance(error, AgentError):
+        log.error("%s: %s", type(error).__name__, error)
+        return problem(status, f"the server cannot do this now ({type(error).__name__}); its log says why")
+    return problem(status, str(error))
