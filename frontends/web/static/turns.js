@@ -15,7 +15,13 @@ function make(tag, attributes = {}, ...children) {
   return made;
 }
 
-const percent = (share) => (share === null ? "–" : share > 0 && share < 0.0005 ? "< 0.1 %" : (100 * share).toFixed(1) + " %");
+function percent(share) {  // what is not quite 0 or 1 never looks as if it were
+  if (share === null) return "–";
+  if (share <= 0 || share >= 1) return share <= 0 ? "0 %" : "100 %";
+  if (share < 0.0005) return "under 0.1 %";
+  return share >= 0.9995 ? "over 99.9 %" : `${(100 * share).toFixed(1)} %`;
+}
+
 const section = (title, ...children) => make("section", { class: "wide" }, make("h3", { text: title }), ...children);
 const bar = (share, colour) => make("div", { class: "track", "aria-hidden": "true" }, make("div", { class: "fill", css: { width: `${100 * share}%`, ...(colour ? { backgroundColor: colour } : {}) } }));
 const swatch = (colour) => make("span", { class: "swatch", "aria-hidden": "true", css: { backgroundColor: colour } });
