@@ -10,7 +10,7 @@ import click
 from consilience.evals.benchmarks.measure import table_of
 from consilience.retrieval.embedding import usable_cores
 
-BENCHMARKS = ("encoder", "orchestration", "requests", "startup", "memory", "evaluate")
+BENCHMARKS = ("encoder", "orchestration", "requests", "startup", "memory", "evaluate", "web")
 
 
 @click.command()

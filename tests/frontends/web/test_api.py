@@ -23,7 +23,7 @@ def test_an_image_is_diagnosed_and_kept(label: str, client: httpx.Client) -> Non
     found = diagnosed(client, label)
     assert (found["label"], found["name"]) == (label, "new.png")
     assert sum(one["share"] for one in found["posterior"]) == pytest.approx(1)
-    assert [one["label"] for one in found["posterior"]][0] == label
+    assert found["posterior"][0]["label"] == label
     assert sum(one["weight"] for one in found["looks"]) == pytest.approx(1)
     assert found["record"]["identity"] == load_image(draw(label, 1000)).identity
     assert client.get(f"/v1/diagnoses/{found['id']}").json() == found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -18,20 +19,18 @@ import consilience
 from consilience.dataset import LabelledImage
 from consilience.panel_folder import MANIFEST
 
-TOKEN = "a-token-of-the-tests-7f3a"
+TOKEN = "a-token-of-the-tests-7f3a"  # noqa: S105
 
 
 def _refused(*arguments: str, **environment: str) -> str:
     command = [str(Path(sys.executable).with_name("consilience")), "web", *arguments]
-    ended = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env={"PATH": "", "HOME": "/tmp", **environment}
-    )
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | environment)
     assert ended.returncode == 1
     return ended.stderr
 
 
 def test_it_does_not_start_where_anybody_could_come_in(fitted_shapes: Path) -> None:
-    assert "CONSILIENCE_WEB_TOKEN" in _refused("--panel", str(fitted_shapes), "--host", "0.0.0.0")
+    assert "CONSILIENCE_WEB_TOKEN" in _refused("--panel", str(fitted_shapes), "--host", "0.0.0.0")  # noqa: S104
     assert "CONSILIENCE_WEB_TOKEN" in _refused("--panel", str(fitted_shapes), "--name", "leaves.example")
     short = _refused("--panel", str(fitted_shapes), CONSILIENCE_WEB_TOKEN="short-one")
     assert "16 characters" in short

