@@ -128,7 +128,7 @@ class Diagnosis:
         )
 
     def to_json(self, indent: int | None = None) -> str:
-        return _json(self.to_dict(), indent)
+        return json_of(self.to_dict(), indent)
 
     def to_markdown(self) -> str:
         """The diagnosis as a short page of Markdown: verdict, agents, evidence, rationale."""
@@ -165,10 +165,10 @@ class FailedImage:
         return {"image": self.source, "error": f"{type(self.error).__name__}: {self.error}"}
 
     def to_json(self) -> str:
-        return _json(self.to_dict())
+        return json_of(self.to_dict())
 
 
-def _json(data: dict[str, Any], indent: int | None = None) -> str:
+def json_of(data: dict[str, Any], indent: int | None = None) -> str:
     """JSON that can be written as UTF-8: a file name that is not Unicode survives as escapes."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, indent=indent)
     return text.encode("utf-8", "backslashreplace").decode()

@@ -88,6 +88,14 @@ class Task(BaseModel):
         """A task that has only names. Raises TaskError if fewer than two, or if two are spelled alike."""
         return _validated({"domain": domain, "labels": [{"name": name} for name in names]}, "the labels")
 
+    @staticmethod
+    def label(name: str, descriptions: Sequence[str] = (), synonyms: Sequence[str] = ()) -> Label:
+        """One label. Raises TaskError if a text is empty or too long."""
+        try:
+            return Label(name=name, descriptions=tuple(descriptions), synonyms=tuple(synonyms))
+        except ValidationError as cause:
+            raise TaskError(f"'{name[:80]}' is no valid label: {cause.errors()[0]['msg']}") from cause
+
     @classmethod
     def from_file(cls, path: str | Path) -> Task:
         """Read a YAML file: `domain`, `labels` as a list of names or of `{name, descriptions, synonyms}`, `prompts`.
@@ -119,6 +127,11 @@ class Task(BaseModel):
             if wanted == plain(label.name) or wanted in map(plain, label.synonyms):
                 return label.name
         return None
+
+    def with_label(self, label: Label) -> Task:
+        """With one more label, the last. Raises TaskError if it is spelled like one that is there."""
+        data = self.model_dump()
+        return _validated({**data, "labels": [*data["labels"], label.model_dump()]}, f"the label '{label.name}'")
 
     def to_yaml(self) -> str:
         data = self.model_dump(mode="json", exclude_defaults=True)

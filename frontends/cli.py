@@ -13,8 +13,12 @@ from consilience.frontends.chat.command import chat
 from consilience.frontends.compare import compare
 from consilience.frontends.demo import demo
 from consilience.frontends.diagnose import diagnose
+from consilience.frontends.drift import drift
 from consilience.frontends.evaluate import evaluate
-from consilience.frontends.fit import add, fit, remove
+from consilience.frontends.feedback import feedback, review
+from consilience.frontends.fit import add, add_label, fit, remove
+from consilience.frontends.history import history
+from consilience.frontends.learning import learn, learned, undo
 from consilience.frontends.outcome import EXIT_CODES, INTERRUPTED, Failure, complain
 from consilience.frontends.prompts import prompts
 from consilience.frontends.replay import replay
@@ -76,7 +80,15 @@ for command in (
     web,
     show,
     add,
+    add_label,
     remove,
+    history,
+    feedback,
+    review,
+    learn,
+    learned,
+    undo,
+    drift,
     check,
     graph,
     prompts,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @json_option
 @click.option("--events", is_flag=True, help="Print each step of the graph as it happens, and the diagnosis, as JSON.")
 @click.option("--picture", "pictures", type=PATH, metavar="DIR", help="Save a picture of each diagnosis in DIR.")
+@click.option("--no-history", is_flag=True, help="Do not keep the diagnoses; the setting history.keep.")
 @settings_options
 def diagnose(
     images: tuple[str, ...],
@@ -37,6 +38,7 @@ def diagnose(
     as_json: bool,
     events: bool,
     pictures: Path | None,
+    no_history: bool,
     settings_file: Path | None,
     assignments: tuple[str, ...],
 ) -> None:
@@ -44,27 +46,37 @@ def diagnose(
 
     IMAGE is a file, an http(s) address, or - for names on standard input, one a line. For a panel of vectors it is an
     .npz as for `fit`. One image is shown in detail, each of many on a line; with --json each is a line of JSON.
+
+    Every diagnosis is kept with a small picture, see `consilience history`; what is said of it there can be learned.
     """
-    from consilience.diagnosis import FailedImage
+    from consilience.diagnosis import FailedImage, json_of
+    from consilience.frontends.history import keeper
     from consilience.frontends.terminal import console, print_json, progress_on
     from consilience.orchestrator.diagnoser import Diagnoser, Step
 
-    settings = collected(settings_file, assignments)
+    settings = collected(settings_file, assignments, history__keep=False if no_history else None)
     is_counted = not any(name == "-" or _is_vectors(name) for name in images)
     is_single = is_counted and len(images) == 1
     results = _one_by_one if is_single or events or pictures is not None else _in_batches
     out, kinds, cost = console(), Counter[str](), 0.0
     watched = out if out.is_terminal else console(stderr=True)
-    with Diagnoser.open(panel, settings=settings) as diagnoser, progress_on(watched, keep=False) as progress:
+    with (
+        Diagnoser.open(panel, settings=settings) as diagnoser,
+        keeper(panel, settings.history) as keep,
+        progress_on(watched, keep=False) as progress,
+    ):
         for result in results(diagnoser, _named(images)):
             if isinstance(result, Step):
                 if events:
                     print_json(out, json.dumps({"node": result.node, "update": result.update}, ensure_ascii=False))
                 continue
+            id = None if isinstance(result, FailedImage) else keep(result)
             if as_json or events:
-                print_json(out, result.to_json())
+                print_json(out, json_of(result.to_dict() | ({} if id is None else {"id": id})))
             else:
                 _print(out, result, in_detail=is_single)
+                if is_single and id is not None:
+                    out.print(f"Kept as {id}: say with 'consilience feedback' whether it is right", style="dim")
             kinds[_kind(result)] += 1
             cost += 0.0 if isinstance(result, FailedImage) else result.cost_usd
             progress("diagnosing", kinds.total(), len(images) if is_counted else None)
@@ -102,7 +114,7 @@ def _in_batches(diagnoser: Diagnoser, names: Iterable[str]) -> Iterator[Diagnosi
 
     for are_vectors, group in groupby(names, _is_vectors):
         if not are_vectors:
-            yield from diagnoser.diagnose_many(group)
+            yield from diagnoser.diagnose_many(group, keep_images=diagnoser.settings.history.keep)
             continue
         for name in group:
             given = load_precomputed(Path(name), labelled=False)

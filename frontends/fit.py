@@ -1,4 +1,4 @@
-"""`consilience fit`, `add` and `remove`: commands that write a panel."""
+"""`consilience fit`, `add`, `add-label` and `remove`: commands that write a panel."""
 
 from __future__ import annotations
 
@@ -106,13 +106,11 @@ def add(
     The agents learn from them at once; their calibration and trust stay as `fit` measured them.
     """
     import consilience
-    from consilience.dataset import LabelledImage, images_below
+    from consilience.dataset import LabelledImage
     from consilience.frontends.terminal import console, progress_on
 
     settings = collected(settings_file, assignments)
-    paths = [path for given in images for path in (images_below(given) if os.path.isdir(given) else [given])]
-    if not paths:
-        raise Failure("there are no images in what was given")
+    paths = _all_images(images)
     with progress_on(console(stderr=True)) as progress:
         report = consilience.add(
             panel, [LabelledImage(path, label) for path in paths], settings=settings, progress=progress
@@ -121,6 +119,52 @@ def add(
     already = f"; {report.images.skipped:,} were there already" if report.images.skipped else ""
     console().print(f"{report.images.added:,} images added{already}")
     finish(report.images.added + report.images.skipped, len(report.failed) + len(report.images.conflicts))
+
+
+@click.command("add-label")
+@click.argument("name", metavar="LABEL")
+@click.argument("images", type=PATH, nargs=-1, required=True, metavar="IMAGE_OR_FOLDER...")
+@panel_option
+@click.option("--description", "descriptions", multiple=True, metavar="TEXT", help="What it looks like; many times.")
+@click.option("--synonym", "synonyms", multiple=True, metavar="NAME", help="Another name of it; many times.")
+@json_option
+@settings_options
+def add_label(
+    name: str,
+    images: tuple[Path, ...],
+    panel: Path,
+    descriptions: tuple[str, ...],
+    synonyms: tuple[str, ...],
+    as_json: bool,
+    settings_file: Path | None,
+    assignments: tuple[str, ...],
+) -> None:
+    """Give a panel one more label, from some images of it.
+
+    No image that the panel holds is embedded again; calibration and trust are measured for the larger set of labels.
+    Agents that see images are asked about the new ones alone: their trust stays an estimate until a new fit.
+    """
+    import consilience
+    from consilience.frontends.terminal import console, progress_on
+    from consilience.orchestrator.new_label import add_label as add_to_panel
+
+    settings, paths = collected(settings_file, assignments), _all_images(images)
+    label = consilience.Task.label(name, descriptions, synonyms)
+    with progress_on(console(stderr=True)) as progress:
+        report = add_to_panel(panel, label, paths, settings=settings, progress=progress)
+    _name_what_was_left_out(report)
+    _print_fitted(report, settings.policy.target, as_json)
+    finish(report.images.added, len(report.failed) + len(report.images.conflicts))
+
+
+def _all_images(given: tuple[Path, ...]) -> list[Path]:
+    """The files, with those in folders."""
+    from consilience.dataset import images_below
+
+    paths = [path for one in given for path in (images_below(one) if os.path.isdir(one) else [one])]
+    if not paths:
+        raise Failure("there are no images in what was given")
+    return paths
 
 
 @click.command()

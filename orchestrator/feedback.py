@@ -7,6 +7,7 @@ people disagree it waits under every rule, until a person decides.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -140,7 +141,7 @@ class Feedbacks:
         words = [one for one in self.of(id) if one.status in ("waiting", "counts")]
         if learned := [one for one in words if one.change is not None and one.label != named]:
             raise HistoryError(
-                f"the diagnosis '{id}' was learned as '{learned[0].label}' (change {learned[0].change}): undo it first"
+                f"the diagnosis '{id}' was learned as '{learned[0].label}' (change {learned[0].change}): undo it"
             )
         if not any(one.label == named for one in words):
             self.give(id, reviewer, named)
@@ -162,18 +163,17 @@ class Feedbacks:
         counts = [one for one in self.all("counts") if one.change is None]
         return list({one.diagnosis: one for one in reversed(counts)}.values())[::-1]
 
-    def mark(self, ids: Iterable[str], change: int) -> None:
-        """What counts of these diagnoses was learned with a change."""
-        with self._database.transaction() as connection:
+    def mark(self, ids: Iterable[str], change: int, connection: Connection | None = None) -> None:
+        """What counts of these diagnoses was learned with a change; in the caller's transaction, if it has one."""
+        with self._database.transaction() if connection is None else nullcontext(connection) as connection:
             for id in ids:
                 counts = (FEEDBACK.c.diagnosis == id, FEEDBACK.c.status == "counts", FEEDBACK.c.change.is_(None))
                 connection.execute(update(FEEDBACK).where(*counts).values(change=change))
 
-    def mark_undone(self, change: int) -> None:
+    def mark_undone(self, change: int, connection: Connection) -> None:
         """What was learned with a change is undone: a person's next word about it replaces it."""
         learned = (FEEDBACK.c.panel == self._database.panel, FEEDBACK.c.change == change)
-        with self._database.transaction() as connection:
-            connection.execute(update(FEEDBACK).where(*learned).values(status="undone", change=None))
+        connection.execute(update(FEEDBACK).where(*learned).values(status="undone", change=None))
 
     def _judge(self, connection: Connection, id: str) -> None:
         """Which words about a diagnosis count now, by the rule."""

@@ -29,6 +29,7 @@ from consilience.orchestrator.fitting import fit_agents, one_blas_thread
 from consilience.orchestrator.gather import Progress, gather, is_vectors, quiet, with_images
 from consilience.orchestrator.panel import EncoderRecord, Panel, labelled_features
 from consilience.orchestrator.policy import Threshold, choose_threshold
+from consilience.orchestrator.predictions import LabelledPredictions
 from consilience.orchestrator.reasoner import Reasoner
 from consilience.orchestrator.record import REASONER
 from consilience.panel_folder import refuse_to_replace
@@ -113,10 +114,10 @@ def fit(
     kinds = None if named is None else [feature_agent(name).name for name in named]
     if settings.memory.url is not None:
         Connection.server(settings.memory.url).close()
-    with _writing(path):
+    with writing(path):
         gathered = gather(source, task, settings, progress)
         records, task = gathered.records, gathered.task
-        data = replace(labelled_features(records, task), texts=_texts(gathered.encoder, task))
+        data = replace(labelled_features(records, task), texts=texts_of(gathered.encoder, task))
         fitted = fit_agents(
             task,
             records,
@@ -142,7 +143,7 @@ def fit(
                 policy=settings.policy,
                 progress=progress,
             )
-        _prepare_novelty(records, settings)
+        prepare_novelty(records, settings)
         written = Panel(
             task=task,
             encoder=_record_of(gathered.encoder),
@@ -155,8 +156,9 @@ def fit(
             models=tuple(filter(None, map(settings_of, others))),
             reasoner=adviser,
             second_looks=fitted.second_looks,
+            predictions=LabelledPredictions.of_fit(records.ids, data.labels, [one.raw for one in fitted.looks]),
         ).save(path, overwrite=overwrite)
-    _index(written, settings, progress)
+    index(written, settings, progress)
     threshold = choose_threshold(written.outcomes, settings.policy.target)
     return FitReport(written, gathered.report, gathered.failed, gathered.ignored, threshold, budget.spent_usd)
 
@@ -176,13 +178,13 @@ def add(
         PanelBusyError: somebody else is writing it.
     """
     path, settings = Path(panel), settings_or(settings, arguments)
-    with _writing(path):
+    with writing(path):
         old = Panel.open(path)
         known = [LabelledImage(one.path, _known_label(old.task, one.label)) for one in images]
         encoder = old.encoder.open(settings.device)
         records, report, failed = with_images(old.records, known, encoder, settings, progress)
-        written = _changed(old, records, settings) if report.added else old
-    _index(written, settings, progress)
+        written = with_records(old, records, settings).save(path, overwrite=True) if report.added else old
+    index(written, settings, progress)
     return FitReport(written, report, failed, (), choose_threshold(written.outcomes, settings.policy.target))
 
 
@@ -198,29 +200,36 @@ def remove(
         DatasetError: a label would be left with fewer than 2 images. PanelError, PanelBusyError as for `add`.
     """
     path, settings = Path(panel), settings_or(settings, arguments)
-    with _writing(path):
+    with writing(path):
         old = Panel.open(path)
         known = {*old.records.ids, *old.records.sources}
         by_name = {name: name if name in known else str(Path(name).absolute()) for name in names}
         if missing := [name for name, full in by_name.items() if full not in known]:
             return missing
         records = old.records.without(by_name.values(), by_name.values())
-        for label in old.task.names:
-            if records.labels.count(label) < 2:
-                raise DatasetError(f"'{label}' would be left with fewer than 2 images; nothing was removed")
-        written = _changed(old, records, settings)
-    _index(written, settings, quiet)
+        check_each_label_is_left(old.task, records)
+        written = with_records(old, records, settings).save(path, overwrite=True)
+    index(written, settings, quiet)
     return []
 
 
-def _changed(old: Panel, records: Records, settings: Settings) -> Panel:
+def check_each_label_is_left(task: Task, records: Records) -> None:
+    for label in task.names:
+        if records.labels.count(label) < 2:
+            raise DatasetError(f"'{label}' would be left with fewer than 2 images; nothing was removed")
+
+
+def with_records(old: Panel, records: Records, settings: Settings) -> Panel:
+    """The panel with these images in its memory and its heads; what was said of images that went counts no more."""
     data, before = labelled_features(records, old.task), old.labelled_features()
     added = data.take(_rows_not_in(records, old.records))
     removed = before.take(_rows_not_in(old.records, records))
-    _prepare_novelty(records, settings)
+    prepare_novelty(records, settings)
     with one_blas_thread():
         heads = tuple(head.updated(data, added, removed) for head in old.heads)
-    return replace(old, records=records, heads=heads).save(old.path, overwrite=True)
+    gone = [identity for identity in old.records.ids if identity not in records.rows]
+    predictions = old.predictions.without(gone) if old.predictions is not None else None
+    return replace(old, records=records, heads=heads, predictions=predictions)
 
 
 def _rows_not_in(records: Records, others: Records) -> np.ndarray:
@@ -238,12 +247,12 @@ def _supported(data: LabelledFeatures) -> list[str]:
     return [name for name, kind in FEATURE_AGENTS.items() if data.texts is not None or not kind.needs_text]
 
 
-def _prepare_novelty(records: Records, settings: Settings) -> None:
+def prepare_novelty(records: Records, settings: Settings) -> None:
     """Work out the distances that novelty is measured by, so that they are saved with the records."""
     records.kth_distances(min(settings.memory.neighbours, len(records) - 1))
 
 
-def _texts(encoder: Encoder, task: Task) -> np.ndarray | None:
+def texts_of(encoder: Encoder, task: Task) -> np.ndarray | None:
     """Unit-length mean embedding of the texts of each label, (c, d); None without a text tower."""
     if not encoder.has_text:
         return None
@@ -260,7 +269,7 @@ def _record_of(encoder: Encoder) -> EncoderRecord:
     )
 
 
-def _index(panel: Panel, settings: Settings, progress: Progress) -> None:
+def index(panel: Panel, settings: Settings, progress: Progress) -> None:
     """Bring the index up to date, if no reader owns it; whoever owns it next would do so otherwise."""
     progress("indexing images", 0, len(panel.records))
     with panel.open_memory(settings.memory.url):
@@ -268,7 +277,7 @@ def _index(panel: Panel, settings: Settings, progress: Progress) -> None:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Hold the writer lock; a folder that was made for it goes again if nothing was written."""
     is_new = not path.exists()
     try:

@@ -170,7 +170,7 @@ def fit_agents(
             progress("fitting agents", len(heads) * (n_folds + 1), steps)
             looks.append(Answers(name, "first", raw))
     if others:
-        looks += finished(_looks_of_others(task, records, data, others, looks, neighbours, load, timeout, progress))
+        looks += finished(looks_of_others(task, records, data, others, looks, neighbours, load, timeout, progress))
     return learned(tuple(heads), looks, task, data.labels, folds)
 
 
@@ -276,7 +276,7 @@ def looked_again(witnesses: Sequence[Witness], calibrated: np.ndarray, agent: st
     return heard
 
 
-async def _looks_of_others(
+async def looks_of_others(
     task: Task,
     records: Records,
     data: LabelledFeatures,
@@ -286,21 +286,28 @@ async def _looks_of_others(
     load: Callable[[str], Image] | None,
     timeout: float,
     progress: Progress,
+    images: range | None = None,
 ) -> list[Answers]:
-    """First and second looks of agents that see images; evidence is leave-one-out, and the heads' word out of fold."""
+    """First and second looks of agents that see images; evidence is leave-one-out, and the heads' word out of fold.
+
+    Args:
+        heads: what they said of these images.
+        images: rows of the records that are looked at; None: all. The others are as for `fit_agents`.
+    """
     memory = ImageMemory(records, task.names, ExactIndex(records))
     answers: dict[tuple[str, Stage], list[Prediction]] = {}
-    for start in range(0, len(records), BATCH):
-        rows = range(start, min(start + BATCH, len(records)))
+    asked = range(len(records)) if images is None else images
+    for start in range(0, len(asked), BATCH):
+        rows = asked[start : start + BATCH]
         found = memory.query(data.features[rows], max(K, neighbours), [records.ids[row] for row in rows])
         evidence = [Evidence.from_dict(one, records.thumbnail) for one in memory.evidence(found.first(neighbours))]
-        images = [load(records.sources[row]) if load is not None else None for row in rows]
-        views = Views(task, images, data.features[rows], found.labels, found.similarities)
+        loaded = [load(records.sources[row]) if load is not None else None for row in rows]
+        views = Views(task, loaded, data.features[rows], found.labels, found.similarities)
         firsts = await asyncio.gather(*(first_look(agent, views, timeout) for agent in others))
         for agent, first in zip(others, firsts, strict=True):
             if start == 0 and all(one.error is not None for one in first):  # it will not do better on the others
                 raise AgentError(f"the agent '{agent.name}' failed on each of the first images: {first[0].error}")
-        of_heads = ([head.prediction(row, task) for row in rows] for head in heads)
+        of_heads = ([head.prediction(start + place, task) for place in range(len(rows))] for head in heads)
         said = [*zip(*of_heads, *firsts, strict=True)]
         able = [(agent, first) for agent, first in zip(others, firsts, strict=True) if agent.looks_again]
         seconds = await asyncio.gather(
@@ -310,7 +317,7 @@ async def _looks_of_others(
             answers.setdefault((agent.name, "first"), []).extend(first)
         for (agent, _), second in zip(able, seconds, strict=True):
             answers.setdefault((agent.name, "second"), []).extend(second)
-        progress("looking at labelled images", rows.stop, len(records))
+        progress("looking at labelled images", start + len(rows), len(asked))
     return [Answers.of(name, stage, predictions, task) for (name, stage), predictions in answers.items()]
 
 

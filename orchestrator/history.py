@@ -118,7 +118,7 @@ class History:
             row = connection.execute(select(DIAGNOSES).where(self._own(), DIAGNOSES.c.id == id)).one_or_none()
         if row is None:
             raise DiagnosisMissingError(
-                f"there is no diagnosis '{id}' in the history '{self.database.name}': it was deleted or never there"
+                f"the history '{self.database.name}' has no diagnosis '{id}': deleted, or another panel's"
             )
         return self._kept(row, pictures)
 
@@ -150,8 +150,12 @@ class History:
         last, left = None, limit
         while left is None or left > 0:
             page = PAGE if left is None else min(PAGE, left)
-            further = [] if last is None else [columns.number < last]
-            query = select(DIAGNOSES).where(*wanted, *further).order_by(columns.number.desc()).limit(page)
+            query = (
+                select(DIAGNOSES)
+                .where(*wanted, *([] if last is None else [columns.number < last]))
+                .order_by(columns.number.desc())
+                .limit(page)
+            )
             with self.database.transaction() as connection:  # none stays open while the caller works
                 rows = connection.execute(query).all()
             yield from map(self._kept, rows)

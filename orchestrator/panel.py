@@ -4,6 +4,7 @@
     witnesses.json     each agent's look: its calibrator and the trust it has earned
     fusion.json        what the weights follow from
     policy.json        what the thresholds of a settled diagnosis are chosen on
+    predictions.npz    what the witnesses said of labelled images, out of fold: what all of the above is learned from
     second_looks.npz   the second looks at the labelled images: what one more gains is foreseen from them
     agents/*.npz       fitted heads
     models.json        how the agents and the reasoner that answer in words are asked; no key
@@ -43,6 +44,7 @@ from consilience.orchestrator.calibration import Calibrator
 from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.gain import SecondLooks
 from consilience.orchestrator.policy import Outcomes
+from consilience.orchestrator.predictions import LabelledPredictions
 from consilience.panel_folder import PanelFolder, read_panel_folder, write_panel_folder
 from consilience.prediction import Stage
 from consilience.retrieval.encoder import Encoder, open_encoder
@@ -54,6 +56,7 @@ from consilience.trust import Trust
 
 ENCODER_FILE = "encoder.onnx"
 SECOND_LOOKS_FILE = "second_looks.npz"
+PREDICTIONS_FILE = "predictions.npz"
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ class Panel:
         models: settings of the agents that answer in words.
         reasoner: settings of the adviser that it was fitted with, if any; its look stands among the witnesses.
         second_looks: the agents' second looks at the labelled images.
+        predictions: what calibration, trust and fusion were learned from; None for a panel that an older version wrote.
         path, id: where it was read from, and the id it keeps for life; empty for one not yet written.
     """
 
@@ -118,6 +122,7 @@ class Panel:
     models: tuple[ModelSettings, ...] = ()
     reasoner: ReasonerSettings | None = None
     second_looks: SecondLooks = field(default_factory=SecondLooks.none)
+    predictions: LabelledPredictions | None = None
     path: Path = Path()
     id: str = ""
 
@@ -185,6 +190,8 @@ class Panel:
         _write_json(folder / "models.json", _models_to_dict(self.models, self.reasoner))
         if self.second_looks.agents:
             np.savez(folder / SECOND_LOOKS_FILE, allow_pickle=False, **self.second_looks.arrays())
+        if self.predictions is not None:
+            np.savez(folder / PREDICTIONS_FILE, allow_pickle=False, **self.predictions.arrays())
         (folder / "agents").mkdir()
         for head in self.heads:
             np.savez(folder / "agents" / f"{head.name}.npz", allow_pickle=False, **head.arrays())
@@ -217,7 +224,7 @@ def _read(folder: PanelFolder) -> Panel:
             for name in names
             if name in FEATURE_AGENTS and (path := state / "agents" / f"{name}.npz").exists()
         )
-        again, weights = state / SECOND_LOOKS_FILE, state / ENCODER_FILE
+        again, weights, said = state / SECOND_LOOKS_FILE, state / ENCODER_FILE, state / PREDICTIONS_FILE
         has_weights = weights.exists()
         encoder = EncoderRecord(
             **manifest["encoder"],
@@ -237,6 +244,7 @@ def _read(folder: PanelFolder) -> Panel:
             models=models,
             reasoner=reasoner,
             second_looks=SecondLooks.from_arrays(_read_arrays(again)) if again.exists() else SecondLooks.none(),
+            predictions=LabelledPredictions.from_arrays(_read_arrays(said)) if said.exists() else None,
             path=folder.path,
             id=folder.id,
         )

@@ -1,0 +1,137 @@
+"""A new label for a panel that is there: `add_label`.
+
+No image that the memory holds is embedded again. The heads and what is known of them come from the stored vectors, out
+of fold, exactly as `fit` would. Agents that see images are asked about the new label's images alone. What they said of
+the others, when they could not name the new label, is kept with room for it (`predictions.with_room`): how often they
+will take an old label for the new one is not known until feedback tells or the panel is fitted again, so their trust
+is an optimistic estimate until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from consilience.agents import FEATURE_AGENTS, Agent, Budget
+from consilience.dataset import LabelledImage
+from consilience.errors import DatasetError, PanelError
+from consilience.images import load_image
+from consilience.orchestrator.ask import finished
+from consilience.orchestrator.fit import FitReport, index, prepare_novelty, texts_of, writing
+from consilience.orchestrator.fitting import Answers, fit_agents, learned, looks_of_others
+from consilience.orchestrator.gather import Progress, quiet, with_images
+from consilience.orchestrator.panel import Panel, labelled_features
+from consilience.orchestrator.policy import choose_threshold
+from consilience.orchestrator.predictions import LabelledPredictions, with_room
+from consilience.settings import Settings, settings_or
+from consilience.task import Label, Task
+
+
+def add_label(
+    panel: str | Path,
+    label: Label | str,
+    images: Sequence[Path],
+    *,
+    settings: Settings | None = None,
+    agents: Sequence[Agent] = (),
+    progress: Progress = quiet,
+    **arguments: Any,
+) -> FitReport:
+    """Give a panel one more label, the last of its task.
+
+    Args:
+        label: its name, or its name with descriptions and synonyms.
+        images: that show it: 2 at least, as many as of the other labels if possible.
+        agents: those that the panel cannot hold itself, as for `Diagnoser.open`.
+
+    Raises:
+        TaskError: the task has such a label. DatasetError: fewer than 2 images can be used.
+        PanelError: a panel without agents on features, or with a reasoner that advises, must be fitted again; so must
+            one with agents that see images, if an older version fitted it.
+        Others as `add` and `Diagnoser.open` raise them; BudgetSpentError as `fit`.
+    """
+    path, settings = Path(panel), settings_or(settings, arguments)
+    added = Task.label(label) if isinstance(label, str) else label
+    with writing(path):
+        old = Panel.open(path)
+        task, budget = old.task.with_label(added), Budget(settings.policy.max_run_cost_usd)
+        others = [one for name, one in old.open_agents(settings, agents, budget).items() if name not in FEATURE_AGENTS]
+        if not old.heads or old.reasoner is not None or (others and old.predictions is None):
+            raise PanelError(f"the panel '{path}' cannot take a new label as it is: fit it again with all images")
+        encoder = old.encoder.open(settings.device)
+        new = [LabelledImage(one, added.name) for one in images]
+        records, report, failed = with_images(old.records, new, encoder, settings, progress)
+        if report.added < 2:
+            raise DatasetError(
+                f"the label '{added.name}' has {report.added} usable images ({len(failed)} could not be read, "
+                f"{len(report.conflicts)} stand under another label); it needs at least 2"
+            )
+        data = replace(labelled_features(records, task), texts=texts_of(encoder, task))
+        kinds = [head.name for head in old.heads]
+        fitted = fit_agents(
+            task,
+            records,
+            data,
+            kinds,
+            [],
+            neighbours=settings.memory.neighbours,
+            seed=settings.seed,
+            progress=progress,
+        )
+        if others:
+            rows = range(len(old.records), len(records))
+            said = finished(
+                looks_of_others(
+                    task,
+                    records,
+                    data,
+                    others,
+                    [replace(one, raw=one.raw[rows]) for one in fitted.looks],
+                    settings.memory.neighbours,
+                    lambda source: load_image(source, settings.images),
+                    settings.policy.agent_timeout_seconds,
+                    progress,
+                    rows,
+                )
+            )
+            words = [_with_old_words(one, old, records.ids) for one in said]
+            in_order = {name: place for place, name in enumerate(old.agents)}
+            looks = sorted((*fitted.looks, *words), key=lambda one: in_order[one.agent])
+            fitted = learned(fitted.heads, looks, task, data.labels, fitted.folds)
+        prepare_novelty(records, settings)
+        changes = dict(zip(old.predictions.ids, old.predictions.changes, strict=True)) if old.predictions else {}
+        predictions = LabelledPredictions.of_fit(records.ids, data.labels, [one.raw for one in fitted.looks])
+        written = replace(
+            old,
+            task=task,
+            records=records,
+            heads=fitted.heads,
+            witnesses=fitted.witnesses,
+            fusion=fitted.fusion,
+            outcomes=fitted.outcomes,
+            second_looks=fitted.second_looks,
+            predictions=replace(predictions, changes=np.array([changes.get(one, 0) for one in records.ids], np.intp)),
+        ).save(path, overwrite=True)
+    index(written, settings, progress)
+    threshold = choose_threshold(written.outcomes, settings.policy.target)
+    return FitReport(written, report, failed, (), threshold, budget.spent_usd)
+
+
+def _with_old_words(said: Answers, old: Panel, ids: Sequence[str]) -> Answers:
+    """An agent's answers on the new images behind what it said of the old ones, with room for the new label."""
+    assert old.predictions is not None  # noqa: S101  the caller made sure
+    looks = [(one.agent, one.stage) for one in old.witnesses]
+    raw = np.full((len(ids), said.raw.shape[1]), np.nan)
+    if (said.agent, said.stage) in looks:
+        known = with_room(old.predictions.raw[looks.index((said.agent, said.stage))])
+        row_of = {identity: row for row, identity in enumerate(ids)}
+        places = [row_of.get(identity) for identity in old.predictions.ids]
+        for place, row in zip(places, known, strict=True):
+            if place is not None:
+                raw[place] = row
+    raw[len(ids) - len(said.raw) :] = said.raw
+    return replace(said, raw=raw, predictions=())
