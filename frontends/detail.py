@@ -86,7 +86,7 @@ def agent_rows(diagnosis: Diagnosis) -> list[tuple[str, ...]]:
     """For each prediction the cells under AGENT_COLUMNS."""
     total = sum(one.weight or 0.0 for one in diagnosis.predictions)
     trusts = {(trust.agent, trust.stage): trust for trust in diagnosis.trust}
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for one in diagnosis.predictions:
         trust = trusts.get((one.agent, one.stage))
         accuracy = None if trust is None else trust.accuracy

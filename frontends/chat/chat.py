@@ -19,6 +19,7 @@ from consilience.prompts import clean
 from consilience.rendering import one_line
 
 if TYPE_CHECKING:
+    from consilience.orchestrator.current import Current
     from consilience.orchestrator.diagnoser import Diagnoser
     from consilience.orchestrator.feedback import Feedback, Feedbacks
     from consilience.orchestrator.history import History, Kept
@@ -40,7 +41,7 @@ class Chat:
     """
 
     def __init__(
-        self, diagnoser: Diagnoser, history: History, feedbacks: Feedbacks, *, refer: Refer | None = None
+        self, diagnoser: Diagnoser | Current, history: History, feedbacks: Feedbacks, *, refer: Refer | None = None
     ) -> None:
         self.diagnoser, self.history, self.feedbacks = diagnoser, history, feedbacks
         self.refer = refer

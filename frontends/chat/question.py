@@ -50,6 +50,14 @@ def recognised(text: str, agents: Sequence[str]) -> Question | None:
     kind = next((kind for kind, rule in _RULES if re.search(rule, words)), None)
     if kind is None:
         return None if words else Question("help", (), True)
-    named = [one for one in dict.fromkeys(agents) if re.search(rf"(?<!\w){re.escape(plain(one))}(?!\w)", words)]
     is_plain = kind in ("help", "without", "again") or len(words.split()) <= SHORT
-    return Question(kind, tuple(named), is_plain)
+    return Question(kind, _named(words, agents), is_plain)
+
+
+def _named(words: str, agents: Sequence[str]) -> tuple[str, ...]:
+    """The agents whose names are there; a name that is a part of a longer one does not count inside it."""
+    found = set()
+    for agent in sorted(set(agents), key=lambda one: -len(plain(one))):
+        words, count = re.subn(rf"(?<!\w){re.escape(plain(agent))}(?!\w)", "\0", words)
+        found |= {agent} if count else set()
+    return tuple(one for one in dict.fromkeys(agents) if one in found)

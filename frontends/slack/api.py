@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 API_URL = "https://slack.com/api/"
 
+METADATA = "consilience_request"
+"""The kind of metadata that the bot's messages carry, which nobody sees."""
+
 PATIENCE = 20
 """How often a request is sent again that came too soon, each time when Slack says."""
 
@@ -60,8 +63,7 @@ class Api:
         from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetryHandler
         from slack_sdk.web.async_client import AsyncWebClient
 
-        self.url = url if url.endswith("/") else f"{url}/"
-        self.client: AsyncWebClient = AsyncWebClient(token=token, base_url=self.url)
+        self.client: AsyncWebClient = AsyncWebClient(token=token, base_url=url)
         self.client.retry_handlers.append(AsyncRateLimitErrorRetryHandler(max_retry_count=PATIENCE))
 
     async def identity(self) -> Identity:
@@ -83,12 +85,31 @@ class Api:
         """Raise SlackError unless Socket Mode may be used with an app-level token."""
         await _said(self.client.apps_connections_open(app_token=token), "SLACK_APP_TOKEN")
 
-    async def post(self, channel: str, thread: str | None, fields: Mapping[str, Any]) -> tuple[str, str]:
-        """Post a message; returns the channel's id and the message's timestamp."""
+    async def post(self, channel: str, thread: str | None, fields: Mapping[str, Any], key: str = "") -> tuple[str, str]:
+        """Post a message; returns the channel's id and the message's timestamp.
+
+        Args:
+            key: by which `posted` finds it again.
+        """
+        marked = {"metadata": {"event_type": METADATA, "event_payload": {"key": key}}} if key else {}
         sent = await _said(
-            self.client.chat_postMessage(channel=channel, thread_ts=thread, unfurl_links=False, **fields)
+            self.client.chat_postMessage(channel=channel, thread_ts=thread, unfurl_links=False, **fields, **marked)
         )
         return str(sent["channel"]), str(sent["ts"])
+
+    async def posted(self, channel: str, thread: str, key: str) -> str:
+        """The timestamp of the bot's message in a thread that was posted with `key`; empty if there is none."""
+        try:
+            found = await _said(
+                self.client.conversations_replies(channel=channel, ts=thread, include_all_metadata=True, limit=999)
+            )
+        except _Refused:
+            return ""
+        for one in found.get("messages") or ():
+            mark = one.get("metadata") or {}
+            if mark.get("event_type") == METADATA and (mark.get("event_payload") or {}).get("key") == key:
+                return str(one["ts"])
+        return ""
 
     async def update(self, channel: str, ts: str, fields: Mapping[str, Any]) -> None:
         await _said(self.client.chat_update(channel=channel, ts=ts, **fields))

@@ -29,7 +29,7 @@ def message(reply: Reply) -> dict[str, Any]:
     if reply.buttons:
         elements = [_element(one) for one in reply.buttons]
         blocks.append({"type": "actions", "block_id": reply.diagnosis, "elements": elements})
-    return {"text": plain(reply.text.splitlines()[0]), "blocks": blocks}
+    return {"text": plain(reply.text.partition("\n")[0]) or " ", "blocks": blocks}
 
 
 def plain(text: str) -> str:
@@ -38,13 +38,13 @@ def plain(text: str) -> str:
 
 
 def _text(words: str, **style: bool) -> Block:
-    element: Block = {"type": "text", "text": one_line(words, LONGEST)}
+    element: Block = {"type": "text", "text": one_line(words, LONGEST) or " "}  # Slack refuses an empty text
     return element | ({"style": style} if style else {})
 
 
 def _lines(text: str, is_bold: bool) -> list[Block]:
     """The first line bold, if it is a verdict."""
-    first, *others = text.splitlines()
+    first, *others = text.split("\n")
     elements = [_text(first, bold=True) if is_bold else _text(first)]
     for line in others:
         elements += [{"type": "text", "text": "\n"}, _text(line)]

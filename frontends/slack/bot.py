@@ -50,7 +50,7 @@ class Bot:
     def resume(self) -> int:
         """Go on with what was not answered when the bot stopped. Returns how many there are."""
         waiting = [one.request for one in self._journal.waiting()]
-        self._begin(waiting)
+        self._begin(waiting, is_begun=True)
         return len(waiting)
 
     async def receive(self, requests: Sequence[Request]) -> None:
@@ -63,14 +63,18 @@ class Bot:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _begin(self, requests: Sequence[Request]) -> None:
-        """Each in its person's turn; a reaction says at once that their messages are seen."""
+    def _begin(self, requests: Sequence[Request], is_begun: bool = False) -> None:
+        """Each in its person's turn; a reaction says at once that their messages are seen.
+
+        Args:
+            is_begun: whether it was begun with before, and may have got further than the journal knows.
+        """
         seen: dict[tuple[str, str], asyncio.Task[None]] = {}
         for one in requests:
             place = (one.channel, one.message)
             if one.kind != "press" and place not in seen:
                 seen[place] = self._spawn(self._politely(self._api.react(*place, on=SEEN)))
-            self._spawn(self._in_turn(one, seen.get(place)))
+            self._spawn(self._in_turn(one, seen.get(place), is_begun))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -78,22 +82,22 @@ class Bot:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _in_turn(self, request: Request, seen: asyncio.Task[None] | None) -> None:
+    async def _in_turn(self, request: Request, seen: asyncio.Task[None] | None, is_begun: bool) -> None:
         async with self._turns[request.person], self._room:
             if seen is not None:
                 await seen
             tries = 0
             while not self.lost.done():
                 try:
-                    return await self._answer(self._journal.progress(request.key))
+                    return await self._answer(self._journal.progress(request.key), is_begun or tries > 0)
                 except (PassingTrouble, JournalError) as trouble:
                     log.warning("%s", trouble)
                     await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
                     tries += 1
                 except LostAccess as error:
                     self._lose(error)
-                except ConsilienceError as error:  # Slack refuses the answer itself
-                    log.error("a request is given up: %s", error)
+                except Exception as error:  # Slack refuses the answer itself, or a library failed
+                    log.error("a request is given up: %s", error, exc_info=not isinstance(error, ConsilienceError))
                     self._journal.answered(request.key)
                     return None
         return None
@@ -111,13 +115,16 @@ class Bot:
         if not self.lost.done():
             self.lost.set_exception(error)
 
-    async def _answer(self, progress: Progress) -> None:
+    async def _answer(self, progress: Progress, is_begun: bool) -> None:
         """Answer one request: a message that says so at once, and becomes the answer."""
         request = progress.request
         key, channel = request.key, request.channel
         note = progress.note
+        if not note and is_begun:  # it may have been posted, and the bot stopped before it knew
+            note = await self._api.posted(channel, request.thread, key)
         if not note:
-            _, note = await self._api.post(channel, request.thread, {"text": plain(_at_work(request))})
+            _, note = await self._api.post(channel, request.thread, {"text": plain(_at_work(request))}, key)
+        if note != progress.note:
             self._journal.noted(key, note)
         reaction = DONE
         try:
@@ -130,14 +137,23 @@ class Bot:
             log.exception("a request failed", exc_info=error)
             reply, reaction = Reply("Something went wrong here, and was logged. Please try again."), FAILED
         if not progress.is_pictured:
-            for picture in reply.pictures:
-                png = await asyncio.to_thread(picture.draw)
-                await self._api.show(channel, request.thread, picture.name, png, picture.words)
-            self._journal.pictured(key)
+            await self._show(reply, request)
         await self._api.update(channel, note, message(reply))
         is_last = self._journal.answered(key)
         if request.kind != "press" and (is_last or reaction == FAILED):
             await self._politely(self._api.react(channel, request.message, on=reaction, off=SEEN if is_last else ""))
+
+    async def _show(self, reply: Reply, request: Request) -> None:
+        """Put the pictures into the thread; an answer without them is still one."""
+        try:
+            for picture in reply.pictures:
+                png = await asyncio.to_thread(picture.draw)
+                await self._api.show(request.channel, request.thread, picture.name, png, picture.words)
+        except (PassingTrouble, LostAccess):
+            raise
+        except ConsilienceError as error:
+            log.warning("%s", error)
+        self._journal.pictured(request.key)
 
     async def _reply(self, progress: Progress) -> Reply:
         request = progress.request

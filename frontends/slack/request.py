@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from consilience.frontends.chat.question import recognised
@@ -80,28 +80,24 @@ def from_message(event: Mapping[str, Any], bot: str, is_known_thread: bool) -> l
     is_meant = is_direct or f"<@{bot}" in said or event.get("type") == "app_mention"
     if not is_meant and not (is_known_thread and recognised(words, ()) is not None and words):
         return []
-    place = {
-        "person": person,
-        "channel": channel,
-        "message": ts,
-        "thread": str(event.get("thread_ts") or ts),
-        "is_direct": is_direct,
-    }
-    images = [*_files(event), *({"url": html.unescape(url)} for url in _LINK.findall(said))] if is_meant else []
+    thread = str(event.get("thread_ts") or ts)
+    asked = Request(f"{channel}:{ts}:0", "ask", person, channel, ts, thread, is_direct, text=words)
+    images = [*_files(event), *(("", html.unescape(url), "") for url in _LINK.findall(said))] if is_meant else []
     looks = [
-        Request(f"{channel}:{ts}:{number}", "look", **place, **image)
-        for number, image in enumerate(images[:MOST_IMAGES])
+        replace(asked, key=f"{channel}:{ts}:{number}", kind="look", file=file, url=url, name=name, text="")
+        for number, (file, url, name) in enumerate(images[:MOST_IMAGES])
     ]
-    return looks or [Request(f"{channel}:{ts}:0", "ask", **place, text=words)]
+    return looks or [asked]
 
 
-def _files(event: Mapping[str, Any]) -> list[dict[str, str]]:
+def _files(event: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Id, address and name of each uploaded file."""
     return [
-        {
-            "file": str(one.get("id") or ""),
-            "url": str(one.get("url_private_download") or one.get("url_private") or ""),
-            "name": source_name(str(one.get("name") or one.get("id") or "image")),
-        }
+        (
+            str(one.get("id") or ""),
+            str(one.get("url_private_download") or one.get("url_private") or ""),
+            source_name(str(one.get("name") or one.get("id") or "image")),
+        )
         for one in event.get("files") or ()
     ]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from consilience.errors import SlackError
 from consilience.frontends.chat.chat import Chat
-from consilience.frontends.slack.api import Api, Identity
+from consilience.frontends.slack.api import API_URL, Api, Identity
 from consilience.frontends.slack.bot import Bot, Referral
 from consilience.frontends.slack.files import bearer_of
 from consilience.frontends.slack.journal import Journal
@@ -38,7 +38,7 @@ class Connection:
     app_token: str = field(default="", repr=False)
     signing_secret: str = field(default="", repr=False)
     address: tuple[str, int] | None = None
-    api_url: str = "https://slack.com/api/"
+    api_url: str = API_URL
 
 
 async def serve(
@@ -65,9 +65,9 @@ async def serve(
     async with AsyncExitStack() as stack:
         journal = stack.enter_context(Journal(journal_path))
         chat.refer = Referral(api, journal, refer_to) if refer_to else None
-        bot = Bot(chat, api, journal, bearer_of(connection.bot_token, api.url))
+        bot = Bot(chat, api, journal, bearer_of(connection.bot_token, connection.api_url))
         stack.push_async_callback(bot.close)
-        app = _app(connection, api, bot, journal, identity)
+        app = _app(connection, bot, journal, identity)
         door = _over_http(app, *connection.address) if connection.address else _by_socket(app, connection.app_token)
         await stack.enter_async_context(door)
         ready(identity, bot.resume())
@@ -78,10 +78,11 @@ async def serve(
             bot.lost.result()
 
 
-def _app(connection: Connection, api: Api, bot: Bot, journal: Journal, identity: Identity) -> AsyncApp:
+def _app(connection: Connection, bot: Bot, journal: Journal, identity: Identity) -> AsyncApp:
     """Bolt's app, which checks signatures; it acknowledges only what has been written down."""
     from slack_bolt.app.async_app import AsyncApp
     from slack_bolt.authorization import AuthorizeResult
+    from slack_sdk.web.async_client import AsyncWebClient
 
     async def known() -> AuthorizeResult:
         """Bolt itself would ask Slack, and drop an event that comes while Slack does not answer."""
@@ -93,6 +94,7 @@ def _app(connection: Connection, api: Api, bot: Bot, journal: Journal, identity:
         )
 
     app = AsyncApp(
+        client=AsyncWebClient(base_url=connection.api_url),
         authorize=known,
         signing_secret=connection.signing_secret or "not used by Socket Mode",
         process_before_response=True,
@@ -119,7 +121,7 @@ def _app(connection: Connection, api: Api, bot: Bot, journal: Journal, identity:
 async def _by_socket(app: AsyncApp, app_token: str) -> AsyncIterator[None]:
     from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
 
-    handler = AsyncSocketModeHandler(app, app_token)
+    handler: Any = AsyncSocketModeHandler(app, app_token)
     await handler.connect_async()
     try:
         yield

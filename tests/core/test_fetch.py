@@ -16,7 +16,7 @@ import pytest
 
 import consilience.fetch
 from consilience.errors import FetchError, ImageError
-from consilience.fetch import fetch_image_bytes
+from consilience.fetch import Bearer, fetch_image_bytes
 from consilience.images import ImageLimits, load_image
 
 LOOPBACK_ALLOWED = ImageLimits(allow_private_urls=True)
@@ -155,6 +155,21 @@ def test_load_image_takes_a_url_and_keeps_its_query_to_itself(server: Server) ->
     image = load_image(f"{server.url}/ok.png?token=hunter2", LOOPBACK_ALLOWED)
     assert image.source == f"{server.url}/ok.png"
     assert image.identity == load_image(png()).identity
+
+
+def test_a_token_is_sent_to_its_host_and_to_no_other_that_it_leads_to(server: Server) -> None:
+    server.elsewhere = f"http://localhost:{server.server_port}/ok.png"
+    bearer = Bearer("hunter2", "127.0.0.1")
+    assert fetch_image_bytes(f"{server.url}/away", LOOPBACK_ALLOWED, bearer) == png()
+    assert [headers.get("Authorization") for _, headers in server.requests] == ["Bearer hunter2", None]
+    assert "hunter2" not in repr(bearer)
+
+
+@pytest.mark.parametrize(("path", "status", "kind"), [("/missing", 404, ""), ("/page", 200, "text/html")])
+def test_an_error_tells_what_the_server_answered(server: Server, path: str, status: int, kind: str) -> None:
+    with pytest.raises(FetchError) as caught:
+        fetch_image_bytes(server.url + path, LOOPBACK_ALLOWED)
+    assert (caught.value.status, caught.value.content_type) == (status, kind)
 
 
 def test_a_truncated_image_is_named_by_its_address(server: Server) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import httpcore
 import pytest
 
 from consilience.errors import FetchError
-from consilience.fetch import is_public
+from consilience.fetch import Bearer, is_public
 from consilience.images import load_image
 
 
@@ -65,3 +66,19 @@ def test_urls_that_are_not_fetched(url: str, says: str) -> None:
         load_image(url)
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None or "hunter2" not in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("url", "opens"),
+    [
+        ("https://slack.com/x", True),
+        ("https://files.slack.com/x", True),
+        ("https://FILES.slack.com/x", True),
+        ("http://files.slack.com/x", False),  # anybody on the way could read it
+        ("https://evilslack.com/x", False),
+        ("https://slack.com.evil.example/x", False),
+        ("https://evil.example/slack.com", False),
+    ],
+)
+def test_a_token_opens_its_host_over_tls_alone(url: str, opens: bool) -> None:
+    assert Bearer("hunter2", "slack.com").opens(httpcore.URL(url)) is opens

@@ -42,6 +42,7 @@ class Message:
     text: str
     blocks: list[dict[str, Any]]
     texts: list[str] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_answer(self) -> bool:
@@ -282,9 +283,14 @@ class FakeSlack:
                 return {"url": f"ws://127.0.0.1:{self.port}/link"}
             case "chat.postMessage":
                 text = given["text"]
-                message = Message(given["channel"], ts, given.get("thread_ts"), text, blocks, [text])
+                mark = given.get("metadata") or {}
+                mark = json.loads(mark) if isinstance(mark, str) else mark
+                message = Message(given["channel"], ts, given.get("thread_ts"), text, blocks, [text], mark)
                 self.messages[ts] = message
                 return {"channel": message.channel, "ts": ts}
+            case "conversations.replies":
+                there = [one for one in self.messages.values() if one.thread == given["ts"]]
+                return {"messages": [{"ts": one.ts, "text": one.text, "metadata": one.metadata} for one in there]}
             case "chat.update":
                 message = self.messages[given["ts"]]
                 message.text, message.blocks = given["text"], blocks
