@@ -41,7 +41,7 @@ class Answered:
     def fits(self, diagnosis: Diagnosis) -> bool:
         """Whether it says of the same image what `diagnose_many` said."""
         found = json.loads(self.body)
-        return found["record"]["identity"] == diagnosis.identity and found["label"] == diagnosis.label
+        return (found["record"]["identity"], found["label"]) == (diagnosis.identity, diagnosis.label)
 
 
 def figures(quick: bool) -> list[Figure]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Annotated, Any
 
@@ -21,20 +19,17 @@ from consilience.errors import ConsilienceError
 from consilience.frontends.chat.chat import Chat
 from consilience.frontends.web import view
 from consilience.frontends.web.guard import BROWSER, SESSION, Guard, cookie, session_of
-from consilience.frontends.web.limits import Places, Rate, TooManyError
-from consilience.frontends.web.metrics import Metrics
+from consilience.frontends.web.limits import TooManyError
 from consilience.frontends.web.problem import MEDIA_TYPE, Problem, problem, problem_of
+from consilience.frontends.web.site import Site, address_of, as_json, as_picture, person_of, set_cookie
 from consilience.frontends.web.upload import body_of
 from consilience.images import load_image
-from consilience.orchestrator.history import Kept
 from consilience.rendering import one_line, source_name
 from consilience.settings import WebSettings
 
 STATIC = files("consilience.frontends.web") / "static"
-YEAR_SECONDS = 365 * 86400
 RECENT = 50
 
-OUTDATED = "The panel was changed and cannot be opened; the one before it answers. Whoever runs the server should look."
 
 Id = Annotated[str, Path(max_length=64, pattern=r"^[\w-]+$", description="of the diagnosis")]
 
@@ -63,43 +58,6 @@ class PanelFacts(BaseModel):
     images: int = Field(description="in the image memory")
     max_bytes: int = Field(description="of an image")
     notices: list[str] = Field(description="what people should know before they believe it")
-
-
-@dataclass
-class Site:
-    """What the routes share."""
-
-    chat: Chat
-    settings: WebSettings
-    token: str | None
-    metrics: Metrics = field(default_factory=Metrics)
-
-    def __post_init__(self) -> None:
-        self.rate = Rate(self.settings.images_a_minute)
-        self.asking = Rate(10 * self.settings.images_a_minute)
-        self.signing_in = Rate(20)
-        self.places = Places(self.settings.queue)
-        self.drawing = asyncio.Semaphore(1)
-
-    @property
-    def problem(self) -> str | None:
-        """Why the panel on disk is not the one at work, if it is not."""
-        problem: str | None = getattr(self.chat.diagnoser, "problem", None)
-        return problem
-
-    async def notices(self) -> list[str]:
-        """What people should know before they believe a diagnosis."""
-        return [OUTDATED] if self.problem is not None else []
-
-    async def kept(self, id: str) -> Kept:
-        return await asyncio.to_thread(self.chat.history.get, id, self.chat.diagnoser.memory.records.thumbnail)
-
-    async def answer(self, id: str, person: str) -> Response:
-        def read() -> view.Answer:
-            kept = self.chat.history.get(id)
-            return view.answer(kept, self.chat.feedbacks.of(id), person)
-
-        return _json(await asyncio.to_thread(read))
 
 
 def create_app(chat: Chat, settings: WebSettings, *, token: str | None, hosts: Collection[str] | None) -> FastAPI:
@@ -139,11 +97,11 @@ def _add_diagnoses(app: FastAPI, site: Site) -> None:
     @app.post("/v1/diagnose", openapi_extra={"requestBody": body}, responses=_gives(view.Answer))
     async def diagnose(request: Request, name: Annotated[str, Query(max_length=255)] = "image") -> Response:
         """Diagnose one image, and keep the diagnosis."""
-        site.rate.take(_address(request))
+        site.rate.take(address_of(request))
         with site.places.one():
             site.metrics.waiting.set(site.places.taken)
             data = await body_of(request, site.settings.max_bytes)
-            person = _person(request)
+            person = person_of(request)
             limits = site.chat.diagnoser.settings.images
             try:
                 image = await asyncio.to_thread(load_image, data, limits, source_name(name))
@@ -155,12 +113,12 @@ def _add_diagnoses(app: FastAPI, site: Site) -> None:
             kept = await asyncio.to_thread(site.chat.history.get, reply.diagnosis)
         site.metrics.waiting.set(site.places.taken)
         site.metrics.diagnosed(kept.diagnosis)
-        return _json(view.answer(kept, (), person), 201, {"location": f"/v1/diagnoses/{kept.id}"})
+        return as_json(view.answer(kept, (), person), 201, {"location": f"/v1/diagnoses/{kept.id}"})
 
     @app.get("/v1/diagnoses", responses=_gives(list[view.Brief]))
     async def diagnoses(request: Request) -> list[view.Brief]:
         """The last diagnoses of this browser, the newest first; programs without its cookie get none."""
-        if not (person := _person(request)):
+        if not (person := person_of(request)):
             return []
 
         def find() -> list[view.Brief]:
@@ -171,49 +129,49 @@ def _add_diagnoses(app: FastAPI, site: Site) -> None:
     @app.get("/v1/diagnoses/{id}", responses=_gives(view.Answer))
     async def diagnosis(request: Request, id: Id) -> Response:
         """A diagnosis that was kept."""
-        return await site.answer(id, _person(request))
+        return await site.answer(id, person_of(request))
 
     @app.get("/v1/diagnoses/{id}/image", responses=_gives_picture("image/jpeg"), response_class=Response)
     async def image(id: Id) -> Response:
         """The image, made small."""
-        return _picture((await site.kept(id)).thumbnail)
+        return as_picture((await site.kept(id)).thumbnail)
 
     @app.get("/v1/diagnoses/{id}/cases/{place}", responses=_gives_picture("image/jpeg"), response_class=Response)
     async def case(id: Id, place: Annotated[int, Path(ge=0, lt=100)]) -> Response:
         """The picture of a similar case."""
         neighbours = (await site.kept(id)).diagnosis.evidence.neighbours
         found = neighbours[place] if place < len(neighbours) else None
-        return _picture(await asyncio.to_thread(found.thumbnail) if found is not None else None)
+        return as_picture(await asyncio.to_thread(found.thumbnail) if found is not None else None)
 
     @app.get("/v1/diagnoses/{id}/picture", responses=_gives_picture("image/png"), response_class=Response)
     async def picture(request: Request, id: Id) -> Response:
         """The diagnosis as one picture, to be kept or sent."""
-        site.asking.take(_address(request))
+        site.asking.take(address_of(request))
         reply = await site.chat.show(id)
         async with site.drawing:  # it takes most of a core
             drawn = await asyncio.to_thread(reply.pictures[0].draw) if reply.pictures else None
-        return _picture(drawn, "image/png")
+        return as_picture(drawn, "image/png")
 
 
 def _add_conversation(app: FastAPI, site: Site) -> None:
     @app.post("/v1/diagnoses/{id}/questions", responses=_gives(view.Turn))
     async def question(request: Request, id: Id, asked: Question) -> view.Turn:
         """Ask about a diagnosis; the answer comes from its record."""
-        site.asking.take(_address(request))
-        reply = await site.chat.ask(id, asked.text, person=_person(request), channel="web")
+        site.asking.take(address_of(request))
+        reply = await site.chat.ask(id, asked.text, person=person_of(request), channel="web")
         return view.turn(reply)
 
     @app.post("/v1/diagnoses/{id}/feedback", responses=_gives(view.Turn))
     async def feedback(request: Request, id: Id, word: Word) -> Response:
         """Say that a diagnosis is right, or what the image shows instead. The last word of a person counts."""
-        site.asking.take(_address(request))
+        site.asking.take(address_of(request))
         task = site.chat.diagnoser.panel.task
         if word.label is not None and task.find(word.label) is None:
             return problem(422, f"there is no label '{word.label}'; there are {', '.join(task.names)}")
         said = "right" if word.label is None else "wrong"
-        reply = await site.chat.press(id, said, word.label or "", person=_person(request))
+        reply = await site.chat.press(id, said, word.label or "", person=person_of(request))
         site.metrics.feedback.labels(said).inc()
-        return _json(view.turn(reply))
+        return as_json(view.turn(reply))
 
 
 def _add_the_rest(app: FastAPI, site: Site) -> None:
@@ -233,11 +191,11 @@ def _add_the_rest(app: FastAPI, site: Site) -> None:
     @app.post("/v1/session", status_code=204, response_class=Response)
     async def sign_in(request: Request, given: Token) -> Response:
         """Sign a browser in: it gets a cookie."""
-        site.signing_in.take(_address(request))
+        site.signing_in.take(address_of(request))
         if site.token is None or not secrets.compare_digest(given.token.encode(), site.token.encode()):
             return problem(403, "this is not the token that the server was started with")
         answer = Response(status_code=204)
-        _set_cookie(request, answer, SESSION, session_of(site.token))
+        set_cookie(request, answer, SESSION, session_of(site.token))
         return answer
 
     @app.get("/health")
@@ -259,7 +217,7 @@ def _add_the_rest(app: FastAPI, site: Site) -> None:
     async def index(request: Request) -> Response:
         answer = Response(page, media_type="text/html")
         if not cookie(request.headers, BROWSER):
-            _set_cookie(request, answer, BROWSER, secrets.token_urlsafe(24))
+            set_cookie(request, answer, BROWSER, secrets.token_urlsafe(24))
         return answer
 
     @app.get("/static/base.css", include_in_schema=False)
@@ -294,28 +252,3 @@ def _gives(model: Any) -> dict[int | str, dict[str, Any]]:
 
 def _gives_picture(media_type: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {media_type: {}}}}
-
-
-def _json(answer: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(answer.model_dump_json(), status, headers, "application/json")
-
-
-def _picture(data: bytes | None, media_type: str = "image/jpeg") -> Response:
-    if data is None:
-        return problem(404, "there is no such picture, or it was not kept")
-    return Response(data, media_type=media_type, headers={"cache-control": "private, max-age=86400"})
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client is not None else ""
-
-
-def _person(request: Request) -> str:
-    """Whose browser it is; empty for a program. The history need not know what opens somebody's own history."""
-    browser = cookie(request.headers, BROWSER)
-    return f"browser {hashlib.sha256(browser.encode()).hexdigest()[:16]}" if browser else ""
-
-
-def _set_cookie(request: Request, answer: Response, name: str, value: str) -> None:
-    is_safe = request.url.scheme == "https"
-    answer.set_cookie(name, value, max_age=YEAR_SECONDS, httponly=True, samesite="strict", secure=is_safe)

@@ -179,7 +179,9 @@ def answer(kept: Kept, feedback: Sequence[Feedback], person: str) -> Answer:
 
 
 def turn(reply: Reply) -> Turn:
-    table = reply.table and Table(columns=list(reply.table.columns), rows=[list(row) for row in reply.table.rows])
+    table = None
+    if reply.table is not None:
+        table = Table(columns=list(reply.table.columns), rows=[list(row) for row in reply.table.rows])
     picture = reply.pictures[0] if reply.pictures else None
     return Turn(
         text=reply.text,
@@ -236,7 +238,11 @@ def _look(diagnosis: Diagnosis, prediction: Prediction, total: float, colours: d
     shares = prediction.calibrated or prediction.probabilities
     label = max(shares, key=shares.__getitem__) if shares else None
     key = (prediction.agent, prediction.stage)
-    trust = next((one for one in diagnosis.trust if (one.agent, one.stage) == key), None)
+    earned = [
+        Earned(n=one.n, accuracy=one.accuracy, ece=one.ece, ocr=one.ocr, ccc=one.ccc)
+        for one in diagnosis.trust
+        if (one.agent, one.stage) == key
+    ]
     return Look(
         agent=prediction.agent,
         stage=prediction.stage,
@@ -247,7 +253,7 @@ def _look(diagnosis: Diagnosis, prediction: Prediction, total: float, colours: d
         probability=shares[label] if shares and label is not None else None,
         weight=prediction.weight / total if prediction.weight is not None and total > 0 else None,
         note=one_line(prediction.error or prediction.rationale, 1000),
-        trust=trust and Earned(n=trust.n, accuracy=trust.accuracy, ece=trust.ece, ocr=trust.ocr, ccc=trust.ccc),
+        trust=next(iter(earned), None),
     )
 
 

@@ -17,6 +17,8 @@ from shapes import draw
 
 import consilience
 from consilience.dataset import LabelledImage
+from consilience.orchestrator.feedback import Feedbacks
+from consilience.orchestrator.history import History
 from consilience.panel_folder import MANIFEST
 
 TOKEN = "a-token-of-the-tests-7f3a"  # noqa: S105
@@ -85,6 +87,18 @@ def test_a_panel_that_is_replaced_is_taken_up_and_a_damaged_one_is_not(panel: Pa
         assert diagnosed(client, "square")["label"] == "square"
         (notice,) = client.get("/v1/panel").json()["notices"]
         assert re.search("cannot be opened", notice)
+
+
+def test_an_agent_that_has_become_worse_is_named(panel: Path) -> None:
+    settings = consilience.load_settings(learning__review="at-once")
+    with consilience.Diagnoser.open(panel) as diagnoser, History.open(panel) as history:
+        feedbacks = Feedbacks(history, settings.learning)
+        for diagnosis in diagnoser.diagnose_many(draw("circle", 5000 + number) for number in range(12)):
+            assert isinstance(diagnosis, consilience.Diagnosis)
+            feedbacks.give(history.keep(diagnosis), "somebody", "square")
+    with serving(panel) as address:
+        notices = httpx.get(f"{address}/v1/panel", trust_env=False, timeout=120).json()["notices"]
+    assert any("gaussian has become worse: it was right on 0 % of the 12 images" in one for one in notices)
 
 
 def _until(holds: Callable[[], bool], seconds: float = 120) -> None:
