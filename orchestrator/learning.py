@@ -245,7 +245,9 @@ def _judged(panel: Panel, lessons: Sequence[_Lesson], number: int, settings: Set
     if panel.predictions is None:
         return panel, 0
     place = {name: number for number, name in enumerate(panel.task.names)}
-    by_image = {one.kept.diagnosis.identity: one for one in reversed(lessons)}  # of one image, its first diagnosis
+    by_image: dict[str, _Lesson] = {}
+    for one in lessons:
+        by_image.setdefault(one.kept.diagnosis.identity, one)  # of one image, the first diagnosis
     said_of = {identity: said(one.kept.diagnosis, panel.witnesses, panel.task) for identity, one in by_image.items()}
     answered = [identity for identity, raw in said_of.items() if np.isfinite(raw).any()]
     if not answered:

@@ -72,8 +72,7 @@ class LabelledPredictions:
         lasts = ages < half_life * np.array([_lifetime(one) for one in self.ids])
         newest_first = np.lexsort((np.arange(len(ages)), ages))
         for label in np.unique(self.labels):
-            of_label = newest_first[self.labels[newest_first] == label]
-            lasts[of_label[: max(LEAST - int(lasts[of_label].sum()), 0)]] = True
+            lasts[newest_first[self.labels[newest_first] == label][:LEAST]] = True
         return np.asarray(lasts)
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -1,0 +1,124 @@
+"""From a diagnosis on the command line to a panel that has learned from it, and back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import click.testing
+import pytest
+
+Invoke = Callable[..., click.testing.Result]
+
+
+def diagnosed(invoke: Invoke, panel: Path, image: Path) -> str:
+    result = invoke("diagnose", image, "--panel", panel, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    id: str = json.loads(result.stdout)["id"]
+    return id
+
+
+def test_a_word_goes_through_review_is_learned_and_undone(
+    invoke: Invoke, panel: Path, new_images: dict[str, Path]
+) -> None:
+    at = ("--panel", panel)
+    id = diagnosed(invoke, panel, new_images["circle"])
+    given = invoke("feedback", id, "--label", "circle", "--person", "Ada", *at)
+    assert (given.exit_code, given.stdout) == (0, "circle, says Ada: it waits: 'consilience review' lists it\n")
+    invoke("feedback", id, "--label", "square", "--person", "Bo", *at)
+    assert invoke("learn", *at).stdout == "nothing to learn\n"
+    skipped = invoke("review", *at, stdin="s\n")
+    assert "1 of 1: disputed" in skipped.stdout
+    assert "1  circle, says Ada" in skipped.stdout
+    assert "picture, until the review ends: " in skipped.stdout
+    assert skipped.stdout.endswith("0 accepted, 0 refused, 1 wait\n")
+    accepted = invoke("review", "--person", "Cy", *at, stdin="oak\n1\n")
+    assert "has no label 'oak'" in accepted.stderr
+    assert accepted.stdout.endswith("1 accepted, 0 refused, 0 wait\n")
+    learned = invoke("learn", *at)
+    assert learned.stdout == "change 1: 1 images joined the memory (circle 1), 1 judged the agents\n"
+    held = json.loads(invoke("show", panel, "--json").stdout)
+    assert held["labels"]["circle"] == 15
+    assert {one["n"] for one in held["agents"]} == {43}
+    assert "change 1: 1 images" in invoke("learned", *at).stdout
+    assert invoke("undo", "1", *at).stdout == "change 1 undone: 1 images left the memory\n"
+    assert json.loads(invoke("show", panel, "--json").stdout)["labels"]["circle"] == 14
+    again = invoke("undo", "1", *at)
+    assert (again.exit_code, "was undone already" in again.stderr) == (1, True)
+    (change,) = json.loads(invoke("learned", "--json", *at).stdout)
+    assert change["undone"]
+
+
+def test_history_lists_shows_exports_and_deletes(invoke: Invoke, panel: Path, new_images: dict[str, Path]) -> None:
+    at = ("--panel", panel)
+    ids = [diagnosed(invoke, panel, image) for image in new_images.values()]
+    listed = invoke("history", *at)
+    assert listed.stderr == "3 of 3 diagnoses\n"
+    assert all(id in listed.stdout for id in ids)
+    shown = invoke("history", ids[0], *at)
+    assert "Most similar case" in shown.stdout
+    lines = invoke("history", "--json", *at).stdout.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ids[::-1]
+    invoke("feedback", ids[2], "--right", "--person", "=1+1", *at)
+    rows = list(csv.DictReader(io.StringIO(invoke("history", "--csv", *at).stdout)))
+    assert [row["id"] for row in rows] == ids[::-1]
+    assert rows[0]["feedback"].startswith("'=1+1: ")  # no formula
+    refused = invoke("history", "--delete", "--limit", "1", *at, stdin="n\n")
+    assert refused.exit_code == 1
+    assert invoke("history", "--delete", "--limit", "1", "--yes", *at).stdout == "1 diagnoses deleted\n"
+    gone = invoke("feedback", ids[2], "--right", *at)
+    assert (gone.exit_code, "has no diagnosis" in gone.stderr) == (1, True)
+    assert invoke("check", panel).exit_code == 0
+
+
+def test_a_diagnosis_is_not_lost_because_it_cannot_be_kept(
+    invoke: Invoke, panel: Path, new_images: dict[str, Path]
+) -> None:
+    (panel / "history.sqlite").write_bytes(b"something else entirely, and long enough to be a header" * 20)
+    result = invoke("diagnose", new_images["circle"], "--panel", panel, "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["label"] == "circle"
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("not kept: ")
+    assert "--no-history" in line
+    without = invoke("diagnose", new_images["circle"], "--panel", panel, "--json", "--no-history")
+    assert without.stderr == ""
+    assert "id" not in json.loads(without.stdout)
+
+
+def test_many_images_are_kept_with_their_pictures(invoke: Invoke, panel: Path, new_images: dict[str, Path]) -> None:
+    from consilience.orchestrator.history import History
+
+    assert invoke("diagnose", *new_images.values(), "--panel", panel).exit_code == 0
+    with History.open(panel) as history:
+        assert all(one.thumbnail for one in history.find())
+        assert history.count() == 3
+
+
+def test_a_label_is_added(invoke: Invoke, panel: Path, shapes: Path, tmp_path: Path) -> None:
+    import PIL.Image
+
+    (tmp_path / "blank").mkdir()
+    for number in range(6):
+        PIL.Image.new("RGB", (96, 96), (250 - number, 250, 250)).save(tmp_path / "blank" / f"{number}.png")
+    result = invoke("add-label", "blank", tmp_path / "blank", "--synonym", "empty", "--panel", panel)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "6 images, 4 labels" in result.stdout
+    twice = invoke("add-label", "Empty", tmp_path / "blank", "--panel", panel)
+    assert (twice.exit_code, "stands for both" in twice.stderr) == (1, True)
+
+
+def test_drift_has_nothing_to_say_at_first(invoke: Invoke, panel: Path) -> None:
+    result = invoke("drift", "--panel", panel)
+    assert result.exit_code == 0
+    assert "People said of 0 of 0 diagnoses" in result.stdout
+    found = json.loads(invoke("drift", "--panel", panel, "--json").stdout)
+    assert [one["has_fallen"] for one in found["agents"]] == [False] * len(found["agents"])
+
+
+@pytest.mark.parametrize("words", [("--right", "--label", "circle"), ()])
+def test_one_word_is_given_at_a_time(invoke: Invoke, panel: Path, words: tuple[str, ...]) -> None:
+    assert invoke("feedback", "0" * 32, *words, "--panel", panel).exit_code == 2
