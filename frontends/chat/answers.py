@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from consilience.diagnosis import Diagnosis
@@ -21,11 +22,12 @@ HELP = (
 )
 
 
-def diagnosed(diagnosis: Diagnosis, id: str, image: Image | None, *, can_refer: bool) -> Reply:
+def diagnosed(diagnosis: Diagnosis, id: str, image: Image | None, labels: Sequence[str], *, can_refer: bool) -> Reply:
     """A diagnosis: the verdict first, then who said what, the evidence, the rationale, and what one can say to it.
 
     Args:
         image: what is drawn in the picture; None: there is no picture.
+        labels: that the panel's task has by now.
         can_refer: whether there is somebody to refer to.
     """
     return Reply(
@@ -33,7 +35,7 @@ def diagnosed(diagnosis: Diagnosis, id: str, image: Image | None, *, can_refer: 
         agents_table(diagnosis),
         () if image is None else (_picture(diagnosis, image),),
         one_line(diagnosis.rationale, 2000),
-        _buttons(diagnosis, can_refer),
+        _buttons(diagnosis, labels, can_refer),
         id,
         diagnosis.settled,
     )
@@ -162,8 +164,10 @@ def _picture(diagnosis: Diagnosis, image: Image) -> Picture:
     return Picture("evidence.png", words, draw)
 
 
-def _buttons(diagnosis: Diagnosis, can_refer: bool) -> tuple[Button, ...]:
-    others = sorted(diagnosis.posterior, key=diagnosis.posterior.__getitem__, reverse=True)
+def _buttons(diagnosis: Diagnosis, labels: Sequence[str], can_refer: bool) -> tuple[Button, ...]:
+    """The labels of the menu keep their places: those that the task got since come last."""
+    known = sorted(diagnosis.posterior, key=diagnosis.posterior.__getitem__, reverse=True)
+    others = [*known, *(one for one in labels if one not in diagnosis.posterior)]
     return (
         Button("Right", "right"),
         Button("Wrong: it is…", "wrong", tuple(one for one in others if one != diagnosis.label)),

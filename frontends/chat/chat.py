@@ -45,6 +45,7 @@ class Chat:
     ) -> None:
         self.diagnoser, self.history, self.feedbacks = diagnoser, history, feedbacks
         self.refer = refer
+        self._follow_up: FollowUp | None = None
 
     async def look(self, image: ImageSource, *, person: str, channel: str, name: str | None = None) -> Reply:
         """Diagnose an image, keep the diagnosis, and tell it.
@@ -91,7 +92,8 @@ class Chat:
         return Reply(_thanks(feedback, others), diagnosis=diagnosis_id)
 
     def _diagnosed(self, diagnosis: Diagnosis, id: str, image: Image | None) -> Reply:
-        return answers.diagnosed(diagnosis, id, image, can_refer=self.refer is not None)
+        labels = self.diagnoser.panel.task.names
+        return answers.diagnosed(diagnosis, id, image, labels, can_refer=self.refer is not None)
 
     async def _keep(self, diagnosis: Diagnosis, person: str, channel: str) -> str:
         return await asyncio.to_thread(self.history.keep, diagnosis, channel=channel, person=person)
@@ -120,17 +122,25 @@ class Chat:
 
     async def _freely(self, kept: Kept, text: str, question: Question | None) -> Reply:
         """By the language model; by rules where there is none, or where its answer cannot be used."""
-        settings = self.diagnoser.settings.reasoner or self.diagnoser.panel.reasoner
-        note = ""
-        if settings is not None:
-            follow_up = FollowUp(settings, self.diagnoser.panel.task, self.diagnoser.budget)
+        note, model = "", self._model()
+        if model is not None:
             seconds = self.diagnoser.settings.policy.agent_timeout_seconds
             try:
-                return Reply(await follow_up.answer(kept.diagnosis, text, seconds), diagnosis=kept.id)
+                return Reply(await model.answer(kept.diagnosis, text, seconds), diagnosis=kept.id)
             except AgentError as error:
                 note = f"The language model was not used: {clean(str(error))}."
         known = await self._by_rules(kept, question) if question else answers.unknown(kept.diagnosis, kept.id)
         return replace(known, closing=note)
+
+    def _model(self) -> FollowUp | None:
+        """The language model that the panel at work and the settings name; it holds connections, so it is kept."""
+        panel = self.diagnoser.panel
+        settings = self.diagnoser.settings.reasoner or panel.reasoner
+        if settings is None:
+            return None
+        if self._follow_up is None or self._follow_up.task is not panel.task:
+            self._follow_up = FollowUp(settings, panel.task, self.diagnoser.budget)
+        return self._follow_up
 
     async def _again(self, kept: Kept, person: str, channel: str, image: AgainImage | None) -> Reply:
         if image is None:

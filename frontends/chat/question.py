@@ -58,6 +58,6 @@ def _named(words: str, agents: Sequence[str]) -> tuple[str, ...]:
     """The agents whose names are there; a name that is a part of a longer one does not count inside it."""
     found = set()
     for agent in sorted(set(agents), key=lambda one: -len(plain(one))):
-        words, count = re.subn(rf"(?<!\w){re.escape(plain(agent))}(?!\w)", "\0", words)
+        words, count = re.subn(rf"(?<!\w){re.escape(plain(agent))}(?!\w)", "\n", words)
         found |= {agent} if count else set()
     return tuple(one for one in dict.fromkeys(agents) if one in found)

@@ -91,9 +91,9 @@ class Api:
         Args:
             key: by which `posted` finds it again.
         """
-        marked = {"metadata": {"event_type": METADATA, "event_payload": {"key": key}}} if key else {}
+        mark = {"event_type": METADATA, "event_payload": {"key": key}} if key else None
         sent = await _said(
-            self.client.chat_postMessage(channel=channel, thread_ts=thread, unfurl_links=False, **fields, **marked)
+            self.client.chat_postMessage(channel=channel, thread_ts=thread, unfurl_links=False, metadata=mark, **fields)
         )
         return str(sent["channel"]), str(sent["ts"])
 

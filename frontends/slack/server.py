@@ -68,9 +68,10 @@ async def serve(
         bot = Bot(chat, api, journal, bearer_of(connection.bot_token, connection.api_url))
         stack.push_async_callback(bot.close)
         app = _app(connection, bot, journal, identity)
+        taken_up = bot.resume()  # before anything new comes, which would be taken up as well
         door = _over_http(app, *connection.address) if connection.address else _by_socket(app, connection.app_token)
         await stack.enter_async_context(door)
-        ready(identity, bot.resume())
+        ready(identity, taken_up)
         stopped = asyncio.ensure_future(stop.wait())
         await asyncio.wait((stopped, bot.lost), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()

@@ -303,6 +303,20 @@ def test_an_agent_that_reads_images_is_fitted_asked_and_asked_again(
         assert (looks["second"].confidence or 0) > (looks["first"].confidence or 1)
 
 
+def test_a_single_image_can_be_looked_at_again_whatever_the_policy_says(
+    picture_panel: Path, pictures: Path, tmp_path: Path, painted: Any
+) -> None:
+    fit(pictures, tmp_path / "panel", settings=load_settings(agents="gaussian"), agents=[ColourReader()])
+    path = painted(tmp_path / "red.png", "red", 77)
+    with Diagnoser.open(
+        tmp_path / "panel", agents=[ColourReader()], policy__second_look="never", policy__max_novelty=0
+    ) as diagnoser:
+        usual = asyncio.run(diagnoser.adiagnose(path))
+        again = asyncio.run(diagnoser.adiagnose(path, look_again=True))
+    assert ("second" in looks_of(usual, "colour-reader"), usual.rounds) == (False, 1)
+    assert ("second" in looks_of(again, "colour-reader"), again.rounds) == (True, 2)
+
+
 def test_an_agent_that_never_answered_cannot_be_fitted(vectors: Path, tmp_path: Path, scripted: Any) -> None:
     def unplugged(views: Views) -> Any:
         raise RuntimeError("unplugged")
