@@ -133,6 +133,8 @@ class Diagnosis:
             identity=data["identity"],
             source=data["image"],
             trust=tuple(Trust(**one) for one in data["trust"]),
+            novelty=data["novelty"],
+            novelty_signs=data["novelty_signs"],
         )
 
     def to_json(self, indent: int | None = None) -> str:

@@ -22,6 +22,7 @@
     +-- EvaluationError       an evaluation's folder holds another run, or cannot be written or compared
     +-- SlackError            Slack refuses, cannot be reached, or lacks what the bot needs
     +-- HistoryError          the store of diagnoses cannot be used, or does not hold what was asked for
+    |   +-- DiagnosisMissingError  deleted, or never there
     +-- MissingExtraError     an optional package is not installed (also an ImportError)
 
 A message says what is wrong, with which input, and what to do. None holds a secret.
@@ -126,6 +127,10 @@ class SlackError(ConsilienceError):
 
 class HistoryError(ConsilienceError):
     """The store of diagnoses and feedback cannot be used, or does not hold what was asked for."""
+
+
+class DiagnosisMissingError(HistoryError):
+    """There is no diagnosis of this id: it was deleted, or never there."""
 
 
 class MissingExtraError(ConsilienceError, ImportError):

@@ -52,6 +52,8 @@ overflow-wrap:anywhere}
 
 def one_line(text: str, limit: int = 500) -> str:
     """`text` on one line of at most `limit` characters, without control characters and changes of direction."""
+    if len(text) <= limit and text.isascii() and text.isprintable() and "  " not in text and text == text.strip():
+        return text  # as most are: it is asked of every word that a page shows
     joined = _DROPPED.sub("", " ".join(text[: 4 * limit].split()))
     kinds = ((sign, unicodedata.category(sign)) for sign in joined)
     clean = "".join("\ufffd" if kind == "Cs" else sign for sign, kind in kinds if kind != "Cc")

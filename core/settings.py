@@ -28,7 +28,13 @@ PREFIX = "CONSILIENCE_"
 FILE_VARIABLE = "CONSILIENCE_SETTINGS"
 """Names the settings file where no path is given."""
 
-OTHER_VARIABLES = ("CONSILIENCE_CACHE", "CONSILIENCE_PANEL", FILE_VARIABLE, "CONSILIENCE_TEST_DATA")
+OTHER_VARIABLES = (
+    "CONSILIENCE_CACHE",
+    "CONSILIENCE_PANEL",
+    FILE_VARIABLE,
+    "CONSILIENCE_TEST_DATA",
+    "CONSILIENCE_WEB_TOKEN",
+)
 """Variables of ours that are no settings."""
 
 
@@ -139,6 +145,14 @@ class LearningSettings(SettingsGroup):
     )
 
 
+class WebSettings(SettingsGroup):
+    """What the web server lets people do."""
+
+    max_bytes: int = Field(default=20 * 2**20, ge=1, description="largest image that may be uploaded, in bytes")
+    images_a_minute: int = Field(default=120, ge=1, description="images that one address may bring in a minute")
+    queue: int = Field(default=64, ge=1, description="images that may wait at once; further ones are turned away")
+
+
 class Settings(SettingsGroup):
     """All settings. `load_settings` collects them; an unknown or wrong one is never passed over."""
 
@@ -161,6 +175,7 @@ class Settings(SettingsGroup):
     replies: RepliesSettings = Field(default=RepliesSettings(), description="where models' answers are kept")
     history: HistorySettings = Field(default=HistorySettings(), description="where diagnoses and feedback are kept")
     learning: LearningSettings = Field(default=LearningSettings(), description="when feedback counts")
+    web: WebSettings = Field(default=WebSettings(), description="what the web server lets people do")
     reasoner: ReasonerSettings | None = Field(
         default=None, description="the language model that reads the record; none: rules"
     )

@@ -31,6 +31,7 @@ from consilience.frontends.slack.command import slack
 from consilience.frontends.stress import stress
 from consilience.frontends.suggest import suggest
 from consilience.frontends.tune import tune
+from consilience.frontends.web.command import web
 
 
 class CommandLine(click.Group):
@@ -80,6 +81,7 @@ for command in (
     stress,
     chat,
     slack,
+    web,
     show,
     add,
     suggest,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, delete, select, update
 
-from consilience.errors import HistoryError
+from consilience.errors import DiagnosisMissingError, HistoryError
 from consilience.orchestrator.database import DIAGNOSES, FEEDBACK, from_moment, now
 from consilience.orchestrator.history import History
 from consilience.panel_folder import read_panel_folder
@@ -103,7 +103,7 @@ class Feedbacks:
             # A write first: SQLite would refuse one after a read if somebody else wrote in between.
             connection.execute(delete(FEEDBACK).where(*same, FEEDBACK.c.change.is_(None)))
             if connection.execute(select(DIAGNOSES.c.id).where(DIAGNOSES.c.id == id)).one_or_none() is None:
-                raise HistoryError(
+                raise DiagnosisMissingError(
                     f"there is no diagnosis '{id}' any more: it was deleted, and nothing can be said of it"
                 )
             if (learned := connection.execute(select(FEEDBACK).where(*same)).one_or_none()) is not None:

@@ -14,9 +14,12 @@ import numpy as np
 from sqlalchemy import ColumnElement, Row, delete, func, select
 
 from consilience.diagnosis import Diagnosis, Embedding, Verdict
-from consilience.errors import ConsilienceError, HistoryError
+from consilience.errors import ConsilienceError, DiagnosisMissingError, HistoryError
 from consilience.orchestrator.database import DIAGNOSES, FEEDBACK, Database, from_moment, now, to_json, to_moment
 from consilience.settings import HistorySettings
+
+PICTURE = 256
+"""Pixels of the longer side of what is kept of an image: people look at it again."""
 
 PAGE = 100
 """Diagnoses that are read at a time."""
@@ -96,7 +99,7 @@ class History:
             "record": to_json(diagnosis.to_dict()),
             "encoder": embedding and embedding.encoder,
             "vector": embedding and np.asarray(embedding.vector, dtype="<f4").tobytes(),
-            "thumbnail": diagnosis.image.thumbnail() if with_picture and diagnosis.image is not None else None,
+            "thumbnail": diagnosis.image.thumbnail(PICTURE) if with_picture and diagnosis.image is not None else None,
         }
         with self.database.transaction() as connection:
             connection.execute(DIAGNOSES.insert(), row)
@@ -114,7 +117,7 @@ class History:
         with self.database.transaction() as connection:
             row = connection.execute(select(DIAGNOSES).where(self._own(), DIAGNOSES.c.id == id)).one_or_none()
         if row is None:
-            raise HistoryError(
+            raise DiagnosisMissingError(
                 f"the history '{self.database.name}' has no diagnosis '{id}': deleted, or another panel's"
             )
         return self._kept(row, pictures)

@@ -38,8 +38,9 @@ def without(diagnosis: Diagnosis, agents: Collection[str], weigher: Weigher) -> 
         calibrated[index, 0] = [one.calibrated[name] for name in names]
     if np.isnan(calibrated).all():
         return None
-    novelty = {0: diagnosis.evidence.novelty}
-    weighed = weigher.weighed(calibrated, *weigher.fusion.posterior(calibrated), novelty, diagnosis.rounds)
+    novelty = {0: diagnosis.evidence.novelty if diagnosis.novelty is None else diagnosis.novelty}
+    signs, fused = {0: diagnosis.novelty_signs}, weigher.fusion.posterior(calibrated)
+    weighed = weigher.weighed(calibrated, *fused, novelty, diagnosis.rounds, signs)
     [concluded] = weigher.conclude(
         [{"row": 0, "prediction": one.to_dict()} for one in heard], weighed, [diagnosis.evidence.to_dict()]
     )

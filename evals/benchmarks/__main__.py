@@ -12,7 +12,7 @@ from consilience.evals.benchmarks.measure import Figure, table_of
 from consilience.evals.benchmarks.recorded import as_json
 from consilience.retrieval.embedding import usable_cores
 
-BENCHMARKS = ("encoder", "retrieval", "orchestration", "requests", "startup", "memory", "evaluate")
+BENCHMARKS = ("encoder", "retrieval", "orchestration", "requests", "startup", "memory", "evaluate", "web")
 
 
 @click.command()

@@ -39,7 +39,7 @@ def render(
 
     looks = words.looks(metrics)
     return environment.get_template("page.html").render(
-        style=text_of("style.css"),
+        style=text_of("base.css") + text_of("style.css"),
         script=text_of("script.js"),
         title=title,
         words=words,

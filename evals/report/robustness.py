@@ -26,7 +26,7 @@ def write_page(found: Robustness, title: str) -> Path:
         pages()
         .get_template("robustness.html")
         .render(
-            style=text_of("style.css"),
+            style=text_of("base.css") + text_of("style.css"),
             title=title,
             found=found,
             metrics=found.clean.metrics,

@@ -15,8 +15,8 @@ from consilience.settings import Settings
 
 
 @contextmanager
-def open_chat(panel: Path, settings: Settings) -> Iterator[Chat]:
-    """A conversation with a panel, which is closed at the end.
+def open_chat(panel: Path, settings: Settings, kind: type[Current] = Current) -> Iterator[Chat]:
+    """A conversation with a panel, which is closed at the end; `kind`: what diagnoses.
 
     Raises:
         PanelError: the panel is missing, damaged or too new.
@@ -26,5 +26,5 @@ def open_chat(panel: Path, settings: Settings) -> Iterator[Chat]:
     """
     if not settings.history.keep:
         raise SettingsError("a conversation needs the history, from which it answers: history.keep must be true")
-    with Current.open(panel, settings=settings) as diagnoser, History.open(panel, settings.history) as history:
+    with kind.open(panel, settings=settings) as diagnoser, History.open(panel, settings.history) as history:
         yield Chat(diagnoser, history, Feedbacks(history, settings.learning))

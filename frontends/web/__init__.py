@@ -1,0 +1,1 @@
+"""The web page and the JSON API under it: a door to the conversation of `consilience.frontends.chat`."""

@@ -1,0 +1,254 @@
+"""The application: the JSON API, and the page that speaks it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Collection
+from importlib.resources import files
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+
+from consilience.errors import ConsilienceError
+from consilience.frontends.chat.chat import Chat
+from consilience.frontends.web import view
+from consilience.frontends.web.guard import BROWSER, SESSION, Guard, cookie, session_of
+from consilience.frontends.web.limits import TooManyError
+from consilience.frontends.web.problem import MEDIA_TYPE, Problem, problem, problem_of
+from consilience.frontends.web.site import Site, address_of, as_json, as_picture, person_of, set_cookie
+from consilience.frontends.web.upload import body_of
+from consilience.images import load_image
+from consilience.rendering import one_line, source_name
+from consilience.settings import WebSettings
+
+STATIC = files("consilience.frontends.web") / "static"
+RECENT = 50
+
+
+Id = Annotated[str, Path(max_length=64, pattern=r"^[\w-]+$", description="of the diagnosis")]
+
+DESCRIPTION = """Diagnoses images with a panel of vision agents. Errors are JSON problems (RFC 9457).
+Where sign-in is asked for, send `Authorization: Bearer TOKEN`."""
+
+
+class Question(BaseModel):
+    text: str = Field(min_length=1, max_length=1000, description="'why?', 'who disagreed?', 'show similar cases', ...")
+
+
+class Word(BaseModel):
+    label: str | None = Field(max_length=500, description="what the image shows; null: the diagnosis is right")
+
+
+class Token(BaseModel):
+    token: str = Field(max_length=1000)
+
+
+class PanelFacts(BaseModel):
+    """What a page needs to know before anything is asked."""
+
+    domain: str
+    labels: list[str]
+    agents: list[str]
+    images: int = Field(description="in the image memory")
+    max_bytes: int = Field(description="of an image")
+    notices: list[str] = Field(description="what people should know before they believe it")
+
+
+def create_app(chat: Chat, settings: WebSettings, *, token: str | None, hosts: Collection[str] | None) -> FastAPI:
+    """The application on an open conversation.
+
+    Args:
+        token: that everybody has to sign in with; None: nobody has to.
+        hosts: names that it is reached under; None: any.
+    """
+    site = Site(chat, settings, token)
+    errors: dict[int | str, dict[str, Any]] = {"default": {"model": Problem, "content": {MEDIA_TYPE: {}}}}
+    app = FastAPI(
+        title="Consilience",
+        description=DESCRIPTION,
+        version="1",
+        docs_url=None,  # both would load scripts from elsewhere
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+        responses=errors,
+    )
+    app.state.site = site
+    app.add_middleware(Guard, token=token, hosts=hosts, metrics=site.metrics)
+    _handle_errors(app)
+    _add_diagnoses(app, site)
+    _add_conversation(app, site)
+    _add_the_rest(app, site)
+    return app
+
+
+def _add_diagnoses(app: FastAPI, site: Site) -> None:
+    body = {
+        "required": True,
+        "description": "The bytes of the image file, as they are.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}, "image/*": {}},
+    }
+
+    @app.post("/v1/diagnose", openapi_extra={"requestBody": body}, responses=_gives(view.Answer))
+    async def diagnose(request: Request, name: Annotated[str, Query(max_length=255)] = "image") -> Response:
+        """Diagnose one image, and keep the diagnosis."""
+        site.rate.take(address_of(request))
+        with site.places.one():
+            site.metrics.waiting.set(site.places.taken)
+            data = await body_of(request, site.settings.max_bytes)
+            person = person_of(request)
+            limits = site.chat.diagnoser.settings.images
+            try:
+                image = await asyncio.to_thread(load_image, data, limits, source_name(name))
+                del data
+                reply = await site.chat.look(image, person=person, channel="web")
+            except ConsilienceError:
+                site.metrics.failed.inc()
+                raise
+            kept = await asyncio.to_thread(site.chat.history.get, reply.diagnosis)
+        site.metrics.waiting.set(site.places.taken)
+        site.metrics.diagnosed(kept.diagnosis)
+        return as_json(view.answer(kept, (), person), 201, {"location": f"/v1/diagnoses/{kept.id}"})
+
+    @app.get("/v1/diagnoses", responses=_gives(list[view.Brief]))
+    async def diagnoses(request: Request) -> list[view.Brief]:
+        """The last diagnoses of this browser, the newest first; programs without its cookie get none."""
+        if not (person := person_of(request)):
+            return []
+
+        def find() -> list[view.Brief]:
+            return [view.brief(one) for one in site.chat.history.find(person=person, channel="web", limit=RECENT)]
+
+        return await asyncio.to_thread(find)
+
+    @app.get("/v1/diagnoses/{id}", responses=_gives(view.Answer))
+    async def diagnosis(request: Request, id: Id) -> Response:
+        """A diagnosis that was kept."""
+        return await site.answer(id, person_of(request))
+
+    @app.get("/v1/diagnoses/{id}/image", responses=_gives_picture("image/jpeg"), response_class=Response)
+    async def image(id: Id) -> Response:
+        """The image, made small."""
+        return as_picture((await site.kept(id)).thumbnail)
+
+    @app.get("/v1/diagnoses/{id}/cases/{place}", responses=_gives_picture("image/jpeg"), response_class=Response)
+    async def case(id: Id, place: Annotated[int, Path(ge=0, lt=100)]) -> Response:
+        """The picture of a similar case."""
+        neighbours = (await site.kept(id)).diagnosis.evidence.neighbours
+        found = neighbours[place] if place < len(neighbours) else None
+        return as_picture(await asyncio.to_thread(found.thumbnail) if found is not None else None)
+
+    @app.get("/v1/diagnoses/{id}/picture", responses=_gives_picture("image/png"), response_class=Response)
+    async def picture(request: Request, id: Id) -> Response:
+        """The diagnosis as one picture, to be kept or sent."""
+        site.asking.take(address_of(request))
+        reply = await site.chat.show(id)
+        async with site.drawing:  # it takes most of a core
+            drawn = await asyncio.to_thread(reply.pictures[0].draw) if reply.pictures else None
+        return as_picture(drawn, "image/png")
+
+
+def _add_conversation(app: FastAPI, site: Site) -> None:
+    @app.post("/v1/diagnoses/{id}/questions", responses=_gives(view.Turn))
+    async def question(request: Request, id: Id, asked: Question) -> view.Turn:
+        """Ask about a diagnosis; the answer comes from its record."""
+        site.asking.take(address_of(request))
+        reply = await site.chat.ask(id, asked.text, person=person_of(request), channel="web")
+        return view.turn(reply)
+
+    @app.post("/v1/diagnoses/{id}/feedback", responses=_gives(view.Turn))
+    async def feedback(request: Request, id: Id, word: Word) -> Response:
+        """Say that a diagnosis is right, or what the image shows instead. The last word of a person counts."""
+        site.asking.take(address_of(request))
+        task = site.chat.diagnoser.panel.task
+        if word.label is not None and task.find(word.label) is None:
+            return problem(422, f"there is no label '{word.label}'; there are {', '.join(task.names)}")
+        said = "right" if word.label is None else "wrong"
+        reply = await site.chat.press(id, said, word.label or "", person=person_of(request))
+        site.metrics.feedback.labels(said).inc()
+        return as_json(view.turn(reply))
+
+
+def _add_the_rest(app: FastAPI, site: Site) -> None:
+    @app.get("/v1/panel", responses=_gives(PanelFacts))
+    async def panel() -> PanelFacts:
+        """What the panel knows."""
+        at_work = site.chat.diagnoser.panel
+        return PanelFacts(
+            domain=one_line(at_work.task.domain),
+            labels=[one_line(name) for name in at_work.task.names],
+            agents=[one_line(name) for name in at_work.agents],
+            images=len(at_work.records),
+            max_bytes=site.settings.max_bytes,
+            notices=await site.notices(),
+        )
+
+    @app.post("/v1/session", status_code=204, response_class=Response)
+    async def sign_in(request: Request, given: Token) -> Response:
+        """Sign a browser in: it gets a cookie."""
+        site.signing_in.take(address_of(request))
+        if site.token is None or not secrets.compare_digest(given.token.encode(), site.token.encode()):
+            return problem(403, "this is not the token that the server was started with")
+        answer = Response(status_code=204)
+        set_cookie(request, answer, SESSION, session_of(site.token))
+        return answer
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Whether it answers; 'outdated': the panel on disk cannot be opened, and the one before it is at work."""
+        return {"status": "ok" if site.problem is None else "outdated"}
+
+    @app.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """For Prometheus."""
+        site.metrics.outdated.set(site.problem is not None)
+        return Response(site.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    page = (STATIC / "index.html").read_bytes()
+    base = (files("consilience.evals.report") / "base.css").read_bytes()
+
+    @app.get("/", include_in_schema=False)
+    @app.get("/d/{id}", include_in_schema=False)
+    async def index(request: Request) -> Response:
+        answer = Response(page, media_type="text/html")
+        if not cookie(request.headers, BROWSER):
+            set_cookie(request, answer, BROWSER, secrets.token_urlsafe(24))
+        return answer
+
+    @app.get("/static/base.css", include_in_schema=False)
+    async def base_style() -> Response:
+        return Response(base, media_type="text/css", headers={"cache-control": "no-cache"})
+
+    app.mount("/static", StaticFiles(directory=str(STATIC)))
+
+
+def _handle_errors(app: FastAPI) -> None:
+    @app.exception_handler(ConsilienceError)
+    async def refused(_: Request, error: ConsilienceError) -> Response:
+        return problem_of(error)
+
+    @app.exception_handler(TooManyError)
+    async def busy(_: Request, error: TooManyError) -> Response:
+        return problem(error.status, str(error), error.seconds)
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> Response:
+        return problem(error.status_code, str(error.detail))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        return problem(422, "; ".join(found))
+
+
+def _gives(model: Any) -> dict[int | str, dict[str, Any]]:
+    return {200: {"model": model}}
+
+
+def _gives_picture(media_type: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {media_type: {}}}}

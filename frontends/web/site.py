@@ -1,0 +1,120 @@
+"""What the routes share: the conversation, its limits, and how they answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from consilience.errors import HistoryError
+from consilience.frontends.chat.chat import Chat
+from consilience.frontends.web import view
+from consilience.frontends.web.guard import BROWSER, cookie
+from consilience.frontends.web.limits import Places, Rate
+from consilience.frontends.web.metrics import Metrics
+from consilience.frontends.web.problem import problem
+from consilience.orchestrator.drift import AgentDrift, drift
+from consilience.orchestrator.history import Kept
+from consilience.prediction import look_name
+from consilience.rendering import one_line, percent
+from consilience.settings import WebSettings
+
+log = logging.getLogger(__name__)
+
+YEAR_SECONDS = 365 * 86400
+
+DRIFT_SECONDS = 600.0
+"""How long what was found of the agents' trust is believed."""
+
+OUTDATED = "The panel was changed and cannot be opened; the one before it answers. Whoever runs the server should look."
+
+
+@dataclass
+class Site:
+    """What the routes share."""
+
+    chat: Chat
+    settings: WebSettings
+    token: str | None
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def __post_init__(self) -> None:
+        self.rate = Rate(self.settings.images_a_minute)
+        self.asking = Rate(10 * self.settings.images_a_minute)
+        self.signing_in = Rate(20)
+        self.places = Places(self.settings.queue)
+        self.drawing = asyncio.Semaphore(1)
+        self._comparing = asyncio.Lock()
+        self._compared_at = float("-inf")
+        self._fallen: tuple[AgentDrift, ...] = ()
+
+    @property
+    def problem(self) -> str | None:
+        """Why the panel on disk is not the one at work, if it is not."""
+        problem: str | None = getattr(self.chat.diagnoser, "problem", None)
+        return problem
+
+    async def notices(self) -> list[str]:
+        """What people should know before they believe a diagnosis."""
+        async with self._comparing:
+            if time.monotonic() - self._compared_at > DRIFT_SECONDS:
+                self._fallen = await asyncio.to_thread(self._whose_trust_has_fallen)
+                self._compared_at = time.monotonic()
+        return [*([OUTDATED] if self.problem is not None else []), *map(_fall, self._fallen)]
+
+    def _whose_trust_has_fallen(self) -> tuple[AgentDrift, ...]:
+        try:
+            return drift(self.chat.diagnoser.panel, self.chat.history, seed=self.chat.diagnoser.settings.seed).fallen
+        except HistoryError as error:
+            log.warning("whether an agent has become worse is not known: %s", error)
+            return ()
+
+    async def kept(self, id: str) -> Kept:
+        return await asyncio.to_thread(self.chat.history.get, id, self.chat.diagnoser.memory.records.thumbnail)
+
+    async def answer(self, id: str, person: str) -> Response:
+        def read() -> view.Answer:
+            kept = self.chat.history.get(id)
+            return view.answer(kept, self.chat.feedbacks.of(id), person)
+
+        return as_json(await asyncio.to_thread(read))
+
+
+def _fall(one: AgentDrift) -> str:
+    since = "" if one.since is None else f" since {one.since:%Y-%m-%d}"
+    recent = "–" if one.recent is None else percent(one.recent)
+    return (
+        f"The agent {one_line(look_name(one.agent, one.stage))} has become worse: it was right on {recent} of the "
+        f"{one.recent_images} images that people confirmed{since}, and on {percent(one.fitted)} when it was fitted."
+    )
+
+
+def as_json(answer: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(answer.model_dump_json(), status, headers, "application/json")
+
+
+def as_picture(data: bytes | None, media_type: str = "image/jpeg") -> Response:
+    if data is None:
+        return problem(404, "there is no such picture, or it was not kept")
+    return Response(data, media_type=media_type, headers={"cache-control": "private, max-age=86400"})
+
+
+def address_of(request: Request) -> str:
+    return request.client.host if request.client is not None else ""
+
+
+def person_of(request: Request) -> str:
+    """Whose browser it is; empty for a program. The history need not know what opens somebody's own history."""
+    browser = cookie(request.headers, BROWSER)
+    return f"browser {hashlib.sha256(browser.encode()).hexdigest()[:16]}" if browser else ""
+
+
+def set_cookie(request: Request, answer: Response, name: str, value: str) -> None:
+    is_safe = request.url.scheme == "https"
+    answer.set_cookie(name, value, max_age=YEAR_SECONDS, httponly=True, samesite="strict", secure=is_safe)

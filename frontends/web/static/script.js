@@ -1,0 +1,196 @@
+"use strict";
+// What the page does: it takes images and questions to the API and shows what comes back (turns.js).
+
+const AT_ONCE = 4;
+const SUGGESTED = ["Why?", "Who disagreed?", "How sure?", "Show similar cases"];
+const by = (id) => document.getElementById(id);
+const log = by("log");
+const cards = new Map();
+let current = null;
+let limit = Infinity;
+
+class Refusal extends Error {
+  constructor(status, words) { super(words); this.status = status; }
+}
+
+async function api(path, options = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, options);
+  } catch {
+    throw new Refusal(0, "The server cannot be reached. Is it running, and are you online?");
+  }
+  if (answer.status === 204) return null;
+  const body = await answer.json().catch(() => ({}));
+  if (answer.ok) return body;
+  if (answer.status === 401) showSignIn();
+  throw new Refusal(answer.status, body.detail || `The server answered ${answer.status}.`);
+}
+
+const post = (path, body) => api(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+const announce = (words) => { by("live").textContent = words; };
+
+function showSignIn() {
+  by("desk").hidden = true;
+  by("sign-in").hidden = false;
+  by("token").focus();
+}
+
+by("sign-in").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try {
+    await post("/v1/session", { token: by("token").value });
+    by("token").value = "";
+    by("sign-in").hidden = true;
+    start();
+  } catch (error) {
+    by("sign-in-problem").textContent = error.message;
+  }
+});
+
+function makeCurrent(found) {
+  current = found;
+  document.body.classList.add("has-turns");
+  for (const [id, card] of cards) card.classList.toggle("current", id === found.id);
+  for (const link of by("history").querySelectorAll("a")) link.toggleAttribute("aria-current", link.dataset.id === found.id);
+  by("about").textContent = `${found.name}: ${found.headline}`;
+  by("composer").hidden = false;
+  history.replaceState(null, "", `/d/${found.id}`);
+}
+
+function show(card, found, local) {
+  fill(card, found, local, { say, share });
+  cards.set(found.id, card);
+  card.addEventListener("focusin", () => { if (current.id !== found.id) makeCurrent(found); });
+  makeCurrent(found);
+  announce(`${found.name}: ${found.headline}`);
+}
+
+function newCard() {
+  const card = make("article", { class: "card" });
+  log.append(card);
+  document.body.classList.add("has-turns");
+  return card;
+}
+
+async function diagnose(file) {
+  const card = newCard();
+  const local = URL.createObjectURL(file);
+  const name = file.name || "image";
+  waiting(card, name, local);
+  card.scrollIntoView({ block: "nearest", behavior: "smooth" });
+  try {
+    if (file.size > limit) throw new Refusal(413, `${name} has ${file.size.toLocaleString()} bytes; at most ${limit.toLocaleString()} are allowed here.`);
+    const found = await api(`/v1/diagnose?name=${encodeURIComponent(name.slice(-200))}`, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file });
+    show(card, found, local);
+    card.scrollIntoView({ block: "start", behavior: "smooth" });
+    await showHistory();
+  } catch (error) {
+    failed(card, name, error.message);
+    announce(`${name}: ${error.message}`);
+  }
+}
+
+async function take(files) {
+  const left = [...files];
+  await Promise.all(Array.from({ length: AT_ONCE }, async () => {
+    while (left.length) await diagnose(left.shift());
+  }));
+}
+
+async function open(id) {
+  if (cards.has(id)) {
+    const card = cards.get(id);
+    card.scrollIntoView({ block: "start", behavior: "smooth" });
+    card.querySelector("h2").focus({ preventScroll: true });
+    return;
+  }
+  const card = newCard();
+  try {
+    const found = await api(`/v1/diagnoses/${id}`);
+    show(card, found, null);
+    card.scrollIntoView({ block: "start" });
+    card.querySelector("h2").focus({ preventScroll: true });
+  } catch (error) {
+    failed(card, "This diagnosis", error.message);
+  }
+}
+
+async function ask(text) {
+  const about = current;
+  log.append(make("p", { class: "asked", text }));
+  try {
+    const turn = await post(`/v1/diagnoses/${about.id}/questions`, { text });
+    log.append(answer(turn));
+  } catch (error) {
+    log.append(make("div", { class: "reply" }, make("p", { class: "bad", text: error.message })));
+  }
+  log.lastElementChild.scrollIntoView({ block: "nearest", behavior: "smooth" });
+}
+
+async function say(found, label, said) {
+  try {
+    const turn = await post(`/v1/diagnoses/${found.id}/feedback`, { label });
+    said.textContent = turn.text;
+  } catch (error) {
+    said.textContent = error.message;
+  }
+}
+
+async function share(found, button) {
+  const link = location.origin + found.link;
+  try {
+    await navigator.clipboard.writeText(link);
+    button.textContent = "Link copied";
+  } catch {  // not allowed, or not over https: it can be copied by hand
+    button.replaceWith(make("input", { type: "text", readonly: true, value: link, "aria-label": "Link to this diagnosis", onfocus: (event) => event.target.select() }));
+  }
+}
+
+async function showHistory() {
+  const found = await api("/v1/diagnoses");
+  by("no-history").hidden = found.length > 0;
+  by("history").replaceChildren(...found.map((one) => entry(one, open)));
+  if (current) makeCurrent(current);
+}
+
+for (const id of ["file", "camera"]) {
+  by(id).addEventListener("change", (event) => { take(event.target.files); event.target.value = ""; });
+}
+document.addEventListener("paste", (event) => { if (event.clipboardData.files.length) { event.preventDefault(); take(event.clipboardData.files); } });
+document.addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("dragging"); });
+document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) document.body.classList.remove("dragging"); });
+document.addEventListener("drop", (event) => { event.preventDefault(); document.body.classList.remove("dragging"); take(event.dataTransfer.files); });
+
+by("composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = by("question").value.trim();
+  if (!text || !current) return;
+  by("question").value = "";
+  ask(text);
+});
+by("suggestions").append(...SUGGESTED.map((text) => make("button", { type: "button", text, onclick: () => ask(text) })));
+
+const scheme = (value) => { document.documentElement.style.colorScheme = value || "light dark"; };
+by("theme").addEventListener("click", () => {
+  const wasDark = localStorage.scheme ? localStorage.scheme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  scheme(localStorage.scheme = wasDark ? "light" : "dark");
+});
+scheme(localStorage.scheme);
+
+async function start() {
+  try {
+    const panel = await api("/v1/panel");
+    by("domain").textContent = panel.domain;
+    limit = panel.max_bytes;
+    by("notice").hidden = panel.notices.length === 0;
+    by("notice").replaceChildren(...panel.notices.map((text) => make("p", { text })));
+    by("desk").hidden = false;
+    await showHistory();
+    const id = location.pathname.match(/^\/d\/([\w-]+)$/);
+    if (id) await open(id[1]);
+  } catch (error) {
+    if (error.status !== 401) { by("notice").hidden = false; by("notice").textContent = error.message; }
+  }
+}
+start();

@@ -1,0 +1,208 @@
+"""The JSON API over real HTTP."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import PIL.Image
+import pytest
+from serving import BYTES, diagnosed, png
+from shapes import LABELS, draw
+
+from consilience.images import load_image
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_an_image_is_diagnosed_and_kept(label: str, client: httpx.Client) -> None:
+    found = diagnosed(client, label)
+    assert (found["label"], found["name"]) == (label, "new.png")
+    assert sum(one["share"] for one in found["posterior"]) == pytest.approx(1)
+    assert found["posterior"][0]["label"] == label
+    assert sum(one["weight"] for one in found["looks"]) == pytest.approx(1)
+    assert found["record"]["identity"] == load_image(draw(label, 1000)).identity
+    assert client.get(f"/v1/diagnoses/{found['id']}").json() == found
+
+
+def test_pictures_are_made_anew_and_never_what_was_uploaded(client: httpx.Client) -> None:
+    hidden = io.BytesIO()
+    draw("circle", 7).save(hidden, "PNG")
+    upload = hidden.getvalue() + b"<script>alert(1)</script>"
+    found = client.post("/v1/diagnose", content=upload, headers=BYTES).json()
+    for address, kind in (
+        (found["picture"], "JPEG"),
+        (found["evidence"][0]["picture"], "JPEG"),
+        (f"/v1/diagnoses/{found['id']}/picture", "PNG"),
+    ):
+        answer = client.get(address)
+        assert PIL.Image.open(io.BytesIO(answer.content)).format == kind
+        assert answer.headers["content-type"] == f"image/{kind.lower()}"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert b"<script>" not in answer.content
+
+
+def test_nothing_tells_where_the_servers_files_lie(client: httpx.Client, served_panel: Path) -> None:
+    found = diagnosed(client, name="/home/somebody/secret/leaf.png")
+    gone = client.get("/v1/diagnoses/not-there")
+    for text in (client.get(f"/v1/diagnoses/{found['id']}").text, gone.text):
+        assert str(served_panel.parent) not in text
+        assert "/shapes" not in text
+        assert "somebody" not in text
+    assert gone.status_code == 404
+
+
+def test_questions_are_answered_from_the_record(client: httpx.Client) -> None:
+    found = diagnosed(client)
+    why = client.post(f"/v1/diagnoses/{found['id']}/questions", json={"text": "why?"}).json()
+    assert found["rationale"] in why["text"]
+    who = client.post(f"/v1/diagnoses/{found['id']}/questions", json={"text": "who disagreed?"}).json()
+    assert [row[0] for row in who["table"]["rows"]] == [one["name"] for one in found["looks"]]
+    again = client.post(f"/v1/diagnoses/{found['id']}/questions", json={"text": "look again"})
+    assert again.status_code == 422
+    assert "give it once more" in again.json()["detail"]
+
+
+def test_feedback_is_kept_with_whose_it_is(browser: httpx.Client, address: str) -> None:
+    found = diagnosed(browser)
+    said = browser.post(f"/v1/diagnoses/{found['id']}/feedback", json={"label": "square"})
+    assert "square" in said.json()["text"]
+    shown = browser.get(f"/v1/diagnoses/{found['id']}").json()["feedback"]
+    assert shown == [{"label": "square", "is_mine": True, "status": "waiting"}]
+    other = httpx.get(f"{address}/v1/diagnoses/{found['id']}", trust_env=False).json()["feedback"]
+    assert [one["is_mine"] for one in other] == [False]
+    browser.post(f"/v1/diagnoses/{found['id']}/feedback", json={"label": None})
+    shown = browser.get(f"/v1/diagnoses/{found['id']}").json()["feedback"]
+    assert [one["label"] for one in shown] == [found["label"]]
+
+
+def test_feedback_that_cannot_be(browser: httpx.Client) -> None:
+    found = diagnosed(browser)
+    unknown = browser.post(f"/v1/diagnoses/{found['id']}/feedback", json={"label": "hexagon"})
+    assert unknown.status_code == 422
+    assert "circle, square, stripes" in unknown.json()["detail"]
+    gone = browser.post("/v1/diagnoses/not-there/feedback", json={"label": None})
+    assert gone.status_code == 404
+    assert browser.post(f"/v1/diagnoses/{found['id']}/feedback", json={}).status_code == 422
+
+
+def test_the_history_is_one_browsers_own(browser: httpx.Client, address: str) -> None:
+    first, second = diagnosed(browser, "circle"), diagnosed(browser, "square")
+    assert [one["id"] for one in browser.get("/v1/diagnoses").json()] == [second["id"], first["id"]]
+    with httpx.Client(base_url=address, trust_env=False) as other:
+        assert other.get("/v1/diagnoses").json() == []
+        other.get("/")
+        assert other.get("/v1/diagnoses").json() == []
+
+
+def _declares(width: int, height: int) -> bytes:
+    """A PNG that says it is so large, and holds next to nothing."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b""))
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "empty"),
+        (b"hello", "not an image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"%PDF-1.7", "PDF"),
+        (png("circle", 1)[:-400], "truncated"),
+        (_declares(60_000, 60_000), "pixels"),
+        (_declares(1, 1000), "1 x 1,000"),
+    ],
+    ids=["empty", "text", "svg", "pdf", "truncated", "bomb", "thin"],
+)
+def test_what_is_no_image_is_refused_in_words(body: bytes, words: str, client: httpx.Client) -> None:
+    answer = client.post("/v1/diagnose", params={"name": "leaf.png"}, content=body, headers=BYTES)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert words in answer.json()["detail"]
+    assert "leaf.png" in answer.json()["detail"]
+
+
+def _pieces(size: int) -> Iterator[bytes]:
+    yield from (b"x" * 50_000 for _ in range(size // 50_000))
+
+
+def test_too_long_an_upload_is_refused(client: httpx.Client) -> None:
+    declared = client.post("/v1/diagnose", content=b"x" * 1_000_001, headers=BYTES)
+    streamed = client.post("/v1/diagnose", content=_pieces(3_000_000), headers=BYTES)
+    for answer in (declared, streamed):
+        assert answer.status_code == 413
+        assert "1,000,000 bytes" in answer.json()["detail"]
+
+
+def test_a_form_is_told_how_an_image_is_sent(client: httpx.Client) -> None:
+    answer = client.post("/v1/diagnose", files={"file": png("circle", 1)})
+    assert answer.status_code == 415
+    assert "--data-binary" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "https://elsewhere.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}],
+    ids=["origin", "opaque", "fetch-metadata"],
+)
+def test_another_sites_page_can_change_nothing(headers: dict[str, str], client: httpx.Client) -> None:
+    assert client.post("/v1/diagnose", content=png("circle", 1), headers=BYTES | headers).status_code == 403
+
+
+def test_a_name_that_was_pointed_at_this_machine_is_refused(client: httpx.Client) -> None:
+    assert client.get("/v1/panel", headers={"Host": "elsewhere.example"}).status_code == 421
+    assert client.get("/v1/panel", headers={"Host": "localhost:9"}).status_code == 200
+
+
+def test_many_at_once_are_diagnosed_together_and_each_for_itself(client: httpx.Client) -> None:
+    before = _metrics(client)
+    wanted = [(label, number) for number in range(2000, 2011) for label in LABELS][:32]
+    with ThreadPoolExecutor(32) as pool:
+        found = list(pool.map(lambda one: diagnosed(client, *one), wanted))
+    for (label, number), one in zip(wanted, found, strict=True):
+        assert one["record"]["identity"] == load_image(draw(label, number)).identity
+        assert one["label"] == label
+    after = _metrics(client)
+    assert after["consilience_run_images_sum"] - before["consilience_run_images_sum"] == 32
+    assert after["consilience_run_images_count"] - before["consilience_run_images_count"] < 32
+
+
+def test_metrics_count_and_hold_no_ids(client: httpx.Client) -> None:
+    before = _metrics(client)
+    found = diagnosed(client)
+    client.get(f"/v1/diagnoses/{found['id']}")
+    client.post("/v1/diagnose", content=b"hello", headers=BYTES)
+    after = _metrics(client)
+    verdict = f'consilience_images_total{{verdict="{found["verdict"]}"}}'
+    assert after[verdict] - before.get(verdict, 0) == 1
+    assert after["consilience_failed_images_total"] - before["consilience_failed_images_total"] == 1
+    assert found["id"] not in client.get("/metrics").text
+
+
+def _metrics(client: httpx.Client) -> dict[str, float]:
+    lines = [line for line in client.get("/metrics").text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def test_the_description_names_every_route(client: httpx.Client) -> None:
+    paths = client.get("/v1/openapi.json").json()["paths"]
+    assert {"/v1/diagnose", "/v1/diagnoses/{id}", "/v1/diagnoses/{id}/questions", "/health", "/metrics"} <= set(paths)
+    assert "application/octet-stream" in paths["/v1/diagnose"]["post"]["requestBody"]["content"]
+
+
+def test_the_page_lets_no_foreign_script_in(client: httpx.Client) -> None:
+    page = client.get("/")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+    assert "HttpOnly" in page.headers["set-cookie"]
