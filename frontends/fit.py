@@ -160,7 +160,7 @@ def add_label(
     with progress_on(console(stderr=True)) as progress:
         report = add_to_panel(panel, label, paths, settings=settings, progress=progress)
     _name_what_was_left_out(report)
-    _print_fitted(report, settings.policy.target, as_json)
+    _print_fitted(report, settings.policy, as_json)
     finish(report.images.added, len(report.failed) + len(report.images.conflicts))
 
 

@@ -291,10 +291,10 @@ def with_texts(data: LabelledFeatures, encoder: Encoder, task: Task) -> Labelled
                 )
     embedded = [encoder.encode_texts(texts) for texts in of_labels]
     means = np.stack([vectors.mean(axis=0) for vectors in embedded])
-    texts = np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), dtype=np.float32)
+    unit = np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), dtype=np.float32)
     labels = np.repeat(np.arange(len(embedded)), [len(vectors) for vectors in embedded])
     tower = encoder.prompt_tower(task.names) if isinstance(encoder, ClipEncoder) else None
-    return replace(data, texts=texts, captions=(np.concatenate(embedded), labels), tower=tower)
+    return replace(data, texts=unit, captions=(np.concatenate(embedded), labels), tower=tower)
 
 
 def _record_of(encoder: Encoder) -> EncoderRecord:
