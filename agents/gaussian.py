@@ -68,6 +68,8 @@ class Gaussian(FeatureAgent):
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], data: LabelledFeatures) -> Self:
         statistics = (arrays["counts"], arrays["sums"], arrays["moments"])
+        if "scale" not in arrays:  # by an earlier version, which neither scaled nor had a temperature
+            return cls(statistics, np.ones(arrays["sums"].shape[1]), float(arrays["ridge"]), 1.0)
         return cls(statistics, arrays["scale"], *arrays["settings"].tolist())
 
 
