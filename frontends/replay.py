@@ -101,10 +101,24 @@ def _show(metrics: dict[str, Any], scores: Sequence[Score], beside: str | None, 
         return
     again, cost = metrics["second_looks"], metrics["cost_usd"]
     out.print(_table(scores, PUBLISHED[beside] if beside is not None else {}))
+    if beside is not None:
+        out.print(_published_words(PUBLISHED))
     out.print(
         f"Second looks on {again['rows']:,} of {metrics['rows']:,} rows ({percent(again['share'])}); agents' answers "
         f"cost {cost['replayed']:.4f} USD, all that was recorded {cost['recorded']:.4f} USD"
     )
+
+
+def _published_words(published: Mapping[str, Mapping[str, float]]) -> str:
+    """The paper's three experiments, each with its best agent beside its orchestrator."""
+    from consilience.evals.replay import RECORDED
+    from consilience.rendering import percent
+
+    told = [
+        f"{name} {percent(max(share for who, share in one.items() if who != RECORDED))} and {percent(one[RECORDED])}"
+        for name, one in published.items()
+    ]
+    return f"Published accuracy of the best agent and of the paper's orchestrator: {', '.join(told)}"
 
 
 def _table(scores: Sequence[Score], published: Mapping[str, float]) -> Table:

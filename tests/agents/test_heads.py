@@ -283,6 +283,15 @@ def test_every_head_survives_a_file_without_pickle(name: str, tmp_path: Path) ->
     assert np.array_equal(restored.predict(views(known, new.features)), agent.predict(views(known, new.features)))
 
 
+def test_a_gaussian_head_of_an_earlier_version_still_opens() -> None:
+    """It was neither scaled nor had a temperature."""
+    known, new = data(), data(20, seed=1)
+    now = Gaussian(Gaussian.fit(known).statistics, np.ones(6), 1.0, 1.0)
+    then = {name: array for name, array in now.arrays().items() if name in ("counts", "sums", "moments")}
+    opened = Gaussian.from_arrays({**then, "ridge": np.array(1.0), "weights": now.weights, "bias": now.bias}, known)
+    np.testing.assert_array_equal(opened.predict(views(known, new.features)), now.predict(views(known, new.features)))
+
+
 @ALL
 def test_an_updated_head_equals_one_fitted_on_all(name: str) -> None:
     everything = data(80)
@@ -303,7 +312,7 @@ def test_a_label_with_a_single_image_is_enough(name: str, counts: tuple[int, ...
     rng = np.random.default_rng(0)
     centres = np.eye(len(counts), 5, dtype=np.float32)
     features = unit(centres[labels] + 0.05 * rng.standard_normal((len(labels), 5)))
-    known = LabelledFeatures(features, labels, len(counts), centres)
+    known = LabelledFeatures(features, labels, len(counts), centres, (centres, np.arange(len(counts))))
     said = feature_agent(name).fit(known).predict(views(known, centres))
     assert np.isfinite(said).all()
     if name != "neighbours":  # who smooths more than a single neighbour counts

@@ -56,6 +56,7 @@ def test_the_papers_accuracies_stand_beside_those_who_are_scored(tmp_path: Path,
     assert last["recorded orchestrator"] == ["85.6", "%"]
     assert last["Qwen, second look"] == ["73.1", "%"]
     assert "%" not in last["fusion"]
+    assert "I 56.9 % and 48.1 %, II 98.1 % and 97.5 %, III 96.3 % and 85.6 %" in result.output
     assert "Published" not in run(*command).output
 
 
