@@ -7,8 +7,10 @@ label (Mondrian), so that rare labels are covered too. Of an image from where th
 
     P(true label is not excluded | label y) >= coverage.
 
-That takes at least 1 / (1 - coverage) - 1 images: 19 for 95 %. A label with fewer is judged by the images of all
-labels, whose coverage then holds on average over labels; where all together are fewer, nothing can be excluded.
+That takes at least 1 / (1 - coverage) - 1 images, 19 for 95 %, of which the least probable one then decides alone. So a
+label is judged by its own images only where IN_TAIL of them lie below the threshold (99 images for 95 %), and else by
+the images of all labels, whose coverage holds on average over labels. Where all together are fewer than 19, nothing can
+be excluded.
 """
 
 from __future__ import annotations
@@ -19,6 +21,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+
+IN_TAIL = 5
+"""Images of a label that its own threshold must rest on. With one, a single wrong image keeps its label in nearly every
+set: of 128 apple leaves, 32 a label, 96 % of them right, 9 % were settled."""
 
 
 def images_needed(coverage: float) -> int | None:
@@ -44,8 +50,7 @@ class LabelSets:
     def calibrated(cls, of_truth: np.ndarray, labels: np.ndarray, n_labels: int, coverage: float) -> Self:
         """From the posterior of the true label, float (n,), of images that it was not fitted on, and their labels."""
         own = [of_truth[labels == label] for label in range(n_labels)]
-        needed = images_needed(coverage) or math.inf
-        return cls(np.array([_least(one if len(one) >= needed else of_truth, coverage) for one in own]))
+        return cls(np.array([_least(one if _in_tail(one, coverage) >= IN_TAIL else of_truth, coverage) for one in own]))
 
     @property
     def excludes(self) -> bool:
@@ -69,7 +74,12 @@ def widest(sets: Sequence[LabelSets]) -> LabelSets:
     return LabelSets(np.min([one.least for one in sets], axis=0))
 
 
+def _in_tail(of_truth: np.ndarray, coverage: float) -> int:
+    """k = floor((1 - coverage) (n + 1))."""
+    return math.floor((1.0 - coverage) * (len(of_truth) + 1) + 1e-9)
+
+
 def _least(of_truth: np.ndarray, coverage: float) -> float:
-    """The k-th smallest, k = floor((1 - coverage) (n + 1)); 0 for k = 0."""
-    k = math.floor((1.0 - coverage) * (len(of_truth) + 1) + 1e-9)
+    """The k-th smallest; 0 for k = 0."""
+    k = _in_tail(of_truth, coverage)
     return float(np.partition(of_truth, k - 1)[k - 1]) if k else 0.0

@@ -28,7 +28,7 @@ def test_an_answer_is_one_that_the_agent_reads() -> None:
         one = lesson(TASK, image(40), label, 100, label_only=False)
         answer = parse_answer(one.answer, TASK)
         assert (answer.label, answer.confidence) == (label, CONFIDENCE)
-        schema = answer_schema(TASK, "first")["properties"]
+        schema = answer_schema(TASK)["properties"]
         assert list(json.loads(one.answer)) == list(schema)
         assert re.fullmatch(schema["rationale"]["pattern"], answer.rationale)
         assert parse_label(lesson(TASK, image(40), label, 100, label_only=True).answer, TASK) == label

@@ -24,7 +24,7 @@ from consilience.agents.looking import Case
 from consilience.evidence import Evidence, Neighbour
 from consilience.images import Image
 from consilience.prediction import Prediction
-from consilience.task import Task
+from consilience.task import Label, Task
 
 transformers = pytest.importorskip("transformers")
 
@@ -110,12 +110,15 @@ def test_log_probabilities_become_shares_of_the_labels(model: Path, agent: Calla
 
 def test_a_second_look_shows_the_cases(model: Path, agent: Callable[..., TransformersAgent]) -> None:
     one = agent(confidence="logprob")
-    image, found = shade(DARK), evidence("scab", "rust")
+    found = evidence("scab", "rust")
+    task = BRIEF.model_copy(update={"labels": (*BRIEF.labels, Label(name="unsure"))})  # so that it never abstains
+    image = shade(DARK)
     dark = tuple(
         Neighbour(case.id, case.label, case.similarity, _thumbnail=lambda _: shade(0).thumbnail())
         for case in found.neighbours
     )
-    seen = again(one, [image, image], [found, Evidence(dark, found.distribution, found.novelty)])
+    other = Evidence(dark, found.distribution, found.novelty)
+    seen = one.look_again(views(image, image, task=task), [FIRST, FIRST], [found, other])
     assert [prediction.stage for prediction in seen] == ["second", "second"]
     assert seen[0].probabilities != seen[1].probabilities  # the same words with other pictures
     assert seen[0].tokens == seen[1].tokens > look(one, image)[0].tokens

@@ -65,8 +65,9 @@ def fitted(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def panel(fitted: Path, tmp_path: Path) -> Path:
-    """A copy of the panel that a test may change."""
-    return Path(shutil.copytree(fitted, tmp_path / "panel"))
+    """A copy of the panel that a test may change, without the history of what other tests diagnosed."""
+    without = shutil.ignore_patterns("history.sqlite*")
+    return Path(shutil.copytree(fitted, tmp_path / "panel", ignore=without))
 
 
 @pytest.fixture

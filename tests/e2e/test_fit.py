@@ -36,7 +36,9 @@ def test_fit_says_what_was_fitted(invoke: Invoke, shapes: Path, tmp_path: Path) 
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line and line[0].isalpha()}
     for agent in ("neighbours", "probe", "gaussian", "cache"):
         assert rows[agent][0] == "42"
-    assert "of those right: a posterior of at least" in " ".join(result.stdout.split())
+    assert "of those right: one label left at 95.0 % coverage, with a posterior of at least 0.800." in " ".join(
+        result.stdout.split()
+    )
     assert "\x1b" not in result.stdout
 
 
@@ -51,10 +53,11 @@ def test_fit_in_json(invoke: Invoke, shapes: Path, tmp_path: Path) -> None:
 
 
 def test_few_images_settle_nothing_and_fit_says_so(invoke: Invoke, folder: Path, tmp_path: Path) -> None:
-    result = invoke("fit", folder, "--panel", tmp_path / "panel", "--set", "policy.target=0.99")
+    result = invoke("fit", folder, "--panel", tmp_path / "panel", "--set", "policy.coverage=0.99")
     assert result.exit_code == 0
     said = " ".join(result.stdout.split())
-    assert "cannot support 99.0 %: every image will be referred. Give more images, or lower policy.target" in said
+    assert "cannot support 99.0 % coverage: every image will be referred; it takes 99 images at the least." in said
+    assert "Give more images, or lower policy.coverage." in said
 
 
 def test_what_is_left_out_is_named_and_the_rest_is_fitted(invoke: Invoke, folder: Path, tmp_path: Path) -> None:

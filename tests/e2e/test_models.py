@@ -84,7 +84,7 @@ def test_the_whole_way(
     assert (in_detail.returncode, in_detail.stderr) == (0, "")
     assert "110 tokens, 0.0020 USD" in joined(in_detail.stdout)
     assert "qwen: by its colour[31m" in in_detail.stdout
-    assert in_detail.stdout.splitlines()[-1].endswith(" s, 0.0020 USD")
+    assert " s, 0.0020 USD\nKept as " in in_detail.stdout
     lines = run("diagnose", *new_images.values(), "--panel", panel, "--settings", file)
     assert [line.split()[2] for line in lines.stdout.splitlines()] == list(new_images)
     assert lines.stderr.endswith(f", {3 * COST:.4f} USD\n")
@@ -230,7 +230,7 @@ def test_wrong_prompts_are_one_line(invoke: Invoke, fitted: Path, task_file: Pat
     task["prompts"]["look"]["texts"] = {"question": "What is {this}?"}
     (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(task))
     for arguments, code, words in (
-        (["loook"], 1, "there is no prompt 'loook'; there are: look, "),
+        (["loook"], 1, "there is no prompt 'loook'; there are: follow-up, look, "),
         (["--task", tmp_path / "wrong.yaml"], 1, "the text 'question' inserts 'this', which is no variable"),
         (["repair", "--task", tmp_path / "wrong.yaml"], 1, "the text 'question' inserts 'this'"),
         (["--panel", tmp_path / "nothing"], 1, "there is no panel"),

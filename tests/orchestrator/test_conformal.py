@@ -13,11 +13,21 @@ from consilience.orchestrator.conformal import LabelSets, images_needed, with_to
 
 
 def test_by_hand() -> None:
-    # 9 images of label 0 at 90 %: k = 0.1 * 10 = 1, the smallest; label 1 has 3, too few: the pool's k = 1 of 12
+    # 9 images of label 0 at 50 %: k = 0.5 * 10 = 5, the fifth smallest; 3 of label 1: k = 2, so the pool's sixth of 12
     of_truth = np.array([0.9, 0.4, 0.8, 0.7, 0.95, 0.6, 0.99, 0.97, 0.85, 0.3, 0.9, 0.8])
-    sets = LabelSets.calibrated(of_truth, np.array([0] * 9 + [1] * 3), 2, 0.9)
-    assert sets.least.tolist() == [0.4, 0.3]
-    assert sets.of(np.array([[0.4, 0.6], [0.39, 0.61], [0.75, 0.25]])).tolist() == [[1, 1], [0, 1], [1, 0]]
+    sets = LabelSets.calibrated(of_truth, np.array([0] * 9 + [1] * 3), 2, 0.5)
+    assert sets.least.tolist() == [0.85, 0.8]
+    assert sets.of(np.array([[0.85, 0.15], [0.84, 0.16], [0.2, 0.8]])).tolist() == [[1, 0], [0, 0], [0, 1]]
+
+
+def test_one_wrong_image_does_not_decide_for_its_label() -> None:
+    """At 95 % each label's 32 images leave one in the tail, all 128 together six."""
+    of_truth = np.full(128, 0.97)
+    of_truth[::32] = 0.01
+    labels = np.repeat(np.arange(4), 32)
+    assert LabelSets.calibrated(of_truth, labels, 4, 0.95).least.tolist() == [0.97] * 4
+    many = LabelSets.calibrated(np.repeat(of_truth, 4), np.repeat(labels, 4), 4, 0.95)
+    assert many.least.tolist() == [0.97] * 4  # of 128 images of a label, 4 of them wrong, the sixth
 
 
 @pytest.mark.parametrize(("coverage", "needed"), [(0.95, 19), (0.9, 9), (0.8, 4), (0.99, 99), (0.5, 1)])
