@@ -36,9 +36,16 @@ class Gaussian(FeatureAgent):
 
     name = "gaussian"
 
-    def __init__(self, statistics: Statistics, scale: np.ndarray, ridge: float, temperature: float) -> None:
+    def __init__(
+        self,
+        statistics: Statistics,
+        scale: np.ndarray,
+        ridge: float,
+        temperature: float,
+        solved: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> None:
         self.statistics, self.scale, self.ridge, self.temperature = statistics, scale, ridge, temperature
-        self.weights, self.bias = _solve(statistics, ridge, scale)
+        self.weights, self.bias = _solve(statistics, ridge, scale) if solved is None else solved
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
@@ -63,14 +70,17 @@ class Gaussian(FeatureAgent):
             "moments": moments,
             "scale": self.scale,
             "settings": np.array([self.ridge, self.temperature]),
+            "weights": self.weights,  # solving for them takes longer than a diagnosis
+            "bias": self.bias,
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], data: LabelledFeatures) -> Self:
         statistics = (arrays["counts"], arrays["sums"], arrays["moments"])
+        solved = arrays["weights"], arrays["bias"]
         if "scale" not in arrays:  # by an earlier version, which neither scaled nor had a temperature
-            return cls(statistics, np.ones(arrays["sums"].shape[1]), float(arrays["ridge"]), 1.0)
-        return cls(statistics, arrays["scale"], *arrays["settings"].tolist())
+            return cls(statistics, np.ones(arrays["sums"].shape[1]), float(arrays["ridge"]), 1.0, solved)
+        return cls(statistics, arrays["scale"], *arrays["settings"].tolist(), solved)
 
 
 def statistics_of(features: np.ndarray, labels: np.ndarray, n_labels: int) -> Statistics:
