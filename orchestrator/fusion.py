@@ -13,7 +13,7 @@ how much of a calibrated word still counts.
   (Bates and Granger 1969), so an accurate agent counts for more and agents that err together count as one. Their
   error covariance is a maximum a posteriori estimate that starts from a prior belief, such as independent, equally
   good agents, which is worth PRIOR_IMAGES images: few labels change little, many decide. The sum of the weights is
-  fitted too: it is 1 where all say the same thing, and higher the more independent they are.
+  fitted too, and goes as far from 1, where all say the same thing, as they are believed to be independent.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from typing import Any, Self
 import numpy as np
 
 from consilience.agents.base import one_hot, softmax
-from consilience.orchestrator.calibration import log_probabilities, soft_targets
+from consilience.orchestrator.calibration import log_probabilities
 from consilience.trust import Trust
 
 PRIOR_IMAGES = 16
 """How many labelled images the prior belief about how agents err is worth."""
 
 TOTAL_WIDTH = 0.3
-"""Standard deviation of the prior on the log of the sum of the weights, around 0."""
+"""Standard deviation of the prior on the log of the sum of the weights, around 0, for independent witnesses. For others
+its variance is less by the share of their errors that they are believed to have in common, see `apart`."""
 
 
 def starting_weight(trust: Trust) -> float:
@@ -94,13 +95,17 @@ class Fusion:
 
         covariance = error_covariance(probabilities, labels, prior)
         unscaled = cls(np.ones(len(covariance)), covariance)
-        words, weights = unscaled._words_and_weights(probabilities if heard is None else heard)
+        heard = probabilities if heard is None else heard
+        words, weights = unscaled._words_and_weights(heard)
         pooled = np.einsum("na,anc->nc", weights, words)
-        targets = soft_targets(labels, probabilities.shape[2])
+        speak = np.flatnonzero(np.isfinite(heard).any(axis=(1, 2)))
+        belief = np.eye(len(covariance)) if prior is None else prior
+        width = TOTAL_WIDTH * np.sqrt(apart(belief[np.ix_(speak, speak)]))
 
         def loss(log_total: float) -> float:
-            posterior = softmax(np.exp(log_total) * pooled)
-            return float(-(targets * log_probabilities(posterior)).sum() + (log_total / TOTAL_WIDTH) ** 2 / 2)
+            # The labels as they are: the prior guards against certainty, and the calibrators have softened them once.
+            own = softmax(np.exp(log_total) * pooled)[np.arange(len(labels)), labels]
+            return float(-log_probabilities(own).sum() + (log_total / width) ** 2 / 2)
 
         best = minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded")
         return cls(np.ones(len(covariance)), covariance, float(np.exp(best.x)))
@@ -154,6 +159,17 @@ def error_covariance(probabilities: np.ndarray, labels: np.ndarray, prior: np.nd
     sums = np.einsum("anc,bnc->ab", errors, errors)
     usual = np.trace(sums) / max(float(np.diag(both) @ np.diag(belief)), 1.0) if both.any() else 1.0
     return np.asarray((sums + PRIOR_IMAGES * usual * belief) / (both + PRIOR_IMAGES))
+
+
+def apart(covariance: np.ndarray) -> float:
+    """The share of their errors that witnesses of this covariance (a, a) do not have in common: 1 - mean correlation.
+
+    >>> round(apart(np.array([[1.0, 1.6], [1.6, 4.0]])), 3)
+    0.2
+    """
+    spread, n = np.sqrt(np.diag(covariance)), len(covariance)
+    correlations = covariance / np.outer(spread, spread)
+    return 1.0 - float(correlations.sum() - n) / max(n * (n - 1), 1)
 
 
 def shares(covariance: np.ndarray) -> np.ndarray:

@@ -15,9 +15,11 @@ from sklearn.metrics import log_loss
 
 from consilience.agents.base import softmax
 from consilience.orchestrator.calibration import (
+    ENOUGH,
     FITTED,
     FITTED_TO_WORDS,
     Calibrator,
+    HeadTemperature,
     Isotonic,
     Lowered,
     PerLabel,
@@ -80,6 +82,37 @@ def test_the_temperature_of_a_constant_word_has_a_closed_form(n: int) -> None:
     said = np.tile([0.9, 0.1], (n, 1))
     calibrated = Temperature.fit(said, np.zeros(n, int))(said)
     assert calibrated[0, 0] == pytest.approx(1 - 1 / (2 * (n + 1)), abs=1e-5)
+
+
+@pytest.mark.parametrize(("shots", "believed"), [(1, 1.0), (7, 1.0), (8, np.exp(-0.3)), (50, np.exp(-0.3))])
+def test_where_images_say_nothing_of_a_head_its_usual_temperature_stays(shots: int, believed: float) -> None:
+    labels = np.repeat(np.arange(4), shots)
+    nothing = np.full((len(labels), 4), 0.25)  # the same at any temperature
+    assert HeadTemperature.fit(nothing, labels).temperature == pytest.approx(believed, rel=1e-3)
+
+
+def test_one_bad_mistake_of_16_does_not_decide_the_temperature_of_a_head() -> None:
+    labels = np.repeat(np.arange(4), 4)
+    said = softmax(3 * np.eye(4)[labels])
+    said[0] = said[0, ::-1]  # as sure of a wrong label
+    sure = softmax(4 * np.log(said))
+    assert Temperature.fit(sure, labels).temperature > 3
+    assert 1.0 < HeadTemperature.fit(sure, labels).temperature < 1.5
+
+
+def test_many_images_overrule_what_is_believed_of_a_head() -> None:
+    honest = honest_rows(8000)
+    found = HeadTemperature.fit(softmax(2 * np.log(honest)), drawn(honest, 1))
+    assert found.temperature == pytest.approx(2.0, rel=0.06)
+
+
+def test_one_image_more_than_too_few_opens_the_choice_of_calibrators() -> None:
+    honest = honest_rows(ENOUGH, c=3)
+    labels = drawn(honest, 0)
+    shifted = softmax(np.log(honest) + np.array([4.0, 0.0, -4.0]))  # what only shifts can mend
+    fewer = slice(0, ENOUGH - 1)
+    assert fit_calibrator(shifted[fewer], labels[fewer], folds_of(ENOUGH)[fewer])[0].kind == "temperature"
+    assert fit_calibrator(shifted, labels, folds_of(ENOUGH))[0].kind == "vector"
 
 
 @pytest.mark.parametrize("n", [10, 40, 160])

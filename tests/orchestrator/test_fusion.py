@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
 
 from consilience.agents.base import softmax
-from consilience.orchestrator.fusion import PRIOR_IMAGES, Fusion, error_covariance, shares, starting_weight
+from consilience.orchestrator.fusion import PRIOR_IMAGES, Fusion, apart, error_covariance, shares, starting_weight
 from consilience.trust import Trust
 
 
@@ -163,6 +163,20 @@ def test_few_labels_do_not_move_the_sum_of_the_weights_far_from_1() -> None:
     few, many = (Fusion.from_predictions(said[:, :n], some_labels(1000)[:n]) for n in (4, 1000))
     assert 0.8 < few.total < 1.4
     assert many.total > 3
+
+
+def test_the_less_is_common_to_the_errors_the_further_the_sum_of_the_weights_may_go() -> None:
+    """Near 1 the likelihood is as good as quadratic, and the sum goes as far as the variance of its prior."""
+    said, labels = words(some_labels(6), 4, skill=0.7), some_labels(6)
+
+    def log_total(common: float) -> float:
+        belief = np.full((4, 4), common) + (1 - common) * np.eye(4)
+        shared = np.outer([1, 2, 3, 4], [1, 2, 3, 4]) * belief  # how good they are does not matter here
+        assert apart(shared) == pytest.approx(1 - common)
+        return float(np.log(Fusion.from_predictions(said, labels, prior=belief).total))
+
+    assert log_total(0.99) / log_total(0.9) == pytest.approx(0.1, rel=0.15)
+    assert abs(log_total(0.9)) < abs(log_total(0.5)) < abs(log_total(0.0))
 
 
 def test_the_sum_of_the_weights_is_fitted_on_who_speaks_at_once() -> None:
