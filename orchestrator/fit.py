@@ -237,8 +237,8 @@ def remove(
 
 def check_each_label_is_left(task: Task, records: Records) -> None:
     for label in task.names:
-        if records.labels.count(label) < 2:
-            raise DatasetError(f"'{label}' would be left with fewer than 2 images; nothing was removed")
+        if not records.labels.count(label):
+            raise DatasetError(f"'{label}' would be left without images; nothing was removed")
 
 
 def with_records(old: Panel, records: Records, settings: Settings) -> Panel:

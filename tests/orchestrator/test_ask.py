@@ -212,7 +212,7 @@ def test_a_second_look_at_one_image_has_that_images_first_look_and_evidence(
         return good(views)
 
     agents = [Awaited("expert", look, again)]
-    with Diagnoser.open(expert_panel, agents=agents, policy__second_look="always", policy__target=1.0) as diagnoser:
+    with Diagnoser.open(expert_panel, agents=agents, policy__second_look="always", policy__coverage=1.0) as diagnoser:
         list(diagnoser.diagnose_vectors(blobs.drawn(3, 1, 0.1)[0], list("abc")))
     assert sorted(seen) == [(label, label, 1, 1, 1) for label in ("apple", "beech", "cedar")]
 

@@ -24,7 +24,7 @@ from consilience.errors import (
     SettingsError,
 )
 from consilience.orchestrator.panel import Panel, labelled_features
-from consilience.orchestrator.policy import choose_threshold
+from consilience.orchestrator.policy import settles
 from consilience.retrieval.memory import writer_lock
 from consilience.task import Label
 
@@ -86,7 +86,7 @@ def test_a_fit_says_what_became_of_the_images(pictures: Path, tmp_path: Path, pa
     assert {label for _, label in conflict.images} == {"red", "green"}
     assert not report.complete
     assert len(report.panel.records) == 24
-    assert report.threshold == choose_threshold(report.panel.outcomes, 0.95)
+    assert report.settles == settles(load_settings().policy, report.panel.outcomes)
 
 
 def test_what_cannot_be_fitted_leaves_nothing_behind(pictures: Path, tmp_path: Path, vectors: Path) -> None:
