@@ -80,7 +80,8 @@ class Gaussian(FeatureAgent):
         solved = arrays["weights"], arrays["bias"]
         if "scale" not in arrays:  # by an earlier version, which neither scaled nor had a temperature
             return cls(statistics, np.ones(arrays["sums"].shape[1]), float(arrays["ridge"]), 1.0, solved)
-        return cls(statistics, arrays["scale"], *arrays["settings"].tolist(), solved)
+        ridge, temperature = arrays["settings"].tolist()
+        return cls(statistics, arrays["scale"], ridge, temperature, solved)
 
 
 def statistics_of(features: np.ndarray, labels: np.ndarray, n_labels: int) -> Statistics:
