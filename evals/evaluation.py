@@ -36,9 +36,9 @@ from consilience.evals.workers import WorkersEngine
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.panel import Panel
 from consilience.panel_folder import open_panel_folder
+from consilience.retrieval.embedded_index import COMPARED_WITH
 from consilience.retrieval.embedding import usable_cores
 from consilience.retrieval.encoder import Encoder
-from consilience.retrieval.memory import COMPARED_WITH
 from consilience.settings import Settings, settings_or
 
 FORMAT = 1

@@ -309,7 +309,8 @@ def _record_of(encoder: Encoder) -> EncoderRecord:
 def index(panel: Panel, settings: Settings, progress: Progress) -> None:
     """Bring the index up to date, if no reader owns it; whoever owns it next would do so otherwise."""
     progress("indexing images", 0, len(panel.records))
-    with panel.open_memory(settings.memory.url):
+    with panel.open_memory(settings.memory.url) as memory:
+        memory.prepare()
         progress("indexing images", len(panel.records), len(panel.records))
 
 

@@ -144,6 +144,10 @@ class ChromaIndex:
             wrong=len(wrong),
         )
 
+    def prepare(self) -> None:
+        """See `Index.prepare`."""
+        self.sync()
+
     def check(self) -> CheckReport:
         """Compare every image. See `Index.check`."""
         return self.examine()

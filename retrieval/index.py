@@ -34,6 +34,9 @@ class Index(Protocol):
             belong to; equal similarities stand in the order of their rows.
         """
 
+    def prepare(self) -> None:
+        """Bring the index up to date."""
+
     def check(self) -> CheckReport:
         """Compare the whole index with the records. Not while other threads query."""
 
@@ -73,6 +76,9 @@ class ExactIndex:
                 )
                 similarities[row], rows[row] = best[0, :k], order[0, :k]
         return similarities, rows
+
+    def prepare(self) -> None:
+        pass
 
     def check(self) -> CheckReport:
         self.repair()

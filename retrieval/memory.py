@@ -1,10 +1,11 @@
 """The image memory: which labelled images look like this one, and what that says.
 
-The records are the truth; the index is derived from them and may lag behind. A long-running reader owns the embedded
-Chroma store while another process writes new records: the writer does not touch the index, the reader goes on with the
-records that it opened, and whoever owns the store next brings it up to date. Who cannot own it searches the records
-exactly and misses nothing. Two writers at once are refused (`writer_lock`). A damaged store is never searched and never
-thrown away unasked: `check` says what is wrong, `repair` builds it anew. A server is brought up to date by each reader.
+The records are the truth; the index is derived from them and may lag behind. A small memory is compared as a whole. For
+a larger one, a long-running reader owns the embedded Chroma store while another process writes new records: the writer
+does not touch the index, the reader goes on with the records that it opened, and whoever owns the store next brings it
+up to date. Who cannot own it searches the records exactly and misses nothing. Two writers at once are refused
+(`writer_lock`). A damaged store is never searched and never thrown away unasked: `check` says what is wrong, `repair`
+builds it anew. A server is brought up to date by each reader.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 import os
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,21 +23,16 @@ import numpy as np
 from filelock import Timeout
 from numpy.typing import NDArray
 
-from consilience.errors import ImageMemoryError, MemoryBusyError, PanelBusyError, PanelError
+from consilience.errors import ImageMemoryError, PanelBusyError, PanelError
 from consilience.retrieval.chroma import ChromaIndex, collection_name
 from consilience.retrieval.connection import Connection
 from consilience.retrieval.embedded_index import EmbeddedIndex
-from consilience.retrieval.index import CheckReport, ExactIndex, Index, Rows
+from consilience.retrieval.index import CheckReport, Index, Rows
 from consilience.retrieval.novelty import Vectors, novelty
 from consilience.retrieval.records import Records
-from consilience.retrieval.store import Store, holder_of, lock_file, note_holder
+from consilience.retrieval.store import holder_of, lock_file, note_holder
 
 log = logging.getLogger(__name__)
-
-COMPARED_AT_ONCE, COMPARED_WITH = 8, 10_000
-"""From so many queries on, and up to so many images, one exact product answers instead of the embedded index: with
-vectors of 1280 numbers it took 0.05 ms a query in batches of 64 where Chroma took 0.4 (640 images), and 0.5 to 0.8
-where Chroma took 2 to 2.8 (10,000 images). It cannot miss a neighbour. Single queries are left to the index."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +75,6 @@ class ImageMemory:
         place = {label: number for number, label in enumerate(self.labels)}
         self._label_of_row = np.array([place[label] for label in records.labels], np.intp)
         self._index = index
-        self._exact = ExactIndex(records)
         self._close = weakref.finalize(self, _close_where_opened, index, os.getpid())
 
     @classmethod
@@ -107,20 +102,19 @@ class ImageMemory:
             ImageMemoryError: an image has a label that the task does not know.
         """
         name = collection_name(panel, fingerprint)
-        with ExitStack() as undo:
-            if url is None:
-                memory = cls(records, labels, _embedded_or_exact(records, store, name, fingerprint, undo))
-            else:
-                index = ChromaIndex(records, Connection.server(url), name, fingerprint)
-                undo.callback(index.close)
-                index.sync()
-                memory = cls(records, labels, index)
-            undo.pop_all()
-        return memory
+        if url is None:
+            return cls(records, labels, EmbeddedIndex(records, store, name, fingerprint))
+        index = ChromaIndex(records, Connection.server(url), name, fingerprint)
+        try:
+            index.sync()
+            return cls(records, labels, index)
+        except BaseException:
+            index.close()
+            raise
 
     @property
     def index_name(self) -> str:
-        """What answers now: "chroma" (embedded), "server" or "exact"."""
+        """What answers where the index is needed, which opens it: "chroma" (embedded), "server" or "exact"."""
         return self._index.name
 
     @property
@@ -155,13 +149,13 @@ class ImageMemory:
             )
         own = np.array([self.records.rows.get(one, -1) if one else -1 for one in exclude or ()], np.intp)
         if (own >= 0).any():
-            similarities, rows = self._search(vectors, k + 1)
+            similarities, rows = self._index.query(vectors, k + 1)
             others = rows != own[:, None]
             others[others.all(axis=1), -1] = False  # where the image itself is not there, the last one is too many
             shape = (len(rows), rows.shape[1] - 1)
             similarities, rows = similarities[others].reshape(shape), rows[others].reshape(shape)
         else:
-            similarities, rows = self._search(vectors, k)
+            similarities, rows = self._index.query(vectors, k)
         return Neighbourhood(rows, similarities, self._label_of_row[rows])
 
     def evidence(self, found: Neighbourhood) -> list[dict[str, Any]]:
@@ -191,6 +185,10 @@ class ImageMemory:
             )
         ]
 
+    def prepare(self) -> None:
+        """Bring the index up to date now, rather than with the first query that needs it."""
+        self._index.prepare()
+
     def check(self) -> CheckReport:
         """Compare the whole index with the records. Not while other threads query.
 
@@ -214,11 +212,6 @@ class ImageMemory:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _search(self, vectors: Vectors, k: int) -> tuple[Vectors, Rows]:
-        is_small = len(vectors) >= COMPARED_AT_ONCE and len(self.records) <= COMPARED_WITH
-        index = self._exact if is_small and self.index_name == "chroma" else self._index
-        return index.query(vectors, k)
-
     def _shares(self, found: Neighbourhood) -> NDArray[np.float64]:
         """Share of each label among the neighbours, weighted by similarity (negative counts as 0): (m, labels)."""
         weights = np.clip(found.similarities.astype(np.float64), 0.0, None)
@@ -233,30 +226,6 @@ class ImageMemory:
         if k < 1:
             return np.ones(len(found.rows))
         return novelty(1.0 - found.similarities[:, k - 1], self.records.kth_distances(k))
-
-
-def _embedded_or_exact(records: Records, store: Path, name: str, fingerprint: str, undo: ExitStack) -> Index:
-    """The embedded index if this process can own it; readers are never refused, whatever the reason."""
-    try:
-        owned = Store(store)
-    except MemoryBusyError as busy:
-        return ExactIndex(records, instead=busy)
-    except OSError as failure:
-        return _exact_instead(records, store, failure)
-    undo.callback(owned.release)
-    try:
-        index = EmbeddedIndex(records, owned, name, fingerprint)
-    except (ImageMemoryError, OSError) as failure:
-        owned.release()
-        return _exact_instead(records, store, failure)
-    undo.callback(index.close)
-    return index
-
-
-def _exact_instead(records: Records, store: Path, failure: Exception) -> ExactIndex:
-    reason = ImageMemoryError(f"the index in '{store}' cannot be used: {failure}")
-    log.warning("%s; the memory is searched exactly", reason)
-    return ExactIndex(records, instead=reason)
 
 
 def _close_where_opened(index: Index, process: int) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from consilience.errors import ImageMemoryError, PanelBusyError, PanelError
 from consilience.evidence import Evidence
+from consilience.retrieval import embedded_index
 from consilience.retrieval.index import ExactIndex
-from consilience.retrieval.memory import COMPARED_AT_ONCE, COMPARED_WITH, ImageMemory, writer_lock
+from consilience.retrieval.memory import ImageMemory, writer_lock
 from consilience.retrieval.records import Records
 
 
@@ -24,19 +25,6 @@ def plane(*degrees: float, labels: str = "") -> Records:
     """Images that stand at these angles, named by them."""
     ids = tuple(f"{angle:g}" for angle in degrees)
     return Records(ids, tuple(labels or "x" * len(ids)), tuple(f"{i}.jpg" for i in ids), at(*degrees))
-
-
-class Asked(ExactIndex):
-    """Remembers how many queries it was asked at once."""
-
-    def __init__(self, records: Records, name: str) -> None:
-        super().__init__(records)
-        self.name = name
-        self.sizes: list[int] = []
-
-    def query(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        self.sizes.append(len(vectors))
-        return super().query(vectors, k)
 
 
 def remember(records: Records, labels: str = "xy") -> ImageMemory:
@@ -64,27 +52,20 @@ def test_an_image_of_the_memory_is_not_its_own_neighbour(tmp_path: Path) -> None
             assert memory.query(records.vectors, 9).rows.shape == (3, 3)
 
 
-@pytest.mark.parametrize(
-    ("name", "images", "queries", "asked"),
-    [
-        ("chroma", 100, COMPARED_AT_ONCE - 1, [COMPARED_AT_ONCE - 1]),
-        ("chroma", 100, COMPARED_AT_ONCE, []),
-        ("chroma", COMPARED_WITH, COMPARED_AT_ONCE, []),
-        ("chroma", COMPARED_WITH + 1, COMPARED_AT_ONCE, [COMPARED_AT_ONCE]),
-        ("server", 100, COMPARED_AT_ONCE, [COMPARED_AT_ONCE]),
-    ],
-)
-def test_batches_over_a_small_memory_are_not_left_to_the_embedded_index(
-    name: str, images: int, queries: int, asked: list[int]
+@pytest.mark.parametrize(("images", "is_asked"), [(20, False), (21, True)])
+def test_chroma_is_opened_for_what_is_too_much_to_compare(
+    images: int, is_asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(embedded_index, "COMPARED_WITH", 20)
     records = plane(*(360 * np.arange(images) / images))
-    index = Asked(records, name)
-    found = ImageMemory(records, "x", index).query(records.vectors[:queries], 1)
-    assert found.rows[:, 0].tolist() == list(range(queries))
-    assert index.sizes == asked
+    with ImageMemory.open(records, "x", store=tmp_path / "index", fingerprint="e", panel="p") as memory:
+        assert memory.query(records.vectors, 1).rows[:, 0].tolist() == list(range(images))
+        assert (tmp_path / "index").exists() == is_asked
+        assert memory.index_name == "chroma"
 
 
-def test_a_batch_is_answered_as_its_queries_are_one_by_one(tmp_path: Path) -> None:
+def test_a_batch_is_answered_as_its_queries_are_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_index, "COMPARED_WITH", 0)
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(240, 32)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from consilience.errors import MemoryBusyError
+from consilience.retrieval import embedded_index
 from consilience.retrieval.index import ExactIndex
 from consilience.retrieval.memory import ImageMemory
 from consilience.retrieval.records import Records
@@ -23,9 +24,14 @@ N = 1200
 """More than Chroma keeps in its log alone: it has written index files that can be damaged."""
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_too_small_for_chroma(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_index, "COMPARED_WITH", 0)
+
+
 def clustered(n: int, d: int = 16, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    vectors = rng.normal(size=(12, d))[rng.integers(0, 12, n)] + 0.4 * rng.normal(size=(n, d))
+    vectors = (rng.normal(size=(12, d))[rng.integers(0, 12, N)] + 0.4 * rng.normal(size=(N, d)))[:n]
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -41,11 +47,10 @@ def opened(folder: Path, memory: Records) -> ImageMemory:
 def assert_right(memory: ImageMemory) -> None:
     queries = clustered(50, seed=1)
     rows = ExactIndex(memory.records).query(queries, 5)[1]
-    alone = [memory.query(query[None], 5) for query in queries]  # a batch would not be left to the index
-    found, claimed = np.concatenate([one.rows for one in alone]), np.concatenate([one.similarities for one in alone])
-    assert (found == rows).mean() >= 0.99  # Chroma's search is approximate: 1 neighbour in 100,000 is missed
-    similarities = np.einsum("mkd,md->mk", memory.records.vectors[found], queries)
-    np.testing.assert_allclose(claimed, similarities, atol=1e-6)
+    found = memory.query(queries, 5)
+    assert (found.rows == rows).mean() >= 0.99  # Chroma's search is approximate: 1 neighbour in 100,000 is missed
+    similarities = np.einsum("mkd,md->mk", memory.records.vectors[found.rows], queries)
+    np.testing.assert_allclose(found.similarities, similarities, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +104,11 @@ def test_damage_never_shows_in_an_answer_and_can_be_repaired(panel: Path, damage
 
 def test_check_names_the_damage_and_repair_heals_it(panel: Path, caplog: pytest.LogCaptureFixture) -> None:
     random_bytes(panel)
-    with opened(panel, records()):
-        pass
+    with opened(panel, records()) as memory:
+        memory.prepare()
     caplog.clear()
     with opened(panel, records()) as memory:  # known by its seal: no second examination
+        memory.prepare()
         assert "is damaged" in caplog.text
         report = memory.check()
         assert report.damaged
@@ -168,6 +174,8 @@ def test_a_second_reader_is_not_refused_and_follows_a_killed_owner(tmp_path: Pat
 
 def test_two_memories_of_one_process(tmp_path: Path) -> None:
     first = opened(tmp_path, records(50))
+    assert not (tmp_path / "index").exists()  # nobody owns what nobody has needed yet
+    first.prepare()
     second = opened(tmp_path, records(60))
     assert (first.index_name, second.index_name) == ("chroma", "exact")
     assert_right(second)
@@ -180,6 +188,7 @@ def test_two_memories_of_one_process(tmp_path: Path) -> None:
 
 def test_a_memory_that_is_dropped_lets_go(tmp_path: Path) -> None:
     dropped = opened(tmp_path, records(20))
+    assert dropped.index_name == "chroma"
     del dropped
     with opened(tmp_path, records(20)) as memory:
         assert memory.index_name == "chroma"
