@@ -34,7 +34,8 @@ from consilience.orchestrator.fitting import Answers, first_looks, judged, secon
 from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
 from consilience.orchestrator.panel import Witness, labelled_features
-from consilience.orchestrator.policy import Policy, Threshold
+from consilience.orchestrator.policy import Policy
+from consilience.orchestrator.threshold import Threshold
 from consilience.orchestrator.weighing import Weigher
 from consilience.prediction import Prediction, look_name
 from consilience.retrieval.index import ExactIndex

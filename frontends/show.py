@@ -94,7 +94,8 @@ def graph() -> None:
 
     from consilience.orchestrator.fusion import Fusion
     from consilience.orchestrator.graph import build_graph
-    from consilience.orchestrator.policy import Policy, Threshold
+    from consilience.orchestrator.policy import Policy
+    from consilience.orchestrator.threshold import Threshold
     from consilience.orchestrator.weighing import Weigher
     from consilience.settings import PolicySettings
     from consilience.task import Task

@@ -35,8 +35,8 @@ from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.gain import NO_LABEL, SecondLooks
 from consilience.orchestrator.gather import Progress, quiet
 from consilience.orchestrator.novelty.score import Novelty
+from consilience.orchestrator.outcomes import Outcomes
 from consilience.orchestrator.panel import Witness
-from consilience.orchestrator.policy import Outcomes
 from consilience.orchestrator.record import REASONER
 from consilience.orchestrator.trust import measure
 from consilience.prediction import Prediction, Stage

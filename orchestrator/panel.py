@@ -47,7 +47,7 @@ from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.gain import SecondLooks
 from consilience.orchestrator.novelty.known import Known
 from consilience.orchestrator.novelty.score import Novelty
-from consilience.orchestrator.policy import Outcomes
+from consilience.orchestrator.outcomes import Outcomes
 from consilience.orchestrator.predictions import LabelledPredictions
 from consilience.panel_folder import PanelFolder, read_panel_folder, write_panel_folder
 from consilience.prediction import Stage

@@ -15,8 +15,8 @@ from consilience.frontends.elpv import Cell
 from consilience.frontends.summary import shares_of_weight, threshold_words
 from consilience.orchestrator.calibration import Temperature
 from consilience.orchestrator.fusion import Fusion
+from consilience.orchestrator.outcomes import Outcomes
 from consilience.orchestrator.panel import EncoderRecord, Panel, Witness
-from consilience.orchestrator.policy import Outcomes
 from consilience.prediction import Prediction, Stage
 from consilience.retrieval.records import Records
 from consilience.task import Task

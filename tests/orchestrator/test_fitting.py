@@ -23,7 +23,7 @@ from consilience.orchestrator.fitting import (
 )
 from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.gain import NO_LABEL
-from consilience.orchestrator.policy import choose_threshold
+from consilience.orchestrator.threshold import choose_threshold
 from consilience.orchestrator.trust import measure
 from consilience.prediction import Prediction
 from consilience.retrieval.records import Records

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.gain import ENOUGH, MOST, NO_LABEL, Foresight, Gain, SecondLooks
-from consilience.orchestrator.policy import Policy, Threshold
+from consilience.orchestrator.policy import Policy
+from consilience.orchestrator.threshold import Threshold
 from consilience.settings import PolicySettings
 
 RUST, SCAB = 0, 1

@@ -18,7 +18,8 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from consilience import Diagnoser, Diagnosis, Prediction, load_settings
 from consilience.agents import Views
 from consilience.orchestrator.graph import Run, build_graph
-from consilience.orchestrator.policy import Policy, choose_threshold
+from consilience.orchestrator.policy import Policy
+from consilience.orchestrator.threshold import choose_threshold
 from consilience.orchestrator.weighing import Weigher
 
 

@@ -12,15 +12,9 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from consilience.orchestrator.conformal import LabelSets
-from consilience.orchestrator.policy import (
-    Outcomes,
-    Policy,
-    Threshold,
-    binomial_tails,
-    choose_threshold,
-    settles,
-    threshold_again,
-)
+from consilience.orchestrator.outcomes import Outcomes
+from consilience.orchestrator.policy import Policy, settles
+from consilience.orchestrator.threshold import Threshold, binomial_tails, choose_threshold, threshold_again
 from consilience.settings import PolicySettings
 
 NAMES, AGENTS = ("healthy", "rust", "scab"), ("probe", "qwen")

@@ -11,7 +11,8 @@ from consilience.orchestrator.calibration import Temperature
 from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.gain import SecondLooks
 from consilience.orchestrator.panel import Witness
-from consilience.orchestrator.policy import Policy, Threshold
+from consilience.orchestrator.policy import Policy
+from consilience.orchestrator.threshold import Threshold
 from consilience.orchestrator.weighing import Request, Weigher
 from consilience.prediction import Prediction, Stage
 from consilience.settings import PolicySettings
