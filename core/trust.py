@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from consilience.prediction import Stage
@@ -48,4 +48,4 @@ class Trust:
             raise ValueError(f"trust of '{self.agent}': n is {self.n}")
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {one.name: getattr(self, one.name) for one in fields(self)}

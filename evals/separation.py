@@ -13,7 +13,8 @@ from consilience.agents import Probe
 from consilience.agents.tuning import nearest_labels
 from consilience.errors import DatasetError
 from consilience.evals.scores import accuracy_interval
-from consilience.orchestrator.fitting import exact_views, one_blas_thread, split_into_folds
+from consilience.orchestrator.blas import one_blas_thread
+from consilience.orchestrator.fitting import exact_views, split_into_folds
 from consilience.orchestrator.gather import Progress, gather, is_vectors, quiet
 from consilience.orchestrator.panel import labelled_features
 from consilience.settings import Settings

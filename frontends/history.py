@@ -56,7 +56,7 @@ def keeper(panel: Path, settings: HistorySettings) -> Iterator[Callable[[Diagnos
         if history is None:
             return None
         try:
-            return history.keep(diagnosis, channel="command", person=person)
+            return history.keep(diagnosis, channel="command", person=person).id
         except HistoryError as cause:
             complain("not kept", f"this diagnosis and those after it: {cause}")
             history.close()

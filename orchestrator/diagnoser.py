@@ -22,6 +22,7 @@ from consilience.diagnosis import Diagnosis, Embedding, FailedImage
 from consilience.errors import AllAgentsFailedError, DatasetError, EncoderError, PanelError
 from consilience.evidence import Evidence
 from consilience.images import Image, ImageSource, load_image
+from consilience.orchestrator.blas import DIAGNOSING
 from consilience.orchestrator.gather import vector_identity
 from consilience.orchestrator.graph import Run, State, bounded, build_graph, first_state
 from consilience.orchestrator.panel import Panel
@@ -268,12 +269,13 @@ class Diagnoser:
         final: Any = {}
         chunk: Any
         chosen = graph or self.graph
-        async for mode, chunk in chosen.astream(state, config, context=run, stream_mode=["updates", "values"]):
-            if mode == "values":
-                final = chunk
-            elif on_step is not None:
-                for node, update in chunk.items():
-                    on_step(Step(node, update))
+        with DIAGNOSING:
+            async for mode, chunk in chosen.astream(state, config, context=run, stream_mode=["updates", "values"]):
+                if mode == "values":
+                    final = chunk
+                elif on_step is not None:
+                    for node, update in chunk.items():
+                        on_step(Step(node, update))
         seconds = (time.monotonic() - started) / len(sources)
         return [self._result(final, row, image, vectors[row], seconds) for row, image in enumerate(images)]
 

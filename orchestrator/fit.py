@@ -27,8 +27,9 @@ from consilience.diagnosis import FailedImage
 from consilience.errors import DatasetError, PanelError, SettingsError
 from consilience.images import load_image
 from consilience.orchestrator.advice import with_advice
+from consilience.orchestrator.blas import one_blas_thread
 from consilience.orchestrator.cautions import cautions
-from consilience.orchestrator.fitting import fit_agents, one_blas_thread
+from consilience.orchestrator.fitting import fit_agents
 from consilience.orchestrator.gather import Progress, gather, is_vectors, quiet, with_images
 from consilience.orchestrator.panel import Choice, EncoderRecord, Panel, labelled_features
 from consilience.orchestrator.policy import Settles, settles

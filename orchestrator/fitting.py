@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from consilience.errors import AgentError
 from consilience.evidence import Evidence
 from consilience.images import Image
 from consilience.orchestrator.ask import finished, first_look, second_look
+from consilience.orchestrator.blas import one_blas_thread
 from consilience.orchestrator.calibration import (
     FITTED,
     FITTED_TO_HEADS,
@@ -183,15 +183,6 @@ def fit_agents(
     if others:
         looks += finished(looks_of_others(task, records, data, others, looks, neighbours, load, timeout, progress))
     return learned(tuple(heads), looks, task, data, folds)
-
-
-def one_blas_thread() -> AbstractContextManager[Any]:
-    """Fit without BLAS threads: for products this small they wait for each other, 15 times longer on a busy machine."""
-    import scipy.linalg  # noqa: F401  the limit holds for what is loaded: scipy brings a BLAS of its own
-    from threadpoolctl import threadpool_limits
-
-    limit: AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
-    return limit
 
 
 def exact_views(task: Task, known: LabelledFeatures, features: np.ndarray) -> Views:

@@ -35,7 +35,7 @@ class Kept:
     Attributes:
         id: unguessable and URL-safe: links and buttons carry it.
         when: UTC.
-        diagnosis: without its image; with its embedding, if there was one.
+        diagnosis: with its embedding, if there was one; without its image, where it was read from the history.
         thumbnail: a small JPEG of the image; None if none was kept.
         channel: where it was asked for: "python", "command", "chat", "web", "slack".
         person: who asked; empty if unknown.
@@ -66,7 +66,7 @@ class History:
     locked, full, read-only, damaged or cannot be reached.
 
     >>> with History.open("panel/") as history:                              # doctest: +SKIP
-    ...     history.get(history.keep(diagnosis)).diagnosis.label
+    ...     history.get(history.keep(diagnosis).id).diagnosis.label
     """
 
     def __init__(self, database: Database, settings: HistorySettings) -> None:
@@ -83,14 +83,14 @@ class History:
         settings = settings or HistorySettings()
         return cls(Database(Path(panel), settings.url), settings)
 
-    def keep(self, diagnosis: Diagnosis, *, channel: str = "python", person: str = "") -> str:
-        """Keep a diagnosis with its thumbnail and its embedding. Returns its id."""
-        id, embedding = secrets.token_hex(16), diagnosis.embedding
-        with_picture = self.settings.thumbnails and diagnosis.image is not None
+    def keep(self, diagnosis: Diagnosis, *, channel: str = "python", person: str = "") -> Kept:
+        """Keep a diagnosis with its thumbnail and its embedding."""
+        id, moment, embedding, image = secrets.token_hex(16), now(), diagnosis.embedding, diagnosis.image
+        thumbnail = image.thumbnail(PICTURE) if image is not None and self.settings.thumbnails else None
         row = {
             "id": id,
             "panel": self.database.panel,
-            "moment": now(),
+            "moment": moment,
             "label": diagnosis.label,
             "verdict": diagnosis.verdict,
             "identity": diagnosis.identity,
@@ -99,11 +99,11 @@ class History:
             "record": to_json(diagnosis.to_dict()),
             "encoder": embedding and embedding.encoder,
             "vector": embedding and np.asarray(embedding.vector, dtype="<f4").tobytes(),
-            "thumbnail": diagnosis.image.thumbnail(PICTURE) if with_picture and diagnosis.image is not None else None,
+            "thumbnail": thumbnail,
         }
         with self.database.transaction() as connection:
             connection.execute(DIAGNOSES.insert(), row)
-        return id
+        return Kept(id, from_moment(moment), diagnosis, thumbnail, channel, person)
 
     def get(self, id: str, pictures: Pictures | None = None) -> Kept:
         """One diagnosis.

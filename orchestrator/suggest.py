@@ -25,7 +25,8 @@ from consilience.dataset import images_below
 from consilience.diagnosis import FailedImage
 from consilience.errors import DatasetError
 from consilience.images import Image, load_image
-from consilience.orchestrator.fitting import exact_views, one_blas_thread
+from consilience.orchestrator.blas import one_blas_thread
+from consilience.orchestrator.fitting import exact_views
 from consilience.orchestrator.gather import Progress, quiet
 from consilience.orchestrator.panel import Panel
 from consilience.retrieval.embedding import embed_many

@@ -98,7 +98,7 @@ def _feedback(
         feedbacks = Feedbacks(history, LearningSettings(review="agreement", people=PEOPLE))
         results = diagnoser.diagnose_vectors(records.vectors[rows], [records.ids[row] for row in rows])
         for row, result in zip(rows, results, strict=True):
-            id, truth = history.keep(_diagnosis(result)), records.labels[row]
+            id, truth = history.keep(_diagnosis(result)).id, records.labels[row]
             others = [name for name in names if name != truth]
             words = [str(rng.choice(others)) if rng.random() < share else truth for _ in range(PEOPLE)]
             given = [feedbacks.give(id, f"person {number}", word) for number, word in enumerate(words)]

@@ -17,7 +17,7 @@ import numpy as np
 from consilience.agents import Gaussian, LabelledFeatures
 from consilience.errors import ConsilienceError
 from consilience.evals.benchmarks.protocols import TEST, judged_vectors
-from consilience.orchestrator.fitting import one_blas_thread
+from consilience.orchestrator.blas import one_blas_thread
 from consilience.orchestrator.gather import gather, quiet
 from consilience.orchestrator.panel import labelled_features
 from consilience.orchestrator.suggest import mean_prediction, most_helpful, one_minus_margin

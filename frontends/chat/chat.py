@@ -48,20 +48,23 @@ class Chat:
         self._follow_up: FollowUp | None = None
 
     async def look(self, image: ImageSource, *, person: str, channel: str, name: str | None = None) -> Reply:
-        """Diagnose an image, keep the diagnosis, and tell it.
+        """`diagnose`, and tell it."""
+        return self._diagnosed(await self.diagnose(image, person=person, channel=channel, name=name))
+
+    async def diagnose(self, image: ImageSource, *, person: str, channel: str, name: str | None = None) -> Kept:
+        """Diagnose an image, and keep the diagnosis.
 
         Args:
             person: who asks. channel: through which door.
             name: what the image is called, where it is not given as a path or an address.
         """
-        loaded = await asyncio.to_thread(load_image, image, self.diagnoser.settings.images, name)
-        diagnosis = await self.diagnoser.adiagnose(loaded)
-        return self._diagnosed(diagnosis, await self._keep(diagnosis, person, channel), loaded)
+        image = await asyncio.to_thread(load_image, image, self.diagnoser.settings.images, name)
+        return await self._keep(await self.diagnoser.adiagnose(image), person, channel)
 
     async def show(self, diagnosis_id: str) -> Reply:
         """What `look` replied to a diagnosis that was kept; its picture shows the thumbnail."""
         kept = await self._kept(diagnosis_id)
-        return self._diagnosed(kept.diagnosis, kept.id, await _thumbnail(kept))
+        return self._diagnosed(replace(kept, diagnosis=replace(kept.diagnosis, image=await _thumbnail(kept))))
 
     async def ask(
         self, diagnosis_id: str, text: str, *, person: str, channel: str, image: AgainImage | None = None
@@ -91,11 +94,11 @@ class Chat:
         others = [one for one in await asyncio.to_thread(self.feedbacks.of, diagnosis_id) if one.person != person]
         return Reply(_thanks(feedback, others), diagnosis=diagnosis_id)
 
-    def _diagnosed(self, diagnosis: Diagnosis, id: str, image: Image | None) -> Reply:
-        labels = self.diagnoser.panel.task.names
-        return answers.diagnosed(diagnosis, id, image, labels, can_refer=self.refer is not None)
+    def _diagnosed(self, kept: Kept) -> Reply:
+        labels, image = self.diagnoser.panel.task.names, kept.diagnosis.image
+        return answers.diagnosed(kept.diagnosis, kept.id, image, labels, can_refer=self.refer is not None)
 
-    async def _keep(self, diagnosis: Diagnosis, person: str, channel: str) -> str:
+    async def _keep(self, diagnosis: Diagnosis, person: str, channel: str) -> Kept:
         return await asyncio.to_thread(self.history.keep, diagnosis, channel=channel, person=person)
 
     async def _kept(self, diagnosis_id: str) -> Kept:
@@ -151,7 +154,7 @@ class Chat:
         if loaded.identity != kept.diagnosis.identity:
             raise ImageError(f"'{name}' is not the image that was diagnosed any more: give it as a new image")
         diagnosis = await self.diagnoser.adiagnose(loaded, look_again=True)
-        reply = self._diagnosed(diagnosis, await self._keep(diagnosis, person, channel), loaded)
+        reply = self._diagnosed(await self._keep(diagnosis, person, channel))
         return answers.looked_again(diagnosis, kept.diagnosis, reply)
 
     async def _referred(self, diagnosis_id: str, person: str) -> Reply:

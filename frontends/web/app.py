@@ -23,7 +23,6 @@ from consilience.frontends.web.limits import TooManyError
 from consilience.frontends.web.problem import MEDIA_TYPE, Problem, problem, problem_of
 from consilience.frontends.web.site import Site, address_of, as_json, as_picture, person_of, set_cookie
 from consilience.frontends.web.upload import body_of
-from consilience.images import load_image
 from consilience.rendering import one_line, source_name
 from consilience.settings import WebSettings
 
@@ -102,15 +101,11 @@ def _add_diagnoses(app: FastAPI, site: Site) -> None:
             site.metrics.waiting.set(site.places.taken)
             data = await body_of(request, site.settings.max_bytes)
             person = person_of(request)
-            limits = site.chat.diagnoser.settings.images
             try:
-                image = await asyncio.to_thread(load_image, data, limits, source_name(name))
-                del data
-                reply = await site.chat.look(image, person=person, channel="web")
+                kept = await site.chat.diagnose(data, person=person, channel="web", name=source_name(name))
             except ConsilienceError:
                 site.metrics.failed.inc()
                 raise
-            kept = await asyncio.to_thread(site.chat.history.get, reply.diagnosis)
         site.metrics.waiting.set(site.places.taken)
         site.metrics.diagnosed(kept.diagnosis)
         return as_json(view.answer(kept, (), person), 201, {"location": f"/v1/diagnoses/{kept.id}"})

@@ -30,7 +30,7 @@ def confirmed(own: Path, vectors: np.ndarray, labels: list[str]) -> list[str]:
         results = diagnoser.diagnose_vectors(vectors, [str(n) for n in range(len(vectors))])
         for result, label in zip(results, labels, strict=True):
             assert isinstance(result, Diagnosis)
-            ids.append(history.keep(result))
+            ids.append(history.keep(result).id)
             feedbacks.give(ids[-1], "Ada", label)
     return ids
 

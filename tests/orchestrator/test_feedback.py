@@ -31,7 +31,7 @@ def id(history: History, blobs: Any) -> str:
     with Diagnoser.open(history.database.folder) as diagnoser:
         (diagnosis,) = diagnoser.diagnose_vectors(blobs.centres[:1], ["fruit"])
     assert diagnosis.label == "apple"
-    return history.keep(diagnosis)
+    return history.keep(diagnosis).id
 
 
 @pytest.fixture

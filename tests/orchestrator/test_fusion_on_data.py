@@ -13,8 +13,9 @@ from sklearn.model_selection import StratifiedKFold
 
 from consilience.agents import LabelledFeatures
 from consilience.agents.base import softmax
+from consilience.orchestrator.blas import one_blas_thread
 from consilience.orchestrator.calibration import Lowered, fit_calibrator
-from consilience.orchestrator.fitting import exact_views, fit_agents, one_blas_thread
+from consilience.orchestrator.fitting import exact_views, fit_agents
 from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.trust import expected_calibration_error, measure
 from consilience.retrieval.records import Records

@@ -38,7 +38,7 @@ def diagnoses(own: Path, blobs: Any) -> list[Diagnosis]:
 def test_a_diagnosis_comes_back_as_it_was(own: Path, diagnoses: list[Diagnosis]) -> None:
     odd = replace(diagnoses[0], source="bl\udcffau.jpg")  # a file name that is not Unicode
     with History.open(own) as history:
-        ids = [history.keep(one, channel="web", person="Ada") for one in (odd, diagnoses[1])]
+        ids = [history.keep(one, channel="web", person="Ada").id for one in (odd, diagnoses[1])]
     with History.open(own) as history:
         kept = history.get(ids[0])
         assert kept.diagnosis == odd
@@ -58,12 +58,12 @@ def test_the_thumbnail_of_the_image_is_kept_unless_told_not_to(
     path = painted(tmp_path / "new.png", "blue", 777)
     with Diagnoser.open(own) as diagnoser, History.open(own) as history:
         diagnosis = diagnoser.diagnose(path)
-        kept = history.get(history.keep(diagnosis), diagnoser.panel.records.thumbnail)
+        kept = history.get(history.keep(diagnosis).id, diagnoser.panel.records.thumbnail)
         assert diagnosis.image is not None
         assert kept.thumbnail == diagnosis.image.thumbnail()
         assert kept.diagnosis.evidence.neighbours[0].thumbnail()
         with History.open(own, HistorySettings(thumbnails=False)) as bare:
-            assert bare.get(bare.keep(diagnosis)).thumbnail is None
+            assert bare.get(bare.keep(diagnosis).id).thumbnail is None
 
 
 def test_find_filters_and_goes_from_the_newest_to_the_oldest(
@@ -71,7 +71,7 @@ def test_find_filters_and_goes_from_the_newest_to_the_oldest(
 ) -> None:
     monkeypatch.setattr("consilience.orchestrator.history.PAGE", 2)
     with History.open(own) as history:
-        ids = [history.keep(one, person=("Ada", "Bo")[n % 2]) for n, one in enumerate(diagnoses)]
+        ids = [history.keep(one, person=("Ada", "Bo")[n % 2]).id for n, one in enumerate(diagnoses)]
 
         def found(**wanted: Any) -> list[str]:
             return [one.id for one in history.find(**wanted)]
@@ -97,7 +97,7 @@ def test_a_history_is_no_part_of_the_panel_but_goes_with_its_copy(
     own: Path, diagnoses: list[Diagnosis], vectors: Path, tmp_path: Path
 ) -> None:
     with History.open(own) as history:
-        id = history.keep(diagnoses[0])
+        id = history.keep(diagnoses[0]).id
         open_panel_folder(own)  # still whole
     with History.open(Path(shutil.copytree(own, tmp_path / "copy"))) as history:
         assert history.get(id).diagnosis == diagnoses[0]
@@ -113,7 +113,7 @@ def test_one_database_at_a_url_serves_many_panels(
     fit(vectors, other, agents=["gaussian"])
     settings = HistorySettings(url=f"sqlite:///{tmp_path / 'all.sqlite'}")
     with History.open(own, settings) as one, History.open(other, settings) as two:
-        id = one.keep(diagnoses[0])
+        id = one.keep(diagnoses[0]).id
         assert [kept.id for kept in one.find()] == [id]
         assert list(two.find()) == []
         assert two.delete([id]) == 0
@@ -196,7 +196,7 @@ def test_a_full_or_read_only_store_says_so(own: Path, diagnoses: list[Diagnosis]
 
 def test_a_damaged_record_is_named(own: Path, diagnoses: list[Diagnosis]) -> None:
     with History.open(own) as history:
-        id = history.keep(diagnoses[0])
+        id = history.keep(diagnoses[0]).id
         with sqlite3.connect(own / "history.sqlite") as other:
             other.execute("UPDATE consilience_diagnoses SET record = '{}'")
         other.close()

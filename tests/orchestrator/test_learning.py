@@ -43,7 +43,7 @@ def diagnosed(panel: Path, vectors: np.ndarray) -> list[Diagnosis]:
 def confirm(panel: Path, diagnoses: Sequence[Diagnosis], labels: Sequence[str]) -> list[str]:
     """Keep diagnoses, and say at once what they show."""
     with History.open(panel) as history:
-        ids = [history.keep(one) for one in diagnoses]
+        ids = [history.keep(one).id for one in diagnoses]
         for id, label in zip(ids, labels, strict=True):
             Feedbacks(history, AT_ONCE).give(id, "Ada", label)
     return ids

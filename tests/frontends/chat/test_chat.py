@@ -89,9 +89,9 @@ def test_a_panel_that_has_learned_since_says_so(chat: Chat) -> None:
     reply = look(chat)
     kept = chat.history.get(reply.diagnosis).diagnosis
     changed = {**kept.posterior, "circle": kept.posterior["circle"] - 0.01, "square": kept.posterior["square"] + 0.01}
-    id = chat.history.keep(replace(kept, posterior=changed), channel="chat")
+    id = chat.history.keep(replace(kept, posterior=changed), channel="chat").id
     assert "the panel has learned since" in ask(chat, id, "without probe").text
-    other = chat.history.keep(replace(kept, label="x", posterior={"x": 0.9, "y": 0.1}), channel="chat")
+    other = chat.history.keep(replace(kept, label="x", posterior={"x": 0.9, "y": 0.1}), channel="chat").id
     with pytest.raises(PanelError, match="other labels by now"):
         ask(chat, other, "without probe")
 
@@ -103,7 +103,7 @@ def test_who_disagreed_names_those_and_what_they_say(chat: Chat) -> None:
     silent = Prediction("late", error="no answer")
     first = Prediction("qwen", "first", {"circle": 1.0, "square": 0.0, "stripes": 0.0}, weight=0.0)
     predictions = (*kept.predictions, first, second, silent)
-    id = chat.history.keep(replace(kept, predictions=predictions), channel="chat")
+    id = chat.history.keep(replace(kept, predictions=predictions), channel="chat").id
     assert ask(chat, id, "who disagreed?").text.splitlines() == [
         "1 of 5 disagreed with circle: qwen, second look says stripes.",
         "qwen changed from circle to stripes.",
@@ -114,7 +114,7 @@ def test_who_disagreed_names_those_and_what_they_say(chat: Chat) -> None:
 def test_how_sure_is_the_posterior_the_set_and_what_such_words_were_worth(chat: Chat) -> None:
     kept = chat.history.get(look(chat).diagnosis).diagnosis
     unsure = {"circle": 0.5, "square": 0.455, "stripes": 0.045}
-    id = chat.history.keep(replace(kept, posterior=unsure, prediction_set=("circle", "square")), channel="chat")
+    id = chat.history.keep(replace(kept, posterior=unsure, prediction_set=("circle", "square")), channel="chat").id
     answer = ask(chat, id, "how sure are you?")
     assert "circle or square: together 95.5 %." in answer.text
     threshold = chat.diagnoser.weigher.policy.threshold

@@ -95,7 +95,7 @@ def test_an_agent_that_has_become_worse_is_named(panel: Path) -> None:
         feedbacks = Feedbacks(history, settings.learning)
         for diagnosis in diagnoser.diagnose_many(draw("circle", 5000 + number) for number in range(12)):
             assert isinstance(diagnosis, consilience.Diagnosis)
-            feedbacks.give(history.keep(diagnosis), "somebody", "square")
+            feedbacks.give(history.keep(diagnosis).id, "somebody", "square")
     with serving(panel) as address:
         notices = httpx.get(f"{address}/v1/panel", trust_env=False, timeout=120).json()["notices"]
     assert any("gaussian has become worse: it was right on 0 % of the 12 images" in one for one in notices)
