@@ -48,7 +48,12 @@ class Bot:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def resume(self) -> int:
-        """Go on with what was not answered when the bot stopped. Returns how many there are."""
+        """Go on with what was not answered when the bot stopped. Returns how many there are.
+
+        Messages that were answered, but not marked so, are marked.
+        """
+        for request, mark, is_last in self._journal.unmarked():
+            self._spawn(self._marked(request, mark, is_last))
         waiting = [one.request for one in self._journal.waiting()]
         self._begin(waiting, is_begun=True)
         return len(waiting)
@@ -139,9 +144,17 @@ class Bot:
         if not progress.is_pictured:
             await self._show(reply, request)
         await self._api.update(channel, note, message(reply))
-        is_last = self._journal.answered(key)
-        if request.kind != "press" and (is_last or reaction == FAILED):
-            await self._politely(self._api.react(channel, request.message, on=reaction, off=SEEN if is_last else ""))
+        mark = "" if request.kind == "press" else reaction
+        is_last = self._journal.answered(key, mark)
+        if mark:
+            await self._marked(request, mark, is_last)
+
+    async def _marked(self, request: Request, mark: str, is_last: bool) -> None:
+        """The reaction to a message says when all of it is answered, and at once when something failed."""
+        if is_last or mark == FAILED:
+            off = SEEN if is_last else ""
+            await self._politely(self._api.react(request.channel, request.message, on=mark, off=off))
+        self._journal.marked(request.key)
 
     async def _show(self, reply: Reply, request: Request) -> None:
         """Put the pictures into the thread; an answer without them is still one."""

@@ -29,9 +29,10 @@ CREATE TABLE IF NOT EXISTS requests (
     number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, body TEXT NOT NULL, received REAL NOT NULL,
     channel TEXT NOT NULL, thread TEXT NOT NULL, message TEXT NOT NULL,
     note TEXT NOT NULL DEFAULT '', diagnosis TEXT NOT NULL DEFAULT '', origin TEXT NOT NULL DEFAULT '',
-    pictured INTEGER NOT NULL DEFAULT 0, answered INTEGER NOT NULL DEFAULT 0
+    pictured INTEGER NOT NULL DEFAULT 0, answered INTEGER NOT NULL DEFAULT 0, mark TEXT NOT NULL DEFAULT ''
 )
 """
+_ADDED = "ALTER TABLE requests ADD COLUMN mark TEXT NOT NULL DEFAULT ''"  # to journals of earlier versions
 _INDEXES = (
     "CREATE INDEX IF NOT EXISTS by_thread ON requests (channel, thread)",
     "CREATE INDEX IF NOT EXISTS by_diagnosis ON requests (diagnosis)",
@@ -86,6 +87,8 @@ class Journal:
             self._file.execute("PRAGMA synchronous = FULL")
             for statement in (_TABLE, *_INDEXES):
                 self._file.execute(statement)
+            if "mark" not in {column[1] for column in self._file.execute("PRAGMA table_info(requests)")}:
+                self._file.execute(_ADDED)
             long_ago = time.time() - KEPT_DAYS * 86400
             self._file.execute("DELETE FROM requests WHERE answered AND received < ?", (long_ago,))
 
@@ -127,15 +130,23 @@ class Journal:
         """The picture of the evidence was shown."""
         self._run("UPDATE requests SET pictured = 1 WHERE key = ?", key)
 
-    def answered(self, key: str) -> bool:
-        """A request is answered. Returns whether all requests of its message are."""
-        self._run("UPDATE requests SET answered = 1 WHERE key = ?", key)
-        left = self._run(
-            "SELECT 1 FROM requests r JOIN requests mine ON r.channel = mine.channel AND r.message = mine.message "
-            "WHERE mine.key = ? AND NOT r.answered",
-            key,
-        )
-        return not left
+    def answered(self, key: str, mark: str = "") -> bool:
+        """A request is answered. Returns whether all requests of its message are.
+
+        Args:
+            mark: the reaction that its message is due.
+        """
+        self._run("UPDATE requests SET answered = 1, mark = ? WHERE key = ?", mark, key)
+        return self._is_last(key)
+
+    def marked(self, key: str) -> None:
+        """The message of a request has the reaction that it was due."""
+        self._run("UPDATE requests SET mark = '' WHERE key = ?", key)
+
+    def unmarked(self) -> list[tuple[Request, str, bool]]:
+        """Answered requests with the reactions due to their messages, and whether all of each message is answered."""
+        rows = self._run("SELECT body, mark, key FROM requests WHERE answered AND mark != '' ORDER BY number")
+        return [(Request.from_dict(json.loads(body)), mark, self._is_last(key)) for body, mark, key in rows]
 
     def progress(self, key: str) -> Progress:
         """How far a request that was received is answered."""
@@ -178,6 +189,13 @@ class Journal:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _is_last(self, key: str) -> bool:
+        return not self._run(
+            "SELECT 1 FROM requests r JOIN requests mine ON r.channel = mine.channel AND r.message = mine.message "
+            "WHERE mine.key = ? AND NOT r.answered",
+            key,
+        )
 
     def _run(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         with self._complaints(), self._turn:

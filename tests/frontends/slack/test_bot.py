@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import sqlite3
 from pathlib import Path
+from typing import Any
 
 import PIL.Image
 import pytest
@@ -243,3 +245,20 @@ def test_a_restart_goes_on_where_it_was(slack: FakeSlack, start: object, panel: 
         assert len(slack.messages) == len(slack.uploads) == len(list(bot.chat.history.find())) == 2
     with start() as bot:  # type: ignore[operator]
         assert bot.resumed == 0
+
+
+def test_a_restart_gives_the_reaction_that_an_answer_was_due(slack: FakeSlack, start: Any, panel: Path) -> None:
+    with start():
+        event = slack.say(MENTION, slack.upload(png("circle"), "circle.png"))
+        slack.deliver(event)
+        slack.reacted(event, "white_check_mark")
+    slack.reactions[event["ts"]] = {"eyes"}  # as if killed between the answer and its mark
+    with sqlite3.connect(panel / "slack.sqlite") as journal:
+        journal.execute("UPDATE requests SET mark = 'white_check_mark'")
+    journal.close()
+    with start() as bot:
+        slack.reacted(event, "white_check_mark")
+        assert bot.resumed == 0
+    with start():
+        pass
+    assert (slack.calls.count("reactions.add"), len(slack.messages)) == (3, 1)

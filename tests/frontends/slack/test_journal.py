@@ -47,6 +47,30 @@ def test_a_message_is_done_with_its_last_request(tmp_path: Path) -> None:
         assert journal.answered("C1:1.0:1")
 
 
+def test_a_mark_is_due_until_it_is_given(tmp_path: Path) -> None:
+    first, second = request("C1:1.0:0"), request("C1:1.0:1")
+    with Journal(tmp_path / "j") as journal:
+        journal.receive([first, second])
+        journal.answered(first.key, "warning")
+        assert journal.unmarked() == [(first, "warning", False)]
+        journal.answered(second.key, "white_check_mark")
+        journal.marked(first.key)
+    with Journal(tmp_path / "j") as journal:
+        assert journal.unmarked() == [(second, "white_check_mark", True)]
+
+
+def test_a_journal_of_the_time_before_marks_is_opened(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j") as journal:
+        journal.receive([request("C1:1.0:0"), request("C1:2.0:0")])
+        journal.answered("C1:1.0:0", "white_check_mark")
+    with sqlite3.connect(tmp_path / "j") as file:
+        file.execute("ALTER TABLE requests DROP COLUMN mark")
+    file.close()
+    with Journal(tmp_path / "j") as journal:
+        assert journal.unmarked() == []
+        assert [one.request.key for one in journal.waiting()] == ["C1:2.0:0"]
+
+
 def test_what_was_looked_at_again_goes_back_to_its_image(tmp_path: Path) -> None:
     with Journal(tmp_path / "j") as journal:
         journal.receive([request("C1:1.0:0"), request("C1:2.0:0", "ask"), request("C1:3.0:0", "ask")])
