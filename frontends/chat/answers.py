@@ -9,6 +9,7 @@ from consilience.diagnosis import Diagnosis
 from consilience.frontends.chat.reply import Button, Picture, Reply, Table
 from consilience.frontends.detail import AGENT_COLUMNS, agent_rows
 from consilience.images import Image
+from consilience.orchestrator.drift import AgentDrift
 from consilience.orchestrator.weighing import Weigher
 from consilience.orchestrator.what_if import without
 from consilience.prediction import Prediction, look_name
@@ -38,6 +39,16 @@ def diagnosed(diagnosis: Diagnosis, id: str, image: Image | None, labels: Sequen
         _buttons(diagnosis, labels, can_refer),
         id,
         diagnosis.settled,
+    )
+
+
+def has_fallen(one: AgentDrift) -> str:
+    """That an agent has become worse, in a sentence."""
+    since = "" if one.since is None else f" since {one.since:%Y-%m-%d}"
+    recent = "–" if one.recent is None else percent(one.recent)
+    return (
+        f"The agent {one_line(look_name(one.agent, one.stage))} has become worse: it was right on {recent} of the "
+        f"{one.recent_images} images that people confirmed{since}, and on {percent(one.fitted)} when it was fitted."
     )
 
 

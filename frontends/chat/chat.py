@@ -14,7 +14,9 @@ from consilience.frontends.chat import answers
 from consilience.frontends.chat.question import Question, recognised
 from consilience.frontends.chat.reply import Reply
 from consilience.images import Image, ImageSource, load_image
+from consilience.orchestrator.drift import drift
 from consilience.orchestrator.follow_up import FollowUp
+from consilience.prediction import look_name
 from consilience.prompts import clean
 from consilience.rendering import one_line
 
@@ -93,6 +95,12 @@ class Chat:
         feedback = await asyncio.to_thread(self.feedbacks.give, diagnosis_id, person, label)
         others = [one for one in await asyncio.to_thread(self.feedbacks.of, diagnosis_id) if one.person != person]
         return Reply(_thanks(feedback, others), diagnosis=diagnosis_id)
+
+    async def drifted(self) -> dict[str, str]:
+        """The agents that have become worse since `fit`, and what is to be said of each."""
+        panel, seed = self.diagnoser.panel, self.diagnoser.settings.seed
+        found = await asyncio.to_thread(drift, panel, self.history, seed=seed)
+        return {look_name(one.agent, one.stage): answers.has_fallen(one) for one in found.fallen}
 
     def _diagnosed(self, kept: Kept) -> Reply:
         labels, image = self.diagnoser.panel.task.names, kept.diagnosis.image

@@ -32,6 +32,7 @@ def _print_manifest(ctx: click.Context, param: click.Parameter, given: bool) -> 
 )
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Where --http listens.")
 @click.option("--refer-to", metavar="CHANNEL", help="The channel, by id or #name, that images are referred to.")
+@click.option("--drift-to", metavar="CHANNEL", help="The channel that is told when an agent has become worse.")
 @click.option("--journal", type=PATH, metavar="FILE", help="What was received; default: slack.sqlite in the panel.")
 @click.option(
     "--api-url", default="https://slack.com/api/", show_default=True, help="Slack's Web API; GovSlack has its own."
@@ -51,6 +52,7 @@ def slack(
     host: str,
     port: int,
     refer_to: str | None,
+    drift_to: str | None,
     journal: Path | None,
     api_url: str,
     settings_file: Path | None,
@@ -78,7 +80,7 @@ def slack(
     async def until_terminated(chat: Chat) -> None:
         stop = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-        await serve(connection, chat, journal or panel / "slack.sqlite", refer_to, _ready, stop)
+        await serve(connection, chat, journal or panel / "slack.sqlite", refer_to, drift_to, _ready, stop)
 
     with open_chat(panel, collected(settings_file, assignments)) as chat:
         asyncio.run(until_terminated(chat))

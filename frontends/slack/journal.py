@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS requests (
     pictured INTEGER NOT NULL DEFAULT 0, answered INTEGER NOT NULL DEFAULT 0, mark TEXT NOT NULL DEFAULT ''
 )
 """
+_TOLD = "CREATE TABLE IF NOT EXISTS told (name TEXT PRIMARY KEY)"
 _ADDED = "ALTER TABLE requests ADD COLUMN mark TEXT NOT NULL DEFAULT ''"  # to journals of earlier versions
 _INDEXES = (
     "CREATE INDEX IF NOT EXISTS by_thread ON requests (channel, thread)",
@@ -85,7 +86,7 @@ class Journal:
             self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._file.execute("PRAGMA journal_mode = WAL")
             self._file.execute("PRAGMA synchronous = FULL")
-            for statement in (_TABLE, *_INDEXES):
+            for statement in (_TABLE, _TOLD, *_INDEXES):
                 self._file.execute(statement)
             if "mark" not in {column[1] for column in self._file.execute("PRAGMA table_info(requests)")}:
                 self._file.execute(_ADDED)
@@ -178,6 +179,18 @@ class Journal:
         query = "SELECT o.body FROM requests r JOIN requests o ON o.key = r.origin WHERE r.diagnosis = ? LIMIT 1"
         rows = self._run(query, diagnosis)
         return Request.from_dict(json.loads(rows[0][0])) if rows else None
+
+    def told(self) -> set[str]:
+        """The agents of which people were told that they have become worse."""
+        return {name for (name,) in self._run("SELECT name FROM told")}
+
+    def tell(self, name: str) -> None:
+        """People were told of an agent."""
+        self._run("INSERT OR IGNORE INTO told VALUES (?)", name)
+
+    def untell(self, name: str) -> None:
+        """An agent has become better: of its next fall people are told anew."""
+        self._run("DELETE FROM told WHERE name = ?", name)
 
     def close(self) -> None:
         with self._turn:

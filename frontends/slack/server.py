@@ -16,6 +16,7 @@ from consilience.frontends.slack.bot import Bot, Referral
 from consilience.frontends.slack.files import bearer_of
 from consilience.frontends.slack.journal import Journal
 from consilience.frontends.slack.request import from_message, from_press
+from consilience.frontends.slack.watch import watch
 
 if TYPE_CHECKING:
     from slack_bolt.app.async_app import AsyncApp
@@ -46,6 +47,7 @@ async def serve(
     chat: Chat,
     journal_path: Path,
     refer_to: str | None,
+    drift_to: str | None,
     ready: Callable[[Identity, int], None],
     stop: asyncio.Event,
 ) -> None:
@@ -53,6 +55,7 @@ async def serve(
 
     Args:
         refer_to: the channel that images are referred to, by name or id.
+        drift_to: the channel that is told when an agent has become worse.
         ready: is told who the bot is, and how many requests of before it takes up again.
 
     Raises:
@@ -72,6 +75,8 @@ async def serve(
         door = _over_http(app, *connection.address) if connection.address else _by_socket(app, connection.app_token)
         await stack.enter_async_context(door)
         ready(identity, taken_up)
+        if drift_to:
+            stack.callback(asyncio.create_task(watch(chat, api, journal, drift_to)).cancel)
         stopped = asyncio.ensure_future(stop.wait())
         await asyncio.wait((stopped, bot.lost), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()

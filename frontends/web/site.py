@@ -19,10 +19,7 @@ from consilience.frontends.web.guard import BROWSER, cookie
 from consilience.frontends.web.limits import Places, Rate
 from consilience.frontends.web.metrics import Metrics
 from consilience.frontends.web.problem import problem
-from consilience.orchestrator.drift import AgentDrift, drift
 from consilience.orchestrator.history import Kept
-from consilience.prediction import look_name
-from consilience.rendering import one_line, percent
 from consilience.settings import WebSettings
 
 log = logging.getLogger(__name__)
@@ -52,7 +49,7 @@ class Site:
         self.drawing = asyncio.Semaphore(1)
         self._comparing = asyncio.Lock()
         self._compared_at = float("-inf")
-        self._fallen: tuple[AgentDrift, ...] = ()
+        self._fallen: list[str] = []
 
     @property
     def problem(self) -> str | None:
@@ -64,16 +61,16 @@ class Site:
         """What people should know before they believe a diagnosis."""
         async with self._comparing:
             if time.monotonic() - self._compared_at > DRIFT_SECONDS:
-                self._fallen = await asyncio.to_thread(self._whose_trust_has_fallen)
+                self._fallen = await self._whose_trust_has_fallen()
                 self._compared_at = time.monotonic()
-        return [*([OUTDATED] if self.problem is not None else []), *map(_fall, self._fallen)]
+        return [*([OUTDATED] if self.problem is not None else []), *self._fallen]
 
-    def _whose_trust_has_fallen(self) -> tuple[AgentDrift, ...]:
+    async def _whose_trust_has_fallen(self) -> list[str]:
         try:
-            return drift(self.chat.diagnoser.panel, self.chat.history, seed=self.chat.diagnoser.settings.seed).fallen
+            return list((await self.chat.drifted()).values())
         except HistoryError as error:
             log.warning("whether an agent has become worse is not known: %s", error)
-            return ()
+            return []
 
     async def kept(self, id: str) -> Kept:
         return await asyncio.to_thread(self.chat.history.get, id, self.chat.diagnoser.memory.records.thumbnail)
@@ -84,15 +81,6 @@ class Site:
             return view.answer(kept, self.chat.feedbacks.of(id), person)
 
         return as_json(await asyncio.to_thread(read))
-
-
-def _fall(one: AgentDrift) -> str:
-    since = "" if one.since is None else f" since {one.since:%Y-%m-%d}"
-    recent = "–" if one.recent is None else percent(one.recent)
-    return (
-        f"The agent {one_line(look_name(one.agent, one.stage))} has become worse: it was right on {recent} of the "
-        f"{one.recent_images} images that people confirmed{since}, and on {percent(one.fitted)} when it was fitted."
-    )
 
 
 def as_json(answer: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -80,7 +80,6 @@ def test_the_tuned_agent_is_better_on_held_out_leaves_through_transformers(tiny_
     assert after >= 0.7
 
 
-@pytest.mark.xfail(reason="vLLM on the CPU served the adapter, and answered as without it", strict=False)
 def test_the_tuned_agent_is_better_on_held_out_leaves_through_vllm(
     servers: Path, tiny_model: Path, adapter: Path, free_port: Callable[[], int], tmp_path: Path
 ) -> None:

@@ -39,7 +39,13 @@ def png(label: str, number: int = 1000) -> bytes:
 
 @contextmanager
 def running(
-    slack: FakeSlack, panel: Path, *, http: bool = False, refer_to: str | None = None, max_bytes: int = 2**26
+    slack: FakeSlack,
+    panel: Path,
+    *,
+    http: bool = False,
+    refer_to: str | None = None,
+    drift_to: str | None = None,
+    max_bytes: int = 2**26,
 ) -> Iterator[Running]:
     settings = load_settings(images__allow_private_urls=True, images__max_bytes=max_bytes)
     address = ("127.0.0.1", free_port()) if http else None
@@ -55,7 +61,7 @@ def running(
         def run() -> None:
             try:
                 with asyncio.Runner(loop_factory=lambda: loop) as runner:
-                    runner.run(serve(connection, chat, panel / "slack.sqlite", refer_to, ready, stop))
+                    runner.run(serve(connection, chat, panel / "slack.sqlite", refer_to, drift_to, ready, stop))
             except Exception as error:
                 bot.error = error
             finally:

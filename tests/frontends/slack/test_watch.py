@@ -1,0 +1,41 @@
+"""A channel is told of an agent that has become worse."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from fake_slack import FakeSlack
+from shapes import draw
+
+import consilience
+from consilience.orchestrator.feedback import Feedbacks
+from consilience.orchestrator.history import History
+
+
+def test_a_channel_is_told_once_that_an_agent_has_become_worse(slack: FakeSlack, start: Any, panel: Path) -> None:
+    learning = consilience.load_settings(learning__review="at-once").learning
+    with consilience.Diagnoser.open(panel) as diagnoser, History.open(panel) as history:
+        for diagnosis in diagnoser.diagnose_many(draw("circle", 5000 + number) for number in range(12)):
+            assert isinstance(diagnosis, consilience.Diagnosis)
+            Feedbacks(history, learning).give(history.keep(diagnosis).id, "somebody", "square")
+        agents = list(diagnoser.panel.agents)
+
+    def told(count: int) -> list[str]:
+        slack.until(lambda: len(slack.messages) >= count, f"{count} messages")
+        assert {one.channel for one in slack.messages.values()} == {"CDRIFT"}
+        return [one.text for one in slack.messages.values()]
+
+    with start(drift_to="CDRIFT"):
+        first = told(len(agents))
+    assert len(first) == len(agents)
+    for name in agents:
+        assert sum(f"{name} has become worse: it was right on 0 % of the 12 images" in one for one in first) == 1
+    with sqlite3.connect(panel / "slack.sqlite") as journal:
+        journal.execute("DELETE FROM told WHERE name = ?", (agents[0],))  # as if it had become better meanwhile
+    journal.close()
+    with start(drift_to="CDRIFT"):
+        again = told(len(agents) + 1)
+    assert len(again) == len(agents) + 1
+    assert f"{agents[0]} has become worse" in again[-1]
