@@ -36,6 +36,13 @@ DESCRIPTION = """Diagnoses images with a panel of vision agents. Errors are JSON
 Where sign-in is asked for, send `Authorization: Bearer TOKEN`."""
 
 
+BODY = {
+    "required": True,
+    "description": "The bytes of the image file, as they are.",
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}, "image/*": {}},
+}
+
+
 class Question(BaseModel):
     text: str = Field(min_length=1, max_length=1000, description="'why?', 'who disagreed?', 'show similar cases', ...")
 
@@ -87,13 +94,7 @@ def create_app(chat: Chat, settings: WebSettings, *, token: str | None, hosts: C
 
 
 def _add_diagnoses(app: FastAPI, site: Site) -> None:
-    body = {
-        "required": True,
-        "description": "The bytes of the image file, as they are.",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}, "image/*": {}},
-    }
-
-    @app.post("/v1/diagnose", openapi_extra={"requestBody": body}, responses=_gives(view.Answer))
+    @app.post("/v1/diagnose", openapi_extra={"requestBody": BODY}, responses=_gives(view.Answer))
     async def diagnose(request: Request, name: Annotated[str, Query(max_length=255)] = "image") -> Response:
         """Diagnose one image, and keep the diagnosis."""
         site.rate.take(address_of(request))
@@ -154,6 +155,21 @@ def _add_conversation(app: FastAPI, site: Site) -> None:
         """Ask about a diagnosis; the answer comes from its record."""
         site.asking.take(address_of(request))
         reply = await site.chat.ask(id, asked.text, person=person_of(request), channel="web")
+        return view.turn(reply)
+
+    @app.post(
+        "/v1/diagnoses/{id}/again", status_code=201, openapi_extra={"requestBody": BODY}, responses=_gives(view.Turn)
+    )
+    async def again(request: Request, id: Id) -> view.Turn:
+        """Look again at an image that was diagnosed; it was not kept, so it is sent once more."""
+        site.rate.take(address_of(request))
+        with site.places.one():
+            data = await body_of(request, site.settings.max_bytes)
+
+            async def image() -> bytes:
+                return data
+
+            reply = await site.chat.ask(id, "look again", person=person_of(request), channel="web", image=image)
         return view.turn(reply)
 
     @app.post("/v1/diagnoses/{id}/feedback", responses=_gives(view.Turn))

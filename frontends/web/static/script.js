@@ -2,10 +2,11 @@
 // What the page does: it takes images and questions to the API and shows what comes back (turns.js).
 
 const AT_ONCE = 4;
-const SUGGESTED = ["Why?", "Who disagreed?", "How sure?", "Show similar cases"];
+const SUGGESTED = ["Why?", "Who disagreed?", "How sure?", "Show similar cases", "Look again"];
 const by = (id) => document.getElementById(id);
 const log = by("log");
 const cards = new Map();
+const brought = new Map();  // of the images that this page brought: the server keeps none
 let current = null;
 let limit = Infinity;
 
@@ -28,6 +29,7 @@ async function api(path, options = {}) {
 }
 
 const post = (path, body) => api(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+const send = (path, file) => api(path, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file });
 const announce = (words) => { by("live").textContent = words; };
 
 function showSignIn() {
@@ -81,7 +83,8 @@ async function diagnose(file) {
   card.scrollIntoView({ block: "nearest", behavior: "smooth" });
   try {
     if (file.size > limit) throw new Refusal(413, `${name} has ${file.size.toLocaleString()} bytes; at most ${limit.toLocaleString()} are allowed here.`);
-    const found = await api(`/v1/diagnose?name=${encodeURIComponent(name.slice(-200))}`, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file });
+    const found = await send(`/v1/diagnose?name=${encodeURIComponent(name.slice(-200))}`, file);
+    brought.set(found.id, file);
     show(card, found, local);
     card.scrollIntoView({ block: "start", behavior: "smooth" });
     await showHistory();
@@ -119,9 +122,15 @@ async function open(id) {
 async function ask(text) {
   const about = current;
   log.append(make("p", { class: "asked", text }));
+  const file = /\blook again\b/i.test(text) ? brought.get(about.id) : null;
   try {
-    const turn = await post(`/v1/diagnoses/${about.id}/questions`, { text });
+    const turn = file ? await send(`/v1/diagnoses/${about.id}/again`, file) : await post(`/v1/diagnoses/${about.id}/questions`, { text });
     log.append(answer(turn));
+    if (file) {
+      brought.set(turn.diagnosis, file);
+      await open(turn.diagnosis);
+      await showHistory();
+    }
   } catch (error) {
     log.append(make("div", { class: "reply" }, make("p", { class: "bad", text: error.message })));
   }

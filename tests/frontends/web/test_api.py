@@ -67,6 +67,20 @@ def test_questions_are_answered_from_the_record(client: httpx.Client) -> None:
     assert "give it once more" in again.json()["detail"]
 
 
+def test_an_image_that_is_sent_once_more_is_looked_at_again(client: httpx.Client) -> None:
+    found = diagnosed(client, "circle", 1)
+    address = f"/v1/diagnoses/{found['id']}/again"
+    again = client.post(address, content=png("circle", 1), headers=BYTES)
+    assert again.status_code == 201
+    other = client.get(f"/v1/diagnoses/{again.json()['diagnosis']}").json()
+    assert other["id"] != found["id"]
+    assert (other["name"], other["record"]["identity"]) == (found["name"], found["record"]["identity"])
+    assert "circle" in again.json()["text"]
+    wrong = client.post(address, content=png("square", 1), headers=BYTES)
+    assert (wrong.status_code, "is not the image that was diagnosed" in wrong.json()["detail"]) == (422, True)
+    assert client.post("/v1/diagnoses/not-there/again", content=png("circle", 1), headers=BYTES).status_code == 404
+
+
 def test_feedback_is_kept_with_whose_it_is(browser: httpx.Client, address: str) -> None:
     found = diagnosed(browser)
     said = browser.post(f"/v1/diagnoses/{found['id']}/feedback", json={"label": "square"})

@@ -105,6 +105,19 @@ def test_several_images_and_a_question_about_the_first(new_page: Callable[..., P
     assert "circle" in page.locator("#about").inner_text()
 
 
+def test_an_image_of_this_page_is_looked_at_again(new_page: Callable[..., Page]) -> None:
+    page = new_page()
+    upload(page, ("circle", 1000))
+    page.get_by_role("button", name="Look again").click()
+    page.locator("article .badge").nth(1).wait_for()
+    assert page.locator(".reply").count() == 1
+    page.locator("#history a").nth(1).wait_for()
+    page.reload()  # the page has forgotten the image, and the server never had it
+    page.locator("article .badge").wait_for()
+    page.get_by_role("button", name="Look again").click()
+    page.locator(".bad", has_text="give it once more").wait_for()
+
+
 def test_a_link_shows_it_to_others_without_the_history(new_page: Callable[..., Page]) -> None:
     page = new_page()
     upload(page, ("stripes", 1000))
