@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from consilience.agents import Cache, CapsAdapter, LabelledFeatures, Prompt, TipAdapterF, feature_agent
+from consilience.agents import Cache, CapsAdapter, ClipSvd, LabelledFeatures, Prompt, TipAdapterF, feature_agent
 from consilience.agents.base import softmax
+from consilience.agents.trained_texts import TrainedTexts
 from consilience.agents.tuning import log_loss
 from consilience.errors import AgentError
 from consilience.orchestrator.fitting import exact_views
@@ -89,20 +90,52 @@ def test_untrained_vectors_say_what_the_words_say(encoder: Any) -> None:
     np.testing.assert_allclose(again, expected[:1], atol=1e-6)  # the encoder itself is as it was
 
 
-def test_learned_vectors_lower_the_loss_and_leave_the_tower_alone(encoder: Any) -> None:
+def test_unchanged_singular_values_say_what_the_words_say(encoder: Any) -> None:
+    torch = pytest.importorskip("torch")
+    tower = encoder.prompt_tower(TASK.names).singular
+    assert tower.size == 2 * (4 * 32 + 2 * 32)  # in each layer those of q, k, v and the output, and of the MLP
+    with torch.inference_mode():
+        said = tower(torch.zeros(tower.size)).numpy()
+    expected = encoder.encode_texts([f"a photo of a {name}." for name in TASK.names])
+    np.testing.assert_allclose(said, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("first", "matrix", "rows"), [(32, "attn.in_proj_weight", slice(32, 64)), (128, "mlp.c_fc.weight", slice(None))]
+)
+def test_singular_values_half_as_large_again_are_a_matrix_half_as_large_again(
+    encoder: Any, first: int, matrix: str, rows: slice
+) -> None:
+    torch = pytest.importorskip("torch")
+    tower = encoder.prompt_tower(TASK.names).singular
+    changes = torch.zeros(tower.size)
+    changes[first : first + 32] = 0.5
+    weights = encoder._model.get_parameter(f"transformer.resblocks.0.{matrix}")
+    with torch.inference_mode():
+        said, before = tower(changes).numpy(), weights.clone()
+        weights[rows] *= 1.5
+        expected = encoder.encode_texts([f"a photo of a {name}." for name in TASK.names])
+        weights.copy_(before)
+    np.testing.assert_allclose(said, expected, atol=1e-5)
+    untouched = encoder.encode_texts([f"a photo of a {name}." for name in TASK.names])
+    assert np.abs(said - untouched).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", [Prompt, ClipSvd])
+def test_what_is_learned_lowers_the_loss_and_leaves_the_tower_alone(kind: type[TrainedTexts], encoder: Any) -> None:
     tower = encoder.prompt_tower(TASK.names)
     before = encoder.encode_texts(["a leaf"])
     known, new = drawn(16, spread=0.2, tower=tower), drawn(40, spread=0.2, seed=5)
-    fitted = Prompt.fit(known)
+    fitted, (start, _) = kind.fit(known), kind.reader(tower)
     assert fitted.texts.shape == (3, 32)
-    assert fitted.context.shape == (4, 32)
-    assert not np.allclose(fitted.context, tower.start())
-    untrained = Prompt(encoder.encode_texts([f"a photo of a {name}." for name in TASK.names]), tower.start())
+    assert fitted.learned.shape == start.shape
+    assert not np.allclose(fitted.learned, start)
+    untrained = kind(encoder.encode_texts([f"a photo of a {name}." for name in TASK.names]), start)
     assert loss(fitted, known, new) < loss(untrained, known, new)
     np.testing.assert_array_equal(encoder.encode_texts(["a leaf"]), before)
 
 
-@pytest.mark.parametrize("name", ["tip-adapter-f", "caps-adapter", "prompt"])
+@pytest.mark.parametrize("name", ["tip-adapter-f", "caps-adapter", "prompt", "clip-svd"])
 def test_restored_without_pickle_they_say_the_same(name: str, encoder: Any, tmp_path: Path) -> None:
     texts = encoder.encode_texts([*TASK.names, "orange spots"])
     captions = texts, np.array([0, 1, 2, 0])
@@ -127,7 +160,7 @@ def test_captions_speak_by_hand() -> None:
     np.testing.assert_allclose(said, softmax(logits), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["caps-adapter", "prompt"])
+@pytest.mark.parametrize("name", ["caps-adapter", "prompt", "clip-svd"])
 def test_an_encoder_without_a_text_tower_is_refused(name: str) -> None:
     with pytest.raises(AgentError, match=f"'{name}' needs an encoder with a text tower"):
         feature_agent(name).fit(drawn(4))
@@ -149,7 +182,7 @@ def test_a_panel_with_trained_agents_is_fitted_saved_and_diagnoses_and_names_tex
     labels = [{"name": name} for name in TASK.names[1:]]
     long = {"name": "rust", "descriptions": ["orange spots " * 60]}
     task = consilience.Task.model_validate({"domain": "leaf", "labels": [long, *labels]})
-    agents = ["gaussian", "tip-adapter-f", "caps-adapter", "prompt"]
+    agents = ["gaussian", "tip-adapter-f", "caps-adapter", "prompt", "clip-svd"]
     panel = tmp_path / "panel"
     consilience.fit(tmp_path / "photos", panel, task=task, encoder=encoder.name, device="cpu", agents=agents)
     assert "1 of the texts of the label 'rust' are longer than" in caplog.text
