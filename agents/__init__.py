@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from consilience.agents.base import Agent, FeatureAgent, LabelledFeatures, Views
+from consilience.agents.base import Agent, Captioner, FeatureAgent, LabelledFeatures, Views
 from consilience.agents.budget import Budget
 from consilience.agents.cache import Cache
 from consilience.agents.caps_adapter import CapsAdapter
@@ -44,6 +44,7 @@ __all__ = [
     "Budget",
     "Cache",
     "CapsAdapter",
+    "Captioner",
     "ClipSvd",
     "FeatureAgent",
     "Gaussian",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tiny_clip
 
 from consilience.agents import Cache, CapsAdapter, ClipSvd, LabelledFeatures, Prompt, TipAdapterF, feature_agent
 from consilience.agents.base import softmax
@@ -64,18 +64,7 @@ def test_trained_keys_are_better_where_a_cache_is_misled() -> None:
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    torch, open_clip = pytest.importorskip("torch"), pytest.importorskip("open_clip")
-    config = {
-        "embed_dim": 32,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "head_width": 32, "patch_size": 16},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-    }
-    folder = tmp_path_factory.mktemp("clip")
-    (folder / "consilience-test-prompt.json").write_text(json.dumps(config))
-    open_clip.add_model_config(folder)
-    torch.manual_seed(3)
-    torch.save(open_clip.create_model("consilience-test-prompt").state_dict(), folder / "tiny.pt")
-    return open_encoder(f"open_clip:consilience-test-prompt:{folder / 'tiny.pt'}", device="cpu")
+    return open_encoder(tiny_clip.make(tmp_path_factory.mktemp("clip")), device="cpu")
 
 
 def test_untrained_vectors_say_what_the_words_say(encoder: Any) -> None:
@@ -139,7 +128,8 @@ def test_what_is_learned_lowers_the_loss_and_leaves_the_tower_alone(kind: type[T
 def test_restored_without_pickle_they_say_the_same(name: str, encoder: Any, tmp_path: Path) -> None:
     texts = encoder.encode_texts([*TASK.names, "orange spots"])
     captions = texts, np.array([0, 1, 2, 0])
-    known = drawn(9, texts=texts[:3], captions=captions, tower=encoder.prompt_tower(TASK.names))
+    tower, described = encoder.prompt_tower(TASK.names), drawn(9, seed=2).features
+    known = drawn(9, texts=texts[:3], captions=captions, tower=tower, described=described)
     fitted, asked = feature_agent(name).fit(known), exact_views(TASK, known, drawn(5, seed=8).features)
     np.savez(tmp_path / "head.npz", allow_pickle=False, **fitted.arrays())
     with np.load(tmp_path / "head.npz", allow_pickle=False) as file:
@@ -158,6 +148,43 @@ def test_captions_speak_by_hand() -> None:
     logits += 3 * np.array([[near[:2].mean(), near[2]]])
     said = CapsAdapter(known, 2.0, 5.5, 3.0).probabilities(image)
     np.testing.assert_allclose(said, softmax(logits), atol=1e-5)
+
+
+def test_what_is_said_of_an_image_is_a_caption_but_not_where_it_is_judged_itself() -> None:
+    texts = np.eye(2, 3, dtype=np.float32)
+    nothing = np.zeros((1, 3), np.float32)
+    said = np.concatenate([unit(np.array([[1.0, 0.5, 0], [0.2, 1, 0]])), nothing])
+    images = unit(np.array([[1.0, 0.9, 0.2], [0.8, 1, 0], [0, 1, 0.3]]))
+    known = LabelledFeatures(images, np.array([0, 1, 1]), 2, texts, (texts, np.arange(2)), said)
+    agent = CapsAdapter(known, 0.0, 5.5, 3.0)
+    all_texts, labels = np.vstack([texts, said[:2]]), np.array([0, 1, 0, 1])
+
+    def by_hand(image: np.ndarray, of: list[int]) -> np.ndarray:
+        similarities = all_texts[of] @ image
+        near = np.exp(20 * (similarities - similarities.max()))
+        means = np.array([near[labels[of] == label].mean() for label in (0, 1)])
+        return np.asarray(softmax((100 * texts @ image + 3 * means)[None])[0])
+
+    everything = [by_hand(image, [0, 1, 2, 3]) for image in images]
+    np.testing.assert_allclose(agent.probabilities(images), everything, atol=1e-5)
+    without_own = [by_hand(image, of) for image, of in zip(images, ([0, 1, 3], [0, 1, 2], [0, 1, 2, 3]), strict=True)]
+    judged = agent._pooled(images, np.zeros((3, 2)), 3.0, np.arange(3))
+    np.testing.assert_allclose(judged, without_own, atol=1e-5)
+
+
+def test_captions_come_and_go_with_their_images() -> None:
+    texts = np.eye(3, 32, dtype=np.float32)
+    described = drawn(10, seed=4).features
+    known = drawn(10, texts=texts, captions=(texts, np.arange(3)), described=described)
+    new = drawn(1, seed=6)
+    assert np.array_equal(known.take(np.array([4, 2])).described, described[[4, 2]])  # type: ignore[arg-type]
+    left = LabelledFeatures(
+        np.concatenate([known.features[3:], new.features]), np.concatenate([known.labels[3:], new.labels]), 3
+    )
+    now = CapsAdapter.fit(known).updated(left, new, known.take(np.arange(3)))
+    assert now.described is not None
+    np.testing.assert_array_equal(now.described[:27], described[3:])
+    np.testing.assert_array_equal(now.described[27:], 0)
 
 
 @pytest.mark.parametrize("name", ["caps-adapter", "prompt", "clip-svd"])
