@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from consilience.agents.base import Agent, FeatureAgent, LabelledFeatures, Views
+from consilience.agents.base import Agent, Captioner, FeatureAgent, LabelledFeatures, Views
 from consilience.agents.budget import Budget
 from consilience.agents.cache import Cache
 from consilience.agents.caps_adapter import CapsAdapter
+from consilience.agents.clip_svd import ClipSvd
 from consilience.agents.configured import open_agents, open_replies, reached, replies_path, settings_of
 from consilience.agents.gaussian import Gaussian
 from consilience.agents.neighbours import Neighbours
@@ -20,7 +21,8 @@ from consilience.errors import AgentError
 from consilience.model_settings import TransformersSettings, VlmSettings
 
 FEATURE_AGENTS: dict[str, type[FeatureAgent]] = {
-    kind.name: kind for kind in (Neighbours, Probe, Gaussian, Cache, ZeroShot, TipAdapterF, CapsAdapter, Prompt)
+    kind.name: kind
+    for kind in (Neighbours, Probe, Gaussian, Cache, ZeroShot, TipAdapterF, CapsAdapter, Prompt, ClipSvd)
 }
 """The agents that a panel can fit on encoder features, by name."""
 
@@ -42,6 +44,8 @@ __all__ = [
     "Budget",
     "Cache",
     "CapsAdapter",
+    "Captioner",
+    "ClipSvd",
     "FeatureAgent",
     "Gaussian",
     "LabelledFeatures",

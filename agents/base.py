@@ -72,6 +72,15 @@ class Agent(Protocol):
     ) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
 
 
+@runtime_checkable
+class Captioner(Agent, Protocol):
+    """An agent that can say what it sees in images: `caption` is as `look`, but its predictions are abstentions, and
+    their rationales the captions.
+    """
+
+    def caption(self, views: Views) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
+
+
 def testimony_for(agent: Agent, said: Iterable[Prediction]) -> tuple[Prediction, ...]:
     """What others answered among the first predictions of one image, if the agent debates; else nothing."""
     if not getattr(agent, "debates", False):
@@ -91,6 +100,8 @@ class LabelledFeatures:
             encoder has a text tower; else None.
         tower: that text tower, to train through, where it allows that; else None.
         captions: the single texts behind them, float32 (m, d), and the label of each, int (m,); or None.
+        described: what a vision-language agent says of each image, embedded, float32 (n, d), rows of unit length, or of
+            zeros where it says nothing; None where none was asked.
     """
 
     features: Features
@@ -98,10 +109,12 @@ class LabelledFeatures:
     n_labels: int
     texts: Features | None = None
     captions: tuple[Features, np.ndarray] | None = None
+    described: Features | None = None
     tower: PromptTower | None = field(default=None, repr=False, compare=False)
 
     def take(self, rows: np.ndarray) -> LabelledFeatures:
-        return replace(self, features=self.features[rows], labels=self.labels[rows])
+        described = None if self.described is None else self.described[rows]
+        return replace(self, features=self.features[rows], labels=self.labels[rows], described=described)
 
 
 class FeatureAgent(ABC):

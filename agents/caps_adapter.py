@@ -1,15 +1,17 @@
 """CapS-Adapter: a cache with two kinds of keys, images and captions.
 
-Q. Wang, G. Liu, B. Wang, 'CapS-Adapter: Caption-based MultiModal Adapter in Zero-Shot Classification', ACM MM 2024: a
-support set holds images and their captions, and an image is compared with both. The paper makes the images of the
-support set from captions with a generator; here they are the labelled images, and the captions are the texts of the
-labels, descriptions included:
+Q. Wang, G. Liu, B. Wang, 'CapS-Adapter: Caption-based MultiModal Adapter in Zero-Shot Classification', ACM MM 2024,
+arXiv 2405.16591: a support set holds images and their captions, and an image is compared with both. The paper captions
+unlabelled images of the domain, makes the support set's images from these captions with a generator, and mixes both
+similarities in one exponent. Here they are the labelled images themselves; the captions are the texts of the labels,
+descriptions included, and what a vision-language agent says of each labelled image, if it was asked; and each kind has
+its own term:
 
     logits = 100 f W' + a exp(-b (1 - f F')) L + a_t exp(-b (max f T' - f T')) L_t
 
 with captions T of labels L_t, whose affinities are averaged within a label. Similarities to texts are far lower than to
 images, so that they are taken against the most similar caption. a and b are those of the cache, a_t is chosen by the
-leave-one-out log loss.
+leave-one-out log loss, for which an image's own caption is left out as well.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ SHARPNESS = 20.0
 
 
 class CapsAdapter(Cache):
-    """Needs an encoder with a text tower."""
+    """Needs an encoder with a text tower. Images that are added to a panel have no captions of their own."""
 
     name = "caps-adapter"
     needs_text = True
@@ -43,7 +45,14 @@ class CapsAdapter(Cache):
         if data.captions is None or data.texts is None:
             raise AgentError("the agent 'caps-adapter' needs an encoder with a text tower, such as open_clip:...")
         super().__init__(data, amount, sharpness)
-        self.captions, self.text_amount = data.captions, text_amount
+        self.captions, self.described, self.text_amount = data.captions, data.described, text_amount
+        vectors, labels = data.captions
+        self._images = np.full(len(labels), -1)  # which image each caption is of; -1: of none
+        if data.described is not None:
+            of = np.flatnonzero(data.described.any(axis=1))
+            vectors, labels = np.concatenate([vectors, data.described[of]]), np.concatenate([labels, data.labels[of]])
+            self._images = np.concatenate([self._images, of])
+        self._texts, self._labels = vectors, one_hot(labels, data.n_labels)
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
@@ -57,22 +66,30 @@ class CapsAdapter(Cache):
         affinities = np.exp(self.sharpness * (features @ self.keys.T - 1)) @ self.values
         return self._pooled(features, affinities, self.text_amount)
 
-    def _pooled(self, features: Features, affinities: np.ndarray, text_amount: float) -> np.ndarray:
-        vectors, labels = self.captions
-        similarities = features @ vectors.T
+    def _pooled(
+        self, features: Features, affinities: np.ndarray, text_amount: float, rows: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Probabilities of features (n, d) with affinities to images (n, c); given `rows`, they are these images."""
+        similarities = features @ self._texts.T
+        if rows is not None:
+            similarities = np.where(rows[:, None] == self._images, -np.inf, similarities)
         near = np.exp(SHARPNESS * (similarities - similarities.max(axis=1, keepdims=True)))
-        members = one_hot(labels, self.values.shape[1])
-        by_label = near @ (members / np.maximum(members.sum(axis=0), 1))
+        by_label = near @ self._labels / np.maximum(np.isfinite(similarities) @ self._labels, 1)
         return softmax(self.amount * affinities + text_amount * by_label + text_logits(features, self.texts))
 
     def _best_text_amount(self, data: LabelledFeatures) -> float:
         rows = sample(len(data.features))
         affinities = np.exp(self.sharpness * (similarities_to_others(data.features, rows) - 1)) @ self.values
         features, labels = data.features[rows], data.labels[rows]
-        return min(TEXT_AMOUNTS, key=lambda one: log_loss(self._pooled(features, affinities, one), labels))
+        return min(TEXT_AMOUNTS, key=lambda one: log_loss(self._pooled(features, affinities, one, rows), labels))
 
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
-        return type(self).fit(replace(data, texts=self.texts, captions=self.captions))
+        described = None
+        if self.described is not None:
+            known = {key.tobytes(): said for key, said in zip(self.keys, self.described, strict=True)}
+            nothing = np.zeros_like(self.described[0])
+            described = np.array([known.get(one.tobytes(), nothing) for one in data.features])
+        return type(self).fit(replace(data, texts=self.texts, captions=self.captions, described=described))
 
     def arrays(self) -> dict[str, np.ndarray]:
         vectors, labels = self.captions
@@ -81,9 +98,11 @@ class CapsAdapter(Cache):
             "settings": np.array([self.amount, self.sharpness, self.text_amount]),
             "captions": vectors,
             "caption_labels": labels,
+            **({} if self.described is None else {"described": self.described}),
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], data: LabelledFeatures) -> Self:
         captions = arrays["captions"], arrays["caption_labels"]
-        return cls(replace(data, texts=arrays["texts"], captions=captions), *arrays["settings"].tolist())
+        known = replace(data, texts=arrays["texts"], captions=captions, described=arrays.get("described"))
+        return cls(known, *arrays["settings"].tolist())

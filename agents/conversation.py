@@ -63,6 +63,13 @@ def first_messages(prompt: Prompt, task: Task, image: Image, side: int, label_on
     return [Message("system", (prompt.render("system"),)), Message("user", (picture, question))]
 
 
+def caption_messages(prompt: Prompt, task: Task, image: Image, side: int) -> list[Message]:
+    """The system's words, the image, and that it is to be described."""
+    picture = Picture(image.identity, side, lambda: image)
+    question = prompt.render("question", domain=quoted(task.domain))
+    return [Message("system", (prompt.render("system"),)), Message("user", (picture, question))]
+
+
 def second_messages(
     prompt: Prompt, first: Prediction, evidence: Evidence, shown: int, side: int, label_only: bool
 ) -> list[Message]:

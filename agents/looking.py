@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from consilience.agents import confidence
 from consilience.agents.answer import Answer, parse_answer, parse_label
-from consilience.agents.conversation import Message, first_messages, repair_messages, second_messages
+from consilience.agents.conversation import Message, caption_messages, first_messages, repair_messages, second_messages
 from consilience.agents.exchange import Exchange
 from consilience.agents.reply import Choice
 from consilience.errors import AgentError, AnswerError
@@ -15,7 +15,7 @@ from consilience.evidence import Evidence
 from consilience.images import Image
 from consilience.model_settings import LookSettings
 from consilience.prediction import Prediction, Stage
-from consilience.prompts import load_prompt
+from consilience.prompts import clean, load_prompt
 from consilience.task import Task
 
 
@@ -32,6 +32,16 @@ class Case:
     @property
     def stage(self) -> Stage:
         return "first" if self.first is None else "second"
+
+    @property
+    def in_words(self) -> bool:
+        """Whether what is asked for are words rather than one of the labels."""
+        return False
+
+    @property
+    def answers(self) -> int:
+        """How many replies are asked for."""
+        return self.settings.answers
 
     @property
     def prompts(self) -> str:
@@ -111,3 +121,28 @@ class Case:
         if self.settings.label_only:
             return reply.read(lambda text: Answer(parse_label(text, self.task)))
         return reply.read(lambda text: parse_answer(text, self.task, self.stage))
+
+
+@dataclass(frozen=True)
+class Caption(Case):
+    """One image for an agent to describe. What it says becomes the rationale of an abstention."""
+
+    @property
+    def in_words(self) -> bool:
+        return True
+
+    @property
+    def answers(self) -> int:
+        return 1
+
+    @property
+    def prompts(self) -> str:
+        return f"caption {load_prompt('caption', self.task).version}"
+
+    def messages(self) -> list[Message]:
+        return caption_messages(load_prompt("caption", self.task), self.task, self.pixels(), self.settings.image_side)
+
+    def prediction(self, replies: Sequence[Choice]) -> Prediction:
+        if replies[0].cut_off:
+            raise AgentError(f"the reply is no caption: {replies[0].cut_off}")
+        return self.predicted(None, clean(replies[0].text))

@@ -13,13 +13,12 @@ from consilience.agents.base import Views
 from consilience.agents.conversation import Message, fingerprint
 from consilience.agents.exchange import Exchange
 from consilience.agents.image_text_model import ImageTextModel, Told, open_model
-from consilience.agents.looking import Case
+from consilience.agents.looking import Caption, Case
 from consilience.agents.reply_cache import ReplyCache
 from consilience.errors import AnswerError, ConsilienceError
 from consilience.evidence import Evidence
 from consilience.model_settings import TransformersSettings
 from consilience.prediction import Prediction
-from consilience.task import Task
 
 Dialogue: TypeAlias = Generator[list[Message], Any, Prediction]
 """A case from its question to its prediction: yields what is to be asked; is sent what was told, or why nothing was."""
@@ -51,14 +50,18 @@ class TransformersAgent:
         return self.settings.debate
 
     def look(self, views: Views) -> list[Prediction]:
-        return self._seen(views.task, [Case(self.settings, views.task, image) for image in views.images])
+        return self._seen([Case(self.settings, views.task, image) for image in views.images])
 
     def look_again(self, views: Views, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> list[Prediction]:
         task, rows = views.task, zip(views.images, first, evidence, strict=True)
-        return self._seen(task, [Case(self.settings, task, image, before, found) for image, before, found in rows])
+        return self._seen([Case(self.settings, task, image, before, found) for image, before, found in rows])
 
-    def _seen(self, task: Task, cases: Sequence[Case]) -> list[Prediction]:
-        """Lead all dialogues at once, a batch of questions at a time."""
+    def caption(self, views: Views) -> list[Prediction]:
+        """What it sees in each image: an abstention with the words as its rationale."""
+        return self._seen([Caption(self.settings, views.task, image) for image in views.images])
+
+    def _seen(self, cases: Sequence[Case]) -> list[Prediction]:
+        """Lead all dialogues of one kind at once, a batch of questions at a time."""
         checkpoint = _files(self.settings.model)
         dialogues = [self._dialogue(case, checkpoint) for case in cases]
         predictions: dict[int, Prediction] = {}
@@ -70,7 +73,7 @@ class TransformersAgent:
                     asked[number] = dialogues[number].send(reply)
                 except StopIteration as ended:
                     predictions[number] = ended.value
-            told = dict(zip(asked, self._told(task, [*asked.values()]), strict=True))
+            told = dict(zip(asked, self._told(cases[0], [*asked.values()]), strict=True))
         return [predictions[number] for number in range(len(cases))]
 
     def _dialogue(self, case: Case, checkpoint: list[tuple[str, int, int]]) -> Dialogue:
@@ -90,7 +93,7 @@ class TransformersAgent:
     def _answered(self, case: Case, messages: list[Message], exchange: Exchange) -> Dialogue:
         """The prediction; after a reply that is no answer it is asked once more, with the problem named."""
         told = yield from _asked(messages, exchange)
-        if self.settings.confidence == "logprob":
+        if told.scores:
             return case.predicted(confidence.scored(told.scores, case.task))
         try:
             return case.prediction(told.choices)
@@ -99,8 +102,8 @@ class TransformersAgent:
         told = yield from _asked([*messages, *repair], exchange)
         return case.prediction(told.choices)
 
-    def _told(self, task: Task, asked: Sequence[list[Message]]) -> Sequence[Told | ConsilienceError]:
-        """What the model makes of each question, or why it makes nothing of it."""
+    def _told(self, case: Case, asked: Sequence[list[Message]]) -> Sequence[Told | ConsilienceError]:
+        """What the model makes of each question in cases such as this, or why it makes nothing of it."""
         settings = self.settings
         if not asked:
             return []
@@ -108,9 +111,9 @@ class TransformersAgent:
             self._model = self._model or open_model(settings)
         except ConsilienceError as error:
             return [error] * len(asked)
-        if settings.confidence == "logprob":
-            return self._model.scores(asked, choices(task), settings.batch_size)
-        return self._model.replies(asked, settings.answers, settings.heat, settings.max_tokens, settings.batch_size)
+        if settings.confidence == "logprob" and not case.in_words:
+            return self._model.scores(asked, choices(case.task), settings.batch_size)
+        return self._model.replies(asked, case.answers, settings.heat, settings.max_tokens, settings.batch_size)
 
     def _key(self, case: Case, messages: list[Message], checkpoint: list[tuple[str, int, int]]) -> str:
         settings = self.settings
@@ -120,7 +123,7 @@ class TransformersAgent:
             checkpoint=checkpoint,
             dtype=settings.dtype,
             confidence=settings.confidence,
-            answers=settings.answers,
+            answers=case.answers,
             temperature=settings.heat,
             max_tokens=settings.max_tokens,
             prompts=case.prompts,

@@ -12,7 +12,7 @@ from consilience.agents.base import Views
 from consilience.agents.budget import Budget
 from consilience.agents.conversation import Message, fingerprint
 from consilience.agents.exchange import Exchange
-from consilience.agents.looking import Case
+from consilience.agents.looking import Caption, Case
 from consilience.agents.reply_cache import ReplyCache
 from consilience.agents.respondent import Respondent
 from consilience.errors import BudgetSpentError, ConsilienceError
@@ -61,6 +61,10 @@ class VlmAgent:
             *(self._seen(Case(self.settings, views.task, image, before, found)) for image, before, found in cases)
         )
 
+    async def caption(self, views: Views) -> list[Prediction]:
+        """What it sees in each image: an abstention with the words as its rationale."""
+        return await asyncio.gather(*(self._seen(Caption(self.settings, views.task, image)) for image in views.images))
+
     async def _seen(self, case: Case) -> Prediction:
         exchange = Exchange()
         try:
@@ -74,7 +78,7 @@ class VlmAgent:
                 messages,
                 case.prediction,
                 case.repair,
-                wanted=self.settings.answers,
+                wanted=case.answers,
                 detail=self.settings.image_detail,
             )
         except BudgetSpentError:  # no failure of this image: the run is over
@@ -94,6 +98,8 @@ class VlmAgent:
             "temperature": settings.heat,
             "max_completion_tokens": settings.max_tokens,
         }
+        if case.in_words:
+            return request | {"extra_body": settings.extra_body}
         if settings.confidence == "logprob":
             request |= {"logprobs": True, "top_logprobs": ALTERNATIVES}
         enforced: dict[str, Any] = {}
@@ -112,6 +118,6 @@ class VlmAgent:
             endpoint=settings.base_url,
             detail=settings.image_detail,
             confidence=settings.confidence,
-            samples=settings.answers,
+            samples=case.answers,
             prompts=case.prompts,
         )

@@ -167,6 +167,9 @@ class Settings(SettingsGroup):
     transformers: tuple[TransformersSettings, ...] = Field(
         default=(), repr=False, description="vision-language agents that run in this process"
     )
+    captioner: str | None = Field(
+        default=None, description="which of these agents describes each labelled image for caps-adapter; none: nobody"
+    )
     batch_size: int = Field(default=64, ge=1, le=4096, description="images that are worked on at a time")
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="of every random choice")
     images: ImageLimits = Field(default=ImageLimits(), description="what an image may be")

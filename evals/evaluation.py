@@ -141,6 +141,7 @@ def evaluate(
         once = settings.policy.model_copy(update={"second_look": "never", "max_rounds": 1})
         settings = settings.model_copy(update={"policy": once})
     opened, given = Panel.open(panel), open_source(source)
+    strange = None if novel is None else open_source(Path(novel))
     labels = labels_of(given, opened.task, renamed or {})
     rows = chosen_rows(len(given), sample, limit, settings.seed)
     choice = {"sample": sample, "limit": limit, "map": dict(renamed or {}), "agents_only": agents_only}
@@ -152,9 +153,9 @@ def evaluate(
             with _engine(opened, given, settings, agents, encoder, drop_leaks, waiting, cluster) as engine:
                 decide_waiting(journal, engine, cases(given, labels, journal.waiting), watch)
         strangers = None
-        if novel is not None:
+        if strange is not None:
             open_rows = partial(_engine, opened, settings=settings, agents=agents, encoder=encoder, drop_leaks=False)
-            strangers = _decide_novel(Path(novel), out / NOVEL, panel, settings, opened, open_rows, cluster, watch)
+            strangers = _decide_novel(strange, out / NOVEL, panel, settings, opened, open_rows, cluster, watch)
         found = write_figures(
             out, opened.task.names, agents_only=agents_only, novel=strangers, most=settings.policy.max_novelty
         )
@@ -164,7 +165,7 @@ def evaluate(
 
 
 def _decide_novel(
-    source: Path,
+    given: Source,
     out: Path,
     panel: Path,
     settings: Settings,
@@ -174,7 +175,6 @@ def _decide_novel(
     watch: Watch,
 ) -> Path:
     """Decide images of no known label, all of them; goes on where it was. Returns the folder of their rows."""
-    given = open_source(source)
     rows = np.arange(len(given))
     with open_journal(
         out, run_of(panel, given, settings, {"novel": True}), opened.task.names, rows, drop_leaks=False

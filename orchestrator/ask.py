@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from consilience.agents import Agent, FeatureAgent, Views
+from consilience.agents import Agent, Captioner, FeatureAgent, Views
 from consilience.errors import BudgetSpentError
 from consilience.evidence import Evidence
 from consilience.prediction import Prediction, Stage
@@ -50,6 +50,11 @@ async def second_look(
 ) -> list[Prediction]:
     """As `first_look`, with the agent's own first predictions and the evidence in hand."""
     return await _ask(agent, "second", views, timeout, deadline, agent.look_again, first, evidence)
+
+
+async def caption(agent: Captioner, views: Views, timeout: float) -> list[Prediction]:
+    """As `first_look`, for what the agent sees in each image: abstentions with the words as their rationale."""
+    return await _ask(agent, "first", views, timeout, math.inf, agent.caption)
 
 
 async def _ask(

@@ -27,7 +27,9 @@ from consilience.diagnosis import FailedImage
 from consilience.errors import DatasetError, PanelError, SettingsError
 from consilience.images import load_image
 from consilience.orchestrator.advice import with_advice
+from consilience.orchestrator.ask import finished
 from consilience.orchestrator.blas import one_blas_thread
+from consilience.orchestrator.captions import captioner_among, described
 from consilience.orchestrator.cautions import cautions
 from consilience.orchestrator.fitting import fit_agents
 from consilience.orchestrator.gather import Progress, gather, is_vectors, quiet, with_images
@@ -106,8 +108,9 @@ def fit(
 
     Raises:
         DatasetError: the images cannot be used. EncoderError, AgentError: unknown names, or they do not fit.
-        SettingsError: the task's own words for a prompt cannot be used. BudgetSpentError: answers would cost more than
-            `policy.max_run_cost_usd`; those that were paid for are kept for the next time.
+        SettingsError: the task's own words for a prompt cannot be used, or `captioner` names nobody who can describe
+            images. BudgetSpentError: answers would cost more than `policy.max_run_cost_usd`; those that were paid for
+            are kept for the next time.
         PanelError: the panel cannot be written. PanelBusyError: somebody else is writing it.
         MemoryServerError: a Chroma server is set and cannot be reached.
     """
@@ -126,12 +129,26 @@ def fit(
     named = [one for one in agents if isinstance(one, str)] or settings.agents
     is_auto = [*(named or ())] == [AUTO]
     kinds = None if named is None or is_auto else [feature_agent(name).name for name in named]
+    captioner = captioner_among(others, settings.captioner, None if is_auto else kinds or USUAL_AGENTS)
+    load = None if is_vectors(source) else lambda image: load_image(image, settings.images)
     if settings.memory.url is not None:
         Connection.server(settings.memory.url).close()
     with writing(path):
         gathered = gather(source, task, settings, progress)
         records, task = gathered.records, gathered.task
         data = with_texts(labelled_features(records, task), gathered.encoder, task)
+        if captioner is not None and data.texts is not None and load is not None:
+            asked = described(
+                data,
+                captioner,
+                gathered.encoder,
+                task,
+                records,
+                load,
+                settings.policy.agent_timeout_seconds,
+                progress,
+            )
+            data = finished(asked)
         kinds = _supported(data) if kinds is None else kinds
         choices: list[Choice] = []
         if is_auto:
@@ -144,7 +161,7 @@ def fit(
             others,
             neighbours=settings.memory.neighbours,
             seed=settings.seed,
-            load=None if is_vectors(source) else lambda image: load_image(image, settings.images),
+            load=load,
             timeout=settings.policy.agent_timeout_seconds,
             progress=progress,
         )

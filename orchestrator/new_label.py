@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from consilience.agents import FEATURE_AGENTS, Agent, Budget
+from consilience.agents import FEATURE_AGENTS, Agent, Budget, CapsAdapter
 from consilience.dataset import LabelledImage
 from consilience.errors import DatasetError, PanelError
 from consilience.images import load_image
@@ -50,8 +50,8 @@ def add_label(
 
     Raises:
         TaskError: the task has such a label. DatasetError: fewer than 2 images can be used.
-        PanelError: a panel without agents on features, or with a reasoner that advises, must be fitted again; so must
-            one with agents that see images, if an older version fitted it.
+        PanelError: a panel without agents on features, with a reasoner that advises or with captions must be fitted
+            again; so must one with agents that see images, if an older version fitted it.
         Others as `add` and `Diagnoser.open` raise them; BudgetSpentError as `fit`.
     """
     path, settings = Path(panel), settings_or(settings, arguments)
@@ -60,7 +60,8 @@ def add_label(
         old = Panel.open(path)
         task, budget = old.task.with_label(added), Budget(settings.policy.max_run_cost_usd)
         others = [one for name, one in old.open_agents(settings, agents, budget).items() if name not in FEATURE_AGENTS]
-        if not old.heads or old.reasoner is not None or (others and old.predictions is None):
+        captions = any(isinstance(head, CapsAdapter) and head.described is not None for head in old.heads)
+        if not old.heads or old.reasoner is not None or captions or (others and old.predictions is None):
             raise PanelError(f"the panel '{path}' cannot take a new label as it is: fit it again with all images")
         encoder = old.encoder.open(settings.device)
         new = [LabelledImage(one, added.name) for one in images]

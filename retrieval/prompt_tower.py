@@ -1,16 +1,21 @@
-"""An open_clip text tower with learned vectors in the place of words."""
+"""An open_clip text tower to train through: with learned vectors in the place of words, or with other matrices."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
+from consilience.retrieval.singular_tower import SingularTower
+
 WORDS = "a photo of a"
 """What the learned vectors start as; there are as many as it has tokens."""
+
+EMBEDDING = "token_embedding"
 
 
 class PromptTower:
@@ -51,6 +56,37 @@ class PromptTower:
             finally:
                 hook.remove()
 
+    @cached_property
+    def singular(self) -> SingularTower:
+        """The same tower, reading 'a photo of a <label>.', with factors for its singular values."""
+        with self._lock:
+            model = self._prepared()
+            transformer = f"{name_of_embedding(model).removesuffix(EMBEDDING)}transformer."
+            matrices = {
+                name: weights.detach()
+                for name, weights in model.named_parameters()
+                if name.startswith(transformer) and weights.ndim == 2
+            }
+            return SingularTower(matrices, self._with_weights)
+
+    def _with_weights(self, weights: Mapping[str, Any]) -> Any:
+        """Unit vectors, a tensor (c, d), made with these weights, by name, in the place of its own."""
+        import torch
+
+        class Reader(torch.nn.Module):
+            def __init__(self, model: Any) -> None:
+                super().__init__()
+                self.model = model
+
+            def forward(self, tokens: Any) -> Any:
+                return self.model.encode_text(tokens, normalize=True)
+
+        with self._lock:
+            model = self._prepared()
+            tokens = self._tokens.to(embedding_of(model).weight.device)
+            named = {f"model.{name}": one for name, one in weights.items()}
+            return torch.func.functional_call(Reader(model), named, (tokens,))
+
     def _prepared(self) -> Any:
         """The model with frozen weights in full precision."""
         if self._ready is None:
@@ -67,5 +103,11 @@ def _tokens_of(row: Any) -> int:
 
 def embedding_of(model: Any) -> Any:
     """The layer that embeds the words of its text tower; None if it has none of that kind."""
-    found = [layer for name, layer in model.named_modules() if name.split(".")[-1] == "token_embedding"]
-    return found[0] if len(found) == 1 else None
+    name = name_of_embedding(model)
+    return model.get_submodule(name) if name else None
+
+
+def name_of_embedding(model: Any) -> str:
+    """Of that layer; empty if there is none."""
+    found = [name for name, _ in model.named_modules() if name.split(".")[-1] == EMBEDDING]
+    return found[0] if len(found) == 1 else ""

@@ -24,7 +24,7 @@ from consilience.agents.looking import Case
 from consilience.evidence import Evidence, Neighbour
 from consilience.images import Image
 from consilience.prediction import Prediction
-from consilience.task import Label, Task
+from consilience.task import Label, PromptOverride, Task
 
 transformers = pytest.importorskip("transformers")
 
@@ -225,3 +225,17 @@ def test_a_panel_is_fitted_with_it_and_diagnoses(model: Path, tmp_path: Path) ->
     rerun = consilience.Diagnoser.open(tmp_path / "panel", agents=[elsewhere]).diagnose(new)
     assert rerun.posterior == diagnosis.posterior
     assert all(said.cached for said in rerun.predictions if said.agent == "tiny")
+
+
+def test_captions_are_written_even_where_looks_are_scored(agent: Callable[..., TransformersAgent]) -> None:
+    """Asked in the words of the look, it says what it was taught to say."""
+    system, question = (message.parts[-1] for message in Case(settings("-"), BRIEF, shade(DARK)).messages())
+    texts = {"system": system, "question": question}
+    task = BRIEF.model_copy(update={"prompts": {"caption": PromptOverride(version="brief", texts=texts)}})
+    one = agent(confidence="logprob")
+    dark, clear, vector = one.caption(views(shade(DARK), shade(CLEAR), None, task=task))
+    assert [said.rationale for said in (dark, clear)] == [says("rust", 0.8), says("scab", 0.9)]
+    assert (dark.abstained, dark.prompt) == (True, "caption brief")
+    assert "needs pixels" in (vector.error or "")
+    [cut] = agent(confidence="logprob", max_tokens=3).caption(views(shade(DARK), task=task))
+    assert "cut off at max_tokens" in (cut.error or "")

@@ -110,6 +110,49 @@ def test_images_of_the_memory_can_be_left_out(invoke: Invoke, shapes: Path, fitt
     assert "left out" in result.stderr
 
 
+def test_images_of_no_known_label_are_told_from_the_others(
+    invoke: Invoke, fitted: Path, new_images: dict[str, Path], tmp_path: Path
+) -> None:
+    rng, known, novel = np.random.default_rng(0), tmp_path / "known", tmp_path / "novel"
+    for label, path in new_images.items():
+        (known / label).mkdir(parents=True)
+        shutil.copy(path, known / label)
+    (novel / "anything").mkdir(parents=True)
+    for number in range(4):
+        checks = np.kron(rng.integers(0, 2, (6, 6, 3)), np.ones((16, 16, 1))) * 255
+        PIL.Image.fromarray(checks.astype(np.uint8)).save(novel / "anything" / f"{number}.png")
+    command = ("evaluate", known, "--panel", fitted, "--out", tmp_path / "out", "--novel", novel)
+    said = invoke(*command)
+    assert said.exit_code == 0
+    found = json.loads((tmp_path / "out" / "metrics.json").read_bytes())["novelty"]
+    assert (found["known"], found["novel"], found["novel_called"]) == (3, 4, 1.0)
+    assert found["score"] == {"auroc": 1.0, "fpr_at_95": 0.0}
+    assert set(found["signs"]) == {"ensemble", "disagreement", "means", "nearest"}
+    lines = [line.split() for line in said.stdout.splitlines()]
+    assert ["score", "3", "4", "1.000", "0", "%"] in lines
+    assert "Called novel: 100 % of the novel images" in said.stdout
+    assert len(rows_of(tmp_path / "out" / "novel")) == 4
+    assert len(rows_of(tmp_path / "out")) == 3  # what is novel counts in no other figure
+    again = json.loads(invoke(*command, "--json").stdout)
+    assert again["novelty"] == found
+
+
+def test_a_bad_folder_of_novel_images_is_named_before_anything_is_decided(
+    run: Run, new_images: dict[str, Path], fitted: Path, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "images.csv"
+    manifest.write_text("\n".join(["path,label", *(f"{path},{label}" for label, path in new_images.items())]) + "\n")
+    (tmp_path / "bare").mkdir()
+    for name, said in (("bare", "is empty"), ("gone", "does not exist")):
+        novel = tmp_path / name
+        result = run("evaluate", manifest, "--panel", fitted, "--out", tmp_path / "out", "--novel", novel)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert f"'{novel}'" in result.stderr
+        assert said in result.stderr
+        assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_wrong_is_one_line(run: Run, shapes: Path, fitted: Path, tmp_path: Path) -> None:
     photos = Path(shutil.copytree(shapes, tmp_path / "photos"))
     (photos / "circle").rename(photos / "ring")

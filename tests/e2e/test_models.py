@@ -230,7 +230,7 @@ def test_wrong_prompts_are_one_line(invoke: Invoke, fitted: Path, task_file: Pat
     task["prompts"]["look"]["texts"] = {"question": "What is {this}?"}
     (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(task))
     for arguments, code, words in (
-        (["loook"], 1, "there is no prompt 'loook'; there are: follow-up, look, "),
+        (["loook"], 1, "there is no prompt 'loook'; there are: caption, follow-up, look, "),
         (["--task", tmp_path / "wrong.yaml"], 1, "the text 'question' inserts 'this', which is no variable"),
         (["repair", "--task", tmp_path / "wrong.yaml"], 1, "the text 'question' inserts 'this'"),
         (["--panel", tmp_path / "nothing"], 1, "there is no panel"),

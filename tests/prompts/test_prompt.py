@@ -107,7 +107,7 @@ def test_a_task_file_keeps_its_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("prompts", "problem"),
     [
-        ({"lok": {"version": 2, "texts": {"system": "Hi"}}}, "there is no prompt 'lok'; there are: follow-up, look, "),
+        ({"lok": {"version": 2, "texts": {"system": "Hi"}}}, "there is no prompt 'lok'; there are: caption, "),
         ({"look": {"version": 2, "texts": {"sytem": "Hi"}}}, "has a text 'sytem', which is none of system,"),
         ({"look": {"version": 2, "texts": {"system": "Hi {colour}"}}}, "'look' cannot be used: .*inserts 'colour'"),
         ({"look": {"version": 1, "texts": {"system": "Hi"}}}, "needs a version of its own: 1 is the built-in one"),
@@ -136,7 +136,7 @@ def test_a_task_file_with_wrong_words_is_refused(tmp_path: Path, prompts: object
 
 
 def test_unknown_prompts() -> None:
-    with pytest.raises(SettingsError, match="there is no prompt 'lok'; there are: follow-up, look"):
+    with pytest.raises(SettingsError, match="there is no prompt 'lok'; there are: caption, follow-up, look"):
         load_prompt("lok")
 
 

@@ -1,6 +1,6 @@
 """A tiny Qwen2.5-VL: the real architecture, processor, chat template and file layout, with random weights, 5 MB.
 
-Any engine that runs Qwen2.5-VL runs it. Its tokenizer is fitted on this project's prompts, so that they stay short.
+Any engine that runs Qwen2.5-VL runs it. Its tokenizer is fitted on prompts of this project, so that they stay short.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ CHAT_TEMPLATE = (  # the text rules of the published one, without tools
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
+PROMPTS = ("follow-up", "look", "reasoner", "repair", "second-look", "zero-shot")
+"""Whose words the tokenizer knows. A further prompt does not change the model, nor what it has learned by heart."""
+
 CONTEXT = 4096
 """Tokens that it can read."""
 
@@ -57,7 +60,7 @@ PIXELS = (56 * 56, 448 * 448)
 
 
 def make(folder: Path, seed: int = 0) -> Path:
-    """Write the checkpoint into a new folder and return it. The same for the same seed and prompts."""
+    """Write the checkpoint into a new folder and return it. The same for the same seed and PROMPTS."""
     import torch
     from transformers import GenerationConfig, Qwen2_5_VLForConditionalGeneration
 
@@ -80,7 +83,7 @@ def make(folder: Path, seed: int = 0) -> Path:
 
 def _corpus() -> Iterator[str]:
     prompts = importlib.resources.files("consilience.prompts")
-    yield from (file.read_text("utf-8") for file in prompts.iterdir() if file.name.endswith(".yaml"))
+    yield from ((prompts / f"{name}.yaml").read_text("utf-8") for name in PROMPTS)
     yield '{"rationale": "", "label": "", "confidence": 0.95}'
     yield "0 1 2 3 4 5 6 7 8 9 %"
 
