@@ -43,12 +43,13 @@ def diagnosed(diagnosis: Diagnosis, id: str, image: Image | None, labels: Sequen
 
 
 def has_fallen(one: AgentDrift) -> str:
-    """That an agent has become worse, in a sentence."""
+    """Which agent has become worse, since when, by how much, and with what certainty."""
     since = "" if one.since is None else f" since {one.since:%Y-%m-%d}"
     recent = "–" if one.recent is None else percent(one.recent)
     return (
         f"The agent {one_line(look_name(one.agent, one.stage))} has become worse: it was right on {recent} of the "
-        f"{one.recent_images} images that people confirmed{since}, and on {percent(one.fitted)} when it was fitted."
+        f"{one.recent_images} images that people confirmed{since}, and on {percent(one.fitted)} when it was fitted. "
+        f"The probability of so great a fall by chance is {one.p_value:.3f}."
     )
 
 

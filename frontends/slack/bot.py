@@ -103,8 +103,7 @@ class Bot:
                     self._lose(error)
                 except Exception as error:  # Slack refuses the answer itself, or a library failed
                     log.error("a request is given up: %s", error, exc_info=not isinstance(error, ConsilienceError))
-                    self._journal.answered(request.key)
-                    return None
+                    return await self._concluded(request, FAILED)
         return None
 
     async def _politely(self, courtesy: Coroutine[Any, Any, None]) -> None:
@@ -144,8 +143,12 @@ class Bot:
         if not progress.is_pictured:
             await self._show(reply, request)
         await self._api.update(channel, note, message(reply))
+        await self._concluded(request, reaction)
+
+    async def _concluded(self, request: Request, reaction: str) -> None:
+        """A request needs no more work, and its message shows so."""
         mark = "" if request.kind == "press" else reaction
-        is_last = self._journal.answered(key, mark)
+        is_last = self._journal.answered(request.key, mark)
         if mark:
             await self._marked(request, mark, is_last)
 
