@@ -4,7 +4,7 @@
 
 Each draw starts from the same few labelled images for both. `suggest` asks in rounds and learns between them; the
 random labels come all at once, which makes no difference to them. Then a panel is fitted on each and judges test/. The
-choice of the method and of eight rounds was made on val/, which is not used here.
+method and eight rounds were chosen on train/ and val/ alone.
 """
 
 from __future__ import annotations
