@@ -46,9 +46,10 @@ def suggest(
 ) -> None:
     """Ask for the labels that would help a panel most.
 
-    Of the unlabelled images in FOLDER those are chosen of which its agents are least sure, that lie far from all that
-    it knows and from each other. Labels are learned as by `add`: at once by the agents, while calibration and trust
-    stay as `fit` measured them. Ask for few, answer, ask again: that beats asking for many at once.
+    Of the unlabelled images in FOLDER those are chosen of which its agents are unsure, that are like many others, but
+    far from all that it knows and from each other. Labels are learned as by `add`: at once by the agents, while
+    calibration and trust stay as `fit` measured them. Ask for few, answer, ask again: that beats asking for many at
+    once.
     """
     from consilience.orchestrator.panel import Panel
     from consilience.orchestrator.suggest import suggest as chosen_from
@@ -84,10 +85,11 @@ def _show(chosen: Sequence[Suggestion], as_json: bool) -> None:
         for one in chosen:
             print_json(out, json.dumps(one.to_dict(), ensure_ascii=False))
         return
-    rows = table("", "image", "could be", "unsure", "distance")
+    rows = table("", "image", "could be", "unsure", "typical", "distance")
     for place, one in enumerate(chosen, start=1):
         likely = " or ".join(map(one_line, one.likely))
-        rows.add_row(str(place), one_line(str(one.path)), likely, f"{one.uncertainty:.2f}", f"{one.distance:.3f}")
+        numbers = f"{one.uncertainty:.2f}", f"{one.typicality:.2f}", f"{one.distance:.3f}"
+        rows.add_row(str(place), one_line(str(one.path)), likely, *numbers)
     out.print(rows)
 
 

@@ -5,10 +5,13 @@ Greedily, the image with the greatest product of
 - how unsure the panel's heads are: 1 - (p1 - p2), of their two highest probabilities (margin sampling, Scheffer
   et al. 2001). The Gaussian head is asked where there is one, which with few labels knows best what it does not know
   (chosen on validation images of apple leaves), else all as a committee, by their mean (Seung et al. 1992);
-- how far it lies from every image that is labelled, or already chosen: 1 - cosine similarity (core-set, Sener and
-  Savarese 2018), so that what is novel comes early and no two images alike are asked for.
+- how typical it is: 1 / its mean distance to the nearest others, labelled or not. With few labels, what lies in a crowd
+  tells more than what is odd, since its label speaks for many (TypiClust, Hacohen et al. 2022; weighing uncertainty
+  with density: Settles and Craven 2008);
+- how far it lies from every image that is labelled, or already chosen, so that no two images alike are asked for
+  (core-set, Sener and Savarese 2018).
 
-That uncertainty and diversity must go together is what BADGE (Ash et al. 2020) shows; the product needs no gradients.
+Distances are 1 - cosine similarity.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from consilience.agents import FeatureAgent, Gaussian, LabelledFeatures
+from consilience.agents.tuning import sample
 from consilience.dataset import images_below
 from consilience.diagnosis import FailedImage
 from consilience.errors import DatasetError
@@ -36,6 +40,9 @@ from consilience.task import Task
 ROWS = 1024
 """Images whose similarities to all labelled ones are held at a time."""
 
+CROWD = 20
+"""Nearest others that tell how typical an image is, as in TypiClust; on validation images 5 to 40 did as well."""
+
 
 @dataclass(frozen=True)
 class Suggestion:
@@ -45,12 +52,14 @@ class Suggestion:
         path: of the image.
         likely: the two labels that the heads find likeliest.
         uncertainty: of the heads, in [0, 1]; higher = less sure.
+        typicality: how close its nearest others are, > 0; higher = more typical.
         distance: to the nearest image that is labelled or was asked for before it, in [0, 2].
     """
 
     path: Path
     likely: tuple[str, ...]
     uncertainty: float
+    typicality: float
     distance: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -58,6 +67,7 @@ class Suggestion:
             "path": str(self.path),
             "likely": list(self.likely),
             "uncertainty": self.uncertainty,
+            "typicality": self.typicality,
             "distance": self.distance,
         }
 
@@ -125,8 +135,8 @@ def suggest(
     data, rows = opened.labelled_features(), np.stack(vectors)
     with one_blas_thread():
         committee = mean_prediction(opened.task, to_ask(opened.heads), data, rows)
-        uncertainty = one_minus_margin(committee)
-        chosen = most_helpful(uncertainty, rows, data.features, number)
+        uncertainty, typical = one_minus_margin(committee), typicality(rows, data.features)
+        chosen = most_helpful(uncertainty * typical, rows, data.features, number)
     names = np.array(opened.task.names)
     return Suggestions(
         tuple(
@@ -134,6 +144,7 @@ def suggest(
                 fresh[row],
                 tuple(names[np.argsort(-committee[row], kind="stable")[:2]].tolist()),
                 float(uncertainty[row]),
+                float(typical[row]),
                 distance,
             )
             for row, distance in chosen
@@ -171,13 +182,31 @@ def one_minus_margin(probabilities: np.ndarray) -> np.ndarray:
     return np.asarray(1.0 - (two[:, 1] - two[:, 0]))
 
 
-def most_helpful(
-    uncertainty: np.ndarray, vectors: np.ndarray, labelled: np.ndarray, number: int
-) -> list[tuple[int, float]]:
+def typicality(vectors: np.ndarray, labelled: np.ndarray) -> np.ndarray:
+    """1 / the mean distance of each vector to its nearest others among all, (n,); higher = in a denser place.
+
+    Of very many a fixed random part stands for all, so that time grows with n and not with n^2.
+
+    Args:
+        vectors: (n, d) and labelled: (m, d), m > 0, rows of unit length.
+    """
+    n = len(vectors)
+    among = sample(n + len(labelled))
+    crowd = np.concatenate([vectors[among[among < n]], labelled[among[among >= n] - n]])
+    nearest = min(CROWD, len(among) - 1)
+    means = []
+    for start in range(0, n, ROWS):
+        distances = 1.0 - vectors[start : start + ROWS] @ crowd.T
+        distances[np.arange(start, start + len(distances))[:, None] == among] = np.inf  # it is not its own neighbour
+        means.append(np.partition(distances, nearest - 1, axis=1)[:, :nearest].mean(axis=1))
+    return np.asarray(1.0 / np.maximum(np.concatenate(means), 1e-6))
+
+
+def most_helpful(worth: np.ndarray, vectors: np.ndarray, labelled: np.ndarray, number: int) -> list[tuple[int, float]]:
     """Rows to ask for, in order, and the distance of each to its nearest labelled or earlier image.
 
     Args:
-        uncertainty: (n,). vectors: (n, d) and labelled: (m, d), rows of unit length.
+        worth: (n,), of each image by itself. vectors: (n, d) and labelled: (m, d), rows of unit length.
     """
     distance = np.concatenate(
         [1.0 - (vectors[start : start + ROWS] @ labelled.T).max(axis=1) for start in range(0, len(vectors), ROWS)]
@@ -186,7 +215,7 @@ def most_helpful(
     left = np.ones(len(vectors), dtype=bool)
     for _ in range(min(number, len(vectors))):
         # Where nothing is unsure, distance alone decides.
-        row = int(np.argmax(np.where(left, np.maximum(uncertainty, 1e-9) * distance, -1.0)))
+        row = int(np.argmax(np.where(left, np.maximum(worth, 1e-9) * distance, -1.0)))
         chosen.append((row, float(distance[row])))
         left[row] = False
         distance = np.minimum(distance, (1.0 - vectors @ vectors[row]).clip(0.0, 2.0))

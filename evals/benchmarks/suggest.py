@@ -4,7 +4,7 @@
 
 Each draw starts from the same few labelled images for both. `suggest` asks in rounds and learns between them; the
 random labels come all at once, which makes no difference to them. Then a panel is fitted on each and judges test/. The
-choice of the method and of eight rounds was made on val/, which is not used here.
+method and eight rounds were chosen on train/ and val/ alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from consilience.evals.benchmarks.protocols import TEST, judged_vectors
 from consilience.orchestrator.blas import one_blas_thread
 from consilience.orchestrator.gather import gather, quiet
 from consilience.orchestrator.panel import labelled_features
-from consilience.orchestrator.suggest import mean_prediction, most_helpful, one_minus_margin
+from consilience.orchestrator.suggest import mean_prediction, most_helpful, one_minus_margin, typicality
 from consilience.settings import load_settings
 from consilience.task import Task
 
@@ -33,9 +33,11 @@ def asked(task: Task, data: LabelledFeatures, start: np.ndarray, labels: int, ro
     for part in np.array_split(np.arange(labels), rounds):
         here = data.take(known)
         pool = np.setdiff1d(np.arange(len(data.labels)), known)
+        vectors = data.features[pool]
         with one_blas_thread():
-            unsure = one_minus_margin(mean_prediction(task, [Gaussian.fit(here)], here, data.features[pool]))
-            rows = [row for row, _ in most_helpful(unsure, data.features[pool], here.features, len(part))]
+            unsure = one_minus_margin(mean_prediction(task, [Gaussian.fit(here)], here, vectors))
+            worth = unsure * typicality(vectors, here.features)
+            rows = [row for row, _ in most_helpful(worth, vectors, here.features, len(part))]
         known = np.concatenate([known, pool[rows]])
     return known
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import consilience
 from consilience.dataset import LabelledImage
 from consilience.errors import DatasetError
-from consilience.orchestrator.suggest import most_helpful, one_minus_margin, suggest
+from consilience.orchestrator.suggest import CROWD, most_helpful, one_minus_margin, suggest, typicality
 
 
 def at(*degrees: float) -> np.ndarray:
@@ -22,7 +22,7 @@ def at(*degrees: float) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def test_of_equally_unsure_ones_the_farthest_comes_first_and_its_double_last() -> None:
+def test_of_equally_worthy_ones_the_farthest_comes_first_and_its_double_last() -> None:
     labelled, pool = at(0), at(90, 91, 60, 5)
     found = most_helpful(np.ones(4), pool, labelled, 4)
     assert [row for row, _ in found] == [1, 2, 3, 0]
@@ -30,12 +30,37 @@ def test_of_equally_unsure_ones_the_farthest_comes_first_and_its_double_last() -
     np.testing.assert_allclose([distance for _, distance in found], distances, atol=1e-9)
 
 
-def test_a_sure_one_is_passed_over_though_it_is_far() -> None:
+def test_one_of_little_worth_is_passed_over_though_it_is_far() -> None:
     found = most_helpful(np.array([0.01, 1.0, 0.9]), at(90, 40, 38), at(0), 2)
     assert [row for row, _ in found] == [1, 2] or [row for row, _ in found] == [1, 0]
     # after row 1 at 40 degrees: row 0 is worth 0.01 (1 - cos 50), row 2 is worth 0.9 (1 - cos 2)
     worth = {0: 0.01 * (1 - np.cos(np.radians(50))), 2: 0.9 * (1 - np.cos(np.radians(2)))}
     assert found[1][0] == max(worth, key=worth.__getitem__)
+
+
+def test_in_a_crowd_is_typical_and_alone_is_not() -> None:
+    found = typicality(at(0, 10, 90), at(5))
+    apart = {degrees: 1 - np.cos(np.radians(degrees)) for degrees in (5, 10, 80, 85, 90)}
+    means = [apart[5] + apart[10] + apart[90], apart[5] + apart[10] + apart[80], apart[80] + apart[85] + apart[90]]
+    np.testing.assert_allclose(found, [3 / mean for mean in means])
+
+
+def test_only_the_nearest_others_tell_what_is_typical() -> None:
+    crowd, far = at(*np.linspace(0, 10, CROWD + 1)), at(*np.linspace(100, 260, 40))
+    np.testing.assert_allclose(typicality(crowd, far), typicality(crowd, far[:1]))
+
+
+def test_images_that_are_all_the_same_are_typical_and_the_number_is_finite() -> None:
+    found = typicality(at(*[30] * (CROWD + 5)), at(0))
+    assert np.isfinite(found).all()
+    assert np.ptp(found) == 0
+
+
+def test_of_very_many_a_part_tells_what_all_would() -> None:
+    rng = np.random.default_rng(0)
+    degrees = np.concatenate([rng.normal(0, 2, 4000), rng.uniform(90, 270, 1000)])
+    found = typicality(at(*degrees), at(45))
+    assert np.median(found[:4000]) > 10 * np.median(found[4000:])
 
 
 @given(st.integers(1, 30), st.integers(1, 40), st.integers(0, 2**32 - 1))
