@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from consilience.agents.base import Features
+from consilience.agents.base import Features, one_hot
 
 MOST = 2000
 """Images used for the choice at most: it picks one of a few settings, and similarities grow with n^2."""
@@ -40,10 +40,23 @@ def nearest_labels(features: Features, labels: np.ndarray, k: int) -> tuple[np.n
     return labels[rows], labels[nearest], np.take_along_axis(similarities, nearest, axis=1)
 
 
+def soft_targets(labels: np.ndarray, n_labels: int) -> np.ndarray:
+    """One-hot targets (n, c), softened by one image of unknown label spread over all (after Platt 1999).
+
+    Whatever is fitted to them makes, without a mistake on n images, claims of about 1 - 1/n, never certainty.
+    """
+    unknown = 1.0 / (len(labels) + 1)
+    return (1 - unknown) * one_hot(labels, n_labels) + unknown / n_labels
+
+
 def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log probability of the true labels; (n, c) and (n,)."""
-    own = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(own, 1e-12)).mean())
+    """Mean cross-entropy of probabilities (n, c) to the soft targets of labels (n,).
+
+    With hard targets the sharpest setting wins wherever no held-out image is wrong, and the first that is then is wrong
+    with certainty.
+    """
+    targets = soft_targets(labels, probabilities.shape[1])
+    return float(-(targets * np.log(np.maximum(probabilities, 1e-12))).sum(axis=1).mean())
 
 
 def inner_folds(labels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

