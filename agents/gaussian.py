@@ -9,7 +9,7 @@ The logits are divided by a temperature: with fewer images than dimensions they 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -53,11 +53,12 @@ class Gaussian(FeatureAgent):
         return cls(statistics_of(data.features, data.labels, data.n_labels), scale, *_choose(data, scale))
 
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
-        """Only the statistics of what came and went are worked out; the result equals a fit on all with the same r,
-        scales and temperature."""
+        """Only the statistics of what came and went are worked out; the result equals a fit on all with the same r and
+        scales. The temperature is chosen anew: the more images, the smaller the logits (P has n - 1 below), and with
+        the old one the head would fall behind what calibrators know of it."""
         came, went = (statistics_of(one.features, one.labels, one.n_labels) for one in (added, removed))
         counts, sums, moments = (old + new - gone for old, new, gone in zip(self.statistics, came, went, strict=True))
-        return type(self)((counts, sums, moments), self.scale, self.ridge, self.temperature)
+        return type(self)((counts, sums, moments), self.scale, *_choose(data, self.scale, (self.ridge,)))
 
     def predict(self, views: Views) -> np.ndarray:
         return softmax((views.features @ self.weights.T + self.bias) / self.temperature)
@@ -114,23 +115,23 @@ def _solve(statistics: Statistics, ridge: float, scale: np.ndarray) -> tuple[np.
     return weights / scale, prior - 0.5 * np.einsum("cd,cd->c", weights, means)
 
 
-def _choose(data: LabelledFeatures, scale: np.ndarray) -> tuple[float, float]:
+def _choose(data: LabelledFeatures, scale: np.ndarray, ridges: Sequence[float] = RIDGES) -> tuple[float, float]:
     """The r with the least log loss in cross-validation, each at its best temperature, and that temperature."""
     splits = list(inner_folds(data.labels))
     if not splits:
-        return RIDGES[0], DOUBT * data.features.shape[1] / len(data.labels)
+        return ridges[0], DOUBT * data.features.shape[1] / len(data.labels)
     rows, _ = row_space((data.features - data.features.mean(axis=0, dtype=np.float64)) / scale)
     unscaled = np.ones(rows.shape[1])
-    logits = {ridge: np.zeros((len(rows), data.n_labels)) for ridge in RIDGES}
+    logits = {ridge: np.zeros((len(rows), data.n_labels)) for ridge in ridges}
     for train, test in splits:
         statistics = statistics_of(rows[train], data.labels[train], data.n_labels)
-        for ridge in RIDGES:
+        for ridge in ridges:
             weights, bias = _solve(statistics, ridge, unscaled)
             logits[ridge][test] = rows[test] @ weights.T + bias
     # rotated onto the images' own r dimensions, the d of the paper's formula is another one
     stretch = data.features.shape[1] / rows.shape[1]
     losses = {
-        (ridge, float(t)): log_loss(softmax(logits[ridge] / t), data.labels) for ridge in RIDGES for t in TEMPERATURES
+        (ridge, float(t)): log_loss(softmax(logits[ridge] / t), data.labels) for ridge in ridges for t in TEMPERATURES
     }
     ridge, temperature = min(losses, key=lambda one: losses[one])
     return ridge, temperature * stretch

@@ -305,6 +305,21 @@ def test_an_updated_head_equals_one_fitted_on_all(name: str) -> None:
     np.testing.assert_allclose(updated.predict(asked), anew.predict(asked), atol=1e-6)
 
 
+def test_a_gaussian_head_that_grows_eightfold_is_as_sure_as_one_fitted_on_all() -> None:
+    """Its logits shrink as images are added, and calibrators know it by how sure it was."""
+    rng, labels = np.random.default_rng(0), np.arange(480) % 3
+    centres = rng.standard_normal((3, 200)) * 0.2
+    features = unit(centres[np.r_[labels, labels]] + rng.standard_normal((960, 200)))
+    everything, asked = LabelledFeatures(features[:480], labels, 3), features[480:]
+    few, came = everything.take(np.arange(60)), everything.take(np.arange(60, 480))
+    nothing = everything.take(np.arange(0))
+    grown, anew = Gaussian.fit(few).updated(everything, came, nothing), Gaussian.fit(everything)
+    said, expected = (one.predict(views(everything, asked)).max(axis=1).mean() for one in (grown, anew))
+    assert said == pytest.approx(expected, abs=0.05)
+    back = grown.updated(few, nothing, came)
+    assert back.temperature == Gaussian.fit(few).temperature
+
+
 @ALL
 @pytest.mark.parametrize("counts", [(1, 1), (1, 5), (2, 1, 9)])
 def test_a_label_with_a_single_image_is_enough(name: str, counts: tuple[int, ...]) -> None:
