@@ -7,7 +7,14 @@ import pytest
 from sklearn.metrics import log_loss as reference
 
 from consilience.agents.base import softmax
-from consilience.agents.tuning import MOST, log_loss, nearest_labels, sample, similarities_to_others
+from consilience.agents.tuning import (
+    MOST,
+    first_unless_beaten,
+    log_loss,
+    nearest_labels,
+    sample,
+    similarities_to_others,
+)
 
 
 def unit(n: int, d: int = 5, seed: int = 0) -> np.ndarray:
@@ -57,3 +64,13 @@ def test_where_no_image_is_wrong_the_sharpest_setting_does_not_win() -> None:
     best = min((0.1, 0.3, 1.0, 3.0), key=lambda temperature: log_loss(softmax(logits / temperature), labels))
     assert softmax(logits / best).max() == pytest.approx(1 - 1 / 41, abs=0.03)
     assert best == 0.3
+
+
+def test_the_first_setting_holds_unless_another_is_better_by_more_than_a_standard_error() -> None:
+    first = np.array([1.0, 1.0, 1.0, 1.0])
+    ahead = np.array([0.5, -0.3, 0.5, -0.3])  # on the mean 0.1, with a standard error of 0.4 / sqrt(3) = 0.231
+    assert first_unless_beaten([first, first - ahead]) == 0
+    assert first_unless_beaten([first, first - ahead - 0.14]) == 1
+    assert first_unless_beaten([first, first - 0.1, first - 0.2]) == 2
+    assert first_unless_beaten([first, first + 0.1]) == 0
+    assert first_unless_beaten([first]) == 0
