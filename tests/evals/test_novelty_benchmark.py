@@ -84,8 +84,8 @@ def test_the_command_measures_both_ways_each_label_left_out_and_mild_corruptions
     assert set(worse) == {f"{name}-{strength}" for name in CORRUPTIONS for strength in MILD}
     both_ways = ["colours against greys", "greys against colours"]
     assert list(figures) == [*both_ways, *(f"without {label}" for label in sorted(COLOURS))]
-    for what in both_ways:
-        assert figures[what]["score"]["auroc"] > 0.95
+    for what in both_ways:  # one of six known images may be as novel as the new ones, see above
+        assert figures[what]["score"]["auroc"] > 0.9
     assert [(one["known"], one["novel"]) for one in figures.values()] == [(6, 24), (12, 6), *[(4, 10)] * 3]
     assert "one label left out, mean AUROC" in run.output
     assert "known images called novel at strength 1" in run.output
