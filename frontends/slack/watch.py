@@ -31,6 +31,7 @@ async def _look(chat: Chat, api: Api, journal: Journal, channel: str) -> None:
     fallen, told = await chat.drifted(), journal.told()
     for name in told - fallen.keys():
         journal.untell(name)
-    for name in fallen.keys() - told:
-        await api.post(channel, None, {"text": plain(fallen[name])})
-        journal.tell(name)
+    for name, words in fallen.items():
+        if name not in told:
+            await api.post(channel, None, {"text": plain(words)})
+            journal.tell(name)  # only now: after a kill in between, people are told twice rather than never
