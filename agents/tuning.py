@@ -64,6 +64,11 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(log_losses(probabilities, labels).mean())
 
 
+def mean_and_error(differences: np.ndarray) -> tuple[float, float]:
+    """The mean of (n,), and its standard error."""
+    return float(differences.mean()), float(differences.std() / np.sqrt(len(differences)))
+
+
 def first_unless_beaten(losses: Sequence[np.ndarray]) -> int:
     """Which of several settings, given each one's losses on the same n images, (n,).
 
@@ -71,8 +76,8 @@ def first_unless_beaten(losses: Sequence[np.ndarray]) -> int:
     Breiman et al. 1984): less is lost by keeping the usual one than by following noise.
     """
     best = int(np.argmin([one.mean() for one in losses]))
-    ahead = losses[0] - losses[best]
-    return best if ahead.mean() > ahead.std() / np.sqrt(max(len(ahead) - 1, 1)) else 0
+    ahead, error = mean_and_error(losses[0] - losses[best])
+    return best if ahead > error else 0
 
 
 def inner_folds(labels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

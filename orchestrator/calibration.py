@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 
 from consilience.agents.base import one_hot, softmax
-from consilience.agents.tuning import are_few, soft_targets
+from consilience.agents.tuning import are_few, mean_and_error, soft_targets
 
 ENOUGH = 80
 """Images below which only a temperature is fitted: a choice among calibrators would follow chance. Ten for each of the
@@ -298,7 +298,7 @@ def fit_calibrator(
         losses[name] = -(targets * log_probabilities(calibrated)).sum(axis=1)
     best, *others = losses  # the simplest first
     for name in others:
-        gain = losses[best] - losses[name]
-        if gain.mean() > gain.std() / np.sqrt(len(gain)):
+        gain, error = mean_and_error(losses[best] - losses[name])
+        if gain > error:
             best = name
     return kinds[best].fit(probabilities, labels), out_of_fold[best]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from consilience.agents import FEATURE_AGENTS, LabelledFeatures
-from consilience.agents.tuning import MOST
+from consilience.agents.tuning import MOST, mean_and_error
 from consilience.orchestrator.calibration import log_probabilities
 from consilience.orchestrator.fitting import Fitted, believed_covariance, first_looks, learned
 from consilience.orchestrator.fusion import Fusion
@@ -74,7 +74,7 @@ def select(fitted: Fitted, task: Task, data: LabelledFeatures) -> tuple[Fitted, 
             missed = dict.fromkeys(left, (np.inf, 0.0))
         else:
             without = {name: losses([*dropped, name]) for name in left}
-            missed = {name: _mean_and_error(one - now) for name, one in without.items()}
+            missed = {name: mean_and_error(one - now) for name, one in without.items()}
         least = min(left, key=lambda name: missed[name][0] - missed[name][1], default=None)
         if least is None or missed[least][0] > max(missed[least][1], WORTH):
             break
@@ -100,11 +100,6 @@ def _losses(heard: np.ndarray, labels: np.ndarray, folds: np.ndarray, prior: np.
         others = Fusion.from_predictions(heard[:, ~here], labels[~here], prior=prior)
         posterior[here] = others.posterior(heard[:, here])[0]
     return np.asarray(-log_probabilities(posterior)[np.arange(len(labels)), labels])
-
-
-def _mean_and_error(differences: np.ndarray) -> tuple[float, float]:
-    """The mean of (n,), and its standard error."""
-    return float(differences.mean()), float(differences.std() / np.sqrt(len(differences)))
 
 
 def _change(mean: float, error: float) -> str:

@@ -68,7 +68,7 @@ def test_where_no_image_is_wrong_the_sharpest_setting_does_not_win() -> None:
 
 def test_the_first_setting_holds_unless_another_is_better_by_more_than_a_standard_error() -> None:
     first = np.array([1.0, 1.0, 1.0, 1.0])
-    ahead = np.array([0.5, -0.3, 0.5, -0.3])  # on the mean 0.1, with a standard error of 0.4 / sqrt(3) = 0.231
+    ahead = np.array([0.5, -0.3, 0.5, -0.3])  # on the mean 0.1, with a standard error of 0.4 / sqrt(4) = 0.2
     assert first_unless_beaten([first, first - ahead]) == 0
     assert first_unless_beaten([first, first - ahead - 0.14]) == 1
     assert first_unless_beaten([first, first - 0.1, first - 0.2]) == 2
