@@ -99,15 +99,17 @@ def _add_diagnoses(app: FastAPI, site: Site) -> None:
         """Diagnose one image, and keep the diagnosis."""
         site.rate.take(address_of(request))
         with site.places.one():
-            site.metrics.waiting.set(site.places.taken)
-            data = await body_of(request, site.settings.max_bytes)
             person = person_of(request)
             try:
-                kept = await site.chat.diagnose(data, person=person, channel="web", name=source_name(name))
+                kept = await site.chat.diagnose(  # nothing here holds the file's bytes once they are decoded
+                    await body_of(request, site.settings.max_bytes),
+                    person=person,
+                    channel="web",
+                    name=source_name(name),
+                )
             except ConsilienceError:
                 site.metrics.failed.inc()
                 raise
-        site.metrics.waiting.set(site.places.taken)
         site.metrics.diagnosed(kept.diagnosis)
         return as_json(view.answer(kept, (), person), 201, {"location": f"/v1/diagnoses/{kept.id}"})
 

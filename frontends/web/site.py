@@ -46,6 +46,7 @@ class Site:
         self.asking = Rate(10 * self.settings.images_a_minute)
         self.signing_in = Rate(20)
         self.places = Places(self.settings.queue)
+        self.metrics.waiting.set_function(lambda: self.places.taken)
         self.drawing = asyncio.Semaphore(1)
         self._comparing = asyncio.Lock()
         self._compared_at = float("-inf")
