@@ -103,22 +103,25 @@ class EmbeddedIndex:
         except OSError as failure:
             return self._exact_instead(failure)
         try:
-            state = store.state()
-            if state == "unknown":
-                state = "damaged" if self._examine(store, EXAMINED_AT_OPENING).damaged else "sound"
-            index: Index = self._exact if state == "damaged" else self._serve(store)
+            index: Index = self._serve(store) if self._is_sound(store) else self._exact
         except (ImageMemoryError, OSError) as failure:
             store.release()
             return self._exact_instead(failure)
         except BaseException:
             store.release()
             raise
-        if state == "damaged":
+        self._store = store
+        return index
+
+    def _is_sound(self, store: Store) -> bool:
+        """As it was left, or else looked into in a child process; an empty one is sound."""
+        state = store.state()
+        is_damaged = state == "damaged" or (state == "unknown" and self._examine(store, EXAMINED_AT_OPENING).damaged)
+        if is_damaged:
             log.warning(
                 "the index in '%s' is damaged; answering without it. Run 'consilience check DIR --repair'", self._path
             )
-        self._store = store
-        return index
+        return not is_damaged
 
     def _serve(self, store: Store) -> Index:
         store.break_seal()
