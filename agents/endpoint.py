@@ -178,8 +178,9 @@ def _status(error: APIStatusError, key: str) -> str:
     """What a server refused, in its words and ours."""
     body = error.body if isinstance(error.body, dict) else {}
     words = str(body.get("message") or error.response.text).replace(key, "[key]")  # before it is shortened
-    advice = _ADVICE.get(error.status_code, "")
-    return f"status {error.status_code}: {clean(words)}" + (f"; {advice}" if advice else "")
+    after, advice = error.response.headers.get("retry-after"), _ADVICE.get(error.status_code)
+    asked = f" (retry after: {clean(after)})" if after else ""
+    return f"status {error.status_code}: {clean(words)}{asked}" + (f"; {advice}" if advice else "")
 
 
 async def _lines(settings: EndpointSettings, key: str) -> AsyncGenerator[_Line, None]:

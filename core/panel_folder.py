@@ -164,9 +164,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
             raise PanelDamagedError(
                 f"the panel '{path}' is half-written: it has no {MANIFEST}. If nobody is writing it now, make it anew"
             ) from cause
-        found = "a file" if path.is_file() else "a folder that is no panel" if path.is_dir() else "nothing"
+        found = "is a file" if path.is_file() else "is a folder of another kind" if path.is_dir() else "does not exist"
         raise PanelMissingError(
-            f"there is no panel at '{path}', which is {found}: make one with 'consilience fit'"
+            f"there is no panel at '{path}', which {found}: make one with 'consilience fit'"
         ) from cause
     except (OSError, ValueError, RecursionError) as cause:
         raise PanelDamagedError(_damaged(path, f"{MANIFEST} cannot be read ({cause})")) from cause

@@ -39,7 +39,10 @@ OTHER_VARIABLES = (
 
 
 def _split(value: object) -> object:
-    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    names = value.strip().removeprefix("[").removesuffix("]")  # as YAML has it
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def _once(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -47,7 +50,7 @@ def _once(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_once)]
-"""Names in order, each once: a list, or one text with commas between them."""
+"""Names in order, each once: a list, or one text with commas between them, in brackets or not."""
 
 
 class MemorySettings(SettingsGroup):

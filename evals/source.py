@@ -206,13 +206,16 @@ def labels_of(source: Source, task: Task, renamed: Mapping[str, str]) -> dict[st
         renamed: by a label of the source, the label or synonym of the task that it stands for.
 
     Raises:
-        DatasetError: labels that the task does not know, all of them named; a renamed label that nothing has.
+        DatasetError: labels that the task does not know, all of them named; a renamed label that nothing has, or
+            that is to stand for none of the task.
     """
     chosen = {plain(old): new for old, new in renamed.items()}
     if unused := [old for old in renamed if plain(old) not in map(plain, source.counts)]:
         raise DatasetError(
             f"nothing in '{source.path}' is labelled {_quoted(unused)}; its labels: {_quoted(source.counts)}"
         )
+    if strange := [new for new in renamed.values() if task.find(new) is None]:
+        raise DatasetError(f"the task has no label {_quoted(strange)} to map to; it has {', '.join(task.names)}")
     found = {label: task.find(chosen.get(plain(label), label)) for label in source.counts}
     if unknown := [label for label, name in found.items() if name is None]:
         raise DatasetError(

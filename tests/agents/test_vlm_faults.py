@@ -111,7 +111,7 @@ def test_what_does_not_pass_is_not_tried_again(server: ScriptedServer, status: i
 
 def test_a_server_that_asks_for_too_long_a_wait_is_not_waited_for(server: ScriptedServer) -> None:
     server.replies = [Scripted({"error": {"message": "slow down"}}, 429, {"retry-after": "3600"})]
-    assert "status 429: slow down" in str(look(agent(server, max_retries=3), image(1))[0].error)
+    assert "status 429: slow down (retry after: 3600)" in str(look(agent(server, max_retries=3), image(1))[0].error)
     assert len(server.requests) == 1
 
 

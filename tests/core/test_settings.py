@@ -97,6 +97,8 @@ def test_agents_in_a_file_are_a_list(file: Path) -> None:
     assert load_settings(file).agents == ("probe", "neighbours")
     assert load_settings(file, agents="cache").agents == ("cache",)
     assert load_settings(file, agents=["gaussian"]).agents == ("gaussian",)
+    assert load_settings(file, agents="[gaussian, cache]").agents == ("gaussian", "cache")
+    assert load_settings(file, agents="[]").agents == ()
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,8 @@ def test_all_labels_that_the_task_does_not_know_are_named(tmp_path: Path) -> Non
     with pytest.raises(DatasetError, match=r"'canker', 'mildew'; it knows healthy, scab, rust.*--map 'canker=...'"):
         labels_of(source, TASK, {})
     with pytest.raises(DatasetError, match="does not know: 'canker'"):
+        labels_of(source, TASK, {"mildew": "rust"})
+    with pytest.raises(DatasetError, match="no label 'blight' to map to; it has healthy, scab, rust"):
         labels_of(source, TASK, {"mildew": "rust", "canker": "blight"})
 
 
