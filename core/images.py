@@ -199,12 +199,14 @@ def _read_file(file: Readable, limits: ImageLimits, name: str) -> bytes:
             wanted -= len(chunk)
     except (OSError, ValueError) as cause:  # ValueError: a closed file, or text that is no UTF-8
         raise ImageError(f"{name!r} cannot be read ({cause}); pass an open binary file") from cause
+    if not chunks:
+        raise ImageError(f"{name!r} is empty from where it stands; seek to its start, or save it again")
     return b"".join(chunks)
 
 
 def _check_bytes(size: int, limits: ImageLimits, name: str) -> None:
     if size == 0:
-        raise ImageError(f"{name!r} is empty (0 bytes from here on); save or download it again, or seek to its start")
+        raise ImageError(f"{name!r} is empty (0 bytes); save or download it again")
     if size > limits.max_bytes:
         raise ImageError(
             f"{name!r} has more than the {limits.max_bytes:,} bytes allowed; store it smaller or raise max_bytes"
