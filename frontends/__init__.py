@@ -1,1 +1,1 @@
-"""Ways to use Consilience: the command line, and later issues' chats."""
+"""Ways to use Consilience: the command line, conversations, Slack and the web."""

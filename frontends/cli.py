@@ -41,25 +41,32 @@ class CommandLine(click.Group):
         return list(self.commands)  # in the order in which people need them
 
     def invoke(self, ctx: click.Context) -> Any:
-        from consilience.frontends.terminal import quiet_libraries, tidy_streams
-
         # A short process: collecting garbage while a million objects are imported took a third of its time, and BLAS
         # threads wait for each other over products as small as ours.
         gc.set_threshold(50_000)
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        tidy_streams()
-        quiet_libraries(ctx.params["debug"])
         try:
+            from consilience.frontends.terminal import quiet_libraries, tidy_streams
+
+            tidy_streams()
+            quiet_libraries(ctx.params["debug"])
             return super().invoke(ctx)
         except BrokenPipeError:  # whoever read the output has gone: click ends quietly
             raise
-        except (ConsilienceError, OSError) as error:
-            if ctx.params["debug"]:
+        except (ConsilienceError, OSError, ImportError, KeyboardInterrupt) as error:
+            if _is_interruption(error):
+                complain("interrupted", "nothing is left half-written")
+                ctx.exit(INTERRUPTED)
+            if ctx.params["debug"] or isinstance(error, ImportError):
                 raise
             raise Failure(str(error)) from error
-        except KeyboardInterrupt:
-            complain("interrupted", "nothing is left half-written")
-            ctx.exit(INTERRUPTED)
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind it: a compiled module that is interrupted while it loads says that it cannot."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None
 
 
 @click.group(cls=CommandLine, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -106,6 +113,3 @@ for command in (
     demo,
 ):
     main.add_command(command)
-
-if __name__ == "__main__":
-    main(prog_name="consilience")

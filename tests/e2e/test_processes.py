@@ -30,6 +30,11 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
+def test_it_runs_as_a_module(run: Run) -> None:
+    said = subprocess.run([sys.executable, "-m", "consilience", "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout == run("--version").stdout
+
+
 def test_help_documents_the_exit_codes(run: Run) -> None:
     said = run("--help").stdout
     for code in ("0 ", "1 ", "2 ", "3 ", "130"):
