@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Self, TypedDict
 
 import numpy as np
 
@@ -60,6 +60,17 @@ UNJUDGED = -1
 BATCH = 64
 
 
+class Parts(TypedDict):
+    """What of a `Panel` is learned from labelled images, by its attribute."""
+
+    heads: tuple[FeatureAgent, ...]
+    witnesses: tuple[Witness, ...]
+    fusion: Fusion
+    outcomes: Outcomes
+    second_looks: SecondLooks
+    novelty: Novelty | None
+
+
 @dataclass(frozen=True)
 class Fitted:
     """What labelled images taught: the parts of a panel that are learned, and what they were learned from.
@@ -85,6 +96,17 @@ class Fitted:
     weights: np.ndarray
     novelty: Novelty | None
     how_novel: np.ndarray
+
+    def parts(self) -> Parts:
+        """What a panel holds of it."""
+        return {
+            "heads": self.heads,
+            "witnesses": self.witnesses,
+            "fusion": self.fusion,
+            "outcomes": self.outcomes,
+            "second_looks": self.second_looks,
+            "novelty": self.novelty,
+        }
 
 
 @dataclass(frozen=True)
