@@ -24,9 +24,10 @@ from consilience.images import load_image
 from consilience.orchestrator.calibration import FITTED, FITTED_TO_HEADS, FITTED_TO_WORDS, states_one_number
 from consilience.orchestrator.database import CHANGES, Database, from_moment, now, to_json
 from consilience.orchestrator.feedback import Feedbacks
-from consilience.orchestrator.fitting import Answers, learned, split_into_folds
+from consilience.orchestrator.fitting import learned, split_into_folds
 from consilience.orchestrator.gather import Progress, quiet
 from consilience.orchestrator.history import History, Kept
+from consilience.orchestrator.looks import Answers
 from consilience.orchestrator.panel import Panel, Witness
 from consilience.orchestrator.panel_changes import check_each_label_is_left, with_records
 from consilience.orchestrator.predictions import LabelledPredictions

@@ -22,9 +22,10 @@ from consilience.errors import DatasetError, PanelError
 from consilience.images import load_image
 from consilience.orchestrator.ask import finished
 from consilience.orchestrator.fit import FitReport
-from consilience.orchestrator.fitting import Answers, Fitted, fit_agents, learned, looks_of_others
+from consilience.orchestrator.fitting import Fitted, fit_agents, learned
 from consilience.orchestrator.gather import Progress, quiet, with_images
 from consilience.orchestrator.label_texts import with_texts
+from consilience.orchestrator.looks import Answers, looks_of_others
 from consilience.orchestrator.panel import Panel, labelled_features
 from consilience.orchestrator.policy import settles
 from consilience.orchestrator.predictions import LabelledPredictions, with_room
