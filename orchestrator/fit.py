@@ -25,10 +25,11 @@ from consilience.orchestrator.advice import with_advice
 from consilience.orchestrator.ask import finished
 from consilience.orchestrator.captions import captioner_among, described
 from consilience.orchestrator.cautions import cautions
+from consilience.orchestrator.encoder_record import EncoderRecord
 from consilience.orchestrator.fitting import Fitted, fit_agents
 from consilience.orchestrator.gather import Progress, gather, is_vectors, quiet
 from consilience.orchestrator.label_texts import with_texts
-from consilience.orchestrator.panel import Choice, EncoderRecord, Panel, labelled_features
+from consilience.orchestrator.panel import Choice, Panel, labelled_features
 from consilience.orchestrator.policy import Settles, settles
 from consilience.orchestrator.predictions import LabelledPredictions
 from consilience.orchestrator.reasoner import Reasoner
@@ -38,7 +39,6 @@ from consilience.orchestrator.writing import index, prepare_novelty, writing
 from consilience.panel_folder import refuse_to_replace
 from consilience.prompts import check_prompts
 from consilience.retrieval.connection import Connection
-from consilience.retrieval.encoder import Encoder
 from consilience.retrieval.records import AddReport, Records
 from consilience.settings import Settings, settings_or
 from consilience.task import Task
@@ -141,7 +141,7 @@ def fit(
         prepare_novelty(records, settings)
         written = Panel(
             task=task,
-            encoder=_record_of(encoder),
+            encoder=EncoderRecord.of(encoder),
             records=records,
             agents=tuple(dict.fromkeys(one.agent for one in fitted.witnesses if one.agent != REASONER)),
             models=tuple(filter(None, map(settings_of, others))),
@@ -186,8 +186,8 @@ def _fitted(
     progress: Progress,
 ) -> tuple[Fitted, list[Choice]]:
     """What the images teach with the heads of those names; with [AUTO], with those worth having, and the reasons."""
-    is_auto, choices = named == [AUTO], list[Choice]()
-    if is_auto:
+    choices: list[Choice] = []
+    if is_auto := named == [AUTO]:
         kinds, choices = candidates(data)
     else:
         kinds = _supported(data) if named is None else [*named]
@@ -212,12 +212,3 @@ def _fitted(
 def _supported(data: LabelledFeatures) -> list[str]:
     """The usual feature agents, but those that the encoder has no texts for."""
     return [name for name in USUAL_AGENTS if data.texts is not None or not FEATURE_AGENTS[name].needs_text]
-
-
-def _record_of(encoder: Encoder) -> EncoderRecord:
-    """What a panel notes of its encoder; the embedded one's file travels with the panel."""
-    file, sha256 = getattr(encoder, "onnx_path", None), getattr(encoder, "onnx_sha256", None)
-    carried = encoder.name == "embedded"
-    return EncoderRecord(
-        encoder.name, encoder.fingerprint, encoder.dimension, file if carried else None, sha256 if carried else None
-    )
