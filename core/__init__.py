@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from consilience.evidence import Evidence, Neighbour
     from consilience.images import Image, load_image
     from consilience.orchestrator.diagnoser import Diagnoser, diagnose
-    from consilience.orchestrator.fit import FitReport, add, fit, remove
+    from consilience.orchestrator.fit import FitReport, fit
+    from consilience.orchestrator.panel_changes import add, remove
     from consilience.prediction import Prediction
     from consilience.settings import Settings, load_settings
     from consilience.task import Task
@@ -40,13 +41,13 @@ _HOME = {
     "Settings": "consilience.settings",
     "Task": "consilience.task",
     "Trust": "consilience.trust",
-    "add": "consilience.orchestrator.fit",
+    "add": "consilience.orchestrator.panel_changes",
     "diagnose": "consilience.orchestrator.diagnoser",
     "evaluate": "consilience.evals.evaluation",
     "fit": "consilience.orchestrator.fit",
     "load_image": "consilience.images",
     "load_settings": "consilience.settings",
-    "remove": "consilience.orchestrator.fit",
+    "remove": "consilience.orchestrator.panel_changes",
 }
 
 __all__ = [

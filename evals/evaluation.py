@@ -146,16 +146,15 @@ def evaluate(
     rows = chosen_rows(len(given), sample, limit, settings.seed)
     choice = {"sample": sample, "limit": limit, "map": dict(renamed or {}), "agents_only": agents_only}
     run = run_of(panel, given, settings, choice | {"drop_leaks": drop_leaks})
+    open_engine = partial(_engine, opened, settings=settings, agents=agents, encoder=encoder, cluster=cluster)
     with open_journal(out, run, opened.task.names, rows, drop_leaks=drop_leaks) as journal:
-        watch(journal.tally, ())
-        if journal.waiting.any():
-            waiting = int(journal.waiting.sum())
-            with _engine(opened, given, settings, agents, encoder, drop_leaks, waiting, cluster) as engine:
-                decide_waiting(journal, engine, cases(given, labels, journal.waiting), watch)
+        _decide(journal, given, labels, partial(open_engine, drop_leaks=drop_leaks), watch)
         strangers = None
         if strange is not None:
-            open_rows = partial(_engine, opened, settings=settings, agents=agents, encoder=encoder, drop_leaks=False)
-            strangers = _decide_novel(strange, out / NOVEL, panel, settings, opened, open_rows, cluster, watch)
+            strangers, run = out / NOVEL, run_of(panel, strange, settings, {"novel": True})
+            with open_journal(strangers, run, opened.task.names, np.arange(len(strange)), drop_leaks=False) as other:
+                as_called = {name: name for name in strange.counts}
+                _decide(other, strange, as_called, partial(open_engine, drop_leaks=False), watch)
         found = write_figures(
             out, opened.task.names, agents_only=agents_only, novel=strangers, most=settings.policy.max_novelty
         )
@@ -164,27 +163,18 @@ def evaluate(
     return Evaluation(out, found, tuple(name for name in opened.task.names if name not in seen), given.ignored)
 
 
-def _decide_novel(
-    given: Source,
-    out: Path,
-    panel: Path,
-    settings: Settings,
-    opened: Panel,
+def _decide(
+    journal: Journal,
+    source: Source,
+    labels: Mapping[str, str],
     open_engine: Callable[..., AbstractContextManager[Engine]],
-    cluster: Cluster | None,
     watch: Watch,
-) -> Path:
-    """Decide images of no known label, all of them; goes on where it was. Returns the folder of their rows."""
-    rows = np.arange(len(given))
-    with open_journal(
-        out, run_of(panel, given, settings, {"novel": True}), opened.task.names, rows, drop_leaks=False
-    ) as journal:
-        watch(journal.tally, ())
-        if journal.waiting.any():
-            waiting = cases(given, {name: name for name in given.counts}, journal.waiting)
-            with open_engine(given, waiting=int(journal.waiting.sum()), cluster=cluster) as engine:
-                decide_waiting(journal, engine, waiting, watch)
-    return out
+) -> None:
+    """Have the images that wait decided; no engine is opened where none does."""
+    watch(journal.tally, ())
+    if journal.waiting.any():
+        with open_engine(source, waiting=int(journal.waiting.sum())) as engine:
+            decide_waiting(journal, engine, cases(source, labels, journal.waiting), watch)
 
 
 def decide_waiting(journal: Journal, engine: Engine, waiting: Iterator[Case], watch: Watch) -> None:

@@ -30,9 +30,10 @@ from consilience.evals.recorded import Recording, features_of_rows, rows_of
 from consilience.evals.scores import FUSION, Score, score
 from consilience.orchestrator.ask import finished
 from consilience.orchestrator.calibration import ORDER_KEEPING, Lowered
-from consilience.orchestrator.fitting import Answers, first_looks, judged, second_looks, split_into_folds, to_array
+from consilience.orchestrator.fitting import first_looks, judged, second_looks, split_into_folds
 from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
+from consilience.orchestrator.looks import Answers, to_array
 from consilience.orchestrator.panel import Witness, labelled_features
 from consilience.orchestrator.policy import Policy
 from consilience.orchestrator.threshold import Threshold

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from consilience.agents import Agent, LabelledFeatures
 from consilience.errors import AgentError
 from consilience.orchestrator.ask import finished
-from consilience.orchestrator.fitting import BATCH, Answers, Fitted, first_looks, learned
+from consilience.orchestrator.fitting import Fitted, first_looks, learned
 from consilience.orchestrator.gather import Progress, quiet
+from consilience.orchestrator.looks import BATCH, Answers
 from consilience.orchestrator.policy import Policy
 from consilience.orchestrator.reasoner import Reasoner
 from consilience.orchestrator.reasoning import Reasoning

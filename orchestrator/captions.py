@@ -12,8 +12,8 @@ from consilience.agents import Agent, CapsAdapter, Captioner, LabelledFeatures, 
 from consilience.errors import AgentError, SettingsError
 from consilience.images import Image
 from consilience.orchestrator.ask import caption
-from consilience.orchestrator.fitting import BATCH
 from consilience.orchestrator.gather import Progress
+from consilience.orchestrator.looks import BATCH
 from consilience.prompts import load_prompt, zero_shot_texts
 from consilience.retrieval.encoder import Encoder
 from consilience.retrieval.records import Records

@@ -24,12 +24,14 @@ from consilience.images import load_image
 from consilience.orchestrator.calibration import FITTED, FITTED_TO_HEADS, FITTED_TO_WORDS, states_one_number
 from consilience.orchestrator.database import CHANGES, Database, from_moment, now, to_json
 from consilience.orchestrator.feedback import Feedbacks
-from consilience.orchestrator.fit import check_each_label_is_left, index, with_records, writing
-from consilience.orchestrator.fitting import Answers, learned, split_into_folds
+from consilience.orchestrator.fitting import learned, split_into_folds
 from consilience.orchestrator.gather import Progress, quiet
 from consilience.orchestrator.history import History, Kept
+from consilience.orchestrator.looks import Answers
 from consilience.orchestrator.panel import Panel, Witness
+from consilience.orchestrator.panel_changes import check_each_label_is_left, with_records
 from consilience.orchestrator.predictions import LabelledPredictions
+from consilience.orchestrator.writing import index, writing
 from consilience.retrieval.encoder import Encoder
 from consilience.settings import Settings, settings_or
 from consilience.task import Task
@@ -168,15 +170,7 @@ def relearned(panel: Panel, predictions: LabelledPredictions, settings: Settings
     looks = [_answers(one, raw) for one, raw in zip(panel.witnesses, lasting.raw, strict=True)]
     data = panel.labelled_features().take(np.array([panel.records.rows[one] for one in lasting.ids], dtype=np.intp))
     fitted = learned(panel.heads, looks, panel.task, data, split_into_folds(lasting.labels, settings.seed))
-    return replace(
-        panel,
-        witnesses=fitted.witnesses,
-        fusion=fitted.fusion,
-        outcomes=fitted.outcomes,
-        second_looks=fitted.second_looks,
-        novelty=fitted.novelty,
-        predictions=predictions,
-    )
+    return replace(panel, predictions=predictions, **fitted.parts())
 
 
 def said(diagnosis: Diagnosis, witnesses: Sequence[Witness], task: Task) -> np.ndarray:

@@ -16,17 +16,21 @@ from typing import Any
 
 import numpy as np
 
-from consilience.agents import FEATURE_AGENTS, Agent, Budget, CapsAdapter
+from consilience.agents import FEATURE_AGENTS, Agent, Budget, CapsAdapter, LabelledFeatures
 from consilience.dataset import LabelledImage
 from consilience.errors import DatasetError, PanelError
 from consilience.images import load_image
 from consilience.orchestrator.ask import finished
-from consilience.orchestrator.fit import FitReport, index, prepare_novelty, with_texts, writing
-from consilience.orchestrator.fitting import Answers, fit_agents, learned, looks_of_others
+from consilience.orchestrator.fit import FitReport
+from consilience.orchestrator.fitting import Fitted, fit_agents, learned
 from consilience.orchestrator.gather import Progress, quiet, with_images
+from consilience.orchestrator.label_texts import with_texts
+from consilience.orchestrator.looks import Answers, looks_of_others
 from consilience.orchestrator.panel import Panel, labelled_features
 from consilience.orchestrator.policy import settles
 from consilience.orchestrator.predictions import LabelledPredictions, with_room
+from consilience.orchestrator.writing import index, prepare_novelty, writing
+from consilience.retrieval.records import Records
 from consilience.settings import Settings, settings_or
 from consilience.task import Label, Task
 
@@ -60,8 +64,7 @@ def add_label(
         old = Panel.open(path)
         task, budget = old.task.with_label(added), Budget(settings.policy.max_run_cost_usd)
         others = [one for name, one in old.open_agents(settings, agents, budget).items() if name not in FEATURE_AGENTS]
-        captions = any(isinstance(head, CapsAdapter) and head.described is not None for head in old.heads)
-        if not old.heads or old.reasoner is not None or captions or (others and old.predictions is None):
+        if _must_be_fitted_again(old, others):
             raise PanelError(f"the panel '{path}' cannot take a new label as it is: fit it again with all images")
         encoder = old.encoder.open(settings.device)
         new = [LabelledImage(one, added.name) for one in images]
@@ -72,54 +75,68 @@ def add_label(
                 f"{len(report.conflicts)} stand under another label); it needs at least 2"
             )
         data = with_texts(labelled_features(records, task), encoder, task)
-        kinds = [head.name for head in old.heads]
+        neighbours, heads = settings.memory.neighbours, [head.name for head in old.heads]
         fitted = fit_agents(
-            task,
-            records,
-            data,
-            kinds,
-            [],
-            neighbours=settings.memory.neighbours,
-            seed=settings.seed,
-            progress=progress,
+            task, records, data, heads, [], neighbours=neighbours, seed=settings.seed, progress=progress
         )
         if others:
-            rows = range(len(old.records), len(records))
-            said = finished(
-                looks_of_others(
-                    task,
-                    records,
-                    data,
-                    others,
-                    [replace(one, raw=one.raw[rows]) for one in fitted.looks],
-                    settings.memory.neighbours,
-                    lambda source: load_image(source, settings.images),
-                    settings.policy.agent_timeout_seconds,
-                    progress,
-                    rows,
-                )
-            )
-            words = [_with_old_words(one, old, records.ids) for one in said]
-            in_order = {name: place for place, name in enumerate(old.agents)}
-            looks = sorted((*fitted.looks, *words), key=lambda one: in_order[one.agent])
-            fitted = learned(fitted.heads, looks, task, data, fitted.folds)
+            fitted = _with_others(fitted, old, task, records, data, others, settings, progress)
         prepare_novelty(records, settings)
-        changes = dict(zip(old.predictions.ids, old.predictions.changes, strict=True)) if old.predictions else {}
-        predictions = LabelledPredictions.of_fit(records.ids, data.labels, [one.raw for one in fitted.looks])
         written = replace(
             old,
             task=task,
             records=records,
-            heads=fitted.heads,
-            witnesses=fitted.witnesses,
-            fusion=fitted.fusion,
-            outcomes=fitted.outcomes,
-            second_looks=fitted.second_looks,
-            novelty=fitted.novelty,
-            predictions=replace(predictions, changes=np.array([changes.get(one, 0) for one in records.ids], np.intp)),
+            predictions=_predictions(fitted, old, records, data),
+            **fitted.parts(),
         ).save(path, overwrite=True)
     index(written, settings, progress)
     return FitReport(written, report, failed, (), settles(settings.policy, written.outcomes), budget.spent_usd)
+
+
+def _must_be_fitted_again(panel: Panel, others: Sequence[Agent]) -> bool:
+    """Whether part of the panel, or what its other agents said, cannot be made to know of one more label."""
+    captions = any(isinstance(head, CapsAdapter) and head.described is not None for head in panel.heads)
+    unheard = bool(others) and panel.predictions is None
+    return not panel.heads or panel.reasoner is not None or captions or unheard
+
+
+def _with_others(
+    fitted: Fitted,
+    old: Panel,
+    task: Task,
+    records: Records,
+    data: LabelledFeatures,
+    others: Sequence[Agent],
+    settings: Settings,
+    progress: Progress,
+) -> Fitted:
+    """What the images teach if agents that see them are heard, too: they are asked about the new ones alone."""
+    new = range(len(old.records), len(records))
+    said = finished(
+        looks_of_others(
+            task,
+            records,
+            data,
+            others,
+            [replace(one, raw=one.raw[new]) for one in fitted.looks],
+            settings.memory.neighbours,
+            lambda source: load_image(source, settings.images),
+            settings.policy.agent_timeout_seconds,
+            progress,
+            new,
+        )
+    )
+    words = [_with_old_words(one, old, records.ids) for one in said]
+    in_order = {name: place for place, name in enumerate(old.agents)}
+    looks = sorted((*fitted.looks, *words), key=lambda one: in_order[one.agent])
+    return learned(fitted.heads, looks, task, data, fitted.folds)
+
+
+def _predictions(fitted: Fitted, old: Panel, records: Records, data: LabelledFeatures) -> LabelledPredictions:
+    """What all was learned from; an image that feedback brought stays one that it can take back."""
+    predictions = LabelledPredictions.of_fit(records.ids, data.labels, [one.raw for one in fitted.looks])
+    changes = dict(zip(old.predictions.ids, old.predictions.changes, strict=True)) if old.predictions else {}
+    return replace(predictions, changes=np.array([changes.get(one, 0) for one in records.ids], np.intp))
 
 
 def _with_old_words(said: Answers, old: Panel, ids: Sequence[str]) -> Answers:

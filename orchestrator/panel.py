@@ -19,8 +19,6 @@ The folder's form (manifest, checksums, generations) is core's, `consilience.pan
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,10 +37,11 @@ from consilience.agents import (
     reached,
     settings_of,
 )
-from consilience.errors import AgentError, EncoderError, PanelDamagedError
+from consilience.errors import AgentError, PanelDamagedError
 from consilience.model_settings import ModelSettings, ReasonerSettings, TransformersSettings, VlmSettings
 from consilience.orchestrator import calibration
 from consilience.orchestrator.calibration import Calibrator
+from consilience.orchestrator.encoder_record import EncoderRecord
 from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.gain import SecondLooks
 from consilience.orchestrator.novelty.known import Known
@@ -51,14 +50,12 @@ from consilience.orchestrator.outcomes import Outcomes
 from consilience.orchestrator.predictions import LabelledPredictions
 from consilience.panel_folder import PanelFolder, read_panel_folder, write_panel_folder
 from consilience.prediction import Stage
-from consilience.retrieval.encoder import Encoder, open_encoder
 from consilience.retrieval.memory import ImageMemory
 from consilience.retrieval.records import Records
 from consilience.settings import Settings
 from consilience.task import Task
 from consilience.trust import Trust
 
-ENCODER_FILE = "encoder.onnx"
 SECOND_LOOKS_FILE = "second_looks.npz"
 NOVELTY_FILE = "novelty.npz"
 PREDICTIONS_FILE = "predictions.npz"
@@ -82,30 +79,6 @@ class Choice:
     agent: str
     kept: bool
     reason: str
-
-
-@dataclass(frozen=True)
-class EncoderRecord:
-    """Which encoder wrote the panel's vectors; `sha256` is of `file`, the panel's copy of the weights, if any."""
-
-    name: str
-    fingerprint: str
-    dimension: int
-    file: Path | None = None
-    sha256: str | None = None
-
-    def open(self, device: str = "auto") -> Encoder:
-        """Open it, and check that it makes comparable vectors. Raises EncoderError if it does not."""
-        encoder = open_encoder(self.name, weights=self.file, sha256=self.sha256, device=device)
-        self.check(encoder)
-        return encoder
-
-    def check(self, encoder: Encoder) -> None:
-        if encoder.fingerprint != self.fingerprint:
-            raise EncoderError(
-                f"the panel was written with the encoder '{self.name}' ({self.fingerprint}), and cannot take vectors "
-                f"of '{encoder.name}' ({encoder.fingerprint}): open it with the same weights, or fit a new panel"
-            )
 
 
 @dataclass(frozen=True)
@@ -223,13 +196,7 @@ class Panel:
         for head in self.heads:
             np.savez(folder / "agents" / f"{head.name}.npz", allow_pickle=False, **head.arrays())
         self.records.save(folder / "memory")
-        if self.encoder.file is not None:
-            _link_or_copy(self.encoder.file, folder / ENCODER_FILE)
-        encoder = {
-            "name": self.encoder.name,
-            "fingerprint": self.encoder.fingerprint,
-            "dimension": self.encoder.dimension,
-        }
+        encoder = self.encoder.write(folder)
         return {"encoder": encoder, "agents": list(self.agents), "images": len(self.records)}
 
 
@@ -252,18 +219,11 @@ def _read(folder: PanelFolder) -> Panel:
             if name in FEATURE_AGENTS and (path := state / "agents" / f"{name}.npz").exists()
         )
         again, novelty, said = state / SECOND_LOOKS_FILE, state / NOVELTY_FILE, state / PREDICTIONS_FILE
-        weights = state / ENCODER_FILE
-        has_weights = weights.exists()
-        encoder = EncoderRecord(
-            **manifest["encoder"],
-            file=weights if has_weights else None,
-            sha256=manifest["files"][ENCODER_FILE]["sha256"] if has_weights else None,
-        )
         choices = _read_json(path) if (path := state / "choices.json").exists() else []
         models, reasoner = _models_from_dict(_read_json(path) if (path := state / "models.json").exists() else {})
         return Panel(
             task=task,
-            encoder=encoder,
+            encoder=EncoderRecord.read(folder),
             records=records,
             heads=heads,
             agents=names,
@@ -322,10 +282,3 @@ def _read_json(path: Path) -> Any:
 
 def _write_json(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1) + "\n", encoding="utf-8")
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)

@@ -13,9 +13,9 @@ from scripted_server import Scripted, ScriptedServer, chat, says
 from vlm_cases import image, texts
 
 from consilience.agents import VlmAgent, VlmSettings
-from consilience.orchestrator.fit import labelled_features
 from consilience.orchestrator.fitting import Fitted, fit_agents
 from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
+from consilience.orchestrator.panel import labelled_features
 from consilience.orchestrator.policy import Policy
 from consilience.orchestrator.weighing import Weigher
 from consilience.retrieval.index import ExactIndex

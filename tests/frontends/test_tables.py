@@ -14,9 +14,10 @@ from consilience.frontends.detail import detail_of, line_of
 from consilience.frontends.elpv import Cell
 from consilience.frontends.summary import shares_of_weight, threshold_words
 from consilience.orchestrator.calibration import Temperature
+from consilience.orchestrator.encoder_record import EncoderRecord
 from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.outcomes import Outcomes
-from consilience.orchestrator.panel import EncoderRecord, Panel, Witness
+from consilience.orchestrator.panel import Panel, Witness
 from consilience.prediction import Prediction, Stage
 from consilience.retrieval.records import Records
 from consilience.task import Task

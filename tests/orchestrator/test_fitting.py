@@ -13,7 +13,6 @@ from consilience.orchestrator.fitting import (
     FOLDS,
     MANY,
     UNJUDGED,
-    Answers,
     Fitted,
     believed_covariance,
     exact_views,
@@ -23,6 +22,7 @@ from consilience.orchestrator.fitting import (
 )
 from consilience.orchestrator.fusion import Fusion
 from consilience.orchestrator.gain import NO_LABEL
+from consilience.orchestrator.looks import Answers
 from consilience.orchestrator.threshold import choose_threshold
 from consilience.orchestrator.trust import measure
 from consilience.prediction import Prediction

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from consilience import Diagnoser, Diagnosis, fit, load_settings
+from consilience import Diagnoser, Diagnosis, add, fit, load_settings
 from consilience.agents import Gaussian
 from consilience.dataset import LabelledImage
 from consilience.errors import DatasetError, HistoryError, PanelBusyError
 from consilience.orchestrator.feedback import Feedbacks
-from consilience.orchestrator.fit import add
 from consilience.orchestrator.history import History
 from consilience.orchestrator.learning import changes, learn, undo
 from consilience.orchestrator.panel import PREDICTIONS_FILE, Panel

@@ -14,7 +14,8 @@ from consilience.agents.base import softmax
 from consilience.errors import AgentError
 from consilience.frontends.cli import main
 from consilience.orchestrator.fit import fit
-from consilience.orchestrator.fitting import Answers, learned
+from consilience.orchestrator.fitting import learned
+from consilience.orchestrator.looks import Answers
 from consilience.orchestrator.panel import Panel
 from consilience.orchestrator.selection import candidates, select
 from consilience.task import Task

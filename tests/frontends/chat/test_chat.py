@@ -156,9 +156,9 @@ def test_a_name_that_somebody_made_up_is_never_opened(chat: Chat, tmp_path: Path
     reply = run(chat.look(draw("circle", 1000), person="eve", channel="slack", name=str(path)))
     path.unlink()
     path.mkdir()  # whoever opens it now fails
-    for text in ("show similar cases", "why?", "how sure?"):
-        for picture in ask(chat, reply.diagnosis, text).pictures:
-            picture.draw()
+    for text, pictures in (("show similar cases", 1), ("why?", 0), ("how sure?", 0)):
+        drawn = [picture.draw() for picture in ask(chat, reply.diagnosis, text).pictures]
+        assert [PIL.Image.open(io.BytesIO(one)).format for one in drawn] == ["PNG"] * pictures
 
 
 def test_what_people_say_is_kept_and_disagreement_is_told(chat: Chat) -> None:
