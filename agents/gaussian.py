@@ -20,12 +20,12 @@ from consilience.agents.tuning import first_unless_beaten, inner_folds, log_loss
 RIDGES = (0.3, 0.1, 1.0)
 """r; the paper has 1. The first holds unless another is better by more than noise in cross-validation."""
 
-TEMPERATURES = np.geomspace(0.25, 32.0, 29)
-"""The choice of r must not turn on what a calibrator mends afterwards; a coarser grid would."""
+DOUBTS = np.geomspace(1 / 64, 16.0, 41)
+"""The temperature is one of these times d / n: d / n makes P the inverse of the covariance, and the rest is for what so
+few images leave unknown. The choice of r must not turn on what a calibrator mends afterwards; a coarser grid would."""
 
-DOUBT = 3.0
-"""Where there is nothing to choose by, the temperature is DOUBT d / n: d / n makes P the inverse of the covariance, and
-the rest is for what so few images leave unknown (seen with 1 to 7 images a label: 2.5 to 5)."""
+USUAL_DOUBT = 3.0
+"""Where there is nothing to choose by (seen with 1 to 7 images a label: 2.5 to 5)."""
 
 Statistics = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Counts (c,), sums (c, d) and second moments (d, d) of the features of each label."""
@@ -35,6 +35,7 @@ class Gaussian(FeatureAgent):
     """Keeps sufficient statistics, so that images can be added and taken out without a refit."""
 
     name = "gaussian"
+    usual_error = (1.0, 1.0)
 
     def __init__(
         self,
@@ -117,9 +118,9 @@ def _solve(statistics: Statistics, ridge: float, scale: np.ndarray) -> tuple[np.
 
 def _choose(data: LabelledFeatures, scale: np.ndarray, ridges: Sequence[float] = RIDGES) -> tuple[float, float]:
     """The r by its log loss in cross-validation, each at its best temperature, and that temperature."""
-    splits = list(inner_folds(data.labels))
+    splits, per_image = list(inner_folds(data.labels)), data.features.shape[1] / len(data.labels)
     if not splits:
-        return ridges[0], DOUBT * data.features.shape[1] / len(data.labels)
+        return ridges[0], USUAL_DOUBT * per_image
     rows, _ = row_space((data.features - data.features.mean(axis=0, dtype=np.float64)) / scale)
     unscaled = np.ones(rows.shape[1])
     logits = {ridge: np.zeros((len(rows), data.n_labels)) for ridge in ridges}
@@ -127,10 +128,9 @@ def _choose(data: LabelledFeatures, scale: np.ndarray, ridges: Sequence[float] =
         statistics = statistics_of(rows[train], data.labels[train], data.n_labels)
         for ridge in ridges:
             weights, bias = _solve(statistics, ridge, unscaled)
-            logits[ridge][test] = rows[test] @ weights.T + bias
-    # rotated onto the images' own r dimensions, the d of the paper's formula is another one
-    stretch = data.features.shape[1] / rows.shape[1]
-    best = [min(TEMPERATURES, key=lambda t: log_loss(softmax(logits[r] / t), data.labels)) for r in ridges]
-    losses = [log_losses(softmax(logits[r] / t), data.labels) for r, t in zip(ridges, best, strict=True)]
+            # the d of the formula is here that of the images' own space
+            logits[ridge][test] = (rows[test] @ weights.T + bias) * len(train) / rows.shape[1]
+    best = [min(DOUBTS, key=lambda doubt: log_loss(softmax(logits[r] / doubt), data.labels)) for r in ridges]
+    losses = [log_losses(softmax(logits[r] / doubt), data.labels) for r, doubt in zip(ridges, best, strict=True)]
     place = first_unless_beaten(losses)
-    return ridges[place], float(best[place]) * stretch
+    return ridges[place], float(best[place]) * per_image

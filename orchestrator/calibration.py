@@ -91,11 +91,11 @@ class HeadTemperature(Temperature):
     Heads that choose their settings choose them for the fewer images of their inner folds, and end less sure than they
     may be; the usual settings that they take with few images are about honest (`agents.tuning.are_few`).
 
-    Constants: the best log T on held-out images, mean of four heads, was -0.29 with 16 images a label and -0.05 with 4
-    (apple leaves and CLIP embeddings, 20 and 24 draws of each), with a standard deviation of about 0.25 from draw to
-    draw. What 4 images a label say out of fold goes, if anything, the other way (correlation -0.2: an atypical draw
-    looks easy to itself), so that 0.15 does better on other images than 0.25. The prior is a normal one, since one with
-    long tails lets go where a single image of 16 is wrong.
+    Constants: the best log T on held-out images, mean of four heads, was -0.2 with 16 images a label of the CLIP
+    embeddings, -0.1 of the apple leaves and -0.5 of the solar cells, 0.0 with 4 of the first two (10 to 20 draws of
+    each), with a standard deviation of about 0.25 from draw to draw. What 4 images a label say out of fold goes, if
+    anything, the other way (correlation -0.2: an atypical draw looks easy to itself), so that 0.15 does better on other
+    images than 0.25. The prior is a normal one, since one with long tails lets go where a single image of 16 is wrong.
     """
 
     doubt: ClassVar[float] = 0.15

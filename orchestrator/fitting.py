@@ -15,12 +15,13 @@ import numpy as np
 
 from consilience.agents import FEATURE_AGENTS, Agent, FeatureAgent, LabelledFeatures, Views, feature_agent
 from consilience.agents.neighbours import K
+from consilience.agents.tuning import are_few
 from consilience.errors import AgentError
 from consilience.images import Image
 from consilience.orchestrator.ask import finished
 from consilience.orchestrator.blas import one_blas_thread
 from consilience.orchestrator.calibration import FITTED_TO_HEADS, Temperature, fit_calibrator
-from consilience.orchestrator.fusion import Fusion
+from consilience.orchestrator.fusion import PRIOR_IMAGES, Belief, Fusion
 from consilience.orchestrator.gain import SecondLooks
 from consilience.orchestrator.gather import Progress, quiet
 from consilience.orchestrator.looks import Answers, looks_of_others, named
@@ -40,6 +41,9 @@ MANY = 300
 
 SAME_FEATURES = 0.8
 """Correlation of the errors of two heads on the same features, believed beforehand (0.7 to 0.9 is usual)."""
+
+HEAD_IMAGES = 64
+"""How many labelled images the belief about how a head errs is worth: the order of heads was the same on other data."""
 
 UNJUDGED = -1
 """The fold of an image that is always learned from, since it is the only one of its label."""
@@ -174,7 +178,7 @@ def learned(
     """How to weigh these looks at labelled images, and how novel others are beside them; folds are int (n,)."""
     labels = data.labels
     looks = sorted(looks, key=lambda look: look.stage)  # first looks before second looks, otherwise in order
-    prior = believed_covariance([look.agent for look in looks])
+    prior = belief_about([look.agent for look in looks], labels)
     witnesses, calibrated = [], np.full((len(looks), *looks[0].raw.shape), np.nan)
     with one_blas_thread():
         for number, answers in enumerate(looks):
@@ -214,17 +218,19 @@ def learned(
         )
 
 
-def believed_covariance(agents: Sequence[str]) -> np.ndarray:
-    """How the errors of agents vary together before anything was seen of them, (a, a), as `Fusion` takes it.
+def belief_about(agents: Sequence[str], labels: np.ndarray) -> Belief:
+    """How these agents err, as believed before anything was seen of what they say of images with these labels.
 
-    Heads on the same features err together; how well each kind of head does is known from elsewhere. Others are
-    independent and as good as the usual head.
+    Heads on the same features err together, and how well each kind of head does is known from elsewhere. Others are
+    independent and as good as the best head.
     """
     kinds = [FEATURE_AGENTS.get(agent) for agent in agents]
-    spread = np.sqrt([1.0 if kind is None else kind.usual_error for kind in kinds])
+    number = 0 if are_few(labels) else 1
+    spread = np.sqrt([1.0 if kind is None else kind.usual_error[number] for kind in kinds])
     together = np.array([[SAME_FEATURES if one and other else 0.0 for other in kinds] for one in kinds])
     np.fill_diagonal(together, 1.0)
-    return np.asarray(together * np.outer(spread, spread))
+    worth = np.array([PRIOR_IMAGES if kind is None else HEAD_IMAGES for kind in kinds])
+    return Belief(together * np.outer(spread, spread), worth)
 
 
 def second_looks(looks: Sequence[Answers], calibrated: np.ndarray, labels: np.ndarray) -> SecondLooks:

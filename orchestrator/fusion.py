@@ -11,8 +11,8 @@ how much of a calibrated word still counts.
 - Each word lowered by its calibration error, nothing else known (`independent`): w_a = 1.
 - With labelled predictions (`from_predictions`): the shares of the weight minimise the variance of the combined error
   (Bates and Granger 1969), so an accurate agent counts for more and agents that err together count as one. Their
-  error covariance is a maximum a posteriori estimate that starts from a prior belief, such as independent, equally
-  good agents, which is worth PRIOR_IMAGES images: few labels change little, many decide. The sum of the weights is
+  error covariance is a maximum a posteriori estimate that starts from a prior belief (`Belief`), such as independent,
+  equally good agents, which is worth so many images: few labels change little, many decide. The sum of the weights is
   fitted too, and goes as far from 1, where all say the same thing, as they are believed to be independent. No posterior
   is surer than n images allow (`most_supported`).
 """
@@ -30,7 +30,7 @@ from consilience.orchestrator.calibration import log_probabilities
 from consilience.trust import Trust
 
 PRIOR_IMAGES = 16
-"""How many labelled images the prior belief about how agents err is worth."""
+"""How many labelled images the belief is worth about how an agent errs of which nothing is known beforehand."""
 
 TOTAL_WIDTH = 0.3
 """Standard deviation of the prior on the log of the sum of the weights, around 0, for independent witnesses. For others
@@ -44,6 +44,26 @@ def starting_weight(trust: Trust) -> float:
     1.0
     """
     return (1.0 - trust.ocr) * (1.0 + max(trust.ccc, 0.0)) / 2.0
+
+
+@dataclass(frozen=True)
+class Belief:
+    """How witnesses err, as believed before anything was seen of them.
+
+    Attributes:
+        covariance: (a, a), how their errors vary together, up to a factor; it is found for each from what was seen of
+            those about whom the belief is worth as much or more.
+        images: (a,), how many labelled images the belief about each is worth; about two of them, as many as about the
+            one of whom more is known.
+    """
+
+    covariance: np.ndarray
+    images: np.ndarray
+
+    @classmethod
+    def none(cls, witnesses: int) -> Self:
+        """Nothing is known: they are as good as each other, and independent."""
+        return cls(np.eye(witnesses), np.full(witnesses, PRIOR_IMAGES))
 
 
 @dataclass(frozen=True)
@@ -82,7 +102,7 @@ class Fusion:
         probabilities: np.ndarray,
         labels: np.ndarray,
         heard: np.ndarray | None = None,
-        prior: np.ndarray | None = None,
+        prior: Belief | None = None,
     ) -> Self:
         """What labelled predictions support.
 
@@ -91,19 +111,18 @@ class Fusion:
             labels: int (n,).
             heard: the same, with NaN for those who do not speak at once, such as second looks: what the sum of the
                 weights is fitted on; default: all.
-            prior: (a, a), how their errors are believed to vary together beforehand, up to a factor; default:
-                independently and equally.
+            prior: how they are believed to err; default: independently and equally.
         """
         from scipy.optimize import minimize_scalar
 
+        prior = Belief.none(len(probabilities)) if prior is None else prior
         covariance = error_covariance(probabilities, labels, prior)
         unscaled = cls(np.ones(len(covariance)), covariance)
         heard = probabilities if heard is None else heard
         words, weights = unscaled._words_and_weights(heard)
         pooled = np.einsum("na,anc->nc", weights, words)
         speak = np.flatnonzero(np.isfinite(heard).any(axis=(1, 2)))
-        belief = np.eye(len(covariance)) if prior is None else prior
-        width = TOTAL_WIDTH * np.sqrt(apart(belief[np.ix_(speak, speak)]))
+        width = TOTAL_WIDTH * np.sqrt(apart(prior.covariance[np.ix_(speak, speak)]))
 
         def loss(log_total: float) -> float:
             # The labels as they are: the prior guards against certainty, and the calibrators have softened them once.
@@ -174,19 +193,21 @@ def at_most(ceiling: float, posterior: np.ndarray) -> np.ndarray:
     return np.asarray((1.0 - doubt) * posterior + doubt * chance)
 
 
-def error_covariance(probabilities: np.ndarray, labels: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:
+def error_covariance(probabilities: np.ndarray, labels: np.ndarray, prior: Belief) -> np.ndarray:
     """How the errors p - onehot of witnesses vary together: (a, a), for arguments as `Fusion.from_predictions`.
 
-    Second moments over the images that both answered and all labels, drawn as by PRIOR_IMAGES more images towards the
+    Second moments over the images that both answered and all labels, drawn as by so many more images towards the
     prior belief. Where nobody answered anything, that is all there is.
     """
-    belief = np.eye(len(probabilities)) if prior is None else prior
     answered = np.isfinite(probabilities).all(axis=2).astype(np.float64)  # (a, n)
     errors = np.nan_to_num(probabilities - one_hot(labels, probabilities.shape[2]))
     both = answered @ answered.T
     sums = np.einsum("anc,bnc->ab", errors, errors)
-    usual = np.trace(sums) / max(float(np.diag(both) @ np.diag(belief)), 1.0) if both.any() else 1.0
-    return np.asarray((sums + PRIOR_IMAGES * usual * belief) / (both + PRIOR_IMAGES))
+    as_known = (prior.images >= prior.images[:, None]).astype(np.float64)  # a poor stranger is no measure for heads
+    found, believed = as_known @ np.diag(sums), as_known @ (np.diag(both) * np.diag(prior.covariance))
+    usual = np.sqrt(np.where(believed > 0, found / np.maximum(believed, 1e-12), 1.0))
+    worth = np.maximum.outer(prior.images, prior.images)
+    return np.asarray((sums + worth * np.outer(usual, usual) * prior.covariance) / (both + worth))
 
 
 def apart(covariance: np.ndarray) -> float:

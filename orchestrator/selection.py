@@ -16,8 +16,8 @@ import numpy as np
 from consilience.agents import FEATURE_AGENTS, LabelledFeatures
 from consilience.agents.tuning import MOST, mean_and_error
 from consilience.orchestrator.calibration import log_probabilities
-from consilience.orchestrator.fitting import Fitted, believed_covariance, first_looks, learned
-from consilience.orchestrator.fusion import Fusion
+from consilience.orchestrator.fitting import Fitted, belief_about, first_looks, learned
+from consilience.orchestrator.fusion import Belief, Fusion
 from consilience.orchestrator.panel import Choice
 from consilience.task import Task
 
@@ -63,7 +63,7 @@ def select(fitted: Fitted, task: Task, data: LabelledFeatures) -> tuple[Fitted, 
 
     def losses(without: Sequence[str]) -> np.ndarray:
         rows = [number for number, agent in enumerate(agents) if agent not in without]
-        return _losses(heard[rows], labels, folds, believed_covariance([agents[row] for row in rows]))
+        return _losses(heard[rows], labels, folds, belief_about([agents[row] for row in rows], labels))
 
     dropped: list[str] = []
     choices: list[Choice] = []
@@ -92,7 +92,7 @@ def select(fitted: Fitted, task: Task, data: LabelledFeatures) -> tuple[Fitted, 
     return learned(remaining, looks, task, data, fitted.folds), choices
 
 
-def _losses(heard: np.ndarray, labels: np.ndarray, folds: np.ndarray, prior: np.ndarray) -> np.ndarray:
+def _losses(heard: np.ndarray, labels: np.ndarray, folds: np.ndarray, prior: Belief) -> np.ndarray:
     """Negative log posterior of the true label, (n,), each from weights fitted on the other folds."""
     posterior = np.empty(heard.shape[1:])
     for fold in np.unique(folds):

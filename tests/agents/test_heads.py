@@ -27,7 +27,7 @@ from consilience.agents import (
     feature_agent,
 )
 from consilience.agents.base import softmax
-from consilience.agents.gaussian import DOUBT, RIDGES
+from consilience.agents.gaussian import RIDGES, USUAL_DOUBT
 from consilience.agents.probe import STRENGTHS
 from consilience.agents.tuning import FEW, nearest_labels, row_space, scales
 from consilience.errors import AgentError
@@ -102,7 +102,7 @@ def test_the_gaussian_has_its_closed_form() -> None:
     )
 
 
-@pytest.mark.parametrize(("dimension", "preferred"), [(20, 1.0), (100, 0.1)])
+@pytest.mark.parametrize(("dimension", "preferred"), [(30, 1.0), (100, 0.1)])
 def test_the_gaussian_chooses_the_ridge_that_cross_validation_prefers(dimension: int, preferred: float) -> None:
     """Held against plain numpy in the full space, where the choice itself is made in the images' own row space."""
     known = data(48, 3, dimension, spread=0.5)
@@ -125,7 +125,7 @@ def test_the_gaussian_chooses_the_ridge_that_cross_validation_prefers(dimension:
 def test_with_few_images_the_gaussian_takes_its_usual_settings() -> None:
     for n in (3, 3 * FEW - 1):
         fitted = Gaussian.fit(data(n, 3, 6))
-        assert (fitted.ridge, fitted.temperature) == (RIDGES[0], DOUBT * 6 / n)
+        assert (fitted.ridge, fitted.temperature) == (RIDGES[0], pytest.approx(USUAL_DOUBT * 6 / n))
 
 
 @pytest.mark.parametrize("shots", [1, 2, 4])
@@ -171,6 +171,20 @@ def test_the_gaussian_weighs_labels_by_how_often_they_are_seen() -> None:
     assert often[0, 0] > Gaussian.fit(balanced).predict(views(balanced, middle))[0, 0] + 0.1
 
 
+@pytest.mark.parametrize(("n", "dimensions", "spread"), [(600, 32, 0.6), (48, 128, 0.3), (150, 128, 0.4)])
+def test_the_gaussian_is_about_honest_with_fewer_images_than_dimensions_and_with_more(
+    n: int, dimensions: int, spread: float
+) -> None:
+    said, right = [], []
+    for seed in range(4):
+        known, new = data(n, 3, dimensions, seed=seed, spread=spread), data(600, 3, dimensions, seed=50, spread=spread)
+        probabilities = Gaussian.fit(known).predict(views(known, new.features))
+        said += probabilities.max(axis=1).tolist()
+        right += (probabilities.argmax(axis=1) == new.labels).tolist()
+    assert np.mean(right) < 0.9
+    assert np.mean(said) == pytest.approx(np.mean(right), abs=0.03)
+
+
 @pytest.mark.parametrize("n_labels", [2, 3])
 def test_the_probe_is_a_cross_validated_logistic_regression(n_labels: int) -> None:
     known, new = data(60, n_labels), data(50, n_labels, seed=1)
@@ -178,14 +192,14 @@ def test_the_probe_is_a_cross_validated_logistic_regression(n_labels: int) -> No
     centre = known.features.mean(axis=0, dtype=np.float64)
     scale = scales(known.features)
     search = GridSearchCV(
-        LogisticRegression(max_iter=1000, tol=1e-3),
+        LogisticRegression(max_iter=100_000, tol=1e-9),
         {"C": list(STRENGTHS)},
         scoring="neg_log_loss",
         cv=StratifiedKFold(3, shuffle=True, random_state=0),
     ).fit((known.features - centre) / scale, known.labels)
     assert fitted.strength == search.best_params_["C"]
     expected = search.predict_proba((new.features - centre) / scale)
-    np.testing.assert_allclose(fitted.predict(views(known, new.features)), expected, atol=1e-5)
+    np.testing.assert_allclose(fitted.predict(views(known, new.features)), expected, atol=5e-3)
 
 
 @pytest.mark.parametrize("n_labels", [2, 3])
@@ -199,9 +213,9 @@ def test_with_fewer_images_than_dimensions_the_probe_is_the_same_one_found_soone
     np.testing.assert_allclose(reduced @ axes, rows, atol=1e-12)
     np.testing.assert_allclose(axes @ axes.T, np.eye(24), atol=1e-12)
     fitted = Probe.fit(known)
-    reference = LogisticRegression(C=fitted.strength, max_iter=5000).fit(rows, known.labels)
+    reference = LogisticRegression(C=fitted.strength, max_iter=100_000, tol=1e-9).fit(rows, known.labels)
     said = fitted.predict(views(known, new.features))
-    np.testing.assert_allclose(said, reference.predict_proba((new.features - centre) / scale), atol=0.1)
+    np.testing.assert_allclose(said, reference.predict_proba((new.features - centre) / scale), atol=5e-3)
 
 
 def test_the_cache_has_tip_adapters_formula() -> None:

@@ -14,7 +14,7 @@ from consilience.orchestrator.fitting import (
     MANY,
     UNJUDGED,
     Fitted,
-    believed_covariance,
+    belief_about,
     exact_views,
     fit_agents,
     learned,
@@ -84,7 +84,7 @@ def test_prior_belief_gives_way_to_what_images_tell() -> None:
     """Two heads of which the one that is believed to be worse is right on all images."""
     labels = np.arange(400) % 3
     good, bad = 0.9 * np.eye(3)[labels] + 0.1 / 3, np.full((400, 3), 1 / 3)
-    said, prior = np.stack([good, bad]), believed_covariance(["neighbours", "probe"])
+    said, prior = np.stack([good, bad]), belief_about(["neighbours", "probe"], labels)
     few, many = (Fusion.from_predictions(said[:, :n], labels[:n], prior=prior) for n in (3, 400))
     both = np.ones((1, 2), dtype=bool)
     assert few.weights(both)[0, 0] < 0.7 * many.weights(both)[0, 0]
@@ -92,7 +92,15 @@ def test_prior_belief_gives_way_to_what_images_tell() -> None:
 
 
 def test_agents_that_are_no_heads_are_believed_to_err_independently() -> None:
-    assert believed_covariance(["qwen", "gpt", "probe"]).tolist() == np.eye(3).tolist()
+    belief = belief_about(["qwen", "gpt", "gaussian"], np.arange(400) % 3)
+    assert belief.covariance.tolist() == np.eye(3).tolist()
+    assert belief.images[0] == belief.images[1] < belief.images[2]
+
+
+def test_with_more_images_the_gaussian_head_is_believed_to_do_better_than_the_probe() -> None:
+    few, more = (belief_about(["probe", "gaussian"], np.arange(n) % 3).covariance for n in (12, 60))
+    assert few[0, 0] == few[1, 1]
+    assert more[0, 0] > more[1, 1]
 
 
 def test_labels_by_chance_earn_no_trust_and_settle_nothing() -> None:

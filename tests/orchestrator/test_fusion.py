@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 from consilience.agents.base import one_hot, softmax
 from consilience.orchestrator.fusion import (
     PRIOR_IMAGES,
+    Belief,
     Fusion,
     apart,
     at_most,
@@ -79,7 +80,18 @@ def test_the_error_covariance_by_hand() -> None:
     prior = PRIOR_IMAGES * (one + other) / 5  # five answers in all
     p = PRIOR_IMAGES
     expected = [[(one + prior) / (3 + p), both / (2 + p)], [both / (2 + p), (other + prior) / (2 + p)]]
-    np.testing.assert_allclose(error_covariance(said, np.array([0, 1, 0])), expected)
+    np.testing.assert_allclose(error_covariance(said, np.array([0, 1, 0]), Belief.none(2)), expected)
+
+
+def test_the_belief_about_two_is_worth_what_it_is_about_the_better_known_and_takes_its_factor_from_those() -> None:
+    """Three images, errors of the label 0 (those of 1 are their negatives): -0.2, 0.4, -0.5 and -0.4, 0.9, -0.6."""
+    said = np.array([[[0.8, 0.2], [0.4, 0.6], [0.5, 0.5]], [[0.6, 0.4], [0.9, 0.1], [0.4, 0.6]]])
+    one, other, both = 0.9, 2.66, 2 * (0.08 + 0.36 + 0.3)
+    belief = Belief(np.array([[1.0, 0.8], [0.8, 1.0]]), np.array([50, 10]))
+    known, usual = one / 3, (one + other) / 6
+    common = (both + 50 * 0.8 * np.sqrt(known * usual)) / 53
+    expected = [[(one + 50 * known) / 53, common], [common, (other + 10 * usual) / 13]]
+    np.testing.assert_allclose(error_covariance(said, np.array([0, 1, 0]), belief), expected)
 
 
 def test_who_hardly_ever_answered_does_not_take_over() -> None:
@@ -180,8 +192,8 @@ def test_the_less_is_common_to_the_errors_the_further_the_sum_of_the_weights_may
     said, labels = words(some_labels(6), 4, skill=0.7), some_labels(6)
 
     def log_total(common: float) -> float:
-        belief = np.full((4, 4), common) + (1 - common) * np.eye(4)
-        shared = np.outer([1, 2, 3, 4], [1, 2, 3, 4]) * belief  # how good they are does not matter here
+        belief = replace(Belief.none(4), covariance=np.full((4, 4), common) + (1 - common) * np.eye(4))
+        shared = np.outer([1, 2, 3, 4], [1, 2, 3, 4]) * belief.covariance  # how good they are does not matter here
         assert apart(shared) == pytest.approx(1 - common)
         return float(np.log(Fusion.from_predictions(said, labels, prior=belief).total))
 
