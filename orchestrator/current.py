@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,11 +100,15 @@ class Current:
             return await diagnoser.adiagnose(image, look_again=look_again)
 
     def diagnose_many(
-        self, images: Iterable[ImageSource], *, keep_images: bool = False
+        self,
+        images: Iterable[ImageSource],
+        *,
+        keep_images: bool = False,
+        on_embedded: Callable[[], object] = lambda: None,
     ) -> Iterator[Diagnosis | FailedImage]:
         """See `Diagnoser.diagnose_many`; one call is answered by one generation."""
         with self._using() as diagnoser:
-            yield from diagnoser.diagnose_many(images, keep_images=keep_images)
+            yield from diagnoser.diagnose_many(images, keep_images=keep_images, on_embedded=on_embedded)
 
     def stream(self, image: ImageSource) -> Iterator[Step | Diagnosis | FailedImage]:
         """See `Diagnoser.stream`."""
