@@ -35,6 +35,7 @@ def test_each_gets_its_own_and_a_bad_one_fails_alone(batching: Batching, tmp_pat
     assert [one.label for one in found] == wanted  # type: ignore[attr-defined]
     assert [one.image is not None for one in found] == [True] * 20  # type: ignore[attr-defined]
     assert sum(runs) == 21
+    assert runs[0] == 11  # the others are embedded while these are weighed
     assert len(runs) <= 4
 
 
