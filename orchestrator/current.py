@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from consilience.orchestrator.diagnoser import Diagnoser, Step
 from consilience.orchestrator.panel import Panel
 from consilience.orchestrator.weighing import Weigher
 from consilience.panel_folder import MANIFEST
+from consilience.retrieval.encoder import Encoder
 from consilience.retrieval.memory import ImageMemory
 from consilience.settings import Settings, settings_or
 
@@ -46,8 +47,11 @@ class Current:
     """Same calls as `Diagnoser`. Safe from many threads and tasks; a context manager.
 
     Attributes:
+        threads: as in `Diagnoser`.
         problem: why the panel that is on disk now is not the one at work; None if it is.
     """
+
+    threads: int | None = None
 
     def __init__(self, path: Path, settings: Settings, agents: Sequence[Agent]) -> None:
         self.problem: str | None = None
@@ -56,7 +60,7 @@ class Current:
         self._is_closed = False
         mark = _mark(path)
         self._refused: Mark | None = None
-        self._lease = _Lease(Diagnoser(Panel.open(path), settings, agents, None), mark)
+        self._lease = _Lease(self._opened(Panel.open(path), None), mark)
 
     @classmethod
     def open(
@@ -100,11 +104,15 @@ class Current:
             return await diagnoser.adiagnose(image, look_again=look_again)
 
     def diagnose_many(
-        self, images: Iterable[ImageSource], *, keep_images: bool = False
+        self,
+        images: Iterable[ImageSource],
+        *,
+        keep_images: bool = False,
+        on_embedded: Callable[[], object] = lambda: None,
     ) -> Iterator[Diagnosis | FailedImage]:
         """See `Diagnoser.diagnose_many`; one call is answered by one generation."""
         with self._using() as diagnoser:
-            yield from diagnoser.diagnose_many(images, keep_images=keep_images)
+            yield from diagnoser.diagnose_many(images, keep_images=keep_images, on_embedded=on_embedded)
 
     def stream(self, image: ImageSource) -> Iterator[Step | Diagnosis | FailedImage]:
         """See `Diagnoser.stream`."""
@@ -124,7 +132,7 @@ class Current:
             try:
                 panel, old = Panel.open(self._path), self._lease.diagnoser
                 is_same = panel.encoder.fingerprint == old.panel.encoder.fingerprint
-                new = Diagnoser(panel, self._settings, self._agents, old.encoder if is_same else None)
+                new = self._opened(panel, old.encoder if is_same else None)
             except (ConsilienceError, OSError) as cause:
                 self._refused, self.problem = mark, str(cause)
                 log.warning(
@@ -151,6 +159,11 @@ class Current:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _opened(self, panel: Panel, encoder: Encoder | None) -> Diagnoser:
+        diagnoser = Diagnoser(panel, self._settings, self._agents, encoder)
+        diagnoser.threads = self.threads
+        return diagnoser
 
     @contextmanager
     def _using(self) -> Iterator[Diagnoser]:

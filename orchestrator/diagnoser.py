@@ -136,7 +136,11 @@ class Diagnoser:
         return _single(await asyncio.wrap_future(self._submit(self._run([loaded], vectors, graph=graph))))
 
     def diagnose_many(
-        self, images: Iterable[ImageSource], *, keep_images: bool = False
+        self,
+        images: Iterable[ImageSource],
+        *,
+        keep_images: bool = False,
+        on_embedded: Callable[[], object] = lambda: None,
     ) -> Iterator[Diagnosis | FailedImage]:
         """Diagnose images in batches, in order; memory does not grow with their number.
 
@@ -144,6 +148,9 @@ class Diagnoser:
         A `Diagnosis` keeps its image only where it cannot be loaded again from its source, or with `keep_images`.
         While the answers to one batch are waited for, the next is embedded and asked about: agents behind endpoints
         are not left idle.
+
+        Args:
+            on_embedded: called once the last is embedded: from here on the cores are hardly needed.
 
         Raises:
             BudgetSpentError: after the batches before, as in `diagnose`.
@@ -158,6 +165,7 @@ class Diagnoser:
                 if len(under_way) > 1:
                     yield from _results(*under_way[0], keep_images)
                     under_way.popleft()
+            on_embedded()
             while under_way:
                 yield from _results(*under_way[0], keep_images)
                 under_way.popleft()

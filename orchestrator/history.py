@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Row, delete, func, select
 
 from consilience.diagnosis import Diagnosis, Embedding, Verdict
 from consilience.errors import ConsilienceError, DiagnosisMissingError, HistoryError
-from consilience.orchestrator.database import DIAGNOSES, FEEDBACK, Database, from_moment, now, to_json, to_moment
+from consilience.orchestrator.database import DIAGNOSES, FEEDBACK, Database, from_moment, to_json, to_moment
 from consilience.settings import HistorySettings
 
 PICTURE = 256
@@ -85,25 +85,15 @@ class History:
 
     def keep(self, diagnosis: Diagnosis, *, channel: str = "python", person: str = "") -> Kept:
         """Keep a diagnosis with its thumbnail and its embedding."""
-        id, moment, embedding, image = secrets.token_hex(16), now(), diagnosis.embedding, diagnosis.image
-        thumbnail = image.thumbnail(PICTURE) if image is not None and self.settings.thumbnails else None
-        row = {
-            "id": id,
-            "panel": self.database.panel,
-            "moment": moment,
-            "label": diagnosis.label,
-            "verdict": diagnosis.verdict,
-            "identity": diagnosis.identity,
-            "channel": channel,
-            "person": person,
-            "record": to_json(diagnosis.to_dict()),
-            "encoder": embedding and embedding.encoder,
-            "vector": embedding and np.asarray(embedding.vector, dtype="<f4").tobytes(),
-            "thumbnail": thumbnail,
-        }
+        return self.keep_many([(diagnosis, channel, person)])[0]
+
+    def keep_many(self, asked: Iterable[tuple[Diagnosis, str, str]]) -> list[Kept]:
+        """`keep` diagnoses, each with its channel and person, in one transaction: all of them, or none."""
+        kept = [self._new(*one) for one in asked]
+        rows = [self._row(one) for one in kept]
         with self.database.transaction() as connection:
-            connection.execute(DIAGNOSES.insert(), row)
-        return Kept(id, from_moment(moment), diagnosis, thumbnail, channel, person)
+            connection.execute(DIAGNOSES.insert(), rows)
+        return kept
 
     def get(self, id: str, pictures: Pictures | None = None) -> Kept:
         """One diagnosis.
@@ -188,6 +178,28 @@ class History:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _new(self, diagnosis: Diagnosis, channel: str, person: str) -> Kept:
+        image = diagnosis.image
+        thumbnail = image.thumbnail(PICTURE) if image is not None and self.settings.thumbnails else None
+        return Kept(secrets.token_hex(16), datetime.now(UTC), diagnosis, thumbnail, channel, person)
+
+    def _row(self, kept: Kept) -> dict[str, Any]:
+        diagnosis, embedding = kept.diagnosis, kept.diagnosis.embedding
+        return {
+            "id": kept.id,
+            "panel": self.database.panel,
+            "moment": to_moment(kept.when),
+            "label": diagnosis.label,
+            "verdict": diagnosis.verdict,
+            "identity": diagnosis.identity,
+            "channel": kept.channel,
+            "person": kept.person,
+            "record": to_json(diagnosis.to_dict()),
+            "encoder": embedding and embedding.encoder,
+            "vector": embedding and np.asarray(embedding.vector, dtype="<f4").tobytes(),
+            "thumbnail": kept.thumbnail,
+        }
 
     def _own(self, table: Any = DIAGNOSES) -> ColumnElement[bool]:
         """One database may serve many panels."""

@@ -13,6 +13,7 @@ from consilience.evidence import Evidence
 from consilience.frontends.chat import answers
 from consilience.frontends.chat.question import Question, recognised
 from consilience.frontends.chat.reply import Reply
+from consilience.frontends.chat.together import Together
 from consilience.images import Image, ImageSource, load_image
 from consilience.orchestrator.drift import drift
 from consilience.orchestrator.follow_up import FollowUp
@@ -47,6 +48,7 @@ class Chat:
     ) -> None:
         self.diagnoser, self.history, self.feedbacks = diagnoser, history, feedbacks
         self.refer = refer
+        self._keeping = Together(history.keep_many)
         self._follow_up: FollowUp | None = None
 
     async def look(self, image: ImageSource, *, person: str, channel: str, name: str | None = None) -> Reply:
@@ -107,7 +109,7 @@ class Chat:
         return answers.diagnosed(kept.diagnosis, kept.id, image, labels, can_refer=self.refer is not None)
 
     async def _keep(self, diagnosis: Diagnosis, person: str, channel: str) -> Kept:
-        return await asyncio.to_thread(self.history.keep, diagnosis, channel=channel, person=person)
+        return await self._keeping((diagnosis, channel, person))
 
     async def _kept(self, diagnosis_id: str) -> Kept:
         """With the pictures of its similar cases, as far as the panel still holds them."""

@@ -51,6 +51,23 @@ def test_a_diagnosis_comes_back_as_it_was(own: Path, diagnoses: list[Diagnosis])
     assert all(len(id) == 32 and id.isalnum() for id in ids)
 
 
+def test_many_are_kept_together_or_none_is(
+    own: Path, diagnoses: list[Diagnosis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with History.open(own) as history:
+        kept = history.keep_many([(diagnoses[0], "web", "Ada"), (diagnoses[1], "slack", "")])
+        found = [history.get(one.id) for one in kept]
+        assert [(one.diagnosis, one.channel, one.person) for one in found] == [
+            (diagnoses[0], "web", "Ada"),
+            (diagnoses[1], "slack", ""),
+        ]
+        assert [one.when for one in found] == [one.when for one in kept]
+        monkeypatch.setattr("consilience.orchestrator.history.secrets.token_hex", lambda _: "0" * 32)
+        with pytest.raises(HistoryError, match="UNIQUE"):
+            history.keep_many([(one, "web", "") for one in diagnoses])
+        assert history.count() == 2
+
+
 def test_the_thumbnail_of_the_image_is_kept_unless_told_not_to(
     picture_panel: Path, tmp_path: Path, painted: Any
 ) -> None:
