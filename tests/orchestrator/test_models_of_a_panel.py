@@ -263,7 +263,10 @@ def test_a_diagnoser_stops_at_its_budget_after_what_was_decided(
     with Diagnoser.open(fitted, policy__max_run_cost_usd=3 * COST, **bounds) as diagnoser:
         results = list(diagnoser.diagnose_many(fresh))
     assert len(seeing.requests) == asked + 6
-    assert [said(one).cached for one in results] == [True] * 3 + [False] * 3
+    cached = [said(one).cached for one in results]
+    assert cached[:2] == [True, True]
+    assert cached[2:4].count(True) == 1  # of the second batch either was paid for
+    assert cached[4:] == [False, False]
 
 
 def test_what_was_decided_before_the_budget_was_spent_is_handed_out(
