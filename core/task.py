@@ -130,6 +130,9 @@ class Task(BaseModel):
 
     def with_label(self, label: Label) -> Task:
         """With one more label, the last. Raises TaskError if it is spelled like one that is there."""
+        for text in (label.name, *label.synonyms):
+            if (own := self.find(text)) is not None:
+                raise TaskError(f"'{text}' is the label '{own}' already: add images to it, or name it otherwise")
         data = self.model_dump()
         return _validated({**data, "labels": [*data["labels"], label.model_dump()]}, f"the label '{label.name}'")
 

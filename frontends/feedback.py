@@ -86,7 +86,10 @@ def review(person: str | None, panel: Path, settings_file: Path | None, assignme
 def _decided(case: Case, feedbacks: Feedbacks, reviewer: str) -> str:
     """What became of a case: "accepted", "refused", "skipped" or "stop"; asks until an answer can be used."""
     while True:
-        answer = click.prompt("Label, r, s or q", default="s", err=True).strip()
+        try:
+            answer = click.prompt("Label, r, s or q", default="s", err=True).strip()
+        except click.Abort:  # the input has ended
+            answer = "q"
         if answer in ("s", "q"):
             return "stop" if answer == "q" else "skipped"
         try:

@@ -243,7 +243,7 @@ class Policy:
             elif doubts.is_weak[row]:
                 reasons.append(
                     f"weak posterior: {posterior[row].max():.3f} for {winner} is less than "
-                    f"{self.settings.coverage:.0%} of the known images of it have"
+                    f"{_percent(self.settings.coverage)} of the known images of it have"
                 )
             if doubts.is_split[row]:
                 reasons.append(
@@ -257,16 +257,21 @@ class Policy:
         return found
 
     def _several(self, posterior: np.ndarray, left: np.ndarray, names: Sequence[str]) -> str:
-        coverage, needed = self.settings.coverage, images_needed(self.settings.coverage)
+        coverage, needed = _percent(self.settings.coverage), images_needed(self.settings.coverage)
         if self.sets is not None and not self.sets.excludes:
             wanted = "no number of labelled images is enough" if needed is None else f"{needed} are needed"
-            return f"no label can be excluded at {coverage:.0%} coverage: {wanted}, {self.images} are known"
+            return f"no label can be excluded at {coverage} coverage: {wanted}, {self.images} are known"
         places = sorted(np.flatnonzero(left).tolist(), key=lambda place: -posterior[place])
         listed = ", ".join(names[place] for place in places[:NAMED])
         more = f" and {len(places) - NAMED} more" if len(places) > NAMED else ""
-        return f"several labels cannot be excluded at {coverage:.0%} coverage: {listed}{more}"
+        return f"several labels cannot be excluded at {coverage} coverage: {listed}{more}"
 
     def _unsupported(self) -> str:
         target, needed = self.settings.target, images_for(self.settings.target, self.settings.delta)
         wanted = "no number is enough" if needed is None else f"the surest {needed} must be"
-        return f"too few labelled images were right to promise {target:.0%} accuracy: {wanted}"
+        return f"too few labelled images were right to promise {_percent(target)} accuracy: {wanted}"
+
+
+def _percent(share: float) -> str:
+    """As it was set: 95 %, but also 99.9 %."""
+    return f"{100 * share:.4g}%"

@@ -35,6 +35,7 @@ def test_a_word_goes_through_review_is_learned_and_undone(
     assert "1 circle, says Ada" in skipped.stdout
     assert "picture, until the review ends: " in skipped.stdout
     assert skipped.stdout.endswith("0 accepted, 0 refused, 1 wait\n")
+    assert invoke("review", *at, stdin="").stdout.endswith("0 accepted, 0 refused, 1 wait\n")
     accepted = invoke("review", "--person", "Cy", *at, stdin="oak\n1\n")
     assert "has no label 'oak'" in accepted.stderr
     assert accepted.stdout.endswith("1 accepted, 0 refused, 0 wait\n")
@@ -108,7 +109,7 @@ def test_a_label_is_added(invoke: Invoke, panel: Path, shapes: Path, tmp_path: P
     assert (result.exit_code, result.stderr) == (0, "")
     assert "6 images, 4 labels" in result.stdout
     twice = invoke("add-label", "Empty", tmp_path / "blank", "--panel", panel)
-    assert (twice.exit_code, "stands for both" in twice.stderr) == (1, True)
+    assert (twice.exit_code, "'Empty' is the label 'blank' already" in twice.stderr) == (1, True)
 
 
 def test_drift_has_nothing_to_say_at_first(invoke: Invoke, panel: Path) -> None:

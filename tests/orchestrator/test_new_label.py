@@ -77,7 +77,7 @@ def test_it_equals_a_panel_fitted_at_once(own: Path, white: list[Path], pictures
 
 def test_what_cannot_be_added_changes_nothing(own: Path, white: list[Path], pictures: Path) -> None:
     before = (own / "panel.json").read_bytes()
-    with pytest.raises(TaskError, match="stands for both"):
+    with pytest.raises(TaskError, match="'BLUE' is the label 'blue' already: add images to it"):
         add_label(own, "BLUE", white)
     with pytest.raises(DatasetError, match=r"'white' has 1 usable images \(1 could not be read, 1 stand under"):
         add_label(own, "white", [white[0], white[0].parent / "missing.png", pictures / "red" / "0.png"])

@@ -251,6 +251,8 @@ def test_too_few_images_exclude_nothing_and_the_reason_says_how_many_it_takes() 
     policy = Policy.chosen(PolicySettings(), few)
     (reason,) = why(policy, [0.98, 0.01, 0.01])
     assert reason == "no label can be excluded at 95% coverage: 19 are needed, 18 are known"
+    [reason] = why(Policy.chosen(PolicySettings(coverage=0.999), few), [0.01, 0.98, 0.01])
+    assert reason == "no label can be excluded at 99.9% coverage: 999 are needed, 18 are known"
     assert policy.prediction_sets(np.array([[0.01, 0.98, 0.01]]), np.ones((1, 1, 3)), NAMES, AGENTS[:1]) == [
         ["rust", "healthy", "scab"]
     ]
