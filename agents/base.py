@@ -124,15 +124,15 @@ class FeatureAgent(ABC):
     write and restore it without pickle.
 
     Attributes:
-        usual_error: mean squared error that this kind of head makes, against that of `gaussian`, with few images
-            (`tuning.are_few`) and with more: what its weight follows from until labelled images tell.
+        usual_error: mean squared error that this kind of head makes, against that of `gaussian`: what its weight
+            follows from until labelled images tell.
         needs_text: whether it needs an encoder with a text tower.
         needs_tower: whether it is trained through that text tower.
         trains: whether fitting takes many steps, and more than one image a label.
     """
 
     name: ClassVar[str]
-    usual_error: ClassVar[tuple[float, float]] = (1.0, 1.25)
+    usual_error: ClassVar[float] = 1.1
     needs_text: ClassVar[bool] = False
     needs_tower: ClassVar[bool] = False
     trains: ClassVar[bool] = False

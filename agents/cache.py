@@ -24,7 +24,7 @@ USUAL = (10.0, 5.5)
 
 class Cache(FeatureAgent):
     name = "cache"
-    usual_error = (1.5, 2.0)
+    usual_error = 1.5
 
     def __init__(self, data: LabelledFeatures, amount: float, sharpness: float) -> None:
         self.keys, self.texts = data.features, data.texts

@@ -27,7 +27,7 @@ class Neighbours(FeatureAgent):
     """Reads the neighbours that the memory found; holds no vectors itself."""
 
     name = "neighbours"
-    usual_error = (1.5, 2.0)
+    usual_error = 1.5
 
     def __init__(self, k: int, sharpness: float, smoothing: float, n_labels: int) -> None:
         self.k, self.sharpness, self.smoothing, self.n_labels = k, sharpness, smoothing, n_labels

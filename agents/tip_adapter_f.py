@@ -34,7 +34,7 @@ class TipAdapterF(Cache):
 
     name = "tip-adapter-f"
     trains = True
-    usual_error = (1.3, 1.6)
+    usual_error = 1.3
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:

@@ -15,7 +15,6 @@ import numpy as np
 
 from consilience.agents import FEATURE_AGENTS, Agent, FeatureAgent, LabelledFeatures, Views, feature_agent
 from consilience.agents.neighbours import K
-from consilience.agents.tuning import are_few
 from consilience.errors import AgentError
 from consilience.images import Image
 from consilience.orchestrator.ask import finished
@@ -43,7 +42,9 @@ SAME_FEATURES = 0.8
 """Correlation of the errors of two heads on the same features, believed beforehand (0.7 to 0.9 is usual)."""
 
 HEAD_IMAGES = 64
-"""How many labelled images the belief about how a head errs is worth: the order of heads was the same on other data."""
+"""How many labelled images the belief about how a head errs is worth, at least. It is worth as many as there are, if
+those are more: of heads that err together it can hardly be seen which is the better one, and weights that follow the
+estimate alone go from one end to the other (Ledoit and Wolf 2004 shrink covariances for the same reason)."""
 
 UNJUDGED = -1
 """The fold of an image that is always learned from, since it is the only one of its label."""
@@ -178,7 +179,7 @@ def learned(
     """How to weigh these looks at labelled images, and how novel others are beside them; folds are int (n,)."""
     labels = data.labels
     looks = sorted(looks, key=lambda look: look.stage)  # first looks before second looks, otherwise in order
-    prior = belief_about([look.agent for look in looks], labels)
+    prior = belief_about([look.agent for look in looks], len(labels))
     witnesses, calibrated = [], np.full((len(looks), *looks[0].raw.shape), np.nan)
     with one_blas_thread():
         for number, answers in enumerate(looks):
@@ -218,18 +219,17 @@ def learned(
         )
 
 
-def belief_about(agents: Sequence[str], labels: np.ndarray) -> Belief:
-    """How these agents err, as believed before anything was seen of what they say of images with these labels.
+def belief_about(agents: Sequence[str], images: int) -> Belief:
+    """How these agents err, as believed before anything was seen of what they say of so many images.
 
     Heads on the same features err together, and how well each kind of head does is known from elsewhere. Others are
     independent and as good as the best head.
     """
     kinds = [FEATURE_AGENTS.get(agent) for agent in agents]
-    number = 0 if are_few(labels) else 1
-    spread = np.sqrt([1.0 if kind is None else kind.usual_error[number] for kind in kinds])
+    spread = np.sqrt([1.0 if kind is None else kind.usual_error for kind in kinds])
     together = np.array([[SAME_FEATURES if one and other else 0.0 for other in kinds] for one in kinds])
     np.fill_diagonal(together, 1.0)
-    worth = np.array([PRIOR_IMAGES if kind is None else HEAD_IMAGES for kind in kinds])
+    worth = np.array([PRIOR_IMAGES if kind is None else max(HEAD_IMAGES, images) for kind in kinds])
     return Belief(together * np.outer(spread, spread), worth)
 
 

@@ -63,7 +63,7 @@ def select(fitted: Fitted, task: Task, data: LabelledFeatures) -> tuple[Fitted, 
 
     def losses(without: Sequence[str]) -> np.ndarray:
         rows = [number for number, agent in enumerate(agents) if agent not in without]
-        return _losses(heard[rows], labels, folds, belief_about([agents[row] for row in rows], labels))
+        return _losses(heard[rows], labels, folds, belief_about([agents[row] for row in rows], len(labels)))
 
     dropped: list[str] = []
     choices: list[Choice] = []

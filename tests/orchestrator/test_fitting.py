@@ -76,7 +76,7 @@ def test_with_one_image_a_label_agents_are_weighed_by_prior_belief_and_nothing_i
     assert len(fitted.outcomes.correct) == 0
     assert choose_threshold(fitted.outcomes, 0.95, 0.1).probability is None  # all is referred
     weights = fitted.fusion.weights(np.ones((1, 3), dtype=bool))[0]
-    assert weights[1] == pytest.approx(weights[2])
+    assert weights[1] < weights[2]
     assert weights[0] < weights[1] / 4  # neighbours are known to tell less, and nothing that the probe does not
 
 
@@ -84,7 +84,7 @@ def test_prior_belief_gives_way_to_what_images_tell() -> None:
     """Two heads of which the one that is believed to be worse is right on all images."""
     labels = np.arange(400) % 3
     good, bad = 0.9 * np.eye(3)[labels] + 0.1 / 3, np.full((400, 3), 1 / 3)
-    said, prior = np.stack([good, bad]), belief_about(["neighbours", "probe"], labels)
+    said, prior = np.stack([good, bad]), belief_about(["neighbours", "probe"], 3)
     few, many = (Fusion.from_predictions(said[:, :n], labels[:n], prior=prior) for n in (3, 400))
     both = np.ones((1, 2), dtype=bool)
     assert few.weights(both)[0, 0] < 0.7 * many.weights(both)[0, 0]
@@ -92,15 +92,18 @@ def test_prior_belief_gives_way_to_what_images_tell() -> None:
 
 
 def test_agents_that_are_no_heads_are_believed_to_err_independently() -> None:
-    belief = belief_about(["qwen", "gpt", "gaussian"], np.arange(400) % 3)
+    belief = belief_about(["qwen", "gpt", "gaussian"], 400)
     assert belief.covariance.tolist() == np.eye(3).tolist()
-    assert belief.images[0] == belief.images[1] < belief.images[2]
+    assert belief.images[0] == belief.images[1] < belief.images[2] == 400
 
 
-def test_with_more_images_the_gaussian_head_is_believed_to_do_better_than_the_probe() -> None:
-    few, more = (belief_about(["probe", "gaussian"], np.arange(n) % 3).covariance for n in (12, 60))
-    assert few[0, 0] == few[1, 1]
-    assert more[0, 0] > more[1, 1]
+def test_heads_that_do_about_as_well_share_the_weight_however_many_images_there_are() -> None:
+    """Two heads that say nearly the same: which errs less is a matter of chance."""
+    rng, labels = np.random.default_rng(0), np.arange(1000) % 3
+    seen = 2.0 * np.eye(3)[labels] + rng.standard_normal((1000, 3))
+    said = np.stack([softmax(seen + 0.02 * rng.standard_normal((1000, 3))) for _ in range(2)])
+    fusion = Fusion.from_predictions(said, labels, prior=belief_about(["cache", "neighbours"], 1000))
+    assert fusion.weights(np.ones((1, 2), dtype=bool))[0] == pytest.approx([fusion.total / 2] * 2, rel=0.1)
 
 
 def test_labels_by_chance_earn_no_trust_and_settle_nothing() -> None:
