@@ -23,7 +23,7 @@ STRANGE = 3
 @pytest.fixture(scope="module")
 def mixed(blobs: Any) -> np.ndarray:
     """Strange, beech, cedar, strange, apple."""
-    strange, clear = np.eye(8, dtype=np.float32)[6:], blobs.drawn(3, 1, 0.05)[0]
+    strange, clear = np.eye(8, dtype=np.float32)[5:7], blobs.drawn(3, 1, 0.05)[0]
     return np.stack([strange[0], clear[1], clear[2], strange[1], clear[0]])
 
 
