@@ -12,9 +12,10 @@ how much of a calibrated word still counts.
 - With labelled predictions (`from_predictions`): the shares of the weight minimise the variance of the combined error
   (Bates and Granger 1969), so an accurate agent counts for more and agents that err together count as one. Their
   error covariance is a maximum a posteriori estimate that starts from a prior belief (`Belief`), such as independent,
-  equally good agents, which is worth so many images: few labels change little, many decide. The sum of the weights is
-  fitted too, and goes as far from 1, where all say the same thing, as they are believed to be independent. No posterior
-  is surer than n images allow (`most_supported`).
+  equally good agents, which is worth so many images: few labels change little, many decide (of heads on the same
+  features, half stays belief: `fitting.HEAD_IMAGES`). The sum of the weights is fitted too, and goes as far from 1,
+  where all say the same thing, as they are believed to be independent. No posterior is surer than n images allow
+  (`most_supported`).
 """
 
 from __future__ import annotations
