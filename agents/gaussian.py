@@ -35,7 +35,6 @@ class Gaussian(FeatureAgent):
     """Keeps sufficient statistics, so that images can be added and taken out without a refit."""
 
     name = "gaussian"
-    usual_error = 1.0
 
     def __init__(
         self,
