@@ -57,7 +57,7 @@ class CommandLine(click.Group):
             if _is_interruption(error):
                 complain("interrupted", "nothing is left half-written")
                 ctx.exit(INTERRUPTED)
-            if ctx.params["debug"] or isinstance(error, ImportError):
+            if ctx.params["debug"] or not isinstance(error, (ConsilienceError, OSError)):
                 raise
             raise Failure(str(error)) from error
 

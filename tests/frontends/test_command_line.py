@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from consilience.errors import PanelError
+from consilience.errors import MissingExtraError, PanelError
 from consilience.frontends.cli import CommandLine
 
 
@@ -38,9 +38,10 @@ def test_ctrl_c_is_an_interruption_wherever_it_hits(error: BaseException, cause:
     assert (result.exit_code, result.stderr) == (130, "interrupted: nothing is left half-written\n")
 
 
-def test_an_error_is_one_line() -> None:
-    result = raised(PanelError("there is no panel"), OSError("gone"))
-    assert (result.exit_code, result.stderr) == (1, "error: there is no panel\n")
+@pytest.mark.parametrize("error", [PanelError("no panel"), OSError("no panel"), MissingExtraError("no panel")])
+def test_an_error_is_one_line(error: Exception) -> None:
+    result = raised(error, ImportError("gone"))
+    assert (result.exit_code, result.stderr) == (1, "error: no panel\n")
 
 
 def test_a_fault_of_our_own_is_not_hidden() -> None:
