@@ -88,7 +88,7 @@ def _decided(case: Case, feedbacks: Feedbacks, reviewer: str) -> str:
     while True:
         try:
             answer = click.prompt("Label, r, s or q", default="s", err=True).strip()
-        except click.Abort:  # the input has ended
+        except click.Abort:  # the input has ended, or Ctrl-C: what was accepted until now counts
             answer = "q"
         if answer in ("s", "q"):
             return "stop" if answer == "q" else "skipped"
