@@ -88,8 +88,8 @@ def serve_vlm(
         with waiting(console(stderr=True), f"starting vLLM with {model}; its log is '{server.log}'"):
             server.wait_until_healthy(timeout)
         out = console()
-        out.print(f"# {model} is served at {server.base_url}; Ctrl-C stops it. Settings of an agent that asks it:")
-        out.print(_settings(server), end="")
+        said = f"# {model} is served at {server.base_url}; Ctrl-C stops it. Settings of an agent that asks it:"
+        out.print(said, _settings(server), sep="\n", end="", soft_wrap=True)  # wrapped, it would be other YAML
         sys.stdout.flush()
         server.wait()
 

@@ -99,4 +99,6 @@ def tune(
         "confidence": confidence,
         "image_side": image_side,
     }
-    console().print(yaml.safe_dump({"transformers": [agent]}, sort_keys=False, allow_unicode=True), end="")
+    console().print(
+        yaml.safe_dump({"transformers": [agent]}, sort_keys=False, allow_unicode=True), end="", soft_wrap=True
+    )

@@ -160,6 +160,13 @@ def test_on_a_cpu_nothing_is_compiled_and_a_key_is_asked_for(start: Start, stand
     assert "secret" not in said
 
 
+def test_the_settings_are_the_same_yaml_on_a_narrow_terminal(start: Start, stand_in: StandIn) -> None:
+    process = start(COLUMNS="40")
+    stand_in.line()
+    agents = yaml.safe_load(ready(process))["vlm"]
+    assert [one["confidence"] for one in agents] == ["logprob", "logprob"]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)])
 def test_it_stops_however_we_are_stopped(start: Start, stand_in: StandIn, number: signal.Signals, code: int) -> None:
     process = start()
