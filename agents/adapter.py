@@ -8,8 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from consilience.agents.checkpoint import first_line
-from consilience.errors import AgentError, import_extra
+from consilience.errors import AgentError, first_line, import_extra
 
 EXTRA = "tune"
 CONFIGURATION, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

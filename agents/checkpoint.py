@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from consilience.errors import AgentError, import_extra
+from consilience.errors import AgentError, first_line, import_extra
 
 EXTRA = "transformers"
 
@@ -61,10 +61,6 @@ def special_texts(processor: Any) -> Sequence[str]:
     tokenizer = processor.tokenizer
     marks = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     return sorted({*marks, *tokenizer.all_special_tokens} - {""}, key=len, reverse=True)
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
 
 
 def _device(name: str, torch: Any) -> Any:

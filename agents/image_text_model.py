@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
 from consilience.agents.adapter import merged
-from consilience.agents.checkpoint import EXTRA, end_tokens, first_line, open_checkpoint, special_texts
+from consilience.agents.checkpoint import EXTRA, end_tokens, open_checkpoint, special_texts
 from consilience.agents.conversation import Message
 from consilience.agents.reply import Choice, Spent
-from consilience.errors import AgentError, ConsilienceError, import_extra
+from consilience.errors import AgentError, ConsilienceError, first_line, import_extra
 from consilience.model_settings import TransformersSettings
 
 log = logging.getLogger(__name__)

@@ -137,6 +137,12 @@ class MissingExtraError(ConsilienceError, ImportError):
     """An optional package is not installed."""
 
 
+def first_line(error: BaseException) -> str:
+    """A library's words on one line, to be put into a message; without torch's advice to run what code a file holds."""
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    return said[0].partition(" In PyTorch 2.6")[0][:300].rstrip(".: ")
+
+
 def import_extra(module: str, extra: str) -> ModuleType:
     """Import `module`, which the optional `extra` brings.
 

@@ -81,6 +81,7 @@ def open_panel_folder(path: str | Path) -> PanelFolder:
         PanelMissingError: there is no panel.
         PanelTooNewError: a newer version of Consilience wrote it.
         PanelDamagedError: it is half-written, or files are missing, changed or extra; names each.
+        PanelError: it may not be read.
     """
     return read_panel_folder(path, lambda folder: folder)
 
@@ -168,6 +169,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise PanelMissingError(
             f"there is no panel at '{path}', which {found}: make one with 'consilience fit'"
         ) from cause
+    except PermissionError as cause:
+        raise _forbidden(path, cause) from cause
     except (OSError, ValueError, RecursionError) as cause:
         raise PanelDamagedError(_damaged(path, f"{MANIFEST} cannot be read ({cause})")) from cause
     if not isinstance(manifest, dict) or type(number := manifest.get("format")) is not int:
@@ -189,6 +192,8 @@ def _check_files(folder: PanelFolder) -> None:
     try:
         found = _files(folder.state)
         changed = [name for name in expected.keys() & found.keys() if _sealed(found[name]) != expected[name]]
+    except PermissionError as cause:
+        raise _forbidden(folder.path, cause) from cause
     except OSError as cause:
         raise PanelDamagedError(_damaged(folder.path, f"a file cannot be read ({cause})")) from cause
     groups = {"missing": expected.keys() - found.keys(), "changed": changed, "extra": found.keys() - expected.keys()}
@@ -200,8 +205,16 @@ def _damaged(path: Path, problem: str) -> str:
     return f"the panel '{path}' is damaged: {problem}. Put the folder back from a copy, or make it anew"
 
 
+def _forbidden(path: Path, cause: PermissionError) -> PanelError:
+    return PanelError(f"the panel '{path}' may not be read ('{cause.filename}'): give this user permission to read it")
+
+
 def _files(state: Path) -> dict[str, Path]:
-    return {path.relative_to(state).as_posix(): path for path in sorted(state.rglob("*")) if not path.is_dir()}
+    def refuse(cause: OSError) -> None:  # else a folder that may not be read would look empty
+        raise cause
+
+    paths = [Path(folder, name) for folder, _, names in os.walk(state, onerror=refuse) for name in names]
+    return {path.relative_to(state).as_posix(): path for path in sorted(paths)}
 
 
 def _sealed(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from consilience.agents import Agent, Captioner, FeatureAgent, Views
 from consilience.errors import BudgetSpentError
 from consilience.evidence import Evidence
 from consilience.prediction import Prediction, Stage
+from consilience.prompts import clean
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,8 @@ async def _answer(
         raise
     except BaseException as error:  # whatever an agent raises is its failure: SystemExit, a panic in Rust
         log.warning("agent '%s' failed on %d images", name, len(views), exc_info=error)
-        cause = f"no answer within {seconds:.3g} seconds" if limit.expired() else f"{type(error).__name__}: {error}"
+        said = f"{type(error).__name__}: {clean(str(error))}"
+        cause = f"no answer within {seconds:.3g} seconds" if limit.expired() else said
         predictions = _failed(name, stage, views, cause)
     each = (time.perf_counter() - started) / max(len(views), 1)
     return [one if one.seconds else one.taking(each) for one in predictions]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from consilience.errors import EncoderError, import_extra
+from consilience.errors import EncoderError, first_line, import_extra
 from consilience.images import Image
 from consilience.retrieval.encoder import Encoder, Vectors, hash_of
 from consilience.retrieval.onnx_file import cached, check_sha256, export_onnx, open_session
@@ -242,7 +242,3 @@ def unit(vectors: Any) -> Vectors:
     array: Vectors = vectors.float().cpu().numpy()
     array /= np.linalg.norm(array, axis=1, keepdims=True)
     return array
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

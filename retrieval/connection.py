@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from consilience.errors import ImageMemoryError, MemoryServerError, SettingsError
+from consilience.errors import ImageMemoryError, MemoryServerError, SettingsError, first_line
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class Connection:
 
         def failure(cause: Exception) -> ImageMemoryError:
             return ImageMemoryError(
-                f"the index in '{store}' cannot be used ({_first_line(cause)}): "
+                f"the index in '{store}' cannot be used ({first_line(cause)}): "
                 "rebuild it with 'consilience check DIR --repair'"
             )
 
@@ -69,7 +69,7 @@ class Connection:
             return chromadb.HttpClient(host, port, ssl=secure, headers=headers, settings=settings)
 
         def failure(cause: Exception) -> ImageMemoryError:
-            reason = f"no answer in {SERVER_SECONDS:.0f} s" if isinstance(cause, TimeoutError) else _first_line(cause)
+            reason = f"no answer in {SERVER_SECONDS:.0f} s" if isinstance(cause, TimeoutError) else first_line(cause)
             return MemoryServerError(
                 f"the Chroma server {shown} cannot be used ({reason}): start it with 'chroma run', correct the "
                 "address, or leave the address out to use the panel's own index"
@@ -122,7 +122,3 @@ def _address(url: str) -> tuple[str, int, bool, dict[str, str]]:
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers["Authorization"] = f"Basic {base64.b64encode(user.encode()).decode()}"
     return host, port or (443 if secure else 8000), secure, headers
-
-
-def _first_line(cause: Exception) -> str:
-    return (str(cause).splitlines() or [""])[0][:200] or type(cause).__name__

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from consilience.errors import EncoderError, import_extra
+from consilience.errors import EncoderError, first_line, import_extra
 from consilience.images import Image
-from consilience.retrieval.clip import TEXTS_AT_ONCE, first_line, torch_device, unit
+from consilience.retrieval.clip import TEXTS_AT_ONCE, torch_device, unit
 from consilience.retrieval.encoder import Encoder, Vectors, hash_of
 from consilience.retrieval.onnx_file import sha256_of
 

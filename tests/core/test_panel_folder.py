@@ -10,9 +10,10 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -50,6 +51,30 @@ def damage(panel: Path) -> str:
         open_panel_folder(panel)
     assert str(panel) in str(caught.value)
     return str(caught.value)
+
+
+@pytest.fixture
+def readable_by_all() -> Iterator[Path]:
+    """A folder in which what nobody may read is what is forbidden alone; root may read anything, and is nobody here."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        write_panel_folder(path / "panel", filler("x"))
+        yield path / "panel"
+        os.seteuid(os.getuid())
+
+
+@pytest.mark.parametrize("name", ["panel.json", "state-0001", "state-0001/agents", "state-0001/task.yaml"])
+def test_what_may_not_be_read_is_no_damage(readable_by_all: Path, name: str) -> None:
+    (readable_by_all / name).chmod(0)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    with pytest.raises(PanelError, match=f"may not be read .*{name}'.*: give this user permission") as caught:
+        open_panel_folder(readable_by_all)
+    os.seteuid(os.getuid())
+    (readable_by_all / name).chmod(0o755)
+    assert not isinstance(caught.value, PanelDamagedError)
+    assert open_panel_folder(readable_by_all).generation == 1
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:

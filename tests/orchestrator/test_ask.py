@@ -88,6 +88,7 @@ FAILURES: dict[str, tuple[Callable[[Views], Any], str]] = {
     ),
     "runs out of answers": (raising(StopIteration()), "RuntimeError: coroutine raised StopIteration"),
     "leaves": (raising(SystemExit(3)), "SystemExit: 3"),
+    "raises what a terminal obeys": (raising(OSError("gone\n\x1b[31mred \u202efdp")), "OSError: gone [31mred fdp"),
     "too few": (lambda views: [], "ValueError: 0 predictions for 6 images"),
     "too many": (lambda views: uniform(views, 7), "ValueError: 7 predictions for 6 images"),
     "nothing": (lambda views: None, "TypeError: 'NoneType' object is not iterable"),
