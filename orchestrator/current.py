@@ -58,8 +58,7 @@ class Current:
         self._path, self._settings, self._agents = path, settings, agents
         self._lock, self._opening = threading.Lock(), threading.Lock()
         self._is_closed = False
-        mark = _mark(path)
-        self._refused: Mark | None = None
+        mark = self._looked_at = _mark(path)
         self._lease = _Lease(self._opened(Panel.open(path), None), mark)
 
     @classmethod
@@ -125,7 +124,7 @@ class Current:
         Every call looks whether there is a newer one and opens it in the background; this one waits for it.
         """
         with self._opening:
-            mark = _mark(self._path)
+            mark = self._looked_at = _mark(self._path)
             if self._is_closed or mark == self._lease.mark:
                 self.problem = self.problem if self._is_closed else None
                 return False
@@ -134,7 +133,7 @@ class Current:
                 is_same = panel.encoder.fingerprint == old.panel.encoder.fingerprint
                 new = self._opened(panel, old.encoder if is_same else None)
             except (ConsilienceError, OSError) as cause:
-                self._refused, self.problem = mark, str(cause)
+                self.problem = str(cause)
                 log.warning(
                     "the panel '%s' was changed and cannot be opened; the old one goes on: %s", self._path, cause
                 )
@@ -143,7 +142,7 @@ class Current:
                 old_lease, self._lease = self._lease, _Lease(new, mark)
                 old_lease.is_replaced = True
                 is_idle = old_lease.users == 0
-            self._refused = self.problem = None
+            self.problem = None
             if is_idle:
                 old_lease.diagnoser.close()
             return True
@@ -184,8 +183,7 @@ class Current:
 
     def _look_for_newer(self) -> None:
         """One look at one file: cheap enough for every call."""
-        mark = _mark(self._path)
-        if mark not in (self._lease.mark, self._refused) and not self._opening.locked():
+        if _mark(self._path) != self._looked_at and not self._opening.locked():
             threading.Thread(target=self.refresh, name="consilience-refresh", daemon=True).start()
 
 

@@ -87,6 +87,27 @@ def test_a_damaged_panel_leaves_the_old_one_at_work(own: Path, tmp_path: Path, p
         assert current.problem is None
 
 
+def test_a_panel_that_went_and_came_back_is_the_one_at_work(own: Path, tmp_path: Path, painted: Any) -> None:
+    image, looked = painted(tmp_path / "new.png", "blue", 902), threading.Semaphore(0)
+    with Current.open(own) as current:
+        refresh = current.refresh
+
+        def noted() -> bool:
+            done = refresh()
+            looked.release()
+            return done
+
+        current.refresh = noted  # type: ignore[method-assign]
+        own.rename(tmp_path / "away")
+        assert current.diagnose(image).label == "blue"
+        assert looked.acquire(timeout=120)
+        assert "does not exist" in (current.problem or "")
+        (tmp_path / "away").rename(own)
+        assert current.diagnose(image).label == "blue"
+        assert looked.acquire(timeout=120)
+        assert current.problem is None
+
+
 def test_a_panel_that_cannot_be_opened_at_first_is_refused(own: Path) -> None:
     (own / "panel.json").write_text("{}")
     with pytest.raises(PanelDamagedError):
