@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,12 +18,13 @@ import numpy as np
 
 from consilience.agents import Agent, Budget
 from consilience.diagnosis import Diagnosis, Embedding, FailedImage
-from consilience.errors import AllAgentsFailedError, DatasetError, EncoderError, PanelError
+from consilience.errors import AllAgentsFailedError, DatasetError, EncoderError
 from consilience.evidence import Evidence
 from consilience.images import Image, ImageSource, load_image
 from consilience.orchestrator.blas import DIAGNOSING
 from consilience.orchestrator.gather import vector_identity
 from consilience.orchestrator.graph import Run, State, bounded, build_graph, first_state
+from consilience.orchestrator.loop import BackgroundLoop
 from consilience.orchestrator.panel import Panel
 from consilience.orchestrator.policy import Policy
 from consilience.orchestrator.reasoning import open_reasoner
@@ -37,9 +37,6 @@ from consilience.settings import PolicySettings, Settings, settings_or
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
-
-CLOSING_SECONDS = 5.0
-"""How long `close` waits for what is under way to end."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +75,8 @@ class Diagnoser:
         self.weigher = Weigher(panel.task, panel.witnesses, panel.fusion, policy, panel.second_looks, panel.novelty)
         self._reasoner, self._known = open_reasoner(panel, settings, self.budget), panel.known()
         self.graph = self._compiled(settings.policy)
-        self._loop = asyncio.new_event_loop()
-        self._is_closed = False
-        self._thread = threading.Thread(target=_serve, args=(self._loop,), name="consilience-orchestrator", daemon=True)
-        self._thread.start()
+        closed = f"this diagnoser is closed: open the panel '{panel.path}' again"
+        self._loop = BackgroundLoop("consilience-orchestrator", closed)
 
     @classmethod
     def open(
@@ -121,7 +116,7 @@ class Diagnoser:
             BudgetSpentError: its answers would cost more than `policy.max_run_cost_usd` leaves.
         """
         loaded = self._load(image)
-        return _single(self._wait(self._run([loaded], self.encoder.encode([loaded]))))
+        return _single(self._loop.result(self._run([loaded], self.encoder.encode([loaded]))))
 
     async def adiagnose(self, image: ImageSource, *, look_again: bool = False) -> Diagnosis:
         """`diagnose`, awaited: the caller's event loop goes on meanwhile.
@@ -133,7 +128,7 @@ class Diagnoser:
         loaded = await asyncio.to_thread(self._load, image)
         vectors = await asyncio.to_thread(self.encoder.encode, [loaded])
         graph = self._eager_graph if look_again else self.graph
-        return _single(await asyncio.wrap_future(self._submit(self._run([loaded], vectors, graph=graph))))
+        return _single(await asyncio.wrap_future(self._loop.submit(self._run([loaded], vectors, graph=graph))))
 
     def diagnose_many(
         self,
@@ -161,7 +156,7 @@ class Diagnoser:
         try:
             for batch in batches:
                 readable = [image for image in batch.images if image is not None]
-                under_way.append((batch, self._submit(self._run(readable, batch.vectors))))
+                under_way.append((batch, self._loop.submit(self._run(readable, batch.vectors))))
                 if len(under_way) > 1:
                     yield from _results(*under_way[0], keep_images)
                     under_way.popleft()
@@ -198,13 +193,13 @@ class Diagnoser:
             raise DatasetError(f"the vector of '{names[wrong[0]]}' has length {lengths[wrong[0]]:.6g}, not 1: scale it")
         for start in range(0, len(vectors), self.settings.batch_size):
             part = slice(start, start + self.settings.batch_size)
-            yield from self._wait(self._run([None] * len(names[part]), vectors[part], names[part]))
+            yield from self._loop.result(self._run([None] * len(names[part]), vectors[part], names[part]))
 
     def stream(self, image: ImageSource) -> Iterator[Step | Diagnosis | FailedImage]:
         """Diagnose one image and tell every step as it happens; the diagnosis comes last."""
         loaded = self._load(image)
         steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
-        result = self._submit(self._run([loaded], self.encoder.encode([loaded]), on_step=steps.put))
+        result = self._loop.submit(self._run([loaded], self.encoder.encode([loaded]), on_step=steps.put))
         result.add_done_callback(lambda _: steps.put(None))
         while (step := steps.get()) is not None:
             yield step
@@ -212,11 +207,8 @@ class Diagnoser:
 
     def close(self) -> None:
         """Let go of the image memory and of connections, and give up what is under way. A second call does nothing."""
-        if not self._is_closed:
-            self._is_closed = True
-            self.memory.close()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(CLOSING_SECONDS)
+        self._loop.close()
+        self.memory.close()
 
     def __enter__(self) -> Self:
         return self
@@ -241,22 +233,6 @@ class Diagnoser:
 
     def _load(self, source: ImageSource) -> Image:
         return load_image(source, self.settings.images)
-
-    def _submit(
-        self, work: Coroutine[Any, Any, list[Diagnosis | FailedImage]]
-    ) -> Future[list[Diagnosis | FailedImage]]:
-        if self._is_closed:
-            work.close()
-            raise PanelError(f"this diagnoser is closed: open the panel '{self.panel.path}' again")
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    def _wait(self, work: Coroutine[Any, Any, list[Diagnosis | FailedImage]]) -> list[Diagnosis | FailedImage]:
-        future = self._submit(work)
-        try:
-            return future.result()
-        except BaseException:  # Ctrl-C too: the run must not go on and spend
-            future.cancel()
-            raise
 
     async def _run(
         self,
@@ -326,15 +302,6 @@ def diagnose(image: ImageSource, *, panel: str | Path, **arguments: Any) -> Diag
     """
     with Diagnoser.open(panel, **arguments) as diagnoser:
         return diagnoser.diagnose(image)
-
-
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    """Run the loop until it is stopped, then cancel what is under way, so that nobody waits for it.
-
-    The runner also ends the loop's asynchronous generators, and so closes the connections of endpoints.
-    """
-    with asyncio.Runner(loop_factory=lambda: loop):
-        loop.run_forever()
 
 
 def _single(results: list[Diagnosis | FailedImage]) -> Diagnosis:
