@@ -200,6 +200,7 @@ def _take_in_looks(looks: dict[Look, Spoken], column: pyarrow.ListArray, rows: n
     weight = np.nan_to_num(_numbers(parts["weight"]))
     total = np.bincount(image, weights=weight, minlength=len(rows))[image]
     share = np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
+    share = np.rint(share * 2**30) / 2**30  # so that sums are exact, in whatever order a resumed run left the rows
     raw, calibrated = _shares(parts["probabilities"]), _shares(parts["calibrated"])
     abstained, failed = _numbers(parts["abstained"]).astype(bool), ~_numbers(parts["error"].is_null()).astype(bool)
     agents, stages = (parts[name].dictionary_encode() for name in ("agent", "stage"))
