@@ -76,7 +76,7 @@ def serve_vlm(
     that asks it are printed.
     """
     from consilience.frontends.served import refuse_busy_port, served
-    from consilience.frontends.terminal import console, waiting
+    from consilience.frontends.terminal import console, print_settings, waiting
 
     if reserved := [one for one in vllm_arguments if one.partition("=")[0] in ("--host", "--port")]:
         raise click.UsageError(f"Give {reserved[0].partition('=')[0]} before --, so that this command knows of it.")
@@ -89,7 +89,8 @@ def serve_vlm(
             server.wait_until_healthy(timeout)
         out = console()
         said = f"# {model} is served at {server.base_url}; Ctrl-C stops it. Settings of an agent that asks it:"
-        out.print(said, _settings(server), sep="\n", end="", soft_wrap=True)  # wrapped, it would be other YAML
+        out.print(said, soft_wrap=True)
+        print_settings(out, {"vlm": _agents(server)})
         sys.stdout.flush()
         server.wait()
 
@@ -162,17 +163,15 @@ def _log_file(given: Path | None) -> Iterator[Path]:
     os.unlink(name)
 
 
-def _settings(server: Server) -> str:
-    """YAML for the settings file: an agent for each model that the server names."""
-    import yaml
-
+def _agents(server: Server) -> list[dict[str, str]]:
+    """For the settings file: an agent for each model that the server names."""
     key = os.environ.get(KEY_VARIABLE)
     answer = server.get("/v1/models", {"Authorization": f"Bearer {key}"} if key else {})
     try:
         names = [str(model["id"]) for model in json.loads(answer or b"")["data"]]
     except (ValueError, KeyError, TypeError) as cause:
         raise Failure(f"{server.base_url}/models did not answer as vLLM does") from cause
-    agents = [
+    return [
         {
             "name": name.rstrip("/").rpartition("/")[2].lower(),
             "model": name,
@@ -182,4 +181,3 @@ def _settings(server: Server) -> str:
         }
         for name in names
     ]
-    return yaml.safe_dump({"vlm": agents}, sort_keys=False, allow_unicode=True)

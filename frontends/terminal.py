@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -137,6 +137,13 @@ def tidy_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def print_settings(console: Console, settings: dict[str, Any]) -> None:
+    """Settings as YAML, to be put into a file: never wrapped, as that would make other YAML of them."""
+    import yaml
+
+    console.print(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), end="", soft_wrap=True)
 
 
 def print_json(console: Console, line: str) -> None:

@@ -62,14 +62,12 @@ def tune(
     was. DIR then holds the adapter of the best epoch, loss.png and loss.jsonl; what is printed are the settings of the
     agent that uses it, a new one: fit a panel with it on images that it was not tuned on.
     """
-    import yaml
-
     from consilience.agents.image_text_model import ImageTextModel
     from consilience.agents.lessons import lessons_of
     from consilience.agents.loss_curve import loss_curve
     from consilience.agents.tuner import Tuner, Tuning
     from consilience.errors import import_extra
-    from consilience.frontends.terminal import console, progress_on
+    from consilience.frontends.terminal import console, print_settings, progress_on
     from consilience.task import Task
 
     import_extra("peft", "tune")
@@ -99,6 +97,4 @@ def tune(
         "confidence": confidence,
         "image_side": image_side,
     }
-    console().print(
-        yaml.safe_dump({"transformers": [agent]}, sort_keys=False, allow_unicode=True), end="", soft_wrap=True
-    )
+    print_settings(console(), {"transformers": [agent]})

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from consilience.errors import HistoryError
+from consilience.errors import HistoryError, first_line
 from consilience.panel_folder import HISTORY, read_manifest
 
 BUSY_SECONDS = 10.0
@@ -153,7 +153,7 @@ class Database:
         self._engine.dispose()
 
     def _failed(self, cause: SQLAlchemyError) -> HistoryError:
-        said = str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
+        said = first_line(getattr(cause, "orig", None) or cause)
         remedies = {
             "locked": "another process is writing it for long: try again",
             "full": "make room on the disk, then try again",

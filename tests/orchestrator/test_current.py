@@ -25,6 +25,19 @@ def grow(panel: Path, image: Path) -> None:
     add(panel, [LabelledImage(image, "blue")])
 
 
+def looks(current: Current) -> threading.Semaphore:
+    """Released each time that it has looked for a newer panel in the background."""
+    looked, refresh = threading.Semaphore(0), current.refresh
+
+    def noted() -> bool:
+        done = refresh()
+        looked.release()
+        return done
+
+    current.refresh = noted  # type: ignore[method-assign]
+    return looked
+
+
 def test_a_newer_panel_takes_over(own: Path, tmp_path: Path, painted: Any) -> None:
     image = painted(tmp_path / "new.png", "blue", 900)
     with Current.open(own) as current:
@@ -45,19 +58,12 @@ def test_a_newer_panel_takes_over(own: Path, tmp_path: Path, painted: Any) -> No
 
 
 def test_a_call_finds_the_newer_panel_by_itself(own: Path, tmp_path: Path, painted: Any) -> None:
-    image, taken_over = painted(tmp_path / "new.png", "blue", 901), threading.Event()
+    image = painted(tmp_path / "new.png", "blue", 901)
     with Current.open(own) as current:
-        refresh = current.refresh
-
-        def noted() -> bool:
-            done = refresh()
-            taken_over.set()
-            return done
-
-        current.refresh = noted  # type: ignore[method-assign]
+        looked = looks(current)
         grow(own, image)
         current.diagnose(image)
-        assert taken_over.wait(timeout=120)
+        assert looked.acquire(timeout=120)
         assert len(current.panel.records) == 25
 
 
@@ -88,16 +94,9 @@ def test_a_damaged_panel_leaves_the_old_one_at_work(own: Path, tmp_path: Path, p
 
 
 def test_a_panel_that_went_and_came_back_is_the_one_at_work(own: Path, tmp_path: Path, painted: Any) -> None:
-    image, looked = painted(tmp_path / "new.png", "blue", 902), threading.Semaphore(0)
+    image = painted(tmp_path / "new.png", "blue", 902)
     with Current.open(own) as current:
-        refresh = current.refresh
-
-        def noted() -> bool:
-            done = refresh()
-            looked.release()
-            return done
-
-        current.refresh = noted  # type: ignore[method-assign]
+        looked = looks(current)
         own.rename(tmp_path / "away")
         assert current.diagnose(image).label == "blue"
         assert looked.acquire(timeout=120)
