@@ -120,8 +120,25 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes | None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What holds an image, and what it is called in errors and as its `source`."""
+
+    holder: ImageSource
+    name: str
+
+
 ImageSource: TypeAlias = (
-    str | os.PathLike[str] | bytes | bytearray | memoryview | PIL.Image.Image | npt.NDArray[Any] | Readable | Image
+    str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | PIL.Image.Image
+    | npt.NDArray[Any]
+    | Readable
+    | Image
+    | Named
 )
 
 
@@ -131,7 +148,7 @@ def load_image(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS, name: 
     Args:
         source: a path; an http(s) URL; the bytes of a file; a binary file object, read from where it stands;
             a Pillow image; an array (height, width), or with 1, 3 (RGB) or 4 (RGBA) channels, of uint8, uint16,
-            bool or floats in [0, 1]; or an Image, which is returned as it is.
+            bool or floats in [0, 1]; one of these with a name of its own; or an Image, which is returned as it is.
         limits: what is refused.
         name: what to call it in errors and as its `source`.
 
@@ -141,6 +158,8 @@ def load_image(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS, name: 
     """
     if isinstance(source, Image):
         return source
+    if isinstance(source, Named):
+        return load_image(source.holder, limits, name or source.name)
     if isinstance(source, PIL.Image.Image):
         return _from_pillow(source, limits, name or str(getattr(source, "filename", "")) or "Pillow image")
     if isinstance(source, np.ndarray):

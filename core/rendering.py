@@ -114,7 +114,7 @@ def label_colours(diagnosis: Diagnosis) -> dict[str, str]:
 
 def source_name(source: str) -> str:
     """The last part of a path or an address."""
-    return one_line(re.split(r"[\\/]", source.rstrip("\\/"))[-1]) or "unnamed"
+    return one_line(source.replace("\\", "/").rstrip("/").rpartition("/")[2]) or "unnamed"
 
 
 def novelty_words(evidence: Evidence, novelty: float | None = None, signs: Mapping[str, float] | None = None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,11 +47,8 @@ class Current:
     """Same calls as `Diagnoser`. Safe from many threads and tasks; a context manager.
 
     Attributes:
-        threads: as in `Diagnoser`.
         problem: why the panel that is on disk now is not the one at work; None if it is.
     """
-
-    threads: int | None = None
 
     def __init__(self, path: Path, settings: Settings, agents: Sequence[Agent]) -> None:
         self.problem: str | None = None
@@ -103,15 +100,11 @@ class Current:
             return await diagnoser.adiagnose(image, look_again=look_again)
 
     def diagnose_many(
-        self,
-        images: Iterable[ImageSource],
-        *,
-        keep_images: bool = False,
-        on_embedded: Callable[[], object] = lambda: None,
+        self, images: Iterable[ImageSource], *, keep_images: bool = False
     ) -> Iterator[Diagnosis | FailedImage]:
         """See `Diagnoser.diagnose_many`; one call is answered by one generation."""
         with self._using() as diagnoser:
-            yield from diagnoser.diagnose_many(images, keep_images=keep_images, on_embedded=on_embedded)
+            yield from diagnoser.diagnose_many(images, keep_images=keep_images)
 
     def stream(self, image: ImageSource) -> Iterator[Step | Diagnosis | FailedImage]:
         """See `Diagnoser.stream`."""
@@ -160,9 +153,7 @@ class Current:
         self.close()
 
     def _opened(self, panel: Panel, encoder: Encoder | None) -> Diagnoser:
-        diagnoser = Diagnoser(panel, self._settings, self._agents, encoder)
-        diagnoser.threads = self.threads
-        return diagnoser
+        return Diagnoser(panel, self._settings, self._agents, encoder)
 
     @contextmanager
     def _using(self) -> Iterator[Diagnoser]:

@@ -20,7 +20,7 @@ from consilience.agents import Agent, Budget
 from consilience.diagnosis import Diagnosis, Embedding, FailedImage
 from consilience.errors import AllAgentsFailedError, DatasetError, EncoderError
 from consilience.evidence import Evidence
-from consilience.images import Image, ImageSource, load_image
+from consilience.images import Image, ImageSource, Named, load_image
 from consilience.orchestrator.blas import DIAGNOSING
 from consilience.orchestrator.gather import vector_identity
 from consilience.orchestrator.graph import Run, State, bounded, build_graph, first_state
@@ -30,7 +30,7 @@ from consilience.orchestrator.policy import Policy
 from consilience.orchestrator.reasoning import open_reasoner
 from consilience.orchestrator.weighing import Weigher
 from consilience.prediction import Prediction
-from consilience.retrieval.embedding import Embedded, embed_many
+from consilience.retrieval.embedding import Embedded, embed, embed_many
 from consilience.retrieval.encoder import Encoder
 from consilience.retrieval.records import UNIT_TOLERANCE
 from consilience.settings import PolicySettings, Settings, settings_or
@@ -131,11 +131,7 @@ class Diagnoser:
         return _single(await asyncio.wrap_future(self._loop.submit(self._run([loaded], vectors, graph=graph))))
 
     def diagnose_many(
-        self,
-        images: Iterable[ImageSource],
-        *,
-        keep_images: bool = False,
-        on_embedded: Callable[[], object] = lambda: None,
+        self, images: Iterable[ImageSource], *, keep_images: bool = False
     ) -> Iterator[Diagnosis | FailedImage]:
         """Diagnose images in batches, in order; memory does not grow with their number.
 
@@ -144,29 +140,35 @@ class Diagnoser:
         While the answers to one batch are waited for, the next is embedded and asked about: agents behind endpoints
         are not left idle.
 
-        Args:
-            on_embedded: called once the last is embedded: from here on the cores are hardly needed.
-
         Raises:
             BudgetSpentError: after the batches before, as in `diagnose`.
         """
         size = self.settings.batch_size
         batches = embed_many(images, self.encoder, load=self._load, batch_size=size, workers=self.threads)
-        under_way: deque[tuple[Embedded[ImageSource], Future[list[Diagnosis | FailedImage]]]] = deque()
+        under_way: deque[Future[list[Diagnosis | FailedImage]]] = deque()
         try:
             for batch in batches:
-                readable = [image for image in batch.images if image is not None]
-                under_way.append((batch, self._loop.submit(self._run(readable, batch.vectors))))
+                under_way.append(self._loop.submit(self._run_embedded(batch, keep_images)))
                 if len(under_way) > 1:
-                    yield from _results(*under_way[0], keep_images)
+                    yield from under_way[0].result()
                     under_way.popleft()
-            on_embedded()
             while under_way:
-                yield from _results(*under_way[0], keep_images)
+                yield from under_way[0].result()
                 under_way.popleft()
         finally:  # Ctrl-C, or a caller who has seen enough: the runs must not go on and spend
-            for _, run in under_way:
+            for run in under_way:
                 run.cancel()
+
+    def embed(self, images: Sequence[ImageSource]) -> Embedded[ImageSource]:
+        """Load and embed a few images in this thread, for `adiagnose_embedded`; what cannot be read is noted."""
+        return embed(images, self.encoder, self._load)
+
+    async def adiagnose_embedded(self, batch: Embedded[ImageSource]) -> list[Diagnosis | FailedImage]:
+        """Diagnose what `embed` gave, in its order: for servers that embed on all cores what comes one by one.
+
+        Every `Diagnosis` keeps its image. Errors as of `diagnose_many`.
+        """
+        return await asyncio.wrap_future(self._loop.submit(self._run_embedded(batch, keep_images=True)))
 
     def diagnose_vectors(
         self, vectors: np.ndarray, names: Sequence[str], made_by: Encoder | None = None
@@ -233,6 +235,17 @@ class Diagnoser:
 
     def _load(self, source: ImageSource) -> Image:
         return load_image(source, self.settings.images)
+
+    async def _run_embedded(self, batch: Embedded[ImageSource], keep_images: bool) -> list[Diagnosis | FailedImage]:
+        """What becomes of each source of a batch."""
+        readable = [image for image in batch.images if image is not None]
+        results = iter(await self._run(readable, batch.vectors))
+        return [
+            FailedImage(_name(source), error)
+            if error
+            else _without_image(next(results), keep_images or not _is_file(source))
+            for source, error in zip(batch.sources, batch.errors, strict=True)
+        ]
 
     async def _run(
         self,
@@ -311,16 +324,6 @@ def _single(results: list[Diagnosis | FailedImage]) -> Diagnosis:
     return result
 
 
-def _results(
-    batch: Embedded[ImageSource], run: Future[list[Diagnosis | FailedImage]], keep_images: bool
-) -> Iterator[Diagnosis | FailedImage]:
-    """What became of each source of a batch, as soon as its run has ended."""
-    results = iter(run.result())
-    for source, error in zip(batch.sources, batch.errors, strict=True):
-        keep = keep_images or not _is_file(source)
-        yield FailedImage(_name(source), error) if error else _without_image(next(results), keep)
-
-
 def _without_image(result: Diagnosis | FailedImage, keep: bool) -> Diagnosis | FailedImage:
     if isinstance(result, Diagnosis) and not keep:
         object.__setattr__(result, "image", None)
@@ -333,4 +336,6 @@ def _is_file(source: ImageSource) -> bool:
 
 
 def _name(source: ImageSource) -> str:
+    if isinstance(source, Named):
+        return source.name
     return str(source) if isinstance(source, str | Path) else type(source).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -70,16 +70,16 @@ def embed_many(
         try:
             while True:
                 for chunk in islice(chunks, 2 * threads - len(waiting)):
-                    waiting.append(pool.submit(_embed, chunk, encoder, load, stop))
+                    waiting.append(pool.submit(embed, chunk, encoder, load, stop.is_set))
                 if not waiting:
                     break
                 parts.append(waiting.popleft().result())
                 seen += len(parts[-1].sources)
                 if seen % batch_size == 0 or _pixel_bytes(parts) > MAX_PIXEL_BYTES:
-                    yield _joined(parts)
+                    yield joined(parts)
                     parts = []
             if parts:
-                yield _joined(parts)
+                yield joined(parts)
         finally:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -101,11 +101,17 @@ def _chunks(sources: Iterable[Source], chunk: int, batch_size: int) -> Iterator[
         yield run
 
 
-def _embed(sources: list[Source], encoder: Encoder, load: Callable[[Source], Image], stop: Event) -> Embedded[Source]:
-    done = Embedded[Source](sources, [], [], np.empty((0, encoder.dimension), np.float32))
+def embed(
+    sources: Sequence[Source],
+    encoder: Encoder,
+    load: Callable[[Source], Image],
+    is_given_up: Callable[[], bool] = lambda: False,
+) -> Embedded[Source]:
+    """Load, prepare and encode sources at once, in this thread. Arguments as for `embed_many`."""
+    done = Embedded[Source]([*sources], [], [], np.empty((0, encoder.dimension), np.float32))
     prepared = []
     for source in sources:
-        if stop.is_set():
+        if is_given_up():
             return done
         try:
             image = load(source)
@@ -116,7 +122,7 @@ def _embed(sources: list[Source], encoder: Encoder, load: Callable[[Source], Ima
             done.images.append(image)
             done.errors.append(None)
             prepared.append(encoder.prepare(image))
-    if prepared and not stop.is_set():
+    if prepared and not is_given_up():
         done.vectors = encoder.encode_prepared(np.stack(prepared))
     return done
 
@@ -125,7 +131,8 @@ def _pixel_bytes(parts: list[Embedded[Source]]) -> int:
     return sum(image.pixels.nbytes for part in parts for image in part.images if image is not None)
 
 
-def _joined(parts: list[Embedded[Source]]) -> Embedded[Source]:
+def joined(parts: Sequence[Embedded[Source]]) -> Embedded[Source]:
+    """One batch of several, at least one, in their order."""
     return Embedded(
         [source for part in parts for source in part.sources],
         [image for part in parts for image in part.images],

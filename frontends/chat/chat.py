@@ -14,7 +14,7 @@ from consilience.frontends.chat import answers
 from consilience.frontends.chat.question import Question, recognised
 from consilience.frontends.chat.reply import Reply
 from consilience.frontends.chat.together import Together
-from consilience.images import Image, ImageSource, load_image
+from consilience.images import Image, ImageSource, Named, load_image
 from consilience.orchestrator.drift import drift
 from consilience.orchestrator.follow_up import FollowUp
 from consilience.prediction import look_name
@@ -62,8 +62,8 @@ class Chat:
             person: who asks. channel: through which door.
             name: what the image is called, where it is not given as a path or an address.
         """
-        image = await asyncio.to_thread(load_image, image, self.diagnoser.settings.images, name)
-        return await self._keep(await self.diagnoser.adiagnose(image), person, channel)
+        source = image if name is None else Named(image, name)
+        return await self._keep(await self.diagnoser.adiagnose(source), person, channel)
 
     async def show(self, diagnosis_id: str) -> Reply:
         """What `look` replied to a diagnosis that was kept; its picture shows the thumbnail."""

@@ -101,12 +101,8 @@ def _add_diagnoses(app: FastAPI, site: Site) -> None:
         with site.places.one():
             person = person_of(request)
             try:
-                kept = await site.chat.diagnose(  # nothing here holds the file's bytes once they are decoded
-                    await body_of(request, site.settings.max_bytes),
-                    person=person,
-                    channel="web",
-                    name=source_name(name),
-                )
+                data = await body_of(request, site.settings.max_bytes)
+                kept = await site.chat.diagnose(data, person=person, channel="web", name=source_name(name))
             except ConsilienceError:
                 site.metrics.failed.inc()
                 raise

@@ -1,39 +1,64 @@
-"""Batching: images that many people bring at once are diagnosed together."""
+"""Batching: images that many people bring at once are embedded and diagnosed together."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any
 
 from consilience.agents import Agent
 from consilience.diagnosis import Diagnosis, FailedImage
 from consilience.images import ImageSource
 from consilience.orchestrator.current import Current
-from consilience.retrieval.embedding import usable_cores
+from consilience.orchestrator.diagnoser import Diagnoser
+from consilience.retrieval.embedding import Embedded, joined, usable_cores
 from consilience.settings import Settings
-
-GATHER_SECONDS = 0.005
-"""How long an image waits for others to come along."""
 
 RUNS = 4
 """Runs at once: where models are slow to answer, nobody waits for the answers to others."""
 
-FEW = 8
-"""Images that one run takes, although nothing is left for the next."""
+ENOUGH = 32
+"""Images for which a run begins, however many more are under way."""
 
-Waiting: TypeAlias = tuple[ImageSource, asyncio.Future[Diagnosis]]
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """An image that somebody waits for, and the generation of the panel that was at work when it came."""
+
+    diagnoser: Diagnoser
+    image: ImageSource
+    result: asyncio.Future[Diagnosis]
+
+    def tell(self, outcome: Diagnosis | FailedImage | Exception) -> None:
+        """Does nothing if nobody waits any more."""
+        if self.result.done():
+            return
+        error = outcome.error if isinstance(outcome, FailedImage) else outcome
+        if isinstance(error, Exception):
+            self.result.set_exception(error)
+        else:
+            self.result.set_result(error)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some images of one generation, and their vectors."""
+
+    asked: list[Asked]
+    embedded: Embedded[ImageSource]
 
 
 class Batching(Current):
-    """A `Current` whose `adiagnose` shares runs; for one event loop.
+    """A `Current` whose `adiagnose` shares work; for one event loop.
 
-    One run embeds at a time, on all cores; what comes meanwhile goes into the next, which begins when it has embedded:
-    the busier, the larger the runs, and the less each image costs. A run leaves half of the images to the next, so that
-    the cores embed those while these are weighed and answered. Each image has its own result, and one that cannot be
-    diagnosed fails alone.
+    Images are embedded in chunks as they come, on all cores and without a pause. Those that are ready go into one run
+    when they are half of all under way, or when no other is to be embedded: the busier, the larger the runs, and the
+    less each image costs; while one half is weighed and answered, the cores embed the other. Each image has its own
+    result, and one that cannot be diagnosed fails alone.
 
     Attributes:
         on_run: told of each run how many images it takes.
@@ -42,75 +67,93 @@ class Batching(Current):
     on_run: Callable[[int], object] = staticmethod(lambda images: None)
 
     def __init__(self, path: Path, settings: Settings, agents: Sequence[Agent] = ()) -> None:
-        self.threads = 2 * usable_cores()  # Python's lock makes them wait for the threads that weigh and answer
         super().__init__(path, settings, agents)
-        self._waiting: deque[Waiting] = deque()
-        self._runs: set[asyncio.Task[None]] = set()
+        self._threads = usable_cores()
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="consilience-embed")
         self._under_way = 0  # images
-        self._starting: asyncio.Task[None] | None = None
+        self._waiting: deque[Asked] = deque()
+        self._embedding: set[asyncio.Task[None]] = set()
+        self._ready: deque[Chunk] = deque()
+        self._runs: set[asyncio.Task[None]] = set()
 
     async def adiagnose(self, image: ImageSource, *, look_again: bool = False) -> Diagnosis:
         """See `Diagnoser.adiagnose`."""
         if look_again:
             return await super().adiagnose(image, look_again=True)
-        result: asyncio.Future[Diagnosis] = asyncio.get_running_loop().create_future()
-        self._waiting.append((image, result))
-        if self._starting is None or self._starting.done():
-            self._starting = asyncio.create_task(self._start_runs())
-        return await result
+        with self._using() as diagnoser:
+            asked = Asked(diagnoser, image, asyncio.get_running_loop().create_future())
+            self._waiting.append(asked)
+            self._under_way += 1
+            self._go_on()
+            try:
+                return await asked.result
+            finally:
+                self._under_way -= 1
 
-    async def _start_runs(self) -> None:
-        """Start one run after the other while something waits."""
-        await asyncio.sleep(GATHER_SECONDS)
-        while batch := self._taken():
-            self.on_run(len(batch))
-            is_embedded = asyncio.Event()
-            run = asyncio.create_task(self._run_batch(batch, is_embedded))
-            self._runs.add(run)
-            run.add_done_callback(self._runs.discard)
-            await is_embedded.wait()
-            if len(self._runs) >= RUNS:
-                await asyncio.wait(self._runs, return_when=asyncio.FIRST_COMPLETED)
+    def close(self) -> None:
+        """See `Current.close`."""
+        super().close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _run_batch(self, batch: Sequence[Waiting], is_embedded: asyncio.Event) -> None:
-        loop = asyncio.get_running_loop()
-        images = [image for image, _ in batch]
-        self._under_way += len(batch)
-        try:
-            results = await asyncio.to_thread(
-                self._diagnosed, images, lambda: loop.call_soon_threadsafe(is_embedded.set)
-            )
-        except Exception as error:  # whatever it is, everybody who waits is told, and nobody waits for ever
-            for _, result in batch:
-                _tell(result, error)
-        else:
-            for (_, result), outcome in zip(batch, results, strict=True):
-                _tell(result, outcome.error if isinstance(outcome, FailedImage) else outcome)
-        finally:
-            self._under_way -= len(batch)
-            is_embedded.set()
+    def _go_on(self) -> None:
+        """Begin what can be begun."""
+        while len(self._embedding) < self._threads and (asked := self._next_asked()):
+            self._begin(self._embed(asked), self._embedding)
+        while len(self._runs) < RUNS and (chunks := self._next_chunks()):
+            self.on_run(sum(len(chunk.asked) for chunk in chunks))
+            self._begin(self._diagnose(chunks), self._runs)
 
-    def _taken(self) -> list[Waiting]:
-        """The next images, without those that nobody waits for any more."""
-        taken: list[Waiting] = []
-        half = (self._under_way + len(self._waiting) + 1) // 2
-        most = min(max(FEW, half), self.settings.batch_size)
-        while self._waiting and len(taken) < most:
-            one = self._waiting.popleft()
-            if not one[1].done():
-                taken.append(one)
+    def _begin(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
+        def is_over(task: asyncio.Task[None]) -> None:
+            among.discard(task)
+            self._go_on()
+
+        task = asyncio.create_task(work)
+        among.add(task)
+        task.add_done_callback(is_over)
+
+    def _next_asked(self) -> list[Asked]:
+        """What one thread embeds at once, without the images that nobody waits for any more."""
+        taken: list[Asked] = []
+        while self._waiting and (not taken or self._waiting[0].diagnoser is taken[0].diagnoser):
+            if not self._waiting[0].result.done():
+                taken.append(self._waiting[0])
+            self._waiting.popleft()
+            if taken and len(taken) == taken[0].diagnoser.encoder.chunk:
+                break
         return taken
 
-    def _diagnosed(
-        self, images: Sequence[ImageSource], on_embedded: Callable[[], object]
-    ) -> list[Diagnosis | FailedImage]:
-        return list(self.diagnose_many(images, keep_images=True, on_embedded=on_embedded))
+    def _next_chunks(self) -> list[Chunk]:
+        """What goes into the next run, if it is time for one."""
+        ready = sum(len(chunk.asked) for chunk in self._ready)
+        is_time = ready >= min(ENOUGH, (self._under_way + 1) // 2) or not self._embedding
+        taken: list[Chunk] = []
+        images = 0
+        while is_time and self._ready and images < self.settings.batch_size:
+            chunk = self._ready[0]
+            if taken and chunk.asked[0].diagnoser is not taken[0].asked[0].diagnoser:
+                break
+            taken.append(self._ready.popleft())
+            images += len(chunk.asked)
+        return taken
 
+    async def _embed(self, asked: list[Asked]) -> None:
+        images, embed = [one.image for one in asked], asked[0].diagnoser.embed
+        try:
+            embedded = await asyncio.get_running_loop().run_in_executor(self._pool, embed, images)
+        except Exception as error:  # whatever it is, everybody who waits is told, and nobody waits for ever
+            for one in asked:
+                one.tell(error)
+        else:
+            self._ready.append(Chunk(asked, embedded))
 
-def _tell(result: asyncio.Future[Diagnosis], outcome: Diagnosis | Exception) -> None:
-    if result.done():  # cancelled: whoever asked has gone
-        return
-    if isinstance(outcome, Exception):
-        result.set_exception(outcome)
-    else:
-        result.set_result(outcome)
+    async def _diagnose(self, chunks: list[Chunk]) -> None:
+        asked = [one for chunk in chunks for one in chunk.asked]
+        batch = joined([chunk.embedded for chunk in chunks])
+        outcomes: Sequence[Diagnosis | FailedImage | Exception]
+        try:
+            outcomes = await asked[0].diagnoser.adiagnose_embedded(batch)
+        except Exception as error:  # as above
+            outcomes = [error] * len(asked)
+        for one, outcome in zip(asked, outcomes, strict=True):
+            one.tell(outcome)

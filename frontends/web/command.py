@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import sys
 from pathlib import Path
 
 import click
@@ -18,6 +19,10 @@ LEAST_TOKEN = 16
 """Characters: a shorter one could be guessed."""
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+SWITCH_SECONDS = 0.001
+"""How long a thread may keep Python's lock from others: those that embed need it shortly and often, and cores idle
+while they wait for it."""
 
 
 @click.command()
@@ -81,6 +86,7 @@ def web(
             lifespan="off",
             timeout_graceful_shutdown=10,
         )
+        sys.setswitchinterval(SWITCH_SECONDS)
         uvicorn.Server(config).run(sockets=[listener])
 
 

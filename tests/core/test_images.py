@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from consilience.errors import ImageError
-from consilience.images import FORMATS, Image, load_image
+from consilience.images import FORMATS, Image, Named, load_image
 
 SCENE = np.array(
     [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[255, 255, 255], [128, 128, 128], [10, 20, 30]]], dtype=np.uint8
@@ -60,6 +60,13 @@ def test_an_image_is_returned_as_it_is_and_a_name_becomes_the_source() -> None:
     image = load_image(SCENE, name="plate 7")
     assert image.source == "plate 7"
     assert load_image(image) is image
+
+
+def test_a_name_goes_with_what_holds_the_image(scene_file: Path) -> None:
+    assert load_image(Named(scene_file.read_bytes(), "leaf.png")).source == "leaf.png"
+    assert load_image(Named(scene_file, "leaf.png"), name="other.png").source == "other.png"
+    with pytest.raises(ImageError, match=r"'leaf\.png' is not an image"):
+        load_image(Named(b"no image at all", "leaf.png"))
 
 
 def test_pixels_are_read_only_contiguous_and_the_callers_array_stays_the_callers() -> None:
