@@ -25,7 +25,10 @@ DOUBTS = np.geomspace(1 / 64, 16.0, 41)
 few images leave unknown. The choice of r must not turn on what a calibrator mends afterwards; a coarser grid would."""
 
 USUAL_DOUBT = 3.0
-"""Where there is nothing to choose by (seen with 1 to 7 images a label: 2.5 to 5)."""
+"""Where there is nothing to choose by (seen with 2 to 7 images a label: 2.5 to 5)."""
+
+USUAL_DOUBT_OF_ONE = 0.75
+"""With one image a label, where P is smaller: what varies between labels counts as within (seen: 0.5 to over 1)."""
 
 Statistics = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Counts (c,), sums (c, d) and second moments (d, d) of the features of each label."""
@@ -98,10 +101,11 @@ def regularised(statistics: Statistics, ridge: float, scale: np.ndarray) -> tupl
     n, dimension = counts.sum(), sums.shape[1]
     sums, moments = sums / scale, moments / np.outer(scale, scale)
     means = sums / np.maximum(counts, 1)[:, None]
-    scatter = moments - means.T @ sums  # within labels: (n - 1) S
+    if counts.max() > 1:
+        scatter = moments - means.T @ sums  # within labels: (n - 1) S
+    else:  # one image a label: all that is seen to vary counts as within labels
+        scatter = moments - np.outer(sums.sum(axis=0), sums.sum(axis=0)) / n
     spread = np.trace(scatter) / max(n - 1, 1)
-    if n <= len(counts) and counts.max() <= 1:  # one image a label: all that is seen to vary counts as within labels
-        spread = np.trace(moments - np.outer(sums.sum(axis=0), sums.sum(axis=0)) / n) / max(n - 1, 1)
     return means, scatter + ridge * max(spread, 1e-8) * np.eye(dimension)
 
 
@@ -119,7 +123,8 @@ def _choose(data: LabelledFeatures, scale: np.ndarray, ridges: Sequence[float] =
     """The r by its log loss in cross-validation, each at its best temperature, and that temperature."""
     splits, per_image = list(inner_folds(data.labels)), data.features.shape[1] / len(data.labels)
     if not splits:
-        return ridges[0], USUAL_DOUBT * per_image
+        is_one_each = len(np.unique(data.labels)) == len(data.labels)
+        return ridges[0], (USUAL_DOUBT_OF_ONE if is_one_each else USUAL_DOUBT) * per_image
     rows, _ = row_space((data.features - data.features.mean(axis=0, dtype=np.float64)) / scale)
     unscaled = np.ones(rows.shape[1])
     logits = {ridge: np.zeros((len(rows), data.n_labels)) for ridge in ridges}

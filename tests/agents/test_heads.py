@@ -27,7 +27,7 @@ from consilience.agents import (
     feature_agent,
 )
 from consilience.agents.base import softmax
-from consilience.agents.gaussian import RIDGES, USUAL_DOUBT
+from consilience.agents.gaussian import RIDGES, USUAL_DOUBT, USUAL_DOUBT_OF_ONE
 from consilience.agents.probe import STRENGTHS
 from consilience.agents.tuning import FEW, nearest_labels, row_space, scales
 from consilience.errors import AgentError
@@ -123,9 +123,17 @@ def test_the_gaussian_chooses_the_ridge_that_cross_validation_prefers(dimension:
 
 
 def test_with_few_images_the_gaussian_takes_its_usual_settings() -> None:
-    for n in (3, 3 * FEW - 1):
+    for n, doubt in ((3, USUAL_DOUBT_OF_ONE), (6, USUAL_DOUBT), (3 * FEW - 1, USUAL_DOUBT)):
         fitted = Gaussian.fit(data(n, 3, 6))
-        assert (fitted.ridge, fitted.temperature) == (RIDGES[0], pytest.approx(USUAL_DOUBT * 6 / n))
+        assert (fitted.ridge, fitted.temperature) == (RIDGES[0], pytest.approx(doubt * 6 / n))
+
+
+def test_with_one_image_a_label_the_gaussian_takes_all_that_varies_for_within_labels() -> None:
+    known = np.array([[0.8, 0.6, 0.0, 0.0], [0.8, 0.0, 0.6, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    fitted = Gaussian.fit(LabelledFeatures(known.astype(np.float32), np.arange(3), 3))
+    covariance = np.cov(known.T)
+    precision = 4 * np.linalg.inv(2 * covariance + RIDGES[0] * np.trace(covariance) * np.eye(4))
+    np.testing.assert_allclose(fitted.weights, known @ precision, rtol=1e-5)
 
 
 @pytest.mark.parametrize("shots", [1, 2, 4])
