@@ -149,7 +149,8 @@ def add_label(
     """Give a panel one more label, from some images of it.
 
     No image that the panel holds is embedded again; calibration and trust are measured for the larger set of labels.
-    Agents that see images are asked about the new ones alone: their trust stays an estimate until a new fit.
+    Agents that see images are asked about the new ones alone: their trust stays an estimate until a new fit. To be able
+    to go back to the old labels, copy the panel's folder before.
     """
     import consilience
     from consilience.frontends.terminal import console, progress_on
