@@ -115,12 +115,13 @@ class Batching(Current):
     def _next_asked(self) -> list[Asked]:
         """What one thread embeds at once, without the images that nobody waits for any more."""
         taken: list[Asked] = []
-        while self._waiting and (not taken or self._waiting[0].diagnoser is taken[0].diagnoser):
-            if not self._waiting[0].result.done():
-                taken.append(self._waiting[0])
-            self._waiting.popleft()
-            if taken and len(taken) == taken[0].diagnoser.encoder.chunk:
+        while self._waiting:
+            one = self._waiting[0]
+            if taken and (one.diagnoser is not taken[0].diagnoser or len(taken) == one.diagnoser.encoder.chunk):
                 break
+            self._waiting.popleft()
+            if not one.result.done():
+                taken.append(one)
         return taken
 
     def _next_chunks(self) -> list[Chunk]:

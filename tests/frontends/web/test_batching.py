@@ -22,8 +22,11 @@ from consilience.retrieval.embedding import Embedded
 
 @pytest.fixture(scope="module")
 def batching(fitted_shapes: Path) -> Iterator[Batching]:
-    with Batching.open(fitted_shapes) as one:
-        yield one
+    """On two cores, so that how many images are ready at once does not depend on the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("consilience.frontends.web.batching.usable_cores", lambda: 2)
+        with Batching.open(fitted_shapes) as one:
+            yield one
 
 
 def test_each_gets_its_own_and_a_bad_one_fails_alone(batching: Batching, tmp_path: Path) -> None:
@@ -41,7 +44,7 @@ def test_each_gets_its_own_and_a_bad_one_fails_alone(batching: Batching, tmp_pat
     assert [one.label for one in found] == wanted  # type: ignore[attr-defined]
     assert [one.image is not None for one in found] == [True] * 20  # type: ignore[attr-defined]
     assert sum(runs) == 21
-    assert runs[0] >= 11  # the others are embedded while these are weighed
+    assert 11 <= runs[0] < 21  # the others are embedded while these are weighed
     assert len(runs) <= 4
 
 
