@@ -13,6 +13,7 @@ from consilience.agents.neighbours import Neighbours
 from consilience.agents.probe import Probe
 from consilience.agents.prompt import Prompt
 from consilience.agents.reply_cache import ReplyCache
+from consilience.agents.self_trained import SelfTrained
 from consilience.agents.tip_adapter_f import TipAdapterF
 from consilience.agents.transformers_agent import TransformersAgent
 from consilience.agents.vlm import VlmAgent
@@ -22,12 +23,12 @@ from consilience.model_settings import TransformersSettings, VlmSettings
 
 FEATURE_AGENTS: dict[str, type[FeatureAgent]] = {
     kind.name: kind
-    for kind in (Neighbours, Probe, Gaussian, Cache, ZeroShot, TipAdapterF, CapsAdapter, Prompt, ClipSvd)
+    for kind in (Neighbours, Probe, Gaussian, SelfTrained, Cache, ZeroShot, TipAdapterF, CapsAdapter, Prompt, ClipSvd)
 }
 """The agents that a panel can fit on encoder features, by name."""
 
-USUAL_AGENTS = ("neighbours", "probe", "gaussian", "cache", "zero-shot")
-"""Those that are fitted unless others are asked for."""
+USUAL_AGENTS = ("neighbours", "probe", "gaussian", "self-trained", "cache", "zero-shot")
+"""Those that are fitted unless others are asked for, where there is what they need."""
 
 
 def feature_agent(name: str) -> type[FeatureAgent]:
@@ -53,6 +54,7 @@ __all__ = [
     "Probe",
     "Prompt",
     "ReplyCache",
+    "SelfTrained",
     "TipAdapterF",
     "TransformersAgent",
     "TransformersSettings",

@@ -19,6 +19,10 @@ Features = np.ndarray
 """float32 (n, d), rows of unit length."""
 
 
+SAME = 1 - 1e-5
+"""Cosine similarity from which on two vectors are the same image's: rounding differs from batch to batch."""
+
+
 @dataclass(frozen=True)
 class Views:
     """What an agent may look at: n images of one run, as pixels and as features.
@@ -102,6 +106,8 @@ class LabelledFeatures:
         captions: the single texts behind them, float32 (m, d), and the label of each, int (m,); or None.
         described: what a vision-language agent says of each image, embedded, float32 (n, d), rows of unit length, or of
             zeros where it says nothing; None where none was asked.
+        unlabelled: other images, whose labels nobody knows, float32 (m, d), rows of unit length; None where none were
+            given.
     """
 
     features: Features
@@ -110,11 +116,17 @@ class LabelledFeatures:
     texts: Features | None = None
     captions: tuple[Features, np.ndarray] | None = None
     described: Features | None = None
+    unlabelled: Features | None = None
     tower: PromptTower | None = field(default=None, repr=False, compare=False)
 
     def take(self, rows: np.ndarray) -> LabelledFeatures:
         described = None if self.described is None else self.described[rows]
         return replace(self, features=self.features[rows], labels=self.labels[rows], described=described)
+
+    def with_unlabelled(self, vectors: Features) -> LabelledFeatures:
+        """With those of the vectors (m, d) that are no labelled image's: of these the labels are known."""
+        nearest = [float((self.features @ vector).max()) for vector in vectors]  # one by one: n x m may be large
+        return replace(self, unlabelled=vectors[np.array(nearest) < SAME])
 
 
 class FeatureAgent(ABC):
@@ -129,6 +141,7 @@ class FeatureAgent(ABC):
             and discriminative ones with many (Ng and Jordan 2002): beforehand, they are as good as each other.
         needs_text: whether it needs an encoder with a text tower.
         needs_tower: whether it is trained through that text tower.
+        needs_unlabelled: whether it needs unlabelled images beside the labelled ones.
         trains: whether fitting takes many steps, and more than one image a label.
     """
 
@@ -136,6 +149,7 @@ class FeatureAgent(ABC):
     usual_error: ClassVar[float] = 1.0
     needs_text: ClassVar[bool] = False
     needs_tower: ClassVar[bool] = False
+    needs_unlabelled: ClassVar[bool] = False
     trains: ClassVar[bool] = False
     looks_again: ClassVar[bool] = False
 

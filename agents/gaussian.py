@@ -48,7 +48,7 @@ class Gaussian(FeatureAgent):
         solved: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
         self.statistics, self.scale, self.ridge, self.temperature = statistics, scale, ridge, temperature
-        self.weights, self.bias = _solve(statistics, ridge, scale) if solved is None else solved
+        self.weights, self.bias = discriminant(statistics, ridge, scale) if solved is None else solved
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
@@ -109,7 +109,7 @@ def regularised(statistics: Statistics, ridge: float, scale: np.ndarray) -> tupl
     return means, scatter + ridge * max(spread, 1e-8) * np.eye(dimension)
 
 
-def _solve(statistics: Statistics, ridge: float, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def discriminant(statistics: Statistics, ridge: float, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The linear classifier: weights (c, d) and bias (c,), for features that are not scaled."""
     counts, _, _ = statistics
     n, (means, scatter) = counts.sum(), regularised(statistics, ridge, scale)
@@ -131,7 +131,7 @@ def _choose(data: LabelledFeatures, scale: np.ndarray, ridges: Sequence[float] =
     for train, test in splits:
         statistics = statistics_of(rows[train], data.labels[train], data.n_labels)
         for ridge in ridges:
-            weights, bias = _solve(statistics, ridge, unscaled)
+            weights, bias = discriminant(statistics, ridge, unscaled)
             # the d of the formula is here that of the images' own space
             logits[ridge][test] = (rows[test] @ weights.T + bias) * len(train) / rows.shape[1]
     best = [min(DOUBTS, key=lambda doubt: log_loss(softmax(logits[r] / doubt), data.labels)) for r in ridges]

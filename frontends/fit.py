@@ -26,6 +26,7 @@ SHOWN = 5
 @click.option("--encoder", metavar="NAME", help="'embedded' (default) or 'open_clip:<model>:<tag or checkpoint>'.")
 @click.option("--agents", metavar="A,B", help="Agents to fit on the encoder, or 'auto' to choose; default: the usual.")
 @click.option("--task", "task_file", type=PATH, metavar="FILE", help="A YAML file that describes the labels.")
+@click.option("--unlabelled", type=PATH, metavar="FOLDER", help="Other images to learn from, too, at any depth.")
 @click.option("--overwrite", is_flag=True, help="Replace a panel that is there.")
 @json_option
 @settings_options
@@ -35,6 +36,7 @@ def fit(
     encoder: str | None,
     agents: str | None,
     task_file: Path | None,
+    unlabelled: Path | None,
     overwrite: bool,
     as_json: bool,
     settings_file: Path | None,
@@ -44,6 +46,8 @@ def fit(
 
     FOLDER has one subfolder for each label, or train/ and val/ above them; or it is an .npz of vectors with the arrays
     embeddings, labels and names.
+
+    With few labels, --unlabelled helps most: other images of the same kinds, of which nobody needs to know the label.
     """
     import consilience
     from consilience.frontends.terminal import console, progress_on
@@ -51,7 +55,15 @@ def fit(
     settings = collected(settings_file, assignments, encoder=encoder, agents=agents)
     task = consilience.Task.from_file(task_file) if task_file is not None else None
     with progress_on(console(stderr=True)) as progress:
-        report = consilience.fit(source, panel, task=task, settings=settings, overwrite=overwrite, progress=progress)
+        report = consilience.fit(
+            source,
+            panel,
+            task=task,
+            unlabelled=unlabelled,
+            settings=settings,
+            overwrite=overwrite,
+            progress=progress,
+        )
     _name_what_was_left_out(report)
     _print_fitted(report, settings.policy, as_json)
     finish(len(report.panel.records), len(report.failed) + len(report.images.conflicts))
@@ -83,6 +95,7 @@ def _print_fitted(report: FitReport, policy: PolicySettings, as_json: bool) -> N
             "failed": [one.to_dict() for one in report.failed],
             "ignored": [str(path) for path in report.ignored],
         }
+        fitted["unlabelled"] = report.unlabelled
         fitted["cost_usd"] = report.cost_usd
         print_json(out, json.dumps(fitted, ensure_ascii=False))
         return
@@ -96,6 +109,7 @@ def _print_fitted(report: FitReport, policy: PolicySettings, as_json: bool) -> N
     out.print(
         f"Panel '{one_line(fitted['panel'])}': {report.images.added:,} images, {len(fitted['labels'])} labels, "
         f"encoder {one_line(fitted['encoder']['name'])}"
+        + (f"; learned from {report.unlabelled:,} unlabelled images, too" if report.unlabelled else "")
         + (f"; answers cost {report.cost_usd:.4f} USD" if report.cost_usd else "")
     )
 

@@ -35,6 +35,7 @@ from consilience.orchestrator.predictions import LabelledPredictions
 from consilience.orchestrator.reasoner import Reasoner
 from consilience.orchestrator.record import REASONER
 from consilience.orchestrator.selection import AUTO, candidates, select
+from consilience.orchestrator.unlabelled import sampled_unlabelled
 from consilience.orchestrator.writing import index, prepare_novelty, writing
 from consilience.panel_folder import refuse_to_replace
 from consilience.prompts import check_prompts
@@ -54,6 +55,7 @@ class FitReport:
         failed: images that could not be read.
         ignored: files and folders that are no labelled images.
         settles: what settles a diagnosis, and what that does on the labelled images.
+        unlabelled: how many other images an agent learned from.
         cost_usd: what the answers of the agents in the settings cost now; those that were kept cost nothing.
     """
 
@@ -63,6 +65,7 @@ class FitReport:
     ignored: tuple[Path, ...]
     settles: Settles
     cost_usd: float = 0.0
+    unlabelled: int = 0
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -71,7 +74,7 @@ class FitReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every labelled image could be used."""
+        """Whether every image could be used."""
         return not self.failed and not self.images.conflicts
 
 
@@ -80,6 +83,7 @@ def fit(
     panel: str | Path,
     *,
     task: Task | None = None,
+    unlabelled: str | Path | None = None,
     settings: Settings | None = None,
     agents: Sequence[Agent | str] = (),
     overwrite: bool = False,
@@ -92,6 +96,8 @@ def fit(
         source: a folder with one subfolder a label (or `train/` and `val/` above them), or an .npz of vectors.
         panel: the folder to write. It is written whole or not at all.
         task: default: the labels as they are in `source`.
+        unlabelled: a folder with other images of the same kinds, or an .npz of their vectors, from which the agent
+            'self-trained' learns, too; their labels are not asked for. Of more than 2,000 a random part is taken.
         settings: default: from the environment and `arguments`, see `load_settings`.
         agents: names of feature agents to fit, or 'auto' for a choice among all, instead of those in
             `settings.agents`; and agents that need no fitting, beside those of `settings.vlm` and
@@ -100,9 +106,10 @@ def fit(
 
     Raises:
         DatasetError: the images cannot be used. EncoderError, AgentError: unknown names, or they do not fit.
-        SettingsError: the task's own words for a prompt cannot be used, or `captioner` names nobody who can describe
-            images. BudgetSpentError: answers would cost more than `policy.max_run_cost_usd`; those that were paid for
-            are kept for the next time.
+        SettingsError: the task's own words for a prompt cannot be used, `captioner` names nobody who can describe
+            images, or unlabelled images are given and no agent learns from them.
+        BudgetSpentError: answers would cost more than `policy.max_run_cost_usd`; those that were paid for are kept for
+            the next time.
         PanelError: the panel cannot be written. PanelBusyError: somebody else is writing it.
         MemoryServerError: a Chroma server is set and cannot be reached.
     """
@@ -112,7 +119,7 @@ def fit(
         check_prompts(task)
     budget = Budget(settings.policy.max_run_cost_usd)
     others = _agents_beside_heads(agents, settings, budget)
-    named = _heads_named(agents, settings)
+    named = _heads_named(agents, settings, unlabelled is not None)
     captioner = captioner_among(others, settings.captioner, None if named == [AUTO] else named or USUAL_AGENTS)
     load = None if is_vectors(source) else lambda image: load_image(image, settings.images)
     if settings.memory.url is not None:
@@ -124,6 +131,10 @@ def fit(
         if captioner is not None and data.texts is not None and load is not None:
             seconds = settings.policy.agent_timeout_seconds
             data = finished(described(data, captioner, encoder, task, records, load, seconds, progress))
+        beside = None
+        if unlabelled is not None:
+            beside = sampled_unlabelled(Path(unlabelled), encoder, records.rows.keys(), settings, progress)
+            data = data.with_unlabelled(beside.vectors)
         fitted, choices = _fitted(task, records, data, named, others, load, settings, progress)
         adviser = settings.reasoner if settings.reasoner and settings.reasoner.role == "advise" else None
         if adviser is not None:
@@ -152,7 +163,10 @@ def fit(
         ).save(path, overwrite=overwrite)
     index(written, settings, progress)
     found = settles(settings.policy, written.outcomes)
-    return FitReport(written, gathered.report, gathered.failed, gathered.ignored, found, budget.spent_usd)
+    failed, learned_from = gathered.failed, 0
+    if beside is not None:
+        failed, learned_from = (*failed, *beside.failed), len(beside.vectors)
+    return FitReport(written, gathered.report, failed, gathered.ignored, found, budget.spent_usd, learned_from)
 
 
 def _agents_beside_heads(agents: Sequence[Agent | str], settings: Settings, budget: Budget) -> list[Agent]:
@@ -167,12 +181,23 @@ def _agents_beside_heads(agents: Sequence[Agent | str], settings: Settings, budg
     return others
 
 
-def _heads_named(agents: Sequence[Agent | str], settings: Settings) -> list[str] | None:
-    """The feature agents that are asked for by name, or [AUTO]; None: the usual ones."""
+def _heads_named(agents: Sequence[Agent | str], settings: Settings, unlabelled: bool) -> list[str] | None:
+    """The feature agents that are asked for by name, or [AUTO]; None: the usual ones.
+
+    Args:
+        unlabelled: whether unlabelled images are given.
+    """
     named = [one for one in agents if isinstance(one, str)] or settings.agents
     if named is None:
         return None
-    return [AUTO] if [*named] == [AUTO] else [feature_agent(name).name for name in named]
+    if [*named] == [AUTO]:
+        return [AUTO]
+    kinds = [feature_agent(name) for name in named]
+    if unlabelled and not any(kind.needs_unlabelled for kind in kinds):
+        raise SettingsError(
+            "unlabelled images are given, and no agent learns from them: add 'self-trained' to the agents"
+        )
+    return [kind.name for kind in kinds]
 
 
 def _fitted(
@@ -210,5 +235,11 @@ def _fitted(
 
 
 def _supported(data: LabelledFeatures) -> list[str]:
-    """The usual feature agents, but those that the encoder has no texts for."""
-    return [name for name in USUAL_AGENTS if data.texts is not None or not FEATURE_AGENTS[name].needs_text]
+    """The usual feature agents that have what they need."""
+    kinds = [FEATURE_AGENTS[name] for name in USUAL_AGENTS]
+    return [
+        kind.name
+        for kind in kinds
+        if (data.texts is not None or not kind.needs_text)
+        and (data.unlabelled is not None or not kind.needs_unlabelled)
+    ]

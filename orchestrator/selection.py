@@ -37,6 +37,8 @@ def candidates(data: LabelledFeatures) -> tuple[list[str], list[Choice]]:
             out.append(Choice(name, False, "not tried: the encoder has no text tower"))
         elif kind.needs_tower and data.tower is None:
             out.append(Choice(name, False, "not tried: the encoder's text tower cannot be trained through"))
+        elif kind.needs_unlabelled and data.unlabelled is None:
+            out.append(Choice(name, False, "not tried: no unlabelled images were given"))
         elif kind.trains and (fewest < 2 or len(data.labels) > MOST):
             many = f"2 images a label to train on, and {MOST:,} at most; the rarest has {fewest}"
             out.append(Choice(name, False, f"not tried: it needs {many}, of {len(data.labels):,} in all"))

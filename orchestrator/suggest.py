@@ -25,15 +25,12 @@ import numpy as np
 
 from consilience.agents import FeatureAgent, Gaussian, LabelledFeatures
 from consilience.agents.tuning import sample
-from consilience.dataset import images_below
 from consilience.diagnosis import FailedImage
-from consilience.errors import DatasetError
-from consilience.images import Image, load_image
 from consilience.orchestrator.blas import one_blas_thread
 from consilience.orchestrator.fitting import exact_views
 from consilience.orchestrator.gather import Progress, quiet
 from consilience.orchestrator.panel import Panel
-from consilience.retrieval.embedding import embed_many
+from consilience.orchestrator.unlabelled import read_unlabelled
 from consilience.settings import Settings, settings_or
 from consilience.task import Task
 
@@ -102,37 +99,9 @@ def suggest(
         PanelError and EncoderError: as in `Diagnoser.open`.
     """
     opened, settings = Panel.open(panel), settings_or(settings, arguments)
-    paths = images_below(folder)
     encoder = opened.encoder.open(settings.device)
-    seen, known = set(opened.records.ids), 0
-    fresh: list[Path] = []
-    vectors: list[np.ndarray] = []
-    failed: list[FailedImage] = []
-
-    def load(path: Path) -> Image:
-        return load_image(path, settings.images)
-
-    done = 0
-    for batch in embed_many(paths, encoder, load=load, batch_size=settings.batch_size):
-        readable = iter(batch.vectors)
-        for path, image, error in zip(batch.sources, batch.images, batch.errors, strict=True):
-            if image is None:
-                failed.append(FailedImage(str(path), error or DatasetError("unreadable")))
-                continue
-            vector = next(readable)
-            if image.identity in seen:
-                known += 1
-                continue
-            seen.add(image.identity)
-            fresh.append(path)
-            vectors.append(vector)
-        done += len(batch.sources)
-        progress("embedding images", done, len(paths))
-    if not fresh:
-        raise DatasetError(
-            f"'{folder}' holds no image to ask about: {known} are known to the panel, {len(failed)} cannot be read"
-        )
-    data, rows = opened.labelled_features(), np.stack(vectors)
+    found = read_unlabelled(Path(folder), encoder, opened.records.rows.keys(), settings, progress)
+    data, rows = opened.labelled_features(), found.vectors
     with one_blas_thread():
         committee = mean_prediction(opened.task, to_ask(opened.heads), data, rows)
         uncertainty, typical = one_minus_margin(committee), typicality(rows, data.features)
@@ -141,7 +110,7 @@ def suggest(
     return Suggestions(
         tuple(
             Suggestion(
-                fresh[row],
+                found.paths[row],
                 tuple(names[np.argsort(-committee[row], kind="stable")[:2]].tolist()),
                 float(uncertainty[row]),
                 float(typical[row]),
@@ -149,8 +118,8 @@ def suggest(
             )
             for row, distance in chosen
         ),
-        known,
-        tuple(failed),
+        found.known,
+        found.failed,
     )
 
 

@@ -3,6 +3,7 @@
     python -m consilience.evals.benchmarks.accuracy FOLDER                  fit on train/ and val/, diagnose test/
     python -m consilience.evals.benchmarks.accuracy FOLDER --shots 16       the same on 16 images a label, 5 draws
     python -m consilience.evals.benchmarks.accuracy VECTORS.npz --shots 4   fit on 4 vectors a label, diagnose the rest
+    python -m consilience.evals.benchmarks.accuracy DATA --shots 4 --unlabelled   the others without their labels, too
     python -m consilience.evals.benchmarks.accuracy VECTORS.npz --folds 10  cross-validation
 
 Settings come from the environment and the settings file, as everywhere: CONSILIENCE_ENCODER names another encoder.
@@ -115,17 +116,30 @@ def _spread(values: Sequence[float]) -> str:
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.option("--shots", type=click.IntRange(min=1), help="Fit on so many images a label instead of all.")
 @click.option("--draws", type=click.IntRange(min=1), default=5, show_default=True, help="Draws of --shots.")
+@click.option("--unlabelled", is_flag=True, help="With --shots: give the others without their labels, too.")
 @click.option("--folds", type=click.IntRange(min=2), default=10, show_default=True, help="Folds, for an .npz.")
 @click.option("--repeats", type=click.IntRange(min=1), default=1, show_default=True, help="Repeats of the folds.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of every random choice.")
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures there too.")
-def main(source: Path, shots: int | None, draws: int, folds: int, repeats: int, seed: int, file: Path | None) -> None:
+def main(
+    source: Path,
+    shots: int | None,
+    draws: int,
+    unlabelled: bool,
+    folds: int,
+    repeats: int,
+    seed: int,
+    file: Path | None,
+) -> None:
     """Measure accuracy and calibration on SOURCE: a folder with train/, val/ and test/, or an .npz of vectors."""
+    if unlabelled and shots is None:
+        raise click.UsageError("--unlabelled goes with --shots: else all labels are given")
     try:
         settings = load_settings(seed=seed)
         if shots is not None:
-            what = f"fitted on {shots} image{'s' * (shots > 1)} a label, {draws} draw{'s' * (draws > 1)}"
-            judged = list(few_shots(source, shots, draws, settings))
+            beside = ", others without their labels" * unlabelled
+            what = f"fitted on {shots} image{'s' * (shots > 1)} a label{beside}, {draws} draw{'s' * (draws > 1)}"
+            judged = list(few_shots(source, shots, draws, settings, with_unlabelled=unlabelled))
         elif is_vectors(source):
             what = f"{folds}-fold cross-validation"
             judged = list(cross_validation(source, folds, repeats, settings))

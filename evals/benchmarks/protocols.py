@@ -55,10 +55,16 @@ def held_out(folder: Path, settings: Settings) -> Judged:
         return _judged(results, [image.label for image in test.images], diagnoser.panel.records.rows)
 
 
-def few_shots(source: Path, shots: int, draws: int, settings: Settings) -> Iterator[Judged]:
+def few_shots(
+    source: Path, shots: int, draws: int, settings: Settings, *, with_unlabelled: bool = False
+) -> Iterator[Judged]:
     """Fit on `shots` images a label, drawn anew each time; each image is embedded once.
 
     Of a folder they are drawn from `train/` and `val/`, and `test/` is diagnosed; of an .npz of vectors the rest is.
+
+    Args:
+        with_unlabelled: the images that were not drawn are given without their labels, too; of an .npz a random half of
+            them, and only the other half is diagnosed. So unlabelled images are never judged.
 
     Raises:
         DatasetError: it cannot be used, or a label has fewer images, or none is left to diagnose.
@@ -75,10 +81,15 @@ def few_shots(source: Path, shots: int, draws: int, settings: Settings) -> Itera
         rng = np.random.default_rng([settings.seed, draw])
         chosen = [rng.choice(np.flatnonzero(labels == name), shots, replace=False) for name in labelled.task.names]
         known = np.sort(np.concatenate(chosen))
+        rest = np.setdiff1d(np.arange(len(records)), known)
+        unlabelled = None
+        if with_unlabelled:
+            unlabelled = rest if test is not None else rng.choice(rest, len(rest) // 2, replace=False)
         if test is None:
-            yield judged_vectors(records, known, records, np.setdiff1d(np.arange(len(records)), known), settings)
+            judged = rest if unlabelled is None else np.setdiff1d(rest, unlabelled)
+            yield judged_vectors(records, known, records, judged, settings, unlabelled)
         else:
-            yield judged_vectors(records, known, test, range(len(test)), settings)
+            yield judged_vectors(records, known, test, range(len(test)), settings, unlabelled)
 
 
 def cross_validation(vectors: Path, folds: int, repeats: int, settings: Settings) -> Iterator[Judged]:
@@ -107,31 +118,43 @@ def cross_validation(vectors: Path, folds: int, repeats: int, settings: Settings
 
 
 def judged_vectors(
-    labelled: Records, known: Iterable[int], test: Records, held: Iterable[int], settings: Settings
+    labelled: Records,
+    known: Iterable[int],
+    test: Records,
+    held: Iterable[int],
+    settings: Settings,
+    unlabelled: np.ndarray | None = None,
 ) -> Judged:
-    """Fit on some vectors, diagnose others."""
+    """Fit on some vectors, and on others without their labels, if there are; diagnose others."""
     held = list(held)
-    with fitted_on(labelled, known, settings) as diagnoser:
+    with fitted_on(labelled, known, settings, unlabelled) as diagnoser:
         results = diagnoser.diagnose_vectors(test.vectors[held], [test.ids[row] for row in held])
         return _judged(results, [test.labels[row] for row in held], {})
 
 
 @contextmanager
-def fitted_on(labelled: Records, rows: Iterable[int], settings: Settings) -> Iterator[Diagnoser]:
-    """A panel on some of the vectors, open; it is gone afterwards."""
-    rows = list(rows)
+def fitted_on(
+    labelled: Records, rows: Iterable[int], settings: Settings, unlabelled: np.ndarray | None = None
+) -> Iterator[Diagnoser]:
+    """A panel on some of the vectors, and on others, int (m,), without their labels; open, and gone afterwards."""
     with TemporaryDirectory() as folder:
-        file = Path(folder, "labelled.npz")
-        labels, names = ([texts[row] for row in rows] for texts in (labelled.labels, labelled.ids))
-        np.savez(file, embeddings=labelled.vectors[rows], labels=labels, names=names)
-        with _fitted(file, settings) as diagnoser:
+        file, beside = Path(folder, "labelled.npz"), Path(folder, "unlabelled.npz")
+        _save(file, labelled, list(rows))
+        if unlabelled is not None:
+            _save(beside, labelled, unlabelled.tolist())
+        with _fitted(file, settings, None if unlabelled is None else beside) as diagnoser:
             yield diagnoser
 
 
+def _save(file: Path, records: Records, rows: Sequence[int]) -> None:
+    labels, names = ([texts[row] for row in rows] for texts in (records.labels, records.ids))
+    np.savez(file, embeddings=records.vectors[rows], labels=labels, names=names)
+
+
 @contextmanager
-def _fitted(source: Path, settings: Settings) -> Iterator[Diagnoser]:
+def _fitted(source: Path, settings: Settings, unlabelled: Path | None = None) -> Iterator[Diagnoser]:
     with TemporaryDirectory() as folder:
-        fit(source, Path(folder, "panel"), settings=settings)
+        fit(source, Path(folder, "panel"), settings=settings, unlabelled=unlabelled)
         with Diagnoser.open(Path(folder, "panel"), settings=settings) as diagnoser:
             yield diagnoser
 
