@@ -23,11 +23,11 @@ from consilience.model_settings import TransformersSettings, VlmSettings
 
 FEATURE_AGENTS: dict[str, type[FeatureAgent]] = {
     kind.name: kind
-    for kind in (Neighbours, Probe, Gaussian, SelfTrained, Cache, ZeroShot, TipAdapterF, CapsAdapter, Prompt, ClipSvd)
+    for kind in (Neighbours, Probe, Gaussian, Cache, ZeroShot, SelfTrained, TipAdapterF, CapsAdapter, Prompt, ClipSvd)
 }
 """The agents that a panel can fit on encoder features, by name."""
 
-USUAL_AGENTS = ("neighbours", "probe", "gaussian", "self-trained", "cache", "zero-shot")
+USUAL_AGENTS = ("neighbours", "probe", "gaussian", "cache", "zero-shot", "self-trained")
 """Those that are fitted unless others are asked for, where there is what they need."""
 
 

@@ -19,6 +19,9 @@ Features = np.ndarray
 """float32 (n, d), rows of unit length."""
 
 
+ROWS = 256
+"""Images whose similarities to all labelled ones are held at a time."""
+
 SAME = 1 - 1e-5
 """Cosine similarity from which on two vectors are the same image's: rounding differs from batch to batch."""
 
@@ -125,8 +128,9 @@ class LabelledFeatures:
 
     def with_unlabelled(self, vectors: Features) -> LabelledFeatures:
         """With those of the vectors (m, d) that are no labelled image's: of these the labels are known."""
-        nearest = [float((self.features @ vector).max()) for vector in vectors]  # one by one: n x m may be large
-        return replace(self, unlabelled=vectors[np.array(nearest) < SAME])
+        parts = np.array_split(vectors, len(vectors) // ROWS + 1)
+        nearest = np.concatenate([(part @ self.features.T).max(axis=1) for part in parts])
+        return replace(self, unlabelled=vectors[nearest < SAME])
 
 
 class FeatureAgent(ABC):

@@ -7,7 +7,7 @@
     novelty.npz        the signs of novelty of the labelled images, and the space in which vectors are compared
     predictions.npz    what the witnesses said of labelled images, out of fold: what all of the above is learned from
     second_looks.npz   the second looks at the labelled images: what one more gains is foreseen from them
-    agents/*.npz       fitted heads
+    agents/*.npz       fitted heads; that of `self-trained` holds the unlabelled images' vectors
     choices.json       why each agent was kept or dropped, if they were chosen
     models.json        how the agents and the reasoner that answer in words are asked; no key
     memory/            the labelled images: identities, labels, sources, vectors, thumbnails

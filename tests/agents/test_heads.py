@@ -42,11 +42,14 @@ def unit(rows: np.ndarray) -> np.ndarray:
 def data(
     n: int = 60, n_labels: int = 3, d: int = 6, seed: int = 0, spread: float = 0.4, texts: bool = True
 ) -> LabelledFeatures:
-    """Blobs around the first axes; each label's text is its axis, and so is its only caption."""
+    """Blobs around the first axes, labelled and not; each label's text is its axis, and so is its only caption."""
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % n_labels
     centres = np.eye(n_labels, d, dtype=np.float32)
     known = LabelledFeatures(unit(centres[labels] + spread * rng.standard_normal((n, d))), labels, n_labels)
+    others = np.random.default_rng(1000 + seed)
+    unlabelled = unit(centres[np.arange(90) % n_labels] + spread * others.standard_normal((90, d)))
+    known = replace(known, unlabelled=unlabelled)
     return replace(known, texts=centres, captions=(centres, np.arange(n_labels))) if texts else known
 
 
@@ -346,7 +349,9 @@ def test_a_label_with_a_single_image_is_enough(name: str, counts: tuple[int, ...
     rng = np.random.default_rng(0)
     centres = np.eye(len(counts), 5, dtype=np.float32)
     features = unit(centres[labels] + 0.05 * rng.standard_normal((len(labels), 5)))
-    known = LabelledFeatures(features, labels, len(counts), centres, (centres, np.arange(len(counts))))
+    unlabelled = unit(centres[np.arange(20) % len(counts)] + 0.05 * rng.standard_normal((20, 5)))
+    captions = (centres, np.arange(len(counts)))
+    known = LabelledFeatures(features, labels, len(counts), centres, captions, unlabelled=unlabelled)
     said = feature_agent(name).fit(known).predict(views(known, centres))
     assert np.isfinite(said).all()
     if name != "neighbours":  # who smooths more than a single neighbour counts

@@ -80,6 +80,25 @@ def test_what_is_left_out_is_named_and_the_rest_is_fitted(invoke: Invoke, folder
     assert "5 images, 2 labels" in result.stdout
 
 
+def test_unlabelled_images_teach_too(invoke: Invoke, folder: Path, tmp_path: Path) -> None:
+    for number in range(5):
+        png(tmp_path / "others" / "deeper" / f"{number}.png", 50 + number)
+    shutil.copy(folder / "a" / "0.png", tmp_path / "others" / "labelled.png")
+    fit = ("fit", folder, "--panel", tmp_path / "panel", "--unlabelled", tmp_path / "others")
+    result = invoke(*fit)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "6 images, 2 labels, encoder embedded; learned from 5 unlabelled images, too" in " ".join(
+        result.stdout.split()
+    )
+    (tmp_path / "others" / "broken.jpg").write_text("no image")
+    result = invoke(*fit, "--json", "--overwrite")
+    assert result.exit_code == 3
+    assert "broken.jpg" in result.stderr
+    fitted = json.loads(result.stdout)
+    assert fitted["unlabelled"] == 5
+    assert "self-trained" in [one["agent"] for one in fitted["agents"]]
+
+
 def test_names_in_any_script(invoke: Invoke, tmp_path: Path) -> None:
     labels = ["健康", "ржавчина", "صدأ", "naïve 🍏"]
     for number in range(12):
@@ -125,6 +144,9 @@ def test_unusable_folders(
         (["--encoder", "embeded"], 1, "There is no encoder 'embeded'. There are: 'embedded'"),
         (["--agents", "probe,oracle"], 1, "there is no agent 'oracle'; there are: neighbours, probe, gaussian"),
         (["--agents", "zero-shot"], 1, "zero-shot"),
+        (["--agents", "self-trained"], 1, "fit with --unlabelled FOLDER"),
+        (["--unlabelled", "missing"], 1, "missing"),
+        (["--agents", "probe", "--unlabelled", "never-read"], 1, "add 'self-trained' to the agents"),
         (["--task", "missing.yaml"], 1, "missing.yaml"),
         (["--settings", "missing.yaml"], 1, "missing.yaml"),
         (["--set", "policy.target=2"], 1, "at most 1"),

@@ -106,6 +106,22 @@ def test_draws_differ_and_can_be_repeated(folder: Path) -> None:
         next(few_shots(folder, 9, 1, QUICK))
 
 
+def test_images_given_without_their_labels_are_not_judged(vectors: Path, folder: Path) -> None:
+    both = load_settings(agents="gaussian,self-trained")
+    (judged,) = few_shots(vectors, 2, 1, both, with_unlabelled=True)
+    assert len(judged.diagnoses) == 15  # of 36 vectors 6 are labelled, and half of the others are not judged
+    assert {one.agent for one in judged.diagnoses[0].predictions} == {"gaussian", "self-trained"}
+    assert [one.label for one in judged.diagnoses] == list(judged.truths)
+    (judged,) = few_shots(folder, 2, 1, both, with_unlabelled=True)
+    assert judged.truths == ("dark", "dark", "light", "light", "light")  # test/, but for the one known from train/
+    run = CliRunner().invoke(main, [str(vectors), "--unlabelled"])
+    assert run.exit_code == 2
+    assert "--unlabelled goes with --shots" in run.output
+    run = CliRunner().invoke(main, [str(vectors), "--unlabelled", "--shots", "2", "--draws", "1"])
+    assert "fitted on 2 images a label, others without their labels, 1 draw, seed 0" in run.output
+    assert "self-trained" in run.output
+
+
 def test_an_outcome_counts_what_it_says() -> None:
     diagnoses = (diagnosis(0.9, 0.8), diagnosis(0.9, 0.4, "refer"), diagnosis(0.2, 0.3), diagnosis(0.4, 0.9))
     outcome = Outcome.of(Judged(diagnoses, ("a", "a", "b", "b"), known=2))
