@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 from click.testing import CliRunner
 
-from consilience.evals.benchmarks.coverage import all_records, covered, main
+from consilience.evals.benchmarks.coverage import all_records, covered, main, of_exact_sets
 from consilience.retrieval.records import Records
 from consilience.settings import load_settings
 
@@ -45,6 +45,13 @@ def test_sets_of_labels_that_overlap_hold_the_truth_about_as_often_as_is_wished_
     coverage = np.mean([one.strict.coverage for one in draws])
     assert abs(coverage - QUICK.policy.coverage) < 0.03
     assert 1.2 < np.mean([one.sets.mean_size for one in draws]) < 2.0
+
+
+def test_exact_sets_cover_the_wish_in_95_percent_of_splits_only_where_they_rest_on_very_many_images() -> None:
+    held = np.arange(100) % 2
+    many, few = (of_exact_sets(np.arange(n) % 2, held, 0.95, seed=0) for n in (20_000, 100))
+    assert many == pytest.approx(0.95, abs=0.03)  # Wilson's interval of 100 images, itself not exact
+    assert few < many - 0.05
 
 
 def test_the_images_of_test_count_as_well_where_there_are_some(tmp_path: Path) -> None:
