@@ -95,7 +95,6 @@ def _print_fitted(report: FitReport, policy: PolicySettings, as_json: bool) -> N
             "failed": [one.to_dict() for one in report.failed],
             "ignored": [str(path) for path in report.ignored],
         }
-        fitted["unlabelled"] = report.unlabelled
         fitted["cost_usd"] = report.cost_usd
         print_json(out, json.dumps(fitted, ensure_ascii=False))
         return
@@ -109,7 +108,7 @@ def _print_fitted(report: FitReport, policy: PolicySettings, as_json: bool) -> N
     out.print(
         f"Panel '{one_line(fitted['panel'])}': {report.images.added:,} images, {len(fitted['labels'])} labels, "
         f"encoder {one_line(fitted['encoder']['name'])}"
-        + (f"; learned from {report.unlabelled:,} unlabelled images, too" if report.unlabelled else "")
+        + (f"; learned from {fitted['unlabelled']:,} unlabelled images, too" if fitted["unlabelled"] else "")
         + (f"; answers cost {report.cost_usd:.4f} USD" if report.cost_usd else "")
     )
 

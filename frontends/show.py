@@ -48,6 +48,8 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
         "Images": f"{sum(held['labels'].values()):,}: {counts}",
         "Encoder": f"{one_line(encoder['name'])}, {encoder['dimension']} numbers, fingerprint {encoder['fingerprint']}",
     }
+    if held["unlabelled"]:
+        rows["Unlabelled"] = f"{held['unlabelled']:,} images, learned from as well"
     for one in held["models"]:
         asked = f"{one['model']} at {one['at']}, confidence {one['confidence']}"
         rows[f"Agent {one_line(one['agent'])}"] = one_line(asked)

@@ -44,6 +44,7 @@ def facts(panel: Panel, policy: PolicySettings) -> dict[str, Any]:
         "panel": str(panel.path),
         "domain": panel.task.domain,
         "labels": counts,
+        "unlabelled": 0 if panel.unlabelled is None else len(panel.unlabelled),
         "encoder": {
             "name": panel.encoder.name,
             "dimension": panel.encoder.dimension,

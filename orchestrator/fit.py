@@ -35,7 +35,7 @@ from consilience.orchestrator.predictions import LabelledPredictions
 from consilience.orchestrator.reasoner import Reasoner
 from consilience.orchestrator.record import REASONER
 from consilience.orchestrator.selection import AUTO, candidates, select
-from consilience.orchestrator.unlabelled import sampled_unlabelled
+from consilience.orchestrator.unlabelled import check_source, sampled_unlabelled
 from consilience.orchestrator.writing import index, prepare_novelty, writing
 from consilience.panel_folder import refuse_to_replace
 from consilience.prompts import check_prompts
@@ -55,7 +55,6 @@ class FitReport:
         failed: images that could not be read.
         ignored: files and folders that are no labelled images.
         settles: what settles a diagnosis, and what that does on the labelled images.
-        unlabelled: how many other images an agent learned from.
         cost_usd: what the answers of the agents in the settings cost now; those that were kept cost nothing.
     """
 
@@ -65,7 +64,6 @@ class FitReport:
     ignored: tuple[Path, ...]
     settles: Settles
     cost_usd: float = 0.0
-    unlabelled: int = 0
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -120,6 +118,8 @@ def fit(
     budget = Budget(settings.policy.max_run_cost_usd)
     others = _agents_beside_heads(agents, settings, budget)
     named = _heads_named(agents, settings, unlabelled is not None)
+    if unlabelled is not None:
+        check_source(Path(unlabelled))
     captioner = captioner_among(others, settings.captioner, None if named == [AUTO] else named or USUAL_AGENTS)
     load = None if is_vectors(source) else lambda image: load_image(image, settings.images)
     if settings.memory.url is not None:
@@ -128,13 +128,13 @@ def fit(
         gathered = gather(source, task, settings, progress)
         records, task, encoder = gathered.records, gathered.task, gathered.encoder
         data = with_texts(labelled_features(records, task), encoder, task)
+        failed = gathered.failed
+        if unlabelled is not None:
+            beside = sampled_unlabelled(Path(unlabelled), encoder, records.rows.keys(), settings, progress)
+            data, failed = data.with_unlabelled(beside.vectors), failed + beside.failed
         if captioner is not None and data.texts is not None and load is not None:
             seconds = settings.policy.agent_timeout_seconds
             data = finished(described(data, captioner, encoder, task, records, load, seconds, progress))
-        beside = None
-        if unlabelled is not None:
-            beside = sampled_unlabelled(Path(unlabelled), encoder, records.rows.keys(), settings, progress)
-            data = data.with_unlabelled(beside.vectors)
         fitted, choices = _fitted(task, records, data, named, others, load, settings, progress)
         adviser = settings.reasoner if settings.reasoner and settings.reasoner.role == "advise" else None
         if adviser is not None:
@@ -163,10 +163,7 @@ def fit(
         ).save(path, overwrite=overwrite)
     index(written, settings, progress)
     found = settles(settings.policy, written.outcomes)
-    failed, learned_from = gathered.failed, 0
-    if beside is not None:
-        failed, learned_from = (*failed, *beside.failed), len(beside.vectors)
-    return FitReport(written, gathered.report, failed, gathered.ignored, found, budget.spent_usd, learned_from)
+    return FitReport(written, gathered.report, failed, gathered.ignored, found, budget.spent_usd)
 
 
 def _agents_beside_heads(agents: Sequence[Agent | str], settings: Settings, budget: Budget) -> list[Agent]:

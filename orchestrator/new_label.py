@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from consilience.agents import FEATURE_AGENTS, Agent, Budget, CapsAdapter, LabelledFeatures, SelfTrained
+from consilience.agents import FEATURE_AGENTS, Agent, Budget, CapsAdapter, LabelledFeatures
 from consilience.dataset import LabelledImage
 from consilience.errors import DatasetError, PanelError
 from consilience.images import load_image
@@ -75,9 +75,8 @@ def add_label(
                 f"{len(report.conflicts)} stand under another label); it needs at least 2"
             )
         data = with_texts(labelled_features(records, task), encoder, task)
-        for head in old.heads:
-            if isinstance(head, SelfTrained):
-                data = data.with_unlabelled(head.unlabelled)
+        if old.unlabelled is not None:
+            data = data.with_unlabelled(old.unlabelled)
         neighbours, heads = settings.memory.neighbours, [head.name for head in old.heads]
         fitted = fit_agents(
             task, records, data, heads, [], neighbours=neighbours, seed=settings.seed, progress=progress

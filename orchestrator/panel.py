@@ -32,11 +32,13 @@ from consilience.agents import (
     Budget,
     FeatureAgent,
     LabelledFeatures,
+    SelfTrained,
     open_agents,
     open_replies,
     reached,
     settings_of,
 )
+from consilience.agents.base import Features
 from consilience.errors import AgentError, PanelDamagedError
 from consilience.model_settings import ModelSettings, ReasonerSettings, TransformersSettings, VlmSettings
 from consilience.orchestrator import calibration
@@ -127,6 +129,11 @@ class Panel:
         """Write it whole or not at all, and read it back; the caller holds the writer lock."""
         write_panel_folder(path, self._write, overwrite=overwrite)
         return Panel.open(path)
+
+    @property
+    def unlabelled(self) -> Features | None:
+        """Vectors of the unlabelled images that a head learned from, (m, d); None if there is no such head."""
+        return next((head.unlabelled for head in self.heads if isinstance(head, SelfTrained)), None)
 
     def labelled_features(self) -> LabelledFeatures:
         """The memory's images as feature agents see them, without texts."""

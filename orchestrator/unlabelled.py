@@ -39,6 +39,14 @@ class Unlabelled:
     failed: tuple[FailedImage, ...] = ()
 
 
+def check_source(source: Path) -> None:
+    """Raises DatasetError where there is nothing to read: before labelled images are embedded, not after."""
+    if is_vectors(source):
+        load_precomputed(source, labelled=False)
+    elif not images_below(source):
+        raise _nothing_left(source, 0, 0)
+
+
 def read_unlabelled(
     source: Path, encoder: Encoder, labelled: Collection[str], settings: Settings, progress: Progress
 ) -> Unlabelled:

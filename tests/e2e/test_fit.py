@@ -97,6 +97,7 @@ def test_unlabelled_images_teach_too(invoke: Invoke, folder: Path, tmp_path: Pat
     fitted = json.loads(result.stdout)
     assert fitted["unlabelled"] == 5
     assert "self-trained" in [one["agent"] for one in fitted["agents"]]
+    assert "5 images, learned from as well" in invoke("show", tmp_path / "panel").stdout
 
 
 def test_names_in_any_script(invoke: Invoke, tmp_path: Path) -> None:
