@@ -37,6 +37,11 @@ def cautions(panel: Panel) -> tuple[str, ...]:
         found.append(
             f"With {total / len(counts):.3g} images a label the heads take their usual settings. {FEW} a label, on "
             "average, are enough to choose them by cross-validation."
+            + (
+                " Other images help, too, though nobody knows their labels: --unlabelled."
+                if panel.unlabelled is None
+                else ""
+            )
         )
     if rare := [name for name, count in counts.items() if 1 < count <= usual / RARE]:
         found.append(

@@ -40,6 +40,14 @@ def test_cautions_name_what_is_lacking(counts: tuple[int, ...], said: tuple[str,
         assert words in caution
 
 
+def test_with_few_labels_unlabelled_images_are_asked_for_until_there_are_some(tmp_path: Path) -> None:
+    assert "help, too, though nobody knows their labels: --unlabelled" in fitted_on(tmp_path, (4, 4, 4)).cautions[-1]
+    rows = np.random.default_rng(0).standard_normal((30, 12))
+    np.savez(tmp_path / "others.npz", embeddings=rows, names=[f"other {number}" for number in range(30)])
+    report = fit(tmp_path / "v.npz", tmp_path / "beside", unlabelled=tmp_path / "others.npz")
+    assert not [one for one in report.cautions if "--unlabelled" in one]
+
+
 def test_a_panel_of_one_image_a_label_answers_and_refers(tmp_path: Path) -> None:
     report = fitted_on(tmp_path, (1, 1, 1))
     assert report.cautions == fitted_panel_cautions(tmp_path)
