@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from consilience.agents.base import FeatureAgent, LabelledFeatures, Views, one_hot, softmax
+from consilience.agents.base import FeatureAgent, Features, LabelledFeatures, Views, one_hot, softmax
 from consilience.agents.tuning import first_unless_beaten, inner_folds, log_loss, log_losses, row_space, scales
 
 RIDGES = (0.3, 0.1, 1.0)
@@ -64,7 +64,11 @@ class Gaussian(FeatureAgent):
         return type(self)((counts, sums, moments), self.scale, *_choose(data, self.scale, (self.ridge,)))
 
     def predict(self, views: Views) -> np.ndarray:
-        return softmax((views.features @ self.weights.T + self.bias) / self.temperature)
+        return self.probabilities(views.features)
+
+    def probabilities(self, features: Features) -> np.ndarray:
+        """What it says of features (n, d): (n, n_labels)."""
+        return softmax((features @ self.weights.T + self.bias) / self.temperature)
 
     def arrays(self) -> dict[str, np.ndarray]:
         counts, sums, moments = self.statistics

@@ -26,7 +26,7 @@ import numpy as np
 
 from consilience.agents.base import FeatureAgent, Features, LabelledFeatures, Views, one_hot, softmax
 from consilience.agents.gaussian import RIDGES, Gaussian, discriminant, statistics_of
-from consilience.agents.tuning import log_loss, row_space, scales
+from consilience.agents.tuning import UNJUDGED, log_loss, row_space, scales, stratified_folds
 from consilience.errors import AgentError
 
 RIDGE = 3.0
@@ -111,8 +111,7 @@ class SelfTrained(FeatureAgent):
         inverse = np.linalg.inv(total + RIDGE * size * np.eye(len(total)))
         pool = _Pool(rows, data.labels, data.n_labels, inverse)
         weights, bias = pool.trained(np.ones(len(data.labels), dtype=bool))
-        head = Gaussian.fit(data)
-        sure = softmax((every @ head.weights.T + head.bias) / head.temperature).max(axis=1).mean()
+        sure = Gaussian.fit(data).probabilities(every).max(axis=1).mean()
         temperature = _temperature(pool, rows @ weights.T + bias, float(sure))
         return cls(weights / scale, bias - weights @ (centre / scale), temperature, data.unlabelled)
 
@@ -144,19 +143,15 @@ def _temperature(pool: _Pool, said: np.ndarray, sure: float) -> float:
     """
     doubts: list[float] = DOUBTS.tolist()
     believed = min(doubts, key=lambda doubt: abs(float(softmax(said / doubt).max(axis=1).mean()) - sure))
-    counts = np.bincount(pool.labels, minlength=pool.n_labels)
-    judged = counts[pool.labels] > 1  # the only one of its label is always known
+    folds = stratified_folds(pool.labels, min(FOLDS, int(np.bincount(pool.labels).max())), seed=0)
+    judged = folds != UNJUDGED
     if not judged.any():
         return believed
-    order = np.random.default_rng(0).permutation(len(judged))
-    order = order[np.argsort(pool.labels[order], kind="stable")]
-    folds = np.empty(len(judged), dtype=np.intp)
-    folds[order] = np.arange(len(judged)) % min(FOLDS, counts.max())
-    logits = np.zeros((len(judged), pool.n_labels))
+    logits = np.zeros((len(folds), pool.n_labels))
     for fold in np.unique(folds[judged]):
-        held_out = judged & (folds == fold)
+        held_out = folds == fold
         weights, bias = pool.trained(~held_out)
-        logits[held_out] = pool.rows[: len(judged)][held_out] @ weights.T + bias
+        logits[held_out] = pool.rows[: len(folds)][held_out] @ weights.T + bias
     logits, labels = logits[judged], pool.labels[judged]
 
     def loss(doubt: float) -> float:

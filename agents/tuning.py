@@ -15,6 +15,10 @@ FEW = 8
 """With fewer images a label than this, on average, cross-validation tells less than a prior belief does."""
 
 
+UNJUDGED = -1
+"""The fold of an image that is always learned from, since it is the only one of its label."""
+
+
 def are_few(labels: np.ndarray) -> bool:
     """Whether there are fewer than FEW images a label, on average."""
     return len(labels) < FEW * len(np.unique(labels))
@@ -90,6 +94,20 @@ def inner_folds(labels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     _, counts = np.unique(labels, return_counts=True)
     if (folds := min(3, int(counts.min()))) > 1 and not are_few(labels):
         yield from StratifiedKFold(folds, shuffle=True, random_state=0).split(labels, labels)
+
+
+def stratified_folds(labels: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """The fold of each image, int (n,), stratified by label; UNJUDGED for the only image of a label.
+
+    A label with fewer images than there are folds is in some of them only, each image in another one.
+    """
+    counts = np.bincount(labels)
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    order = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    order = order[counts[labels[order]] > 1]
+    folds = np.full(len(labels), UNJUDGED, dtype=np.intp)
+    folds[order] = np.arange(len(order)) % n_folds
+    return folds
 
 
 def row_space(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

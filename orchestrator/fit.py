@@ -35,7 +35,7 @@ from consilience.orchestrator.predictions import LabelledPredictions
 from consilience.orchestrator.reasoner import Reasoner
 from consilience.orchestrator.record import REASONER
 from consilience.orchestrator.selection import AUTO, candidates, select
-from consilience.orchestrator.unlabelled import check_source, sampled_unlabelled
+from consilience.orchestrator.unlabelled import listed, sampled
 from consilience.orchestrator.writing import index, prepare_novelty, writing
 from consilience.panel_folder import refuse_to_replace
 from consilience.prompts import check_prompts
@@ -118,8 +118,7 @@ def fit(
     budget = Budget(settings.policy.max_run_cost_usd)
     others = _agents_beside_heads(agents, settings, budget)
     named = _heads_named(agents, settings, unlabelled is not None)
-    if unlabelled is not None:
-        check_source(Path(unlabelled))
+    given = None if unlabelled is None else listed(Path(unlabelled))
     captioner = captioner_among(others, settings.captioner, None if named == [AUTO] else named or USUAL_AGENTS)
     load = None if is_vectors(source) else lambda image: load_image(image, settings.images)
     if settings.memory.url is not None:
@@ -129,8 +128,8 @@ def fit(
         records, task, encoder = gathered.records, gathered.task, gathered.encoder
         data = with_texts(labelled_features(records, task), encoder, task)
         failed = gathered.failed
-        if unlabelled is not None:
-            beside = sampled_unlabelled(Path(unlabelled), encoder, records.rows.keys(), settings, progress)
+        if given is not None:
+            beside = sampled(given, encoder, records.rows.keys(), settings, progress)
             data, failed = data.with_unlabelled(beside.vectors), failed + beside.failed
         if captioner is not None and data.texts is not None and load is not None:
             seconds = settings.policy.agent_timeout_seconds
@@ -208,11 +207,11 @@ def _fitted(
     progress: Progress,
 ) -> tuple[Fitted, list[Choice]]:
     """What the images teach with the heads of those names; with [AUTO], with those worth having, and the reasons."""
-    choices: list[Choice] = []
+    able, untried = candidates(data)
     if is_auto := named == [AUTO]:
-        kinds, choices = candidates(data)
+        kinds = able
     else:
-        kinds = _supported(data) if named is None else [*named]
+        kinds = [name for name in USUAL_AGENTS if name in able] if named is None else [*named]
     fitted = fit_agents(
         task,
         records,
@@ -225,18 +224,7 @@ def _fitted(
         timeout=settings.policy.agent_timeout_seconds,
         progress=progress,
     )
-    if is_auto:
-        fitted, chosen = select(fitted, task, data)
-        choices = chosen + choices
-    return fitted, choices
-
-
-def _supported(data: LabelledFeatures) -> list[str]:
-    """The usual feature agents that have what they need."""
-    kinds = [FEATURE_AGENTS[name] for name in USUAL_AGENTS]
-    return [
-        kind.name
-        for kind in kinds
-        if (data.texts is not None or not kind.needs_text)
-        and (data.unlabelled is not None or not kind.needs_unlabelled)
-    ]
+    if not is_auto:
+        return fitted, []
+    fitted, chosen = select(fitted, task, data)
+    return fitted, chosen + untried

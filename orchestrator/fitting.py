@@ -15,6 +15,7 @@ import numpy as np
 
 from consilience.agents import FEATURE_AGENTS, Agent, FeatureAgent, LabelledFeatures, Views, feature_agent
 from consilience.agents.neighbours import K
+from consilience.agents.tuning import UNJUDGED, stratified_folds
 from consilience.errors import AgentError
 from consilience.images import Image
 from consilience.orchestrator.ask import finished
@@ -45,9 +46,6 @@ HEAD_IMAGES = 64
 """How many labelled images the belief about how a head errs is worth, at least. It is worth as many as there are, if
 those are more: of heads that err together it can hardly be seen which is the better one, and weights that follow the
 estimate alone go from one end to the other (Ledoit and Wolf 2004 shrink covariances for the same reason)."""
-
-UNJUDGED = -1
-"""The fold of an image that is always learned from, since it is the only one of its label."""
 
 
 class Parts(TypedDict):
@@ -100,19 +98,10 @@ class Fitted:
 
 
 def split_into_folds(labels: np.ndarray, seed: int) -> np.ndarray:
-    """The fold of each image, int (n,), stratified by label; UNJUDGED for the only image of a label.
-
-    A rare label does not make the folds fewer: its images are in some folds only, each in another one.
-    """
+    """The fold of each image, int (n,), as `stratified_folds`. A rare label does not make the folds fewer."""
     counts = np.bincount(labels)
     usual = int(np.median(counts[counts > 0]))
-    n_folds = min(5 if len(labels) >= MANY else FOLDS, max(usual, 2))
-    shuffled = np.random.default_rng(seed).permutation(len(labels))
-    order = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    order = order[counts[labels[order]] > 1]
-    folds = np.full(len(labels), UNJUDGED, dtype=np.intp)
-    folds[order] = np.arange(len(order)) % n_folds
-    return folds
+    return stratified_folds(labels, min(5 if len(labels) >= MANY else FOLDS, max(usual, 2)), seed)
 
 
 def fit_agents(

@@ -30,7 +30,7 @@ from consilience.orchestrator.blas import one_blas_thread
 from consilience.orchestrator.fitting import exact_views
 from consilience.orchestrator.gather import Progress, quiet
 from consilience.orchestrator.panel import Panel
-from consilience.orchestrator.unlabelled import read_unlabelled
+from consilience.orchestrator.unlabelled import embedded, listed
 from consilience.settings import Settings, settings_or
 from consilience.task import Task
 
@@ -100,7 +100,7 @@ def suggest(
     """
     opened, settings = Panel.open(panel), settings_or(settings, arguments)
     encoder = opened.encoder.open(settings.device)
-    found = read_unlabelled(Path(folder), encoder, opened.records.rows.keys(), settings, progress)
+    found = embedded(listed(Path(folder)), encoder, opened.records.rows.keys(), settings, progress)
     data, rows = opened.labelled_features(), found.vectors
     with one_blas_thread():
         committee = mean_prediction(opened.task, to_ask(opened.heads), data, rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from consilience.orchestrator.encoder_record import EncoderRecord
 from consilience.orchestrator.gather import Progress, is_vectors, vector_identity
 from consilience.retrieval.embedding import embed_many
 from consilience.retrieval.encoder import Encoder
-from consilience.retrieval.precomputed import load_precomputed
+from consilience.retrieval.precomputed import Precomputed, load_precomputed
 from consilience.settings import Settings
 
 
@@ -39,53 +39,55 @@ class Unlabelled:
     failed: tuple[FailedImage, ...] = ()
 
 
-def check_source(source: Path) -> None:
-    """Raises DatasetError where there is nothing to read: before labelled images are embedded, not after."""
+@dataclass(frozen=True)
+class Listed:
+    """What there is to read: images, or an .npz of vectors."""
+
+    source: Path
+    paths: tuple[Path, ...] = ()
+    vectors: Precomputed | None = None
+
+
+def listed(source: Path) -> Listed:
+    """A folder's images, or the vectors: nothing is embedded yet.
+
+    Raises:
+        DatasetError: it cannot be read, or the folder holds no image.
+    """
     if is_vectors(source):
-        load_precomputed(source, labelled=False)
-    elif not images_below(source):
+        return Listed(source, vectors=load_precomputed(source, labelled=False))
+    if not (paths := images_below(source)):
         raise _nothing_left(source, 0, 0)
+    return Listed(source, tuple(paths))
 
 
-def read_unlabelled(
-    source: Path, encoder: Encoder, labelled: Collection[str], settings: Settings, progress: Progress
+def sampled(
+    given: Listed, encoder: Encoder, labelled: Collection[str], settings: Settings, progress: Progress
 ) -> Unlabelled:
-    """All images below a folder but those whose identity is among the `labelled`.
+    """As `embedded`; of very many a fixed random part (`tuning.MOST`).
 
     Raises:
-        DatasetError: the folder cannot be read, or no image is left.
+        DatasetError: no image is left. EncoderError: the vectors are of another encoder.
     """
-    return _embedded(source, images_below(source), encoder, labelled, settings, progress)
-
-
-def sampled_unlabelled(
-    source: Path, encoder: Encoder, labelled: Collection[str], settings: Settings, progress: Progress
-) -> Unlabelled:
-    """As `read_unlabelled`, of a folder or of an .npz of vectors; of very many a fixed random part (`tuning.MOST`).
-
-    Raises:
-        DatasetError: it cannot be read, or no image is left. EncoderError: the vectors are of another encoder.
-    """
-    if not is_vectors(source):
-        paths = images_below(source)
-        return _embedded(source, [paths[row] for row in sample(len(paths))], encoder, labelled, settings, progress)
-    given = load_precomputed(source, labelled=False)
-    EncoderRecord.of(encoder).check(given.encoder)
-    vectors = given.embeddings[sample(len(given.embeddings))]
+    if given.vectors is None:
+        some = tuple(given.paths[row] for row in sample(len(given.paths)))
+        return embedded(replace(given, paths=some), encoder, labelled, settings, progress)
+    EncoderRecord.of(encoder).check(given.vectors.encoder)
+    vectors = given.vectors.embeddings[sample(len(given.vectors.embeddings))]
     rows = {identity: row for row, identity in enumerate(map(vector_identity, vectors)) if identity not in labelled}
     if not rows:
-        raise _nothing_left(source, len(vectors), 0)
+        raise _nothing_left(given.source, len(vectors), 0)
     return Unlabelled((), vectors[[*rows.values()]], len(vectors) - len(rows))
 
 
-def _embedded(
-    source: Path,
-    paths: list[Path],
-    encoder: Encoder,
-    labelled: Collection[str],
-    settings: Settings,
-    progress: Progress,
+def embedded(
+    given: Listed, encoder: Encoder, labelled: Collection[str], settings: Settings, progress: Progress
 ) -> Unlabelled:
+    """All images but those whose identity is among the `labelled`.
+
+    Raises:
+        DatasetError: no image is left.
+    """
     seen, known = set(labelled), 0
     fresh: list[Path] = []
     vectors: list[np.ndarray] = []
@@ -95,7 +97,7 @@ def _embedded(
         return load_image(path, settings.images)
 
     done = 0
-    for batch in embed_many(paths, encoder, load=load, batch_size=settings.batch_size):
+    for batch in embed_many(given.paths, encoder, load=load, batch_size=settings.batch_size):
         readable = iter(batch.vectors)
         for path, image, error in zip(batch.sources, batch.images, batch.errors, strict=True):
             if image is None:
@@ -109,9 +111,9 @@ def _embedded(
             fresh.append(path)
             vectors.append(vector)
         done += len(batch.sources)
-        progress("embedding unlabelled images", done, len(paths))
+        progress("embedding unlabelled images", done, len(given.paths))
     if not fresh:
-        raise _nothing_left(source, known, len(failed))
+        raise _nothing_left(given.source, known, len(failed))
     return Unlabelled(tuple(fresh), np.stack(vectors), known, tuple(failed))
 
 

@@ -7,12 +7,12 @@ import pytest
 
 from consilience.agents import LabelledFeatures
 from consilience.agents.base import softmax
+from consilience.agents.tuning import UNJUDGED
 from consilience.errors import AgentError
 from consilience.orchestrator.calibration import fit_calibrator
 from consilience.orchestrator.fitting import (
     FOLDS,
     MANY,
-    UNJUDGED,
     Fitted,
     belief_about,
     exact_views,
