@@ -35,8 +35,8 @@ def cautions(panel: Panel) -> tuple[str, ...]:
         )
     if total < FEW * len(counts):
         found.append(
-            f"With {total / len(counts):.3g} images a label the heads take their usual settings. {FEW} a label, on "
-            "average, are enough to choose them by cross-validation."
+            f"The labelled images are few ({total / len(counts):.3g} a label): the heads take their usual settings. "
+            f"{FEW} a label, on average, are enough to choose them by cross-validation."
             + (
                 " Other images help, too, though nobody knows their labels: --unlabelled."
                 if panel.unlabelled is None
