@@ -194,8 +194,8 @@ class ImageTextModel:
                 name: torch.cat([value, more.get(name, torch.zeros_like(tokens))], dim=1)
                 for name, value in by_token.items()
             }
-            kept = copy.deepcopy(asked.past_key_values)  # what is read is added to it
-            yield beginning, self._model.generate(**longer, **one, past_key_values=kept).logits[0].log_softmax(dim=-1)
+            kept = copy.deepcopy(asked.cache)  # what is read is added to it
+            yield beginning, self._model.generate(**longer, **one, cache=kept).logits[0].log_softmax(dim=-1)
 
     def _read(self, conversations: Conversations, more: int) -> Any:
         """What the model takes. Raises AgentError if there is no room for it and `more` tokens."""
