@@ -35,15 +35,15 @@ class Engine(Protocol):
 
 
 class Left(ImageError):
-    """The image is in the panel's memory, and such images are left out."""
+    """The panel has learned from the image, and such images are left out."""
 
 
 class FreshDiagnoser(Diagnoser):
-    """Leaves out images of the panel's own memory as soon as they are loaded, before anything is paid for them."""
+    """Leaves out images that the panel has learned from, as soon as they are loaded: nothing is paid for them."""
 
     def _load(self, source: ImageSource) -> Image:
         image = super()._load(source)
-        if image.identity in self.panel.records.rows:
+        if self.panel.has_learned_from(image.identity):
             raise Left(LEFT_OUT)
         return image
 
@@ -53,7 +53,7 @@ class LocalEngine:
 
     def __init__(self, diagnoser: Diagnoser) -> None:
         self._diagnoser = diagnoser
-        self._known = diagnoser.panel.records.rows
+        self._is_leak = diagnoser.panel.has_learned_from
         self._calibrators = {(one.agent, one.stage): one.calibrator for one in diagnoser.panel.witnesses}
         self._drops_leaks = isinstance(diagnoser, FreshDiagnoser)
 
@@ -96,7 +96,7 @@ class LocalEngine:
     def _refusal(self, case: Case) -> ImageError | DatasetError | None:
         if case.vector is None or not np.isfinite(case.vector[0]):
             return DatasetError(f"the vector of '{case.name}' holds NaN or infinity, or only zeros: make it again")
-        if self._drops_leaks and vector_identity(case.vector) in self._known:
+        if self._drops_leaks and self._is_leak(vector_identity(case.vector)):
             return Left(LEFT_OUT)
         return None
 
@@ -105,7 +105,7 @@ class LocalEngine:
             return decided(case, result, leak=isinstance(result.error, Left))
         if any(one.stage == "second" for one in result.predictions):
             result = replace(result, predictions=tuple(map(self._calibrated, result.predictions)))
-        return decided(case, result, leak=result.identity in self._known)
+        return decided(case, result, leak=self._is_leak(result.identity))
 
     def _calibrated(self, said: Prediction) -> Prediction:
         """A first look that a second one replaced was not weighed: it is judged all the same, so it is calibrated."""

@@ -79,7 +79,7 @@ class Evaluation:
         return [(row["image"], row["error"]) for row in rows]
 
     def leaks(self) -> list[str]:
-        """Images that the panel's memory holds, left out or not."""
+        """Images that the panel has learned from, left out or not."""
         return [row["image"] for row in self._rows("leak", ("leak", "==", True))]
 
     def _rows(self, column: str, *conditions: tuple[str, str, Any]) -> list[dict[str, Any]]:
@@ -124,7 +124,7 @@ def evaluate(
         sample: evaluate so many images drawn at random (`settings.seed`).
         limit: evaluate only the first so many.
         renamed: by a label of the source, the task's label that it stands for.
-        drop_leaks: leave out images that the panel's memory holds, instead of only counting them.
+        drop_leaks: leave out images that the panel has learned from, instead of only counting them.
         novel: images of no known label, in any of the forms of `source`; what they are called there does not matter.
             How well novelty tells them from those of `source` is measured; their rows are in OUT/novel.
         cluster: decide on Ray; None: on this machine, without it. It may be another when the run goes on.

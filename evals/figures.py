@@ -4,7 +4,7 @@
     labels                        the task's, in its order
     images                        rows in all = n + errors + left_out
     n, errors                     with a diagnosis; without one
-    leaks, left_out               images that the panel's own memory holds; those of them that were dropped
+    leaks, left_out               images that the panel has learned from; those of them that were dropped
     fusion                        figures of the panel's posterior, see `Figures`; null with --agents-only
     agents                        figures of each agent's look, first looks first
     best_agent                    the first look that is right about the most images

@@ -34,8 +34,8 @@ class Tally:
     Attributes:
         total: images to decide. done: those decided, `errors` and `left_out` included.
         answered: images with a diagnosis. right: those whose label is the true one.
-        errors: images that could not be used. left_out: images of the panel's own memory, dropped.
-        leaks: images of the panel's own memory, dropped or not.
+        errors: images that could not be used. left_out: images that the panel has learned from, dropped.
+        leaks: images that the panel has learned from, dropped or not.
         cost_usd: what the agents' answers cost.
     """
 

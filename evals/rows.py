@@ -10,7 +10,7 @@ predictions    every agent's looks, as `Prediction.to_dict`, with calibrated pro
 novelty, novelty_signs         as in `Diagnosis`; null without a diagnosis
 evidence       neighbours, distribution, novelty, as `Evidence.to_dict`; null without a diagnosis
 first_posterior  the posterior before any second look, where it is known
-leak           the panel's memory holds this very image; left out if the run drops leaks
+leak           the panel has learned from this very image, with its label or without; left out if the run drops leaks
 error          why there is no diagnosis; null if there is one
 seconds        wall time of the evaluation for this image: its batch's, divided by the images in it
 """
@@ -39,7 +39,7 @@ BLOCK = 2 * 2**20
 GROUP = 32 * 2**20
 """Bytes of rows in a row group of the table, at least: what describes the groups is held until the end."""
 
-LEFT_OUT = "left out: the panel's memory holds this image"
+LEFT_OUT = "left out: the panel has learned from this image"
 
 
 @dataclass(frozen=True, slots=True)

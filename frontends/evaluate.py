@@ -30,7 +30,7 @@ SHOWN = 5
 @click.option("--out", required=True, type=PATH, metavar="DIR", help="Where rows, figures and report are written.")
 @click.option("--agents-only", is_flag=True, help="Let the agents look once, and judge only them.")
 @choice_options
-@click.option("--drop-leaks", is_flag=True, help="Leave out images that the panel's memory holds.")
+@click.option("--drop-leaks", is_flag=True, help="Leave out images that the panel has learned from.")
 @click.option("--novel", type=PATH, metavar="FOLDER", help="Images of no known label: are they told from the others?")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="What decides.")
 @click.option("--ray-address", metavar="ADDRESS", help="A Ray cluster: HOST:PORT, or auto.")
@@ -122,7 +122,7 @@ def name_problems(
         complain("passed over", listed([str(path) for path in done.ignored]))
     if leaks := list(done.leaks()):
         what = "left out" if done.metrics.left_out else of_leaks
-        complain("warning", f"{len(leaks):,} of the images are in the panel's memory ({listed(leaks)}): {what}")
+        complain("warning", f"the panel has learned from {len(leaks):,} of the images ({listed(leaks)}): {what}")
 
 
 def listed(names: Sequence[str], total: int | None = None) -> str:

@@ -127,10 +127,11 @@ def fit(
         gathered = gather(source, task, settings, progress)
         records, task, encoder = gathered.records, gathered.task, gathered.encoder
         data = with_texts(labelled_features(records, task), encoder, task)
-        failed = gathered.failed
+        failed, unlabelled_ids = gathered.failed, frozenset[str]()
         if given is not None:
             beside = sampled(given, encoder, records.rows.keys(), settings, progress)
             data, failed = data.with_unlabelled(beside.vectors), failed + beside.failed
+            unlabelled_ids = frozenset(beside.ids)
         if captioner is not None and data.texts is not None and load is not None:
             seconds = settings.policy.agent_timeout_seconds
             data = finished(described(data, captioner, encoder, task, records, load, seconds, progress))
@@ -158,6 +159,7 @@ def fit(
             reasoner=adviser,
             choices=tuple(choices),
             predictions=LabelledPredictions.of_fit(records.ids, data.labels, [one.raw for one in fitted.looks]),
+            unlabelled_ids=unlabelled_ids if any(head.needs_unlabelled for head in fitted.heads) else frozenset(),
             **fitted.parts(),
         ).save(path, overwrite=overwrite)
     index(written, settings, progress)

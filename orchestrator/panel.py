@@ -8,6 +8,7 @@
     predictions.npz    what the witnesses said of labelled images, out of fold: what all of the above is learned from
     second_looks.npz   the second looks at the labelled images: what one more gains is foreseen from them
     agents/*.npz       fitted heads; that of `self-trained` holds the unlabelled images' vectors
+    unlabelled.json    identities of these images, so that evaluations tell which images the panel has learned from
     choices.json       why each agent was kept or dropped, if they were chosen
     models.json        how the agents and the reasoner that answer in words are asked; no key
     memory/            the labelled images: identities, labels, sources, vectors, thumbnails
@@ -100,6 +101,7 @@ class Panel:
             to the neighbours in the memory alone tells.
         choices: why each agent was kept or dropped, if they were chosen (`--agents auto`).
         predictions: what calibration, trust and fusion were learned from; None for a panel that an older version wrote.
+        unlabelled_ids: identities of the images that a head learned from without their labels.
         path, id: where it was read from, and the id it keeps for life; empty for one not yet written.
     """
 
@@ -117,6 +119,7 @@ class Panel:
     novelty: Novelty | None = None
     choices: tuple[Choice, ...] = ()
     predictions: LabelledPredictions | None = None
+    unlabelled_ids: frozenset[str] = frozenset()
     path: Path = Path()
     id: str = ""
 
@@ -134,6 +137,10 @@ class Panel:
     def unlabelled(self) -> Features | None:
         """Vectors of the unlabelled images that a head learned from, (m, d); None if there is no such head."""
         return next((head.unlabelled for head in self.heads if isinstance(head, SelfTrained)), None)
+
+    def has_learned_from(self, identity: str) -> bool:
+        """Whether it holds this image, or was given it without its label."""
+        return identity in self.records.rows or identity in self.unlabelled_ids
 
     def labelled_features(self) -> LabelledFeatures:
         """The memory's images as feature agents see them, without texts."""
@@ -192,6 +199,8 @@ class Panel:
         _write_json(folder / "policy.json", self.outcomes.to_dict())
         if self.choices:
             _write_json(folder / "choices.json", [asdict(choice) for choice in self.choices])
+        if self.unlabelled_ids:
+            _write_json(folder / "unlabelled.json", sorted(self.unlabelled_ids))
         _write_json(folder / "models.json", _models_to_dict(self.models, self.reasoner))
         if self.second_looks.agents:
             np.savez(folder / SECOND_LOOKS_FILE, allow_pickle=False, **self.second_looks.arrays())
@@ -226,7 +235,9 @@ def _read(folder: PanelFolder) -> Panel:
             if name in FEATURE_AGENTS and (path := state / "agents" / f"{name}.npz").exists()
         )
         again, novelty, said = state / SECOND_LOOKS_FILE, state / NOVELTY_FILE, state / PREDICTIONS_FILE
-        choices = _read_json(path) if (path := state / "choices.json").exists() else []
+        choices, unlabelled = (
+            _read_json(path) if (path := state / name).exists() else [] for name in ("choices.json", "unlabelled.json")
+        )
         models, reasoner = _models_from_dict(_read_json(path) if (path := state / "models.json").exists() else {})
         return Panel(
             task=task,
@@ -243,6 +254,7 @@ def _read(folder: PanelFolder) -> Panel:
             novelty=Novelty.from_arrays(_read_arrays(novelty)) if novelty.exists() else None,
             choices=tuple(Choice(**one) for one in choices),
             predictions=LabelledPredictions.from_arrays(_read_arrays(said)) if said.exists() else None,
+            unlabelled_ids=frozenset(unlabelled),
             path=folder.path,
             id=folder.id,
         )

@@ -27,12 +27,13 @@ class Unlabelled:
     """What was found.
 
     Attributes:
-        paths: of the m images; empty where only vectors were given.
+        ids: identities of the m images. paths: of them; empty where only vectors were given.
         vectors: float32 (m, d), rows of unit length.
         known: images that were passed over because they are labelled, or came twice.
         failed: those that cannot be read.
     """
 
+    ids: tuple[str, ...]
     paths: tuple[Path, ...]
     vectors: Features
     known: int
@@ -77,7 +78,7 @@ def sampled(
     rows = {identity: row for row, identity in enumerate(map(vector_identity, vectors)) if identity not in labelled}
     if not rows:
         raise _nothing_left(given.source, len(vectors), 0)
-    return Unlabelled((), vectors[[*rows.values()]], len(vectors) - len(rows))
+    return Unlabelled((*rows,), (), vectors[[*rows.values()]], len(vectors) - len(rows))
 
 
 def embedded(
@@ -88,8 +89,7 @@ def embedded(
     Raises:
         DatasetError: no image is left.
     """
-    seen, known = set(labelled), 0
-    fresh: list[Path] = []
+    known, fresh = 0, dict[str, Path]()
     vectors: list[np.ndarray] = []
     failed: list[FailedImage] = []
 
@@ -104,17 +104,16 @@ def embedded(
                 failed.append(FailedImage(str(path), error or DatasetError("unreadable")))
                 continue
             vector = next(readable)
-            if image.identity in seen:
+            if image.identity in labelled or image.identity in fresh:
                 known += 1
                 continue
-            seen.add(image.identity)
-            fresh.append(path)
+            fresh[image.identity] = path
             vectors.append(vector)
         done += len(batch.sources)
         progress("embedding unlabelled images", done, len(given.paths))
     if not fresh:
         raise _nothing_left(given.source, known, len(failed))
-    return Unlabelled(tuple(fresh), np.stack(vectors), known, tuple(failed))
+    return Unlabelled((*fresh,), (*fresh.values(),), np.stack(vectors), known, tuple(failed))
 
 
 def _nothing_left(source: Path, known: int, unreadable: int) -> DatasetError:

@@ -96,7 +96,7 @@ def answer(metrics: Metrics) -> Iterator[str]:
     if metrics["errors"]:
         yield f"{metrics['errors']:,} of {counted(metrics['images'])} could not be decided; no figure counts them."
     if leaks := metrics["leaks"] - metrics["left_out"]:
-        yield f"{counted(leaks)} of them the panel already knows from its memory: the figures flatter it."
+        yield f"{counted(leaks)} of them the panel has learned from: the figures flatter it."
 
 
 def known_and_novel(metrics: Metrics) -> Iterator[str]:

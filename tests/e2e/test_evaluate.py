@@ -62,7 +62,7 @@ def test_a_folder_is_evaluated(invoke: Invoke, shapes: Path, fitted: Path, tmp_p
     result = invoke("evaluate", shapes, "--panel", fitted, "--out", tmp_path / "out", "--json")
     metrics = json.loads(result.stdout)
     assert (result.exit_code, metrics["n"], metrics["errors"], metrics["leaks"]) == (0, 42, 0, 42)
-    assert result.stderr.startswith("warning: 42 of the images are in the panel's memory ('")
+    assert result.stderr.startswith("warning: the panel has learned from 42 of the images ('")
     assert "and 37 more): they flatter the figures; leave them out with --drop-leaks" in result.stderr
     assert json.loads((tmp_path / "out" / "metrics.json").read_bytes()) == metrics
     assert Path(rows_of(tmp_path / "out")[0]["image"]).exists()

@@ -276,6 +276,18 @@ def test_leaks_are_named_and_counted_and_can_be_left_out(panel: Path, tmp_path: 
     assert dropped.metrics.fusion == clean.metrics.fusion
 
 
+def test_images_that_taught_without_their_label_are_leaks_as_well(known: Path, tmp_path: Path) -> None:
+    vectors, labels = drawn(30, 1)
+    beside = tmp_path / "beside.npz"
+    np.savez(beside, embeddings=vectors[:12], names=np.arange(12).astype(str))
+    settings = SETTINGS.model_copy(update={"agents": ("gaussian", "self-trained")})
+    fit(known, tmp_path / "panel", unlabelled=beside, settings=settings)
+    source = save(tmp_path / "source.npz", vectors, labels)
+    found = evaluate(source, tmp_path / "panel", tmp_path / "out", settings=SETTINGS, drop_leaks=True)
+    assert found.leaks() == [f"source-{number}" for number in range(12)]
+    assert (found.metrics.n, found.metrics.left_out) == (18, 12)
+
+
 def test_vectors_that_cannot_be_used_are_counted_apart(panel: Path, tmp_path: Path) -> None:
     vectors, labels = drawn(20, 1)
     vectors[7] = np.nan

@@ -15,6 +15,7 @@ from consilience.agents import SelfTrained
 from consilience.agents.tuning import MOST
 from consilience.dataset import LabelledImage
 from consilience.errors import AgentError, DatasetError, EncoderError, SettingsError
+from consilience.images import load_image
 from consilience.orchestrator.new_label import add_label
 from consilience.orchestrator.panel import Panel
 
@@ -81,6 +82,22 @@ def test_the_panel_keeps_what_it_learned(panel: Path, others: Path) -> None:
         found = [one for one in diagnoser.diagnose_many(images) if isinstance(one, Diagnosis)]
     assert [one.label for one in found] == [COLOURS[int(image.stem) % 3] for image in images]
     assert {one.agent for one in found[0].predictions} == {"gaussian", "self-trained"}
+
+
+def test_it_knows_which_images_it_has_learned_from(own: Path, pictures: Path, others: Path, painted: Paint) -> None:
+    add(own, [LabelledImage(painted(own.parent / "added.png", "blue", 800), "blue")])
+    learned, new = Panel.open(own), painted(own.parent / "new.png", "blue", 801)
+    assert all(learned.has_learned_from(load_image(path).identity) for path in others.glob("**/*.png"))
+    assert all(learned.has_learned_from(load_image(path).identity) for path in pictures.glob("*/*.png"))
+    assert not learned.has_learned_from(load_image(new).identity)
+
+
+def test_images_from_which_no_agent_learned_are_new_to_the_panel(vectors: Path, tmp_path: Path) -> None:
+    """`auto` drops the agent: unlabelled vectors that have nothing to do with the labels do not help."""
+    settings = load_settings(agents="auto")
+    report = fit(vectors, tmp_path / "panel", unlabelled=vectors_of(tmp_path, 40), settings=settings)
+    assert not {one.agent: one for one in report.panel.choices}["self-trained"].kept
+    assert not report.panel.unlabelled_ids
 
 
 def test_an_image_that_gets_its_label_is_unlabelled_no_more(own: Path, others: Path) -> None:
