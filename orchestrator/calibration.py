@@ -26,6 +26,9 @@ images was 0.144 with a choice and 0.131 without (CLIP embeddings, 20 draws)."""
 FLOOR = 1e-6
 """Probabilities are kept this far from 0 before a logarithm: no agent can veto a label."""
 
+LEAST = 1e-100
+"""Probabilities below are as good as 0."""
+
 
 def log_probabilities(probabilities: np.ndarray) -> np.ndarray:
     """log p float64 (n, c), with p floored."""
@@ -161,8 +164,9 @@ class Isotonic:
         return cls(tuple(curve.X_thresholds_.tolist()), tuple(curve.y_thresholds_.tolist()))
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
-        # The small slope keeps the order where the curve is flat.
-        raised = np.interp(probabilities, self.x, self.y) + FLOOR * (1 + np.asarray(probabilities))
+        # Below LEAST the curve's slope could be infinite. The small slope keeps the order where the curve is flat.
+        curve = np.interp(np.maximum(probabilities, LEAST), np.maximum(self.x, LEAST), self.y)
+        raised = curve + FLOOR * (1 + np.asarray(probabilities))
         return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
     def to_dict(self) -> dict[str, Any]:

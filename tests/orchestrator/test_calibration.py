@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
@@ -240,7 +240,12 @@ CALIBRATORS = st.one_of(
 )
 
 
+TINY = np.array([[1e-313, 0.5, 0.5]])
+"""As the exponential of a language model's log probabilities may be: less than the smallest normal number."""
+
+
 @given(CALIBRATORS, ROWS)
+@example(Isotonic((0.0, 2.2e-311), (0.0, 1.0)), TINY)
 def test_calibrated_rows_are_probabilities(calibrator: Calibrator, rows: np.ndarray) -> None:
     calibrated = calibrator(rows)
     assert np.isfinite(calibrated).all()

@@ -26,8 +26,8 @@ def fitted_on(folder: Path, counts: tuple[int, ...]) -> FitReport:
     ("counts", "said"),
     [
         ((40, 40, 40), ()),
-        ((1, 1, 1), ("one image a label nothing is left to judge", "With 1 images a label the heads")),
-        ((4, 4, 4), ("12 judged images are too few to choose a calibrator", "With 4 images a label the heads")),
+        ((1, 1, 1), ("one image a label nothing is left to judge", "The labelled images are few (1 a label)")),
+        ((4, 4, 4), ("12 judged images are too few to choose a calibrator", "The labelled images are few (4 a label)")),
         ((40, 1, 40), ("'tree-1' has a single image",)),
         ((40, 8, 40), ("'tree-1' has far fewer images than the others (8 against about 40)",)),
         ((40, 9, 40), ()),
