@@ -358,7 +358,7 @@ def test_a_label_with_a_single_image_is_enough(name: str, counts: tuple[int, ...
         assert said.argmax(axis=1).tolist() == list(range(len(counts)))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.sampled_from(WITHOUT_TOWER), st.integers(0, 999), st.integers(2, 4), st.floats(0.01, 3))
 def test_probabilities_are_a_distribution_for_any_images(name: str, seed: int, n_labels: int, spread: float) -> None:
     known = data(4 * n_labels, n_labels, seed=seed, spread=spread)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
@@ -115,7 +115,6 @@ def test_who_only_repeats_a_better_one_gets_no_share() -> None:
     assert shares(np.zeros((3, 3))) == pytest.approx([1 / 3] * 3)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 6).flatmap(lambda n: arrays(np.float64, (n + 2, n), elements=st.floats(-1, 1))))
 def test_shares_agree_with_a_general_solver(errors: np.ndarray) -> None:
     n = errors.shape[1]
@@ -255,7 +254,6 @@ PROBABILITIES = arrays(np.float64, (3, 5, 4), elements=st.sampled_from([0.0, 1e-
 MISSING = arrays(np.bool_, (3, 5))
 
 
-@settings(deadline=None)
 @given(PROBABILITIES, MISSING, st.permutations(range(3)), st.permutations(range(4)))
 def test_order_does_not_matter_and_the_posterior_is_a_distribution(
     said: np.ndarray, missing: np.ndarray, agents: list[int], names: list[int]

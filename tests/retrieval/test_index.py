@@ -51,7 +51,7 @@ matrices = st.lists(directions, min_size=1, max_size=30).map(np.float32)
 
 
 @given(memory=matrices, queries=matrices, k=st.integers(1, 40), cells=st.sampled_from([1, 64, 2**20]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_exact_search_is_a_sort_by_similarity_then_row(
     memory: np.ndarray, queries: np.ndarray, k: int, cells: int
 ) -> None:
