@@ -19,7 +19,7 @@ Features = np.ndarray
 """float32 (n, d), rows of unit length."""
 
 
-ROWS = 256
+ROWS = 1024
 """Images whose similarities to all labelled ones are held at a time."""
 
 SAME = 1 - 1e-5
@@ -128,9 +128,7 @@ class LabelledFeatures:
 
     def with_unlabelled(self, vectors: Features) -> LabelledFeatures:
         """With those of the vectors (m, d) that are no labelled image's: of these the labels are known."""
-        parts = np.array_split(vectors, len(vectors) // ROWS + 1)
-        nearest = np.concatenate([(part @ self.features.T).max(axis=1) for part in parts])
-        return replace(self, unlabelled=vectors[nearest < SAME])
+        return replace(self, unlabelled=vectors[nearest_similarities(vectors, self.features) < SAME])
 
 
 class FeatureAgent(ABC):
@@ -188,6 +186,14 @@ class FeatureAgent(ABC):
         self, views: Views, first: Sequence[Prediction], evidence: Sequence[Evidence]
     ) -> Sequence[Prediction]:
         raise TypeError(f"'{self.name}' has no second look")
+
+
+def nearest_similarities(vectors: Features, others: Features) -> np.ndarray:
+    """Cosine similarity of each vector (m, d) to the nearest of the others (n, d), n > 0: (m,)."""
+    nearest = np.empty(len(vectors), vectors.dtype)
+    for start in range(0, len(vectors), ROWS):
+        (vectors[start : start + ROWS] @ others.T).max(axis=1, out=nearest[start : start + ROWS])
+    return nearest
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -14,7 +14,6 @@ MOST = 2000
 FEW = 8
 """With fewer images a label than this, on average, cross-validation tells less than a prior belief does."""
 
-
 UNJUDGED = -1
 """The fold of an image that is always learned from, since it is the only one of its label."""
 

@@ -235,10 +235,7 @@ def _read(folder: PanelFolder) -> Panel:
             if name in FEATURE_AGENTS and (path := state / "agents" / f"{name}.npz").exists()
         )
         again, novelty, said = state / SECOND_LOOKS_FILE, state / NOVELTY_FILE, state / PREDICTIONS_FILE
-        choices, unlabelled = (
-            _read_json(path) if (path := state / name).exists() else [] for name in ("choices.json", "unlabelled.json")
-        )
-        models, reasoner = _models_from_dict(_read_json(path) if (path := state / "models.json").exists() else {})
+        models, reasoner = _models_from_dict(_read_json_or(state / "models.json", {}))
         return Panel(
             task=task,
             encoder=EncoderRecord.read(folder),
@@ -252,9 +249,9 @@ def _read(folder: PanelFolder) -> Panel:
             reasoner=reasoner,
             second_looks=SecondLooks.from_arrays(_read_arrays(again)) if again.exists() else SecondLooks.none(),
             novelty=Novelty.from_arrays(_read_arrays(novelty)) if novelty.exists() else None,
-            choices=tuple(Choice(**one) for one in choices),
+            choices=tuple(Choice(**one) for one in _read_json_or(state / "choices.json", [])),
             predictions=LabelledPredictions.from_arrays(_read_arrays(said)) if said.exists() else None,
-            unlabelled_ids=frozenset(unlabelled),
+            unlabelled_ids=frozenset(_read_json_or(state / "unlabelled.json", [])),
             path=folder.path,
             id=folder.id,
         )
@@ -297,6 +294,10 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _read_json_or(path: Path, otherwise: Any) -> Any:
+    return _read_json(path) if path.exists() else otherwise
 
 
 def _write_json(path: Path, data: Any) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from consilience.agents import FeatureAgent, Gaussian, LabelledFeatures
+from consilience.agents.base import ROWS, nearest_similarities
 from consilience.agents.tuning import sample
 from consilience.diagnosis import FailedImage
 from consilience.orchestrator.blas import one_blas_thread
@@ -33,9 +34,6 @@ from consilience.orchestrator.panel import Panel
 from consilience.orchestrator.unlabelled import embedded, listed
 from consilience.settings import Settings, settings_or
 from consilience.task import Task
-
-ROWS = 1024
-"""Images whose similarities to all labelled ones are held at a time."""
 
 CROWD = 20
 """Nearest others that tell how typical an image is, as in TypiClust; on validation images 5 to 40 did as well."""
@@ -177,9 +175,7 @@ def most_helpful(worth: np.ndarray, vectors: np.ndarray, labelled: np.ndarray, n
     Args:
         worth: (n,), of each image by itself. vectors: (n, d) and labelled: (m, d), rows of unit length.
     """
-    distance = np.concatenate(
-        [1.0 - (vectors[start : start + ROWS] @ labelled.T).max(axis=1) for start in range(0, len(vectors), ROWS)]
-    ).clip(0.0, 2.0)
+    distance = (1.0 - nearest_similarities(vectors, labelled)).clip(0.0, 2.0)
     chosen: list[tuple[int, float]] = []
     left = np.ones(len(vectors), dtype=bool)
     for _ in range(min(number, len(vectors))):

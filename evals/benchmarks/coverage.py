@@ -27,6 +27,9 @@ from consilience.orchestrator.gather import gather, is_vectors, quiet
 from consilience.retrieval.records import Records
 from consilience.settings import Settings, load_settings
 
+DRAWS = 2000
+"""Splits that are drawn for `of_exact_sets`."""
+
 
 def all_records(source: Path, settings: Settings) -> Records:
     """All images of a source with their vectors; those of its test/, too, if it has one."""
@@ -35,10 +38,6 @@ def all_records(source: Path, settings: Settings) -> Records:
         return found.records
     test = gather(source / TEST, found.task, settings, quiet).records
     return found.records.with_added(test.ids, test.labels, test.sources, test.vectors)[0]
-
-
-DRAWS = 2000
-"""Splits that are drawn for `of_exact_sets`."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -117,9 +116,9 @@ def test_a_new_label_leaves_the_unlabelled_images_where_they_are(own: Path, tmp_
     assert len(head.unlabelled) == 12
 
 
-def vectors_of(folder: Path, n: int, dimension: int = 8, **more: Any) -> Path:
+def vectors_of(folder: Path, n: int, dimension: int = 8) -> Path:
     rows = np.random.default_rng(0).standard_normal((n, dimension))
-    np.savez(folder / "others.npz", embeddings=rows, names=[f"other {row}" for row in range(n)], **more)
+    np.savez(folder / "others.npz", embeddings=rows, names=[f"other {row}" for row in range(n)])
     return folder / "others.npz"
 
 
