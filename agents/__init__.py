@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from consilience.agents.base import Agent, Captioner, FeatureAgent, LabelledFeatures, Views
-from consilience.agents.budget import Budget
-from consilience.agents.cache import Cache
-from consilience.agents.caps_adapter import CapsAdapter
-from consilience.agents.clip_svd import ClipSvd
 from consilience.agents.configured import open_agents, open_replies, reached, replies_path, settings_of
-from consilience.agents.gaussian import Gaussian
-from consilience.agents.neighbours import Neighbours
-from consilience.agents.probe import Probe
-from consilience.agents.prompt import Prompt
-from consilience.agents.reply_cache import ReplyCache
-from consilience.agents.self_trained import SelfTrained
-from consilience.agents.tip_adapter_f import TipAdapterF
-from consilience.agents.transformers_agent import TransformersAgent
-from consilience.agents.vlm import VlmAgent
-from consilience.agents.zero_shot import ZeroShot
-from consilience.errors import AgentError
-from consilience.model_settings import TransformersSettings, VlmSettings
+from consilience.agents.heads.caps_adapter import CapsAdapter
+from consilience.agents.heads.clip_svd import ClipSvd
+from consilience.agents.heads.coop import Prompt
+from consilience.agents.heads.gaussian import Gaussian
+from consilience.agents.heads.neighbours import Neighbours
+from consilience.agents.heads.probe import Probe
+from consilience.agents.heads.self_trained import SelfTrained
+from consilience.agents.heads.tip_adapter import Cache
+from consilience.agents.heads.tip_adapter_f import TipAdapterF
+from consilience.agents.heads.zero_shot import ZeroShot
+from consilience.agents.vlm.budget import Budget
+from consilience.agents.vlm.reply_cache import ReplyCache
+from consilience.agents.vlm.transformers_agent import TransformersAgent
+from consilience.agents.vlm.vlm_agent import VlmAgent
+from consilience.core.errors import AgentError
+from consilience.core.settings.model_settings import TransformersSettings, VlmSettings
 
 FEATURE_AGENTS: dict[str, type[FeatureAgent]] = {
     kind.name: kind

@@ -9,11 +9,11 @@ from typing import ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from consilience.evidence import Evidence
-from consilience.images import Image
-from consilience.prediction import Prediction
-from consilience.retrieval.prompt_tower import PromptTower
-from consilience.task import Task
+from consilience.core.evidence import Evidence
+from consilience.core.images import Image
+from consilience.core.prediction import Prediction
+from consilience.core.task import Task
+from consilience.retrieval.encoders.prompt_tower import PromptTower
 
 Features = np.ndarray
 """float32 (n, d), rows of unit length."""

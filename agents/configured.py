@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from consilience.agents.base import Agent
-from consilience.agents.budget import Budget
-from consilience.agents.reply_cache import ReplyCache
-from consilience.agents.transformers_agent import TransformersAgent
-from consilience.agents.vlm import VlmAgent
-from consilience.cache_folder import cache_folder
-from consilience.errors import SettingsError
-from consilience.model_settings import ModelSettings, ReasonerSettings, VlmSettings
-from consilience.settings import RepliesSettings
+from consilience.agents.vlm.budget import Budget
+from consilience.agents.vlm.reply_cache import ReplyCache
+from consilience.agents.vlm.transformers_agent import TransformersAgent
+from consilience.agents.vlm.vlm_agent import VlmAgent
+from consilience.core.errors import SettingsError
+from consilience.core.settings.model_settings import ModelSettings, ReasonerSettings, VlmSettings
+from consilience.core.settings.settings import RepliesSettings
+from consilience.core.storage.cache_folder import cache_folder
 
 Asked = TypeVar("Asked", bound=ModelSettings | ReasonerSettings)
 

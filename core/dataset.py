@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from consilience.errors import DatasetError
-from consilience.task import Task, plain
+from consilience.core.errors import DatasetError
+from consilience.core.task import Task, plain
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif"}

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from consilience.errors import ConsilienceError
-from consilience.evidence import Evidence
-from consilience.images import Image
-from consilience.prediction import Prediction, check_distribution
-from consilience.trust import Trust
+from consilience.core.errors import ConsilienceError
+from consilience.core.evidence import Evidence
+from consilience.core.images import Image
+from consilience.core.prediction import Prediction, check_distribution
+from consilience.core.trust import Trust
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,13 +142,13 @@ class Diagnosis:
 
     def to_markdown(self) -> str:
         """The diagnosis as a short page of Markdown: verdict, agents, evidence, rationale."""
-        from consilience.rendering import markdown
+        from consilience.core.render.rendering import markdown
 
         return markdown(self)
 
     def _repr_html_(self) -> str:
         """Shown by Jupyter: self-contained HTML, pictures included."""
-        from consilience.rendering import html
+        from consilience.core.render.rendering import html
 
         return html(self)
 
@@ -159,7 +159,7 @@ class Diagnosis:
             ImageError: the image was not kept and cannot be loaded again from its source.
             ConsilienceError: the file cannot be written.
         """
-        from consilience.picture import save_picture
+        from consilience.core.render.picture import save_picture
 
         return save_picture(self, Path(path))
 

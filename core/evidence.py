@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from consilience.prediction import Prediction, check_distribution
+from consilience.core.prediction import Prediction, check_distribution
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import httpcore
 
-from consilience.errors import FetchError
-from consilience.images import ImageLimits
+from consilience.core.errors import FetchError
+from consilience.core.images import ImageLimits
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _TYPES = ("application/octet-stream", "binary/octet-stream")  # the second is S3's default

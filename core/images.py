@@ -15,9 +15,9 @@ import numpy.typing as npt
 import PIL.Image
 from pydantic import Field
 
-from consilience.errors import ImageError
-from consilience.pixels import Pixels, rgb_from_array, rgb_from_pillow
-from consilience.settings_group import SettingsGroup
+from consilience.core.errors import ImageError
+from consilience.core.pixels import Pixels, rgb_from_array, rgb_from_pillow
+from consilience.core.settings.settings_group import SettingsGroup
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")
 """The decoders that may run (JPEG includes MPO, PPM includes PGM and PBM): no other is given a byte."""
@@ -167,7 +167,7 @@ def load_image(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS, name: 
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _decoded(bytes(source), limits, name or "bytes")
     if isinstance(source, str) and _URL.match(source):
-        from consilience.fetch import fetch_image_bytes, without_secrets
+        from consilience.core.fetch import fetch_image_bytes, without_secrets
 
         return _decoded(fetch_image_bytes(source, limits), limits, name or without_secrets(source))
     if isinstance(source, (str, os.PathLike)):

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
-from consilience.errors import ImageError
+from consilience.core.errors import ImageError
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 

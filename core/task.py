@@ -10,8 +10,8 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from consilience.errors import TaskError
-from consilience.yaml_file import read_yaml_mapping
+from consilience.core.errors import TaskError
+from consilience.core.storage.yaml_file import read_yaml_mapping
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from consilience.prediction import Stage
+from consilience.core.prediction import Stage
 
 
 @dataclass(frozen=True, slots=True)

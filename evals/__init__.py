@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from consilience.evals.comparison import Comparison, compare
     from consilience.evals.evaluation import Evaluation, evaluate
-    from consilience.evals.robustness import Robustness
-    from consilience.evals.stressing import stress
+    from consilience.evals.robustness.robustness_metrics import Robustness
+    from consilience.evals.robustness.robustness_run import stress
 
 _HOME = {
     "Comparison": "consilience.evals.comparison",
     "Evaluation": "consilience.evals.evaluation",
-    "Robustness": "consilience.evals.robustness",
+    "Robustness": "consilience.evals.robustness.robustness_metrics",
     "compare": "consilience.evals.comparison",
     "evaluate": "consilience.evals.evaluation",
-    "stress": "consilience.evals.stressing",
+    "stress": "consilience.evals.robustness.robustness_run",
 }
 
 __all__ = ["Comparison", "Evaluation", "Robustness", "compare", "evaluate", "stress"]

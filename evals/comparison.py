@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from consilience.errors import EvaluationError
+from consilience.core.errors import EvaluationError
 from consilience.evals import metrics
-from consilience.evals.answers import collect
+from consilience.evals.answer_columns import collect
 from consilience.evals.figures import Settled, settled_of
-from consilience.evals.journal import RUN
 from consilience.evals.metrics import Change, Paired
 from consilience.evals.rows import ROWS, read_rows
+from consilience.evals.run_log import RUN
 from consilience.evals.scores import accuracy_interval
-from consilience.orchestrator.trust import expected_calibration_error
+from consilience.orchestrator.ensemble.trust_metrics import expected_calibration_error
 
 FORMAT = 1
 

@@ -22,24 +22,24 @@ import numpy as np
 from pydantic import BaseModel
 
 from consilience.agents import Agent
-from consilience.errors import EvaluationError
-from consilience.evals import novelty as novelty_figures
-from consilience.evals.answers import collect
-from consilience.evals.cluster import Cluster, ClusterEngine
-from consilience.evals.engine import Engine, FreshDiagnoser, LocalEngine
+from consilience.core.errors import EvaluationError
+from consilience.core.settings.settings import Settings, settings_or
+from consilience.core.storage.panel_folder import open_panel_folder
+from consilience.evals import novelty_detection as novelty_figures
+from consilience.evals.answer_columns import collect
+from consilience.evals.engines.engine import Engine, FreshDiagnoser, LocalEngine
+from consilience.evals.engines.process_engine import WorkersEngine
+from consilience.evals.engines.ray_engine import Cluster, ClusterEngine
 from consilience.evals.figures import Metrics, measure
-from consilience.evals.journal import Journal, Tally, open_journal, write_json, written_to
 from consilience.evals.report import write_report
 from consilience.evals.rows import LEFT_OUT, PARQUET, Decided, save_parquet
+from consilience.evals.run_log import Journal, Tally, open_journal, write_json, written_to
 from consilience.evals.source import Case, Source, VectorSource, cases, chosen_rows, labels_of, open_source
-from consilience.evals.workers import WorkersEngine
 from consilience.orchestrator.diagnoser import Diagnoser
-from consilience.orchestrator.panel import Panel
-from consilience.panel_folder import open_panel_folder
-from consilience.retrieval.embedded_index import COMPARED_WITH
-from consilience.retrieval.embedding import usable_cores
-from consilience.retrieval.encoder import Encoder
-from consilience.settings import Settings, settings_or
+from consilience.orchestrator.panel.panel import Panel
+from consilience.retrieval.encoders.batch_embedding import usable_cores
+from consilience.retrieval.encoders.encoder import Encoder
+from consilience.retrieval.memory.embedded_index import COMPARED_WITH
 
 FORMAT = 1
 """Of run.json and of the rows."""

@@ -34,17 +34,17 @@ from typing import Any
 
 import numpy as np
 
+from consilience.core.prediction import look_name
 from consilience.evals import metrics
-from consilience.evals.answers import Answers, Collected, Raw, Spoken, joined
+from consilience.evals.answer_columns import Answers, Collected, Raw, Spoken, joined
 from consilience.evals.metrics import Change, Paired
-from consilience.evals.novelty import KnownNovel
+from consilience.evals.novelty_detection import KnownNovel
 from consilience.evals.scores import FUSION, accuracy_interval
-from consilience.orchestrator.trust import (
+from consilience.orchestrator.ensemble.trust_metrics import (
     confidence_correctness_correlation,
     expected_calibration_error,
     overconfidence_ratio,
 )
-from consilience.prediction import look_name
 
 FORMAT = 1
 

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from consilience.diagnosis import Diagnosis, FailedImage
-from consilience.errors import EvaluationError
+from consilience.core.diagnosis import Diagnosis, FailedImage
+from consilience.core.errors import EvaluationError
 from consilience.evals.source import Case
 from consilience.evals.stored import protocol_of, shown_address
-from consilience.orchestrator.novelty.score import SIGNS
+from consilience.orchestrator.novelty.novelty_score import SIGNS
 
 if TYPE_CHECKING:
     import pyarrow

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from consilience.diagnosis import Diagnosis
-from consilience.errors import DatasetError
-from consilience.orchestrator.trust import (
+from consilience.core.diagnosis import Diagnosis
+from consilience.core.errors import DatasetError
+from consilience.core.prediction import Prediction, look_name
+from consilience.orchestrator.ensemble.trust_metrics import (
     brier_score,
     confidence_correctness_correlation,
     expected_calibration_error,
     overconfidence_ratio,
 )
-from consilience.prediction import Prediction, look_name
 
 FUSION = "fusion"
 
@@ -29,7 +29,7 @@ class Score:
         who: the agent's look, or "fusion".
         n: images that it answered.
         accuracy: [0, 1], with its 95 % interval `low` to `high` (Wilson 1927); NaN where n is 0.
-        ece, ocr, ccc, brier: see `consilience.orchestrator.trust`.
+        ece, ocr, ccc, brier: see `consilience.orchestrator.ensemble.trust_metrics`.
         weight: mean share of the total weight, [0, 1]; None for the fusion.
     """
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from consilience.agents import Probe
-from consilience.agents.tuning import nearest_labels
-from consilience.errors import DatasetError
+from consilience.agents.heads.model_selection import nearest_labels
+from consilience.core.errors import DatasetError
+from consilience.core.settings.settings import Settings
 from consilience.evals.scores import accuracy_interval
-from consilience.orchestrator.blas import one_blas_thread
-from consilience.orchestrator.fitting import exact_views, split_into_folds
-from consilience.orchestrator.gather import Progress, gather, is_vectors, quiet
-from consilience.orchestrator.panel import labelled_features
-from consilience.settings import Settings
+from consilience.orchestrator.fitting.fit_ensemble import exact_views, split_into_folds
+from consilience.orchestrator.fitting.ingest import Progress, gather, is_vectors, quiet
+from consilience.orchestrator.panel.panel import labelled_features
+from consilience.orchestrator.runtime.blas_threads import one_blas_thread
 
 
 @dataclass(frozen=True)

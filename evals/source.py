@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from consilience.dataset import images_by_folder
-from consilience.errors import DatasetError
+from consilience.core.dataset import images_by_folder
+from consilience.core.errors import DatasetError
+from consilience.core.task import Task, plain
 from consilience.evals.stored import check_address
-from consilience.orchestrator.gather import is_vectors
-from consilience.retrieval.encoder import Vectors
-from consilience.retrieval.vector_file import VectorFile
-from consilience.task import Task, plain
+from consilience.orchestrator.fitting.ingest import is_vectors
+from consilience.retrieval.encoders.encoder import Vectors
+from consilience.retrieval.encoders.vector_file import VectorFile
 
 PATH, LABEL = "path", "label"
 

@@ -10,8 +10,8 @@ from functools import cache
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from consilience.errors import DatasetError, FetchError, ImageError, MissingExtraError, import_extra
-from consilience.images import ImageSource
+from consilience.core.errors import DatasetError, FetchError, ImageError, MissingExtraError, import_extra
+from consilience.core.images import ImageSource
 
 STORES = ("abfs", "abfss", "az", "file", "gcs", "gs", "memory", "s3", "s3a")
 
@@ -48,7 +48,7 @@ def shown_address(name: str) -> str:
     protocol = protocol_of(name)
     if protocol in STORES:
         return name.partition("?")[0]
-    from consilience.fetch import without_secrets
+    from consilience.core.fetch import without_secrets
 
     try:
         return without_secrets(name)

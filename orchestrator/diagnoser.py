@@ -17,23 +17,23 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from consilience.agents import Agent, Budget
-from consilience.diagnosis import Diagnosis, Embedding, FailedImage
-from consilience.errors import AllAgentsFailedError, DatasetError, EncoderError
-from consilience.evidence import Evidence
-from consilience.images import Image, ImageSource, Named, load_image
-from consilience.orchestrator.blas import DIAGNOSING
-from consilience.orchestrator.gather import vector_identity
+from consilience.core.diagnosis import Diagnosis, Embedding, FailedImage
+from consilience.core.errors import AllAgentsFailedError, DatasetError, EncoderError
+from consilience.core.evidence import Evidence
+from consilience.core.images import Image, ImageSource, Named, load_image
+from consilience.core.prediction import Prediction
+from consilience.core.settings.settings import PolicySettings, Settings, settings_or
+from consilience.orchestrator.decision.policy import Policy
+from consilience.orchestrator.decision.weighing import Weigher
+from consilience.orchestrator.fitting.ingest import vector_identity
 from consilience.orchestrator.graph import Run, State, bounded, build_graph, first_state
-from consilience.orchestrator.loop import BackgroundLoop
-from consilience.orchestrator.panel import Panel
-from consilience.orchestrator.policy import Policy
-from consilience.orchestrator.reasoning import open_reasoner
-from consilience.orchestrator.weighing import Weigher
-from consilience.prediction import Prediction
-from consilience.retrieval.embedding import Embedded, embed, embed_many
-from consilience.retrieval.encoder import Encoder
-from consilience.retrieval.records import UNIT_TOLERANCE
-from consilience.settings import PolicySettings, Settings, settings_or
+from consilience.orchestrator.panel.panel import Panel
+from consilience.orchestrator.reasoner.step import open_reasoner
+from consilience.orchestrator.runtime.background_loop import BackgroundLoop
+from consilience.orchestrator.runtime.blas_threads import DIAGNOSING
+from consilience.retrieval.encoders.batch_embedding import Embedded, embed, embed_many
+from consilience.retrieval.encoders.encoder import Encoder
+from consilience.retrieval.memory.labelled_images import UNIT_TOLERANCE
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
@@ -50,7 +50,8 @@ class Step:
 class Diagnoser:
     """Opens a panel once and diagnoses with it. Safe from many threads and tasks; a context manager.
 
-    It writes nothing: to keep a diagnosis, give it to `consilience.orchestrator.history.History`, as the commands do.
+    It writes nothing: to keep a diagnosis, give it to `consilience.orchestrator.feedback.history.History`, as the
+    commands do.
 
     >>> with Diagnoser.open("panel/") as diagnoser:                          # doctest: +SKIP
     ...     diagnoser.diagnose("leaf.jpg").label

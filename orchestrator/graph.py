@@ -29,18 +29,18 @@ from langgraph.types import Send
 
 from consilience.agents import Agent, Views
 from consilience.agents.base import testimony_for
-from consilience.agents.neighbours import K
-from consilience.evidence import Evidence
-from consilience.images import Image
-from consilience.orchestrator.ask import first_look, second_look
-from consilience.orchestrator.novelty.known import Known, by_image
-from consilience.orchestrator.reasoner import Reasoner
-from consilience.orchestrator.reasoning import Read, Reasoning
-from consilience.orchestrator.record import REASONER
-from consilience.orchestrator.weighing import Request, Weighed, Weigher
-from consilience.prediction import Prediction
-from consilience.retrieval.memory import ImageMemory
-from consilience.settings import PolicySettings
+from consilience.agents.heads.neighbours import K
+from consilience.core.evidence import Evidence
+from consilience.core.images import Image
+from consilience.core.prediction import Prediction
+from consilience.core.settings.settings import PolicySettings
+from consilience.orchestrator.decision.case_summary import REASONER
+from consilience.orchestrator.decision.weighing import Request, Weighed, Weigher
+from consilience.orchestrator.novelty.reference import Known, by_image
+from consilience.orchestrator.reasoner.reasoner import Reasoner
+from consilience.orchestrator.reasoner.step import Read, Reasoning
+from consilience.orchestrator.runtime.calls import first_look, second_look
+from consilience.retrieval.memory.image_memory import ImageMemory
 
 
 def merged(old: dict[int, Any] | None, new: dict[int, Any]) -> dict[int, Any]:

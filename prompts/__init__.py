@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from consilience.core.task import Task
 from consilience.prompts.examples import examples, label_lines
 from consilience.prompts.prompt import Prompt, check_prompts, load_prompt, prompt_names
 from consilience.prompts.quoting import clean, quoted
-from consilience.task import Task
 
 
 def zero_shot_texts(task: Task) -> list[list[str]]:

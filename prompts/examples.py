@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from consilience.core.task import Task
 from consilience.prompts.prompt import Prompt, load_prompt
 from consilience.prompts.quoting import quoted
-from consilience.task import Task
 
 
 def label_lines(prompt: Prompt, task: Task) -> list[str]:

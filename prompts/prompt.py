@@ -8,9 +8,9 @@ from string import Formatter
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from consilience.errors import SettingsError
-from consilience.task import Task
-from consilience.yaml_file import read_yaml_mapping
+from consilience.core.errors import SettingsError
+from consilience.core.storage.yaml_file import read_yaml_mapping
+from consilience.core.task import Task
 
 
 class Prompt(BaseModel):

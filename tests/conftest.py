@@ -19,7 +19,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture
 def server() -> Iterator[object]:
     """An OpenAI-compatible server whose replies a test scripts."""
-    from scripted_server import ScriptedServer
+    from tests.support.scripted_server import ScriptedServer
 
     with ScriptedServer() as running:
         yield running

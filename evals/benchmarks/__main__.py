@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from consilience.evals.benchmarks.measure import Figure, table_of
-from consilience.evals.benchmarks.recorded import as_json
-from consilience.retrieval.embedding import usable_cores
+from consilience.evals.benchmarks.speed.benchmark_file import as_json
+from consilience.evals.benchmarks.speed.measure import Figure, table_of
+from consilience.retrieval.encoders.batch_embedding import usable_cores
 
 BENCHMARKS = ("encoder", "retrieval", "orchestration", "requests", "startup", "memory", "evaluate", "web")
 

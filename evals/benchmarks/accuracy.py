@@ -20,11 +20,11 @@ from typing import Any
 import click
 import numpy as np
 
-from consilience.errors import ConsilienceError
+from consilience.core.errors import ConsilienceError
+from consilience.core.settings.settings import load_settings
 from consilience.evals.benchmarks.protocols import Judged, cross_validation, few_shots, held_out
 from consilience.evals.scores import FUSION, Score, scores
-from consilience.orchestrator.gather import is_vectors
-from consilience.settings import load_settings
+from consilience.orchestrator.fitting.ingest import is_vectors
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,15 @@ from pathlib import Path
 import click
 import numpy as np
 
-from consilience.diagnosis import Diagnosis
-from consilience.errors import ConsilienceError, DatasetError
+from consilience.core.diagnosis import Diagnosis
+from consilience.core.errors import ConsilienceError, DatasetError
+from consilience.core.settings.settings import Settings, load_settings
 from consilience.evals.benchmarks.protocols import TEST, fitted_on
 from consilience.evals.figures import PredictionSets, sets_of
 from consilience.evals.scores import accuracy_interval
-from consilience.orchestrator.conformal import LabelSets
-from consilience.orchestrator.gather import gather, is_vectors, quiet
-from consilience.retrieval.records import Records
-from consilience.settings import Settings, load_settings
+from consilience.orchestrator.decision.conformal import LabelSets
+from consilience.orchestrator.fitting.ingest import gather, is_vectors, quiet
+from consilience.retrieval.memory.labelled_images import Records
 
 DRAWS = 2000
 """Splits that are drawn for `of_exact_sets`."""

@@ -20,18 +20,18 @@ from tempfile import TemporaryDirectory
 import click
 import numpy as np
 
-from consilience.dataset import LabelledImage, read_labelled_folder
-from consilience.diagnosis import Diagnosis, FailedImage
-from consilience.errors import ConsilienceError
+from consilience.core.dataset import LabelledImage, read_labelled_folder
+from consilience.core.diagnosis import Diagnosis, FailedImage
+from consilience.core.errors import ConsilienceError
+from consilience.core.settings.settings import LearningSettings, load_settings
 from consilience.orchestrator.diagnoser import Diagnoser
-from consilience.orchestrator.feedback import Feedbacks
-from consilience.orchestrator.fit import fit
-from consilience.orchestrator.gather import gather, quiet
-from consilience.orchestrator.history import History
-from consilience.orchestrator.learning import learn
-from consilience.orchestrator.new_label import add_label
-from consilience.retrieval.records import Records
-from consilience.settings import LearningSettings, load_settings
+from consilience.orchestrator.feedback.feedback import Feedbacks
+from consilience.orchestrator.feedback.history import History
+from consilience.orchestrator.feedback.learning import learn
+from consilience.orchestrator.fitting.fit import fit
+from consilience.orchestrator.fitting.ingest import gather, quiet
+from consilience.orchestrator.fitting.new_label import add_label
+from consilience.retrieval.memory.labelled_images import Records
 
 NEW, SHOTS, WRONG, PEOPLE = 32, 20, 0.1, 2
 """Images of a new label; images a label to start with; share of wrong words; people who say what an image shows."""

@@ -19,16 +19,16 @@ from pathlib import Path
 import click
 import numpy as np
 
-from consilience.diagnosis import Diagnosis
-from consilience.errors import ConsilienceError
+from consilience.core.diagnosis import Diagnosis
+from consilience.core.errors import ConsilienceError
+from consilience.core.images import load_image
+from consilience.core.settings.settings import Settings, load_settings
 from consilience.evals.benchmarks.protocols import TEST, fitted_on
-from consilience.evals.corruptions import CORRUPTIONS, corrupted
-from consilience.evals.novelty import KnownNovel, compared, of_diagnoses
-from consilience.images import load_image
+from consilience.evals.novelty_detection import KnownNovel, compared, of_diagnoses
+from consilience.evals.robustness.corruptions import CORRUPTIONS, corrupted
 from consilience.orchestrator.diagnoser import Diagnoser
-from consilience.orchestrator.gather import gather, quiet
-from consilience.retrieval.records import Records
-from consilience.settings import Settings, load_settings
+from consilience.orchestrator.fitting.ingest import gather, quiet
+from consilience.retrieval.memory.labelled_images import Records
 
 MILD = (1, 2)
 """Strengths of the corruptions that count as mild."""
@@ -56,7 +56,7 @@ def told_apart(diagnoser: Diagnoser, known: np.ndarray, novel: np.ndarray) -> Kn
 
 def called_when_worse(diagnoser: Diagnoser, test: Records, settings: Settings) -> dict[str, float]:
     """Share of the known images called novel, by corruption and strength."""
-    from consilience.retrieval.encoder import open_encoder
+    from consilience.retrieval.encoders.encoder import open_encoder
 
     encoder, found = open_encoder(settings.encoder, device=settings.device), {}
     images = [load_image(source, settings.images) for source in test.sources]

@@ -14,14 +14,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from consilience.dataset import read_labelled_folder
-from consilience.diagnosis import Diagnosis, FailedImage
-from consilience.errors import DatasetError
+from consilience.core.dataset import read_labelled_folder
+from consilience.core.diagnosis import Diagnosis, FailedImage
+from consilience.core.errors import DatasetError
+from consilience.core.settings.settings import Settings
 from consilience.orchestrator.diagnoser import Diagnoser
-from consilience.orchestrator.fit import fit
-from consilience.orchestrator.gather import gather, is_vectors, quiet
-from consilience.retrieval.records import Records
-from consilience.settings import Settings
+from consilience.orchestrator.fitting.fit import fit
+from consilience.orchestrator.fitting.ingest import gather, is_vectors, quiet
+from consilience.retrieval.memory.labelled_images import Records
 
 TEST = "test"
 """The part of a labelled folder that is held out."""

@@ -15,14 +15,14 @@ import click
 import numpy as np
 
 from consilience.agents import Gaussian, LabelledFeatures
-from consilience.errors import ConsilienceError
+from consilience.core.errors import ConsilienceError
+from consilience.core.settings.settings import load_settings
+from consilience.core.task import Task
 from consilience.evals.benchmarks.protocols import TEST, judged_vectors
-from consilience.orchestrator.blas import one_blas_thread
-from consilience.orchestrator.gather import gather, quiet
-from consilience.orchestrator.panel import labelled_features
-from consilience.orchestrator.suggest import mean_prediction, most_helpful, one_minus_margin, typicality
-from consilience.settings import load_settings
-from consilience.task import Task
+from consilience.orchestrator.fitting.active_learning import mean_prediction, most_helpful, one_minus_margin, typicality
+from consilience.orchestrator.fitting.ingest import gather, quiet
+from consilience.orchestrator.panel.panel import labelled_features
+from consilience.orchestrator.runtime.blas_threads import one_blas_thread
 
 POOL = "train"
 

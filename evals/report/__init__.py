@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from consilience.errors import EvaluationError
-from consilience.evals.journal import RUN, written_to
+from consilience.core.errors import EvaluationError
 from consilience.evals.report import words
 from consilience.evals.report.galleries import Chosen, Row
-from consilience.evals.report.page import render
 from consilience.evals.report.pictures import Pictures
+from consilience.evals.report.report_page import render
 from consilience.evals.report.table import Table
 from consilience.evals.rows import ROWS
-from consilience.orchestrator.panel import Panel
+from consilience.evals.run_log import RUN, written_to
+from consilience.orchestrator.panel.panel import Panel
 
 METRICS, REPORT = "metrics.json", "report.html"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from consilience.core.evidence import Evidence
+from consilience.core.prediction import Prediction, look_name
+from consilience.core.render.rendering import novelty_words, percent
 from consilience.evals.report.galleries import Row, novelty_of, of_truth, sureness, top_label
-from consilience.evidence import Evidence
-from consilience.prediction import Prediction, look_name
-from consilience.rendering import novelty_words, percent
 
 
 @dataclass(frozen=True)

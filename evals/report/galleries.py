@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from consilience.orchestrator.trust import OVERCONFIDENT
+from consilience.orchestrator.ensemble.trust_metrics import OVERCONFIDENT
 
 Row = Mapping[str, Any]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 
-from consilience.errors import ConsilienceError
+from consilience.core.errors import ConsilienceError
+from consilience.core.evidence import Neighbour
+from consilience.core.images import load_image
 from consilience.evals.report.galleries import Row
-from consilience.evidence import Neighbour
-from consilience.images import load_image
-from consilience.retrieval.records import Records
+from consilience.retrieval.memory.labelled_images import Records
 
 SIDE = 128
 """Longer side of an image's picture, in pixels."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from consilience.core.render.rendering import one_line
 from consilience.evals.report.galleries import Row, novelty_of, top_label
-from consilience.rendering import one_line
 
 MOST_ROWS = 50_000
 """More would make the page slow: the first ones are shown, and the page says so."""

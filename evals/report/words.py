@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from consilience.core.render.rendering import percent, source_name
 from consilience.evals.scores import accuracy_interval
-from consilience.rendering import percent, source_name
 
 Metrics = Mapping[str, Any]
 

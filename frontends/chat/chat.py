@@ -7,25 +7,25 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from consilience.diagnosis import Diagnosis
-from consilience.errors import AgentError, ConsilienceError, ImageError
-from consilience.evidence import Evidence
-from consilience.frontends.chat import answers
+from consilience.core.diagnosis import Diagnosis
+from consilience.core.errors import AgentError, ConsilienceError, ImageError
+from consilience.core.evidence import Evidence
+from consilience.core.images import Image, ImageSource, Named, load_image
+from consilience.core.prediction import look_name
+from consilience.core.render.rendering import one_line
+from consilience.frontends.chat import rule_answers as answers
+from consilience.frontends.chat.coalescer import Together
 from consilience.frontends.chat.question import Question, recognised
 from consilience.frontends.chat.reply import Reply
-from consilience.frontends.chat.together import Together
-from consilience.images import Image, ImageSource, Named, load_image
-from consilience.orchestrator.drift import drift
-from consilience.orchestrator.follow_up import FollowUp
-from consilience.prediction import look_name
+from consilience.orchestrator.feedback.drift import drift
+from consilience.orchestrator.reasoner.follow_up import FollowUp
 from consilience.prompts import clean
-from consilience.rendering import one_line
 
 if TYPE_CHECKING:
-    from consilience.orchestrator.current import Current
     from consilience.orchestrator.diagnoser import Diagnoser
-    from consilience.orchestrator.feedback import Feedback, Feedbacks
-    from consilience.orchestrator.history import History, Kept
+    from consilience.orchestrator.feedback.feedback import Feedback, Feedbacks
+    from consilience.orchestrator.feedback.history import History, Kept
+    from consilience.orchestrator.reloading import Current
 
 Refer = Callable[[Reply, str], Awaitable[str]]
 """Shows a diagnosis to people to whom somebody, the second argument, refers it; returns whom it told, in words."""

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from consilience.errors import SettingsError
+from consilience.core.errors import SettingsError
+from consilience.core.settings.settings import Settings
 from consilience.frontends.chat.chat import Chat
-from consilience.orchestrator.current import Current
-from consilience.orchestrator.feedback import Feedbacks
-from consilience.orchestrator.history import History
-from consilience.settings import Settings
+from consilience.orchestrator.feedback.feedback import Feedbacks
+from consilience.orchestrator.feedback.history import History
+from consilience.orchestrator.reloading import Current
 
 
 @contextmanager

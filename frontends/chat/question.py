@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from consilience.task import plain
+from consilience.core.task import plain
 
 Kind = Literal["help", "without", "again", "similar", "who", "sure", "why"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from consilience.core.render.rendering import one_line
 from consilience.frontends.chat.reply import Button, Reply, Table
-from consilience.rendering import one_line
 
 Block = dict[str, Any]
 

@@ -9,17 +9,17 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
-from consilience.errors import ConsilienceError, SlackError
-from consilience.fetch import Bearer
-from consilience.frontends.chat.answers import HELP
+from consilience.core.errors import ConsilienceError, SlackError
+from consilience.core.fetch import Bearer
+from consilience.core.render.rendering import one_line
 from consilience.frontends.chat.chat import Chat
 from consilience.frontends.chat.reply import Reply
-from consilience.frontends.slack.api import Api, LostAccess, PassingTrouble
+from consilience.frontends.chat.rule_answers import HELP
 from consilience.frontends.slack.blocks import message, plain
 from consilience.frontends.slack.files import fetched
-from consilience.frontends.slack.journal import Journal, JournalError, Progress
+from consilience.frontends.slack.inbox import Journal, JournalError, Progress
 from consilience.frontends.slack.request import Request
-from consilience.rendering import one_line
+from consilience.frontends.slack.slack_api import Api, LostAccess, PassingTrouble
 
 log = logging.getLogger(__name__)
 

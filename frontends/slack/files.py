@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from consilience.errors import FetchError
-from consilience.fetch import Bearer, fetch_image_bytes
+from consilience.core.errors import FetchError
+from consilience.core.fetch import Bearer, fetch_image_bytes
+from consilience.core.images import ImageLimits
+from consilience.core.render.rendering import source_name
 from consilience.frontends.slack.request import Request
-from consilience.images import ImageLimits
-from consilience.rendering import source_name
 
 
 def bearer_of(token: str, api_url: str) -> Bearer:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from consilience.core.render.rendering import source_name
 from consilience.frontends.chat.question import recognised
-from consilience.rendering import source_name
 
 Kind = Literal["look", "ask", "press"]
 

@@ -15,16 +15,16 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from consilience.errors import ConsilienceError
+from consilience.core.errors import ConsilienceError
+from consilience.core.render.rendering import one_line, source_name
+from consilience.core.settings.settings import WebSettings
 from consilience.frontends.chat.chat import Chat
-from consilience.frontends.web import view
+from consilience.frontends.web import api_models as view
 from consilience.frontends.web.guard import BROWSER, SESSION, Guard, cookie, session_of
 from consilience.frontends.web.limits import TooManyError
 from consilience.frontends.web.problem import MEDIA_TYPE, Problem, problem, problem_of
 from consilience.frontends.web.site import Site, address_of, as_json, as_picture, person_of, set_cookie
 from consilience.frontends.web.upload import body_of
-from consilience.rendering import one_line, source_name
-from consilience.settings import WebSettings
 
 STATIC = files("consilience.frontends.web") / "static"
 RECENT = 50
@@ -219,7 +219,7 @@ def _add_the_rest(app: FastAPI, site: Site) -> None:
         return Response(site.metrics.text(), media_type="text/plain; version=0.0.4")
 
     page = (STATIC / "index.html").read_bytes()
-    base = (files("consilience.evals.report") / "base.css").read_bytes()
+    base = (files("consilience.core.render") / "base.css").read_bytes()
 
     @app.get("/", include_in_schema=False)
     @app.get("/d/{id}", include_in_schema=False)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from consilience.agents import Agent
-from consilience.diagnosis import Diagnosis, FailedImage
-from consilience.images import ImageSource
-from consilience.orchestrator.current import Current
+from consilience.core.diagnosis import Diagnosis, FailedImage
+from consilience.core.images import ImageSource
+from consilience.core.settings.settings import Settings
 from consilience.orchestrator.diagnoser import Diagnoser
-from consilience.retrieval.embedding import Embedded, joined, usable_cores
-from consilience.settings import Settings
+from consilience.orchestrator.reloading import Current
+from consilience.retrieval.encoders.batch_embedding import Embedded, joined, usable_cores
 
 RUNS = 4
 """Runs at once: where models are slow to answer, nobody waits for the answers to others."""

@@ -12,8 +12,8 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from consilience.frontends.web.metrics import Metrics
 from consilience.frontends.web.problem import problem
+from consilience.frontends.web.prometheus import Metrics
 
 SESSION, BROWSER = "consilience-session", "consilience-browser"
 """Cookies: who is signed in, and which browser it is."""

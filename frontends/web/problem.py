@@ -8,7 +8,7 @@ from http import HTTPStatus
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from consilience.errors import (
+from consilience.core.errors import (
     AgentError,
     BudgetSpentError,
     ConsilienceError,
@@ -18,7 +18,7 @@ from consilience.errors import (
     MemoryServerError,
     PanelError,
 )
-from consilience.rendering import one_line
+from consilience.core.render.rendering import one_line
 
 log = logging.getLogger(__name__)
 

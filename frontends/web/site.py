@@ -12,15 +12,15 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from consilience.errors import HistoryError
+from consilience.core.errors import HistoryError
+from consilience.core.settings.settings import WebSettings
 from consilience.frontends.chat.chat import Chat
-from consilience.frontends.web import view
+from consilience.frontends.web import api_models as view
 from consilience.frontends.web.guard import BROWSER, cookie
 from consilience.frontends.web.limits import Places, Rate
-from consilience.frontends.web.metrics import Metrics
 from consilience.frontends.web.problem import problem
-from consilience.orchestrator.history import Kept
-from consilience.settings import WebSettings
+from consilience.frontends.web.prometheus import Metrics
+from consilience.orchestrator.feedback.history import Kept
 
 log = logging.getLogger(__name__)
 

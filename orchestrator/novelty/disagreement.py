@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from consilience.orchestrator.novelty.ensemble import mean_of
+from consilience.orchestrator.novelty.predictive_entropy import mean_of
 
 
 def disagreement(calibrated: np.ndarray) -> np.ndarray:

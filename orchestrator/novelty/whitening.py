@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 
 from consilience.agents.base import Features, LabelledFeatures
-from consilience.agents.gaussian import regularised, statistics_of
+from consilience.agents.heads.gaussian import regularised, statistics_of
 
 RIDGE = 3.0
 """Of the regularisation. With 0.3 left-out labels are told apart better (apple leaves of train/ and val/: AUROC 0.926

@@ -12,7 +12,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint that knows a few replies. Not to be changed."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")
-    from taught import lessons, teach
+    from tests.support.taught_model import lessons, teach
 
     torch.set_num_threads(1)  # so small a model is slower with more
     return teach(tmp_path_factory.mktemp("models") / "taught", lessons())

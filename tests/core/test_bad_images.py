@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from consilience.errors import ImageError
-from consilience.images import FORMATS, ImageLimits, load_image
+from consilience.core.errors import ImageError
+from consilience.core.images import FORMATS, ImageLimits, load_image
 
 SCENE = np.array(
     [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[255, 255, 255], [128, 128, 128], [10, 20, 30]]], dtype=np.uint8

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from consilience.dataset import LabelledFolder, read_labelled_folder
-from consilience.errors import DatasetError
-from consilience.task import Label, Task
+from consilience.core.dataset import LabelledFolder, read_labelled_folder
+from consilience.core.errors import DatasetError
+from consilience.core.task import Label, Task
 
 LEAVES = Task(labels=(Label(name="scab", synonyms=("Apfelschorf",)), Label(name="healthy")))
 

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from consilience import errors
-from consilience.errors import ConsilienceError, MissingExtraError, import_extra
+from consilience.core import errors
+from consilience.core.errors import ConsilienceError, MissingExtraError, import_extra
 
 FAMILY = [
     one

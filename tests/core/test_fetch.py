@@ -14,10 +14,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-import consilience.fetch
-from consilience.errors import FetchError, ImageError
-from consilience.fetch import Bearer, fetch_image_bytes
-from consilience.images import ImageLimits, load_image
+import consilience.core.fetch
+from consilience.core.errors import FetchError, ImageError
+from consilience.core.fetch import Bearer, fetch_image_bytes
+from consilience.core.images import ImageLimits, load_image
 
 LOOPBACK_ALLOWED = ImageLimits(allow_private_urls=True)
 
@@ -236,7 +236,7 @@ def test_a_private_address_is_refused_before_any_connection(server: Server, host
 def test_each_redirect_is_checked_like_the_first(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(Server("127.0.0.2")) as inner:
         # On one machine all addresses are private, so the rule is moved: 127.0.0.1 plays the public one.
-        monkeypatch.setattr(consilience.fetch, "is_public", lambda address: address == "127.0.0.1")
+        monkeypatch.setattr(consilience.core.fetch, "is_public", lambda address: address == "127.0.0.1")
         server.elsewhere = f"{inner.url}/ok.png"
         with pytest.raises(FetchError, match=r"'127\.0\.0\.2' is or has an address that is not public"):
             fetch_image_bytes(f"{server.url}/away", ImageLimits())
@@ -261,7 +261,7 @@ def resolving(monkeypatch: pytest.MonkeyPatch, answer: Callable[[], list[str]]) 
 def test_the_connection_goes_to_the_address_that_was_checked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([["127.0.0.1"], ["127.0.0.2"]])  # a name that changes its mind
     questions = resolving(monkeypatch, lambda: next(answers))
-    monkeypatch.setattr(consilience.fetch, "is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(consilience.core.fetch, "is_public", lambda address: address == "127.0.0.1")
     assert fetch_image_bytes(f"http://case.test:{server.server_port}/ok.png", ImageLimits()) == png()
     assert questions == ["case.test"]
     assert server.requests[0][1]["Host"] == f"case.test:{server.server_port}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import httpcore
 import pytest
 
-from consilience.errors import FetchError
-from consilience.fetch import Bearer, is_public
-from consilience.images import load_image
+from consilience.core.errors import FetchError
+from consilience.core.fetch import Bearer, is_public
+from consilience.core.images import load_image
 
 
 @pytest.mark.parametrize(

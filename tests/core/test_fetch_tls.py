@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-import consilience.fetch
-from consilience.errors import FetchError
-from consilience.fetch import fetch_image_bytes
-from consilience.images import ImageLimits
+import consilience.core.fetch
+from consilience.core.errors import FetchError
+from consilience.core.fetch import fetch_image_bytes
+from consilience.core.images import ImageLimits
 
 LOOPBACK_ALLOWED = ImageLimits(allow_private_urls=True)
 REQUEST = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
@@ -82,7 +82,7 @@ def test_a_trusted_certificate_counts_for_its_name_only(
     port: int, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trusting = ssl.create_default_context(cafile=certificate)
-    monkeypatch.setattr(consilience.fetch, "_tls_context", lambda: trusting)
+    monkeypatch.setattr(consilience.core.fetch, "_tls_context", lambda: trusting)
     assert fetch_image_bytes(f"https://case.test:{port}/leaf.png", LOOPBACK_ALLOWED) == b"body"
     with pytest.raises(FetchError, match="certificate verify failed"):
         fetch_image_bytes(f"https://127.0.0.1:{port}/leaf.png", LOOPBACK_ALLOWED)

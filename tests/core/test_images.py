@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from consilience.errors import ImageError
-from consilience.images import FORMATS, Image, Named, load_image
+from consilience.core.errors import ImageError
+from consilience.core.images import FORMATS, Image, Named, load_image
 
 SCENE = np.array(
     [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[255, 255, 255], [128, 128, 128], [10, 20, 30]]], dtype=np.uint8

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import PIL.Image
 import pytest
 
-from consilience.errors import ImageError
-from consilience.images import FORMATS, load_image
+from consilience.core.errors import ImageError
+from consilience.core.images import FORMATS, load_image
 
 RED, GREEN, BLUE, GREY, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128), (255, 255, 255)
 SCENE = np.array([[RED, GREEN, BLUE], [WHITE, GREY, (10, 20, 30)]], dtype=np.uint8)  # (2, 3, 3): no symmetry

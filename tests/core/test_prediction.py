@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from consilience.evidence import Evidence, Neighbour
-from consilience.prediction import Prediction, check_distribution
-from consilience.trust import Trust
+from consilience.core.evidence import Evidence, Neighbour
+from consilience.core.prediction import Prediction, check_distribution
+from consilience.core.trust import Trust
 
 HALF = {"a": 0.5, "b": 0.5}
 NAN, INF = float("nan"), float("inf")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consilience.errors import TaskError
-from consilience.task import Label, Task, plain
+from consilience.core.errors import TaskError
+from consilience.core.task import Label, Task, plain
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(
     lambda text: plain(text) != ""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click.testing
 import pytest
-from shapes import LABELS, draw, draw_all
 
-from consilience.frontends.cli import main
+from consilience.frontends.cli.main import main
+from tests.support.shapes import LABELS, draw, draw_all
 
 Invoke = Callable[..., click.testing.Result]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-PARTS = ("agents", "core", "evals", "frontends", "orchestrator", "prompts", "retrieval")
+PARTS = ("agents", "core", "evals", "frontends", "orchestrator", "prompts", "retrieval", "src")
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "source").mkdir(exist_ok=True)
         shutil.copy(PROJECT / name, folder / "source")
     for name in PARTS:
-        shutil.copytree(PROJECT / name, folder / "source" / name, ignore=shutil.ignore_patterns("__pycache__"))
+        without = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(PROJECT / name, folder / "source" / name, symlinks=True, ignore=without)
     built = pip("wheel", "--no-deps", "--wheel-dir", folder, folder / "source")
     assert built.returncode == 0, built.stderr
     venv.create(folder / "venv", with_pip=True)

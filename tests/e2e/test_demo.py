@@ -9,9 +9,9 @@ import click.testing
 import PIL.Image
 import pytest
 
-from consilience.errors import PanelError
-from consilience.frontends.demo import run
-from consilience.frontends.elpv import Split, read_cells, split
+from consilience.core.errors import PanelError
+from consilience.frontends.cli.panels.demo_command import run
+from consilience.frontends.cli.panels.solar_cells import Split, read_cells, split
 
 Invoke = Callable[..., click.testing.Result]
 

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import doctest
 import pkgutil
-import tomllib
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parents[2] / "pyproject.toml"
+import consilience
 
 
 def modules() -> list[str]:
-    packages = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
-    inner = (
-        f"{package}.{module.name}"
-        for package in packages
-        for module in pkgutil.iter_modules(import_module(package).__path__)
-        if not module.ispkg and not module.name.startswith("__")
-    )
-    return [*packages, *inner]
+    inner = (module.name for module in pkgutil.walk_packages(consilience.__path__, "consilience."))
+    return ["consilience", *(name for name in inner if not name.endswith(".__main__"))]
 
 
 @pytest.mark.parametrize("name", modules())

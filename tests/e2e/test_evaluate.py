@@ -34,7 +34,7 @@ def save(path: Path, n: int, seed: int) -> Path:
 
 @pytest.fixture(scope="module")
 def vector_panel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from consilience.frontends.cli import main
+    from consilience.frontends.cli.main import main
 
     folder = tmp_path_factory.mktemp("vectors")
     command = ["fit", str(save(folder / "known.npz", 90, 0)), "--panel", str(folder / "panel")]

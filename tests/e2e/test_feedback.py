@@ -91,7 +91,7 @@ def test_a_diagnosis_is_not_lost_because_it_cannot_be_kept(
 
 
 def test_many_images_are_kept_with_their_pictures(invoke: Invoke, panel: Path, new_images: dict[str, Path]) -> None:
-    from consilience.orchestrator.history import History
+    from consilience.orchestrator.feedback.history import History
 
     assert invoke("diagnose", *new_images.values(), "--panel", panel).exit_code == 0
     with History.open(panel) as history:

@@ -13,10 +13,10 @@ import click.testing
 import numpy as np
 import pytest
 import yaml
-from scripted_server import Scripted, ScriptedServer, chat, says
-from vlm_cases import pictures, texts
 
 from consilience import load_settings
+from tests.support.scripted_server import Scripted, ScriptedServer, chat, says
+from tests.support.vlm_cases import pictures, texts
 
 Invoke = Callable[..., click.testing.Result]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -22,7 +22,7 @@ HEAVY = ("numpy", "pydantic", "PIL", "onnxruntime", "chromadb", "langgraph", "sk
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["fit", "--help"], ["diagnose", "--help"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     program = (
-        "import sys\nfrom consilience.frontends.cli import main\n"
+        "import sys\nfrom consilience.frontends.cli.main import main\n"
         f"try: main({arguments!r})\n"
         f"except SystemExit as end: sys.exit(end.code or ','.join(sys.modules.keys() & set({HEAVY!r})) or 0)"
     )

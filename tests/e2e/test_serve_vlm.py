@@ -17,7 +17,7 @@ from typing import IO, Any
 import pytest
 import yaml
 
-from consilience.frontends import served
+from consilience.frontends.cli.models import server_process as served
 
 STAND_IN = """#!{python}
 import functools, http.server, json, os, signal, socket, subprocess, sys

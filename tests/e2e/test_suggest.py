@@ -10,7 +10,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from consilience.orchestrator.panel import Panel
+from consilience.orchestrator.panel.panel import Panel
 
 
 def test_a_table_is_written_filled_in_and_learned(

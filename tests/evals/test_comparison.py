@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from consilience.errors import EvaluationError
+from consilience.core.errors import EvaluationError
 from consilience.evals import compare
 from consilience.evals.evaluation import write_figures
 from consilience.evals.rows import ROWS

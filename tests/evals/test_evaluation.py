@@ -13,14 +13,14 @@ import pytest
 
 from consilience import Evaluation, Prediction, Settings, evaluate, fit, load_settings
 from consilience.agents import Views
-from consilience.diagnosis import Diagnosis
-from consilience.errors import ConsilienceError, DatasetError, EncoderError, EvaluationError
-from consilience.evals.engine import FreshDiagnoser, LocalEngine
-from consilience.evals.journal import Tally, open_journal
+from consilience.core.diagnosis import Diagnosis
+from consilience.core.errors import ConsilienceError, DatasetError, EncoderError, EvaluationError
+from consilience.evals.engines.engine import FreshDiagnoser, LocalEngine
+from consilience.evals.engines.process_engine import WorkersEngine
 from consilience.evals.rows import ROWS, Decided, decided
+from consilience.evals.run_log import Tally, open_journal
 from consilience.evals.scores import FUSION, scores
 from consilience.evals.source import Case, VectorSource, cases
-from consilience.evals.workers import WorkersEngine
 from consilience.orchestrator.diagnoser import Diagnoser
 
 LABELS = ("apple", "beech", "cedar")
@@ -374,8 +374,8 @@ def test_a_worker_that_dies_is_an_error_that_says_what_to_do(panel: Path, known:
 
 
 def test_a_row_holds_text_that_is_no_unicode() -> None:
-    from consilience.diagnosis import FailedImage
-    from consilience.errors import ImageError
+    from consilience.core.diagnosis import FailedImage
+    from consilience.core.errors import ImageError
 
     name = b"leaf-\xff.jpg".decode("utf-8", "surrogateescape")
     one = decided(Case(0, name, "apple"), FailedImage(name, ImageError(f"'{name}' is broken")), leak=False)

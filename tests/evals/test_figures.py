@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from consilience import Evidence, Prediction
-from consilience.errors import EvaluationError
-from consilience.evals.answers import collect
+from consilience.core.errors import EvaluationError
+from consilience.evals.answer_columns import collect
 from consilience.evals.figures import Metrics, measure
 from consilience.evals.metrics import Change
 from consilience.evals.rows import LEFT_OUT, ROWS, read_rows, save_parquet, schema
-from consilience.orchestrator.novelty.score import SIGNS
+from consilience.orchestrator.novelty.novelty_score import SIGNS
 
 LABELS = ("healthy", "rust")
 

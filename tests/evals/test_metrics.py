@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consilience.evals import metrics
-from consilience.orchestrator.trust import expected_calibration_error
+from consilience.orchestrator.ensemble.trust_metrics import expected_calibration_error
 
 
 @st.composite

@@ -7,7 +7,7 @@ from math import sqrt
 import pytest
 
 from consilience import Diagnosis, Evidence, Prediction
-from consilience.errors import DatasetError
+from consilience.core.errors import DatasetError
 from consilience.evals.scores import accuracy_interval, scores
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from consilience.errors import DatasetError
+from consilience.core.errors import DatasetError
+from consilience.core.settings.settings import load_settings
 from consilience.evals.separation import separation
-from consilience.settings import load_settings
 
 EACH = 12
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from consilience import Task
-from consilience.errors import DatasetError
+from consilience.core.errors import DatasetError
 from consilience.evals.source import Source, cases, chosen_rows, labels_of, open_source
 
 TASK = Task.from_labels(["healthy", "scab", "rust"])

@@ -12,10 +12,10 @@ import PIL.Image
 import pytest
 
 from consilience import evaluate, fit, load_image, load_settings
-from consilience.errors import ConsilienceError, DatasetError, ImageError, MissingExtraError
+from consilience.core.errors import ConsilienceError, DatasetError, ImageError, MissingExtraError
+from consilience.core.images import ImageLimits
 from consilience.evals.source import open_source
 from consilience.evals.stored import check_address, openable, shown_address
-from consilience.images import ImageLimits
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed (the extra 'stores')")
 

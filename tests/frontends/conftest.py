@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from shapes import draw_all
 
 import consilience
+from tests.support.shapes import draw_all
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,8 @@ import pytest
 
 from consilience import fit, load_settings
 from consilience.agents import Views
-from consilience.errors import MissingExtraError
-from consilience.prediction import Prediction
+from consilience.core.errors import MissingExtraError
+from consilience.core.prediction import Prediction
 
 LABELS = ("apple", "beech", "cedar")
 CENTRES = np.eye(3, 8, dtype=np.float32)

@@ -18,10 +18,10 @@ import pytest
 import consilience
 from consilience import Diagnoser, Diagnosis, FailedImage, Image, fit, load_image
 from consilience.agents import Views
-from consilience.errors import DatasetError, EncoderError, ImageError, PanelError, PanelMissingError
+from consilience.core.errors import DatasetError, EncoderError, ImageError, PanelError, PanelMissingError
+from consilience.core.prediction import Prediction
 from consilience.orchestrator.diagnoser import Step
-from consilience.prediction import Prediction
-from consilience.retrieval.precomputed import PrecomputedEncoder
+from consilience.retrieval.encoders.precomputed import PrecomputedEncoder
 
 Paint = Callable[[Path, str, int], Path]
 LABELS = ("blue", "green", "red")

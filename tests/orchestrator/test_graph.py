@@ -17,10 +17,10 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from consilience import Diagnoser, Diagnosis, Prediction, load_settings
 from consilience.agents import Views
+from consilience.orchestrator.decision.policy import Policy
+from consilience.orchestrator.decision.threshold import choose_threshold
+from consilience.orchestrator.decision.weighing import Weigher
 from consilience.orchestrator.graph import Run, build_graph
-from consilience.orchestrator.policy import Policy
-from consilience.orchestrator.threshold import choose_threshold
-from consilience.orchestrator.weighing import Weigher
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 
 from consilience import Diagnoser, Diagnosis, Evidence, Prediction, fit, load_settings
 from consilience.agents import Views
-from consilience.errors import AgentError, ConsilienceError
-from consilience.orchestrator.panel import Panel
-from consilience.prediction import look_name
+from consilience.core.errors import AgentError, ConsilienceError
+from consilience.core.prediction import look_name
+from consilience.orchestrator.panel.panel import Panel
 
 STRANGE = 3
 """A row that lies far from all that is known, as row 0 does: it cannot be settled."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from consilience.core.task import Label, Task
 from consilience.prompts import examples, label_lines, load_prompt, prompt_names
-from consilience.task import Label, Task
 
 TASK = Task(domain="apple leaf", labels=(Label(name="rust", descriptions=("orange spots",)), Label(name="scab")))
 

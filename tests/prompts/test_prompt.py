@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from consilience.errors import SettingsError, TaskError
+from consilience.core.errors import SettingsError, TaskError
+from consilience.core.task import Label, Task
 from consilience.prompts import Prompt, check_prompts, load_prompt, prompt_names, zero_shot_texts
-from consilience.task import Label, Task
 
 GREETING = Prompt(
     name="greeting",

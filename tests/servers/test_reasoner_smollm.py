@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from consilience import Diagnoser, Diagnosis, fit, load_settings
-from consilience.orchestrator.panel import Panel
+from consilience.orchestrator.panel.panel import Panel
 
 HERE = Path(__file__).parent
 LABELS = ("healthy leaf", "rust", "scab")

@@ -14,14 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import leaves
 import numpy as np
 import pytest
 import yaml
 
 from consilience.agents import TransformersAgent, TransformersSettings, Views, VlmAgent, VlmSettings
-from consilience.images import Image
-from consilience.prediction import Prediction
+from consilience.core.images import Image
+from consilience.core.prediction import Prediction
+from tests.support.qwen import leaves
 
 SWAPPED = {"healthy": "healthy", "leaf rust": "leaf scab", "leaf scab": "leaf rust"}
 """What is drawn, and what it is called."""

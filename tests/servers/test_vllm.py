@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import leaves
 import numpy as np
 import pytest
 import yaml
-from leaves import TASK
 
 import consilience
 from consilience import Diagnoser, Diagnosis, Prediction
 from consilience.agents import Views, VlmAgent, VlmSettings
-from consilience.agents.answer import choices
-from consilience.agents.conversation import first_messages
-from consilience.evidence import Evidence, Neighbour
-from consilience.images import Image
+from consilience.agents.vlm.conversation import first_messages
+from consilience.agents.vlm.label_answer import choices
+from consilience.core.evidence import Evidence, Neighbour
+from consilience.core.images import Image
+from consilience.core.task import Label
 from consilience.prompts import load_prompt
-from consilience.task import Label
+from tests.support.qwen import leaves
+from tests.support.qwen.leaves import TASK
 
 MODES, STAGES = ("logprob", "verbalised"), ("first", "second")
 
@@ -89,7 +89,7 @@ def test_a_picture_too_dark_to_tell_is_an_abstention(vllm: Any) -> None:
 
 
 def test_probabilities_are_those_of_transformers(vllm: Any, tiny_model: Path) -> None:
-    from exact import Exact
+    from tests.support.qwen.exact import Exact
 
     exact = Exact(tiny_model)
     apart = TASK.model_copy(update={"labels": tuple(Label(name=name) for name in ("healthy", "rust", "scab"))})

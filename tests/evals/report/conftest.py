@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from consilience.evals.answers import collect
+from consilience.evals.answer_columns import collect
 from consilience.evals.figures import measure
-from consilience.evals.journal import write_json
 from consilience.evals.rows import read_rows
+from consilience.evals.run_log import write_json
 
 Row = dict[str, Any]
 

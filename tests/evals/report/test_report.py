@@ -15,13 +15,13 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from consilience.errors import EvaluationError
+from consilience.core.errors import EvaluationError
+from consilience.core.evidence import Neighbour
+from consilience.core.images import load_image
+from consilience.core.render.rendering import percent
 from consilience.evals.report import table, write_report
 from consilience.evals.report.pictures import Pictures
-from consilience.evidence import Neighbour
-from consilience.images import load_image
-from consilience.rendering import percent
-from consilience.retrieval.records import Records
+from consilience.retrieval.memory.labelled_images import Records
 
 LABELS = ("healthy", "rust")
 HOSTILE = "</script><script>alert(1)</script><!--<img src=http://evil.example/x onerror=alert(1)>'\"&{{7*7}}"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from consilience.core.settings.settings import load_settings
 from consilience.frontends.chat.chat import Chat
 from consilience.frontends.chat.opening import open_chat
-from consilience.settings import load_settings
 
 
 @pytest.fixture

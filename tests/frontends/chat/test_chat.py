@@ -12,16 +12,16 @@ from typing import Any, TypeVar
 import numpy as np
 import PIL.Image
 import pytest
-from scripted_server import ScriptedServer
-from scripted_server import chat as completion
-from shapes import draw
 
-from consilience.errors import ConsilienceError, HistoryError, ImageError, PanelError, SettingsError
+from consilience.core.errors import ConsilienceError, HistoryError, ImageError, PanelError, SettingsError
+from consilience.core.prediction import Prediction
+from consilience.core.settings.settings import load_settings
 from consilience.frontends.chat.chat import Chat
 from consilience.frontends.chat.opening import open_chat
 from consilience.frontends.chat.reply import Reply
-from consilience.prediction import Prediction
-from consilience.settings import load_settings
+from tests.support.scripted_server import ScriptedServer
+from tests.support.scripted_server import chat as completion
+from tests.support.shapes import draw
 
 T = TypeVar("T")
 

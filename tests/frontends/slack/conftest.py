@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from fake_slack import FakeSlack
-from running import Running, running
+
+from tests.support.fake_slack import FakeSlack
+from tests.support.slack_bot import Running, running
 
 Start = Callable[..., AbstractContextManager[Running]]
 

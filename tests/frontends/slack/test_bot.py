@@ -9,8 +9,9 @@ from typing import Any
 
 import PIL.Image
 import pytest
-from fake_slack import BOT, BOT_TOKEN, FakeSlack
-from running import Running, png
+
+from tests.support.fake_slack import BOT, BOT_TOKEN, FakeSlack
+from tests.support.slack_bot import Running, png
 
 MENTION = f"<@{BOT}> what is this?"
 

@@ -7,8 +7,9 @@ import urllib.error
 import urllib.request
 
 import pytest
-from fake_slack import BOT, FakeSlack
-from running import png
+
+from tests.support.fake_slack import BOT, FakeSlack
+from tests.support.slack_bot import png
 
 
 def test_signed_events_and_buttons_are_answered(slack: FakeSlack, start: object) -> None:

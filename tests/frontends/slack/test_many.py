@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fake_slack import APP_TOKEN, BOT, BOT_TOKEN, FakeSlack
-from running import png
-from shapes import LABELS
+
+from tests.support.fake_slack import APP_TOKEN, BOT, BOT_TOKEN, FakeSlack
+from tests.support.shapes import LABELS
+from tests.support.slack_bot import png
 
 IMAGES, PEOPLE = 50, 10
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import click.testing
 import pytest
 import yaml
-from fake_slack import APP_TOKEN, BOT_TOKEN, SCOPES, FakeSlack
-from running import free_port
 
-from consilience.frontends.cli import main
-from consilience.frontends.slack.api import scopes
-from consilience.frontends.slack.journal import Journal
-from consilience.frontends.slack.server import Connection
+from consilience.frontends.cli.main import main
+from consilience.frontends.slack.inbox import Journal
+from consilience.frontends.slack.slack_api import scopes
+from consilience.frontends.slack.slack_server import Connection
+from tests.support.fake_slack import APP_TOKEN, BOT_TOKEN, SCOPES, FakeSlack
+from tests.support.slack_bot import free_port
 
 
 def started(slack: FakeSlack, panel: Path, *options: str, **variables: str) -> str:

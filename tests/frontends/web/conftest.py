@@ -8,7 +8,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving import serving
+
+from tests.support.web_server import serving
 
 
 @pytest.fixture(scope="session")

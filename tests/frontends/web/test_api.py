@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import PIL.Image
 import pytest
-from serving import BYTES, diagnosed, png
-from shapes import LABELS, draw
 
-from consilience.images import load_image
+from consilience.core.images import load_image
+from tests.support.shapes import LABELS, draw
+from tests.support.web_server import BYTES, diagnosed, png
 
 
 @pytest.mark.parametrize("label", LABELS)

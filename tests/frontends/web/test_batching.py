@@ -9,15 +9,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from shapes import LABELS, draw
 
-from consilience.diagnosis import Diagnosis, FailedImage
-from consilience.errors import ImageError
+from consilience.core.diagnosis import Diagnosis, FailedImage
+from consilience.core.errors import ImageError
+from consilience.core.images import ImageSource
+from consilience.core.storage.panel_folder import MANIFEST
 from consilience.frontends.web.batching import Batching
-from consilience.images import ImageSource
 from consilience.orchestrator.diagnoser import Diagnoser
-from consilience.panel_folder import MANIFEST
-from consilience.retrieval.embedding import Embedded
+from consilience.retrieval.encoders.batch_embedding import Embedded
+from tests.support.shapes import LABELS, draw
 
 
 @pytest.fixture(scope="module")

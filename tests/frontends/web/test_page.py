@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from serving import png, serving
+
+from tests.support.web_server import png, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, FileChooser, Page

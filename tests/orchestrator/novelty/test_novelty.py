@@ -11,12 +11,12 @@ from scipy.stats import combine_pvalues, entropy
 from sklearn.metrics import roc_auc_score
 
 from consilience.agents import LabelledFeatures
-from consilience.agents.gaussian import regularised, statistics_of
-from consilience.orchestrator.novelty import score
+from consilience.agents.heads.gaussian import regularised, statistics_of
+from consilience.orchestrator.novelty import novelty_score as score
 from consilience.orchestrator.novelty.disagreement import disagreement
-from consilience.orchestrator.novelty.ensemble import ensemble
-from consilience.orchestrator.novelty.known import Known
-from consilience.orchestrator.novelty.score import SIGNS, Novelty, of_words
+from consilience.orchestrator.novelty.novelty_score import SIGNS, Novelty, of_words
+from consilience.orchestrator.novelty.predictive_entropy import ensemble
+from consilience.orchestrator.novelty.reference import Known
 from consilience.orchestrator.novelty.whitening import RIDGE, Whitening
 
 SILENT = [np.nan, np.nan]

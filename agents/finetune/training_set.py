@@ -1,0 +1,83 @@
+"""From a labelled folder to lessons, with some images held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from consilience.agents.finetune.training_example import Lesson, lesson
+from consilience.core.dataset import read_labelled_folder
+from consilience.core.diagnosis import FailedImage
+from consilience.core.errors import DatasetError, ImageError
+from consilience.core.images import ImageLimits, load_image
+from consilience.core.task import Task
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What a folder teaches.
+
+    Attributes:
+        held_out: to judge by; no image of them is in `training`.
+        failed: images that cannot be read.
+    """
+
+    task: Task
+    training: tuple[Lesson, ...]
+    held_out: tuple[Lesson, ...]
+    failed: tuple[FailedImage, ...]
+
+
+def lessons_of(
+    folder: Path,
+    task: Task | None,
+    *,
+    side: int,
+    label_only: bool,
+    share: float,
+    seed: int,
+    limits: ImageLimits,
+    progress: Callable[[str, int, int], None],
+) -> Lessons:
+    """Read a labelled folder; `share` of each label's images is held out, drawn by `seed`. An image that comes twice
+    is taken once.
+
+    Raises:
+        DatasetError: the folder cannot be used, or a label has too few images to hold any out.
+    """
+    read = read_labelled_folder(folder, task)
+    task = task or Task.from_labels(read.labels)
+    found: dict[str, Lesson] = {}
+    failed: list[FailedImage] = []
+    for number, one in enumerate(read.images, start=1):
+        try:
+            image = load_image(one.path, limits)
+        except ImageError as error:
+            failed.append(FailedImage(str(one.path), error))
+        else:
+            first = found.setdefault(image.identity, lesson(task, image, one.label, side, label_only))
+            if first.label != one.label:
+                raise DatasetError(
+                    f"'{one.path}' is labelled '{one.label}' here and '{first.label}' elsewhere; "
+                    "remove it from one of them"
+                )
+        progress("reading images", number, len(read.images))
+    held = held_out_rows([one.label for one in found.values()], share, seed)
+    training = tuple(one for row, one in enumerate(found.values()) if row not in held)
+    return Lessons(task, training, tuple(one for row, one in enumerate(found.values()) if row in held), tuple(failed))
+
+
+def held_out_rows(labels: Sequence[str], share: float, seed: int) -> frozenset[int]:
+    """Rows to hold out: `share` of each label, at least one unless the share is 0."""
+    rng = np.random.default_rng(seed)
+    held: set[int] = set()
+    for label in dict.fromkeys(labels):
+        rows = [row for row, other in enumerate(labels) if other == label]
+        number = max(1, round(share * len(rows))) if share else 0
+        if number >= len(rows):
+            raise DatasetError(f"'{label}' has {len(rows)} usable images, too few to hold out {share:.0%}; give more")
+        held.update(rng.choice(rows, number, replace=False).tolist())
+    return frozenset(held)

@@ -1,0 +1,108 @@
+"""CapS-Adapter: a cache with two kinds of keys, images and captions.
+
+Q. Wang, G. Liu, B. Wang, 'CapS-Adapter: Caption-based MultiModal Adapter in Zero-Shot Classification', ACM MM 2024,
+arXiv 2405.16591: a support set holds images and their captions, and an image is compared with both. The paper captions
+unlabelled images of the domain, makes the support set's images from these captions with a generator, and mixes both
+similarities in one exponent. Here they are the labelled images themselves; the captions are the texts of the labels,
+descriptions included, and what a vision-language agent says of each labelled image, if it was asked; and each kind has
+its own term:
+
+    logits = 100 f W' + a exp(-b (1 - f F')) L + a_t exp(-b (max f T' - f T')) L_t
+
+with captions T of labels L_t, whose affinities are averaged within a label. Similarities to texts are far lower than to
+images, so that they are taken against the most similar caption. a and b are those of the cache, a_t is chosen by the
+leave-one-out log loss, for which an image's own caption is left out as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Self
+
+import numpy as np
+
+from consilience.agents.base import Features, LabelledFeatures, one_hot, softmax
+from consilience.agents.heads.model_selection import are_few, log_loss, sample, similarities_to_others
+from consilience.agents.heads.tip_adapter import Cache, text_logits
+from consilience.core.errors import AgentError
+
+TEXT_AMOUNTS = (0.0, 0.3, 1.0, 3.0, 10.0)
+USUAL_TEXT_AMOUNT = 1.0
+"""Where there is nothing to choose by."""
+
+SHARPNESS = 20.0
+"""b towards captions: their similarities lie within about 0.1 of each other."""
+
+
+class CapsAdapter(Cache):
+    """Needs an encoder with a text tower. Images that are added to a panel have no captions of their own."""
+
+    name = "caps-adapter"
+    needs_text = True
+
+    def __init__(self, data: LabelledFeatures, amount: float, sharpness: float, text_amount: float) -> None:
+        if data.captions is None or data.texts is None:
+            raise AgentError("the agent 'caps-adapter' needs an encoder with a text tower, such as open_clip:...")
+        super().__init__(data, amount, sharpness)
+        self.captions, self.described, self.text_amount = data.captions, data.described, text_amount
+        vectors, labels = data.captions
+        self._images = np.full(len(labels), -1)  # which image each caption is of; -1: of none
+        if data.described is not None:
+            of = np.flatnonzero(data.described.any(axis=1))
+            vectors, labels = np.concatenate([vectors, data.described[of]]), np.concatenate([labels, data.labels[of]])
+            self._images = np.concatenate([self._images, of])
+        self._texts, self._labels = vectors, one_hot(labels, data.n_labels)
+
+    @classmethod
+    def fit(cls, data: LabelledFeatures) -> Self:
+        untrained = Cache.fit(data)
+        agent = cls(data, untrained.amount, untrained.sharpness, USUAL_TEXT_AMOUNT)
+        if not are_few(data.labels):
+            agent.text_amount = agent._best_text_amount(data)
+        return agent
+
+    def probabilities(self, features: Features) -> np.ndarray:
+        affinities = np.exp(self.sharpness * (features @ self.keys.T - 1)) @ self.values
+        return self._pooled(features, affinities, self.text_amount)
+
+    def _pooled(
+        self, features: Features, affinities: np.ndarray, text_amount: float, rows: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Probabilities of features (n, d) with affinities to images (n, c); given `rows`, they are these images."""
+        similarities = features @ self._texts.T
+        if rows is not None:
+            similarities = np.where(rows[:, None] == self._images, -np.inf, similarities)
+        near = np.exp(SHARPNESS * (similarities - similarities.max(axis=1, keepdims=True)))
+        by_label = near @ self._labels / np.maximum(np.isfinite(similarities) @ self._labels, 1)
+        return softmax(self.amount * affinities + text_amount * by_label + text_logits(features, self.texts))
+
+    def _best_text_amount(self, data: LabelledFeatures) -> float:
+        rows = sample(len(data.features))
+        affinities = np.exp(self.sharpness * (similarities_to_others(data.features, rows) - 1)) @ self.values
+        features, labels = data.features[rows], data.labels[rows]
+        return min(TEXT_AMOUNTS, key=lambda one: log_loss(self._pooled(features, affinities, one, rows), labels))
+
+    def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
+        described = None
+        if self.described is not None:
+            known = {key.tobytes(): said for key, said in zip(self.keys, self.described, strict=True)}
+            nothing = np.zeros_like(self.described[0])
+            described = np.array([known.get(one.tobytes(), nothing) for one in data.features])
+        return type(self).fit(replace(data, texts=self.texts, captions=self.captions, described=described))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        vectors, labels = self.captions
+        return {
+            **super().arrays(),
+            "settings": np.array([self.amount, self.sharpness, self.text_amount]),
+            "captions": vectors,
+            "caption_labels": labels,
+            **({} if self.described is None else {"described": self.described}),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], data: LabelledFeatures) -> Self:
+        captions = arrays["captions"], arrays["caption_labels"]
+        known = replace(data, texts=arrays["texts"], captions=captions, described=arrays.get("described"))
+        return cls(known, *arrays["settings"].tolist())

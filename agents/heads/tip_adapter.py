@@ -1,0 +1,72 @@
+"""Tip-Adapter: a key-value cache of the labelled images, without training.
+
+R. Zhang, W. Zhang, R. Fang, P. Gao, K. Li, J. Dai, Y. Qiao, H. Li, 'Tip-Adapter: Training-free Adaption of CLIP
+for Few-shot Classification', ECCV 2022: logits = a exp(-b (1 - f F')) L + 100 f W', with keys F (features of
+the labelled images), values L (one-hot labels) and text embeddings W. Without a text tower the second term
+is left out. a and b are chosen by the leave-one-out log loss, where there are not too few images for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Self
+
+import numpy as np
+
+from consilience.agents.base import FeatureAgent, Features, LabelledFeatures, Views, one_hot, softmax
+from consilience.agents.heads.model_selection import are_few, log_loss, sample, similarities_to_others
+from consilience.agents.heads.zero_shot import LOGIT_SCALE
+
+USUAL = (10.0, 5.5)
+"""a and b where there is nothing to choose by; b is the paper's."""
+
+
+class Cache(FeatureAgent):
+    name = "cache"
+    usual_error = 1.5
+
+    def __init__(self, data: LabelledFeatures, amount: float, sharpness: float) -> None:
+        self.keys, self.texts = data.features, data.texts
+        self.values = one_hot(data.labels, data.n_labels).astype(np.float32)
+        self.amount, self.sharpness = amount, sharpness
+
+    @classmethod
+    def fit(cls, data: LabelledFeatures) -> Self:
+        if are_few(data.labels):
+            return cls(data, *USUAL)
+        rows = sample(len(data.features))
+        features, labels, values = data.features[rows], data.labels[rows], one_hot(data.labels, data.n_labels)
+        similarities = similarities_to_others(data.features, rows)
+        best = (np.inf, *USUAL)
+        for sharpness in (5.5, 20.0, 50.0, 100.0):
+            affinities = np.exp(sharpness * (similarities - 1)) @ values
+            for amount in (0.3, 1.0, 3.0, 10.0, 30.0, 100.0):
+                logits = amount * affinities + text_logits(features, data.texts)
+                best = min(best, (log_loss(softmax(logits), labels), amount, sharpness))
+        return cls(data, *best[1:])
+
+    def predict(self, views: Views) -> np.ndarray:
+        return self.probabilities(views.features)
+
+    def probabilities(self, features: Features) -> np.ndarray:
+        """What it says of features (n, d): (n, n_labels)."""
+        affinities = np.exp(self.sharpness * (features @ self.keys.T - 1)) @ self.values
+        return softmax(self.amount * affinities + text_logits(features, self.texts))
+
+    def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
+        return type(self).fit(replace(data, texts=self.texts))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        texts = {} if self.texts is None else {"texts": self.texts}
+        return {"settings": np.array([self.amount, self.sharpness]), **texts}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], data: LabelledFeatures) -> Self:
+        """The keys are the panel's own vectors: `data` must hold those that the cache was fitted on."""
+        return cls(replace(data, texts=arrays.get("texts")), *arrays["settings"].tolist())
+
+
+def text_logits(features: Features, texts: Features | None) -> np.ndarray:
+    """100 f W', (n, n_labels); zero without texts."""
+    return np.zeros(1) if texts is None else LOGIT_SCALE * features @ texts.T

@@ -1,0 +1,99 @@
+"""Heads that train what a frozen text tower makes of the labels: the loop that they share.
+
+On the images' features, all at once, by cross-entropy of softmax(100 f . text) with Adam; the number of steps is chosen
+on a third of the images, which is held out. None is the tower as it was.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from consilience.agents.base import FeatureAgent, Features, LabelledFeatures, Views, softmax
+from consilience.agents.heads.model_selection import inner_folds, log_loss
+from consilience.agents.heads.zero_shot import LOGIT_SCALE
+from consilience.core.errors import AgentError, import_extra
+from consilience.retrieval.encoders.prompt_tower import PromptTower
+
+Reader = Callable[[Any], Any]
+"""From a tensor of the learned numbers to unit vectors, a tensor (c, d), through which gradients flow."""
+
+
+class TrainedTexts(FeatureAgent):
+    """Once trained it needs no text tower: it holds what the tower made of the learned numbers.
+
+    Images that are added to a panel do not change it; fit the panel anew.
+
+    Attributes:
+        learns: what the learned numbers are called in a panel's files.
+        steps: numbers of steps to choose from, ascending. usual_steps: where there is nothing to choose by.
+        rate: step size of Adam.
+    """
+
+    needs_text = True
+    needs_tower = True
+    trains = True
+    learns: ClassVar[str]
+    steps: ClassVar[tuple[int, ...]]
+    usual_steps: ClassVar[int]
+    rate: ClassVar[float]
+
+    def __init__(self, texts: Features, learned: np.ndarray) -> None:
+        self.texts, self.learned = texts, learned
+
+    @staticmethod
+    @abstractmethod
+    def reader(tower: PromptTower) -> tuple[np.ndarray, Reader]:
+        """The numbers to start from, float32, and what makes texts of them."""
+
+    @classmethod
+    def fit(cls, data: LabelledFeatures) -> Self:
+        if data.tower is None:
+            raise AgentError(
+                f"the agent '{cls.name}' needs an encoder with a text tower of open_clip's own, open_clip:..."
+            )
+        return cls(*cls._trained(data, (cls._best_steps(data),))[0])
+
+    def predict(self, views: Views) -> np.ndarray:
+        return softmax(LOGIT_SCALE * views.features @ self.texts.T)
+
+    def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
+        return self
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"texts": self.texts, self.learns: self.learned}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], data: LabelledFeatures) -> Self:
+        return cls(arrays["texts"], arrays[cls.learns])
+
+    @classmethod
+    def _best_steps(cls, data: LabelledFeatures) -> int:
+        """The number of steps with the least log loss on what the first inner fold holds out."""
+        for train, test in inner_folds(data.labels):
+            found = cls._trained(data.take(train), cls.steps)
+            said = [softmax(LOGIT_SCALE * data.features[test] @ texts.T) for texts, _ in found]
+            return cls.steps[int(np.argmin([log_loss(one, data.labels[test]) for one in said]))]
+        return cls.usual_steps
+
+    @classmethod
+    def _trained(cls, data: LabelledFeatures, steps: tuple[int, ...]) -> list[tuple[Features, np.ndarray]]:
+        """What the tower makes of the labels, float32 (c, d), and the learned numbers, after each number of steps."""
+        torch = import_extra("torch", "clip")
+        start, read = cls.reader(data.tower)  # type: ignore[arg-type]  # `fit` has seen to it
+        learned = torch.tensor(start, requires_grad=True)
+        features, labels = torch.tensor(data.features), torch.tensor(data.labels)
+        optimizer = torch.optim.Adam([learned], lr=cls.rate)
+        found = []
+        for step in range(max(steps) + 1):
+            texts = read(learned).float().cpu()
+            if step in steps:
+                found.append((texts.detach().numpy().copy(), learned.detach().numpy().copy()))
+            if step < max(steps):
+                optimizer.zero_grad()
+                torch.nn.functional.cross_entropy(LOGIT_SCALE * features @ texts.T, labels).backward()
+                optimizer.step()
+        return found

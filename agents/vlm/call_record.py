@@ -1,0 +1,31 @@
+"""One question to a model: the last replies to it, and what all replies took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from consilience.agents.vlm.chat_completion import Choice, Spent
+from consilience.core.prediction import Prediction
+
+MOST_RAW = 20_000
+"""Characters of a model's replies that a prediction keeps."""
+
+
+@dataclass
+class Exchange:
+    """Filled while a model is asked."""
+
+    spent: Spent = field(default_factory=Spent)
+    choices: list[Choice] = field(default_factory=list)
+
+    def accounted(self, prediction: Prediction, prompt: str, cost_usd: float = 0.0) -> Prediction:
+        """The prediction with the replies as they came and what they took; `prompt` as in `Prediction`."""
+        said = [choice.message.content or choice.message.refusal or "" for choice in self.choices]
+        return replace(
+            prediction,
+            cost_usd=cost_usd,
+            tokens=self.spent.input_tokens + self.spent.output_tokens,
+            seconds=self.spent.seconds,
+            raw="\n".join(said)[:MOST_RAW] if self.choices else None,
+            prompt=prompt,
+        )

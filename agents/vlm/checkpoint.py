@@ -1,0 +1,73 @@
+"""Opening an image-text checkpoint of Hugging Face transformers: what it must be, and where it can run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from consilience.core.errors import AgentError, first_line, import_extra
+
+EXTRA = "transformers"
+
+
+def open_checkpoint(name: str, device: str, dtype: str) -> tuple[Any, Any]:
+    """The processor and the model in the folder `name`, or of that name on the hub; `device`, `dtype` as in
+    `TransformersSettings`.
+
+    No code of a checkpoint is run, and its weights are read from safetensors alone.
+
+    Raises:
+        AgentError: it cannot be had, is no image-text model that holds conversations, or lacks weights; there is no
+            such device, or it is too small.
+        MissingExtraError: the extra 'transformers' is not installed.
+    """
+    torch, transformers = import_extra("torch", EXTRA), import_extra("transformers", EXTRA)
+    import_extra("torchvision", EXTRA)  # which processors want
+    place = _device(device, torch)
+    if dtype == "auto" and place.type == "cpu":
+        dtype = "float32"
+    safe = {"local_files_only": Path(name).is_dir(), "trust_remote_code": False}
+    try:
+        processor = transformers.AutoProcessor.from_pretrained(name, **safe)
+        if not hasattr(processor, "image_processor") or processor.chat_template is None:
+            raise ValueError("it has no processor of images, or no template for conversations")
+        model, loaded = transformers.AutoModelForImageTextToText.from_pretrained(
+            name, dtype=dtype, use_safetensors=True, output_loading_info=True, **safe
+        )
+        if loaded["missing_keys"]:  # transformers would make them up
+            raise ValueError(f"{len(loaded['missing_keys'])} of its weights are missing")
+        return processor, model.to(place).eval()
+    except torch.OutOfMemoryError as cause:
+        raise AgentError(f"'{name}' does not fit into the memory of '{place}'; use a smaller model or dtype") from cause
+    except Exception as cause:  # whatever a foreign loader, the hub's client or the network raises
+        raise AgentError(
+            f"'{name}' cannot be used as an image-text model: {first_line(cause)}. Give a folder that holds one, with "
+            "processor, chat template and .safetensors, or its name on the Hugging Face hub where that can be reached"
+        ) from cause
+
+
+def end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens of which any ends a reply. Raises AgentError if there is none."""
+    found = model.generation_config.eos_token_id
+    found = tokenizer.eos_token_id if found is None else found
+    if found is None:
+        raise AgentError(f"'{model.name_or_path}' does not say which token ends a reply; take an instruction-tuned one")
+    return [found] if isinstance(found, int) else list(found)
+
+
+def special_texts(processor: Any) -> Sequence[str]:
+    """What its tokenizer reads as more than text: ends of turns, pictures; the longest first."""
+    tokenizer = processor.tokenizer
+    marks = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return sorted({*marks, *tokenizer.all_special_tokens} - {""}, key=len, reverse=True)
+
+
+def _device(name: str, torch: Any) -> Any:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.ones(1, device=name).tolist()
+    except (RuntimeError, AssertionError, NotImplementedError) as cause:
+        raise AgentError(f"there is no device '{name}' here ({first_line(cause)}); use auto, or cpu") from cause
+    return torch.device(name)

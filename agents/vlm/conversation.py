@@ -1,0 +1,173 @@
+"""The messages of a look: what is said, what is shown, and by what they are recognised again."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import PIL.Image
+
+from consilience.agents.vlm.label_answer import UNSURE, choices
+from consilience.core.evidence import Evidence, Neighbour
+from consilience.core.images import Image, load_image
+from consilience.core.prediction import Prediction
+from consilience.core.render.rendering import percent
+from consilience.core.task import Task
+from consilience.prompts import Prompt, clean, label_lines, quoted
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image in a message, read and scaled when it is shown.
+
+    Attributes:
+        identity: of the image, by its pixels.
+        side: its longer side is at most this many pixels.
+        image: reads it. Raises ImageError if it is damaged.
+    """
+
+    identity: str
+    side: int
+    image: Callable[[], Image] = field(repr=False, compare=False)
+
+    def jpeg(self) -> bytes:
+        return self.image().thumbnail(self.side)
+
+    def scaled(self) -> PIL.Image.Image:
+        return self.image().scaled(self.side)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation; the assistant's are its own earlier words."""
+
+    role: Literal["system", "user", "assistant"]
+    parts: tuple[str | Picture, ...]
+
+
+def first_messages(prompt: Prompt, task: Task, image: Image, side: int, label_only: bool) -> list[Message]:
+    """The system's words, the image, and the question."""
+    labels = label_lines(prompt, task)
+    question = prompt.render(
+        "question",
+        domain=quoted(task.domain),
+        labels="\n".join(labels),
+        unsure=prompt.render("unsure") if UNSURE in choices(task)[len(labels) :] else "",
+        form=prompt.render("choice" if label_only else "json"),
+    )
+    picture = Picture(image.identity, side, lambda: image)
+    return [Message("system", (prompt.render("system"),)), Message("user", (picture, question))]
+
+
+def caption_messages(prompt: Prompt, task: Task, image: Image, side: int) -> list[Message]:
+    """The system's words, the image, and that it is to be described."""
+    picture = Picture(image.identity, side, lambda: image)
+    question = prompt.render("question", domain=quoted(task.domain))
+    return [Message("system", (prompt.render("system"),)), Message("user", (picture, question))]
+
+
+def second_messages(
+    prompt: Prompt, first: Prediction, evidence: Evidence, shown: int, side: int, label_only: bool
+) -> list[Message]:
+    """The agent's own first answer, the most similar cases as pictures with labels, and the question.
+
+    Nothing of any other agent is said but the evidence's testimony, which is empty outside a debate. These messages
+    follow those of the first look, so that a server with a prefix cache reads the image once.
+    """
+    parts: list[str | Picture] = []
+    for number, neighbour in enumerate(evidence.neighbours[:shown], start=1):
+        picture = _case_picture(neighbour, side)
+        said = {
+            "number": str(number),
+            "label": quoted(neighbour.label),
+            "similarity": f"{neighbour.similarity:.2f}",
+        }
+        parts.append(prompt.render("case" if picture else "case-without-picture", **said))
+        parts.extend([picture] if picture else [])
+    if evidence.testimony:
+        lines = [_testimony(prompt, one) for one in evidence.testimony]
+        parts.append(prompt.render("testimony", said="\n".join(lines)))
+    shares = [
+        prompt.render("share", label=quoted(label), share=percent(share))
+        for label, share in evidence.distribution.items()
+        if share > 0.0
+    ]
+    question = prompt.render(
+        "question",
+        shares="\n".join(shares) or prompt.render("nothing-found"),
+        form=prompt.render("choice" if label_only else "json"),
+    )
+    return [
+        Message("assistant", (_own_words(first, label_only) or prompt.render("no-answer"),)),
+        Message("user", (*parts, question)),
+    ]
+
+
+def _testimony(prompt: Prompt, one: Prediction) -> str:
+    """One line with what another agent said, and why, if it gave a reason."""
+    agent, label, confidence = quoted(one.agent), quoted(one.label or ""), f"{one.confidence or 0.0:.2f}"
+    words = prompt.render("abstains" if one.abstained else "says", agent=agent, label=label, confidence=confidence)
+    return f"{words} {prompt.render('reason', rationale=quoted(one.rationale))}" if one.rationale else words
+
+
+def repair_messages(prompt: Prompt, reply: str, problem: str) -> list[Message]:
+    """The reply that could not be used, and what is wrong with it."""
+    return [
+        Message("assistant", (clean(reply, 2000),)),
+        Message("user", (prompt.render("question", problem=problem),)),
+    ]
+
+
+def _own_words(first: Prediction, label_only: bool) -> str:
+    """The agent's first answer as it would have given it; empty if it failed."""
+    if first.error is not None:
+        return ""
+    label = first.label or UNSURE
+    if label_only:
+        return clean(label)
+    said: dict[str, Any] = {"rationale": clean(first.rationale), "label": clean(label)}
+    if first.confidence is not None:
+        said["confidence"] = round(first.confidence, 3)
+    return json.dumps(said, ensure_ascii=False)
+
+
+def _case_picture(neighbour: Neighbour, side: int) -> Picture | None:
+    stored = neighbour.thumbnail()
+    if stored is None:
+        return None
+    return Picture(neighbour.id, side, lambda: load_image(stored, name=f"thumbnail {neighbour.id}"))
+
+
+def on_the_wire(messages: Sequence[Message], detail: str) -> list[dict[str, Any]]:
+    """The messages as the chat protocol has them, with the pictures as JPEG data URLs.
+
+    Raises:
+        ImageError: a kept picture is damaged.
+    """
+
+    def part(one: str | Picture) -> dict[str, Any]:
+        if isinstance(one, str):
+            return {"type": "text", "text": one}
+        url = "data:image/jpeg;base64," + base64.b64encode(one.jpeg()).decode()
+        return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
+
+    sent = []
+    for message in messages:
+        only = message.parts[0] if len(message.parts) == 1 else None
+        content = only if isinstance(only, str) else [part(one) for one in message.parts]
+        sent.append({"role": message.role, "content": content})
+    return sent
+
+
+def fingerprint(messages: Sequence[Message], **circumstances: Any) -> str:
+    """SHA-256, in hex, of all that decides an answer; pictures count by identity and size."""
+    said = [
+        [message.role, *(one if isinstance(one, str) else [one.identity, one.side] for one in message.parts)]
+        for message in messages
+    ]
+    text = json.dumps([said, circumstances], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,191 @@
+"""An OpenAI-compatible chat endpoint: so many requests at once, each bounded in time and size, retried where it helps.
+
+Imports the openai SDK: import this module where it is first used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient
+
+from consilience.agents.vlm.chat_completion import Reply, Spent
+from consilience.core.errors import AgentError
+from consilience.core.settings.model_settings import EndpointSettings
+from consilience.prompts import clean
+
+LARGEST = 8 * 2**20
+"""Bytes of a reply at most; 100 answers with log probabilities need one MB."""
+
+RETRIED = frozenset({408, 409, 429})
+"""States that pass, beside those from 500."""
+
+_ADVICE = {
+    401: "check the key in the environment variable that 'key_variable' names",
+    403: "check the key in the environment variable that 'key_variable' names",
+    404: "check 'base_url' and 'model'",
+    413: "lower 'image_side' or 'neighbours_shown'",
+    429: "lower 'concurrency' or raise 'max_retries'",
+}
+
+
+class Endpoint:
+    """Asks one endpoint. Each event loop has its own connections, which close with the loop."""
+
+    def __init__(self, settings: EndpointSettings) -> None:
+        self.settings = settings
+        self._open: dict[asyncio.AbstractEventLoop, tuple[AsyncGenerator[_Line, None], _Line]] = {}
+
+    async def ask(self, fields: dict[str, Any], messages: Callable[[], list[dict[str, Any]]], spent: Spent) -> Reply:
+        """The endpoint's reply to a chat completion request; the time that it took is added to `spent`.
+
+        `messages` are made in a thread when it is their turn: so the pictures of requests that wait are not held.
+
+        Raises:
+            AgentError: there is no reply, in spite of retries; the message says why and holds no key.
+        """
+        key = self._key()
+        line = await self._line(key)
+        cause = ""
+        for attempt in range(self.settings.max_retries + 1):
+            pause: float | None = min(8.0, 0.5 * 2**attempt) * random.uniform(0.75, 1.0)  # noqa: S311
+            try:
+                async with line.slots:
+                    body = await self._once(line, fields | {"messages": await asyncio.to_thread(messages)}, spent)
+                return Reply.parse(body.replace(key.encode(), b"[key]"))
+            except TimeoutError:
+                cause = f"no whole reply within {self.settings.timeout_seconds:g} seconds"
+            except _EndlessError:
+                cause, pause = f"the reply does not end; {LARGEST} bytes of it were read", None
+            except APIStatusError as error:
+                cause = _status(error, key)
+                pause = self._pause(error.response, pause)
+            except APIConnectionError as error:
+                reason = error.__cause__ or error
+                cause = f"no whole reply ({type(reason).__name__}: {clean(str(reason))}); check that the server runs"
+            if pause is None or attempt == self.settings.max_retries:
+                break
+            await asyncio.sleep(pause)
+        raise AgentError(f"{self.settings.base_url}: {cause}")
+
+    async def _once(self, line: _Line, request: dict[str, Any], spent: Spent) -> bytes:
+        extra = request.pop("extra_body", {})
+        with line.clock.timed(spent):
+            async with asyncio.timeout(self.settings.timeout_seconds):
+                # `chat.completions.create` first rewrites every part of the body: two fifths of a request's time.
+                answer = await line.client.post("/chat/completions", body=request | extra, cast_to=httpx2.Response)
+        return answer.content
+
+    def _key(self) -> str:
+        variable = self.settings.key_variable
+        if variable is None:
+            return "no key is needed"  # the SDK wants one
+        if not (key := os.environ.get(variable, "").strip()):
+            raise AgentError(f"the environment variable {variable}, which is to hold the key, is not set; set it")
+        if not (key.isascii() and key.isprintable()):
+            raise AgentError(f"the environment variable {variable} holds characters that no key can have; set it anew")
+        return key
+
+    def _pause(self, response: httpx2.Response, usual: float | None) -> float | None:
+        """Seconds to wait before the next try; None if there is no point, or the server asks for too many."""
+        if response.status_code not in RETRIED and response.status_code < 500:
+            return None
+        try:
+            asked = float(response.headers["retry-after"])
+        except (KeyError, ValueError):
+            return usual
+        return asked if 0.0 <= asked <= self.settings.timeout_seconds else None
+
+    async def _line(self, key: str) -> _Line:
+        loop = asyncio.get_running_loop()
+        if loop not in self._open:
+            self._open = {other: held for other, held in self._open.items() if not other.is_closed()}
+            # asyncio.run ends the asynchronous generators of its loop, and so closes the connections.
+            generator = _lines(self.settings, key)
+            self._open[loop] = generator, await anext(generator)
+        return self._open[loop][1]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """What one event loop holds of an endpoint."""
+
+    client: AsyncOpenAI
+    slots: asyncio.Semaphore
+    clock: _BusyClock
+
+
+class _BusyClock:
+    """Shares out the time in which at least one request runs, evenly among those that run."""
+
+    def __init__(self) -> None:
+        self._running, self._at, self._share = 0, 0.0, 0.0
+
+    @contextmanager
+    def timed(self, spent: Spent) -> Iterator[None]:
+        started, share = self._advance(1), self._share
+        try:
+            yield
+        finally:
+            spent.seconds += self._advance(-1) - started
+            spent.busy_seconds += self._share - share
+
+    def _advance(self, change: int) -> float:
+        now = time.perf_counter()
+        if self._running:
+            self._share += (now - self._at) / self._running
+        self._running += change
+        self._at = now
+        return now
+
+
+class _EndlessError(Exception):
+    """A body is longer than LARGEST."""
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """A body of LARGEST bytes at most."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in self._stream:
+            size += len(chunk)
+            if size > LARGEST:
+                raise _EndlessError
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _bound(response: httpx2.Response) -> None:
+    if isinstance(response.stream, httpx2.AsyncByteStream):
+        response.stream = _Bounded(response.stream)
+
+
+def _status(error: APIStatusError, key: str) -> str:
+    """What a server refused, in its words and ours."""
+    body = error.body if isinstance(error.body, dict) else {}
+    words = str(body.get("message") or error.response.text).replace(key, "[key]")  # before it is shortened
+    after, advice = error.response.headers.get("retry-after"), _ADVICE.get(error.status_code)
+    asked = f" (retry after: {clean(after)})" if after else ""
+    return f"status {error.status_code}: {clean(words)}{asked}" + (f"; {advice}" if advice else "")
+
+
+async def _lines(settings: EndpointSettings, key: str) -> AsyncGenerator[_Line, None]:
+    http = DefaultAsyncHttpxClient(
+        timeout=None, headers={"accept-encoding": "identity"}, event_hooks={"response": [_bound]}
+    )
+    async with AsyncOpenAI(base_url=settings.base_url, api_key=key, max_retries=0, http_client=http) as client:
+        yield _Line(client, asyncio.Semaphore(settings.concurrency), _BusyClock())

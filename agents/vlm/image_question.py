@@ -1,0 +1,154 @@
+"""A look at an image, wherever the model runs: what is asked, and what becomes of the replies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from consilience.agents.vlm import confidence
+from consilience.agents.vlm.call_record import Exchange
+from consilience.agents.vlm.chat_completion import Choice
+from consilience.agents.vlm.conversation import (
+    Message,
+    caption_messages,
+    first_messages,
+    repair_messages,
+    second_messages,
+)
+from consilience.agents.vlm.label_answer import Answer, parse_answer, parse_label
+from consilience.core.errors import AgentError, AnswerError
+from consilience.core.evidence import Evidence
+from consilience.core.images import Image
+from consilience.core.prediction import Prediction, Stage
+from consilience.core.settings.model_settings import LookSettings
+from consilience.core.task import Task
+from consilience.prompts import clean, load_prompt
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image for an agent to look at; again, where there is a first prediction."""
+
+    settings: LookSettings
+    task: Task
+    image: Image | None
+    first: Prediction | None = None
+    evidence: Evidence | None = None
+
+    @property
+    def stage(self) -> Stage:
+        return "first" if self.first is None else "second"
+
+    @property
+    def in_words(self) -> bool:
+        """Whether what is asked for are words rather than one of the labels."""
+        return False
+
+    @property
+    def answers(self) -> int:
+        """How many replies are asked for."""
+        return self.settings.answers
+
+    @property
+    def prompts(self) -> str:
+        """The prompts that it is asked with, and their versions."""
+        names = ["look", *(["second-look"] if self.stage == "second" else []), "repair"]
+        return ", ".join(f"{name} {load_prompt(name, self.task).version}" for name in names)
+
+    def pixels(self) -> Image:
+        """The image. Raises AgentError if only its vector was given."""
+        if self.image is None:
+            raise AgentError(f"'{self.settings.name}' needs pixels, and of this image only the vector was given")
+        return self.image
+
+    def messages(self) -> list[Message]:
+        """What the model is asked. Raises AgentError if only a vector of the image was given."""
+        settings, task = self.settings, self.task
+        prompt = load_prompt("look", task)
+        messages = first_messages(prompt, task, self.pixels(), settings.image_side, settings.label_only)
+        if self.first is None or self.evidence is None:
+            return messages
+        return messages + second_messages(
+            load_prompt("second-look", task),
+            self.first,
+            self.evidence,
+            settings.neighbours_shown,
+            settings.neighbour_side,
+            settings.label_only,
+        )
+
+    def repair(self, replies: Sequence[Choice], problem: AnswerError) -> list[Message]:
+        """What it is asked in addition after replies of which none was an answer."""
+        return repair_messages(load_prompt("repair", self.task), replies[0].text, str(problem))
+
+    def prediction(self, replies: Sequence[Choice]) -> Prediction:
+        """What the replies say. Raises AnswerError if none is an answer, AgentError if there is no point in asking."""
+        answers: list[Answer] = []
+        problems: list[AgentError] = []
+        for reply in replies:
+            try:
+                answers.append(self._answer(reply))
+            except AgentError as problem:
+                problems.append(problem)
+        if not answers:
+            raise problems[0]
+        answer, stated = answers[0], None
+        if self.settings.confidence == "sampled":
+            shares = confidence.sampled([one.label for one in answers], self.task)
+            leading = max(shares, key=shares.__getitem__) if shares else None
+            answer = next(one for one in answers if one.label == leading)
+        elif self.settings.confidence == "logprob":
+            shares = confidence.logprob(replies[0].positions, self.task)
+        else:
+            shares, stated = confidence.verbalised(answer, self.task), answer.confidence
+        return self.predicted(shares, answer.rationale, stated)
+
+    def predicted(
+        self, shares: Mapping[str, float] | None, rationale: str = "", stated: float | None = None
+    ) -> Prediction:
+        """A prediction of these probabilities; None: an abstention."""
+        return Prediction(
+            self.settings.name,
+            self.stage,
+            probabilities=shares,
+            confidence=stated if shares else None,
+            rationale=rationale,
+            abstained=shares is None,
+        )
+
+    def failed(self, error: Exception) -> Prediction:
+        return Prediction(self.settings.name, self.stage, error=str(error))
+
+    def accounted(self, prediction: Prediction, exchange: Exchange, cost_usd: float = 0.0) -> Prediction:
+        """With the replies as they came and what they took."""
+        return exchange.accounted(prediction, self.prompts, cost_usd)
+
+    def _answer(self, reply: Choice) -> Answer:
+        if self.settings.label_only:
+            return reply.read(lambda text: Answer(parse_label(text, self.task)))
+        return reply.read(lambda text: parse_answer(text, self.task, self.stage))
+
+
+@dataclass(frozen=True)
+class Caption(Case):
+    """One image for an agent to describe. What it says becomes the rationale of an abstention."""
+
+    @property
+    def in_words(self) -> bool:
+        return True
+
+    @property
+    def answers(self) -> int:
+        return 1
+
+    @property
+    def prompts(self) -> str:
+        return f"caption {load_prompt('caption', self.task).version}"
+
+    def messages(self) -> list[Message]:
+        return caption_messages(load_prompt("caption", self.task), self.task, self.pixels(), self.settings.image_side)
+
+    def prediction(self, replies: Sequence[Choice]) -> Prediction:
+        if replies[0].cut_off:
+            raise AgentError(f"the reply is no caption: {replies[0].cut_off}")
+        return self.predicted(None, clean(replies[0].text))

@@ -1,0 +1,187 @@
+"""What models answered, on disk, so that the same question is not paid for twice."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from consilience.core.errors import AgentError
+from consilience.core.prediction import Prediction
+
+log = logging.getLogger(__name__)
+
+_FORMAT = 1
+_TABLE = """
+CREATE TABLE answers (
+    key TEXT PRIMARY KEY, model TEXT NOT NULL, prompt TEXT NOT NULL, image TEXT NOT NULL,
+    prediction TEXT NOT NULL, used INTEGER NOT NULL
+)
+"""
+_INDEX = "CREATE INDEX by_use ON answers (used)"
+_KEEP = "INSERT OR REPLACE INTO answers SELECT ?, ?, ?, ?, ?, coalesce(max(used), 0) + 1 FROM answers"
+_TOUCH = "UPDATE answers SET used = (SELECT max(used) + 1 FROM answers) WHERE key = ?"
+_FORGET = "DELETE FROM answers WHERE key IN (SELECT key FROM answers ORDER BY used LIMIT 8)"
+_ALL = "SELECT key, model, prompt, image, prediction FROM answers ORDER BY used"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One kept answer.
+
+    Attributes:
+        key: what decided it, hashed.
+        model, prompt, image: the model, the prompts with their versions, and the image's identity.
+        stage, label: "first" or "second" look, and what was answered; None: it abstained.
+        bytes: its size.
+    """
+
+    key: str
+    model: str
+    prompt: str
+    image: str
+    stage: str
+    label: str | None
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """The connection of one process."""
+
+    database: sqlite3.Connection
+    lock: threading.Lock
+    process: int
+
+    def close(self) -> None:
+        if self.process == os.getpid():
+            self.database.close()
+
+
+class ReplyCache:
+    """Answers in one SQLite file; safe for several threads and processes, and after a fork.
+
+    Failed predictions are never kept. Beyond `max_bytes` those go that were not used for longest. What goes wrong
+    by `get` and `put` (a full disk, a lock held for too long) is logged, and the answer counts as not kept.
+
+    Raises:
+        AgentError: the file cannot be opened, or is something else; or another method than those finds it damaged.
+    """
+
+    def __init__(self, path: str | Path, max_bytes: int = 256 * 2**20) -> None:
+        self.path, self.max_bytes = Path(path), max_bytes
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._open = self._opened()
+            with self._database() as database:
+                self._prepare(database)
+            self._open.database.execute("PRAGMA journal_mode = WAL")
+        except (sqlite3.Error, OSError) as cause:
+            raise AgentError(f"the reply cache '{path}' cannot be used ({cause}); name another file") from cause
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        database.execute("BEGIN IMMEDIATE")  # others may open a new file at the same time
+        found = database.execute("PRAGMA user_version").fetchone()[0]
+        if found == _FORMAT:
+            return
+        if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise AgentError(f"'{self.path}' is no reply cache of format {_FORMAT}; delete it or name another file")
+        for statement in (_TABLE, _INDEX, f"PRAGMA user_version = {_FORMAT}"):
+            database.execute(statement)
+
+    def get(self, key: str) -> Prediction | None:
+        """The answer kept under `key`, which thereby counts as used; None if there is none."""
+        try:
+            with self._database() as database:
+                row = database.execute("SELECT prediction FROM answers WHERE key = ?", (key,)).fetchone()
+                if row is None:
+                    return None
+                database.execute(_TOUCH, (key,))
+                return Prediction.from_dict(json.loads(row[0]))
+        except (sqlite3.Error, ValueError, TypeError) as cause:
+            log.warning("the reply cache '%s' could not be read (%s)", self.path, cause)
+            return None
+
+    def put(self, key: str, model: str, image: str, prediction: Prediction) -> None:
+        """Keep an answer; does nothing with a failed one."""
+        if prediction.error is not None:
+            return
+        try:
+            with self._database() as database:
+                database.execute(_KEEP, (key, model, prediction.prompt, image, json.dumps(prediction.to_dict())))
+                self._make_room(database)
+        except sqlite3.Error as cause:
+            log.warning("the reply cache '%s' could not be written (%s)", self.path, cause)
+
+    def entries(self) -> list[Entry]:
+        """What is kept, the longest unused first."""
+        with self._readable() as database:
+            return [_entry(*row) for row in database.execute(_ALL)]
+
+    def __len__(self) -> int:
+        with self._readable() as database:
+            return int(database.execute("SELECT count(*) FROM answers").fetchone()[0])
+
+    @property
+    def size_bytes(self) -> int:
+        """What the answers take in the file."""
+        with self._readable() as database:
+            return _size(database)
+
+    def clear(self) -> None:
+        """Forget all, and give the space back."""
+        with self._readable() as database:
+            database.execute("DELETE FROM answers")
+            database.commit()
+            database.execute("VACUUM")
+
+    def _make_room(self, database: sqlite3.Connection) -> None:
+        while _size(database) > self.max_bytes:
+            if database.execute(_FORGET).rowcount == 0:
+                return
+
+    @contextmanager
+    def _readable(self) -> Iterator[sqlite3.Connection]:
+        """As `_database`, where nothing may be passed over."""
+        try:
+            with self._database() as database:
+                yield database
+        except (sqlite3.Error, ValueError, TypeError, KeyError) as cause:
+            raise AgentError(
+                f"the reply cache '{self.path}' cannot be read ({cause}); delete it, if damaged"
+            ) from cause
+
+    @contextmanager
+    def _database(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for one transaction of one thread."""
+        if self._open.process != os.getpid():
+            self._open = self._opened()  # one that came over a fork may not be used
+        opened = self._open
+        with opened.lock, opened.database:
+            yield opened.database
+
+    def _opened(self) -> _Open:
+        database = sqlite3.connect(self.path, timeout=30.0, check_same_thread=False)
+        database.execute("PRAGMA synchronous = NORMAL")  # with a write-ahead log, a crash loses the last at worst
+        opened = _Open(database, threading.Lock(), os.getpid())
+        weakref.finalize(self, opened.close)
+        return opened
+
+
+def _entry(key: str, model: str, prompt: str, image: str, text: str) -> Entry:
+    kept = json.loads(text)
+    return Entry(key, model, prompt, image, kept["stage"], kept["label"], len(text))
+
+
+def _size(database: sqlite3.Connection) -> int:
+    pages, free, page = (
+        database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * page)

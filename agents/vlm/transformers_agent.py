@@ -1,0 +1,150 @@
+"""A vision-language model in this process as an agent, for those who run no server."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from consilience.agents.base import Views
+from consilience.agents.vlm import confidence
+from consilience.agents.vlm.call_record import Exchange
+from consilience.agents.vlm.conversation import Message, fingerprint
+from consilience.agents.vlm.image_question import Caption, Case
+from consilience.agents.vlm.image_text_model import ImageTextModel, Told, open_model
+from consilience.agents.vlm.label_answer import choices
+from consilience.agents.vlm.reply_cache import ReplyCache
+from consilience.core.errors import AnswerError, ConsilienceError
+from consilience.core.evidence import Evidence
+from consilience.core.prediction import Prediction
+from consilience.core.settings.model_settings import TransformersSettings
+
+Dialogue: TypeAlias = Generator[list[Message], Any, Prediction]
+"""A case from its question to its prediction: yields what is to be asked; is sent what was told, or why nothing was."""
+
+
+class TransformersAgent:
+    """Asks an image-text model in this process about the images, in batches.
+
+    It asks as `VlmAgent` does and makes the same of the answers, but for `logprob`: here the probability of every
+    label is exact, and nothing is written. The model is loaded when it is first asked. What fails for one image is a
+    failed prediction of that image with the cause; the others go on. What was answered before is not asked again.
+    """
+
+    def __init__(self, settings: TransformersSettings, cache: ReplyCache | None = None) -> None:
+        self.settings = settings
+        self._cache = cache
+        self._model: ImageTextModel | None = None
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def looks_again(self) -> bool:
+        return self.settings.second_look
+
+    @property
+    def debates(self) -> bool:
+        return self.settings.debate
+
+    def look(self, views: Views) -> list[Prediction]:
+        return self._seen([Case(self.settings, views.task, image) for image in views.images])
+
+    def look_again(self, views: Views, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> list[Prediction]:
+        task, rows = views.task, zip(views.images, first, evidence, strict=True)
+        return self._seen([Case(self.settings, task, image, before, found) for image, before, found in rows])
+
+    def caption(self, views: Views) -> list[Prediction]:
+        """What it sees in each image: an abstention with the words as its rationale."""
+        return self._seen([Caption(self.settings, views.task, image) for image in views.images])
+
+    def _seen(self, cases: Sequence[Case]) -> list[Prediction]:
+        """Lead all dialogues of one kind at once, a batch of questions at a time."""
+        checkpoint = _files(self.settings.model)
+        dialogues = [self._dialogue(case, checkpoint) for case in cases]
+        predictions: dict[int, Prediction] = {}
+        told: dict[int, Told | ConsilienceError | None] = dict.fromkeys(range(len(cases)))
+        while told:
+            asked: dict[int, list[Message]] = {}
+            for number, reply in told.items():
+                try:
+                    asked[number] = dialogues[number].send(reply)
+                except StopIteration as ended:
+                    predictions[number] = ended.value
+            told = dict(zip(asked, self._told(cases[0], [*asked.values()]), strict=True))
+        return [predictions[number] for number in range(len(cases))]
+
+    def _dialogue(self, case: Case, checkpoint: list[tuple[str, int, int]]) -> Dialogue:
+        exchange = Exchange()
+        try:
+            messages = case.messages()
+            key = self._key(case, messages, checkpoint)
+            if self._cache is not None and (kept := self._cache.get(key)) is not None:
+                return replace(kept, agent=self.name, cached=True)
+            prediction = case.accounted((yield from self._answered(case, messages, exchange)), exchange)
+        except ConsilienceError as error:
+            return case.accounted(case.failed(error), exchange)
+        if self._cache is not None:
+            self._cache.put(key, self.settings.model, case.pixels().identity, prediction)
+        return prediction
+
+    def _answered(self, case: Case, messages: list[Message], exchange: Exchange) -> Dialogue:
+        """The prediction; after a reply that is no answer it is asked once more, with the problem named."""
+        told = yield from _asked(messages, exchange)
+        if told.scores:
+            return case.predicted(confidence.scored(told.scores, case.task))
+        try:
+            return case.prediction(told.choices)
+        except AnswerError as problem:
+            repair = case.repair(told.choices, problem)
+        told = yield from _asked([*messages, *repair], exchange)
+        return case.prediction(told.choices)
+
+    def _told(self, case: Case, asked: Sequence[list[Message]]) -> Sequence[Told | ConsilienceError]:
+        """What the model makes of each question in cases such as this, or why it makes nothing of it."""
+        settings = self.settings
+        if not asked:
+            return []
+        try:
+            self._model = self._model or open_model(settings)
+        except ConsilienceError as error:
+            return [error] * len(asked)
+        if settings.confidence == "logprob" and not case.in_words:
+            return self._model.scores(asked, choices(case.task), settings.batch_size)
+        return self._model.replies(asked, case.answers, settings.heat, settings.max_tokens, settings.batch_size)
+
+    def _key(self, case: Case, messages: list[Message], checkpoint: list[tuple[str, int, int]]) -> str:
+        settings = self.settings
+        return fingerprint(
+            messages,
+            model=settings.model,
+            checkpoint=checkpoint,
+            dtype=settings.dtype,
+            confidence=settings.confidence,
+            answers=case.answers,
+            temperature=settings.heat,
+            max_tokens=settings.max_tokens,
+            prompts=case.prompts,
+            **({"adapter": _files(settings.adapter)} if settings.adapter else {}),
+        )
+
+
+def _asked(messages: list[Message], exchange: Exchange) -> Generator[list[Message], Any, Told]:
+    told: Told | ConsilienceError = yield messages
+    if isinstance(told, ConsilienceError):
+        raise told
+    exchange.choices = told.choices
+    exchange.spent.add(told.spent)
+    return told
+
+
+def _files(model: str) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of a checkpoint's files, so that answers of an earlier one there are not taken for its
+    own; empty for a model of the hub.
+    """
+    if not (folder := Path(model)).is_dir():
+        return []
+    stats = ((file.name, file.stat()) for file in folder.iterdir())
+    return sorted((name, found.st_size, found.st_mtime_ns) for name, found in stats)

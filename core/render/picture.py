@@ -1,0 +1,240 @@
+"""A diagnosis as one picture, for people who look before they read."""
+
+from __future__ import annotations
+
+import math
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import PIL.Image
+
+from consilience.core.diagnosis import Diagnosis
+from consilience.core.errors import ConsilienceError, ImageError
+from consilience.core.evidence import Neighbour
+from consilience.core.images import Image, load_image
+from consilience.core.prediction import Prediction
+from consilience.core.render.drawing import FAINT, GREY, HEIGHT, MISSING, PAPER, SOFT, WIDTH, Page, drawable
+from consilience.core.render.rendering import (
+    OTHER,
+    VERDICT_COLOURS,
+    VERDICT_SIGNS,
+    alternatives,
+    label_colours,
+    novelty_words,
+    one_line,
+    origin,
+    percent,
+    ranked,
+)
+
+Legend: TypeAlias = Mapping[str, tuple[str, str]]
+"""Label -> (its name as it can be drawn, its colour)."""
+
+# All in pixels, upwards from the lower edge.
+MARGIN = 36
+LEFT, RIGHT = MARGIN, WIDTH - MARGIN
+BAND = 84
+TITLES, TOP, FLOOR = 754, 736, 348
+STRIP = 320
+ROWS = 9
+CASES = 8
+
+
+def save_picture(diagnosis: Diagnosis, path: Path) -> Path:
+    """Draw the diagnosis and write it as a PNG of 1400 x 900 pixels; the file appears whole or not at all.
+
+    Raises:
+        ImageError: the image was not kept, and its source cannot be loaded or holds another image by now.
+        ConsilienceError: the file cannot be written.
+    """
+    picture = drawn(diagnosis, _image_of(diagnosis))
+    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        temporary.write_bytes(picture)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink()
+            raise
+    except OSError as cause:
+        remedy = "choose another file, in a folder with free space that this user may write to"
+        if not path.parent.exists():
+            remedy = f"create the folder '{path.parent}' first"
+        raise ConsilienceError(f"the picture cannot be written to '{path}' ({cause.strerror}); {remedy}") from cause
+    return path
+
+
+def _image_of(diagnosis: Diagnosis) -> Image:
+    if diagnosis.image is not None:
+        return diagnosis.image
+    try:
+        image = load_image(diagnosis.source)
+    except ImageError as cause:
+        raise ImageError(
+            f"the image of this diagnosis was not kept and cannot be loaded again: {cause}; "
+            "put it back where it was, or diagnose it anew"
+        ) from cause
+    if image.identity != diagnosis.identity:
+        raise ImageError(f"'{diagnosis.source}' is not the image that was diagnosed any more; diagnose it anew")
+    return image
+
+
+def drawn(diagnosis: Diagnosis, image: Image) -> bytes:
+    """The bytes of the PNG that `save_picture` writes; `image` is the image, or a smaller one of it."""
+    page = Page()
+    legend = _legend(diagnosis)
+    _draw_verdict(page, diagnosis, legend)
+    page.picture(PIL.Image.fromarray(image.pixels), LEFT, FLOOR, 390, TITLES + 8 - FLOOR)
+    _draw_posterior(page, diagnosis, legend, 460, 330)
+    _draw_agents(page, diagnosis, legend, 828, 424)
+    _draw_cases(page, diagnosis, legend)
+    page.text(LEFT, 24, f"Image {origin(diagnosis)}", size=9, colour=SOFT, room=RIGHT - LEFT - 340)
+    if page.lacks_a_font:
+        page.text(RIGHT, 24, f"{MISSING} a character that no installed font has", size=9, colour=SOFT, right=True)
+    return page.png()
+
+
+def _legend(diagnosis: Diagnosis) -> dict[str, tuple[str, str]]:
+    """Names that cannot be drawn whole are told apart by their number in the task's order."""
+    names = {label: drawable(one_line(label)) for label in diagnosis.posterior}
+    return {
+        label: (names[label] + (f" (label {number})" if MISSING in names[label] else ""), colour)
+        for number, (label, colour) in enumerate(label_colours(diagnosis).items(), start=1)
+    }
+
+
+def _draw_verdict(page: Page, diagnosis: Diagnosis, legend: Legend) -> None:
+    page.box(0, HEIGHT - BAND, WIDTH, BAND, VERDICT_COLOURS[diagnosis.verdict])
+    word = "confident" if diagnosis.settled else "refer to a person"
+    y = HEIGHT - BAND / 2
+    badge = page.text(
+        RIGHT, y, f"{VERDICT_SIGNS[diagnosis.verdict]} {word}", size=17, colour=PAPER, bold=True, right=True
+    )
+    room = RIGHT - LEFT - badge - 40
+    others = "" if diagnosis.settled else alternatives(diagnosis)
+    if others:
+        page.text(LEFT, y - 24, f"could also be {others}", size=12, colour=PAPER, room=room)
+        y += 12
+    claim = legend[diagnosis.label][0] if diagnosis.settled else f"most likely {legend[diagnosis.label][0]}"
+    taken = page.text(LEFT, y, claim, size=22, colour=PAPER, bold=True, room=room - 240)
+    page.text(LEFT + taken, y, f", {percent(diagnosis.probability)}", size=22, colour=PAPER, bold=True)
+    facts = [f"Prediction set: {', '.join(map(one_line, diagnosis.prediction_set))}"]
+    if diagnosis.reasons:
+        facts.insert(0, f"Why: {'; '.join(map(one_line, diagnosis.reasons))}")
+    page.text(LEFT, 793, "    ".join(facts), colour=SOFT, room=RIGHT - LEFT)
+
+
+def _pitch(rows: int) -> float:
+    """From one row to the next: the words, the bar below them and a gap."""
+    return min(64.0, (TOP - FLOOR) / max(rows, 1))
+
+
+def _draw_bar(page: Page, x: float, y: float, width: float, height: float, share: float, colour: str) -> None:
+    page.box(x, y, width, height, FAINT)
+    page.box(x, y, width * share, height, colour)
+
+
+def _draw_posterior(page: Page, diagnosis: Diagnosis, legend: Legend, x: float, width: float) -> None:
+    page.text(x, TITLES, "Posterior", size=13, bold=True)
+    shown, rest = ranked(diagnosis.posterior, ROWS)
+    bars = [(*legend[label], share) for label, share in shown]
+    if rest:
+        bars.append((f"{len(rest)} others", OTHER, sum(rest)))
+    pitch = _pitch(len(bars))
+    for i, (name, colour, share) in enumerate(bars):
+        y = TOP - 14 - pitch * i
+        taken = page.text(x + width, y, percent(share), bold=i == 0, right=True)
+        page.text(x, y, name, bold=i == 0, room=width - taken - 12)
+        _draw_bar(page, x, y - 12 - 0.3 * pitch, width, 0.3 * pitch, share, colour)
+
+
+def _draw_agents(page: Page, diagnosis: Diagnosis, legend: Legend, x: float, width: float) -> None:
+    page.text(x, TITLES, "Agents", size=13, bold=True)
+    page.text(RIGHT, TITLES, "share of the weight", size=10, colour=SOFT, right=True)
+    shown = _weightiest(diagnosis.predictions)
+    left_out = len(diagnosis.predictions) - len(shown)
+    pitch = _pitch(len(shown) + (left_out > 0))
+    total = sum(prediction.weight or 0.0 for prediction in diagnosis.predictions)
+    for i, prediction in enumerate(shown):
+        y = TOP - 14 - pitch * i
+        bottom, height = y - 12 - 0.3 * pitch, 0.3 * pitch
+        _draw_prediction_words(page, prediction, legend, x, y, width)
+        _draw_prediction_bar(page, prediction, legend, x, bottom, width, height)
+        share = None if prediction.weight is None or total <= 0.0 else prediction.weight / total
+        page.text(RIGHT, y, "–" if share is None else percent(share), right=True)
+        _draw_bar(page, RIGHT - 92, bottom, 92, height, share or 0.0, SOFT)
+    if left_out:
+        page.text(x, TOP - 14 - pitch * len(shown), f"and {left_out} more", colour=SOFT)
+
+
+def _weightiest(predictions: tuple[Prediction, ...]) -> list[Prediction]:
+    """Those for which there is room, in their order; the ones that did not answer are kept first."""
+    if len(predictions) <= ROWS:
+        return list(predictions)
+    weights = [math.inf if one.probabilities is None else one.weight or 0.0 for one in predictions]
+    kept = sorted(sorted(range(len(predictions)), key=lambda i: -weights[i])[: ROWS - 1])
+    return [predictions[i] for i in kept]
+
+
+def _draw_prediction_words(
+    page: Page, prediction: Prediction, legend: Legend, x: float, y: float, width: float
+) -> None:
+    taken = page.text(x, y, one_line(prediction.agent), bold=True, room=0.4 * width)
+    if prediction.stage == "second":
+        taken += 8 + page.text(x + taken + 8, y, "second look", size=9, colour=SOFT)
+    shares = prediction.calibrated or prediction.probabilities
+    if shares is None:
+        outcome = "abstained" if prediction.error is None else f"failed: {one_line(prediction.error)}"
+        page.text(x + width, y, outcome, colour=SOFT, room=width - taken - 16, right=True)
+        return
+    label = max(shares, key=shares.__getitem__)
+    number = page.text(x + width, y, percent(shares[label]), right=True)
+    name = legend[label][0] + ("" if prediction.calibrated else " (raw)")
+    page.text(x + width - number - 8, y, name, room=width - taken - number - 24, right=True)
+
+
+def _draw_prediction_bar(
+    page: Page, prediction: Prediction, legend: Legend, x: float, y: float, width: float, height: float
+) -> None:
+    """The probabilities side by side, highest first; hatched if there are none."""
+    shares = prediction.calibrated or prediction.probabilities
+    if shares is None:
+        page.box(x, y, width, height, PAPER, edge=GREY, hatch="////")
+        return
+    page.box(x, y, width, height, OTHER)
+    for label, share in sorted(shares.items(), key=lambda pair: -pair[1]):
+        if width * share < 0.5:  # what is too narrow to be seen stays grey: there may be thousands of labels
+            return
+        page.box(x, y, width * share, height, legend[label][1])
+        x += width * share
+
+
+def _draw_cases(page: Page, diagnosis: Diagnosis, legend: Legend) -> None:
+    """The strip of retrieved cases, each framed in the colour of its label."""
+    evidence, side, pitch = diagnosis.evidence, 150, (RIGHT - LEFT) / CASES
+    y = STRIP - 50 - side
+    page.box(LEFT, STRIP, RIGHT - LEFT, 1, GREY)
+    taken = page.text(LEFT, STRIP - 26, "Most similar cases", size=13, bold=True)
+    page.text(LEFT + taken + 16, STRIP - 26, novelty_words(evidence, diagnosis.novelty), size=10, colour=SOFT)
+    if not evidence.neighbours:
+        page.box(LEFT, y, RIGHT - LEFT, side, FAINT)
+    for i, neighbour in enumerate(evidence.neighbours[:CASES]):
+        x = round(LEFT + pitch * i)
+        name, colour = legend.get(neighbour.label, (one_line(neighbour.label), OTHER))
+        page.box(x, y, side, side, colour)
+        page.box(x + 5, y + 5, side - 10, side - 10, FAINT)
+        case = _case_picture(neighbour)
+        if case is None:
+            page.text(x + side / 2 + 32, y + side / 2, "no picture", size=9, colour=SOFT, right=True)
+        else:
+            page.picture(case, x + 5, y + 5, side - 10, side - 10, centred=True)
+        page.text(x, y - 18, name, room=side)
+        page.text(x, y - 40, f"similarity {neighbour.similarity:.3f}", size=9, colour=SOFT)
+
+
+def _case_picture(neighbour: Neighbour) -> PIL.Image.Image | None:
+    jpeg = neighbour.thumbnail()
+    return None if jpeg is None else PIL.Image.fromarray(load_image(jpeg, name=f"thumbnail {neighbour.id}").pixels)

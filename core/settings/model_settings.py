@@ -1,0 +1,188 @@
+"""What describes a model that answers in words: how it is reached, and how it is asked."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import Field, JsonValue, field_validator, model_validator
+
+from consilience.core.settings.settings_group import SettingsGroup
+
+Confidence = Literal["verbalised", "logprob", "sampled"]
+
+Structured = Literal["json_schema", "choice", "none"]
+
+Role = Literal["explain", "advise", "decide"]
+
+
+class EndpointSettings(SettingsGroup):
+    """How a model behind an OpenAI-compatible endpoint is reached, and what it costs.
+
+    Raises:
+        ValueError: a setting is unknown, out of range, or does not go with another.
+    """
+
+    model: str = Field(min_length=1, description="the model, as the endpoint knows it")
+    base_url: str = Field(repr=False, description="address of the endpoint, such as http://localhost:8000/v1")
+    key_variable: str | None = Field(
+        default=None, repr=False, description="environment variable that holds the key; none: the endpoint wants none"
+    )
+    timeout_seconds: float = Field(
+        default=60.0, gt=0, allow_inf_nan=False, description="after which a request has failed"
+    )
+    max_retries: int = Field(default=2, ge=0, le=10, description="how often a request that failed is sent again")
+    concurrency: int = Field(default=16, ge=1, le=1024, description="requests at once")
+    price_per_million_input_tokens: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="in US dollars")
+    price_per_million_output_tokens: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="in US dollars")
+    price_per_gpu_second: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="in US dollars, for the time that it is busy with us"
+    )
+    extra_body: dict[str, JsonValue] = Field(
+        default_factory=dict, repr=False, description="further fields of each request, which win over those set here"
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_address(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # whose words quote the value
+            is_address = False
+        if not is_address:
+            raise ValueError("must be an http(s) address, such as http://localhost:8000/v1")
+        if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+            raise ValueError("must not hold a user, a password or a query; put the key into an environment variable")
+        return value.rstrip("/")
+
+    @field_validator("key_variable")
+    @classmethod
+    def _no_key(cls, value: str | None) -> str | None:
+        if value is not None and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value) is None:
+            raise ValueError("must be the name of an environment variable, such as OPENAI_API_KEY, not the key")
+        return value
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing that is asked costs anything."""
+        return not (
+            self.price_per_million_input_tokens or self.price_per_million_output_tokens or self.price_per_gpu_second
+        )
+
+
+class LookSettings(SettingsGroup):
+    """How a vision-language model looks at an image, wherever it runs."""
+
+    name: str = Field(min_length=1, max_length=100, description="what the agent is called on the panel")
+    confidence: Confidence = Field(
+        default="verbalised",
+        description="probabilities from what the model says, from those of its tokens, or from several answers",
+    )
+    samples: int = Field(default=5, ge=2, le=100, description="answers to an image, where confidence is sampled")
+    temperature: float | None = Field(
+        default=None, ge=0, le=2, description="of the model; none: 0, or 1 where confidence is sampled"
+    )
+    max_tokens: int = Field(default=400, ge=1, description="longest answer, in tokens")
+    image_side: int = Field(default=768, ge=28, le=8192, description="longer side of the image sent, in pixels at most")
+    second_look: bool = Field(default=True, description="whether it can be asked again with similar cases in hand")
+    neighbours_shown: int = Field(default=4, ge=0, le=50, description="similar cases shown as pictures, at most")
+    neighbour_side: int = Field(default=96, ge=28, le=1024, description="longer side of each, in pixels at most")
+    debate: bool = Field(default=False, description="whether a second look is also told what the other agents said")
+
+    @model_validator(mode="after")
+    def _answers_can_differ(self) -> LookSettings:
+        if self.confidence == "sampled" and self.temperature == 0:
+            raise ValueError("confidence: sampled needs answers that can differ; use a temperature above 0")
+        return self
+
+    @property
+    def heat(self) -> float:
+        """`temperature`, or what goes with the confidence."""
+        usual = 1.0 if self.confidence == "sampled" else 0.0
+        return usual if self.temperature is None else self.temperature
+
+    @property
+    def answers(self) -> int:
+        """How many answers to an image are asked for."""
+        return self.samples if self.confidence == "sampled" else 1
+
+    @property
+    def label_only(self) -> bool:
+        """Whether the model answers with nothing but a label."""
+        return self.confidence == "logprob"
+
+
+class VlmSettings(LookSettings, EndpointSettings):
+    """Settings of one vision-language agent behind an OpenAI-compatible endpoint.
+
+    Raises:
+        ValueError: a setting is unknown, out of range, or does not go with another.
+    """
+
+    REACH: ClassVar[frozenset[str]] = frozenset(EndpointSettings.model_fields) - {"model", "extra_body"}
+    """The settings that say how the model is reached, which may change; the others decide what it answers."""
+
+    structured: Structured | None = Field(
+        default=None,
+        description="what the endpoint enforces: a JSON schema, vLLM's choice of a label, or nothing; "
+        "none given: choice for logprob, else json_schema",
+    )
+    image_detail: Literal["auto", "low", "high"] = Field(default="auto", description="how closely OpenAI's models look")
+
+    @model_validator(mode="after")
+    def _go_together(self) -> VlmSettings:
+        if self.confidence == "logprob" and self.structured == "json_schema":
+            raise ValueError("confidence: logprob reads a reply that is a label alone; use structured: choice or none")
+        if self.confidence == "verbalised" and self.structured == "choice":
+            raise ValueError("confidence: verbalised needs more than a label; use structured: json_schema or none")
+        return self
+
+    @property
+    def enforced(self) -> Structured:
+        """`structured`, or what goes with the confidence."""
+        return self.structured or ("choice" if self.confidence == "logprob" else "json_schema")
+
+    @property
+    def label_only(self) -> bool:
+        """Whether the model answers with nothing but a label."""
+        return self.confidence == "logprob" or self.enforced == "choice"
+
+
+class TransformersSettings(LookSettings):
+    """Settings of one vision-language agent that runs in this process, on Hugging Face transformers."""
+
+    REACH: ClassVar[frozenset[str]] = frozenset({"device", "batch_size"})
+    """As `VlmSettings.REACH`."""
+
+    model: str = Field(min_length=1, description="a folder with a checkpoint, or a model of the hub by its name")
+    adapter: str | None = Field(
+        default=None, min_length=1, description="a folder with a LoRA adapter, as `consilience tune` writes it"
+    )
+    device: str = Field(default="auto", min_length=1, description="where it runs: auto, cpu, cuda, mps, ...")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="of the weights; auto: float32 on a CPU, as the checkpoint says elsewhere"
+    )
+    batch_size: int = Field(default=8, ge=1, le=1024, description="images that it reads at a time")
+
+
+class ReasonerSettings(EndpointSettings):
+    """Settings of a language model that reads the record of a diagnosis, never the image."""
+
+    REACH: ClassVar[frozenset[str]] = VlmSettings.REACH
+    """As `VlmSettings.REACH`."""
+
+    role: Role = Field(
+        default="explain",
+        description="explain: it writes the rationale; advise: it is one more witness; decide: its label is final",
+    )
+    temperature: float = Field(default=0.0, ge=0, le=2, description="of the model")
+    max_tokens: int = Field(default=400, ge=1, description="longest answer, in tokens")
+    structured: Literal["json_schema", "none"] = Field(
+        default="json_schema", description="what the endpoint enforces: a JSON schema, or nothing"
+    )
+
+
+ModelSettings: TypeAlias = VlmSettings | TransformersSettings
+"""Settings of an agent that answers in words."""

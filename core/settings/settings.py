@@ -1,0 +1,311 @@
+"""Settings: from a YAML file, then the environment, then arguments; the later ones win.
+
+    policy:                              CONSILIENCE_POLICY__TARGET=0.9        load_settings(policy__target=0.9)
+      target: 0.9
+
+Every setting is named by its path, `policy.target`; in variables and arguments a double underscore stands for the dot.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_origin
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
+
+from consilience.core.errors import SettingsError
+from consilience.core.images import ImageLimits
+from consilience.core.settings.model_settings import ModelSettings, ReasonerSettings, TransformersSettings, VlmSettings
+from consilience.core.settings.settings_group import SettingsGroup
+from consilience.core.settings.settings_problem import Given, group_in, nearest, problem
+from consilience.core.storage.yaml_file import read_yaml_mapping
+
+PREFIX = "CONSILIENCE_"
+
+FILE_VARIABLE = "CONSILIENCE_SETTINGS"
+"""Names the settings file where no path is given."""
+
+OTHER_VARIABLES = (
+    "CONSILIENCE_CACHE",
+    "CONSILIENCE_PANEL",
+    FILE_VARIABLE,
+    "CONSILIENCE_TEST_DATA",
+    "CONSILIENCE_WEB_TOKEN",
+)
+"""Variables of ours that are no settings."""
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    names = value.strip().removeprefix("[").removesuffix("]")  # as YAML has it
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_once)]
+"""Names in order, each once: a list, or one text with commas between them, in brackets or not."""
+
+
+class MemorySettings(SettingsGroup):
+    """Where similar cases are looked up, and how many."""
+
+    url: str | None = Field(
+        default=None, repr=False, description="address of a Chroma server; none: the panel's own index"
+    )
+    neighbours: int = Field(default=10, ge=1, le=100, description="similar cases to retrieve for an image")
+
+
+class PolicySettings(SettingsGroup):
+    """When a diagnosis is settled, and what may be spent on it."""
+
+    settle: Literal["set", "accuracy"] = Field(
+        default="set",
+        description="what settles: that one label is left in the prediction set, or a promised accuracy of the settled",
+    )
+    coverage: float = Field(
+        default=0.95, gt=0, le=1, description="share of images, of each label, whose prediction set holds their label"
+    )
+    target: float = Field(
+        default=0.95, gt=0, le=1, description="share of settled diagnoses that are right, where accuracy settles"
+    )
+    delta: float = Field(
+        default=0.1, gt=0, lt=1, description="chance that the labelled images mislead about the target"
+    )
+    second_look: Literal["when-it-helps", "always", "never"] = Field(
+        default="when-it-helps", description="whether agents look again with evidence in hand"
+    )
+    worth_usd: float = Field(
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="what a diagnosis changed for the better is worth, in US dollars",
+    )
+    max_rounds: int = Field(default=3, ge=1, le=5, description="how often predictions may be weighed")
+    max_seconds: float = Field(default=300.0, gt=0, allow_inf_nan=False, description="wall time of one run")
+    max_cost_usd: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="cost of the answers to one image; none: no bound"
+    )
+    max_run_cost_usd: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="what one fit, or one Diagnoser while it is open, may spend on answers; none: no bound",
+    )
+    agent_timeout_seconds: float = Field(
+        default=120.0, gt=0, allow_inf_nan=False, description="time that an agent has for each image of a batch"
+    )
+    max_novelty: float = Field(
+        default=0.95,
+        ge=0,
+        le=1,
+        description="novelty above which an image is referred: the share of known images passed; 1: never for novelty",
+    )
+    max_disagreement: float = Field(
+        default=0.5, ge=0, le=1, description="disagreement of the agents above which nothing is settled"
+    )
+
+
+class RepliesSettings(SettingsGroup):
+    """Where models' answers are kept, so that none is paid for twice."""
+
+    keep: bool = Field(default=True, description="whether answers are kept")
+    path: Path | None = Field(
+        default=None, description="the file; none: replies.sqlite in the folder that CONSILIENCE_CACHE names"
+    )
+    max_megabytes: int = Field(
+        default=256, ge=1, description="size beyond which the answers go that were not used for longest"
+    )
+
+
+class HistorySettings(SettingsGroup):
+    """Where diagnoses and feedback are kept."""
+
+    keep: bool = Field(default=True, description="whether commands and servers keep diagnoses")
+    url: str | None = Field(
+        default=None, repr=False, description="SQLAlchemy address of a database; none: history.sqlite in the panel"
+    )
+    thumbnails: bool = Field(default=True, description="whether a small picture of the image is kept as well")
+
+
+class LearningSettings(SettingsGroup):
+    """When feedback counts, and how long evidence lasts."""
+
+    review: Literal["at-once", "agreement", "person"] = Field(
+        default="person", description="feedback counts at once, when people agree, or when a person has accepted it"
+    )
+    people: int = Field(default=2, ge=1, le=100, description="people who must agree, where agreement counts")
+    half_life_images: float = Field(
+        default=1000.0,
+        gt=0,
+        description="learned images after which half of the older evidence no longer counts for trust",
+    )
+
+
+class WebSettings(SettingsGroup):
+    """What the web server lets people do."""
+
+    max_bytes: int = Field(default=20 * 2**20, ge=1, description="largest image that may be uploaded, in bytes")
+    images_a_minute: int = Field(default=120, ge=1, description="images that one address may bring in a minute")
+    queue: int = Field(default=64, ge=1, description="images that may wait at once; further ones are turned away")
+
+
+class Settings(SettingsGroup):
+    """All settings. `load_settings` collects them; an unknown or wrong one is never passed over."""
+
+    encoder: str = Field(default="embedded", min_length=1, description="what embeds images, by name")
+    device: str = Field(default="auto", min_length=1, description="where the encoder runs: auto, cpu, cuda, mps, ...")
+    agents: Names | None = Field(
+        default=None, description="names of the agents to fit on the encoder's features, or auto; none: the usual ones"
+    )
+    vlm: tuple[VlmSettings, ...] = Field(
+        default=(), repr=False, description="vision-language agents behind OpenAI-compatible endpoints"
+    )
+    transformers: tuple[TransformersSettings, ...] = Field(
+        default=(), repr=False, description="vision-language agents that run in this process"
+    )
+    captioner: str | None = Field(
+        default=None, description="which of these agents describes each labelled image for caps-adapter; none: nobody"
+    )
+    batch_size: int = Field(default=64, ge=1, le=4096, description="images that are worked on at a time")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="of every random choice")
+    images: ImageLimits = Field(default=ImageLimits(), description="what an image may be")
+    memory: MemorySettings = Field(default=MemorySettings(), description="where similar cases are looked up")
+    policy: PolicySettings = Field(default=PolicySettings(), description="when a diagnosis is settled")
+    replies: RepliesSettings = Field(default=RepliesSettings(), description="where models' answers are kept")
+    history: HistorySettings = Field(default=HistorySettings(), description="where diagnoses and feedback are kept")
+    learning: LearningSettings = Field(default=LearningSettings(), description="when feedback counts")
+    web: WebSettings = Field(default=WebSettings(), description="what the web server lets people do")
+    reasoner: ReasonerSettings | None = Field(
+        default=None, description="the language model that reads the record; none: rules"
+    )
+
+    @property
+    def models(self) -> tuple[ModelSettings, ...]:
+        """The agents that answer in words."""
+        return (*self.vlm, *self.transformers)
+
+    @field_validator("vlm", "transformers")
+    @classmethod
+    def _names_differ(cls, models: tuple[ModelSettings, ...], info: ValidationInfo) -> tuple[ModelSettings, ...]:
+        names = [one.name for one in (*info.data.get("vlm", ()), *models)]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two agents are called '{twice[0]}'; give each a name of its own")
+        return models
+
+
+def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        group = group_in(field.annotation)
+        if group is not None and get_origin(field.annotation) is not tuple:
+            yield from _fields(group, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
+FIELDS: Mapping[str, FieldInfo] = dict(_fields(Settings))
+"""Every setting by its path, such as 'policy.target'."""
+
+
+def load_settings(path: str | Path | None = None, **arguments: Any) -> Settings:
+    """Collect the settings.
+
+    >>> load_settings(seed=7, policy__target=0.9).policy.target
+    0.9
+
+    Args:
+        path: a YAML file; None: the one that the variable CONSILIENCE_SETTINGS names, if it names one.
+        arguments: settings by path, `__` for the dot; None counts as not given. A variable that is empty
+            counts as not set. `agents` may be one text with commas; `vlm` and `transformers` are lists of mappings or
+            of settings.
+
+    Raises:
+        SettingsError: the file cannot be read; a setting is unknown, of a wrong type or out of range. Names
+            the file, variable or argument.
+    """
+    path = path or os.environ.get(FILE_VARIABLE)
+    given = _from_file(path) if path else {}
+    given |= _from_environment(os.environ)
+    given |= _from_arguments(arguments)
+    nested: dict[str, Any] = {}
+    for key, (value, _) in given.items():
+        *groups, name = key.split(".")
+        inner = nested
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[name] = value
+    try:
+        return Settings.model_validate(nested)
+    except ValidationError as cause:
+        problems = dict.fromkeys(problem(error, Settings, given) for error in cause.errors())
+        raise SettingsError("; ".join(problems)) from cause
+
+
+def settings_or(settings: Settings | None, arguments: Mapping[str, Any]) -> Settings:
+    """`settings` as they are, or those that `load_settings` makes of the arguments.
+
+    Raises:
+        SettingsError: both are given, so that one of them would be passed over.
+    """
+    if settings is None:
+        return load_settings(**arguments)
+    if arguments:
+        raise SettingsError(f"give either settings or arguments, not both: {', '.join(arguments)}")
+    return settings
+
+
+def _from_file(path: str | Path) -> dict[str, Given]:
+    origin = f"the settings file '{path}'"
+    try:
+        data = read_yaml_mapping(path)
+    except ValueError as cause:
+        raise SettingsError(f"{origin} {cause}") from cause
+    given = {}
+    for key, value in _flat(data, origin):
+        if key not in FIELDS:
+            raise SettingsError(f"{origin} sets '{key}', which is no setting{nearest(key, FIELDS)}")
+        if key in given:
+            raise SettingsError(f"{origin} sets '{key}' twice: once by its path, once within its group")
+        given[key] = Given(value, origin)
+    return given
+
+
+def _flat(data: Mapping[Any, Any], origin: str, group: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in data.items():
+        key = f"{group}{name}"
+        members = [other for other in FIELDS if other.startswith(f"{key}.")]
+        if not members:
+            yield key, value
+        elif isinstance(value, dict):
+            yield from _flat(value, origin, f"{key}.")
+        elif value is not None:  # a group's name with nothing below it sets nothing
+            raise SettingsError(f"{origin}: '{key}' must hold settings ({', '.join(members)}), not one value")
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
+    variables = {PREFIX + key.replace(".", "__").upper(): key for key in FIELDS}
+    given = {}
+    for name, value in environment.items():
+        if name in variables and value:
+            given[variables[name]] = Given(value, f"the variable {name}")
+        elif name.startswith(PREFIX) and name not in variables and name not in OTHER_VARIABLES:
+            hint = nearest(name, (*variables, *OTHER_VARIABLES))
+            raise SettingsError(f"the variable {name} is no setting{hint}; correct or unset it")
+    return given
+
+
+def _from_arguments(arguments: Mapping[str, Any]) -> dict[str, Given]:
+    by_name = {key.replace(".", "__"): key for key in FIELDS}
+    given = {}
+    for name, value in arguments.items():
+        if name not in by_name:
+            raise SettingsError(f"the argument '{name}' is no setting{nearest(name, by_name)}")
+        if value is not None:
+            given[by_name[name]] = Given(value, f"the argument '{name}'")
+    return given

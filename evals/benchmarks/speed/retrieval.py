@@ -1,0 +1,114 @@
+"""Chroma against exact search in NumPy: time for 1 and for 100 queries, and how many of the ten nearest it finds.
+
+The vectors lie in clusters of few dimensions, as those of an encoder do: among vectors drawn evenly from a sphere all
+distances are alike, and no index finds anything. Chroma is asked as a panel asks it (`ChromaIndex`), its answers held
+against the records. What a panel searches instead of Chroma, see `embedded_index.COMPARED_WITH`, is `ExactIndex`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from consilience.evals.benchmarks.speed.measure import Figure, ratios
+from consilience.orchestrator.fitting.ingest import vector_identity
+from consilience.retrieval.memory.chroma_connection import Connection
+from consilience.retrieval.memory.chroma_index import ChromaIndex
+from consilience.retrieval.memory.index import ExactIndex, Rows
+from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.neighbour_distance import Vectors
+
+DIMENSION, INTRINSIC, CLUSTERS = 512, 32, 64
+
+K, QUERIES, SINGLE = 10, 100, 10
+
+
+def drawn(images: int, seed: int) -> Vectors:
+    """Unit vectors float32 (n, DIMENSION) of INTRINSIC dimensions around CLUSTERS centres, which stay."""
+    fixed, rng = np.random.default_rng(0), np.random.default_rng([1, seed])
+    centres, basis = (fixed.normal(size=(rows, DIMENSION)).astype(np.float32) for rows in (CLUSTERS, INTRINSIC))
+    spread = rng.normal(size=(images, INTRINSIC)).astype(np.float32) @ basis / INTRINSIC**0.5
+    vectors = centres[rng.integers(0, CLUSTERS, images)] + spread
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def nearest(vectors: Vectors, queries: Vectors) -> Rows:
+    """The rows of the K most similar vectors to each of m queries, int (m, K), most similar first: plain NumPy."""
+    similarities = queries @ vectors.T
+    rows = np.argpartition(similarities, -K, axis=1)[:, -K:]
+    order = np.argsort(-np.take_along_axis(similarities, rows, axis=1), axis=1)
+    return np.asarray(np.take_along_axis(rows, order, axis=1))
+
+
+def recall(found: Rows, wanted: Rows) -> float:
+    """The share of the wanted rows, int (m, K), that are among those found.
+
+    >>> recall(np.array([[1, 2], [3, 4]]), np.array([[2, 1], [3, 9]]))
+    0.75
+    """
+    hits = sum(len(np.intersect1d(one, other)) for one, other in zip(found, wanted, strict=True))
+    return hits / wanted.size
+
+
+def figures(quick: bool) -> list[Figure]:
+    """For 1,000, 10,000 and, unless `quick`, 100,000 entries, which take minutes to write."""
+    sizes, turns = ((1_000, 10_000), 3) if quick else ((1_000, 10_000, 100_000), 7)
+    return [figure for size in sizes for figure in measured(size, turns)]
+
+
+def measured(images: int, turns: int) -> list[Figure]:
+    """Figures of one memory. Each turn has queries of its own; the first is not measured."""
+    vectors = drawn(images, 0)
+    ids = tuple(map(vector_identity, vectors))
+    records = Records(ids, ("known",) * images, ids, vectors)
+    took: dict[str, list[float]] = {}
+    found: list[float] = []
+
+    def timed(name: str, ask: Callable[[Vectors], Rows], *asked: Vectors) -> Rows:
+        start = time.perf_counter()
+        rows = [ask(queries) for queries in asked]
+        took.setdefault(name, []).append(time.perf_counter() - start)
+        return np.concatenate(rows)
+
+    def by_numpy(queries: Vectors) -> Rows:
+        return nearest(vectors, queries)
+
+    with (
+        TemporaryDirectory() as folder,
+        closing(ChromaIndex(records, Connection.embedded(Path(folder, "store")), "benchmark", "none")) as chroma,
+    ):
+        chroma.sync()
+        exact = ExactIndex(records)
+
+        def by_chroma(queries: Vectors) -> Rows:
+            return chroma.query(queries, K)[1]
+
+        def by_exact_index(queries: Vectors) -> Rows:
+            return exact.query(queries, K)[1]
+
+        for turn in range(turns + 1):
+            queries = drawn(QUERIES, turn + 1)
+            ones = [queries[row : row + 1] for row in range(SINGLE)]
+            wanted = timed("numpy, many", by_numpy, queries)
+            answer = timed("chroma, many", by_chroma, queries)
+            timed("exact, many", by_exact_index, queries)
+            timed("numpy, one", by_numpy, *ones)
+            timed("chroma, one", by_chroma, *ones)
+            found.append(recall(answer, wanted))
+    compared = [
+        ("Chroma", "1 query", "chroma, one", "numpy, one"),
+        ("Chroma", f"{QUERIES} queries", "chroma, many", "numpy, many"),
+        ("ExactIndex", f"{QUERIES} queries", "exact, many", "numpy, many"),
+    ]
+    return [
+        *(
+            Figure(f"time, {who} / NumPy, {what} of {images:,}", ratios(took[one][1:], took[other][1:]))
+            for who, what, one, other in compared
+        ),
+        Figure(f"recall at {K} of Chroma, {images:,}", tuple(found[1:])),
+    ]

@@ -1,0 +1,121 @@
+"""Engines: what turns labelled images into rows. The run, its folder and its figures do not know which one works.
+
+`LocalEngine` is a `Diagnoser` in this process, which uses all cores for images. `WorkersEngine` shares out vectors to
+processes: there the orchestrator itself is what takes the time, and it keeps one core busy. `ClusterEngine` has
+workers on Ray.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+
+from consilience.core.diagnosis import Diagnosis, FailedImage
+from consilience.core.errors import DatasetError, ImageError
+from consilience.core.images import Image, ImageSource
+from consilience.core.prediction import Prediction
+from consilience.evals.rows import LEFT_OUT, Decided, decided
+from consilience.evals.source import Case
+from consilience.evals.stored import openable
+from consilience.orchestrator.diagnoser import Diagnoser
+from consilience.orchestrator.fitting.ingest import vector_identity
+
+
+class Engine(Protocol):
+    """Decides labelled images."""
+
+    def decide(self, cases: Iterable[Case]) -> Iterator[list[Decided]]:
+        """Batches of rows, in any order; cases are taken as they are needed."""
+        ...
+
+
+class Left(ImageError):
+    """The panel has learned from the image, and such images are left out."""
+
+
+class FreshDiagnoser(Diagnoser):
+    """Leaves out images that the panel has learned from, as soon as they are loaded: nothing is paid for them."""
+
+    def _load(self, source: ImageSource) -> Image:
+        image = super()._load(source)
+        if self.panel.has_learned_from(image.identity):
+            raise Left(LEFT_OUT)
+        return image
+
+
+class LocalEngine:
+    """Decides in this process, in batches of the settings' size."""
+
+    def __init__(self, diagnoser: Diagnoser) -> None:
+        self._diagnoser = diagnoser
+        self._is_leak = diagnoser.panel.has_learned_from
+        self._calibrators = {(one.agent, one.stage): one.calibrator for one in diagnoser.panel.witnesses}
+        self._drops_leaks = isinstance(diagnoser, FreshDiagnoser)
+
+    def decide(self, cases: Iterable[Case]) -> Iterator[list[Decided]]:
+        rows = self._rows(iter(cases))
+        while batch := list(islice(rows, self._diagnoser.settings.batch_size)):
+            yield batch
+
+    def _rows(self, cases: Iterator[Case]) -> Iterator[Decided]:
+        first = next(cases, None)
+        if first is None:
+            return
+        if first.vector is not None:
+            yield from self._vectors(_again(first, cases))
+            return
+        under_way: deque[Case] = deque()
+
+        def images() -> Iterator[ImageSource]:
+            for case in _again(first, cases):
+                under_way.append(case)
+                yield openable(case.name)
+
+        for result in self._diagnoser.diagnose_many(images()):
+            yield self._decided(under_way.popleft(), result)
+
+    def _vectors(self, cases: Iterator[Case]) -> Iterator[Decided]:
+        while batch := list(islice(cases, self._diagnoser.settings.batch_size)):
+            refused = [self._refusal(case) for case in batch]
+            taken = [case for case, error in zip(batch, refused, strict=True) if error is None]
+            results = iter(self._diagnosed(taken))
+            for case, error in zip(batch, refused, strict=True):
+                yield self._decided(case, next(results) if error is None else FailedImage(case.name, error))
+
+    def _diagnosed(self, cases: Sequence[Case]) -> Iterable[Diagnosis | FailedImage]:
+        if not cases:
+            return ()
+        vectors = np.stack([case.vector for case in cases if case.vector is not None])
+        return self._diagnoser.diagnose_vectors(vectors, [case.name for case in cases])
+
+    def _refusal(self, case: Case) -> ImageError | DatasetError | None:
+        if case.vector is None or not np.isfinite(case.vector[0]):
+            return DatasetError(f"the vector of '{case.name}' holds NaN or infinity, or only zeros: make it again")
+        if self._drops_leaks and self._is_leak(vector_identity(case.vector)):
+            return Left(LEFT_OUT)
+        return None
+
+    def _decided(self, case: Case, result: Diagnosis | FailedImage) -> Decided:
+        if isinstance(result, FailedImage):
+            return decided(case, result, leak=isinstance(result.error, Left))
+        if any(one.stage == "second" for one in result.predictions):
+            result = replace(result, predictions=tuple(map(self._calibrated, result.predictions)))
+        return decided(case, result, leak=self._is_leak(result.identity))
+
+    def _calibrated(self, said: Prediction) -> Prediction:
+        """A first look that a second one replaced was not weighed: it is judged all the same, so it is calibrated."""
+        calibrator = self._calibrators.get((said.agent, said.stage))
+        if said.calibrated is not None or said.probabilities is None or calibrator is None:
+            return said
+        shares = calibrator(np.array([list(said.probabilities.values())]))[0].tolist()
+        return replace(said, calibrated=dict(zip(said.probabilities, shares, strict=True)))
+
+
+def _again(first: Case, others: Iterator[Case]) -> Iterator[Case]:
+    yield first
+    yield from others

@@ -1,0 +1,188 @@
+"""Vectors shared out to processes of our own, one a core.
+
+A worker opens the panel and reads cases from its standard input until that ends, so it ends with whoever started it,
+however that one ended. What passes is a line of JSON and the vectors' own bytes: nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from consilience.core.errors import ConsilienceError, EvaluationError
+from consilience.core.settings.settings import Settings
+from consilience.evals.engines.engine import FreshDiagnoser, LocalEngine
+from consilience.evals.rows import Decided
+from consilience.evals.source import Case
+from consilience.orchestrator.diagnoser import Diagnoser
+
+OPEN = b"open\n"
+
+
+class WorkersEngine:
+    """Decides vectors in `count` processes. A context manager."""
+
+    def __init__(self, panel: Path, settings: Settings, count: int, *, drop_leaks: bool) -> None:
+        self._size = settings.batch_size
+        start = json.dumps([str(panel), drop_leaks, settings.model_dump(mode="json")]).encode() + b"\n"
+        self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self.workers = [_Worker(start) for _ in range(count)]
+        try:
+            for worker in self.workers:
+                worker.wait_until_open()
+                self._free.put(worker)
+        except BaseException:
+            self.close()
+            raise
+
+    def decide(self, cases: Iterable[Case]) -> Iterator[list[Decided]]:
+        remaining = iter(cases)
+        under_way: deque[Future[list[Decided]]] = deque()
+        with ThreadPoolExecutor(len(self.workers), thread_name_prefix="consilience-workers") as pool:
+            try:
+                while True:
+                    while len(under_way) < 2 * len(self.workers) and (batch := list(islice(remaining, self._size))):
+                        under_way.append(pool.submit(self._ask, batch))
+                    if not under_way:
+                        return
+                    yield under_way.popleft().result()
+            except BaseException:
+                self.close()  # else the pool would wait for what is under way
+                raise
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.close()
+
+    def __enter__(self) -> WorkersEngine:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _ask(self, batch: Sequence[Case]) -> list[Decided]:
+        worker = self._free.get()
+        try:
+            return worker.ask(batch)
+        finally:
+            self._free.put(worker)
+
+
+class _Worker:
+    """One process, asked by one thread at a time."""
+
+    def __init__(self, start: bytes) -> None:
+        command = [sys.executable, "-P", "-m", __name__]
+        # A core each: BLAS threads of several processes would get in each other's way.
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(  # noqa: S603  this interpreter, our own module, no shell
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        )
+        self._given, self._taken = _pipes(self._process)
+        with suppress(BrokenPipeError):
+            self._given.write(start)
+            self._given.flush()
+
+    def wait_until_open(self) -> None:
+        if self._taken.readline() != OPEN:
+            raise EvaluationError("a process that was to decide images could not open the panel")
+
+    def ask(self, batch: Sequence[Case]) -> list[Decided]:
+        try:
+            _write_cases(self._given, batch)
+            self._given.flush()
+            return [_read_decided(self._taken) for _ in batch]
+        except (OSError, ValueError) as cause:  # ValueError: a pipe that was closed, or half an answer
+            raise EvaluationError(
+                "a process that decided images has ended; its last words, if any, are above. "
+                "Run the same again: it goes on where it was"
+            ) from cause
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._given, self._taken):
+            with suppress(OSError):  # what nobody reads any more
+                pipe.close()
+
+
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    if process.stdin is None or process.stdout is None:
+        raise EvaluationError("a process was started without pipes")
+    return process.stdin, process.stdout
+
+
+def _write_cases(file: IO[bytes], batch: Sequence[Case]) -> None:
+    head = [[case.row, case.name, case.truth] for case in batch]
+    vectors = np.stack([case.vector for case in batch if case.vector is not None])
+    file.write(json.dumps([head, vectors.shape[1]]).encode() + b"\n" + vectors.tobytes())
+
+
+def _read_cases(file: IO[bytes]) -> list[Case]:
+    """The next batch; none where there is no more."""
+    line = file.readline()
+    if not line:
+        return []
+    head, width = json.loads(line)
+    data = file.read(4 * width * len(head))
+    vectors = np.frombuffer(data, np.float32).reshape(len(head), width)
+    return [Case(row, name, truth, vector) for (row, name, truth), vector in zip(head, vectors, strict=True)]
+
+
+def _write_decided(file: IO[bytes], one: Decided) -> None:
+    head = json.dumps([one.name, len(one.data), one.right, one.leak, one.cost_usd, one.error]).encode()
+    file.write(head + b"\n" + one.data)
+
+
+def _read_decided(file: IO[bytes]) -> Decided:
+    name, size, *counted = json.loads(file.readline())
+    return Decided(name, file.read(size), *counted)
+
+
+def main() -> None:
+    """Work until there is no more to read; what goes wrong is said in a line."""
+    try:
+        work()
+    except BrokenPipeError:  # whoever started us has gone
+        os._exit(1)
+    except ConsilienceError as error:
+        sys.exit(f"error: {error}")
+
+
+def work() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us, who then ends us
+    given, taken = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody else writes where the rows go
+    line = given.readline()
+    if not line:
+        return
+    panel, drop_leaks, settings = json.loads(line)
+    kind: Any = FreshDiagnoser if drop_leaks else Diagnoser
+    with kind.open(panel, settings=Settings.model_validate(settings)) as diagnoser:
+        engine = LocalEngine(diagnoser)
+        gc.freeze()  # the panel and all modules stay: the collector need not go through them again and again
+        taken.write(OPEN)
+        taken.flush()
+        while batch := _read_cases(given):
+            for rows in engine.decide(batch):
+                for one in rows:
+                    _write_decided(taken, one)
+            taken.flush()
+
+
+if __name__ == "__main__":
+    main()

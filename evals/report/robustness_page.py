@@ -1,0 +1,42 @@
+"""The page of `consilience stress`: one small file, which opens without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from consilience.evals.report.axis import Axis
+from consilience.evals.report.report_page import pages, text_of
+from consilience.evals.robustness.corruptions import CORRUPTIONS, STRENGTHS
+from consilience.evals.robustness.robustness_metrics import Robustness
+
+REPORT = "report.html"
+
+CURVES = (
+    ("right", "accuracy"),
+    ("referred", "referred"),
+    ("settled and wrong", "settled_wrong"),
+    ("novelty", "novelty"),
+)
+"""What each drawing shows, in words and as `robustness.Condition` calls it; all are in [0, 1]."""
+
+
+def write_page(found: Robustness, title: str) -> Path:
+    """Write OUT/report.html; it replaces an earlier one whole. Raises OSError: it cannot be written."""
+    page = (
+        pages()
+        .get_template("robustness.html")
+        .render(
+            style=text_of("base.css") + text_of("style.css"),
+            title=title,
+            found=found,
+            metrics=found.clean.metrics,
+            corruptions=CORRUPTIONS,
+            curves=CURVES,
+            x=Axis(0.0, float(STRENGTHS[-1]), 46, 290),
+            y=Axis(0.0, 1.0, 196, 10),
+        )
+    )
+    path, partial = found.out / REPORT, found.out / f"{REPORT}.partial"
+    partial.write_text(page, encoding="utf-8")
+    partial.replace(path)
+    return path

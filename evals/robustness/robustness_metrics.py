@@ -1,0 +1,194 @@
+"""Figures of a panel as images get worse: `metrics.json` of `consilience stress`. Version 1.
+
+    format, written_by  version of this form; who wrote it
+    labels              the task's, in its order
+    target              the share of settled images that was to be right
+    answer              whether the panel refers more, rather than being wrong with confidence, in a sentence
+    conditions          the clean images, then each corruption (corruptions.py) at each strength, see `Condition`
+
+After Tu, Deng and Gedeon 2024, Toward a Holistic Evaluation of Robustness in CLIP Models (arXiv 2410.01534): not only
+how often a model is right under a shift, but whether it stays calibrated and knows that something is new.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from consilience.core.errors import EvaluationError
+from consilience.core.render.rendering import percent
+from consilience.evals.evaluation import Evaluation
+from consilience.evals.figures import Figures, Metrics, Settled
+from consilience.evals.robustness.corruptions import CORRUPTIONS, STRENGTHS
+from consilience.evals.rows import read_rows
+from consilience.evals.scores import accuracy_interval
+
+FORMAT = 1
+
+CLEAN = "clean"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was done to the images: nothing, or one corruption at one strength, 1 to 5."""
+
+    corruption: str = CLEAN
+    strength: int = 0
+
+    def __str__(self) -> str:
+        """
+        >>> str(Seen()), str(Seen("noise", 3))
+        ('clean', 'noise-3')
+        """
+        return f"{self.corruption}-{self.strength}" if self.strength else self.corruption
+
+
+def all_ways() -> Iterator[Seen]:
+    """The clean images, then every corruption at every strength."""
+    yield Seen()
+    for corruption in CORRUPTIONS:
+        for strength in STRENGTHS:
+            yield Seen(corruption, strength)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How the panel did on all images, made worse in one way. A figure that is not defined is None.
+
+    Attributes:
+        n, errors: images with a diagnosis; without one.
+        accuracy, low, high, ece: of the fusion, see `figures.Figures`.
+        settled: images whose verdict is "confident", see `figures.Settled`.
+        referred: share of the others, [0, 1].
+        settled_wrong: share of all images that are settled and wrong, [0, 1], lower is better.
+        novelty: mean novelty of the images; the higher, the further from what the panel knows.
+        agents: by look: n, accuracy, ece.
+    """
+
+    corruption: str
+    strength: int
+    n: int
+    errors: int
+    accuracy: float | None
+    low: float
+    high: float
+    ece: float | None
+    settled: Settled
+    referred: float | None
+    settled_wrong: float | None
+    novelty: float | None
+    agents: Mapping[str, Mapping[str, float | None]]
+
+
+def condition(seen: Seen, metrics: Metrics, folder: Path) -> Condition:
+    """The figures of the evaluation in `folder`.
+
+    Raises:
+        EvaluationError: only its agents were judged, or its rows cannot be read.
+    """
+    fusion, settled = metrics.fusion, metrics.settled
+    if fusion is None or settled is None:
+        raise EvaluationError(f"in '{folder}' only the agents were judged: evaluate without --agents-only")
+    n = fusion.n
+    return Condition(
+        seen.corruption,
+        seen.strength,
+        n,
+        metrics.errors,
+        fusion.accuracy,
+        fusion.low,
+        fusion.high,
+        _ece(fusion),
+        settled,
+        1.0 - settled.n / n if n else None,
+        (settled.n - settled.right) / n if n else None,
+        _mean_novelty(folder, metrics.labels),
+        {one.who: {"n": one.n, "accuracy": one.accuracy, "ece": _ece(one)} for one in metrics.agents},
+    )
+
+
+def _ece(figures: Figures) -> float | None:
+    return figures.ece if figures.n else None
+
+
+def _mean_novelty(folder: Path, labels: Sequence[str]) -> float | None:
+    import pyarrow.compute as pc
+
+    total, n = 0.0, 0
+    for batch in read_rows(folder, labels, ("novelty",)):
+        novelty = batch["novelty"].drop_null()
+        total, n = total + (pc.sum(novelty).as_py() or 0.0), n + len(novelty)
+    return total / n if n else None
+
+
+def _settled_wrong(one: Condition) -> float:
+    return one.settled_wrong or 0.0
+
+
+def _referred(one: Condition) -> float:
+    return one.referred or 0.0
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """A panel as images get worse.
+
+    Attributes:
+        out: the folder that holds an evaluation for each condition, and the figures.
+        clean: the evaluation of the images as they are.
+        target: the share of settled images that was to be right.
+        conditions: that of the clean images first; see `all_ways`.
+    """
+
+    out: Path
+    clean: Evaluation
+    target: float
+    conditions: tuple[Condition, ...]
+
+    def course(self, corruption: str) -> tuple[Condition, ...]:
+        """From the clean images to those of strength 5."""
+        return (self.conditions[0], *(one for one in self.conditions if one.corruption == corruption))
+
+    def answer(self) -> str:
+        """Whether the panel refers more, rather than being wrong with confidence.
+
+        Not, where under some corruption, at any strength, more images are settled and wrong than chance explains beside
+        the clean ones: where their share is above the 95 % interval (Wilson 1927) of the clean images' share.
+        """
+        clean, decided = self.conditions[0], [one for one in self.conditions[1:] if one.n]
+        worst = [one for one in decided if one.strength == STRENGTHS[-1]]
+        if not clean.n or not worst:
+            return "Nothing can be said: the clean images, or those made worse, could not be decided."
+        bound = accuracy_interval(clean.settled.n - clean.settled.right, clean.n)[1]
+        over = {one.corruption: one for one in sorted(decided, key=_settled_wrong) if _settled_wrong(one) > bound}
+        named = ", ".join(
+            f"{one.corruption} ({percent(_settled_wrong(one))} at strength {one.strength})"
+            for one in sorted(over.values(), key=_settled_wrong, reverse=True)
+        )
+        verdict = (
+            f"is more often wrong with confidence under {named}" if over else "is not more often wrong with confidence"
+        )
+        return (
+            f"As images get worse the panel {verdict}; from clean images to strength 5, averaged over the corruptions, "
+            f"those settled and wrong go from {percent(_settled_wrong(clean))} to "
+            f"{percent(fmean(map(_settled_wrong, worst)))}, those referred from {percent(_referred(clean))} to "
+            f"{percent(fmean(map(_referred, worst)))}."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: what `metrics.json` holds."""
+        plain = {
+            "format": FORMAT,
+            "written_by": f"consilience {version('consilience')}",
+            "labels": self.clean.metrics.labels,
+            "target": self.target,
+            "answer": self.answer(),
+            "conditions": [asdict(one) for one in self.conditions],
+        }
+        found: dict[str, Any] = json.loads(json.dumps(plain, allow_nan=False))
+        return found

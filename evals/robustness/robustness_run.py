@@ -1,0 +1,121 @@
+"""Evaluate a panel on the same images under corruptions: does it refer more, rather than be wrong with confidence?
+
+OUT/clean, OUT/noise-1, ...  an evaluation each (evaluation.py), which goes on where it was; `compare` reads them, too
+OUT/metrics.json             figures of all of them (robustness.py)              OUT/report.html  for people
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from consilience.agents import Agent
+from consilience.core.errors import DatasetError, EvaluationError
+from consilience.core.images import Image, ImageSource
+from consilience.core.settings.settings import Settings, settings_or
+from consilience.evals.engines.engine import LocalEngine
+from consilience.evals.evaluation import METRICS, Evaluation, decide_waiting, run_of, write_figures
+from consilience.evals.figures import Metrics
+from consilience.evals.report.robustness_page import REPORT, write_page
+from consilience.evals.robustness.corruptions import corrupted
+from consilience.evals.robustness.robustness_metrics import Condition, Robustness, Seen, all_ways, condition
+from consilience.evals.run_log import open_journal, write_json, written_to
+from consilience.evals.source import VectorSource, cases, chosen_rows, labels_of, open_source
+from consilience.orchestrator.diagnoser import Diagnoser
+from consilience.orchestrator.panel.panel import Panel
+from consilience.retrieval.encoders.encoder import Encoder
+
+Watch = Callable[[int, int, str], None]
+"""Called as it goes on: images decided, of how many in all, and what was done to them."""
+
+
+class Corrupting(Diagnoser):
+    """Sees images in one way, which may be changed while nothing is under way."""
+
+    seen = Seen()
+
+    def _load(self, source: ImageSource) -> Image:
+        image = super()._load(source)
+        return corrupted(image, self.seen.corruption, self.seen.strength) if self.seen.strength else image
+
+
+def stress(
+    source: str | Path,
+    panel: str | Path,
+    out: str | Path,
+    *,
+    settings: Settings | None = None,
+    agents: Sequence[Agent] = (),
+    encoder: Encoder | None = None,
+    sample: int | None = None,
+    limit: int | None = None,
+    renamed: Mapping[str, str] | None = None,
+    watch: Watch | None = None,
+    **arguments: Any,
+) -> Robustness:
+    """Evaluate a panel on images, and on the same images made worse. Run again, it goes on where it was.
+
+    >>> print(stress("photos/test/", "panel/", "stress/", sample=200).answer())        # doctest: +SKIP
+    As images get worse the panel is not wrong with confidence more often: ...
+
+    Args:
+        source: a folder with one subfolder a label, or a manifest; for the other arguments see `evaluate`.
+        watch: is told where it stands.
+
+    Raises:
+        DatasetError: the source cannot be used, holds vectors, or names labels that the task does not know.
+        EvaluationError: `out` holds another run or something else, or cannot be written.
+        and whatever `Diagnoser.open` raises.
+    """
+    source, panel, out = Path(source), Path(panel), Path(out)
+    settings = settings_or(settings, arguments)
+    opened, given = Panel.open(panel), open_source(source)
+    if isinstance(given, VectorSource):
+        raise DatasetError(f"'{source}' holds vectors: only images can be made worse; name a folder or a manifest")
+    names, ways = opened.task.names, list(all_ways())
+    labels = labels_of(given, opened.task, renamed or {})
+    rows = chosen_rows(len(given), sample, limit, settings.seed)
+    _check(out, ways)
+    run = run_of(panel, given, settings, {"sample": sample, "limit": limit, "map": dict(renamed or {})})
+    conditions, metrics = list[Condition](), list[Metrics]()
+    with ExitStack() as stack:
+        diagnoser: Corrupting | None = None  # is not opened where all is decided
+        for seen in ways:
+            folder, before = out / str(seen), len(conditions) * len(rows)
+
+            def report(done: int, before: int = before, seen: Seen = seen) -> None:
+                if watch is not None:
+                    watch(before + done, len(ways) * len(rows), str(seen))
+
+            with open_journal(folder, run | {"images": str(seen)}, names, rows, drop_leaks=False) as journal:
+                report(journal.tally.done)
+                if journal.waiting.any():
+                    if diagnoser is None:
+                        diagnoser = Corrupting.open(panel, settings=settings, agents=agents, encoder=encoder)
+                        stack.enter_context(diagnoser)
+                    diagnoser.seen = seen
+                    waiting = cases(given, labels, journal.waiting)
+                    decide_waiting(journal, LocalEngine(diagnoser), waiting, lambda tally, _: report(tally.done))
+                metrics.append(write_figures(folder, names))
+            conditions.append(condition(seen, metrics[-1], folder))
+    unseen = tuple(name for name in names if name not in labels.values())
+    clean = Evaluation(out / str(ways[0]), metrics[0], unseen, given.ignored)
+    found = Robustness(out, clean, settings.policy.target, tuple(conditions))
+    with written_to(out):
+        write_json(out / METRICS, found.to_dict())
+        write_page(found, f"{panel.name} on {source.name}")
+    return found
+
+
+def _check(out: Path, ways: Sequence[Seen]) -> None:
+    """Whatever else is in the folder is not ours."""
+    ours = {*map(str, ways), METRICS, REPORT, f"{METRICS}.partial", f"{REPORT}.partial"}
+    with written_to(out):
+        others = sorted(set(os.listdir(out)) - ours) if out.exists() else []
+    if others:
+        raise EvaluationError(
+            f"the folder '{out}' holds '{others[0]}', which 'consilience stress' did not write: name a new one"
+        )

@@ -1,0 +1,204 @@
+"""`consilience chat`: the conversation in the terminal, or line by line through a pipe."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from consilience.core.errors import ConsilienceError, ImageError
+from consilience.frontends.cli.options import PATH, collected, json_option, panel_option, settings_options
+from consilience.frontends.cli.outcome import complain, finish
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from consilience.frontends.chat.chat import Chat
+    from consilience.frontends.chat.reply import Reply
+
+COMMANDS = "/right, /wrong LABEL, /refer, /help and /quit"
+
+
+@click.command()
+@panel_option
+@click.option("--pictures", type=PATH, metavar="DIR", help="Where pictures are written; default: a temporary folder.")
+@click.option(
+    "--refer-to", type=PATH, metavar="DIR", help="A folder that a person looks into: /refer puts images there."
+)
+@json_option
+@settings_options
+def chat(
+    panel: Path,
+    pictures: Path | None,
+    refer_to: Path | None,
+    as_json: bool,
+    settings_file: Path | None,
+    assignments: tuple[str, ...],
+) -> None:
+    """Talk about images.
+
+    A line that is a file or an http(s) address is an image to diagnose; anything else is a question about the last one,
+    such as 'why?'. /right or /wrong LABEL says whether the diagnosis is right, /refer refers it to a person, and /quit
+    ends. With a pipe each line is answered in turn.
+    """
+    import asyncio
+
+    from consilience.frontends.chat.opening import open_chat
+    from consilience.frontends.cli.terminal import console
+
+    out, is_watched = console(), sys.stdin.isatty() and not as_json
+    used, failed = 0, 0
+    with open_chat(panel, collected(settings_file, assignments)) as opened, asyncio.Runner() as runner:
+        if refer_to is not None:
+            opened.refer = Folder(refer_to)
+        talk = Talk(opened, getpass.getuser())
+        shown_in = Folder(
+            pictures if pictures is not None else Path(tempfile.gettempdir()) / f"consilience-{talk.person}"
+        )
+        if is_watched:
+            out.print(f"Give me a file or an address of an image, or ask. {COMMANDS} work, too.")
+        for line in _lines(is_watched):
+            is_image = _is_image(line)
+            try:
+                reply = runner.run(talk.answer(line))
+                paths = [shown_in.write(reply.diagnosis, picture.draw()) for picture in reply.pictures]
+            except ConsilienceError as error:
+                complain("error", str(error))
+                failed += is_image
+                continue
+            used += is_image
+            _print(out, reply, paths, as_json)
+    finish(used, failed)
+
+
+class Talk:
+    """What one person says, and the diagnosis that it is about."""
+
+    def __init__(self, chat: Chat, person: str) -> None:
+        self.person = person
+        self._chat, self._about, self._image = chat, "", ""
+
+    async def answer(self, line: str) -> Reply:
+        """The reply to a line."""
+        from consilience.frontends.chat.reply import Reply
+        from consilience.frontends.chat.rule_answers import HELP
+
+        if _is_image(line):
+            image = _unquoted(line)
+            reply = await self._chat.look(image, person=self.person, channel="chat")
+            self._about, self._image = reply.diagnosis, image
+            return reply
+        command, _, value = line.partition(" ")
+        if command == "/help" or not self._about:
+            return Reply(HELP, closing=f"Commands: {COMMANDS}.")
+        if command in ("/right", "/wrong", "/refer"):
+            return await self._chat.press(self._about, command[1:], value.strip(), person=self.person)
+        if command.startswith("/"):
+            raise ConsilienceError(f"there is no command '{command}'; there are {COMMANDS}")
+        reply = await self._chat.ask(self._about, line, person=self.person, channel="chat", image=self._again)
+        self._about = reply.diagnosis
+        return reply
+
+    async def _again(self) -> str:
+        return self._image
+
+
+class Folder:
+    """A folder of pictures, made when the first is written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    async def __call__(self, reply: Reply, person: str) -> str:
+        """Puts the picture of a diagnosis there, for a person to look at."""
+        if not reply.pictures:
+            raise ImageError("no picture of the image was kept (history.thumbnails): show the image itself to a person")
+        path = self.write(reply.diagnosis, reply.pictures[0].draw())
+        return f"a person, by the file '{path}'"
+
+    def write(self, name: str, png: bytes) -> Path:
+        """Raises ConsilienceError if it cannot be written."""
+        path = self.path / f"{name}.png"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png)
+        except OSError as cause:
+            raise ConsilienceError(f"'{path}' cannot be written ({cause.strerror}); choose another folder") from cause
+        return path
+
+
+def _lines(is_watched: bool) -> Iterator[str]:
+    """What is typed or piped in, until it ends or somebody quits."""
+    while True:
+        try:
+            line = (input("> ") if is_watched else _next_line()).strip()
+        except EOFError:
+            return
+        if line in ("/quit", "/exit"):
+            return
+        if line:
+            yield line
+
+
+def _next_line() -> str:
+    line = sys.stdin.buffer.readline()
+    if not line:
+        raise EOFError
+    return line.decode("utf-8", "surrogateescape")
+
+
+def _unquoted(line: str) -> str:
+    """A path as terminals paste it when a file is dropped on them."""
+    return line[1:-1] if len(line) > 1 and line[0] == line[-1] and line[0] in "'\"" else line
+
+
+def _is_image(line: str) -> bool:
+    """Whether a line names an image: an address, a file that is there, or what looks like the name of one."""
+    name = _unquoted(line)
+    if "://" in name.split(" ")[0]:
+        return True
+    try:
+        return Path(name).is_file() or Path(name).suffix.lower() in _SUFFIXES
+    except (OSError, ValueError):  # too long, or with a NUL: no path
+        return False
+
+
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".avif"})
+
+
+def _print(out: Console, reply: Reply, paths: list[Path], as_json: bool) -> None:
+    from consilience.frontends.cli.terminal import print_json, table
+
+    if as_json:
+        print_json(out, json.dumps(_plain(reply, paths), ensure_ascii=False))
+        return
+    out.print(reply.text, soft_wrap=True)
+    if reply.table is not None:
+        shown = table(*reply.table.columns)
+        for row in reply.table.rows:
+            shown.add_row(*row)
+        out.print("", shown, "", sep="\n")
+    if reply.closing:
+        out.print(reply.closing)
+    for path in paths:
+        out.print(f"Picture: {path}", soft_wrap=True)
+    out.print()
+
+
+def _plain(reply: Reply, paths: list[Path]) -> dict[str, Any]:
+    table = reply.table and [dict(zip(reply.table.columns, row, strict=True)) for row in reply.table.rows]
+    return {
+        "text": reply.text,
+        "table": table,
+        "closing": reply.closing,
+        "pictures": [str(path) for path in paths],
+        "buttons": [one.action for one in reply.buttons],
+        "diagnosis": reply.diagnosis,
+        "settled": reply.settled,
+    }

@@ -1,0 +1,141 @@
+"""`consilience replay`: the orchestrator over recorded answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from consilience.frontends.cli.options import PATH, collected, json_option, settings_options
+from consilience.frontends.cli.outcome import Failure, complain, finish
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.table import Table
+
+    from consilience.evals.scores import Score
+
+
+@click.command()
+@click.argument("recording", type=PATH, metavar="CSV")
+@click.option("--trust", type=PATH, metavar="JSON", help="Summary numbers (ECE, OCR, CCC) of the agents' first looks.")
+@click.option("--out", required=True, type=PATH, metavar="DIR", help="Where metrics.json is written.")
+@click.option(
+    "--memory", type=PATH, metavar="NPZ", help="Vectors of known images; without it retrieval is not weighed."
+)
+@click.option("--calibrate-on", type=PATH, metavar="CSV", help="Labelled recorded answers to learn from, not --trust.")
+@click.option("--beside", type=click.Choice(["I", "III"]), help="The paper's experiment: its accuracies, too.")
+@click.option("--task", "task_file", type=PATH, metavar="FILE", help="A YAML file that describes the labels.")
+@json_option
+@settings_options
+def replay(
+    recording: Path,
+    trust: Path | None,
+    out: Path,
+    memory: Path | None,
+    calibrate_on: Path | None,
+    beside: str | None,
+    task_file: Path | None,
+    as_json: bool,
+    settings_file: Path | None,
+    assignments: tuple[str, ...],
+) -> None:
+    """Weigh recorded answers, and compare with what was made of them.
+
+    CSV has a row for each image: id, Image, Category; for each agent its label as <Agent> and its confidence as
+    <Agent>_confidence (with _1 after the name for the first of two looks); what was retrieved as RAG_response. No
+    category is looked at before everything is weighed.
+    """
+    from consilience.core.task import Task
+    from consilience.evals.paper import replay as replaying
+    from consilience.evals.paper.recordings import read_recording
+    from consilience.orchestrator.fitting.ingest import gather, quiet
+
+    if trust is None and calibrate_on is None:
+        raise click.UsageError("Give --trust or --calibrate-on: without either, nothing is known of the agents.")
+    settings = collected(settings_file, assignments)
+    task = Task.from_file(task_file) if task_file is not None else None
+    witness = None
+    if memory is not None:
+        known = gather(memory, task, settings, quiet)
+        task = known.task
+        witness = replaying.neighbours_witness(known.records, task, settings)
+    if calibrate_on is not None:
+        labelled, labels = read_recording(calibrate_on, task)
+        recorded, truths = read_recording(recording, labelled.task)
+        weigher = replaying.from_labelled(recorded, labelled, labels, witness, settings)
+    elif trust is not None:
+        recorded, truths = read_recording(recording, task)
+        weigher = replaying.from_summary(recorded, replaying.read_trust(trust), witness, settings)
+    conclusions = replaying.replay(recorded, weigher)
+    scores = replaying.compare(conclusions, recorded, truths)
+    metrics = replaying.figures(conclusions, recorded, weigher, scores)
+    _write(out, metrics)
+    _show(metrics, scores, beside, as_json)
+    failed = [one for one in conclusions if "posterior" not in one]
+    if failed:
+        complain("error", f"no agent answered on {len(failed):,} of {len(conclusions):,} rows")
+    finish(len(conclusions) - len(failed), len(failed))
+
+
+def _write(folder: Path, metrics: dict[str, Any]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(metrics, ensure_ascii=False, allow_nan=False, indent=1)
+        (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    except OSError as cause:
+        raise Failure(f"'{folder / 'metrics.json'}' cannot be written: {cause.strerror}") from cause
+
+
+def _show(metrics: dict[str, Any], scores: Sequence[Score], beside: str | None, as_json: bool) -> None:
+    from consilience.core.render.rendering import percent
+    from consilience.evals.paper.published import PUBLISHED
+    from consilience.frontends.cli.terminal import console, print_json
+
+    out = console()
+    if as_json:
+        print_json(out, json.dumps(metrics, ensure_ascii=False))
+        return
+    again, cost = metrics["second_looks"], metrics["cost_usd"]
+    out.print(_table(scores, PUBLISHED[beside] if beside is not None else {}))
+    if beside is not None:
+        out.print(_published_words(PUBLISHED))
+    out.print(
+        f"Second looks on {again['rows']:,} of {metrics['rows']:,} rows ({percent(again['share'])}); agents' answers "
+        f"cost {cost['replayed']:.4f} USD, all that was recorded {cost['recorded']:.4f} USD"
+    )
+
+
+def _published_words(published: Mapping[str, Mapping[str, float]]) -> str:
+    """The paper's three experiments, each with its best agent beside its orchestrator."""
+    from consilience.core.render.rendering import percent
+    from consilience.evals.paper.replay import RECORDED
+
+    told = [
+        f"{name} {percent(max(share for who, share in one.items() if who != RECORDED))} and {percent(one[RECORDED])}"
+        for name, one in published.items()
+    ]
+    return f"Published accuracy of the best agent and of the paper's orchestrator: {', '.join(told)}"
+
+
+def _table(scores: Sequence[Score], published: Mapping[str, float]) -> Table:
+    """Accuracy with its 95 % interval and the figures of trust, a row for each who was scored.
+
+    Args:
+        published: accuracies by who was scored; a column of its own if there are any.
+    """
+    from consilience.core.render.rendering import one_line, percent
+    from consilience.frontends.cli.panel_text import figures_table
+
+    table = figures_table("Who", "Images", "Accuracy", "95 % interval", "ECE", "OCR", "CCC", "Brier")
+    if published:
+        table.add_column("Published", justify="right", no_wrap=True)
+    for one in scores:
+        known = [f"{one.ece:.3f}", f"{one.ocr:.3f}", f"{one.ccc:.2f}", f"{one.brier:.3f}"]
+        accuracy = [percent(one.accuracy), f"{percent(one.low)} to {percent(one.high)}"]
+        beside = [percent(published[one.who])] if one.who in published else []
+        table.add_row(one_line(one.who), f"{one.n:,}", *(accuracy + known if one.n else ["–"] * 6), *beside)
+    return table

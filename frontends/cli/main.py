@@ -1,0 +1,115 @@
+"""The command line, `consilience`. A command imports what it needs when it runs, so that --help is quick."""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import Any
+
+import click
+
+from consilience.core.errors import ConsilienceError
+from consilience.frontends.chat.chat_command import chat
+from consilience.frontends.cli.evaluation.compare_command import compare
+from consilience.frontends.cli.evaluation.evaluate_command import evaluate
+from consilience.frontends.cli.evaluation.replay_command import replay
+from consilience.frontends.cli.evaluation.stress_command import stress
+from consilience.frontends.cli.models.encoders_command import encoders
+from consilience.frontends.cli.models.export_command import export
+from consilience.frontends.cli.models.prompts_command import prompts
+from consilience.frontends.cli.models.replies_command import replies
+from consilience.frontends.cli.models.serve_vlm_command import serve_vlm
+from consilience.frontends.cli.models.tune_command import tune
+from consilience.frontends.cli.outcome import EXIT_CODES, INTERRUPTED, Failure, complain
+from consilience.frontends.cli.panels.demo_command import demo
+from consilience.frontends.cli.panels.diagnose_command import diagnose
+from consilience.frontends.cli.panels.fit_command import add, add_label, fit, remove
+from consilience.frontends.cli.panels.show_command import check, graph, show
+from consilience.frontends.cli.people.drift_command import drift
+from consilience.frontends.cli.people.feedback_command import feedback, review
+from consilience.frontends.cli.people.history_command import history
+from consilience.frontends.cli.people.learn_command import learn, learned, undo
+from consilience.frontends.cli.people.suggest_command import suggest
+from consilience.frontends.slack.slack_command import slack
+from consilience.frontends.web.web_command import web
+
+
+class CommandLine(click.Group):
+    """A group whose commands may raise a ConsilienceError, or the system's own error: one line and exit code 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the order in which people need them
+
+    def invoke(self, ctx: click.Context) -> Any:
+        # A short process: collecting garbage while a million objects are imported took a third of its time, and BLAS
+        # threads wait for each other over products as small as ours.
+        gc.set_threshold(50_000)
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        try:
+            from consilience.frontends.cli.terminal import quiet_libraries, tidy_streams
+
+            tidy_streams()
+            quiet_libraries(ctx.params["debug"])
+            return super().invoke(ctx)
+        except BrokenPipeError:  # whoever read the output has gone: click ends quietly
+            raise
+        except (ConsilienceError, OSError, ImportError, KeyboardInterrupt) as error:
+            if _is_interruption(error):
+                complain("interrupted", "nothing is left half-written")
+                ctx.exit(INTERRUPTED)
+            if ctx.params["debug"] or not isinstance(error, (ConsilienceError, OSError)):
+                raise
+            raise Failure(str(error)) from error
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind it: a compiled module that is interrupted while it loads says that it cannot."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None
+
+
+@click.group(cls=CommandLine, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="consilience", prog_name="consilience")
+@click.option("--debug", is_flag=True, help="Show tracebacks and everything that libraries say.")
+def main(debug: bool) -> None:
+    """Weigh independent vision agents by the trust that each has earned.
+
+    Fit a panel on labelled images, then diagnose with it: each image gets a label with its evidence, or is referred
+    to a person.
+    """
+
+
+for command in (
+    fit,
+    diagnose,
+    evaluate,
+    compare,
+    stress,
+    chat,
+    slack,
+    web,
+    show,
+    add,
+    suggest,
+    add_label,
+    remove,
+    history,
+    feedback,
+    review,
+    learn,
+    learned,
+    undo,
+    drift,
+    check,
+    graph,
+    encoders,
+    prompts,
+    replies,
+    replay,
+    export,
+    tune,
+    serve_vlm,
+    demo,
+):
+    main.add_command(command)

@@ -1,0 +1,50 @@
+"""How a command ends: its exit code, and one clear line where something is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from consilience.core.diagnosis import FailedImage
+
+SOME_FAILED = 3
+INTERRUPTED = 130
+
+EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    an error, or no image could be used
+  2    wrong usage
+  3    done, but some images could not be used; each is named
+  130  interrupted (Ctrl-C); what was there before is whole
+"""
+
+
+class Failure(click.ClickException):
+    """Ends the command with exit code 1."""
+
+    exit_code = 1
+
+    def show(self, file: object = None) -> None:
+        complain("error", self.message)
+
+
+def complain(kind: str, message: str) -> None:
+    """One line on stderr, safe to show whatever the message quotes."""
+    from consilience.core.render.rendering import one_line
+
+    click.echo(f"{kind}: {one_line(message, 2000)}", err=True)
+
+
+def complain_of(failed: Iterable[FailedImage]) -> None:
+    for one in failed:
+        complain("error", str(one.error))
+
+
+def finish(used: int, failed: int) -> NoReturn:
+    """Exit as the numbers of images say that could and could not be used."""
+    code = 0 if not failed else SOME_FAILED if used else Failure.exit_code
+    click.get_current_context().exit(code)

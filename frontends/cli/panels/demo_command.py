@@ -1,0 +1,170 @@
+"""`consilience demo`: the whole way on a real inspection set, from labelled images to a picture of one diagnosis."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import click
+
+from consilience.core.errors import PanelDamagedError, PanelError, PanelMissingError
+from consilience.frontends.cli.options import PATH
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from consilience.core.diagnosis import Diagnosis
+    from consilience.frontends.cli.panels.solar_cells import Cell, Split
+    from consilience.orchestrator.diagnoser import Diagnoser
+    from consilience.orchestrator.fitting.ingest import Progress
+
+DOMAIN = "electroluminescence image of a solar cell"
+TO_FIT = 1000
+SEED = 0
+
+
+@click.command()
+@click.option("--out", type=PATH, default="consilience-demo", show_default=True, metavar="DIR", help="Where to write.")
+def demo(out: Path) -> None:
+    """See it work on images of solar cells.
+
+    It fits a panel on some, diagnoses others, and writes the panel and a picture of one diagnosis to DIR. It needs the
+    extra 'demo': pip install 'consilience[demo]'
+    """
+    from consilience.frontends.cli.panels.solar_cells import read_cells, split
+
+    run(split(read_cells(), TO_FIT, SEED), out)
+
+
+def run(cells: Split, out: Path) -> None:
+    """Fit a panel in `out`/panel, diagnose, print what came of it, and write `out`/diagnosis.png.
+
+    Raises:
+        PanelError: `out` holds another panel than the demo's.
+    """
+    from consilience.core.render.rendering import percent
+    from consilience.frontends.cli.diagnosis_text import detail_of
+    from consilience.frontends.cli.terminal import console, progress_on
+    from consilience.orchestrator.diagnoser import Diagnoser
+
+    panel, shown = out / "panel", console()
+    _refuse_another_panel(panel)
+    _introduce(cells, shown)
+    with progress_on(console(stderr=True)) as progress:
+        started = time.monotonic()
+        _fit(cells.fit, panel, progress)
+        fitted = time.monotonic()
+        with Diagnoser.open(panel) as diagnoser:
+            held_out = _diagnosed(diagnoser, cells.held_out, "diagnosing held-out cells", progress)
+            between = _diagnosed(diagnoser, cells.between, "diagnosing cells in between", progress)
+    seconds = time.monotonic() - fitted
+    shown.print(
+        f"Fitted in {fitted - started:.0f} s; diagnosed in {seconds:.0f} s, "
+        f"{(len(held_out) + len(between)) / seconds:.0f} images a second."
+    )
+    truths = [str(cell.label) for cell in cells.held_out]
+    _print_scores(held_out, truths, shown)
+    _print_verdicts(held_out, truths, between, shown)
+    cell, diagnosis = most_disputed(cells.between, between)
+    people = f"to people, a defect was {percent(cell.defect_probability)} probable"
+    shown.print(f"\nThe cell in between on which the agents disagree most ({people}):\n", style="bold")
+    shown.print(detail_of(diagnosis))
+    picture = diagnosis.save_picture(out / "diagnosis.png")
+    shown.print(f"\nThe same as a picture: {picture}", soft_wrap=True)
+
+
+def most_disputed(cells: Sequence[Cell], diagnoses: Sequence[Diagnosis]) -> tuple[Cell, Diagnosis]:
+    """Where the greatest share of the weight named another label; among referred ones if there are any."""
+
+    def against(diagnosis: Diagnosis) -> float:
+        words = [(one.weight or 0.0, one.calibrated) for one in diagnosis.predictions if one.calibrated is not None]
+        against = sum(weight for weight, said in words if max(said, key=said.__getitem__) != diagnosis.label)
+        return against / (sum(weight for weight, _ in words) or 1.0)
+
+    return max(zip(cells, diagnoses, strict=True), key=lambda pair: (not pair[1].settled, against(pair[1])))
+
+
+def _introduce(cells: Split, shown: Console) -> None:
+    total = len(cells.fit) + len(cells.held_out) + len(cells.between)
+    shown.print(f"{total:,} electroluminescence images of solar cells: functional or defective?", style="bold")
+    shown.print(
+        f"{len(cells.fit):,} to fit on, {len(cells.held_out):,} held out, "
+        f"and {len(cells.between):,} of which the people who labelled them were not sure.\n"
+        "Data: elpv-dataset, CC BY-NC-SA 4.0, Deitsch et al. 2021. "
+        f"Drawn at random (seed {SEED}), so cells of one solar module are on both sides; "
+        "those of another module would be harder.\n"
+    )
+
+
+def _refuse_another_panel(panel: Path) -> None:
+    from consilience.orchestrator.panel.panel import Panel
+
+    with suppress(PanelMissingError, PanelDamagedError):
+        if Panel.open(panel).task.domain != DOMAIN:
+            raise PanelError(f"'{panel}' holds another panel than the demo's: name another folder with --out")
+
+
+def _fit(cells: Sequence[Cell], panel: Path, progress: Progress) -> None:
+    import consilience
+    from consilience.frontends.cli.panels.solar_cells import LABELS, lay_out
+
+    task = consilience.Task.from_labels(list(LABELS.values()), domain=DOMAIN)
+    with TemporaryDirectory(prefix="consilience-demo-") as folder:
+        lay_out(cells, Path(folder))
+        consilience.fit(folder, panel, task=task, encoder="embedded", seed=SEED, overwrite=True, progress=progress)
+
+
+def _diagnosed(diagnoser: Diagnoser, cells: Sequence[Cell], what: str, progress: Progress) -> list[Diagnosis]:
+    from consilience.core.diagnosis import FailedImage
+
+    diagnoses = []
+    for result in diagnoser.diagnose_many(cell.path for cell in cells):
+        if isinstance(result, FailedImage):
+            raise result.error
+        diagnoses.append(result)
+        progress(what, len(diagnoses), len(cells))
+    return diagnoses
+
+
+def _print_scores(diagnoses: Sequence[Diagnosis], truths: Sequence[str], shown: Console) -> None:
+    from consilience.core.render.rendering import one_line, percent
+    from consilience.evals.scores import FUSION, scores
+    from consilience.frontends.cli.panel_text import figures_table
+
+    table = figures_table("Held-out cells", "Accuracy", "95 % interval", "ECE", "OCR", "CCC", "Weight")
+    for one in scores(diagnoses, truths):
+        table.add_row(
+            one_line(one.who),
+            percent(one.accuracy),
+            f"{100 * one.low:.1f} to {100 * one.high:.1f} %",
+            f"{one.ece:.3f}",
+            f"{one.ocr:.3f}",
+            f"{one.ccc:.2f}",
+            "" if one.weight is None else percent(one.weight),
+            style="bold" if one.who == FUSION else None,
+        )
+    shown.print("", table, sep="\n")
+    shown.print(
+        "ECE: how far confidence is from accuracy. OCR: share that is wrong with confidence of 0.8 or more. "
+        "CCC: how well confidence follows being right. Weight: mean share of the say.",
+        style="dim",
+    )
+
+
+def _print_verdicts(
+    held_out: Sequence[Diagnosis], truths: Sequence[str], between: Sequence[Diagnosis], shown: Console
+) -> None:
+    from consilience.core.render.rendering import percent
+    from consilience.frontends.cli.panel_text import figures_table
+
+    table = figures_table("Verdicts", "Images", "Confident", "of those right", "Referred to a person")
+    settled = [one.label == truth for one, truth in zip(held_out, truths, strict=True) if one.settled]
+    right = percent(sum(settled) / len(settled)) if settled else "–"
+    for name, diagnoses, correct in (("held out", held_out, right), ("in between", between, "–")):
+        share = sum(one.settled for one in diagnoses) / max(len(diagnoses), 1)
+        table.add_row(name, f"{len(diagnoses):,}", percent(share), correct, percent(1 - share))
+    shown.print("", table, sep="\n")

@@ -1,0 +1,161 @@
+"""`consilience diagnose`: one image in detail, many in a line each, or JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from consilience.core.errors import ConsilienceError, ImageError
+from consilience.frontends.cli.options import PATH, collected, json_option, panel_option, settings_options
+from consilience.frontends.cli.outcome import complain_of, finish
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from consilience.core.diagnosis import Diagnosis, FailedImage
+    from consilience.orchestrator.diagnoser import Diagnoser, Step
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@panel_option
+@json_option
+@click.option("--events", is_flag=True, help="Print each step of the graph as it happens, and the diagnosis, as JSON.")
+@click.option("--picture", "pictures", type=PATH, metavar="DIR", help="Save a picture of each diagnosis in DIR.")
+@click.option("--no-history", is_flag=True, help="Do not keep the diagnoses; the setting history.keep.")
+@settings_options
+def diagnose(
+    images: tuple[str, ...],
+    panel: Path,
+    as_json: bool,
+    events: bool,
+    pictures: Path | None,
+    no_history: bool,
+    settings_file: Path | None,
+    assignments: tuple[str, ...],
+) -> None:
+    """Diagnose images.
+
+    IMAGE is a file, an http(s) address, or - for names on standard input, one a line. For a panel of vectors it is an
+    .npz as for `fit`. One image is shown in detail, each of many on a line; with --json each is a line of JSON.
+
+    Every diagnosis is kept with a small picture, see `consilience history`; what is said of it there can be learned.
+    """
+    from consilience.core.diagnosis import FailedImage, json_of
+    from consilience.frontends.cli.people.history_command import keeper
+    from consilience.frontends.cli.terminal import console, print_json, progress_on
+    from consilience.orchestrator.diagnoser import Diagnoser, Step
+
+    settings = collected(settings_file, assignments, history__keep=False if no_history else None)
+    is_counted = not any(name == "-" or _is_vectors(name) for name in images)
+    is_single = is_counted and len(images) == 1
+    results = _one_by_one if is_single or events or pictures is not None else _in_batches
+    out, kinds, cost = console(), Counter[str](), 0.0
+    watched = out if out.is_terminal else console(stderr=True)
+    with (
+        Diagnoser.open(panel, settings=settings) as diagnoser,
+        keeper(panel, settings.history) as keep,
+        progress_on(watched, keep=False) as progress,
+    ):
+        for result in results(diagnoser, _named(images)):
+            if isinstance(result, Step):
+                if events:
+                    print_json(out, json.dumps({"node": result.node, "update": result.update}, ensure_ascii=False))
+                continue
+            id = None if isinstance(result, FailedImage) else keep(result)
+            if as_json or events:
+                print_json(out, json_of(result.to_dict() | ({} if id is None else {"id": id})))
+            else:
+                _print(out, result, in_detail=is_single)
+                if is_single and id is not None:
+                    out.print(f"Kept as {id}: say with 'consilience feedback' whether it is right", style="dim")
+            kinds[_kind(result)] += 1
+            cost += 0.0 if isinstance(result, FailedImage) else result.cost_usd
+            progress("diagnosing", kinds.total(), len(images) if is_counted else None)
+            if pictures is not None:
+                _save_picture(result, pictures)
+    if not (is_single or as_json or events):
+        words = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items(), reverse=True))
+        words += f", {cost:.4f} USD" if cost else ""
+        click.echo(f"{kinds.total()} images: {words}" if kinds else "no images were named", err=True)
+    finish(kinds["settled"] + kinds["referred"], kinds["failed"])
+
+
+def _named(images: Iterable[str]) -> Iterator[str]:
+    """The names, with those on standard input in the place of '-'."""
+    for name in images:
+        if name == "-":
+            yield from filter(None, (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer))
+        else:
+            yield name
+
+
+def _one_by_one(diagnoser: Diagnoser, names: Iterable[str]) -> Iterator[Step | Diagnosis | FailedImage]:
+    """Each image in a run of its own, step by step; a diagnosis keeps its image."""
+    from consilience.core.diagnosis import FailedImage
+
+    for name in names:
+        try:
+            yield from diagnoser.stream(name)
+        except ImageError as error:
+            yield FailedImage(name, error)
+
+
+def _in_batches(diagnoser: Diagnoser, names: Iterable[str]) -> Iterator[Diagnosis | FailedImage]:
+    from consilience.retrieval.encoders.precomputed import load_precomputed
+
+    for are_vectors, group in groupby(names, _is_vectors):
+        if not are_vectors:
+            yield from diagnoser.diagnose_many(group, keep_images=diagnoser.settings.history.keep)
+            continue
+        for name in group:
+            given = load_precomputed(Path(name), labelled=False)
+            diagnoser.panel.encoder.check(given.encoder)
+            yield from diagnoser.diagnose_vectors(given.embeddings, given.names)
+
+
+def _is_vectors(name: str) -> bool:
+    from consilience.orchestrator.fitting.ingest import is_vectors
+
+    return is_vectors(Path(name))
+
+
+def _kind(result: Diagnosis | FailedImage) -> str:
+    from consilience.core.diagnosis import FailedImage
+
+    return "failed" if isinstance(result, FailedImage) else "settled" if result.settled else "referred"
+
+
+def _print(out: Console, result: Diagnosis | FailedImage, *, in_detail: bool) -> None:
+    from consilience.core.diagnosis import FailedImage
+    from consilience.frontends.cli.diagnosis_text import detail_of, line_of
+
+    if isinstance(result, FailedImage):
+        complain_of([result])
+    elif in_detail:
+        out.print(detail_of(result))
+    else:
+        out.print(line_of(result), soft_wrap=True)
+
+
+def _save_picture(result: Diagnosis | FailedImage, folder: Path) -> None:
+    """Named like the image, and by its identity, so that images of one name do not meet."""
+    from consilience.core.diagnosis import FailedImage
+    from consilience.core.render.rendering import source_name
+
+    if isinstance(result, FailedImage):
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise ConsilienceError(f"the folder '{folder}' cannot be made ({cause.strerror}); choose another") from cause
+    name = Path(source_name(result.source)).stem[:80]
+    result.save_picture(folder / f"{name}-{result.identity[:8]}.png")

@@ -1,0 +1,109 @@
+"""`consilience show`, `check` and `graph`: commands that only look."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from consilience.frontends.cli.options import collected, json_option, panel_argument, settings_options
+from consilience.frontends.cli.outcome import Failure, complain
+
+
+@click.command()
+@panel_argument
+@json_option
+@settings_options
+def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tuple[str, ...]) -> None:
+    """Show what a panel holds.
+
+    That is its task and labels, its encoder, its agents and the trust that each has earned, and what it settles.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    from consilience.core.render.rendering import one_line
+    from consilience.core.storage.panel_folder import open_panel_folder
+    from consilience.frontends.cli.panel_text import choice_words, facts, threshold_words, trust_table
+    from consilience.frontends.cli.terminal import console, print_json
+    from consilience.orchestrator.panel.panel import Panel
+
+    settings = collected(settings_file, assignments)
+    manifest = open_panel_folder(panel).manifest
+    held = facts(Panel.open(panel), settings.policy)
+    form = {key: manifest[key] for key in ("id", "format", "generation", "written", "written_by")}
+    size = sum(file["bytes"] for file in manifest["files"].values())
+    out = console()
+    if as_json:
+        print_json(out, json.dumps({**held, **form, "bytes": size}, ensure_ascii=False))
+        return
+    encoder = held["encoder"]
+    counts = ", ".join(f"{one_line(label)} {count:,}" for label, count in held["labels"].items())
+    rows = {
+        "Panel": f"{one_line(str(panel))}, {size / 1e6:.1f} MB",
+        "Format": f"{form['format']}, generation {form['generation']}",
+        "Written": f"{form['written']} by {form['written_by']}",
+        "Task": f"{one_line(held['domain'])}, {len(held['labels'])} labels",
+        "Images": f"{sum(held['labels'].values()):,}: {counts}",
+        "Encoder": f"{one_line(encoder['name'])}, {encoder['dimension']} numbers, fingerprint {encoder['fingerprint']}",
+    }
+    if held["unlabelled"]:
+        rows["Unlabelled"] = f"{held['unlabelled']:,} images, learned from as well"
+    for one in held["models"]:
+        asked = f"{one['model']} at {one['at']}, confidence {one['confidence']}"
+        rows[f"Agent {one_line(one['agent'])}"] = one_line(asked)
+    grid = Table.grid(padding=(0, 2))
+    for name, words in rows.items():
+        grid.add_row(Text(name, style="bold"), words)
+    closing = [threshold_words(held["policy"]), *(one_line(one, 500) for one in held["cautions"])]
+    out.print(grid, "", trust_table(held["agents"]), *choice_words(held["choices"]), "", *closing, sep="\n")
+
+
+@click.command()
+@panel_argument
+@click.option("--repair", is_flag=True, help="Build the index of the image memory anew where it is wrong.")
+@settings_options
+def check(panel: Path, repair: bool, settings_file: Path | None, assignments: tuple[str, ...]) -> None:
+    """Check every file of a panel, and the index of its image memory.
+
+    The exit code is 0 where all is well, or was repaired.
+    """
+    from consilience.core.render.rendering import one_line
+    from consilience.orchestrator.panel.panel import Panel
+
+    settings = collected(settings_file, assignments)
+    opened = Panel.open(panel)
+    with opened.open_memory(settings.memory.url) as memory:
+        found = memory.check()
+        if found.problems and repair:
+            for problem in found.problems:
+                complain("repairing", problem)
+            memory.repair()
+            found = memory.check()
+    if found.problems:
+        remedy = "the index could not be rebuilt" if repair else "rebuild the index with --repair"
+        raise Failure(f"{'; '.join(found.problems)}: {remedy}")
+    click.echo(
+        f"'{one_line(str(panel))}' is whole: every file, and {found.count:,} images in the index '{found.index}'"
+    )
+
+
+@click.command()
+def graph() -> None:
+    """Print the graph that an image takes, as Mermaid."""
+    import numpy as np
+
+    from consilience.core.settings.settings import PolicySettings
+    from consilience.core.task import Task
+    from consilience.orchestrator.decision.policy import Policy
+    from consilience.orchestrator.decision.threshold import Threshold
+    from consilience.orchestrator.decision.weighing import Weigher
+    from consilience.orchestrator.ensemble.fusion import Fusion
+    from consilience.orchestrator.graph import build_graph
+
+    settings = PolicySettings()
+    policy = Policy(settings, Threshold(None, 0.0, 0.0))
+    weigher = Weigher(Task.from_labels(["one", "other"]), (), Fusion(np.empty(0)), policy)  # it is drawn, not run
+    drawn = build_graph(weigher=weigher, policy=settings, neighbours=1).compile().get_graph()
+    click.echo(drawn.draw_mermaid())

@@ -1,0 +1,178 @@
+"""What the bot asks of Slack's Web API, within its rate limits, and what goes wrong with it in words."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import as_file, files
+from typing import TYPE_CHECKING, Any
+
+from consilience.core.errors import SlackError, import_extra
+from consilience.core.storage.yaml_file import read_yaml_mapping
+
+if TYPE_CHECKING:
+    from slack_sdk.web.async_client import AsyncWebClient
+
+API_URL = "https://slack.com/api/"
+
+METADATA = "consilience_request"
+"""The kind of metadata that the bot's messages carry, which nobody sees."""
+
+PATIENCE = 20
+"""How often a request is sent again that came too soon, each time when Slack says."""
+
+BAD_TOKEN = frozenset(
+    {"invalid_auth", "not_authed", "token_revoked", "token_expired", "account_inactive", "no_permission"}
+)
+PASSING = frozenset({"ratelimited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"})
+
+
+class PassingTrouble(SlackError):
+    """Slack cannot be reached or is out of order: what was asked may succeed later."""
+
+
+class LostAccess(SlackError):
+    """The token is not, or no longer, one that Slack accepts: the bot cannot go on."""
+
+
+@cache
+def scopes() -> tuple[str, ...]:
+    """What the app must be allowed to do, by its manifest."""
+    with as_file(files("consilience.frontends.slack") / "manifest.yaml") as path:
+        return tuple(read_yaml_mapping(path)["oauth_config"]["scopes"]["bot"])
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who the bot is: its user id and name, its workspace's name and id."""
+
+    user: str
+    name: str
+    team: str
+    team_id: str
+
+
+class Api:
+    """Raises PassingTrouble, LostAccess or another SlackError, which says what to do."""
+
+    def __init__(self, token: str, url: str = API_URL) -> None:
+        """`url`: of the Web API; GovSlack has one of its own."""
+        import_extra("slack_bolt", "slack")
+        from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetryHandler
+        from slack_sdk.web.async_client import AsyncWebClient
+
+        self.client: AsyncWebClient = AsyncWebClient(token=token, base_url=url)
+        self.client.retry_handlers.append(AsyncRateLimitErrorRetryHandler(max_retry_count=PATIENCE))
+
+    async def identity(self) -> Identity:
+        """Who the bot is. Raises SlackError if it lacks scopes of the manifest; names them."""
+        answer = await _said(self.client.auth_test(), "SLACK_BOT_TOKEN")
+        granted = {name.lower(): value for name, value in answer.headers.items()}.get("x-oauth-scopes")
+        if granted is not None:
+            missing = [one for one in scopes() if one not in str(granted).replace(",", " ").split()]
+            if missing:
+                raise SlackError(
+                    f"the Slack app lacks the scopes {', '.join(missing)}: add them under 'OAuth & Permissions', or "
+                    "create it anew from the manifest, and install it again"
+                )
+        return Identity(
+            str(answer["user_id"]), str(answer.get("user") or ""), str(answer.get("team") or ""), str(answer["team_id"])
+        )
+
+    async def check_app_token(self, token: str) -> None:
+        """Raise SlackError unless Socket Mode may be used with an app-level token."""
+        await _said(self.client.apps_connections_open(app_token=token), "SLACK_APP_TOKEN")
+
+    async def post(self, channel: str, thread: str | None, fields: Mapping[str, Any], key: str = "") -> tuple[str, str]:
+        """Post a message; returns the channel's id and the message's timestamp.
+
+        Args:
+            key: by which `posted` finds it again.
+        """
+        mark = {"event_type": METADATA, "event_payload": {"key": key}} if key else None
+        sent = await _said(
+            self.client.chat_postMessage(channel=channel, thread_ts=thread, unfurl_links=False, metadata=mark, **fields)
+        )
+        return str(sent["channel"]), str(sent["ts"])
+
+    async def posted(self, channel: str, thread: str, key: str) -> str:
+        """The timestamp of the bot's message in a thread that was posted with `key`; empty if there is none."""
+        try:
+            found = await _said(
+                self.client.conversations_replies(channel=channel, ts=thread, include_all_metadata=True, limit=999)
+            )
+        except _Refused:
+            return ""
+        for one in found.get("messages") or ():
+            mark = one.get("metadata") or {}
+            if mark.get("event_type") == METADATA and (mark.get("event_payload") or {}).get("key") == key:
+                return str(one["ts"])
+        return ""
+
+    async def update(self, channel: str, ts: str, fields: Mapping[str, Any]) -> None:
+        await _said(self.client.chat_update(channel=channel, ts=ts, **fields))
+
+    async def react(self, channel: str, ts: str, *, on: str = "", off: str = "") -> None:
+        """Add a reaction to a message and take another off; a message that is gone, or has it already, is no matter."""
+        with suppress(_Refused):
+            if off:
+                await _said(self.client.reactions_remove(channel=channel, timestamp=ts, name=off))
+        with suppress(_Refused):
+            if on:
+                await _said(self.client.reactions_add(channel=channel, timestamp=ts, name=on))
+
+    async def show(self, channel: str, thread: str, name: str, png: bytes, words: str) -> None:
+        """Upload a picture into a thread."""
+        one = {"file": png, "filename": name, "title": words[:200], "alt_txt": words[:1000]}
+        await _said(self.client.files_upload_v2(channel=channel, thread_ts=thread, file_uploads=[one]))
+
+    async def file_address(self, file: str) -> str:
+        """Where a file can be fetched of which Slack has told the id alone; empty if it was deleted."""
+        try:
+            found = await _said(self.client.files_info(file=file))
+        except _Refused:
+            return ""
+        described = found.get("file") or {}
+        return str(described.get("url_private_download") or described.get("url_private") or "")
+
+    async def link(self, channel: str, ts: str) -> str:
+        """The address of a message; empty if it is gone."""
+        try:
+            return str((await _said(self.client.chat_getPermalink(channel=channel, message_ts=ts)))["permalink"])
+        except _Refused:
+            return ""
+
+
+class _Refused(SlackError):
+    """Slack refuses this one thing."""
+
+
+async def _said(answer: Awaitable[Any], token: str = "SLACK_BOT_TOKEN") -> Any:  # noqa: S107  a variable's name
+    """What Slack answered. `token`: the variable that holds the token that was used."""
+    import aiohttp
+    from slack_sdk.errors import SlackApiError, SlackClientError
+
+    try:
+        return await answer
+    except SlackApiError as error:
+        response: Any = error.response
+        cause = str(response.get("error") or "unknown error") if hasattr(response, "get") else "unknown error"
+        if cause in BAD_TOKEN:
+            raise LostAccess(
+                f"Slack does not accept the token in {token} ({cause}): copy it again from the app's settings, "
+                "and install the app again if it was revoked"
+            ) from None
+        if cause == "missing_scope":
+            raise SlackError(
+                f"the Slack app lacks the scope {response.get('needed') or '(Slack does not say which)'}: add it and "
+                "install the app again"
+            ) from None
+        if cause in PASSING or getattr(response, "status_code", 200) >= 500:
+            raise PassingTrouble(f"Slack is out of order ({cause}); it is asked again later") from None
+        raise _Refused(f"Slack refuses this: {cause}") from None
+    except (aiohttp.ClientError, TimeoutError, OSError, SlackClientError) as error:
+        raise PassingTrouble(
+            f"Slack cannot be reached ({type(error).__name__}: {error}): check the network and the address"
+        ) from None

@@ -1,0 +1,151 @@
+"""The bot's two doors to Slack: Socket Mode, which needs no public address, and Slack's events over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from consilience.core.errors import SlackError
+from consilience.frontends.chat.chat import Chat
+from consilience.frontends.slack.bot import Bot, Referral
+from consilience.frontends.slack.drift_watch import watch
+from consilience.frontends.slack.files import bearer_of
+from consilience.frontends.slack.inbox import Journal
+from consilience.frontends.slack.request import from_message, from_press
+from consilience.frontends.slack.slack_api import API_URL, Api, Identity
+
+if TYPE_CHECKING:
+    from slack_bolt.app.async_app import AsyncApp
+
+PATH = "/slack/events"
+"""Where Slack sends events and buttons to, over HTTP."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How Slack is reached, and reaches the bot.
+
+    Attributes:
+        bot_token: xoxb-... app_token: xapp-..., for Socket Mode. signing_secret: for HTTP.
+        address: host and port to listen on for HTTP; None: Socket Mode.
+        api_url: of the Web API.
+    """
+
+    bot_token: str = field(repr=False)
+    app_token: str = field(default="", repr=False)
+    signing_secret: str = field(default="", repr=False)
+    address: tuple[str, int] | None = None
+    api_url: str = API_URL
+
+
+async def serve(
+    connection: Connection,
+    chat: Chat,
+    journal_path: Path,
+    refer_to: str | None,
+    drift_to: str | None,
+    ready: Callable[[Identity, int], None],
+    stop: asyncio.Event,
+) -> None:
+    """Answer until `stop` is set.
+
+    Args:
+        refer_to: the channel that images are referred to, by name or id.
+        drift_to: the channel that is told when an agent has become worse.
+        ready: is told who the bot is, and how many requests of before it takes up again.
+
+    Raises:
+        SlackError: it cannot start, or Slack accepts it no more.
+    """
+    api = Api(connection.bot_token, connection.api_url)
+    identity = await api.identity()
+    if connection.address is None:
+        await api.check_app_token(connection.app_token)
+    async with AsyncExitStack() as stack:
+        journal = stack.enter_context(Journal(journal_path))
+        chat.refer = Referral(api, journal, refer_to) if refer_to else None
+        bot = Bot(chat, api, journal, bearer_of(connection.bot_token, connection.api_url))
+        stack.push_async_callback(bot.close)
+        app = _app(connection, bot, journal, identity)
+        taken_up = bot.resume()  # before anything new comes, which would be taken up as well
+        door = _over_http(app, *connection.address) if connection.address else _by_socket(app, connection.app_token)
+        await stack.enter_async_context(door)
+        ready(identity, taken_up)
+        if drift_to:
+            stack.callback(asyncio.create_task(watch(chat, api, journal, drift_to)).cancel)
+        stopped = asyncio.ensure_future(stop.wait())
+        await asyncio.wait((stopped, bot.lost), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if bot.lost.done():
+            bot.lost.result()
+
+
+def _app(connection: Connection, bot: Bot, journal: Journal, identity: Identity) -> AsyncApp:
+    """Bolt's app, which checks signatures; it acknowledges only what has been written down."""
+    from slack_bolt.app.async_app import AsyncApp
+    from slack_bolt.authorization import AuthorizeResult
+    from slack_sdk.web.async_client import AsyncWebClient
+
+    async def known() -> AuthorizeResult:
+        """Bolt itself would ask Slack, and drop an event that comes while Slack does not answer."""
+        return AuthorizeResult(
+            enterprise_id=None,
+            team_id=identity.team_id,
+            bot_user_id=identity.user,
+            bot_token=connection.bot_token,
+        )
+
+    app = AsyncApp(
+        client=AsyncWebClient(base_url=connection.api_url),
+        authorize=known,
+        signing_secret=connection.signing_secret or "not used by Socket Mode",
+        process_before_response=True,
+        raise_error_for_unhandled_request=False,
+    )
+
+    async def said(event: dict[str, Any]) -> None:
+        thread = event.get("thread_ts")
+        is_known = bool(thread) and journal.is_known(str(event.get("channel")), str(thread))
+        await bot.receive(from_message(event, identity.user, is_known))
+
+    async def pressed(ack: Any, body: dict[str, Any]) -> None:
+        await bot.receive([from_press(body)])
+        await ack()
+
+    app.event("message")(said)
+    app.event("app_mention")(said)
+    for action in ("right", "wrong", "refer"):
+        app.action(action)(pressed)
+    return app
+
+
+@asynccontextmanager
+async def _by_socket(app: AsyncApp, app_token: str) -> AsyncIterator[None]:
+    from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
+
+    handler: Any = AsyncSocketModeHandler(app, app_token)
+    await handler.connect_async()
+    try:
+        yield
+    finally:
+        await handler.close_async()
+
+
+@asynccontextmanager
+async def _over_http(app: AsyncApp, host: str, port: int) -> AsyncIterator[None]:
+    from aiohttp import web
+
+    runner = web.AppRunner(app.web_app(path=PATH, port=port), access_log=None)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as cause:
+            raise SlackError(f"port {port} of {host} cannot be listened on ({cause}): choose another --port") from cause
+        yield
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,117 @@
+"""The record of a diagnosis as a reasoner reads it: figures, and the words of others as quoted data.
+
+It holds no pixels and no names of files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from consilience.core.prediction import look_name
+from consilience.core.render.rendering import percent, ranked
+from consilience.core.trust import Trust
+from consilience.prompts import Prompt, quoted
+
+REASONER = "reasoner"
+"""What a language model that reads records is called among the witnesses; no agent may be called so."""
+
+WORDS = 240
+"""Characters of an agent's rationale, and of the reasons, that are read: four agents and ten similar images then take
+about a thousand tokens."""
+
+SHOWN = 6
+"""Labels of the posterior that are listed, at most."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one image.
+
+    Attributes:
+        image: its identity. Nobody reads it: replies are kept under it.
+        conclusion: label, posterior, reasons and predictions, as `Weigher.conclude` gives them.
+        evidence: as `Evidence.to_dict`.
+        trusts: of every look that can be weighed.
+        can_look_again: the agents that can be asked once more.
+    """
+
+    image: str
+    conclusion: Mapping[str, Any]
+    evidence: Mapping[str, Any]
+    trusts: Sequence[Trust]
+    can_look_again: Sequence[str] = ()
+
+    @property
+    def label(self) -> str:
+        label: str = self.conclusion["label"]
+        return label
+
+    def text(self, prompt: Prompt) -> str:
+        """The record in the words of the prompt 'reasoner'; what others wrote stands in double quotes."""
+        posterior, _ = ranked(self.conclusion["posterior"], SHOWN)
+        reasons = "; ".join(self.conclusion["reasons"])
+        return prompt.render(
+            "record",
+            looks="\n".join(self._looks(prompt)),
+            cases="\n".join(self._cases(prompt)) or prompt.render("no-cases"),
+            novelty=percent(self.conclusion.get("novelty", self.evidence["novelty"])),
+            posterior=", ".join(
+                prompt.render("probable", label=quoted(label), share=percent(share)) for label, share in posterior
+            ),
+            state=prompt.render("unsettled" if reasons else "settled", reasons=quoted(reasons, WORDS)),
+        )
+
+    def _looks(self, prompt: Prompt) -> list[str]:
+        predictions = self.conclusion["predictions"]
+        total = sum(one["weight"] for one in predictions) or 1.0
+        trusts = {(trust.agent, trust.stage): trust for trust in self.trusts}
+        again = {one["agent"] for one in predictions if one["stage"] == "second" and one["calibrated"] is not None}
+        lines = []
+        for one in predictions:
+            who = quoted(look_name(one["agent"], one["stage"]))
+            words = one["rationale"] and prompt.render("own-words", rationale=quoted(one["rationale"], WORDS))
+            if one["label"] is None:
+                lines.append(prompt.render("failed" if one["error"] is not None else "abstained", who=who, words=words))
+                continue
+            if one["calibrated"] is not None:
+                standing = prompt.render(
+                    "weighed",
+                    calibrated=percent(one["calibrated"][one["label"]]),
+                    weight=percent(one["weight"] / total),
+                    earned=_earned(prompt, trusts[one["agent"], one["stage"]]),
+                )
+            else:
+                is_replaced = one["stage"] == "first" and one["agent"] in again
+                standing = prompt.render("replaced" if is_replaced else "uncounted")
+            lines.append(
+                prompt.render(
+                    "look",
+                    who=who,
+                    label=quoted(one["label"]),
+                    confidence=percent(one["confidence"]),
+                    standing=standing,
+                    words=words,
+                )
+            )
+        return lines
+
+    def _cases(self, prompt: Prompt) -> list[str]:
+        similarities: dict[str, list[str]] = {}
+        for one in self.evidence["neighbours"]:
+            similarities.setdefault(one["label"], []).append(f"{one['similarity']:.2f}")
+        shares = self.evidence["distribution"]
+        return [
+            prompt.render(
+                "case", label=quoted(label), share=percent(shares.get(label, 0.0)), similarities=" ".join(found)
+            )
+            for label, found in similarities.items()
+        ]
+
+
+def _earned(prompt: Prompt, trust: Trust) -> str:
+    figures = {"n": str(trust.n), "ece": f"{trust.ece:.3f}", "ocr": f"{trust.ocr:.3f}", "ccc": f"{trust.ccc:.2f}"}
+    if trust.accuracy is None:
+        return prompt.render("trust-in-brief", **figures)
+    return prompt.render("trust", accuracy=percent(trust.accuracy), **figures)

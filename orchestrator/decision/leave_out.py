@@ -1,0 +1,59 @@
+"""What a diagnosis would be if some of its agents had not been heard: its recorded predictions, weighed anew."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import numpy as np
+
+from consilience.core.diagnosis import Diagnosis
+from consilience.core.errors import PanelError
+from consilience.core.prediction import look_name
+from consilience.orchestrator.decision.weighing import Weigher
+
+
+def without(diagnosis: Diagnosis, agents: Collection[str], weigher: Weigher) -> Diagnosis | None:
+    """The diagnosis as the weigher concludes from the calibrated predictions of all but `agents`.
+
+    Nobody is asked again, and no image is looked at. With no `agents` it is the diagnosis as it was, unless the panel
+    has learned since, or a reasoner decided.
+
+    Returns:
+        None if nobody is left who answered.
+
+    Raises:
+        PanelError: the panel has other labels or agents by now than the diagnosis.
+    """
+    names, looks = weigher.task.names, {name: index for index, name in enumerate(weigher.names)}
+    if tuple(diagnosis.posterior) != names:
+        raise PanelError("the panel has other labels by now than when it made this diagnosis: diagnose the image anew")
+    heard = tuple(one for one in diagnosis.predictions if one.agent not in agents)
+    calibrated = np.full((len(looks), 1, len(names)), np.nan)
+    for one in heard:
+        if one.calibrated is None:
+            continue
+        if (index := looks.get(look_name(one.agent, one.stage))) is None:
+            raise PanelError(f"the panel does not know the agent '{one.agent}' any more: diagnose the image anew")
+        calibrated[index, 0] = [one.calibrated[name] for name in names]
+    if np.isnan(calibrated).all():
+        return None
+    novelty = {0: diagnosis.evidence.novelty if diagnosis.novelty is None else diagnosis.novelty}
+    signs, fused = {0: diagnosis.novelty_signs}, weigher.fusion.posterior(calibrated)
+    weighed = weigher.weighed(calibrated, *fused, novelty, diagnosis.rounds, signs)
+    [concluded] = weigher.conclude(
+        [{"row": 0, "prediction": one.to_dict()} for one in heard], weighed, [diagnosis.evidence.to_dict()]
+    )
+    weight = {look_name(one["agent"], one["stage"]): one["weight"] for one in concluded["predictions"]}
+    return replace(
+        diagnosis,
+        label=concluded["label"],
+        posterior=concluded["posterior"],
+        first_posterior=None,
+        prediction_set=tuple(concluded["prediction_set"]),
+        verdict=concluded["verdict"],
+        reasons=tuple(concluded["reasons"]),
+        predictions=tuple(replace(one, weight=weight[look_name(one.agent, one.stage)]) for one in heard),
+        rationale=concluded["rationale"],
+        trust=tuple(one for one in diagnosis.trust if one.agent not in agents),
+    )

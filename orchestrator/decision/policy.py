@@ -1,0 +1,277 @@
+"""When a diagnosis is settled, and when a person must look.
+
+One thing decides what the posterior must be, by `policy.settle`:
+
+- "set": exactly one label cannot be excluded (`conformal`), and its posterior is at least LEAST. The set misses the
+  true label in at most 1 - coverage of the images.
+- "accuracy": the posterior reaches a threshold at which, but for a chance of delta, at least the target of what is
+  settled is right (`choose_threshold`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+
+from consilience.core.prediction import look_name
+from consilience.core.settings.settings import PolicySettings
+from consilience.orchestrator.decision.calibration_set import LEAST, Outcomes
+from consilience.orchestrator.decision.conformal import LabelSets, images_needed, widest, with_top
+from consilience.orchestrator.decision.threshold import Threshold, choose_threshold, images_for, threshold_again
+from consilience.orchestrator.ensemble.calibration import FLOOR, log_probabilities
+
+NAMED = 4
+"""Labels that a reason names, at most."""
+
+DISTRUSTED = 0.5
+"""An agent is distrusted if its weight is less than this share of the greatest weight."""
+
+
+def sets_again(first: Outcomes, second: Outcomes, coverage: float) -> LabelSets | None:
+    """The sets of diagnoses in which an agent has looked again.
+
+    Only what the first looks did not settle is looked at again, so that is calibrated on alone; where it is too little,
+    all second looks are, and the coverage is then only near the wished.
+    """
+    sets, enough = first.sets(coverage), images_needed(coverage)
+    if sets is None or enough is None:
+        return second.sets(coverage)
+    is_open = ~first.settled_by(sets)
+    return (second.take(is_open) if is_open.sum() >= enough else second).sets(coverage)
+
+
+@dataclass(frozen=True)
+class Settles:
+    """What the posterior must be for a first look to be settled, and what that does on the labelled images.
+
+    Attributes:
+        by: "set" or "accuracy", as it is done; see the top of this module.
+        threshold: see there; its probability is None where the labelled images support nothing.
+        needed: how many images would, at least; None: no number.
+    """
+
+    by: str
+    threshold: Threshold
+    needed: int | None
+
+
+def settles(settings: PolicySettings, outcomes: Outcomes) -> Settles:
+    """What the labelled images support. The sets were calibrated on the same images, one at a time out of many."""
+    policy = Policy.chosen(settings, outcomes)
+    if policy.sets is None or not policy.follows_sets:
+        return Settles("accuracy", policy.threshold, images_for(settings.target, settings.delta))
+    is_settled = outcomes.settled_by(policy.sets)
+    n = int(is_settled.sum())
+    accuracy = float(outcomes.correct[is_settled].mean()) if n else 0.0
+    probability = LEAST if policy.sets.excludes else None
+    return Settles(
+        "set", Threshold(probability, n / max(len(is_settled), 1), accuracy), images_needed(settings.coverage)
+    )
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """What may speak against each of n diagnoses. All arrays are (n,).
+
+    Attributes:
+        winner: the named label. least: the posterior that would settle it.
+        is_weak: its posterior is below that, or that of the labelled images of its label (`left` without it).
+        left: labels that cannot be excluded, (n, c). is_open: they are more than one, where that counts.
+        against: share of the weight that names another label.
+        leader: who decides for the winner. is_distrusted: with little weight.
+        is_split, is_novel: `against` and the novelty are above their bounds.
+    """
+
+    winner: np.ndarray
+    least: np.ndarray
+    is_weak: np.ndarray
+    left: np.ndarray
+    is_open: np.ndarray
+    against: np.ndarray
+    is_split: np.ndarray
+    leader: np.ndarray
+    is_distrusted: np.ndarray
+    is_novel: np.ndarray
+
+    @property
+    def settled(self) -> np.ndarray:
+        return np.asarray(~(self.is_weak | self.is_open | self.is_split | self.is_distrusted | self.is_novel))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Decides from figures alone.
+
+    Attributes:
+        threshold: of diagnoses from first looks.
+        again: by the name of a second look, the threshold of diagnoses in which it is weighed; of several the
+            greatest holds. Of one that is not here, nothing is known, and it changes no threshold.
+        sets, sets_again: in the same way what may be excluded; of several, what none excludes. None: nothing is known,
+            and neither sets are calibrated nor the verdict follows them.
+        images: labelled images that all this was chosen on.
+    """
+
+    settings: PolicySettings
+    threshold: Threshold
+    again: Mapping[str, Threshold] = field(default_factory=dict)
+    sets: LabelSets | None = None
+    sets_again: Mapping[str, LabelSets] = field(default_factory=dict)
+    images: int = 0
+
+    @classmethod
+    def chosen(cls, settings: PolicySettings, outcomes: Outcomes) -> Self:
+        """With what the outcomes support. Those of panels without labels in them are judged by accuracy alone."""
+        sets, images = outcomes.sets(settings.coverage), len(outcomes.probability)
+        looked = {look_name(agent, "second"): second for agent, second in outcomes.again.items()}
+        found = {name: sets_again(outcomes, second, settings.coverage) for name, second in looked.items()}
+        again_sets = {name: one for name, one in found.items() if one is not None}
+        if settings.settle == "set" and sets is not None:
+            return cls(settings, Threshold(LEAST, np.nan, np.nan), {}, sets, again_sets, images)
+        first = choose_threshold(outcomes, settings.target, settings.delta)
+        again = {
+            name: threshold_again(outcomes, second, first, settings.target, settings.delta)
+            for name, second in looked.items()
+        }
+        return cls(settings, first, again, sets, again_sets, images)
+
+    @property
+    def follows_sets(self) -> bool:
+        return self.settings.settle == "set" and self.sets is not None
+
+    def _left(self, posterior: np.ndarray, heard: np.ndarray, looks: Sequence[str]) -> np.ndarray:
+        """Labels that cannot be excluded, bool (n, c); a row may be empty. All, where nothing is known."""
+        if self.sets is None:
+            return np.ones(posterior.shape, dtype=bool)
+        left = self.sets.of(posterior)
+        told = [index for index, look in enumerate(looks) if look in self.sets_again]
+        again = heard[told]  # (t, n)
+        for who in np.unique(again, axis=1).T:
+            if who.any():
+                here = (again == who[:, None]).all(axis=0)
+                used = [self.sets_again[looks[index]] for index in np.array(told)[who]]
+                left[here] = widest(used).of(posterior[here])
+        return left
+
+    def prediction_sets(
+        self, posterior: np.ndarray, calibrated: np.ndarray, names: Sequence[str], looks: Sequence[str]
+    ) -> list[list[str]]:
+        """Of each of n images the labels that cannot be excluded, most probable first; arguments as for `reasons`.
+
+        Where nothing is known of labels (a panel of an earlier version, a replay), those whose posterior together
+        reaches the coverage: nothing is guaranteed of these.
+        """
+        order = np.argsort(-posterior, axis=1, kind="stable")
+        if self.sets is None:
+            mass = np.cumsum(np.take_along_axis(posterior, order, axis=1), axis=1)
+            sizes = np.minimum((mass < self.settings.coverage).sum(axis=1) + 1, posterior.shape[1])
+            return [[names[place] for place in row[:n]] for row, n in zip(order.tolist(), sizes.tolist(), strict=True)]
+        kept = with_top(posterior, self._left(posterior, np.isfinite(calibrated[:, :, 0]), looks))
+        kept = np.take_along_axis(kept, order, axis=1)
+        return [
+            [names[place] for place, is_in in zip(row, ins, strict=True) if is_in]
+            for row, ins in zip(order.tolist(), kept.tolist(), strict=True)
+        ]
+
+    def doubts(
+        self,
+        posterior: np.ndarray,
+        calibrated: np.ndarray,
+        weights: np.ndarray,
+        looks: Sequence[str],
+        novelty: np.ndarray,
+    ) -> Doubts:
+        """What speaks against n diagnoses.
+
+        Args:
+            posterior: (n, c). calibrated: (a, n, c), NaN where a look was not taken. weights: (n, a).
+            looks: the names of the a looks. novelty: (n,), in [0, 1].
+        """
+        winner, heard = posterior.argmax(axis=1), np.isfinite(calibrated[:, :, 0])
+        of_look = np.array([self.again[look].least if look in self.again else 0.0 for look in looks])
+        again = np.where(heard, of_look[:, None], 0.0).max(axis=0)
+        least = np.where(again > 0, again, self.threshold.least)
+        left = self._left(posterior, heard, looks)
+        size = left.sum(axis=1) if self.follows_sets else np.ones(len(left), np.intp)
+        logs = log_probabilities(np.nan_to_num(np.ascontiguousarray(np.moveaxis(calibrated, 2, 0))))  # (c, a, n)
+        at_winner = np.broadcast_to(winner, (1, *heard.shape))
+        for_winner = np.take_along_axis(logs, at_winner, axis=0)[0]
+        np.put_along_axis(logs, at_winner, -np.inf, axis=0)
+        lead = for_winner - logs.max(axis=0)  # (a, n)
+        against = (weights.T * (lead < 0)).sum(axis=0) / np.maximum(weights.sum(axis=1), FLOOR)
+        lead = np.where(weights.T > 0, weights.T * lead, -np.inf)
+        leader = lead.argmax(axis=0)
+        its_weight = np.take_along_axis(weights, leader[:, None], axis=1)[:, 0]
+        return Doubts(
+            winner=winner,
+            least=least,
+            is_weak=(posterior.max(axis=1) < least) | (size == 0),
+            left=left,
+            is_open=size > 1,
+            against=against,
+            is_split=against > self.settings.max_disagreement,
+            leader=leader,
+            is_distrusted=its_weight < DISTRUSTED * weights.max(axis=1),
+            is_novel=novelty > self.settings.max_novelty,
+        )
+
+    def reasons(
+        self,
+        posterior: np.ndarray,
+        calibrated: np.ndarray,
+        weights: np.ndarray,
+        names: Sequence[str],
+        looks: Sequence[str],
+        novelty: Sequence[float],
+    ) -> list[list[str]]:
+        """Why each of n images is not settled; an empty list if it is.
+
+        Args: as for `doubts`; and names: the c labels.
+        """
+        doubts = self.doubts(posterior, calibrated, weights, looks, np.asarray(novelty))
+        found: list[list[str]] = [[] for _ in novelty]
+        for row in np.flatnonzero(~doubts.settled).tolist():
+            winner, least, reasons = names[doubts.winner[row]], doubts.least[row], found[row]
+            if doubts.is_open[row]:
+                reasons.append(self._several(posterior[row], doubts.left[row], names))
+            if doubts.is_weak[row] and least == np.inf:
+                reasons.append(self._unsupported())
+            elif doubts.is_weak[row] and posterior[row].max() < least:
+                reasons.append(f"weak posterior: {posterior[row].max():.3f} for {winner} is below {least:.3f}")
+            elif doubts.is_weak[row]:
+                reasons.append(
+                    f"weak posterior: {posterior[row].max():.3f} for {winner} is less than "
+                    f"{_percent(self.settings.coverage)} of the known images of it have"
+                )
+            if doubts.is_split[row]:
+                reasons.append(
+                    f"disagreement: {doubts.against[row]:.0%} of the weight names another label than {winner}"
+                )
+            if doubts.is_distrusted[row]:
+                leader = looks[doubts.leader[row]]
+                reasons.append(f"a distrusted agent leads: {leader} decides for {winner} with little weight")
+            if doubts.is_novel[row]:
+                reasons.append(f"novelty: {novelty[row]:.1%} of the known images are more familiar than this one")
+        return found
+
+    def _several(self, posterior: np.ndarray, left: np.ndarray, names: Sequence[str]) -> str:
+        coverage, needed = _percent(self.settings.coverage), images_needed(self.settings.coverage)
+        if self.sets is not None and not self.sets.excludes:
+            wanted = "no number of labelled images is enough" if needed is None else f"{needed} are needed"
+            return f"no label can be excluded at {coverage} coverage: {wanted}, {self.images} are known"
+        places = sorted(np.flatnonzero(left).tolist(), key=lambda place: -posterior[place])
+        listed = ", ".join(names[place] for place in places[:NAMED])
+        more = f" and {len(places) - NAMED} more" if len(places) > NAMED else ""
+        return f"several labels cannot be excluded at {coverage} coverage: {listed}{more}"
+
+    def _unsupported(self) -> str:
+        target, needed = self.settings.target, images_for(self.settings.target, self.settings.delta)
+        wanted = "no number is enough" if needed is None else f"the surest {needed} must be"
+        return f"too few labelled images were right to promise {_percent(target)} accuracy: {wanted}"
+
+
+def _percent(share: float) -> str:
+    """As it was set: 95 %, but also 99.9 %."""
+    return f"{100 * share:.4g}%"

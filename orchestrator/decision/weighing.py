@@ -1,0 +1,305 @@
+"""What the orchestrator does with predictions: calibrate, fuse, settle, decide whom to ask again, conclude.
+
+It reads records and figures, never images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, TypedDict
+
+import numpy as np
+
+from consilience.agents import Agent
+from consilience.core.prediction import Stage, look_name
+from consilience.core.task import Task
+from consilience.orchestrator.decision.case_summary import REASONER
+from consilience.orchestrator.decision.explain import explain
+from consilience.orchestrator.decision.policy import Policy
+from consilience.orchestrator.decision.second_look import NO_LABEL, Foresight, SecondLooks
+from consilience.orchestrator.decision.selective_asking import Asking, spent
+from consilience.orchestrator.ensemble.fusion import Fusion
+from consilience.orchestrator.novelty.novelty_score import Novelty, of_words
+from consilience.orchestrator.panel.panel import Witness
+
+
+class Weighed(TypedDict):
+    """The result of one round for one image; empty posterior and label if no agent answered."""
+
+    label: str
+    posterior: list[float]
+    first_posterior: list[float]  # after the first looks
+    calibrated: dict[str, list[float]]  # by witness
+    weights: dict[str, float]  # by witness
+    prediction_set: list[str]  # most probable first
+    novelty: float
+    signs: dict[str, float]  # by sign of novelty, share of known images that are less novel
+    reasons: list[str]
+    round: int
+
+
+class Request(TypedDict):
+    """Who is to look again at an image, and why."""
+
+    row: int
+    agent: str
+    round: int  # after which it is asked
+    better: float | None  # chance that the diagnosis gets better; None where it is asked whether that helps or not
+    worse: float | None
+    why: str  # in a reasoner's words, where it wished for the look
+
+
+Looks = Sequence[Mapping[str, Any]]
+"""{"row": ..., "prediction": as Prediction.to_dict}, in the order in which they were taken."""
+
+
+@dataclass(frozen=True)
+class Weigher:
+    """The non-visual part of the orchestrator.
+
+    Attributes:
+        witnesses: every look that can be weighed, in the order of `fusion`.
+        policy: settles.
+        novelty: how novel an image is, beside the labelled ones; None: only the memory's evidence tells.
+        second_looks: those at labelled images, from which it is foreseen what one more will gain.
+    """
+
+    task: Task
+    witnesses: tuple[Witness, ...]
+    fusion: Fusion
+    policy: Policy
+    second_looks: SecondLooks = field(default_factory=SecondLooks.none)
+    novelty: Novelty | None = None
+
+    @property
+    def names(self) -> list[str]:
+        return [look_name(witness.agent, witness.stage) for witness in self.witnesses]
+
+    @property
+    def asking(self) -> Asking:
+        looks = [(witness.agent, witness.stage) for witness in self.witnesses]
+        costs: dict[Stage, dict[str, float]] = {"first": {}, "second": {}}
+        for witness in self.witnesses:
+            costs[witness.stage][witness.agent] = witness.cost_usd
+        return Asking(self.policy.settings, costs, Foresight(self.second_looks, looks, self.fusion, self.policy))
+
+    def weigh(
+        self,
+        looks: Looks,
+        novelty: Mapping[int, float],
+        number: int,
+        before: Mapping[int, Weighed] = MappingProxyType({}),
+        far: Mapping[int, Mapping[str, float]] = MappingProxyType({}),
+    ) -> dict[int, Weighed]:
+        """Weigh the predictions for the rows of `novelty` in round `number`. A second look replaces the first.
+
+        Args:
+            novelty: by row, as the memory tells it: what counts where the panel knows no better.
+            before: the results of the round before. What it found of novelty stays: that is judged by first looks.
+            far: by row, the signs of novelty in the image's vector (`novelty.known.Known.signs`).
+        """
+        rows = list(novelty)
+        raw = self._heard(looks, rows)
+        calibrated = np.full_like(raw, np.nan)
+        for index, witness in enumerate(self.witnesses):
+            answered = np.isfinite(raw[index]).all(axis=1)
+            if answered.any():
+                calibrated[index, answered] = witness.calibrator(raw[index, answered])
+        novelty, signs = self._novelty(calibrated, novelty, before, far)
+        results = self.weighed(calibrated, *self.fusion.posterior(calibrated), novelty, number, signs)
+        for row in results.keys() & before.keys():
+            results[row]["first_posterior"] = before[row]["first_posterior"]
+        return results
+
+    def weighed(
+        self,
+        calibrated: np.ndarray,
+        posterior: np.ndarray,
+        weights: np.ndarray,
+        novelty: Mapping[int, float],
+        number: int,
+        signs: Mapping[int, Mapping[str, float]] = MappingProxyType({}),
+    ) -> dict[int, Weighed]:
+        """The results of round `number` for the n rows of `novelty`.
+
+        Args:
+            calibrated: (a, n, c), rows of NaN where a witness was not heard. posterior: (n, c). weights: (n, a).
+        """
+        names, heard = self.names, np.isfinite(calibrated).all(axis=2)
+        reasons = self.policy.reasons(posterior, calibrated, weights, self.task.names, names, list(novelty.values()))
+        named, shares = posterior.argmax(axis=1).tolist(), posterior.tolist()
+        words, counts = calibrated.tolist(), weights.tolist()
+        sets = self.policy.prediction_sets(posterior, calibrated, self.task.names, names)
+        results: dict[int, Weighed] = {}
+        for place, row in enumerate(novelty):
+            here = np.flatnonzero(heard[:, place]).tolist()
+            results[row] = {
+                "label": self.task.names[named[place]] if here else "",
+                "posterior": shares[place] if here else [],
+                "first_posterior": shares[place] if here else [],
+                "calibrated": {names[index]: words[index][place] for index in here},
+                "weights": {names[index]: counts[place][index] for index in here},
+                "prediction_set": sets[place] if here else [],
+                "novelty": novelty[row],
+                "signs": dict(signs.get(row, {})),
+                "reasons": reasons[place],
+                "round": number,
+            }
+        return results
+
+    def whom_to_ask_again(
+        self,
+        looks: Looks,
+        weighed: Mapping[int, Weighed],
+        agents: Mapping[str, Agent],
+        wishes: Mapping[int, Mapping[str, str]] = MappingProxyType({}),
+    ) -> list[Request]:
+        """Who looks again at which of the weighed rows that are not settled.
+
+        Args:
+            wishes: by row and agent, why a reasoner wants it to look again.
+        """
+        unsettled: dict[int, list[Mapping[str, Any]]] = {row: [] for row, one in weighed.items() if one["reasons"]}
+        for look in looks:
+            if look["row"] in unsettled:
+                unsettled[look["row"]].append(look["prediction"])
+        asking, requests = self.asking, list[Request]()
+        for row, said in unsettled.items():
+            able, result, wished = self.able_to_look_again(said, agents), weighed[row], wishes.get(row, {})
+            found = asking.again(
+                able,
+                self.calibrated(result),
+                np.array(result["posterior"]),
+                result["novelty"],
+                spent(said),
+                wished,
+            )
+            for agent, gain in found.items():
+                better, worse = (None, None) if gain is None else (gain.better, gain.worse)
+                requests.append(
+                    {
+                        "row": row,
+                        "agent": agent,
+                        "round": result["round"],
+                        "better": better,
+                        "worse": worse,
+                        "why": wished.get(agent, ""),
+                    }
+                )
+        return requests
+
+    def able_to_look_again(self, said: Sequence[Mapping[str, Any]], agents: Mapping[str, Agent]) -> dict[str, int]:
+        """By agent, the label that its first look named: nobody looks a third time, and nobody who failed at first."""
+        place = {label: place for place, label in enumerate(self.task.names)}
+        twice = {one["agent"] for one in said if one["stage"] == "second"}
+        return {
+            one["agent"]: place.get(one["label"], NO_LABEL)
+            for one in said
+            if one["agent"] in agents
+            and one["agent"] not in twice
+            and one["error"] is None
+            and agents[one["agent"]].looks_again
+        }
+
+    def conclude(
+        self,
+        looks: Looks,
+        weighed: Mapping[int, Weighed],
+        evidence: Sequence[Mapping[str, Any]],
+        requests: Sequence[Request] = (),
+    ) -> list[dict[str, Any]]:
+        """For each weighed image what its `Diagnosis` says; only "predictions" where no agent answered."""
+        said: dict[int, list[dict[str, Any]]] = {row: [] for row in weighed}
+        asked: dict[int, list[Request]] = {row: [] for row in weighed}
+        for look in looks:
+            if look["row"] in said:
+                said[look["row"]].append(look["prediction"])
+        for request in requests:
+            if request["row"] in asked:
+                asked[request["row"]].append(request)
+        return [self._conclusion(weighed[row], said[row], evidence[row], asked[row]) for row in sorted(weighed)]
+
+    def _novelty(
+        self,
+        calibrated: np.ndarray,
+        told: Mapping[int, float],
+        before: Mapping[int, Weighed],
+        far: Mapping[int, Mapping[str, float]],
+    ) -> tuple[dict[int, float], dict[int, Mapping[str, float]]]:
+        """By row, in the order of `told`, how novel it is, and what each sign says."""
+        novelty: dict[int, float] = dict(told)
+        signs: dict[int, Mapping[str, float]] = {row: before[row]["signs"] for row in told if row in before}
+        novelty |= {row: before[row]["novelty"] for row in signs}
+        fresh = {row: place for place, row in enumerate(told) if row in far and row not in before}
+        if self.novelty is None or not fresh:
+            return novelty, signs
+        first = [witness.stage == "first" and witness.agent != REASONER for witness in self.witnesses]
+        given = {name: np.array([far[row][name] for row in fresh]) for name in next(iter(far.values()))}
+        score, shares = self.novelty.of(of_words(calibrated[first][:, [*fresh.values()]]) | given)
+        by_row = zip(*(values.tolist() for values in shares.values()), strict=True)
+        signs |= {row: dict(zip(shares, values, strict=True)) for row, values in zip(fresh, by_row, strict=True)}
+        return novelty | dict(zip(fresh, score.tolist(), strict=True)), signs
+
+    def _heard(self, looks: Looks, rows: Sequence[int]) -> np.ndarray:
+        """Raw probabilities (a, n, c); NaN where a look was not taken, failed, abstained or was replaced."""
+        place_of_row = {row: place for place, row in enumerate(rows)}
+        index_of = {(witness.agent, witness.stage): index for index, witness in enumerate(self.witnesses)}
+        raw = np.full((len(self.witnesses), len(rows), len(self.task.names)), np.nan)
+        for look in looks:
+            prediction, place = look["prediction"], place_of_row.get(look["row"])
+            index = index_of.get((prediction["agent"], prediction["stage"]))
+            if place is None or index is None or prediction["probabilities"] is None:
+                continue
+            raw[index, place] = list(prediction["probabilities"].values())
+            if prediction["stage"] == "second" and (first := index_of.get((prediction["agent"], "first"))) is not None:
+                raw[first, place] = np.nan
+        return raw
+
+    def calibrated(self, result: Weighed) -> np.ndarray:
+        """The calibrated predictions of one image, (a, c), rows of NaN for looks not taken."""
+        silent = [np.nan] * len(self.task.names)
+        return np.array([result["calibrated"].get(name, silent) for name in self.names])
+
+    def _conclusion(
+        self,
+        result: Weighed,
+        predictions: list[dict[str, Any]],
+        evidence: Mapping[str, Any],
+        requests: Sequence[Request],
+    ) -> dict[str, Any]:
+        names = self.task.names
+        said = []
+        for prediction in predictions:
+            who = look_name(prediction["agent"], prediction["stage"])
+            calibrated = result["calibrated"].get(who)
+            said.append(
+                {
+                    **prediction,
+                    "calibrated": None if calibrated is None else dict(zip(names, calibrated, strict=True)),
+                    "weight": result["weights"].get(who, 0.0),
+                }
+            )
+        if not result["posterior"]:
+            return {"predictions": said}
+        posterior = dict(zip(names, result["posterior"], strict=True))
+        conclusion = {
+            "label": result["label"],
+            "posterior": posterior,
+            "first_posterior": self._first_posterior(result),
+            "prediction_set": result["prediction_set"],
+            "novelty": result["novelty"],
+            "novelty_signs": result["signs"],
+            "verdict": "refer" if result["reasons"] else "confident",
+            "reasons": result["reasons"],
+            "predictions": said,
+            "rounds": result["round"],
+            "cost_usd": spent(predictions),
+        }
+        conclusion["rationale"] = explain(conclusion, evidence, [witness.trust for witness in self.witnesses], requests)
+        return conclusion
+
+    def _first_posterior(self, result: Weighed) -> dict[str, float] | None:
+        first = result["first_posterior"] if result["round"] > 1 else []
+        return dict(zip(self.task.names, first, strict=True)) if first else None

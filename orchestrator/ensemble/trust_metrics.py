@@ -1,0 +1,90 @@
+"""The figures that an agent's trust is made of: ECE, OCR, CCC (arXiv 2507.10571, section 3) and Brier score.
+
+All are pure functions on arrays. `confidence` float (n,) in [0, 1] is how sure an agent was of the label
+that it named; `correct` bool (n,) is whether that label was right.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from consilience.core.prediction import Stage
+from consilience.core.trust import Trust
+
+OVERCONFIDENT = 0.8
+"""From this confidence on, a wrong prediction counts as overconfident."""
+
+
+def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> float:
+    """ECE, [0, 1], lower is better: mean over images of |accuracy - mean confidence| of the image's bin.
+
+    Bins have equal width; bin i is (i / bins, (i + 1) / bins], the first one holds 0 too (Naeini et al.
+    2015; Guo et al. 2017). Without images it is 0.
+
+    >>> expected_calibration_error(np.array([1.0, 1.0]), np.array([True, False]))
+    0.5
+    """
+    confidence, correct = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    if not len(confidence):
+        return 0.0
+    edges = np.arange(1, bins) / bins
+    bin_of = np.searchsorted(edges, confidence, side="left")
+    gap = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
+    return float(np.abs(gap).sum() / len(confidence))
+
+
+def overconfidence_ratio(confidence: np.ndarray, correct: np.ndarray, threshold: float = OVERCONFIDENT) -> float:
+    """OCR, [0, 1], lower is better: share of all predictions that are wrong with confidence >= threshold.
+
+    >>> overconfidence_ratio(np.array([0.8, 0.79, 0.9, 1.0]), np.array([False, False, True, False]))
+    0.5
+    """
+    if not len(confidence):
+        return 0.0
+    return float(np.mean((np.asarray(confidence) >= threshold) & ~np.asarray(correct, dtype=bool)))
+
+
+def confidence_correctness_correlation(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """CCC, [-1, 1], higher is better: Pearson correlation of confidence with being right.
+
+    0 where it is undefined: no spread in confidence, or all right, or all wrong.
+    """
+    confidence, correct = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    if len(confidence) < 2 or np.ptp(confidence) < 1e-12 or np.ptp(correct) == 0:
+        return 0.0
+    return float(np.clip(np.corrcoef(confidence, correct)[0, 1], -1.0, 1.0))
+
+
+def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Multiclass Brier score, [0, 2], lower is better: mean squared distance of (n, c) to the one-hot labels (n,)."""
+    truth = np.eye(probabilities.shape[1])[labels]
+    return float(((probabilities - truth) ** 2).sum(axis=1).mean()) if len(labels) else 0.0
+
+
+def measure(agent: str, stage: Stage, probabilities: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> Trust:
+    """An agent's trust from labelled predictions that it was not fitted on.
+
+    Args:
+        probabilities: float (n, c), calibrated; a row of NaN where the agent abstained or failed: such
+            rows count nowhere, since a failure is no prediction. Without any other, nothing is known (n is 0).
+        labels: int (n,), indices into `names`.
+    """
+    answered = np.isfinite(probabilities).all(axis=1)
+    probabilities, labels = probabilities[answered], labels[answered]
+    named, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    correct = named == labels
+    confusion = {
+        true: {guess: int(np.sum((labels == i) & (named == j))) for j, guess in enumerate(names)}
+        for i, true in enumerate(names)
+    }
+    return Trust(
+        agent=agent,
+        stage=stage,
+        n=len(labels),
+        ece=expected_calibration_error(confidence, correct),
+        ocr=overconfidence_ratio(confidence, correct),
+        ccc=confidence_correctness_correlation(confidence, correct),
+        accuracy=float(correct.mean()) if len(labels) else None,
+        brier=brier_score(probabilities, labels) if len(labels) else None,
+        confusion=confusion,
+    )

@@ -1,0 +1,193 @@
+"""The database behind history, feedback and learning: its tables, its transactions, its errors.
+
+SQLite in the panel's folder by default; at a URL, one database may serve many panels, each under its own id.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+    make_url,
+)
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from consilience.core.errors import HistoryError, first_line
+from consilience.core.storage.panel_folder import HISTORY, read_manifest
+
+BUSY_SECONDS = 10.0
+"""How long a writer waits for another one's transaction, in SQLite."""
+
+TABLES = MetaData()
+
+DIAGNOSES = Table(
+    "consilience_diagnoses",
+    TABLES,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(32), nullable=False, unique=True),
+    Column("panel", String(32), nullable=False),
+    Column("moment", BigInteger, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("identity", String(64), nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("record", Text, nullable=False),
+    Column("encoder", Text),
+    Column("vector", LargeBinary),
+    Column("thumbnail", LargeBinary),
+    Index("consilience_diagnoses_of_panel", "panel", "number"),
+)
+"""Kept diagnoses; `record` is `Diagnosis.to_dict` as JSON, `vector` float32 as bytes, `encoder` what made it."""
+
+FEEDBACK = Table(
+    "consilience_feedback",
+    TABLES,
+    Column("diagnosis", String(32), primary_key=True),
+    Column("person", String(200), primary_key=True),
+    Column("panel", String(32), nullable=False),
+    Column("label", Text, nullable=False),
+    Column("moment", BigInteger, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("change", Integer),
+    Index("consilience_feedback_of_panel", "panel", "status"),
+)
+"""One word of one person about one diagnosis; `change` is the change of the panel that learned it."""
+
+CHANGES = Table(
+    "consilience_changes",
+    TABLES,
+    Column("panel", String(32), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("moment", BigInteger, nullable=False),
+    Column("undone", BigInteger),
+    Column("record", Text, nullable=False),
+)
+"""What a panel learned; `record` is JSON."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def to_moment(when: datetime) -> int:
+    """Microseconds since 1970, UTC. A time without a zone is taken for this machine's.
+
+    >>> to_moment(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))
+    1000000
+    """
+    return (when.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_moment(moment: int) -> datetime:
+    """The time of `to_moment`, UTC."""
+    return _EPOCH + timedelta(microseconds=moment)
+
+
+def now() -> int:
+    return to_moment(datetime.now(UTC))
+
+
+class Database:
+    """Opened tables of one panel. Safe from many threads and several processes, but not over a fork.
+
+    Attributes:
+        panel: the panel's id.
+        name: what to call the database in messages; holds no password.
+
+    Raises:
+        PanelError: there is no panel in the folder.
+        HistoryError: the database cannot be opened, is damaged or something else, or its driver is not installed.
+    """
+
+    def __init__(self, folder: Path, url: str | None) -> None:
+        self.folder = folder
+        self.panel = str(read_manifest(folder)["id"])
+        try:
+            where = make_url(url if url is not None else f"sqlite:///{folder / HISTORY}")
+        except ArgumentError as cause:  # its message may quote a password
+            raise HistoryError("history.url is no address of a database, such as postgresql://host/name") from cause
+        self.name = str(folder / HISTORY) if url is None else where.render_as_string(hide_password=True)
+        try:
+            options = {"connect_args": {"timeout": BUSY_SECONDS}} if where.get_backend_name() == "sqlite" else {}
+            self._engine = create_engine(where, pool_pre_ping=not options, **options)
+        except (ImportError, NoSuchModuleError) as cause:
+            raise HistoryError(f"'{self.name}' needs a driver that is not installed ({cause})") from cause
+        if options:
+            event.listen(self._engine, "connect", _set_up_sqlite)
+        with self.transaction():  # a file that is no database shows here
+            pass
+        _make_tables(self._engine, self._failed)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One transaction: committed at the end, or nothing of it.
+
+        Raises:
+            HistoryError: the database is locked, full, read-only, damaged or cannot be reached.
+        """
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as cause:
+            raise self._failed(cause) from cause
+
+    def close(self) -> None:
+        """Let go of the connections. A second call does nothing."""
+        self._engine.dispose()
+
+    def _failed(self, cause: SQLAlchemyError) -> HistoryError:
+        said = first_line(getattr(cause, "orig", None) or cause)
+        remedies = {
+            "locked": "another process is writing it for long: try again",
+            "full": "make room on the disk, then try again",
+            "readonly": "it may not be written: check the rights of its folder",
+            "read-only": "it may not be written: check the rights of its folder",
+            "malformed": "it is damaged: put it back from a copy, or move it away to begin anew",
+            "not a database": "it is damaged or something else: move it away to begin anew",
+            "unable to open": "check the path and your rights",
+            "no such column": "it was made by another version of Consilience: move it away to begin anew",
+        }
+        remedy = next((words for sign, words in remedies.items() if sign in said), "check the database, then try again")
+        return HistoryError(f"the history '{self.name}' cannot be used ({said}): {remedy}")
+
+
+def _set_up_sqlite(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    try:
+        cursor.execute("PRAGMA secure_delete = ON")  # what is deleted is gone from the file, too
+        cursor.execute("PRAGMA synchronous = NORMAL")  # with a write-ahead log, a crash loses the last at worst
+        cursor.execute("PRAGMA journal_mode = WAL")
+    finally:
+        cursor.close()
+
+
+def _make_tables(engine: Engine, failed: Any) -> None:
+    try:
+        TABLES.create_all(engine)
+    except SQLAlchemyError:
+        try:
+            TABLES.create_all(engine)  # another process made some meanwhile
+        except SQLAlchemyError as cause:
+            raise failed(cause) from cause
+
+
+def to_json(data: Any) -> str:
+    """JSON text; a file name that is not Unicode survives as escapes."""
+    return json.dumps(data, ensure_ascii=True, allow_nan=False)

@@ -1,0 +1,221 @@
+"""Drift: has an agent become worse on recent images than it was when the panel was fitted?
+
+Of each agent's look, the images of `fit` (out of fold) and then the confirmed ones in the order of their diagnoses are
+a row of right and wrong answers. The change for the worse that is most probable maximises the likelihood ratio of two
+Bernoulli rates, before and after, over all places from the first confirmed image on (Hinkley 1970). How often as great
+a ratio comes about where nothing has changed is found by shuffling the row (exact, Phipson and Smyth 2010), which also
+pays for the search over places; over the agents the p-values are corrected by Holm's method (1979). Not seen that way
+is what the confirmed images are: people correct more readily than they confirm, see `Drift.confirmed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from consilience.core.prediction import Stage
+from consilience.orchestrator.feedback.feedback import Feedbacks
+from consilience.orchestrator.feedback.history import History, Kept
+from consilience.orchestrator.feedback.learning import changes_in
+from consilience.orchestrator.panel.panel import Panel
+
+ALPHA = 0.05
+"""The chance of a false alarm for a panel, all its agents together."""
+
+SHUFFLES = 1999
+"""So that the least p-value is 1 / 2000."""
+
+FEWEST = 5
+"""Confirmed images after a change, at least: fewer show nothing."""
+
+
+@dataclass(frozen=True)
+class AgentDrift:
+    """One agent's look, as `fit` measured it and on confirmed images.
+
+    Attributes:
+        fitted: accuracy when the panel was fitted, on `fitted_images` images.
+        confirmed: how many confirmed images it named a label for.
+        accuracy: on these; None without any.
+        since: when its accuracy most probably changed for the worse; None if nothing speaks for a change.
+        recent: accuracy from then on, on `recent_images` images; low, high: its 95 % interval (Wilson).
+        p_value: the chance of at least such a fall where nothing has changed, corrected for the number of agents.
+        has_fallen: whether that is below ALPHA.
+    """
+
+    agent: str
+    stage: Stage
+    fitted: float
+    fitted_images: int
+    confirmed: int
+    accuracy: float | None
+    since: datetime | None = None
+    recent: float | None = None
+    recent_images: int = 0
+    low: float | None = None
+    high: float | None = None
+    p_value: float = 1.0
+    has_fallen: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        since = self.since and self.since.isoformat(timespec="seconds")
+        return {**self.__dict__, "since": since}
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The looks of a panel's agents.
+
+    Attributes:
+        diagnosed, confirmed: how many diagnoses are kept, and of how many people said what is right.
+        corrected: how many of the latter were wrong. People correct more readily than they confirm, so confirmed
+            images are harder than others where few diagnoses are confirmed.
+    """
+
+    agents: tuple[AgentDrift, ...]
+    diagnosed: int
+    confirmed: int
+    corrected: int
+
+    @property
+    def fallen(self) -> tuple[AgentDrift, ...]:
+        return tuple(one for one in self.agents if one.has_fallen)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "agents": [one.to_dict() for one in self.agents],
+            "diagnosed": self.diagnosed,
+            "confirmed": self.confirmed,
+            "corrected": self.corrected,
+        }
+
+
+def drift(panel: Panel, history: History, *, seed: int = 0) -> Drift:
+    """Compare each agent's accuracy on confirmed images with what `fit` measured.
+
+    Confirmed is what counts, learned or not; of one image its first diagnosis, and none of an image that the memory
+    held already.
+
+    Raises:
+        HistoryError: the store cannot be used.
+    """
+    cases = _confirmed(panel, history)
+    found = []
+    for number, witness in enumerate(panel.witnesses):
+        before = _at_fit(panel, number)
+        after = [(kept.when, label == truth) for kept, truth, label in _named(cases, witness.agent, witness.stage)]
+        found.append(_compared(witness.agent, witness.stage, before, after, np.random.default_rng([seed, number])))
+    return Drift(
+        tuple(_corrected(found)),
+        history.count(),
+        len(cases),
+        sum(kept.diagnosis.label != truth for kept, truth in cases),
+    )
+
+
+def change_point(outcomes: np.ndarray, first: int) -> tuple[int, float]:
+    """Where a row of right (true) and wrong answers, bool (n,), most probably became worse.
+
+    Args:
+        first: the earliest place that is asked about.
+
+    Returns:
+        The place from which on the rate is lower, and the log likelihood ratio; (n, 0.0) if it is lower nowhere.
+    """
+    places, ratios = _ratios(outcomes[None], first)
+    best = int(ratios[0].argmax()) if ratios.shape[1] else 0
+    if not ratios.shape[1] or ratios[0, best] <= 0:
+        return len(outcomes), 0.0
+    return int(places[best]), float(ratios[0, best])
+
+
+def _ratios(outcomes: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
+    """The places that are asked about (p,), and of each row (b, n) the log likelihood ratio of a fall there (b, p)."""
+    n = outcomes.shape[1]
+    places = np.arange(max(first, 1), n - FEWEST + 1)
+    right = np.cumsum(outcomes, axis=1, dtype=np.int64)
+    total, before = right[:, -1:], right[:, places - 1]
+    after = total - before
+    ratio = _likelihood(before, places) + _likelihood(after, n - places) - _likelihood(total, np.array(n))
+    return places, np.where(after * places < before * (n - places), ratio, 0.0)
+
+
+def _likelihood(right: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """The greatest log likelihood of `right` out of n."""
+    from scipy.special import xlogy
+
+    return np.asarray(xlogy(right, right / n) + xlogy(n - right, 1 - right / n))
+
+
+def _compared(
+    agent: str, stage: Stage, before: np.ndarray, after: Sequence[tuple[datetime, bool]], rng: np.random.Generator
+) -> AgentDrift:
+    from scipy.stats import binomtest
+
+    right = np.array([is_right for _, is_right in after], dtype=bool)
+    accuracy = float(right.mean()) if len(right) else None
+    compared = AgentDrift(agent, stage, float(before.mean()), len(before), len(right), accuracy)
+    row = np.r_[before, right]
+    place, ratio = change_point(row, len(before))
+    if ratio == 0.0:
+        return compared
+    shuffled = (_ratios(rng.permutation(row)[None], len(before))[1].max() for _ in range(SHUFFLES))
+    p_value = (1 + sum(bool(one >= ratio - 1e-12) for one in shuffled)) / (SHUFFLES + 1)
+    recent = right[place - len(before) :]
+    interval = binomtest(int(recent.sum()), len(recent)).proportion_ci(method="wilson")
+    return replace(
+        compared,
+        since=after[place - len(before)][0],
+        recent=float(recent.mean()),
+        recent_images=len(recent),
+        low=float(interval.low),
+        high=float(interval.high),
+        p_value=p_value,
+    )
+
+
+def _corrected(found: Sequence[AgentDrift]) -> list[AgentDrift]:
+    """With Holm's correction."""
+    worst_first = sorted(range(len(found)), key=lambda number: found[number].p_value)
+    corrected, least = list(found), 0.0
+    for rank, number in enumerate(worst_first):
+        least = max(least, min(found[number].p_value * (len(found) - rank), 1.0))
+        corrected[number] = replace(found[number], p_value=least, has_fallen=bool(least < ALPHA))
+    return corrected
+
+
+def _at_fit(panel: Panel, number: int) -> np.ndarray:
+    """Which answers of a witness were right when the panel was fitted, bool (n,); their order says nothing."""
+    if panel.predictions is not None:
+        raw = panel.predictions.raw[number]
+        fitted = (panel.predictions.changes == 0) & np.isfinite(raw).all(axis=1)
+        return np.asarray(raw[fitted].argmax(axis=1) == panel.predictions.labels[fitted])
+    trust = panel.witnesses[number].trust  # of an older version, which learned nothing
+    right = round((trust.accuracy or 0.0) * trust.n)
+    return np.arange(trust.n) < right
+
+
+def _confirmed(panel: Panel, history: History) -> list[tuple[Kept, str]]:
+    """Confirmed diagnoses with the true label, the oldest first."""
+    words = {one.diagnosis: one for one in Feedbacks(history).all("counts")}
+    learned = {one.number: one.when for one in changes_in(history.database)}
+    cases: dict[str, tuple[Kept, str]] = {}
+    for kept in sorted(map(history.get, words), key=lambda one: one.when):
+        word, identity = words[kept.id], kept.diagnosis.identity
+        if identity not in panel.records.rows or (word.change in learned and kept.when < learned[word.change]):
+            cases.setdefault(identity, (kept, word.label))
+    return [(kept, truth) for kept, truth in cases.values() if panel.task.find(truth) is not None]
+
+
+def _named(cases: Sequence[tuple[Kept, str]], agent: str, stage: Stage) -> list[tuple[Kept, str, str]]:
+    """The cases of which an agent's look named a label, with that label, before calibration."""
+    return [
+        (kept, truth, one.label)
+        for kept, truth in cases
+        for one in kept.diagnosis.predictions
+        if (one.agent, one.stage) == (agent, stage) and one.label is not None
+    ]

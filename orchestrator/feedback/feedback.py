@@ -1,0 +1,209 @@
+"""What people say of diagnoses, and when it counts.
+
+A word counts at once, when enough people agree, or when a person has accepted it (`LearningSettings.review`). Where two
+people disagree it waits under every rule, until a person decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import Connection, delete, select, update
+
+from consilience.core.errors import DiagnosisMissingError, HistoryError
+from consilience.core.settings.settings import LearningSettings
+from consilience.core.storage.panel_folder import read_panel_folder
+from consilience.core.task import Task
+from consilience.orchestrator.feedback.database import DIAGNOSES, FEEDBACK, from_moment, now
+from consilience.orchestrator.feedback.history import History
+
+Status = Literal["waiting", "counts", "refused", "undone"]
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """One person's word about one diagnosis.
+
+    Attributes:
+        diagnosis: its id.
+        person: who said so; empty if unknown.
+        label: what the image shows.
+        when: UTC.
+        status: it waits for review or agreement, counts, was refused, or was learned and undone.
+        change: the change of the panel that learned it; None if none has.
+    """
+
+    diagnosis: str
+    person: str
+    label: str
+    when: datetime
+    status: Status
+    change: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "diagnosis": self.diagnosis,
+            "person": self.person,
+            "label": self.label,
+            "when": self.when.isoformat(timespec="seconds"),
+            "status": self.status,
+            "change": self.change,
+        }
+
+
+@dataclass(frozen=True)
+class Case:
+    """A diagnosis with what people said of it, the oldest word first."""
+
+    diagnosis: str
+    words: tuple[Feedback, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What is said, each once; refused and undone words left out."""
+        return tuple(dict.fromkeys(one.label for one in self.words if one.status in ("waiting", "counts")))
+
+    @property
+    def is_disputed(self) -> bool:
+        return len(self.labels) > 1
+
+
+class Feedbacks:
+    """What people said of the diagnoses of a history. Every method raises HistoryError as `History` does."""
+
+    def __init__(self, history: History, settings: LearningSettings | None = None) -> None:
+        self.history, self.settings = history, settings or LearningSettings()
+        self._database = history.database
+
+    def give(self, id: str, person: str, label: str | None) -> Feedback:
+        """Take a person's word. The same person again replaces their word, unless it was learned.
+
+        Args:
+            id: of the diagnosis.
+            label: what the image shows, by name or synonym; None: what was diagnosed is right.
+
+        Raises:
+            HistoryError: the diagnosis is gone, the panel's task has no such label, or the person's word was learned.
+        """
+        named = self._label(label if label is not None else self.history.get(id).diagnosis.label)
+        row = {
+            "diagnosis": id,
+            "person": person,
+            "panel": self._database.panel,
+            "label": named,
+            "moment": now(),
+            "status": "waiting",
+        }
+        same = (FEEDBACK.c.diagnosis == id, FEEDBACK.c.person == person)
+        with self._database.transaction() as connection:
+            # A write first: SQLite would refuse one after a read if somebody else wrote in between.
+            connection.execute(delete(FEEDBACK).where(*same, FEEDBACK.c.change.is_(None)))
+            if connection.execute(select(DIAGNOSES.c.id).where(DIAGNOSES.c.id == id)).one_or_none() is None:
+                raise DiagnosisMissingError(
+                    f"there is no diagnosis '{id}' any more: it was deleted, and nothing can be said of it"
+                )
+            if (learned := connection.execute(select(FEEDBACK).where(*same)).one_or_none()) is not None:
+                raise HistoryError(
+                    f"what '{person}' said of the diagnosis '{id}' ({learned.label}) was learned with change "
+                    f"{learned.change}: undo that first"
+                )
+            connection.execute(FEEDBACK.insert(), row)
+            self._judge(connection, id)
+            return _feedback(connection.execute(select(FEEDBACK).where(*same)).one())
+
+    def of(self, id: str) -> list[Feedback]:
+        """What was said of one diagnosis, the oldest first."""
+        return self._read(FEEDBACK.c.diagnosis == id)
+
+    def all(self, status: Status | None = None) -> list[Feedback]:
+        """What was said of all diagnoses, the oldest first."""
+        return self._read(*([FEEDBACK.c.status == status] if status is not None else []))
+
+    def waiting(self) -> list[Case]:
+        """The diagnoses with words that wait, the longest waiting first, with all that was said of them."""
+        waiting = dict.fromkeys(one.diagnosis for one in self.all("waiting"))
+        return [Case(id, tuple(self.of(id))) for id in waiting]
+
+    def accept(self, id: str, label: str, reviewer: str = "") -> None:
+        """A person decides that the image shows `label`: words that say so count, others that wait are refused.
+
+        Where nobody said so, it is the reviewer's own word.
+
+        Raises:
+            HistoryError: the diagnosis is gone, there is no such label, or another one was learned.
+        """
+        named = self._label(label)
+        self.history.get(id)
+        words = [one for one in self.of(id) if one.status in ("waiting", "counts")]
+        if learned := [one for one in words if one.change is not None and one.label != named]:
+            raise HistoryError(
+                f"the diagnosis '{id}' was learned as '{learned[0].label}' (change {learned[0].change}): undo it"
+            )
+        if not any(one.label == named for one in words):
+            self.give(id, reviewer, named)
+        unlearned = (FEEDBACK.c.diagnosis == id, FEEDBACK.c.change.is_(None))
+        live = FEEDBACK.c.status.in_(("waiting", "counts"))
+        with self._database.transaction() as connection:
+            is_right = FEEDBACK.c.label == named
+            connection.execute(update(FEEDBACK).where(*unlearned, live, is_right).values(status="counts"))
+            connection.execute(update(FEEDBACK).where(*unlearned, live, ~is_right).values(status="refused"))
+
+    def refuse(self, id: str) -> None:
+        """A person decides that nothing that waits is to be believed."""
+        waits = (FEEDBACK.c.diagnosis == id, FEEDBACK.c.status == "waiting")
+        with self._database.transaction() as connection:
+            connection.execute(update(FEEDBACK).where(*waits).values(status="refused"))
+
+    def to_learn(self) -> list[Feedback]:
+        """What counts and was not learned yet: of each diagnosis one word, the oldest first."""
+        counts = [one for one in self.all("counts") if one.change is None]
+        return list({one.diagnosis: one for one in reversed(counts)}.values())[::-1]
+
+    def mark(self, ids: Iterable[str], change: int, connection: Connection | None = None) -> None:
+        """What counts of these diagnoses was learned with a change; in the caller's transaction, if it has one."""
+        with self._database.transaction() if connection is None else nullcontext(connection) as connection:
+            for id in ids:
+                counts = (FEEDBACK.c.diagnosis == id, FEEDBACK.c.status == "counts", FEEDBACK.c.change.is_(None))
+                connection.execute(update(FEEDBACK).where(*counts).values(change=change))
+
+    def mark_undone(self, change: int, connection: Connection) -> None:
+        """What was learned with a change is undone: a person's next word about it replaces it."""
+        learned = (FEEDBACK.c.panel == self._database.panel, FEEDBACK.c.change == change)
+        connection.execute(update(FEEDBACK).where(*learned).values(status="undone", change=None))
+
+    def _judge(self, connection: Connection, id: str) -> None:
+        """Which words about a diagnosis count now, by the rule."""
+        words = Case(id, tuple(map(_feedback, connection.execute(_in_order(FEEDBACK.c.diagnosis == id)))))
+        live = [one for one in words.words if one.status in ("waiting", "counts")]
+        people = {one.person for one in live if one.person}
+        is_enough = (
+            any(one.status == "counts" for one in live)
+            or self.settings.review == "at-once"
+            or (self.settings.review == "agreement" and len(people) >= self.settings.people)
+        )
+        status = "counts" if is_enough and not words.is_disputed else "waiting"
+        mine = (FEEDBACK.c.diagnosis == id, FEEDBACK.c.change.is_(None), FEEDBACK.c.status.in_(("waiting", "counts")))
+        connection.execute(update(FEEDBACK).where(*mine).values(status=status))
+
+    def _label(self, text: str) -> str:
+        task = read_panel_folder(self._database.folder, lambda folder: Task.from_file(folder.state / "task.yaml"))
+        if (found := task.find(text)) is None:
+            raise HistoryError(f"the panel's task has no label '{text}'; it has {', '.join(task.names)}")
+        return found
+
+    def _read(self, *wanted: Any) -> list[Feedback]:
+        with self._database.transaction() as connection:
+            query = _in_order(FEEDBACK.c.panel == self._database.panel, *wanted)
+            return [_feedback(row) for row in connection.execute(query)]
+
+
+def _in_order(*wanted: Any) -> Any:
+    return select(FEEDBACK).where(*wanted).order_by(FEEDBACK.c.moment, FEEDBACK.c.person)
+
+
+def _feedback(row: Any) -> Feedback:
+    return Feedback(row.diagnosis, row.person, row.label, from_moment(row.moment), row.status, row.change)

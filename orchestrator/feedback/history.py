@@ -1,0 +1,223 @@
+"""History: every diagnosis as it was given, so that it can be looked up, discussed, corrected and learned from."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sqlalchemy import ColumnElement, Row, delete, func, select
+
+from consilience.core.diagnosis import Diagnosis, Embedding, Verdict
+from consilience.core.errors import ConsilienceError, DiagnosisMissingError, HistoryError
+from consilience.core.settings.settings import HistorySettings
+from consilience.orchestrator.feedback.database import DIAGNOSES, FEEDBACK, Database, from_moment, to_json, to_moment
+
+PICTURE = 256
+"""Pixels of the longer side of what is kept of an image: people look at it again."""
+
+PAGE = 100
+"""Diagnoses that are read at a time."""
+
+Pictures = Callable[[str], bytes | None]
+"""Reads a case's picture by its identity, such as `Records.thumbnail`."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One diagnosis as it was kept.
+
+    Attributes:
+        id: unguessable and URL-safe: links and buttons carry it.
+        when: UTC.
+        diagnosis: with its embedding, if there was one; without its image, where it was read from the history.
+        thumbnail: a small JPEG of the image; None if none was kept.
+        channel: where it was asked for: "python", "command", "chat", "web", "slack".
+        person: who asked; empty if unknown.
+    """
+
+    id: str
+    when: datetime
+    diagnosis: Diagnosis
+    thumbnail: bytes | None
+    channel: str
+    person: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, without the picture and the embedding."""
+        return {
+            "id": self.id,
+            "when": self.when.isoformat(timespec="seconds"),
+            "channel": self.channel,
+            "person": self.person,
+            **self.diagnosis.to_dict(),
+        }
+
+
+class History:
+    """The diagnoses of one panel, in `history.sqlite` in its folder or in a database at a URL.
+
+    Safe from many threads and several processes; a context manager. Every method raises HistoryError if the store is
+    locked, full, read-only, damaged or cannot be reached.
+
+    >>> with History.open("panel/") as history:                              # doctest: +SKIP
+    ...     history.get(history.keep(diagnosis).id).diagnosis.label
+    """
+
+    def __init__(self, database: Database, settings: HistorySettings) -> None:
+        self.database, self.settings = database, settings
+
+    @classmethod
+    def open(cls, panel: str | Path, settings: HistorySettings | None = None) -> Self:
+        """Open the history of a panel; a new one is made.
+
+        Raises:
+            PanelError: there is no panel.
+            HistoryError: the store cannot be used.
+        """
+        settings = settings or HistorySettings()
+        return cls(Database(Path(panel), settings.url), settings)
+
+    def keep(self, diagnosis: Diagnosis, *, channel: str = "python", person: str = "") -> Kept:
+        """Keep a diagnosis with its thumbnail and its embedding."""
+        return self.keep_many([(diagnosis, channel, person)])[0]
+
+    def keep_many(self, asked: Iterable[tuple[Diagnosis, str, str]]) -> list[Kept]:
+        """`keep` diagnoses, each with its channel and person, in one transaction: all of them, or none."""
+        kept = [self._new(*one) for one in asked]
+        rows = [self._row(one) for one in kept]
+        with self.database.transaction() as connection:
+            connection.execute(DIAGNOSES.insert(), rows)
+        return kept
+
+    def get(self, id: str, pictures: Pictures | None = None) -> Kept:
+        """One diagnosis.
+
+        Args:
+            pictures: where the pictures of the cases in its evidence are read from, if they are asked for.
+
+        Raises:
+            HistoryError: it is gone, or was never there.
+        """
+        with self.database.transaction() as connection:
+            row = connection.execute(select(DIAGNOSES).where(self._own(), DIAGNOSES.c.id == id)).one_or_none()
+        if row is None:
+            raise DiagnosisMissingError(
+                f"the history '{self.database.name}' has no diagnosis '{id}': deleted, or another panel's"
+            )
+        return self._kept(row, pictures)
+
+    def find(
+        self,
+        *,
+        label: str | None = None,
+        verdict: Verdict | None = None,
+        person: str | None = None,
+        channel: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Kept]:
+        """Diagnoses, the newest first, read as they are taken.
+
+        Args:
+            label: that was diagnosed. since, until: from and before when.
+            limit: at most so many.
+        """
+        columns = DIAGNOSES.c
+        wanted = [
+            self._own(),
+            *(columns[name] == value for name, value in _given(label=label, verdict=verdict).items()),
+            *(columns[name] == value for name, value in _given(person=person, channel=channel).items()),
+            *([columns.moment >= to_moment(since)] if since is not None else []),
+            *([columns.moment < to_moment(until)] if until is not None else []),
+        ]
+        last, left = None, limit
+        while left is None or left > 0:
+            page = PAGE if left is None else min(PAGE, left)
+            query = (
+                select(DIAGNOSES)
+                .where(*wanted, *([] if last is None else [columns.number < last]))
+                .order_by(columns.number.desc())
+                .limit(page)
+            )
+            with self.database.transaction() as connection:  # none stays open while the caller works
+                rows = connection.execute(query).all()
+            yield from map(self._kept, rows)
+            if len(rows) < page:
+                return
+            last, left = rows[-1].number, None if left is None else left - len(rows)
+
+    def count(self, *, since: datetime | None = None) -> int:
+        """How many diagnoses are kept."""
+        wanted = [self._own(), *([DIAGNOSES.c.moment >= to_moment(since)] if since is not None else [])]
+        with self.database.transaction() as connection:
+            return int(connection.execute(select(func.count()).select_from(DIAGNOSES).where(*wanted)).scalar_one())
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete diagnoses and what was said of them; what was learned stays. Returns how many were there."""
+        deleted = 0
+        with self.database.transaction() as connection:
+            for id in ids:
+                connection.execute(delete(FEEDBACK).where(FEEDBACK.c.diagnosis == id, self._own(FEEDBACK)))
+                gone = connection.execute(delete(DIAGNOSES).where(DIAGNOSES.c.id == id, self._own()))
+                deleted += gone.rowcount
+        return deleted
+
+    def close(self) -> None:
+        """Let go of the store. A second call does nothing."""
+        self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _new(self, diagnosis: Diagnosis, channel: str, person: str) -> Kept:
+        image = diagnosis.image
+        thumbnail = image.thumbnail(PICTURE) if image is not None and self.settings.thumbnails else None
+        return Kept(secrets.token_hex(16), datetime.now(UTC), diagnosis, thumbnail, channel, person)
+
+    def _row(self, kept: Kept) -> dict[str, Any]:
+        diagnosis, embedding = kept.diagnosis, kept.diagnosis.embedding
+        return {
+            "id": kept.id,
+            "panel": self.database.panel,
+            "moment": to_moment(kept.when),
+            "label": diagnosis.label,
+            "verdict": diagnosis.verdict,
+            "identity": diagnosis.identity,
+            "channel": kept.channel,
+            "person": kept.person,
+            "record": to_json(diagnosis.to_dict()),
+            "encoder": embedding and embedding.encoder,
+            "vector": embedding and np.asarray(embedding.vector, dtype="<f4").tobytes(),
+            "thumbnail": kept.thumbnail,
+        }
+
+    def _own(self, table: Any = DIAGNOSES) -> ColumnElement[bool]:
+        """One database may serve many panels."""
+        own: ColumnElement[bool] = table.c.panel == self.database.panel
+        return own
+
+    def _kept(self, row: Row[Any], pictures: Pictures | None = None) -> Kept:
+        try:
+            diagnosis = Diagnosis.from_dict(json.loads(row.record), pictures)
+        except (ValueError, TypeError, KeyError, ConsilienceError) as cause:
+            raise HistoryError(
+                f"the diagnosis '{row.id}' in the history '{self.database.name}' is damaged ({cause!r}): delete it"
+            ) from cause
+        if row.vector is not None:
+            vector = np.frombuffer(row.vector, dtype="<f4").astype(np.float32)
+            diagnosis = replace(diagnosis, embedding=Embedding(vector, row.encoder))
+        return Kept(row.id, from_moment(row.moment), diagnosis, row.thumbnail, row.channel, row.person)
+
+
+def _given(**values: object) -> dict[str, object]:
+    return {name: value for name, value in values.items() if value is not None}

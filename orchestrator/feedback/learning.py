@@ -1,0 +1,283 @@
+"""Learning from feedback: what counts joins the image memory, the heads, calibration and trust; and can be undone.
+
+The predictions that judge the agents were made before their image joined the memory, so they are as honest as those out
+of fold. But confirmed images are a selected sample: people correct more readily than they confirm, which makes trust
+too low rather than too high. What an agent said when the task had other labels judges nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, func, select, update
+
+from consilience.agents import FEATURE_AGENTS
+from consilience.core.diagnosis import Diagnosis
+from consilience.core.errors import HistoryError, ImageError
+from consilience.core.images import load_image
+from consilience.core.settings.settings import Settings, settings_or
+from consilience.core.task import Task
+from consilience.orchestrator.ensemble.calibration import FITTED, FITTED_TO_HEADS, FITTED_TO_WORDS, states_one_number
+from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
+from consilience.orchestrator.feedback.database import CHANGES, Database, from_moment, now, to_json
+from consilience.orchestrator.feedback.feedback import Feedbacks
+from consilience.orchestrator.feedback.history import History, Kept
+from consilience.orchestrator.fitting.collect import Answers
+from consilience.orchestrator.fitting.fit_ensemble import learned, split_into_folds
+from consilience.orchestrator.fitting.ingest import Progress, quiet
+from consilience.orchestrator.fitting.update import check_each_label_is_left, with_records
+from consilience.orchestrator.panel.panel import Panel, Witness
+from consilience.orchestrator.panel.writer import index, writing
+from consilience.retrieval.encoders.encoder import Encoder
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of a panel by feedback.
+
+    Attributes:
+        number: 1 for the first; `undo` takes it.
+        when: UTC. undone: when it was undone; None if it was not.
+        images: identity and label of each image that joined the memory.
+        judged: how many of them count for calibration and trust, too.
+    """
+
+    number: int
+    when: datetime
+    images: tuple[tuple[str, str], ...]
+    judged: int
+    undone: datetime | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "number": self.number,
+            "when": self.when.isoformat(timespec="seconds"),
+            "images": [{"identity": identity, "label": label} for identity, label in self.images],
+            "judged": self.judged,
+            "undone": self.undone and self.undone.isoformat(timespec="seconds"),
+        }
+
+
+@dataclass(frozen=True)
+class LearnReport:
+    """What came of it.
+
+    Attributes:
+        change: None if nothing was learned.
+        left_out: by the id of a diagnosis, why what counts of it could not be learned.
+    """
+
+    change: Change | None
+    left_out: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """An image that is to join the memory."""
+
+    kept: Kept
+    label: str
+    vector: np.ndarray
+
+
+def learn(
+    panel: str | Path, *, settings: Settings | None = None, progress: Progress = quiet, **arguments: Any
+) -> LearnReport:
+    """Learn all feedback that counts and was not learned yet, in one write of the panel.
+
+    The image's kept vector joins the memory; where there is none of the panel's encoder, the image is loaded again from
+    its source, if it is still the same. A panel that an older version fitted keeps its calibration and trust.
+
+    Raises:
+        HistoryError: the store cannot be used. PanelError, PanelBusyError, EncoderError: as for `add`.
+    """
+    path, settings = Path(panel), settings_or(settings, arguments)
+    with writing(path), History.open(path, settings.history) as history:
+        old, feedbacks = Panel.open(path), Feedbacks(history, settings.learning)
+        lessons, known, left_out = _lessons(old, feedbacks, settings, progress)
+        for id, brought_by in known.items():
+            feedbacks.mark([id], brought_by)
+        records, report = old.records.with_added(
+            [one.kept.diagnosis.identity for one in lessons],
+            [one.label for one in lessons],
+            [one.kept.diagnosis.source for one in lessons],
+            np.array([one.vector for one in lessons], dtype=np.float32).reshape(len(lessons), old.encoder.dimension),
+            {one.kept.diagnosis.identity: one.kept.thumbnail for one in lessons if one.kept.thumbnail is not None},
+        )
+        for conflict in report.conflicts:
+            left_out |= {one.kept.id: str(conflict) for one in lessons if one.kept.diagnosis.identity == conflict.id}
+        lessons = [one for one in lessons if one.kept.id not in left_out]
+        if not lessons:
+            return LearnReport(None, left_out)
+        number = _last(history.database) + 1
+        grown = with_records(old, records, settings)
+        grown, judged = _judged(grown, lessons, number, settings)
+        images = tuple(
+            (identity, records.labels[records.rows[identity]]) for identity in records.ids[len(old.records) :]
+        )
+        change = Change(number, from_moment(now()), images, judged)
+        with history.database.transaction() as connection:  # all of it, or what is kept here says that nothing happened
+            _log(connection, history.database, change)
+            feedbacks.mark([one.kept.id for one in lessons], number, connection)
+            written = grown.save(path, overwrite=True)
+    index(written, settings, progress)
+    return LearnReport(change, left_out)
+
+
+def undo(panel: str | Path, number: int, *, settings: Settings | None = None, **arguments: Any) -> Change:
+    """Take back a change: its images leave the memory, heads, calibration and trust.
+
+    Raises:
+        HistoryError: there is no such change, or it was undone. DatasetError: as for `remove`.
+    """
+    path, settings = Path(panel), settings_or(settings, arguments)
+    with writing(path), History.open(path, settings.history) as history:
+        found = [one for one in changes_in(history.database) if one.number == number]
+        if not found or found[0].undone is not None:
+            problem = "was undone already" if found else "does not exist"
+            raise HistoryError(f"change {number} of the panel '{path}' {problem}: 'consilience learned' lists them")
+        old = Panel.open(path)
+        records = old.records.without([identity for identity, _ in found[0].images])
+        check_each_label_is_left(old.task, records)
+        shrunk = with_records(old, records, settings)
+        if shrunk.predictions is not None:
+            shrunk = relearned(shrunk, shrunk.predictions, settings)
+        moment = now()
+        with history.database.transaction() as connection:
+            this = (CHANGES.c.panel == history.database.panel, CHANGES.c.number == number)
+            connection.execute(update(CHANGES).where(*this).values(undone=moment))
+            Feedbacks(history, settings.learning).mark_undone(number, connection)
+            written = shrunk.save(path, overwrite=True)
+    index(written, settings, quiet)
+    return replace(found[0], undone=from_moment(moment))
+
+
+def changes(panel: str | Path, *, settings: Settings | None = None, **arguments: Any) -> list[Change]:
+    """What the panel learned, the oldest first. Raises HistoryError as above."""
+    with History.open(panel, settings_or(settings, arguments).history) as history:
+        return changes_in(history.database)
+
+
+def relearned(panel: Panel, predictions: LabelledPredictions, settings: Settings) -> Panel:
+    """The panel with calibration, trust, fusion and thresholds learned from what of the predictions still counts."""
+    lasting = predictions.take(predictions.lasting(settings.learning.half_life_images))
+    looks = [_answers(one, raw) for one, raw in zip(panel.witnesses, lasting.raw, strict=True)]
+    data = panel.labelled_features().take(np.array([panel.records.rows[one] for one in lasting.ids], dtype=np.intp))
+    fitted = learned(panel.heads, looks, panel.task, data, split_into_folds(lasting.labels, settings.seed))
+    return replace(panel, predictions=predictions, **fitted.parts())
+
+
+def said(diagnosis: Diagnosis, witnesses: Sequence[Witness], task: Task) -> np.ndarray:
+    """Raw probabilities (a, c) of each witness's look; rows of NaN where it gave none, or one over other labels."""
+    raw = np.full((len(witnesses), len(task.names)), np.nan)
+    looks = {(one.agent, one.stage): number for number, one in enumerate(witnesses)}
+    for one in diagnosis.predictions:
+        number = looks.get((one.agent, one.stage))
+        if number is not None and one.probabilities is not None and set(one.probabilities) == set(task.names):
+            raw[number] = [one.probabilities[name] for name in task.names]
+    return raw
+
+
+def _answers(witness: Witness, raw: np.ndarray) -> Answers:
+    if witness.agent in FEATURE_AGENTS:
+        kinds = FITTED_TO_HEADS
+    else:
+        kinds = FITTED_TO_WORDS if states_one_number(raw[np.isfinite(raw).all(axis=1)]) else FITTED
+    return Answers(witness.agent, witness.stage, raw, witness.cost_usd, kinds)
+
+
+def _lessons(
+    panel: Panel, feedbacks: Feedbacks, settings: Settings, progress: Progress
+) -> tuple[list[_Lesson], dict[str, int], dict[str, str]]:
+    """What is to be learned; by the diagnosis's id, the change that brought an image that is there; and what cannot."""
+    lessons: list[_Lesson] = []
+    known: dict[str, int] = {}
+    left_out: dict[str, str] = {}
+    encoder: Encoder | None = None
+    words = feedbacks.to_learn()
+    for done, word in enumerate(words):
+        progress("reading feedback", done, len(words))
+        kept = feedbacks.history.get(word.diagnosis)
+        identity, label = kept.diagnosis.identity, panel.task.find(word.label)
+        if label is None:
+            left_out[kept.id] = f"the panel's task has no label '{word.label}' any more"
+        elif (row := panel.records.rows.get(identity)) is not None and panel.records.labels[row] == label:
+            known[kept.id] = _change_of(panel, identity)
+        elif row is not None:
+            left_out[kept.id] = (
+                f"the memory holds this image as '{panel.records.labels[row]}', not '{label}': "
+                f"take it out with 'consilience remove {identity}' if that is wrong"
+            )
+        else:
+            embedding = kept.diagnosis.embedding
+            if embedding is not None and embedding.encoder == panel.encoder.fingerprint:
+                lessons.append(_Lesson(kept, label, embedding.vector))
+                continue
+            try:
+                image = load_image(kept.diagnosis.source, settings.images)
+            except ImageError as cause:
+                left_out[kept.id] = f"there is no vector of this panel's encoder, and no image any more: {cause}"
+                continue
+            if image.identity != identity:
+                left_out[kept.id] = f"'{kept.diagnosis.source}' holds another image now"
+                continue
+            encoder = encoder or panel.encoder.open(settings.device)
+            lessons.append(_Lesson(replace(kept, thumbnail=image.thumbnail()), label, encoder.encode([image])[0]))
+    return lessons, known, left_out
+
+
+def _change_of(panel: Panel, identity: str) -> int:
+    """The change that brought an image into the memory; 0 if it was none."""
+    if panel.predictions is None or identity not in panel.predictions.ids:
+        return 0
+    return int(panel.predictions.changes[panel.predictions.ids.index(identity)])
+
+
+def _judged(panel: Panel, lessons: Sequence[_Lesson], number: int, settings: Settings) -> tuple[Panel, int]:
+    """The panel with calibration and trust that know of the lessons, and of how many."""
+    if panel.predictions is None:
+        return panel, 0
+    place = {name: number for number, name in enumerate(panel.task.names)}
+    by_image: dict[str, _Lesson] = {}
+    for one in lessons:
+        by_image.setdefault(one.kept.diagnosis.identity, one)  # of one image, the first diagnosis
+    said_of = {identity: said(one.kept.diagnosis, panel.witnesses, panel.task) for identity, one in by_image.items()}
+    answered = [identity for identity, raw in said_of.items() if np.isfinite(raw).any()]
+    if not answered:
+        return panel, 0
+    labels = np.array([place[by_image[identity].label] for identity in answered], dtype=np.intp)
+    raw = np.stack([said_of[identity] for identity in answered], axis=1)
+    return relearned(panel, panel.predictions.with_added(answered, labels, raw, number), settings), len(answered)
+
+
+def _log(connection: Connection, database: Database, change: Change) -> None:
+    record = to_json({"images": change.images, "judged": change.judged})
+    row = {"panel": database.panel, "number": change.number, "moment": now(), "record": record}
+    connection.execute(CHANGES.insert(), row)
+
+
+def _last(database: Database) -> int:
+    with database.transaction() as connection:
+        query = select(func.max(CHANGES.c.number)).where(CHANGES.c.panel == database.panel)
+        return int(connection.execute(query).scalar_one() or 0)
+
+
+def changes_in(database: Database) -> list[Change]:
+    """As `changes`, of an open database."""
+    with database.transaction() as connection:
+        query = select(CHANGES).where(CHANGES.c.panel == database.panel).order_by(CHANGES.c.number)
+        rows = connection.execute(query).all()
+    return [_change(row) for row in rows]
+
+
+def _change(row: Any) -> Change:
+    record = json.loads(row.record)
+    images = tuple((identity, label) for identity, label in record["images"])
+    undone = None if row.undone is None else from_moment(row.undone)
+    return Change(row.number, from_moment(row.moment), images, record["judged"], undone)

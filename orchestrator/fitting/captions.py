@@ -1,0 +1,83 @@
+"""What a vision-language agent says of the labelled images, embedded: the captions of caps-adapter's support set."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from consilience.agents import Agent, CapsAdapter, Captioner, LabelledFeatures, Views
+from consilience.core.errors import AgentError, SettingsError
+from consilience.core.images import Image
+from consilience.core.task import Task
+from consilience.orchestrator.fitting.collect import BATCH
+from consilience.orchestrator.fitting.ingest import Progress
+from consilience.orchestrator.runtime.calls import caption
+from consilience.prompts import load_prompt, zero_shot_texts
+from consilience.retrieval.encoders.encoder import Encoder
+from consilience.retrieval.memory.labelled_images import Records
+
+log = logging.getLogger(__name__)
+
+
+def captioner_among(agents: Sequence[Agent], name: str | None, kinds: Sequence[str] | None) -> Captioner | None:
+    """The agent called `name`, if the kinds of heads that are fitted are to have captions.
+
+    Raises:
+        SettingsError: there is no such agent, it writes no captions, or no head reads them.
+    """
+    if name is None:
+        return None
+    if kinds is not None and CapsAdapter.name not in kinds:
+        raise SettingsError(
+            f"'{name}' is to be the captioner, and no agent reads captions: add '{CapsAdapter.name}' to the agents"
+        )
+    found = next((one for one in agents if one.name == name), None)
+    if not isinstance(found, Captioner):
+        known = ", ".join(one.name for one in agents if isinstance(one, Captioner)) or "none"
+        raise SettingsError(f"the captioner '{name}' is no agent that can describe images; there are: {known}")
+    return found
+
+
+async def described(
+    data: LabelledFeatures,
+    agent: Captioner,
+    encoder: Encoder,
+    task: Task,
+    records: Records,
+    load: Callable[[str], Image],
+    timeout: float,
+    progress: Progress,
+) -> LabelledFeatures:
+    """With what the agent says of each image; an image of which it says nothing has none.
+
+    Args:
+        data: features, labels and texts of the images in `records`, in their order.
+        encoder: has a text tower.
+        timeout: seconds that the agent has for each image.
+
+    Raises:
+        AgentError: it failed on every image of the first batch. BudgetSpentError: it may spend no more.
+    """
+    prompt, of_labels = load_prompt("caption", task), zero_shot_texts(task)
+    vectors, failed = np.zeros_like(data.features), 0
+    for start in range(0, len(records), BATCH):
+        rows = range(start, min(start + BATCH, len(records)))
+        nowhere = np.empty((len(rows), 0), np.float32)
+        images = [load(records.sources[row]) for row in rows]
+        said = await caption(agent, Views(task, images, data.features[rows], nowhere.astype(int), nowhere), timeout)
+        if start == 0 and all(one.error is not None for one in said):  # it will not do better on the others
+            raise AgentError(f"the agent '{agent.name}' described none of the first images: {said[0].error}")
+        failed += sum(one.error is not None for one in said)
+        texts = {
+            row: prompt.render("labelled", beginning=of_labels[data.labels[row]][0], said=one.rationale)
+            for row, one in zip(rows, said, strict=True)
+            if one.rationale
+        }
+        vectors[list(texts)] = encoder.encode_texts([*texts.values()])
+        progress("describing labelled images", rows.stop, len(records))
+    if failed:
+        log.warning("the agent '%s' described %d of %d images not", agent.name, failed, len(records))
+    return replace(data, described=vectors)

@@ -1,0 +1,122 @@
+"""What agents say of the labelled images: first looks, and second looks with evidence in hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import numpy as np
+
+from consilience.agents import Agent, LabelledFeatures, Views
+from consilience.agents.base import testimony_for
+from consilience.agents.heads.neighbours import K
+from consilience.core.errors import AgentError
+from consilience.core.evidence import Evidence
+from consilience.core.images import Image
+from consilience.core.prediction import Prediction, Stage
+from consilience.core.task import Task
+from consilience.orchestrator.decision.second_look import NO_LABEL
+from consilience.orchestrator.ensemble.calibration import FITTED, FITTED_TO_WORDS, FittedCalibrator, states_one_number
+from consilience.orchestrator.fitting.ingest import Progress
+from consilience.orchestrator.runtime.calls import first_look, second_look
+from consilience.retrieval.memory.image_memory import ImageMemory
+from consilience.retrieval.memory.index import ExactIndex
+from consilience.retrieval.memory.labelled_images import Records
+
+BATCH = 64
+"""Labelled images that agents are asked about at a time."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one agent said of the n labelled images in one look.
+
+    Attributes:
+        raw: probabilities (n, c), out of fold; rows of NaN where it abstained or failed.
+        cost_usd: of one answer, on average.
+        calibrators: to choose from.
+        predictions: n, as they were given; none of a head, which says no more than `raw`.
+    """
+
+    agent: str
+    stage: Stage
+    raw: np.ndarray
+    cost_usd: float = 0.0
+    calibrators: Mapping[str, type[FittedCalibrator]] = field(default_factory=lambda: FITTED)
+    predictions: tuple[Prediction, ...] = ()
+
+    @classmethod
+    def of(cls, agent: str, stage: Stage, predictions: Sequence[Prediction], task: Task) -> Self:
+        """With the mean cost, and the calibrators that suit: those for words would fit noise in full distributions."""
+        raw, cost = to_array(predictions, task), float(np.mean([one.cost_usd for one in predictions]))
+        in_words = states_one_number(raw[np.isfinite(raw).all(axis=1)])
+        return cls(agent, stage, raw, cost, FITTED_TO_WORDS if in_words else FITTED, tuple(predictions))
+
+    def prediction(self, row: int, task: Task) -> Prediction:
+        """What it said of one image."""
+        if self.predictions:
+            return self.predictions[row]
+        return Prediction(self.agent, self.stage, dict(zip(task.names, self.raw[row].tolist(), strict=True)))
+
+
+async def looks_of_others(
+    task: Task,
+    records: Records,
+    data: LabelledFeatures,
+    others: Sequence[Agent],
+    heads: Sequence[Answers],
+    neighbours: int,
+    load: Callable[[str], Image] | None,
+    timeout: float,
+    progress: Progress,
+    images: range | None = None,
+) -> list[Answers]:
+    """First and second looks of agents that see images; evidence is leave-one-out, and the heads' word out of fold.
+
+    Args:
+        heads: what they said of these images.
+        images: rows of the records that are looked at; None: all. The others are as for `fit_agents`.
+    """
+    memory = ImageMemory(records, task.names, ExactIndex(records))
+    answers: dict[tuple[str, Stage], list[Prediction]] = {}
+    asked = range(len(records)) if images is None else images
+    for start in range(0, len(asked), BATCH):
+        rows = asked[start : start + BATCH]
+        found = memory.query(data.features[rows], max(K, neighbours), [records.ids[row] for row in rows])
+        evidence = [Evidence.from_dict(one, records.thumbnail) for one in memory.evidence(found.first(neighbours))]
+        loaded = [load(records.sources[row]) if load is not None else None for row in rows]
+        views = Views(task, loaded, data.features[rows], found.labels, found.similarities)
+        firsts = await asyncio.gather(*(first_look(agent, views, timeout) for agent in others))
+        for agent, first in zip(others, firsts, strict=True):
+            if start == 0 and all(one.error is not None for one in first):  # it will not do better on the others
+                raise AgentError(f"the agent '{agent.name}' failed on each of the first images: {first[0].error}")
+        of_heads = ([head.prediction(start + place, task) for place in range(len(rows))] for head in heads)
+        said = [*zip(*of_heads, *firsts, strict=True)]
+        able = [(agent, first) for agent, first in zip(others, firsts, strict=True) if agent.looks_again]
+        seconds = await asyncio.gather(
+            *(second_look(agent, views, first, _told(agent, evidence, said), timeout) for agent, first in able)
+        )
+        for agent, first in zip(others, firsts, strict=True):
+            answers.setdefault((agent.name, "first"), []).extend(first)
+        for (agent, _), second in zip(able, seconds, strict=True):
+            answers.setdefault((agent.name, "second"), []).extend(second)
+        progress("looking at labelled images", start + len(rows), len(asked))
+    return [Answers.of(name, stage, predictions, task) for (name, stage), predictions in answers.items()]
+
+
+def _told(agent: Agent, evidence: Sequence[Evidence], said: Sequence[Sequence[Prediction]]) -> list[Evidence]:
+    """The evidence on each image with what all said of it at first, as far as the agent is told of it."""
+    return [replace(one, testimony=testimony_for(agent, them)) for one, them in zip(evidence, said, strict=True)]
+
+
+def to_array(predictions: Sequence[Prediction], task: Task) -> np.ndarray:
+    """Raw probabilities (n, c), rows of NaN where the agent abstained or failed."""
+    silent = [np.nan] * len(task.names)
+    return np.array([silent if one.probabilities is None else list(one.probabilities.values()) for one in predictions])
+
+
+def named(raw: np.ndarray) -> np.ndarray:
+    """The label that each row of (n, c) names, int (n,); NO_LABEL for rows of NaN."""
+    return np.where(np.isfinite(raw).all(axis=1), np.nan_to_num(raw).argmax(axis=1), NO_LABEL)

@@ -1,0 +1,232 @@
+"""From labelled images to a panel: `fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from consilience.agents import (
+    FEATURE_AGENTS,
+    USUAL_AGENTS,
+    Agent,
+    Budget,
+    LabelledFeatures,
+    feature_agent,
+    open_agents,
+    open_replies,
+    settings_of,
+)
+from consilience.core.diagnosis import FailedImage
+from consilience.core.errors import SettingsError
+from consilience.core.images import Image, load_image
+from consilience.core.settings.settings import Settings, settings_or
+from consilience.core.storage.panel_folder import refuse_to_replace
+from consilience.core.task import Task
+from consilience.orchestrator.decision.case_summary import REASONER
+from consilience.orchestrator.decision.policy import Settles, settles
+from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
+from consilience.orchestrator.fitting.captions import captioner_among, described
+from consilience.orchestrator.fitting.fit_ensemble import Fitted, fit_agents
+from consilience.orchestrator.fitting.fit_warnings import cautions
+from consilience.orchestrator.fitting.ingest import Progress, gather, is_vectors, quiet
+from consilience.orchestrator.fitting.label_texts import with_texts
+from consilience.orchestrator.fitting.reasoner_trust import with_advice
+from consilience.orchestrator.fitting.selection import AUTO, candidates, select
+from consilience.orchestrator.fitting.unlabelled import listed, sampled
+from consilience.orchestrator.panel.encoder_spec import EncoderRecord
+from consilience.orchestrator.panel.panel import Choice, Panel, labelled_features
+from consilience.orchestrator.panel.writer import index, prepare_novelty, writing
+from consilience.orchestrator.reasoner.reasoner import Reasoner
+from consilience.orchestrator.runtime.calls import finished
+from consilience.prompts import check_prompts
+from consilience.retrieval.memory.chroma_connection import Connection
+from consilience.retrieval.memory.labelled_images import AddReport, Records
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What became of the labelled images.
+
+    Attributes:
+        panel: the panel as written.
+        images: how many were new, given twice, or kept out because they stand under several labels.
+        failed: images that could not be read.
+        ignored: files and folders that are no labelled images.
+        settles: what settles a diagnosis, and what that does on the labelled images.
+        cost_usd: what the answers of the agents in the settings cost now; those that were kept cost nothing.
+    """
+
+    panel: Panel
+    images: AddReport
+    failed: tuple[FailedImage, ...]
+    ignored: tuple[Path, ...]
+    settles: Settles
+    cost_usd: float = 0.0
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What so few labelled images do not allow."""
+        return cautions(self.panel)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every image could be used."""
+        return not self.failed and not self.images.conflicts
+
+
+def fit(
+    source: str | Path,
+    panel: str | Path,
+    *,
+    task: Task | None = None,
+    unlabelled: str | Path | None = None,
+    settings: Settings | None = None,
+    agents: Sequence[Agent | str] = (),
+    overwrite: bool = False,
+    progress: Progress = quiet,
+    **arguments: Any,
+) -> FitReport:
+    """Turn labelled images into a panel.
+
+    Args:
+        source: a folder with one subfolder a label (or `train/` and `val/` above them), or an .npz of vectors.
+        panel: the folder to write. It is written whole or not at all.
+        task: default: the labels as they are in `source`.
+        unlabelled: a folder with other images of the same kinds, or an .npz of their vectors, from which the agent
+            'self-trained' learns, too; their labels are not asked for. Of more than 2,000 a random part is taken.
+        settings: default: from the environment and `arguments`, see `load_settings`.
+        agents: names of feature agents to fit, or 'auto' for a choice among all, instead of those in
+            `settings.agents`; and agents that need no fitting, beside those of `settings.vlm` and
+            `settings.transformers`. A reasoner that is to advise reads what they say.
+        overwrite: whether a panel that is there may be replaced.
+
+    Raises:
+        DatasetError: the images cannot be used. EncoderError, AgentError: unknown names, or they do not fit.
+        SettingsError: the task's own words for a prompt cannot be used, `captioner` names nobody who can describe
+            images, or unlabelled images are given and no agent learns from them.
+        BudgetSpentError: answers would cost more than `policy.max_run_cost_usd`; those that were paid for are kept for
+            the next time.
+        PanelError: the panel cannot be written. PanelBusyError: somebody else is writing it.
+        MemoryServerError: a Chroma server is set and cannot be reached.
+    """
+    source, path, settings = Path(source), Path(panel), settings_or(settings, arguments)
+    refuse_to_replace(path, overwrite)  # before the work, not after it
+    if task is not None:
+        check_prompts(task)
+    budget = Budget(settings.policy.max_run_cost_usd)
+    others = _agents_beside_heads(agents, settings, budget)
+    named = _heads_named(agents, settings, unlabelled is not None)
+    given = None if unlabelled is None else listed(Path(unlabelled))
+    captioner = captioner_among(others, settings.captioner, None if named == [AUTO] else named or USUAL_AGENTS)
+    load = None if is_vectors(source) else lambda image: load_image(image, settings.images)
+    if settings.memory.url is not None:
+        Connection.server(settings.memory.url).close()
+    with writing(path):
+        gathered = gather(source, task, settings, progress)
+        records, task, encoder = gathered.records, gathered.task, gathered.encoder
+        data = with_texts(labelled_features(records, task), encoder, task)
+        failed, unlabelled_ids = gathered.failed, frozenset[str]()
+        if given is not None:
+            beside = sampled(given, encoder, records.rows.keys(), settings, progress)
+            data, failed = data.with_unlabelled(beside.vectors), failed + beside.failed
+            unlabelled_ids = frozenset(beside.ids)
+        if captioner is not None and data.texts is not None and load is not None:
+            seconds = settings.policy.agent_timeout_seconds
+            data = finished(described(data, captioner, encoder, task, records, load, seconds, progress))
+        fitted, choices = _fitted(task, records, data, named, others, load, settings, progress)
+        adviser = settings.reasoner if settings.reasoner and settings.reasoner.role == "advise" else None
+        if adviser is not None:
+            fitted = with_advice(
+                fitted,
+                Reasoner(adviser, task, open_replies(settings.replies), budget),
+                task,
+                records,
+                data,
+                others,
+                neighbours=settings.memory.neighbours,
+                policy=settings.policy,
+                progress=progress,
+            )
+        prepare_novelty(records, settings)
+        written = Panel(
+            task=task,
+            encoder=EncoderRecord.of(encoder),
+            records=records,
+            agents=tuple(dict.fromkeys(one.agent for one in fitted.witnesses if one.agent != REASONER)),
+            models=tuple(filter(None, map(settings_of, others))),
+            reasoner=adviser,
+            choices=tuple(choices),
+            predictions=LabelledPredictions.of_fit(records.ids, data.labels, [one.raw for one in fitted.looks]),
+            unlabelled_ids=unlabelled_ids if any(head.needs_unlabelled for head in fitted.heads) else frozenset(),
+            **fitted.parts(),
+        ).save(path, overwrite=overwrite)
+    index(written, settings, progress)
+    found = settles(settings.policy, written.outcomes)
+    return FitReport(written, gathered.report, failed, gathered.ignored, found, budget.spent_usd)
+
+
+def _agents_beside_heads(agents: Sequence[Agent | str], settings: Settings, budget: Budget) -> list[Agent]:
+    """The agents that need no fitting: those given, and those of the settings."""
+    others = [one for one in agents if not isinstance(one, str)]
+    if settings.models:
+        others += open_agents(settings.models, open_replies(settings.replies), budget)
+    if taken := [one.name for one in others if one.name in FEATURE_AGENTS]:
+        raise SettingsError(f"'{taken[0]}' is the name of an agent on the encoder's features: give yours another")
+    if REASONER in (one.name for one in others):
+        raise SettingsError(f"'{REASONER}' is the name of what reads the record: give your agent another")
+    return others
+
+
+def _heads_named(agents: Sequence[Agent | str], settings: Settings, unlabelled: bool) -> list[str] | None:
+    """The feature agents that are asked for by name, or [AUTO]; None: the usual ones.
+
+    Args:
+        unlabelled: whether unlabelled images are given.
+    """
+    named = [one for one in agents if isinstance(one, str)] or settings.agents
+    if named is None:
+        return None
+    if [*named] == [AUTO]:
+        return [AUTO]
+    kinds = [feature_agent(name) for name in named]
+    if unlabelled and not any(kind.needs_unlabelled for kind in kinds):
+        raise SettingsError(
+            "unlabelled images are given, and no agent learns from them: add 'self-trained' to the agents"
+        )
+    return [kind.name for kind in kinds]
+
+
+def _fitted(
+    task: Task,
+    records: Records,
+    data: LabelledFeatures,
+    named: Sequence[str] | None,
+    others: Sequence[Agent],
+    load: Callable[[str], Image] | None,
+    settings: Settings,
+    progress: Progress,
+) -> tuple[Fitted, list[Choice]]:
+    """What the images teach with the heads of those names; with [AUTO], with those worth having, and the reasons."""
+    able, untried = candidates(data)
+    if is_auto := named == [AUTO]:
+        kinds = able
+    else:
+        kinds = [name for name in USUAL_AGENTS if name in able] if named is None else [*named]
+    fitted = fit_agents(
+        task,
+        records,
+        data,
+        kinds,
+        others,
+        neighbours=settings.memory.neighbours,
+        seed=settings.seed,
+        load=load,
+        timeout=settings.policy.agent_timeout_seconds,
+        progress=progress,
+    )
+    if not is_auto:
+        return fitted, []
+    fitted, chosen = select(fitted, task, data)
+    return fitted, chosen + untried

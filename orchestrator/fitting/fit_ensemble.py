@@ -1,0 +1,273 @@
+"""From labelled features to what a panel knows: fitted heads, calibrators, trust, fusion, outcomes.
+
+Everything that judges an agent is out of fold: the labelled images are split into folds, an image's prediction
+comes from heads that were fitted on the other folds, its calibrated prediction from calibrators fitted on the
+others' predictions, and its fused posterior from weights fitted on the others' calibrated predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypedDict
+
+import numpy as np
+
+from consilience.agents import FEATURE_AGENTS, Agent, FeatureAgent, LabelledFeatures, Views, feature_agent
+from consilience.agents.heads.model_selection import UNJUDGED, stratified_folds
+from consilience.agents.heads.neighbours import K
+from consilience.core.errors import AgentError
+from consilience.core.images import Image
+from consilience.core.task import Task
+from consilience.orchestrator.decision.calibration_set import Outcomes
+from consilience.orchestrator.decision.case_summary import REASONER
+from consilience.orchestrator.decision.second_look import SecondLooks
+from consilience.orchestrator.ensemble.calibration import FITTED_TO_HEADS, Temperature, fit_calibrator
+from consilience.orchestrator.ensemble.fusion import PRIOR_IMAGES, Belief, Fusion
+from consilience.orchestrator.ensemble.trust_metrics import measure
+from consilience.orchestrator.fitting.collect import Answers, looks_of_others, named
+from consilience.orchestrator.fitting.ingest import Progress, quiet
+from consilience.orchestrator.novelty.novelty_score import Novelty
+from consilience.orchestrator.panel.panel import Witness
+from consilience.orchestrator.runtime.blas_threads import one_blas_thread
+from consilience.orchestrator.runtime.calls import finished
+from consilience.retrieval.memory.labelled_images import Records
+
+FOLDS = 20
+"""At most; as many as the label in the middle has images, if that is fewer."""
+
+MANY = 300
+"""From this many images on, 5 folds are enough, and twice as fast."""
+
+SAME_FEATURES = 0.8
+"""Correlation of the errors of two heads on the same features, believed beforehand (0.7 to 0.9 is usual)."""
+
+HEAD_IMAGES = 64
+"""How many labelled images the belief about how a head errs is worth, at least. It is worth as many as there are, if
+those are more: of heads that err together it can hardly be seen which is the better one, and weights that follow the
+estimate alone go from one end to the other (Ledoit and Wolf 2004 shrink covariances for the same reason)."""
+
+
+class Parts(TypedDict):
+    """What of a `Panel` is learned from labelled images, by its attribute."""
+
+    heads: tuple[FeatureAgent, ...]
+    witnesses: tuple[Witness, ...]
+    fusion: Fusion
+    outcomes: Outcomes
+    second_looks: SecondLooks
+    novelty: Novelty | None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What labelled images taught: the parts of a panel that are learned, and what they were learned from.
+
+    Attributes:
+        looks: what the witnesses said, in the same order.
+        folds: of the n images, int (n,).
+        calibrated: what they said, calibrated, out of fold (a, n, c); rows of NaN where one did not answer.
+        posterior, weights: of the first looks, out of fold, (n, c) and (n, a).
+        novelty: what images are compared with; None where no image could be judged.
+        how_novel: the novelty of the labelled images, out of fold, (n,); 0 for those that could not be judged.
+    """
+
+    heads: tuple[FeatureAgent, ...]
+    witnesses: tuple[Witness, ...]
+    fusion: Fusion
+    outcomes: Outcomes
+    second_looks: SecondLooks
+    looks: tuple[Answers, ...]
+    folds: np.ndarray
+    calibrated: np.ndarray
+    posterior: np.ndarray
+    weights: np.ndarray
+    novelty: Novelty | None
+    how_novel: np.ndarray
+
+    def parts(self) -> Parts:
+        """What a panel holds of it."""
+        return {
+            "heads": self.heads,
+            "witnesses": self.witnesses,
+            "fusion": self.fusion,
+            "outcomes": self.outcomes,
+            "second_looks": self.second_looks,
+            "novelty": self.novelty,
+        }
+
+
+def split_into_folds(labels: np.ndarray, seed: int) -> np.ndarray:
+    """The fold of each image, int (n,), as `stratified_folds`. A rare label does not make the folds fewer."""
+    counts = np.bincount(labels)
+    usual = int(np.median(counts[counts > 0]))
+    return stratified_folds(labels, min(5 if len(labels) >= MANY else FOLDS, max(usual, 2)), seed)
+
+
+def fit_agents(
+    task: Task,
+    records: Records,
+    data: LabelledFeatures,
+    kinds: Sequence[str],
+    others: Sequence[Agent],
+    *,
+    neighbours: int,
+    seed: int,
+    load: Callable[[str], Image] | None = None,
+    timeout: float = 120.0,
+    progress: Progress = quiet,
+) -> Fitted:
+    """Fit feature agents, judge them and the `others` out of fold, and learn how to weigh them.
+
+    Args:
+        data: features, labels and texts of the images in `records`, in their order.
+        kinds: names of feature agents to fit.
+        others: agents that need no fitting; they look at every labelled image, loaded from its source by `load`.
+        neighbours: cases in the evidence of a second look.
+        timeout: seconds that one of the others has for each image.
+
+    Raises:
+        AgentError: no agents, two of one name, or one that failed on every image of the first batch, or on too many.
+        BudgetSpentError: their answers would cost more than they may.
+    """
+    names = [*kinds, *(other.name for other in others)]
+    if not names or len(set(names)) != len(names):
+        raise AgentError(f"a panel needs at least one agent, and each name once; got: {', '.join(names) or 'none'}")
+    folds = split_into_folds(data.labels, seed)
+    n_folds = int(folds.max()) + 1
+    steps = len(kinds) * (n_folds + 1)
+    looks: list[Answers] = []
+    heads: list[FeatureAgent] = []
+    with one_blas_thread():
+        for name in kinds:
+            kind = feature_agent(name)
+            raw = np.full((len(data.labels), data.n_labels), np.nan)
+            for fold in range(n_folds):
+                known, held_out = data.take(np.flatnonzero(folds != fold)), folds == fold
+                raw[held_out] = kind.fit(known).predict(exact_views(task, known, data.features[held_out]))
+                progress("fitting agents", len(heads) * (n_folds + 1) + fold + 1, steps)
+            heads.append(kind.fit(data))
+            progress("fitting agents", len(heads) * (n_folds + 1), steps)
+            looks.append(Answers(name, "first", raw, calibrators=FITTED_TO_HEADS))
+    if others:
+        looks += finished(looks_of_others(task, records, data, others, looks, neighbours, load, timeout, progress))
+    return learned(tuple(heads), looks, task, data, folds)
+
+
+def exact_views(task: Task, known: LabelledFeatures, features: np.ndarray) -> Views:
+    """Views of vectors (n, d) whose neighbours are searched exactly among the known images."""
+    similarities = features @ known.features.T
+    nearest = np.argsort(-similarities, axis=1, kind="stable")[:, :K]
+    near = np.take_along_axis(similarities, nearest, axis=1)
+    return Views(task, [None] * len(features), features, known.labels[nearest], near)
+
+
+def learned(
+    heads: tuple[FeatureAgent, ...], looks: Sequence[Answers], task: Task, data: LabelledFeatures, folds: np.ndarray
+) -> Fitted:
+    """How to weigh these looks at labelled images, and how novel others are beside them; folds are int (n,)."""
+    labels = data.labels
+    looks = sorted(looks, key=lambda look: look.stage)  # first looks before second looks, otherwise in order
+    prior = belief_about([look.agent for look in looks], len(labels))
+    witnesses, calibrated = [], np.full((len(looks), *looks[0].raw.shape), np.nan)
+    with one_blas_thread():
+        for number, answers in enumerate(looks):
+            witness, calibrated[number] = judged(answers, labels, folds, task)
+            witnesses.append(witness)
+        heard = first_looks(witnesses, calibrated)
+        again = {
+            one.agent: looked_again(witnesses, calibrated, one.agent) for one in witnesses if one.stage == "second"
+        }
+        posterior, weights = np.empty(heard.shape[1:]), np.empty((len(labels), len(looks)))
+        posteriors_again = {agent: np.empty_like(posterior) for agent in again}
+        for fold in np.unique(folds):
+            held_out = folds == fold
+            others = Fusion.from_predictions(calibrated[:, ~held_out], labels[~held_out], heard[:, ~held_out], prior)
+            posterior[held_out], weights[held_out] = others.posterior(heard[:, held_out])
+            for agent, pooled in posteriors_again.items():
+                pooled[held_out] = others.posterior(again[agent][:, held_out])[0]
+        seen = np.isfinite(heard).all(axis=2).any(axis=0)  # where nobody could be asked nothing is learned
+        outcomes_again = {agent: Outcomes.of(pooled[seen], labels[seen]) for agent, pooled in posteriors_again.items()}
+        firsts = [number for number, one in enumerate(witnesses) if one.stage == "first" and one.agent != REASONER]
+        novelty, how_novel, is_judged = None, np.zeros(len(labels)), folds != UNJUDGED
+        if is_judged.any():
+            novelty, how_novel[is_judged] = Novelty.fit(data, folds, calibrated[firsts])
+        return Fitted(
+            heads=heads,
+            witnesses=tuple(witnesses),
+            fusion=Fusion.from_predictions(calibrated, labels, heard, prior),
+            outcomes=replace(Outcomes.of(posterior[seen], labels[seen]), again=outcomes_again),
+            second_looks=second_looks(looks, calibrated, labels),
+            looks=tuple(looks),
+            folds=folds,
+            calibrated=calibrated,
+            posterior=posterior,
+            weights=weights,
+            novelty=novelty,
+            how_novel=how_novel,
+        )
+
+
+def belief_about(agents: Sequence[str], images: int) -> Belief:
+    """How these agents err, as believed before anything was seen of what they say of so many images.
+
+    Heads on the same features err together, and how well each kind of head does is known from elsewhere. Others are
+    independent and as good as the best head.
+    """
+    kinds = [FEATURE_AGENTS.get(agent) for agent in agents]
+    spread = np.sqrt([1.0 if kind is None else kind.usual_error for kind in kinds])
+    together = np.array([[SAME_FEATURES if one and other else 0.0 for other in kinds] for one in kinds])
+    np.fill_diagonal(together, 1.0)
+    worth = np.array([PRIOR_IMAGES if kind is None else max(HEAD_IMAGES, images) for kind in kinds])
+    return Belief(together * np.outer(spread, spread), worth)
+
+
+def second_looks(looks: Sequence[Answers], calibrated: np.ndarray, labels: np.ndarray) -> SecondLooks:
+    """The second looks among `looks`, calibrated (a, n, c), and what the same agents named at first."""
+    places = {(look.agent, look.stage): number for number, look in enumerate(looks)}
+    again = [look.agent for look in looks if look.stage == "second"]
+    first = [looks[places[agent, "first"]].raw for agent in again]
+    return SecondLooks(
+        tuple(again),
+        calibrated[[places[agent, "second"] for agent in again]],
+        np.array([named(raw) for raw in first], dtype=np.intp).reshape(len(again), len(labels)),
+        labels,
+    )
+
+
+def judged(look: Answers, labels: np.ndarray, folds: np.ndarray, task: Task) -> tuple[Witness, np.ndarray]:
+    """A look as it can be weighed, and its calibrated predictions (n, c), out of fold.
+
+    Raises:
+        AgentError: it answered too little to be judged.
+    """
+    raw, answered = look.raw, np.isfinite(look.raw).all(axis=1)
+    if (folds == UNJUDGED).all() and not answered.any():  # a head, and one image a label: nothing can be known
+        trust = measure(look.agent, look.stage, raw, labels, task.names)
+        return Witness(look.agent, look.stage, Temperature(1.0), trust, look.cost_usd), raw
+    if len(np.unique(folds[answered])) < 2:
+        raise AgentError(
+            f"the agent '{look.agent}' gave a {look.stage} prediction for {answered.sum()} of {len(labels)} labelled "
+            "images: too few to judge it by"
+        )
+    calibrated = np.full_like(raw, np.nan)
+    calibrator, calibrated[answered] = fit_calibrator(
+        raw[answered], labels[answered], folds[answered], look.calibrators
+    )
+    trust = measure(look.agent, look.stage, calibrated, labels, task.names)
+    return Witness(look.agent, look.stage, calibrator, trust, look.cost_usd), calibrated
+
+
+def first_looks(witnesses: Sequence[Witness], calibrated: np.ndarray) -> np.ndarray:
+    """Predictions (a, n, c) with NaN for the second looks: what a diagnosis starts with."""
+    is_first = np.array([witness.stage == "first" for witness in witnesses])
+    return np.where(is_first[:, None, None], calibrated, np.nan)
+
+
+def looked_again(witnesses: Sequence[Witness], calibrated: np.ndarray, agent: str) -> np.ndarray:
+    """As `first_looks`, with the agent's second look, where it gave an answer, in the place of its first."""
+    heard, looks = first_looks(witnesses, calibrated), [(one.agent, one.stage) for one in witnesses]
+    first, second = looks.index((agent, "first")), looks.index((agent, "second"))
+    heard[second] = calibrated[second]
+    heard[first, np.isfinite(calibrated[second]).all(axis=1)] = np.nan
+    return heard

@@ -1,0 +1,137 @@
+"""Labelled images become records: read, embedded, freed of doubles and contradictions."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from consilience.core.dataset import LabelledImage, read_labelled_folder
+from consilience.core.diagnosis import FailedImage
+from consilience.core.errors import DatasetError
+from consilience.core.images import Image, load_image
+from consilience.core.settings.settings import Settings
+from consilience.core.task import Task
+from consilience.retrieval.encoders.batch_embedding import embed_many
+from consilience.retrieval.encoders.encoder import Encoder, open_encoder
+from consilience.retrieval.encoders.precomputed import Precomputed, load_precomputed
+from consilience.retrieval.memory.labelled_images import AddReport, Records
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What was found.
+
+    Attributes:
+        report: how many were new, given twice, or kept out because they stand under several labels.
+        failed: those that could not be read.
+        ignored: files and folders that are no labelled images.
+    """
+
+    task: Task
+    encoder: Encoder
+    records: Records
+    report: AddReport
+    failed: tuple[FailedImage, ...] = ()
+    ignored: tuple[Path, ...] = ()
+
+
+def is_vectors(source: Path) -> bool:
+    """Whether `source` is an .npz of vectors rather than a folder of images."""
+    return source.suffix == ".npz" and not os.path.isdir(source)  # no error for a name that is too long
+
+
+def gather(source: Path, task: Task | None, settings: Settings, progress: Progress) -> Gathered:
+    """Read a labelled folder, or an .npz of vectors.
+
+    Raises:
+        DatasetError: it cannot be used, or no image of a label is left. EncoderError: see `open_encoder`.
+    """
+    if is_vectors(source):
+        vectors = load_precomputed(source)
+        task = task or Task.from_labels(sorted(set(vectors.labels)))
+        labels = [_label_of(task, label, source) for label in vectors.labels]
+        records, report = with_vectors(_empty(vectors.encoder), vectors, labels)
+        gathered = Gathered(task, vectors.encoder, records, report)
+    else:
+        folder = read_labelled_folder(source, task)
+        task = task or Task.from_labels(folder.labels)
+        encoder = open_encoder(settings.encoder, device=settings.device)
+        records, report, failed = with_images(_empty(encoder), folder.images, encoder, settings, progress)
+        gathered = Gathered(task, encoder, records, report, failed, folder.ignored)
+    for name in gathered.task.names:
+        if not gathered.records.labels.count(name):
+            raise DatasetError(
+                f"the label '{name}' has no usable image in '{source}' ({len(gathered.failed)} could not be read, "
+                f"{len(report.conflicts)} stand under several labels). Give some, or take the label out"
+            )
+    return gathered
+
+
+def with_images(
+    records: Records,
+    images: Sequence[LabelledImage],
+    encoder: Encoder,
+    settings: Settings,
+    progress: Progress,
+) -> tuple[Records, AddReport, tuple[FailedImage, ...]]:
+    """The records and these images, embedded in batches; those that cannot be read are named."""
+    ids, labels, sources, vectors, thumbnails, failed = (
+        [],
+        [],
+        [],
+        [np.empty((0, encoder.dimension), np.float32)],
+        {},
+        [],
+    )
+
+    def load(one: LabelledImage) -> Image:
+        return load_image(one.path, settings.images)
+
+    done = 0
+    for batch in embed_many(images, encoder, load=load, batch_size=settings.batch_size):
+        for one, image, error in zip(batch.sources, batch.images, batch.errors, strict=True):
+            if image is None:
+                failed.append(FailedImage(str(one.path), error or DatasetError("unreadable")))
+            else:
+                ids.append(image.identity)
+                labels.append(one.label)
+                sources.append(str(one.path.absolute()))
+                thumbnails[image.identity] = image.thumbnail()
+        vectors.append(batch.vectors)
+        done += len(batch.sources)
+        progress("embedding images", done, len(images))
+    grown, report = records.with_added(ids, labels, sources, np.concatenate(vectors), thumbnails)
+    return grown, report, tuple(failed)
+
+
+def with_vectors(records: Records, vectors: Precomputed, labels: Sequence[str]) -> tuple[Records, AddReport]:
+    """The records and these vectors, whose identity is their own hash."""
+    ids = [vector_identity(vector) for vector in vectors.embeddings]
+    return records.with_added(ids, labels, vectors.names, vectors.embeddings)
+
+
+def vector_identity(vector: np.ndarray) -> str:
+    """Identity of an image of which only the vector is known."""
+    return hashlib.sha256(np.ascontiguousarray(vector, dtype=np.float32).tobytes()).hexdigest()
+
+
+def _empty(encoder: Encoder) -> Records:
+    return Records((), (), (), np.empty((0, encoder.dimension), np.float32))
+
+
+def _label_of(task: Task, label: str, source: Path) -> str:
+    if (found := task.find(label)) is None:
+        raise DatasetError(f"'{source}' has the label '{label}', which the task lacks; it has {', '.join(task.names)}")
+    return found

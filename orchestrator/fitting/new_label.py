@@ -1,0 +1,157 @@
+"""A new label for a panel that is there: `add_label`.
+
+No image that the memory holds is embedded again. The heads and what is known of them come from the stored vectors, out
+of fold, exactly as `fit` would. Agents that see images are asked about the new label's images alone. What they said of
+the others, when they could not name the new label, is kept with room for it (`predictions.with_room`): how often they
+will take an old label for the new one is not known until feedback tells or the panel is fitted again, so their trust
+is an optimistic estimate until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from consilience.agents import FEATURE_AGENTS, Agent, Budget, CapsAdapter, LabelledFeatures
+from consilience.core.dataset import LabelledImage
+from consilience.core.errors import DatasetError, PanelError
+from consilience.core.images import load_image
+from consilience.core.settings.settings import Settings, settings_or
+from consilience.core.task import Label, Task
+from consilience.orchestrator.decision.policy import settles
+from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions, with_room
+from consilience.orchestrator.fitting.collect import Answers, looks_of_others
+from consilience.orchestrator.fitting.fit import FitReport
+from consilience.orchestrator.fitting.fit_ensemble import Fitted, fit_agents, learned
+from consilience.orchestrator.fitting.ingest import Progress, quiet, with_images
+from consilience.orchestrator.fitting.label_texts import with_texts
+from consilience.orchestrator.panel.panel import Panel, labelled_features
+from consilience.orchestrator.panel.writer import index, prepare_novelty, writing
+from consilience.orchestrator.runtime.calls import finished
+from consilience.retrieval.memory.labelled_images import Records
+
+
+def add_label(
+    panel: str | Path,
+    label: Label | str,
+    images: Sequence[Path],
+    *,
+    settings: Settings | None = None,
+    agents: Sequence[Agent] = (),
+    progress: Progress = quiet,
+    **arguments: Any,
+) -> FitReport:
+    """Give a panel one more label, the last of its task.
+
+    Args:
+        label: its name, or its name with descriptions and synonyms.
+        images: that show it: 2 at least, as many as of the other labels if possible.
+        agents: those that the panel cannot hold itself, as for `Diagnoser.open`.
+
+    Raises:
+        TaskError: the task has such a label. DatasetError: fewer than 2 images can be used.
+        PanelError: a panel without agents on features, with a reasoner that advises or with captions must be fitted
+            again; so must one with agents that see images, if an older version fitted it.
+        Others as `add` and `Diagnoser.open` raise them; BudgetSpentError as `fit`.
+    """
+    path, settings = Path(panel), settings_or(settings, arguments)
+    added = Task.label(label) if isinstance(label, str) else label
+    with writing(path):
+        old = Panel.open(path)
+        task, budget = old.task.with_label(added), Budget(settings.policy.max_run_cost_usd)
+        others = [one for name, one in old.open_agents(settings, agents, budget).items() if name not in FEATURE_AGENTS]
+        if _must_be_fitted_again(old, others):
+            raise PanelError(f"the panel '{path}' cannot take a new label as it is: fit it again with all images")
+        encoder = old.encoder.open(settings.device)
+        new = [LabelledImage(one, added.name) for one in images]
+        records, report, failed = with_images(old.records, new, encoder, settings, progress)
+        if report.added < 2:
+            raise DatasetError(
+                f"the label '{added.name}' has {report.added} usable images ({len(failed)} could not be read, "
+                f"{len(report.conflicts)} stand under another label); it needs at least 2"
+            )
+        data = with_texts(labelled_features(records, task), encoder, task)
+        if old.unlabelled is not None:
+            data = data.with_unlabelled(old.unlabelled)
+        neighbours, heads = settings.memory.neighbours, [head.name for head in old.heads]
+        fitted = fit_agents(
+            task, records, data, heads, [], neighbours=neighbours, seed=settings.seed, progress=progress
+        )
+        if others:
+            fitted = _with_others(fitted, old, task, records, data, others, settings, progress)
+        prepare_novelty(records, settings)
+        written = replace(
+            old,
+            task=task,
+            records=records,
+            predictions=_predictions(fitted, old, records, data),
+            **fitted.parts(),
+        ).save(path, overwrite=True)
+    index(written, settings, progress)
+    return FitReport(written, report, failed, (), settles(settings.policy, written.outcomes), budget.spent_usd)
+
+
+def _must_be_fitted_again(panel: Panel, others: Sequence[Agent]) -> bool:
+    """Whether part of the panel, or what its other agents said, cannot be made to know of one more label."""
+    captions = any(isinstance(head, CapsAdapter) and head.described is not None for head in panel.heads)
+    unheard = bool(others) and panel.predictions is None
+    return not panel.heads or panel.reasoner is not None or captions or unheard
+
+
+def _with_others(
+    fitted: Fitted,
+    old: Panel,
+    task: Task,
+    records: Records,
+    data: LabelledFeatures,
+    others: Sequence[Agent],
+    settings: Settings,
+    progress: Progress,
+) -> Fitted:
+    """What the images teach if agents that see them are heard, too: they are asked about the new ones alone."""
+    new = range(len(old.records), len(records))
+    said = finished(
+        looks_of_others(
+            task,
+            records,
+            data,
+            others,
+            [replace(one, raw=one.raw[new]) for one in fitted.looks],
+            settings.memory.neighbours,
+            lambda source: load_image(source, settings.images),
+            settings.policy.agent_timeout_seconds,
+            progress,
+            new,
+        )
+    )
+    words = [_with_old_words(one, old, records.ids) for one in said]
+    in_order = {name: place for place, name in enumerate(old.agents)}
+    looks = sorted((*fitted.looks, *words), key=lambda one: in_order[one.agent])
+    return learned(fitted.heads, looks, task, data, fitted.folds)
+
+
+def _predictions(fitted: Fitted, old: Panel, records: Records, data: LabelledFeatures) -> LabelledPredictions:
+    """What all was learned from; an image that feedback brought stays one that it can take back."""
+    predictions = LabelledPredictions.of_fit(records.ids, data.labels, [one.raw for one in fitted.looks])
+    changes = dict(zip(old.predictions.ids, old.predictions.changes, strict=True)) if old.predictions else {}
+    return replace(predictions, changes=np.array([changes.get(one, 0) for one in records.ids], np.intp))
+
+
+def _with_old_words(said: Answers, old: Panel, ids: Sequence[str]) -> Answers:
+    """An agent's answers on the new images behind what it said of the old ones, with room for the new label."""
+    assert old.predictions is not None  # noqa: S101  the caller made sure
+    looks = [(one.agent, one.stage) for one in old.witnesses]
+    raw = np.full((len(ids), said.raw.shape[1]), np.nan)
+    if (said.agent, said.stage) in looks:
+        known = with_room(old.predictions.raw[looks.index((said.agent, said.stage))])
+        row_of = {identity: row for row, identity in enumerate(ids)}
+        places = [row_of.get(identity) for identity in old.predictions.ids]
+        for place, row in zip(places, known, strict=True):
+            if place is not None:
+                raw[place] = row
+    raw[len(ids) - len(said.raw) :] = said.raw
+    return replace(said, raw=raw, predictions=())

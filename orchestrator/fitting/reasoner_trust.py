@@ -1,0 +1,99 @@
+"""How a reasoner that advises earns its trust: it reads the records of labelled images, all of them out of fold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from consilience.agents import Agent, LabelledFeatures
+from consilience.core.errors import AgentError
+from consilience.core.prediction import Prediction
+from consilience.core.settings.settings import PolicySettings
+from consilience.core.task import Task
+from consilience.orchestrator.decision.case_summary import REASONER
+from consilience.orchestrator.decision.policy import Policy
+from consilience.orchestrator.decision.weighing import Weigher
+from consilience.orchestrator.fitting.collect import BATCH, Answers
+from consilience.orchestrator.fitting.fit_ensemble import Fitted, first_looks, learned
+from consilience.orchestrator.fitting.ingest import Progress, quiet
+from consilience.orchestrator.reasoner.reasoner import Reasoner
+from consilience.orchestrator.reasoner.step import Reasoning
+from consilience.orchestrator.runtime.calls import finished
+from consilience.retrieval.memory.image_memory import ImageMemory
+from consilience.retrieval.memory.index import ExactIndex
+from consilience.retrieval.memory.labelled_images import Records
+
+if TYPE_CHECKING:
+    from consilience.orchestrator.graph import State
+
+
+def with_advice(
+    fitted: Fitted,
+    reasoner: Reasoner,
+    task: Task,
+    records: Records,
+    data: LabelledFeatures,
+    others: Sequence[Agent],
+    *,
+    neighbours: int,
+    policy: PolicySettings,
+    progress: Progress = quiet,
+) -> Fitted:
+    """What the labelled images teach if a reasoner advises as well.
+
+    Args:
+        fitted: what they taught without it. The others are as for `fit_agents`.
+
+    Raises:
+        AgentError: it failed on all of the first records, or on too many to be judged.
+        BudgetSpentError: its answers would cost more than they may.
+    """
+    said = finished(_advice(fitted, reasoner, task, records, data, others, neighbours, policy, progress))
+    looks = (*fitted.looks, Answers.of(REASONER, "first", said, task))
+    return learned(fitted.heads, looks, task, data, fitted.folds)
+
+
+async def _advice(
+    fitted: Fitted,
+    reasoner: Reasoner,
+    task: Task,
+    records: Records,
+    data: LabelledFeatures,
+    others: Sequence[Agent],
+    neighbours: int,
+    policy: PolicySettings,
+    progress: Progress,
+) -> list[Prediction]:
+    unbounded = Policy.chosen(policy.model_copy(update={"max_cost_usd": None}), fitted.outcomes)
+    weigher = Weigher(task, fitted.witnesses, fitted.fusion, unbounded)
+    memory = ImageMemory(records, task.names, ExactIndex(records))
+    heard = first_looks(fitted.witnesses, fitted.calibrated)
+    first = [look for look in fitted.looks if look.stage == "first"]
+    said: list[Prediction] = []
+    for start in range(0, len(records), BATCH):
+        part = range(start, min(start + BATCH, len(records)))
+        found = memory.query(data.features[part], neighbours, [records.ids[row] for row in part])
+        evidence = memory.evidence(found)
+        novelty = dict(enumerate(fitted.how_novel[part].tolist()))
+        state: State = {
+            "identities": [records.ids[row] for row in part],
+            "evidence": evidence,
+            "looks": [
+                {"row": place, "prediction": look.prediction(row, task).to_dict()}
+                for look in first
+                for place, row in enumerate(part)
+            ],
+            "weighed": weigher.weighed(heard[:, part], fitted.posterior[part], fitted.weights[part], novelty, 1),
+            "requests": [],
+            "rows": [*novelty],
+            "round": 1,
+        }
+        readings = await Reasoning(weigher, reasoner).read(state, {one.name: one for one in others}, math.inf)
+        read = {one["row"]: Prediction.from_dict(one["prediction"]) for one in readings}
+        if start == 0 and all(one.error is not None for one in read.values()):  # it will not do better on the others
+            causes = [one.error for one in read.values()] or ["no agent answered"]
+            raise AgentError(f"the reasoner failed on each of the first records: {causes[0]}")
+        said += [read.get(row, Prediction(REASONER, error="no agent answered")) for row in novelty]
+        progress("reading records of labelled images", part.stop, len(records))
+    return said

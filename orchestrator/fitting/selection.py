@@ -1,0 +1,110 @@
+"""Which heads a panel needs: `--agents auto`.
+
+All that the images and the encoder allow are fitted. Then, one after another, the head goes whose absence costs the
+fusion least, until each that is left would be missed: without it the out-of-fold log loss would rise by WORTH or more,
+and by more than one standard error of the paired differences (the rule of Breiman et al. 1984: the simplest that none
+beats by more). The losses come from weights that were fitted on other folds, so that a head which only adds noise shows
+as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from consilience.agents import FEATURE_AGENTS, LabelledFeatures
+from consilience.agents.heads.model_selection import MOST, mean_and_error
+from consilience.core.task import Task
+from consilience.orchestrator.ensemble.calibration import log_probabilities
+from consilience.orchestrator.ensemble.fusion import Belief, Fusion
+from consilience.orchestrator.fitting.fit_ensemble import Fitted, belief_about, first_looks, learned
+from consilience.orchestrator.panel.panel import Choice
+
+AUTO = "auto"
+"""In the place of agents' names: choose them."""
+
+WORTH = 0.005
+"""Log loss, in nats an image, below which nobody would notice: half a percent of the probability of the truth."""
+
+
+def candidates(data: LabelledFeatures) -> tuple[list[str], list[Choice]]:
+    """The heads that can be tried on these images, and why the others cannot."""
+    names, out = [], []
+    fewest = int(np.bincount(data.labels, minlength=data.n_labels).min())
+    for name, kind in FEATURE_AGENTS.items():
+        if kind.needs_text and data.texts is None:
+            out.append(Choice(name, False, "not tried: the encoder has no text tower"))
+        elif kind.needs_tower and data.tower is None:
+            out.append(Choice(name, False, "not tried: the encoder's text tower cannot be trained through"))
+        elif kind.needs_unlabelled and data.unlabelled is None:
+            out.append(Choice(name, False, "not tried: no unlabelled images were given"))
+        elif kind.trains and (fewest < 2 or len(data.labels) > MOST):
+            many = f"2 images a label to train on, and {MOST:,} at most; the rarest has {fewest}"
+            out.append(Choice(name, False, f"not tried: it needs {many}, of {len(data.labels):,} in all"))
+        else:
+            names.append(name)
+    return names, out
+
+
+def select(fitted: Fitted, task: Task, data: LabelledFeatures) -> tuple[Fitted, list[Choice]]:
+    """What is learned without the heads that nobody would miss, and why each was kept or dropped.
+
+    Agents that are no heads were asked for by name, and stay.
+
+    Args:
+        data: the labelled images that `fitted` comes from.
+    """
+    heads = [head.name for head in fitted.heads]
+    heard = first_looks(fitted.witnesses, fitted.calibrated)
+    judged = fitted.folds >= 0
+    if not judged.any():
+        return fitted, [Choice(name, True, "kept: no labelled image is left to judge it by") for name in heads]
+    agents = [one.agent for one in fitted.witnesses]
+    heard, labels, folds = heard[:, judged], data.labels[judged], fitted.folds[judged]
+
+    def losses(without: Sequence[str]) -> np.ndarray:
+        rows = [number for number, agent in enumerate(agents) if agent not in without]
+        return _losses(heard[rows], labels, folds, belief_about([agents[row] for row in rows], len(labels)))
+
+    dropped: list[str] = []
+    choices: list[Choice] = []
+    now = losses(dropped)
+    while True:
+        left = [name for name in heads if name not in dropped]
+        if len(set(agents)) - len(dropped) < 2:
+            missed = dict.fromkeys(left, (np.inf, 0.0))
+        else:
+            without = {name: losses([*dropped, name]) for name in left}
+            missed = {name: mean_and_error(one - now) for name, one in without.items()}
+        least = min(left, key=lambda name: missed[name][0] - missed[name][1], default=None)
+        if least is None or missed[least][0] > max(missed[least][1], WORTH):
+            break
+        dropped.append(least)
+        choices.append(Choice(least, False, f"dropped: without it the log loss {_change(*missed[least])}"))
+        now = without[least]
+    choices = [
+        *(Choice(name, True, f"kept: without it the log loss {_change(*missed[name])}") for name in left),
+        *choices,
+    ]
+    if not dropped:
+        return fitted, choices
+    remaining = tuple(head for head in fitted.heads if head.name not in dropped)
+    looks = [look for look in fitted.looks if look.agent not in dropped]
+    return learned(remaining, looks, task, data, fitted.folds), choices
+
+
+def _losses(heard: np.ndarray, labels: np.ndarray, folds: np.ndarray, prior: Belief) -> np.ndarray:
+    """Negative log posterior of the true label, (n,), each from weights fitted on the other folds."""
+    posterior = np.empty(heard.shape[1:])
+    for fold in np.unique(folds):
+        here = folds == fold
+        others = Fusion.from_predictions(heard[:, ~here], labels[~here], prior=prior)
+        posterior[here] = others.posterior(heard[:, here])[0]
+    return np.asarray(-log_probabilities(posterior)[np.arange(len(labels)), labels])
+
+
+def _change(mean: float, error: float) -> str:
+    if np.isinf(mean):
+        return "would be that of nobody"
+    return f"{'rises' if mean > 0 else 'falls'} by {abs(mean):.4f} (standard error {error:.4f})"

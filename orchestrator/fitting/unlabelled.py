@@ -1,0 +1,123 @@
+"""Images whose labels nobody knows: read, embedded, freed of those that a panel holds with their label."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from consilience.agents.base import Features
+from consilience.agents.heads.model_selection import sample
+from consilience.core.dataset import images_below
+from consilience.core.diagnosis import FailedImage
+from consilience.core.errors import DatasetError
+from consilience.core.images import Image, load_image
+from consilience.core.settings.settings import Settings
+from consilience.orchestrator.fitting.ingest import Progress, is_vectors, vector_identity
+from consilience.orchestrator.panel.encoder_spec import EncoderRecord
+from consilience.retrieval.encoders.batch_embedding import embed_many
+from consilience.retrieval.encoders.encoder import Encoder
+from consilience.retrieval.encoders.precomputed import Precomputed, load_precomputed
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """What was found.
+
+    Attributes:
+        ids: identities of the m images. paths: of them; empty where only vectors were given.
+        vectors: float32 (m, d), rows of unit length.
+        known: images that were passed over because they are labelled, or came twice.
+        failed: those that cannot be read.
+    """
+
+    ids: tuple[str, ...]
+    paths: tuple[Path, ...]
+    vectors: Features
+    known: int
+    failed: tuple[FailedImage, ...] = ()
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What there is to read: images, or an .npz of vectors."""
+
+    source: Path
+    paths: tuple[Path, ...] = ()
+    vectors: Precomputed | None = None
+
+
+def listed(source: Path) -> Listed:
+    """A folder's images, or the vectors: nothing is embedded yet.
+
+    Raises:
+        DatasetError: it cannot be read, or the folder holds no image.
+    """
+    if is_vectors(source):
+        return Listed(source, vectors=load_precomputed(source, labelled=False))
+    if not (paths := images_below(source)):
+        raise _nothing_left(source, 0, 0)
+    return Listed(source, tuple(paths))
+
+
+def sampled(
+    given: Listed, encoder: Encoder, labelled: Collection[str], settings: Settings, progress: Progress
+) -> Unlabelled:
+    """As `embedded`; of very many a fixed random part (`tuning.MOST`).
+
+    Raises:
+        DatasetError: no image is left. EncoderError: the vectors are of another encoder.
+    """
+    if given.vectors is None:
+        some = tuple(given.paths[row] for row in sample(len(given.paths)))
+        return embedded(replace(given, paths=some), encoder, labelled, settings, progress)
+    EncoderRecord.of(encoder).check(given.vectors.encoder)
+    vectors = given.vectors.embeddings[sample(len(given.vectors.embeddings))]
+    rows = {identity: row for row, identity in enumerate(map(vector_identity, vectors)) if identity not in labelled}
+    if not rows:
+        raise _nothing_left(given.source, len(vectors), 0)
+    return Unlabelled((*rows,), (), vectors[[*rows.values()]], len(vectors) - len(rows))
+
+
+def embedded(
+    given: Listed, encoder: Encoder, labelled: Collection[str], settings: Settings, progress: Progress
+) -> Unlabelled:
+    """All images but those whose identity is among the `labelled`.
+
+    Raises:
+        DatasetError: no image is left.
+    """
+    known, fresh = 0, dict[str, Path]()
+    vectors: list[np.ndarray] = []
+    failed: list[FailedImage] = []
+
+    def load(path: Path) -> Image:
+        return load_image(path, settings.images)
+
+    done = 0
+    for batch in embed_many(given.paths, encoder, load=load, batch_size=settings.batch_size):
+        readable = iter(batch.vectors)
+        for path, image, error in zip(batch.sources, batch.images, batch.errors, strict=True):
+            if image is None:
+                failed.append(FailedImage(str(path), error or DatasetError("unreadable")))
+                continue
+            vector = next(readable)
+            if image.identity in labelled or image.identity in fresh:
+                known += 1
+                continue
+            fresh[image.identity] = path
+            vectors.append(vector)
+        done += len(batch.sources)
+        progress("embedding unlabelled images", done, len(given.paths))
+    if not fresh:
+        raise _nothing_left(given.source, known, len(failed))
+    return Unlabelled((*fresh,), (*fresh.values(),), np.stack(vectors), known, tuple(failed))
+
+
+def _nothing_left(source: Path, known: int, unreadable: int) -> DatasetError:
+    return DatasetError(
+        f"'{source}' holds no unlabelled image: {known} are labelled or given twice, {unreadable} cannot be "
+        "read. Name a folder of other images"
+    )

@@ -1,0 +1,101 @@
+"""Labelled images join a panel that is there, or leave it: `add`, `remove`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from consilience.core.dataset import LabelledImage
+from consilience.core.errors import DatasetError
+from consilience.core.settings.settings import Settings, settings_or
+from consilience.core.task import Task
+from consilience.orchestrator.decision.policy import settles
+from consilience.orchestrator.fitting.fit import FitReport
+from consilience.orchestrator.fitting.ingest import Progress, quiet, with_images
+from consilience.orchestrator.panel.panel import Panel, labelled_features
+from consilience.orchestrator.panel.writer import index, prepare_novelty, writing
+from consilience.orchestrator.runtime.blas_threads import one_blas_thread
+from consilience.retrieval.memory.labelled_images import Records
+
+
+def add(
+    panel: str | Path,
+    images: Sequence[LabelledImage],
+    *,
+    settings: Settings | None = None,
+    progress: Progress = quiet,
+    **arguments: Any,
+) -> FitReport:
+    """Add labelled images to a panel's memory and refresh its heads; calibration and trust stay as `fit` measured them.
+
+    Raises:
+        DatasetError: a label that the task lacks. PanelError and EncoderError as in `Diagnoser.open`.
+        PanelBusyError: somebody else is writing it.
+    """
+    path, settings = Path(panel), settings_or(settings, arguments)
+    with writing(path):
+        old = Panel.open(path)
+        known = [LabelledImage(one.path, _known_label(old.task, one.label)) for one in images]
+        encoder = old.encoder.open(settings.device)
+        records, report, failed = with_images(old.records, known, encoder, settings, progress)
+        written = with_records(old, records, settings).save(path, overwrite=True) if report.added else old
+    index(written, settings, progress)
+    return FitReport(written, report, failed, (), settles(settings.policy, written.outcomes))
+
+
+def remove(
+    panel: str | Path, names: Collection[str], *, settings: Settings | None = None, **arguments: Any
+) -> list[str]:
+    """Take images out of a panel's memory, by identity or source, and refresh its heads.
+
+    Returns:
+        The names that the memory does not hold; if there are any, nothing was removed.
+
+    Raises:
+        DatasetError: a label would be left without images. PanelError, PanelBusyError as for `add`.
+    """
+    path, settings = Path(panel), settings_or(settings, arguments)
+    with writing(path):
+        old = Panel.open(path)
+        known = {*old.records.ids, *old.records.sources}
+        by_name = {name: name if name in known else str(Path(name).absolute()) for name in names}
+        if missing := [name for name, full in by_name.items() if full not in known]:
+            return missing
+        records = old.records.without(by_name.values(), by_name.values())
+        check_each_label_is_left(old.task, records)
+        written = with_records(old, records, settings).save(path, overwrite=True)
+    index(written, settings, quiet)
+    return []
+
+
+def check_each_label_is_left(task: Task, records: Records) -> None:
+    for label in task.names:
+        if not records.labels.count(label):
+            raise DatasetError(f"'{label}' would be left without images; nothing was removed")
+
+
+def with_records(old: Panel, records: Records, settings: Settings) -> Panel:
+    """The panel with these images in its memory and its heads; what was said of images that went counts no more."""
+    data, before = labelled_features(records, old.task), old.labelled_features()
+    added = data.take(_rows_not_in(records, old.records))
+    removed = before.take(_rows_not_in(old.records, records))
+    prepare_novelty(records, settings)
+    with one_blas_thread():
+        heads = tuple(head.updated(data, added, removed) for head in old.heads)
+    gone = [identity for identity in old.records.ids if identity not in records.rows]
+    predictions = old.predictions.without(gone) if old.predictions is not None else None
+    return replace(old, records=records, heads=heads, predictions=predictions)
+
+
+def _rows_not_in(records: Records, others: Records) -> np.ndarray:
+    return np.array([row for row, identity in enumerate(records.ids) if identity not in others.rows], dtype=np.intp)
+
+
+def _known_label(task: Task, label: str) -> str:
+    if (found := task.find(label)) is None:
+        raise DatasetError(f"the panel's task has no label '{label}'; it has {', '.join(task.names)}")
+    return found

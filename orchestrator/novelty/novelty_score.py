@@ -1,0 +1,106 @@
+"""One score of all signs, from their ranks among the panel's own images: Fisher's combination of p-values.
+
+p_j is the share of the known images that sign j finds at least as novel; the score is - sum of w_j log p_j (Fisher
+1932; weighted: Good 1955). Its own rank among the known images' scores is the novelty, so that a threshold of 0.95
+passes about 95 % of known images. Every known image was judged out of fold: it is not its own neighbour, nor in the
+statistics or the heads that judge it.
+
+Signs from the same source share a vote: what the agents said, the labels' means and the nearest image have one each.
+Compared on apple leaves of train/ and val/ alone, each label left out in turn, twice, mean AUROC: 0.914; with a full
+vote for each of the four signs 0.903; best single sign 0.899. With another ridge (0.3): 0.926 for this sum, 0.925 for
+the normal quantiles of p (Stouffer), 0.921 for mean ranks; the greatest rank of the signs stayed 0.02 and more below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Self
+
+import numpy as np
+
+from consilience.agents.base import LabelledFeatures
+from consilience.orchestrator.novelty.disagreement import disagreement
+from consilience.orchestrator.novelty.predictive_entropy import ensemble
+from consilience.orchestrator.novelty.reference import Known
+from consilience.orchestrator.novelty.whitening import Whitening
+
+SIGNS: Mapping[str, float] = MappingProxyType({"ensemble": 0.5, "disagreement": 0.5, "means": 1.0, "nearest": 1.0})
+"""Every sign, and its weight in the score."""
+
+Signs = Mapping[str, np.ndarray]
+"""By sign, (m,)."""
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """The signs of the panel's own images, out of fold, and what to compare others with.
+
+    Attributes:
+        whitening: of the vectors.
+        signs: by name, ascending, (n,).
+        scores: ascending, (n,).
+    """
+
+    whitening: Whitening
+    signs: Signs
+    scores: np.ndarray
+
+    @classmethod
+    def fit(cls, data: LabelledFeatures, folds: np.ndarray, calibrated: np.ndarray) -> tuple[Self, np.ndarray]:
+        """From labelled images, their folds int (n,) and the first looks at them, out of fold (a, n, c).
+
+        An image whose fold is negative, such as the only one of a label, is known, but cannot be judged.
+
+        Returns:
+            It, and the novelty of each of the m images that are judged, (m,).
+        """
+        signs, is_judged = {name: np.empty(len(data.labels)) for name in SIGNS} | of_words(calibrated), folds >= 0
+        for fold in np.unique(folds[is_judged]):
+            held_out, others = folds == fold, data.take(np.flatnonzero(folds != fold))
+            found = Known.of(Whitening.fit(others), others).signs(data.features[held_out])
+            for name, values in found.items():
+                signs[name][held_out] = values
+        judged = {name: values[is_judged] for name, values in signs.items()}
+        ascending = {name: np.sort(values) for name, values in judged.items()}
+        n = int(is_judged.sum())
+        scores = _fisher({name: _as_novel(values, ascending[name]) / n for name, values in judged.items()})
+        fitted = cls(Whitening.fit(data), ascending, np.sort(scores))
+        return fitted, fitted._share(scores)
+
+    def of(self, signs: Signs) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Novelty (m,), and by sign the share of known images that are less novel, (m,); all in [0, 1]."""
+        n = len(self.scores)
+        at_least = {name: _as_novel(signs[name], self.signs[name]) for name in SIGNS}
+        score = _fisher({name: (count + 1) / (n + 1) for name, count in at_least.items()})
+        return self._share(score), {name: 1.0 - count / n for name, count in at_least.items()}
+
+    def _share(self, scores: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self.scores, scores - 1e-9) / len(self.scores)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {
+            **self.whitening.arrays(),
+            "scores": self.scores,
+            **{f"sign-{name}": self.signs[name] for name in SIGNS},
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        signs = {name: arrays[f"sign-{name}"] for name in SIGNS}
+        return cls(Whitening.from_arrays(arrays), signs, arrays["scores"])
+
+
+def of_words(calibrated: np.ndarray) -> dict[str, np.ndarray]:
+    """The signs in what agents said at first, calibrated (a, n, c)."""
+    return {"ensemble": ensemble(calibrated), "disagreement": disagreement(calibrated)}
+
+
+def _as_novel(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
+    """How many known images are at least as novel, up to rounding, (m,)."""
+    return np.asarray(len(ascending) - np.searchsorted(ascending, values - 1e-6))
+
+
+def _fisher(p: Signs) -> np.ndarray:
+    return np.asarray(sum(-weight * np.log(p[name]) for name, weight in SIGNS.items()))

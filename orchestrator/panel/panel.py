@@ -1,0 +1,304 @@
+"""A panel: one folder that holds a ready system. What is in it, and how it is written and read.
+
+    task.yaml          the question
+    witnesses.json     each agent's look: its calibrator and the trust it has earned
+    fusion.json        what the weights follow from
+    policy.json        what the thresholds of a settled diagnosis are chosen on
+    novelty.npz        the signs of novelty of the labelled images, and the space in which vectors are compared
+    predictions.npz    what the witnesses said of labelled images, out of fold: what all of the above is learned from
+    second_looks.npz   the second looks at the labelled images: what one more gains is foreseen from them
+    agents/*.npz       fitted heads; that of `self-trained` holds the unlabelled images' vectors
+    unlabelled.json    identities of these images, so that evaluations tell which images the panel has learned from
+    choices.json       why each agent was kept or dropped, if they were chosen
+    models.json        how the agents and the reasoner that answer in words are asked; no key
+    memory/            the labelled images: identities, labels, sources, vectors, thumbnails
+    encoder.onnx       the embedded encoder, so that the panel runs on a machine without torch
+
+The folder's form (manifest, checksums, generations) is core's, `consilience.core.storage.panel_folder`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from consilience.agents import (
+    FEATURE_AGENTS,
+    Agent,
+    Budget,
+    FeatureAgent,
+    LabelledFeatures,
+    SelfTrained,
+    open_agents,
+    open_replies,
+    reached,
+    settings_of,
+)
+from consilience.agents.base import Features
+from consilience.core.errors import AgentError, PanelDamagedError
+from consilience.core.prediction import Stage
+from consilience.core.settings.model_settings import ModelSettings, ReasonerSettings, TransformersSettings, VlmSettings
+from consilience.core.settings.settings import Settings
+from consilience.core.storage.panel_folder import PanelFolder, read_panel_folder, write_panel_folder
+from consilience.core.task import Task
+from consilience.core.trust import Trust
+from consilience.orchestrator.decision.calibration_set import Outcomes
+from consilience.orchestrator.decision.second_look import SecondLooks
+from consilience.orchestrator.ensemble import calibration
+from consilience.orchestrator.ensemble.calibration import Calibrator
+from consilience.orchestrator.ensemble.fusion import Fusion
+from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
+from consilience.orchestrator.novelty.novelty_score import Novelty
+from consilience.orchestrator.novelty.reference import Known
+from consilience.orchestrator.panel.encoder_spec import EncoderRecord
+from consilience.retrieval.memory.image_memory import ImageMemory
+from consilience.retrieval.memory.labelled_images import Records
+
+SECOND_LOOKS_FILE = "second_looks.npz"
+NOVELTY_FILE = "novelty.npz"
+PREDICTIONS_FILE = "predictions.npz"
+
+
+@dataclass(frozen=True)
+class Witness:
+    """One look of one agent, as the orchestrator weighs it; `cost_usd` is what it costs on average."""
+
+    agent: str
+    stage: Stage
+    calibrator: Calibrator
+    trust: Trust
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Whether an agent was kept when agents were chosen, and why."""
+
+    agent: str
+    kept: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Everything that a diagnosis needs.
+
+    Attributes:
+        encoder: which encoder wrote the vectors.
+        heads: the fitted feature agents, in the order of `agents`.
+        agents: names of all agents, those included that it cannot hold and that must be given to `Diagnoser.open`.
+        witnesses: first looks in the order of `agents`, then second looks; the order of `fusion`.
+        outcomes: what the fusion said of the labelled images, out of fold.
+        models: settings of the agents that answer in words.
+        reasoner: settings of the adviser that it was fitted with, if any; its look stands among the witnesses.
+        second_looks: the agents' second looks at the labelled images.
+        novelty: how novel an image is beside the labelled ones; None in panels of earlier versions, where the distance
+            to the neighbours in the memory alone tells.
+        choices: why each agent was kept or dropped, if they were chosen (`--agents auto`).
+        predictions: what calibration, trust and fusion were learned from; None for a panel that an older version wrote.
+        unlabelled_ids: identities of the images that a head learned from without their labels.
+        path, id: where it was read from, and the id it keeps for life; empty for one not yet written.
+    """
+
+    task: Task
+    encoder: EncoderRecord
+    records: Records
+    heads: tuple[FeatureAgent, ...]
+    agents: tuple[str, ...]
+    witnesses: tuple[Witness, ...]
+    fusion: Fusion
+    outcomes: Outcomes
+    models: tuple[ModelSettings, ...] = ()
+    reasoner: ReasonerSettings | None = None
+    second_looks: SecondLooks = field(default_factory=SecondLooks.none)
+    novelty: Novelty | None = None
+    choices: tuple[Choice, ...] = ()
+    predictions: LabelledPredictions | None = None
+    unlabelled_ids: frozenset[str] = frozenset()
+    path: Path = Path()
+    id: str = ""
+
+    @classmethod
+    def open(cls, path: str | Path) -> Panel:
+        """Read and check a panel. Raises PanelMissingError, PanelTooNewError or PanelDamagedError."""
+        return read_panel_folder(path, _read)
+
+    def save(self, path: Path, *, overwrite: bool = False) -> Panel:
+        """Write it whole or not at all, and read it back; the caller holds the writer lock."""
+        write_panel_folder(path, self._write, overwrite=overwrite)
+        return Panel.open(path)
+
+    @property
+    def unlabelled(self) -> Features | None:
+        """Vectors of the unlabelled images that a head learned from, (m, d); None if there is no such head."""
+        return next((head.unlabelled for head in self.heads if isinstance(head, SelfTrained)), None)
+
+    def has_learned_from(self, identity: str) -> bool:
+        """Whether it holds this image, or was given it without its label."""
+        return identity in self.records.rows or identity in self.unlabelled_ids
+
+    def labelled_features(self) -> LabelledFeatures:
+        """The memory's images as feature agents see them, without texts."""
+        return labelled_features(self.records, self.task)
+
+    def known(self) -> Known | None:
+        """What is known of the memory's vectors, for signs of novelty; None where `novelty` is."""
+        return None if self.novelty is None else Known.of(self.novelty.whitening, self.labelled_features())
+
+    def open_memory(self, url: str | None = None) -> ImageMemory:
+        return ImageMemory.open(
+            self.records,
+            self.task.names,
+            store=self.path / "index",
+            fingerprint=self.encoder.fingerprint,
+            panel=self.id,
+            url=url,
+        )
+
+    def open_agents(self, settings: Settings, given: Sequence[Agent], budget: Budget) -> dict[str, Agent]:
+        """The agents by name: fitted heads, those that answer in words, and those that the panel cannot hold itself.
+
+        Args:
+            settings: its agents are reached as it says; the others as when the panel was fitted.
+            given: the last, and any that are to be asked in the place of those that the settings describe.
+            budget: what those that answer in words may spend together.
+
+        Raises:
+            AgentError: one is missing, or the panel does not know it.
+            SettingsError: one would be asked otherwise than when its trust was earned.
+        """
+        own = {one.name: one for one in given}
+        set_up = {one.name: one for one in settings.models}
+        held = {one.name for one in self.models}
+        if unknown := [*own.keys() - set(self.agents), *set_up.keys() - held]:
+            raise AgentError(f"the panel has no trust in {', '.join(sorted(unknown))}: fit it with these agents first")
+        models = []
+        for model in self.models:
+            if model.name not in own:
+                models.append(reached(model, set_up.get(model.name, model)))
+            elif (now := settings_of(own[model.name])) is not None:
+                reached(model, now)
+        cache = open_replies(settings.replies) if models else None
+        agents = {one.name: one for one in (*self.heads, *open_agents(models, cache, budget), *given)}
+        if missing := [name for name in self.agents if name not in agents]:
+            raise AgentError(
+                f"the panel was fitted with agents that it does not hold: {', '.join(missing)}; "
+                "give them as Diagnoser.open(panel, agents=[...])"
+            )
+        return {name: agents[name] for name in self.agents}
+
+    def _write(self, folder: Path) -> dict[str, Any]:
+        (folder / "task.yaml").write_text(self.task.to_yaml(), encoding="utf-8")
+        _write_json(folder / "witnesses.json", [_witness_to_dict(witness) for witness in self.witnesses])
+        _write_json(folder / "fusion.json", self.fusion.to_dict())
+        _write_json(folder / "policy.json", self.outcomes.to_dict())
+        if self.choices:
+            _write_json(folder / "choices.json", [asdict(choice) for choice in self.choices])
+        if self.unlabelled_ids:
+            _write_json(folder / "unlabelled.json", sorted(self.unlabelled_ids))
+        _write_json(folder / "models.json", _models_to_dict(self.models, self.reasoner))
+        if self.second_looks.agents:
+            np.savez(folder / SECOND_LOOKS_FILE, allow_pickle=False, **self.second_looks.arrays())
+        if self.novelty is not None:
+            np.savez(folder / NOVELTY_FILE, allow_pickle=False, **self.novelty.arrays())
+        if self.predictions is not None:
+            np.savez(folder / PREDICTIONS_FILE, allow_pickle=False, **self.predictions.arrays())
+        (folder / "agents").mkdir()
+        for head in self.heads:
+            np.savez(folder / "agents" / f"{head.name}.npz", allow_pickle=False, **head.arrays())
+        self.records.save(folder / "memory")
+        encoder = self.encoder.write(folder)
+        return {"encoder": encoder, "agents": list(self.agents), "images": len(self.records)}
+
+
+def labelled_features(records: Records, task: Task) -> LabelledFeatures:
+    place = {name: number for number, name in enumerate(task.names)}
+    labels = np.array([place[label] for label in records.labels], dtype=np.intp)
+    return LabelledFeatures(records.vectors, labels, len(task.names))
+
+
+def _read(folder: PanelFolder) -> Panel:
+    state, manifest = folder.state, folder.manifest
+    try:
+        task = Task.from_file(state / "task.yaml")
+        records = Records.open(state / "memory")
+        data = labelled_features(records, task)
+        names = tuple(manifest["agents"])
+        heads = tuple(
+            FEATURE_AGENTS[name].from_arrays(_read_arrays(path), data)
+            for name in names
+            if name in FEATURE_AGENTS and (path := state / "agents" / f"{name}.npz").exists()
+        )
+        again, novelty, said = state / SECOND_LOOKS_FILE, state / NOVELTY_FILE, state / PREDICTIONS_FILE
+        models, reasoner = _models_from_dict(_read_json_or(state / "models.json", {}))
+        return Panel(
+            task=task,
+            encoder=EncoderRecord.read(folder),
+            records=records,
+            heads=heads,
+            agents=names,
+            witnesses=tuple(_witness_from_dict(one) for one in _read_json(state / "witnesses.json")),
+            fusion=Fusion.from_dict(_read_json(state / "fusion.json")),
+            outcomes=Outcomes.from_dict(_read_json(state / "policy.json")),
+            models=models,
+            reasoner=reasoner,
+            second_looks=SecondLooks.from_arrays(_read_arrays(again)) if again.exists() else SecondLooks.none(),
+            novelty=Novelty.from_arrays(_read_arrays(novelty)) if novelty.exists() else None,
+            choices=tuple(Choice(**one) for one in _read_json_or(state / "choices.json", [])),
+            predictions=LabelledPredictions.from_arrays(_read_arrays(said)) if said.exists() else None,
+            unlabelled_ids=frozenset(_read_json_or(state / "unlabelled.json", [])),
+            path=folder.path,
+            id=folder.id,
+        )
+    except (KeyError, TypeError, ValueError) as cause:
+        raise PanelDamagedError(
+            f"the panel '{folder.path}' does not hold what its format says ({cause!r}); fit it again"
+        ) from cause
+
+
+def _witness_to_dict(witness: Witness) -> dict[str, Any]:
+    trust, calibrator = witness.trust.to_dict(), witness.calibrator.to_dict()
+    return {"trust": trust, "calibrator": calibrator, "cost_usd": witness.cost_usd}
+
+
+def _witness_from_dict(data: Mapping[str, Any]) -> Witness:
+    trust = Trust(**data["trust"])
+    return Witness(
+        trust.agent, trust.stage, calibration.from_dict(data["calibrator"]), trust, data.get("cost_usd", 0.0)
+    )
+
+
+def _models_to_dict(models: Sequence[ModelSettings], reasoner: ReasonerSettings | None) -> dict[str, Any]:
+    """As in a settings file."""
+    return {
+        "vlm": [one.model_dump(mode="json") for one in models if isinstance(one, VlmSettings)],
+        "transformers": [one.model_dump(mode="json") for one in models if isinstance(one, TransformersSettings)],
+        "reasoner": reasoner and reasoner.model_dump(mode="json"),
+    }
+
+
+def _models_from_dict(data: Mapping[str, Any]) -> tuple[tuple[ModelSettings, ...], ReasonerSettings | None]:
+    settings = Settings.model_validate(data)
+    return settings.models, settings.reasoner
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _read_json_or(path: Path, otherwise: Any) -> Any:
+    return _read_json(path) if path.exists() else otherwise
+
+
+def _write_json(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,47 @@
+"""What all have in common who write a panel: one at a time, with its distances worked out and its index up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from consilience.core.errors import PanelError
+from consilience.core.settings.settings import Settings
+from consilience.orchestrator.fitting.ingest import Progress
+from consilience.orchestrator.panel.panel import Panel
+from consilience.retrieval.memory.image_memory import writer_lock
+from consilience.retrieval.memory.labelled_images import Records
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Hold the writer lock; a folder that was made for it goes again if nothing was written."""
+    is_new = not path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise PanelError(
+            f"the panel '{path}' cannot be made: {cause.strerror}; check the path and your rights"
+        ) from cause
+    try:
+        with writer_lock(path):
+            yield
+    finally:
+        if is_new and {one.name for one in path.iterdir()} <= {"writer.lock"}:
+            with suppress(OSError):
+                (path / "writer.lock").unlink(missing_ok=True)
+                path.rmdir()
+
+
+def prepare_novelty(records: Records, settings: Settings) -> None:
+    """Work out the distances that novelty is measured by, so that they are saved with the records."""
+    records.kth_distances(min(settings.memory.neighbours, len(records) - 1))
+
+
+def index(panel: Panel, settings: Settings, progress: Progress) -> None:
+    """Bring the index up to date, if no reader owns it; whoever owns it next would do so otherwise."""
+    progress("indexing images", 0, len(panel.records))
+    with panel.open_memory(settings.memory.url) as memory:
+        memory.prepare()
+        progress("indexing images", len(panel.records), len(panel.records))

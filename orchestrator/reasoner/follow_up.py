@@ -1,0 +1,122 @@
+"""A language model that answers a person's question about a diagnosis: from its record, never from pixels.
+
+Everything in the question is quoted, and an answer with a figure that the record lacks is no answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from consilience.agents import Budget
+from consilience.agents.vlm.call_record import Exchange
+from consilience.agents.vlm.chat_completion import Choice
+from consilience.agents.vlm.conversation import Message, repair_messages
+from consilience.agents.vlm.model_client import Respondent
+from consilience.core.diagnosis import Diagnosis
+from consilience.core.errors import AgentError, AnswerError, ConsilienceError
+from consilience.core.settings.model_settings import ReasonerSettings
+from consilience.core.task import Task
+from consilience.orchestrator.decision.case_summary import REASONER, Record
+from consilience.orchestrator.reasoner.output import invented_figures
+from consilience.prompts import clean, label_lines, load_prompt, quoted
+
+log = logging.getLogger(__name__)
+
+LONGEST = 1200
+"""Characters of an answer that are shown."""
+
+
+class FollowUp:
+    """Asks the reasoner's model about one record at a time.
+
+    Raises:
+        SettingsError: the task's own words for its prompts cannot be used.
+    """
+
+    def __init__(self, settings: ReasonerSettings, task: Task, budget: Budget | None = None) -> None:
+        """`budget` as for `VlmAgent`."""
+        self.settings, self.task = settings, task
+        self._prompt, self._reasoner_prompt = load_prompt("follow-up", task), load_prompt("reasoner", task)
+        self._respondent = Respondent(REASONER, settings, budget)
+
+    async def answer(self, diagnosis: Diagnosis, question: str, seconds: float) -> str:
+        """The answer, on one line.
+
+        Raises:
+            AgentError: there is none that can be used within so many seconds; says why.
+        """
+        shown = _record(diagnosis).text(self._reasoner_prompt)
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                return await self._respondent.answered(
+                    Exchange(),
+                    self._request(),
+                    self._messages(diagnosis, shown, question),
+                    lambda replies: replies[0].read(lambda text: _checked(text, shown, diagnosis)),
+                    self._repair,
+                )
+        except ConsilienceError:
+            raise
+        except Exception as error:  # whatever a library makes of a broken server; the rules answer then
+            log.warning("the language model failed", exc_info=error)
+            late = f"no answer within {seconds:.3g} seconds"
+            raise AgentError(late if limit.expired() else f"{type(error).__name__}: {error}") from error
+
+    def _messages(self, diagnosis: Diagnosis, shown: str, question: str) -> list[Message]:
+        prompt = self._prompt
+        system = prompt.render(
+            "system", domain=quoted(self.task.domain), labels="\n".join(label_lines(prompt, self.task))
+        )
+        asked = prompt.render(
+            "question",
+            record=shown,
+            label=quoted(diagnosis.label),
+            rationale=quoted(diagnosis.rationale, 1000),
+            question=quoted(question, 500),
+        )
+        return [Message("system", (system,)), Message("user", (asked,))]
+
+    def _request(self) -> dict[str, Any]:
+        settings = self.settings
+        return {
+            "model": settings.model,
+            "temperature": settings.temperature,
+            "max_completion_tokens": settings.max_tokens,
+            "extra_body": dict(settings.extra_body),
+        }
+
+    def _repair(self, replies: Sequence[Choice], problem: AnswerError) -> list[Message]:
+        return repair_messages(load_prompt("repair", self.task), replies[0].text, str(problem))
+
+
+def _record(diagnosis: Diagnosis) -> Record:
+    # A reasoner that decided has no trust of its own; its words stand in the rationale.
+    looks = [one if one.weight is not None else replace(one, weight=0.0) for one in diagnosis.predictions]
+    data = diagnosis.to_dict()
+    conclusion = {
+        "label": diagnosis.label,
+        "posterior": data["probabilities"],
+        "reasons": data["reasons"],
+        "predictions": [one.to_dict() for one in looks],
+    }
+    return Record(diagnosis.identity, conclusion, data["evidence"], diagnosis.trust)
+
+
+def _checked(text: str, shown: str, diagnosis: Diagnosis) -> str:
+    """The answer, if all its figures are the record's; what agents and people wrote is no record."""
+    answer = clean(text, LONGEST)
+    made_up = invented_figures(
+        answer,
+        shown=" ".join([shown, *diagnosis.reasons]),
+        names=[*diagnosis.posterior, *(one.agent for one in diagnosis.predictions)],
+        own=diagnosis.probability,
+        countable=max(len(diagnosis.predictions), len(diagnosis.evidence.neighbours), len(diagnosis.posterior)),
+    )
+    if made_up:
+        raise AnswerError(f"it holds numbers that the record does not: {', '.join(made_up[:5])}")
+    return answer

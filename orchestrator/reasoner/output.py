@@ -1,0 +1,112 @@
+"""The structured answer of a language model that reads a record: what it is asked for, and how its reply is read."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from consilience.agents.vlm import label_answer as answer
+from consilience.agents.vlm.label_answer import RATIONALE_PATTERN
+from consilience.core.errors import AnswerError
+from consilience.core.task import Task
+from consilience.prompts import clean, quoted
+
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_FIGURE = re.compile(r"(?<![\w.])(\d+(?:\.(\d+))?)(?!\w)(\s*(?:%|percent\b|per cent\b))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a reasoner said.
+
+    Attributes:
+        label: one of the task's labels.
+        probability: that it is right, in [0, 1], in the reasoner's own words.
+        rationale: why, on one line. It is data.
+        ask_again: by agent, why it should look again.
+    """
+
+    label: str
+    probability: float
+    rationale: str
+    ask_again: Mapping[str, str] = field(default_factory=dict)
+
+
+def opinion_schema(task: Task, can_look_again: Sequence[str]) -> dict[str, Any]:
+    """The JSON schema of an opinion, strict; without 'ask_again' where nobody can look again."""
+    text = {"type": "string", "pattern": RATIONALE_PATTERN}
+    properties: dict[str, Any] = {
+        "rationale": text,
+        "label": {"type": "string", "enum": list(task.names)},
+        "probability": {"type": "number", "minimum": 0, "maximum": 1},
+    }
+    if can_look_again:
+        wish = _strict({"agent": {"type": "string", "enum": list(can_look_again)}, "why": text})
+        properties["ask_again"] = {"type": "array", "items": wish, "maxItems": len(can_look_again)}
+    return _strict(properties)
+
+
+def _strict(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+
+def parse_opinion(text: str, task: Task, can_look_again: Collection[str]) -> Opinion:
+    """The opinion in a model's reply, read as `parse_answer` reads an answer.
+
+    Raises:
+        AnswerError: it lacks a part, or has one of a wrong kind; it names no label of the task; it gives its label less
+            than an even share, and so speaks for another one; it asks for an agent that cannot look again.
+    """
+    fields = answer.only_object(text)
+    label = answer.parse_label(answer.field(fields, "label", str), task)
+    if label is None:
+        raise AnswerError("'label' must be one of the labels")
+    probability = answer.probability(fields, "probability")
+    if probability < 1 / len(task.names):
+        raise AnswerError(
+            f"'probability' gives {quoted(label, 60)} less than an even share of {len(task.names)} labels"
+        )
+    wishes = answer.field(fields, "ask_again", list) if can_look_again else fields.get("ask_again") or []
+    return Opinion(
+        label,
+        probability,
+        clean(answer.field(fields, "rationale", str), 1000),
+        dict(_wish(one, can_look_again) for one in wishes),
+    )
+
+
+def _wish(wish: Any, can_look_again: Collection[str]) -> tuple[str, str]:
+    if not isinstance(wish, dict):
+        raise AnswerError("'ask_again' must be a list of objects")
+    agent, why = answer.field(wish, "agent", str), answer.field(wish, "why", str)
+    if agent not in can_look_again:
+        those = ", ".join(quoted(one, 60) for one in can_look_again) or "none"
+        raise AnswerError(f"{quoted(agent, 60)} cannot be asked to look again; those that can: {those}")
+    return agent, clean(why)
+
+
+def invented_figures(words: str, *, shown: str, names: Collection[str], own: float, countable: int) -> list[str]:
+    """The figures in `words` that are not in the record: a model must not make up what it reports.
+
+    A figure is a number in digits, with or without a percent sign. It is in the record if it is one of these numbers,
+    rounded to as many digits as it has: those that `shown` has outside double quotes (what agents wrote is no
+    measurement), those in the `names` of labels and agents, the reasoner's `own` probability; without a percent sign
+    also whole numbers up to `countable`, since looks and cases can be counted.
+    """
+    known = [value for _, value, _ in _figures(" ".join([_QUOTED.sub(" ", shown), *names]))] + [own]
+    return [
+        figure
+        for figure, value, unit in _figures(words)
+        if not (unit == 1.0 and value <= countable) and not any(abs(value - one) <= unit / 2 + 1e-9 for one in known)
+    ]
+
+
+def _figures(text: str) -> Iterator[tuple[str, float, float]]:
+    """Each figure, its value (a percentage as a share), and how much its last digit stands for."""
+    for found in _FIGURE.finditer(unicodedata.normalize("NFKC", text)):
+        digits, decimals, percent = found.groups()
+        scale = 0.01 if percent else 1.0
+        yield found[0].strip(), float(digits) * scale, scale * 10.0 ** -len(decimals or "")

@@ -1,0 +1,181 @@
+"""The part that a reasoner takes in a run, by its role.
+
+- explain: it writes the rationale of what is concluded; nothing else changes.
+- advise: once the first looks are weighed its word is weighed with them, by the trust that it has earned.
+- decide: after each round it names a label, and its last word is final.
+
+As an adviser or a decider it may also wish for second looks, at images that are not settled.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
+
+from consilience.agents import Agent, Budget, open_replies, reached
+from consilience.core.errors import AgentError
+from consilience.core.prediction import Prediction, Stage
+from consilience.core.settings.model_settings import Role
+from consilience.core.settings.settings import Settings
+from consilience.orchestrator.decision.case_summary import REASONER, Record
+from consilience.orchestrator.decision.explain import not_used
+from consilience.orchestrator.decision.selective_asking import spent
+from consilience.orchestrator.decision.weighing import Weighed, Weigher
+from consilience.orchestrator.panel.panel import Panel
+from consilience.orchestrator.reasoner.reasoner import Reading, Reasoner
+
+if TYPE_CHECKING:
+    from consilience.orchestrator.graph import State
+
+
+def open_reasoner(panel: Panel, settings: Settings, budget: Budget) -> Reasoner | None:
+    """The reasoner of the settings, else the adviser that the panel was fitted with; None: rules are alone.
+
+    Raises:
+        AgentError: it is to advise, and the panel has no trust in it.
+        SettingsError: it would be asked otherwise than when its trust was earned.
+    """
+    given = settings.reasoner or panel.reasoner
+    if given is None:
+        return None
+    if given.role == "advise":
+        if panel.reasoner is None:
+            raise AgentError(
+                "the panel has no trust in a reasoner that advises: fit it with reasoner.role advise first"
+            )
+        reached(panel.reasoner, given)
+    return Reasoner(given, panel.task, open_replies(settings.replies), budget)
+
+
+class Read(TypedDict):
+    """A `Reading` as plain data."""
+
+    row: int
+    prediction: dict[str, Any]
+    ask_again: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Reasoning:
+    """A reasoner and what it reads from.
+
+    Attributes:
+        reasoner: None: rules alone write the rationale.
+    """
+
+    weigher: Weigher
+    reasoner: Reasoner | None = None
+
+    @property
+    def role(self) -> Role | None:
+        """None where rules are alone."""
+        return None if self.reasoner is None else self.reasoner.settings.role
+
+    def is_due(self, number: int) -> bool:
+        """Whether the reasoner is asked once round `number` is weighed."""
+        return self.role == "decide" or (self.role == "advise" and number == 1)
+
+    async def read(self, state: State, agents: Mapping[str, Agent], deadline: float) -> list[Read]:
+        """What the reasoner says of the rows that were weighed in this round.
+
+        Args:
+            agents: that can be asked again. deadline: `time.monotonic()` at which its time is up in any case.
+        """
+        weighed = {row: state["weighed"][row] for row in state["rows"]}
+        conclusions = self.weigher.conclude(state["looks"], weighed, state["evidence"], state["requests"])
+        return await self._read(dict(zip(sorted(weighed), conclusions, strict=True)), state, agents, deadline)
+
+    def adopted(self, state: State, readings: Sequence[Read]) -> tuple[list[dict[str, Any]], dict[int, Weighed]]:
+        """The looks that an adviser's words are, and the rows of this round weighed with them; a decider's are none."""
+        weighed = {row: state["weighed"][row] for row in state["rows"]}
+        if self.role != "advise":
+            return [], weighed
+        looks = [{"row": one["row"], "prediction": one["prediction"]} for one in readings]
+        novelty = {row: one["novelty"] for row, one in weighed.items()}
+        return looks, self.weigher.weigh([*state["looks"], *looks], novelty, state["round"], weighed)
+
+    async def conclude(self, state: State, agents: Mapping[str, Agent], deadline: float) -> list[dict[str, Any]]:
+        """As `Weigher.conclude`, with the reasoner's part in it."""
+        if self.role == "decide":
+            weighed = dict(state["weighed"])
+            for one in state["readings"]:
+                weighed[one["row"]] = self._decided(state["weighed"][one["row"]], one)
+            return self.weigher.conclude(
+                [*state["looks"], *state["readings"]], weighed, state["evidence"], state["requests"]
+            )
+        conclusions = self.weigher.conclude(state["looks"], state["weighed"], state["evidence"], state["requests"])
+        if self.role == "explain":
+            for one in await self._read(dict(enumerate(conclusions)), state, agents, deadline):
+                conclusions[one["row"]] = _explained(conclusions[one["row"]], one["prediction"])
+        return conclusions
+
+    async def _read(
+        self, conclusions: Mapping[int, dict[str, Any]], state: State, agents: Mapping[str, Agent], deadline: float
+    ) -> list[Read]:
+        if self.reasoner is None:
+            return []
+        trusts = [witness.trust for witness in self.weigher.witnesses]
+        records: dict[int, Record] = {}
+        readings: dict[int, Reading] = {}
+        for row, conclusion in conclusions.items():
+            if "posterior" not in conclusion:  # no agent answered
+                continue
+            if cause := self._unaffordable(conclusion):
+                readings[row] = Reading(Prediction(REASONER, error=cause))
+                continue
+            able = self.weigher.able_to_look_again(conclusion["predictions"], agents)
+            again = () if self.role == "explain" else tuple(able)
+            records[row] = Record(state["identities"][row], conclusion, state["evidence"][row], trusts, again)
+        limit = self.weigher.policy.settings.agent_timeout_seconds * max(len(records), 1)
+        seconds = min(limit, max(deadline - time.monotonic(), 0.0))
+        readings |= zip(records, await self.reasoner.read([*records.values()], seconds), strict=True)
+        stage: Stage = "second" if state["round"] > 1 and self.role == "decide" else "first"
+        return [
+            {
+                "row": row,
+                "prediction": replace(reading.prediction, stage=stage).to_dict(),
+                "ask_again": dict(reading.ask_again),
+            }
+            for row, reading in sorted(readings.items())
+        ]
+
+    def _unaffordable(self, conclusion: Mapping[str, Any]) -> str:
+        """Why the budget of a diagnosis leaves nothing for the reasoner; empty if it does."""
+        budget, taken = self.weigher.policy.settings.max_cost_usd, spent(conclusion["predictions"])
+        expected = next((one.cost_usd for one in self.weigher.witnesses if one.agent == REASONER), 0.0)
+        if budget is None or taken + expected < budget or self.reasoner is None or self.reasoner.settings.is_free:
+            return ""
+        return f"not asked: of the {budget:g} US dollars of policy.max_cost_usd, {taken:.2g} are spent"
+
+    def _decided(self, result: Weighed, reading: Read) -> Weighed:
+        """The result with the reasoner's label and probability in it; the other labels share the rest as before.
+
+        The policy judges it like any other: a decision against the weight of the agents is referred.
+        """
+        said, names, looks = reading["prediction"], self.weigher.task.names, self.weigher.names
+        if said["error"] is not None:
+            return result
+        label, probability = said["label"], said["confidence"]
+        posterior, place = np.array(result["posterior"]) + 1e-12, names.index(label)
+        posterior[place] = 0.0
+        posterior *= (1.0 - probability) / posterior.sum()
+        posterior[place] = probability
+        weights = np.array([[result["weights"].get(look, 0.0) for look in looks]])
+        calibrated = self.weigher.calibrated(result)[:, None]
+        [reasons] = self.weigher.policy.reasons(posterior[None], calibrated, weights, names, looks, [result["novelty"]])
+        [left] = self.weigher.policy.prediction_sets(posterior[None], calibrated, names, looks)
+        if (first := names[posterior.argmax()]) != label:
+            left = [label, *(one for one in left if one != label)]
+            reasons = [f"indecision: the reasoner decided for {label}, and {first} is more probable", *reasons]
+        return {**result, "label": label, "posterior": posterior.tolist(), "prediction_set": left, "reasons": reasons}
+
+
+def _explained(conclusion: dict[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """The conclusion in the reasoner's words; in those of the rules, if it failed."""
+    failed = said["error"] is not None
+    rationale = f"{conclusion['rationale']} {not_used(said['error'])}" if failed else said["rationale"]
+    return {**conclusion, "rationale": rationale, "cost_usd": conclusion["cost_usd"] + spent([said])}

@@ -1,0 +1,60 @@
+"""BackgroundLoop: an event loop in a thread of its own, to which any thread or task hands its coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from consilience.core.errors import PanelError
+
+T = TypeVar("T")
+
+CLOSING_SECONDS = 5.0
+"""How long `close` waits for what is under way to end."""
+
+
+class BackgroundLoop:
+    """Runs until it is closed; a process that ends does not wait for it."""
+
+    def __init__(self, name: str, refusal: str) -> None:
+        """`name`: of the thread. `refusal`: the PanelError of whoever hands it work when it is closed."""
+        self._refusal, self._is_closed = refusal, False
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begin `work`. Raises PanelError if the loop is closed."""
+        if self._is_closed:
+            work.close()
+            raise PanelError(self._refusal)
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def result(self, work: Coroutine[Any, Any, T]) -> T:
+        """What becomes of `work`; it is given up if the waiting is interrupted, by Ctrl-C too: it must not go on and
+        spend. Raises PanelError as `submit`, and what `work` raises.
+        """
+        future = self.submit(work)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """Give up what is under way. A second call does nothing."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(CLOSING_SECONDS)
+
+    def _serve(self) -> None:
+        """Run the loop until it is stopped, then cancel what is under way, so that nobody waits for it.
+
+        The runner also ends the loop's asynchronous generators, and so closes the connections of endpoints.
+        """
+        with asyncio.Runner(loop_factory=lambda: self._loop):
+            self._loop.run_forever()

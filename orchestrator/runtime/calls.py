@@ -1,0 +1,168 @@
+"""Asking an agent, so that nothing that it does stops the diagnosis: what fails becomes a failed prediction."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import math
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from consilience.agents import Agent, Captioner, FeatureAgent, Views
+from consilience.core.errors import BudgetSpentError
+from consilience.core.evidence import Evidence
+from consilience.core.prediction import Prediction, Stage
+from consilience.prompts import clean
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+async def first_look(agent: Agent, views: Views, timeout: float, deadline: float = math.inf) -> list[Prediction]:
+    """One prediction a view; failed ones, with the cause, if the agent raises, hangs or answers wrongly.
+
+    An async agent is asked about each image by itself, all at once, so that one that fails or hangs costs the others
+    nothing; a plain one is asked about all together, in a thread.
+
+    Args:
+        timeout: seconds that the agent has for each image: for n images together n times as many, because they may
+            have to wait for each other.
+        deadline: `time.monotonic()` at which the agent's time is up in any case.
+
+    Raises:
+        BudgetSpentError: the agent may spend no more. That is no failure of the agent, and ends the run.
+    """
+    return await _ask(agent, "first", views, timeout, deadline, agent.look)
+
+
+async def second_look(
+    agent: Agent,
+    views: Views,
+    first: Sequence[Prediction],
+    evidence: Sequence[Evidence],
+    timeout: float,
+    deadline: float = math.inf,
+) -> list[Prediction]:
+    """As `first_look`, with the agent's own first predictions and the evidence in hand."""
+    return await _ask(agent, "second", views, timeout, deadline, agent.look_again, first, evidence)
+
+
+async def caption(agent: Captioner, views: Views, timeout: float) -> list[Prediction]:
+    """As `first_look`, for what the agent sees in each image: abstentions with the words as their rationale."""
+    return await _ask(agent, "first", views, timeout, math.inf, agent.caption)
+
+
+async def _ask(
+    agent: Agent,
+    stage: Stage,
+    views: Views,
+    timeout: float,
+    deadline: float,
+    look: Callable[..., Sequence[Prediction] | Awaitable[Sequence[Prediction]]],
+    *known: Sequence[Any],
+) -> list[Prediction]:
+    """Ask; `known` are sequences of one entry a view that the look is given as well."""
+    seconds = min(timeout * len(views), max(deadline - time.monotonic(), 0.0))
+    if not inspect.iscoroutinefunction(look):
+        return await _answer(agent, stage, views, seconds, look, *known)
+    alone = [
+        _answer(agent, stage, views.take([row]), seconds, look, *([one[row]] for one in known))
+        for row in range(len(views))
+    ]
+    answers = await asyncio.gather(*alone, return_exceptions=True)  # those that go on are waited for
+    predictions: list[Prediction] = []
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+        predictions += answer
+    return predictions
+
+
+async def _answer(
+    agent: Agent,
+    stage: Stage,
+    views: Views,
+    seconds: float,
+    look: Callable[..., Sequence[Prediction] | Awaitable[Sequence[Prediction]]],
+    *known: Sequence[Any],
+) -> list[Prediction]:
+    name, started, limit = agent.name, time.perf_counter(), asyncio.timeout(seconds)
+    try:
+        async with limit:
+            if inspect.iscoroutinefunction(look):
+                answer = await look(views, *known)
+            elif isinstance(agent, FeatureAgent):  # a few small products, which take less time than starting a thread
+                answer = look(views, *known)
+            else:
+                answer = await _in_thread(look, views, *known)
+                if inspect.isawaitable(answer):  # an async function behind a plain one, such as a decorator's
+                    answer = await answer
+        predictions = _checked(answer, name, stage, views)
+    except (asyncio.CancelledError, BudgetSpentError):  # the run was given up
+        raise
+    except BaseException as error:  # whatever an agent raises is its failure: SystemExit, a panic in Rust
+        log.warning("agent '%s' failed on %d images", name, len(views), exc_info=error)
+        said = f"{type(error).__name__}: {clean(str(error))}"
+        cause = f"no answer within {seconds:.3g} seconds" if limit.expired() else said
+        predictions = _failed(name, stage, views, cause)
+    each = (time.perf_counter() - started) / max(len(views), 1)
+    return [one if one.seconds else one.taking(each) for one in predictions]
+
+
+def _checked(answer: Sequence[Prediction], name: str, stage: Stage, views: Views) -> list[Prediction]:
+    """An agent's answer under its own name and stage, whatever it claims to be. ValueError if it is no answer."""
+    predictions = list(answer)
+    if len(predictions) != len(views):
+        raise ValueError(f"{len(predictions)} predictions for {len(views)} images")
+    for prediction in predictions:
+        given = prediction.probabilities
+        if given is not None and tuple(given) != views.task.names:
+            raise ValueError(f"probabilities for the labels {list(given)}, the task has {list(views.task.names)}")
+    return [
+        one if (one.agent, one.stage) == (name, stage) else replace(one, agent=name, stage=stage) for one in predictions
+    ]
+
+
+def _failed(name: str, stage: Stage, views: Views, cause: str) -> list[Prediction]:
+    return [Prediction(name, stage, error=cause) for _ in range(len(views))]
+
+
+async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run in a daemon thread: one that hangs is left behind and does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        if not done.done():  # else timed out meanwhile
+            done.set_result((result, error))  # not set_exception, which refuses a StopIteration
+
+    def work() -> None:
+        result, error = None, None
+        try:
+            result = function(*arguments)
+        except BaseException as raised:  # handed to whoever waits
+            error = raised
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=work, name=f"consilience-{getattr(function, '__qualname__', 'look')}", daemon=True).start()
+    result, error = await done
+    if error is not None:
+        raise error
+    return result
+
+
+def finished(work: Coroutine[Any, Any, Result]) -> Result:
+    """What comes of the work. In a thread of its own where an event loop runs already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()

@@ -1,0 +1,146 @@
+"""Vectors that someone has made already, in an .npz file."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consilience.core.errors import DatasetError, EncoderError
+from consilience.core.images import Image
+from consilience.retrieval.encoders.encoder import Encoder, Vectors, hash_of
+
+EXPECTED = (
+    "It must hold 'embeddings' (float, n x d), 'labels' and 'names' (text, n each), "
+    "and may hold 'encoder' (one text: what made the vectors); write it with numpy.savez"
+)
+
+
+class PrecomputedEncoder(Encoder):
+    """Stands for whatever made the vectors: it has a dimension and a fingerprint, and encodes nothing.
+
+    The name is 'precomputed:<dimension>', followed by ':<what made the vectors>' if that is known.
+    """
+
+    def __init__(self, dimension: int, made_by: str = "") -> None:
+        self.name = f"precomputed:{dimension}" + (f":{made_by}" if made_by else "")
+        self.dimension = dimension
+        self.fingerprint = hash_of(self.name)
+        self.has_text = False
+        self.chunk = 1
+
+    @classmethod
+    def from_spec(cls, spec: str, rest: str) -> PrecomputedEncoder:
+        """Restore from the `name`, of which `rest` is what follows 'precomputed:'.
+
+        Raises:
+            EncoderError: if it states no dimension.
+        """
+        dimension, _, made_by = rest.partition(":")
+        if not dimension.isascii() or not dimension.isdigit() or int(dimension) == 0:
+            raise EncoderError(
+                f"'{spec}' does not say how long the vectors are: use precomputed:<dimension>, "
+                "or give the .npz file, which tells."
+            )
+        return cls(int(dimension), made_by)
+
+    def prepare(self, image: Image) -> NoReturn:
+        raise EncoderError(self._refusal())
+
+    def encode_prepared(self, batch: NDArray[Any]) -> NoReturn:
+        raise EncoderError(self._refusal())
+
+    def encode(self, images: Sequence[Image]) -> NoReturn:
+        raise EncoderError(self._refusal())
+
+    def _refusal(self) -> str:
+        return (
+            f"This panel takes vectors of {self.dimension} numbers, not images: it was fitted on an .npz file. "
+            "Give it vectors of the same encoder, or fit a panel on a folder of images."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Precomputed:
+    """Vectors with their labels and names, n of each.
+
+    Attributes:
+        embeddings: float32 (n, d), scaled to unit length.
+        labels: empty if they were not read.
+        encoder: what stands for their maker.
+    """
+
+    embeddings: Vectors
+    labels: list[str]
+    names: list[str]
+    encoder: PrecomputedEncoder
+
+
+def load_precomputed(path: Path, *, labelled: bool = True) -> Precomputed:
+    """Read vectors, labels and names from an .npz file.
+
+    Args:
+        labelled: whether labels are needed; if not, they are left unread.
+
+    Raises:
+        DatasetError: the file cannot be read, or an array is missing or unfit; says which and what is expected.
+    """
+    arrays = _read(path)
+    for name in ("embeddings", "names", *(["labels"] if labelled else [])):
+        if name not in arrays:
+            raise DatasetError(f"'{path}' has no array '{name}' (it has: {', '.join(arrays) or 'none'}). {EXPECTED}.")
+    embeddings = _unit_length(path, arrays["embeddings"])
+    names = _texts(path, "names", arrays["names"], len(embeddings))
+    labels = _texts(path, "labels", arrays["labels"], len(embeddings)) if labelled else []
+    maker = arrays.get("encoder", np.array(""))
+    if maker.size != 1 or maker.dtype.kind != "U":
+        raise DatasetError(f"'{path}': 'encoder' is {_described(maker)}, not one text. {EXPECTED}.")
+    return Precomputed(embeddings, labels, names, PrecomputedEncoder(embeddings.shape[1], str(maker.item())))
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise DatasetError(f"'{path}' holds a single array, not an .npz of named ones. {EXPECTED}.")
+        with file:
+            return {name: file[name] for name in file.files}
+    except OSError as cause:
+        raise DatasetError(f"'{path}' cannot be read: {cause.strerror or cause}.") from cause
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as cause:
+        # numpy says ValueError for what would need pickle: object arrays, and files that are no .npz at all
+        raise DatasetError(f"'{path}' is not an .npz file of plain arrays ({cause}). {EXPECTED}.") from cause
+
+
+def _unit_length(path: Path, embeddings: NDArray[Any]) -> Vectors:
+    if embeddings.ndim != 2 or embeddings.dtype.kind != "f" or 0 in embeddings.shape:
+        raise DatasetError(f"'{path}': 'embeddings' is {_described(embeddings)}. {EXPECTED}.")
+    wide = embeddings.astype(np.float64)
+    lengths = np.linalg.norm(wide, axis=1)
+    unfit = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
+    if unfit.size:
+        raise DatasetError(
+            f"'{path}': {unfit.size} of {len(wide)} rows of 'embeddings' hold NaN or infinity, or only zeros "
+            f"(the first: row {unfit[0]}). Leave these rows out, or make their vectors again."
+        )
+    unit: Vectors = (wide / lengths[:, None]).astype(np.float32)
+    return unit
+
+
+def _texts(path: Path, name: str, array: NDArray[Any], count: int) -> list[str]:
+    if array.dtype.kind != "U" or array.shape != (count,):
+        raise DatasetError(f"'{path}': '{name}' is {_described(array)}, not text ({count},). {EXPECTED}.")
+    texts: list[str] = array.tolist()
+    if "" in texts:
+        raise DatasetError(f"'{path}': row {texts.index('')} of '{name}' is empty. {EXPECTED}.")
+    return texts
+
+
+def _described(array: NDArray[Any]) -> str:
+    return f"{array.dtype} {array.shape}"

@@ -1,0 +1,33 @@
+"""Check an embedded index: `python -m consilience.retrieval.memory.examine_index STORE NAME FINGERPRINT RECORDS [SAMPLE]`.
+
+Runs in a process of its own, since damaged files can crash it, and prints a `CheckReport` as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from consilience.core.errors import ImageMemoryError
+from consilience.retrieval.memory.chroma_connection import Connection
+from consilience.retrieval.memory.chroma_index import ChromaIndex
+from consilience.retrieval.memory.index import CheckReport
+from consilience.retrieval.memory.labelled_images import Records
+
+
+def main(store: str, name: str, fingerprint: str, folder: str, sample: str) -> None:
+    """Print how the index in `store` compares with the records in `folder`."""
+    records = Records.open(Path(folder))
+    try:
+        index = ChromaIndex(records, Connection.embedded(Path(store)), name, fingerprint)
+        report = index.examine(int(sample) if sample else None)
+        index.close()
+    except ImageMemoryError as failure:
+        report = CheckReport("chroma", len(records), error=str(failure))
+    print(json.dumps(asdict(report)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

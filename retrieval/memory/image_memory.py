@@ -1,0 +1,258 @@
+"""The image memory: which labelled images look like this one, and what that says.
+
+The records are the truth; the index is derived from them and may lag behind. A small memory is compared as a whole. For
+a larger one, a long-running reader owns the embedded Chroma store while another process writes new records: the writer
+does not touch the index, the reader goes on with the records that it opened, and whoever owns the store next brings it
+up to date. Who cannot own it searches the records exactly and misses nothing. Two writers at once are refused
+(`writer_lock`). A damaged store is never searched and never thrown away unasked: `check` says what is wrong, `repair`
+builds it anew. A server is brought up to date by each reader.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import Timeout
+from numpy.typing import NDArray
+
+from consilience.core.errors import ImageMemoryError, PanelBusyError, PanelError
+from consilience.retrieval.memory.chroma_connection import Connection
+from consilience.retrieval.memory.chroma_index import ChromaIndex, collection_name
+from consilience.retrieval.memory.embedded_index import EmbeddedIndex
+from consilience.retrieval.memory.index import CheckReport, Index, Rows
+from consilience.retrieval.memory.index_store import holder_of, lock_file, note_holder
+from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.neighbour_distance import Vectors, novelty
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbourhood:
+    """The k nearest images of the memory to each of m images, most similar first.
+
+    Attributes:
+        rows: their rows in the records, int (m, k).
+        similarities: cosine similarity, float32 (m, k), in [-1, 1].
+        labels: their labels as places in the task's order, int (m, k).
+    """
+
+    rows: Rows
+    similarities: Vectors
+    labels: Rows
+
+    def first(self, k: int) -> Neighbourhood:
+        """Only the k most similar."""
+        return Neighbourhood(self.rows[:, :k], self.similarities[:, :k], self.labels[:, :k])
+
+
+class ImageMemory:
+    """Labelled images, searched by similarity. Safe from many threads; a context manager.
+
+    Attributes:
+        records: the images.
+        labels: the task's labels in its order.
+    """
+
+    def __init__(self, records: Records, labels: Sequence[str], index: Index) -> None:
+        """A memory that searches through `index`.
+
+        Raises:
+            ImageMemoryError: an image has a label that the task does not know.
+        """
+        if foreign := sorted(set(records.labels) - set(labels)):
+            raise ImageMemoryError(f"the memory holds labels that the task lacks: {', '.join(map(repr, foreign))}")
+        self.records = records
+        self.labels = tuple(labels)
+        place = {label: number for number, label in enumerate(self.labels)}
+        self._label_of_row = np.array([place[label] for label in records.labels], np.intp)
+        self._index = index
+        self._close = weakref.finalize(self, _close_where_opened, index, os.getpid())
+
+    @classmethod
+    def open(
+        cls,
+        records: Records,
+        labels: Sequence[str],
+        *,
+        store: Path,
+        fingerprint: str,
+        panel: str,
+        url: str | None = None,
+    ) -> ImageMemory:
+        """Open the memory with the best index at hand, brought up to date.
+
+        Args:
+            store: folder of the embedded index, made if it is missing; beside it stand its lock and its seal.
+            fingerprint: of the encoder that made the vectors.
+            panel: the panel's own id: a server keeps one collection for each panel and encoder.
+            url: `http(s)://host:port` of a Chroma server, instead of the embedded index.
+
+        Raises:
+            MemoryServerError: the server cannot be reached.
+            SettingsError: `url` is not such an address.
+            ImageMemoryError: an image has a label that the task does not know.
+        """
+        name = collection_name(panel, fingerprint)
+        if url is None:
+            return cls(records, labels, EmbeddedIndex(records, store, name, fingerprint))
+        index = ChromaIndex(records, Connection.server(url), name, fingerprint)
+        try:
+            index.sync()
+            return cls(records, labels, index)
+        except BaseException:
+            index.close()
+            raise
+
+    @property
+    def index_name(self) -> str:
+        """What answers where the index is needed, which opens it: "chroma" (embedded), "server" or "exact"."""
+        return self._index.name
+
+    @property
+    def mismatches(self) -> int:
+        """How many answers of the index did not agree with the records and were worked out exactly instead."""
+        return self._index.mismatches
+
+    def count(self) -> int:
+        """How many images the memory holds."""
+        return len(self.records)
+
+    def query(self, vectors: Vectors, k: int, exclude: Sequence[str | None] | None = None) -> Neighbourhood:
+        """The k nearest images to each of m vectors, float32 (m, d) of unit length.
+
+        Args:
+            exclude: the identity of each query image, None where unknown: an image of the memory is not its own
+                neighbour.
+
+        Returns:
+            min(k, n) neighbours each; min(k, n - 1) if an image of the memory was excluded.
+
+        Raises:
+            ImageMemoryError: vectors of another length than the memory's; k below 1.
+            MemoryServerError: the server failed.
+        """
+        if k < 1:
+            raise ImageMemoryError(f"{k} neighbours cannot be asked for: ask for 1 or more")
+        if vectors.ndim != 2 or vectors.shape[1] != self.records.vectors.shape[1]:
+            raise ImageMemoryError(
+                f"vectors of shape {vectors.shape} do not fit a memory of shape {self.records.vectors.shape}: "
+                "use the encoder that the memory was written with"
+            )
+        own = np.array([self.records.rows.get(one, -1) if one else -1 for one in exclude or ()], np.intp)
+        if (own >= 0).any():
+            similarities, rows = self._index.query(vectors, k + 1)
+            others = rows != own[:, None]
+            others[others.all(axis=1), -1] = False  # where the image itself is not there, the last one is too many
+            shape = (len(rows), rows.shape[1] - 1)
+            similarities, rows = similarities[others].reshape(shape), rows[others].reshape(shape)
+        else:
+            similarities, rows = self._index.query(vectors, k)
+        return Neighbourhood(rows, similarities, self._label_of_row[rows])
+
+    def evidence(self, found: Neighbourhood) -> list[dict[str, Any]]:
+        """What the neighbours say of each image, as plain data for `consilience.core.evidence.Evidence.from_dict`.
+
+        The first call for a number of neighbours compares all images of the memory with each other, unless the
+        records were saved with the result.
+        """
+        records, k = self.records, found.rows.shape[1]
+        places = found.rows.tolist(), found.similarities.tolist()
+        return [
+            {
+                "neighbours": [
+                    {
+                        "id": records.ids[row],
+                        "label": records.labels[row],
+                        "similarity": similarity,
+                        "source": records.sources[row],
+                    }
+                    for row, similarity in zip(rows, similarities, strict=True)
+                ],
+                "distribution": dict(zip(self.labels, shares, strict=True)) if k else {},
+                "novelty": how_novel,
+            }
+            for rows, similarities, shares, how_novel in zip(
+                *places, self._shares(found).tolist(), self._novelty(found).tolist(), strict=True
+            )
+        ]
+
+    def prepare(self) -> None:
+        """Bring the index up to date now, rather than with the first query that needs it."""
+        self._index.prepare()
+
+    def check(self) -> CheckReport:
+        """Compare the whole index with the records. Not while other threads query.
+
+        Raises:
+            MemoryBusyError: another process owns the embedded index; ImageMemoryError: it could not be opened.
+            MemoryServerError: the server failed.
+        """
+        return self._index.check()
+
+    def repair(self) -> None:
+        """Build the index anew from the records. Raises as `check` does. Not while other threads query."""
+        self._index.repair()
+
+    def close(self) -> None:
+        """Let go of the index, so that another process can own it. A second call does nothing."""
+        self._close()
+
+    def __enter__(self) -> ImageMemory:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _shares(self, found: Neighbourhood) -> NDArray[np.float64]:
+        """Share of each label among the neighbours, weighted by similarity (negative counts as 0): (m, labels)."""
+        weights = np.clip(found.similarities.astype(np.float64), 0.0, None)
+        weights[~weights.any(axis=1)] = 1.0
+        shares = np.zeros((len(weights), len(self.labels)))
+        np.add.at(shares, (np.arange(len(weights))[:, None], found.labels), weights)
+        shares /= np.maximum(shares.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+        return shares
+
+    def _novelty(self, found: Neighbourhood) -> NDArray[np.float64]:
+        k = min(found.rows.shape[1], len(self.records) - 1)
+        if k < 1:
+            return np.ones(len(found.rows))
+        return novelty(1.0 - found.similarities[:, k - 1], self.records.kth_distances(k))
+
+
+def _close_where_opened(index: Index, process: int) -> None:
+    """A forked child must not touch what belongs to its parent."""
+    if os.getpid() == process:
+        index.close()
+
+
+@contextmanager
+def writer_lock(folder: Path) -> Iterator[None]:
+    """Be the only one who writes the panel in `folder`; readers go on.
+
+    Raises:
+        PanelBusyError: somebody else is writing it.
+        PanelError: the folder cannot be written.
+    """
+    lock = lock_file(folder / "writer.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as cause:
+        raise PanelBusyError(
+            f"the panel '{folder}' is being written by {holder_of(lock)}: try again when it is done"
+        ) from cause
+    except OSError as cause:
+        raise PanelError(f"the panel '{folder}' cannot be written: {cause.strerror}") from cause
+    try:
+        note_holder(lock)
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,150 @@
+"""Search among records by cosine similarity: the protocol, and the exact search that every other answer is held to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consilience.core.errors import ImageMemoryError
+from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.neighbour_distance import CELLS, ROUNDING, Vectors
+
+Rows = NDArray[np.intp]
+
+
+class Index(Protocol):
+    """Finds the records nearest to a vector."""
+
+    @property
+    def name(self) -> str:
+        """What answers: "exact", "chroma" (embedded) or "server"."""
+
+    @property
+    def mismatches(self) -> int:
+        """How many answers did not agree with the records and were worked out exactly instead."""
+
+    def query(self, vectors: Vectors, k: int) -> tuple[Vectors, Rows]:
+        """The nearest records to each of m vectors, float32 (m, d) of unit length.
+
+        Returns:
+            Cosine similarities, float32 (m, min(k, n)), in [-1, 1], descending, and the rows of the records that they
+            belong to; equal similarities stand in the order of their rows.
+        """
+
+    def prepare(self) -> None:
+        """Bring the index up to date."""
+
+    def check(self) -> CheckReport:
+        """Compare the whole index with the records. Not while other threads query."""
+
+    def repair(self) -> None:
+        """Build the index anew from the records. Not while other threads query."""
+
+    def close(self) -> None:
+        """Let go of what the index holds open."""
+
+
+class ExactIndex:
+    """Compares with every record; memory stays bounded whatever the number of queries.
+
+    It may stand in for an index that cannot be used; then `check` and `repair` raise the reason.
+    """
+
+    name = "exact"
+    mismatches = 0
+
+    def __init__(self, records: Records, instead: ImageMemoryError | None = None) -> None:
+        self._vectors = records.vectors
+        self._instead = instead
+
+    def query(self, vectors: Vectors, k: int) -> tuple[Vectors, Rows]:
+        n = len(self._vectors)
+        k = min(k, n)
+        similarities, rows = np.empty((len(vectors), k), np.float32), np.empty((len(vectors), k), np.intp)
+        step = max(1, CELLS // max(n, 1))
+        for start in range(0, len(vectors) if k else 0, step):
+            approximate = vectors[start : start + step] @ self._vectors.T
+            kth = np.partition(approximate, n - k, axis=1)[:, n - k]
+            for row, values in enumerate(approximate, start):
+                # A product's last digit depends on its batch: near ties go on to the sum that does not.
+                near = np.flatnonzero(values >= kth[row - start] - ROUNDING)
+                best, order = in_order(
+                    exact_similarities(self._vectors, vectors[row : row + 1], near[None]), near[None]
+                )
+                similarities[row], rows[row] = best[0, :k], order[0, :k]
+        return similarities, rows
+
+    def prepare(self) -> None:
+        pass
+
+    def check(self) -> CheckReport:
+        self.repair()
+        return CheckReport("exact", len(self._vectors))
+
+    def repair(self) -> None:
+        if self._instead is not None:
+            raise self._instead
+
+    def close(self) -> None:
+        pass
+
+
+def exact_similarities(vectors: Vectors, queries: Vectors, rows: Rows) -> Vectors:
+    """Cosine similarity of each of m queries to its k rows of `vectors`: (m, k), the same in every batch."""
+    similarities = np.empty(rows.shape, np.float32)
+    for query, chosen, out in zip(queries, rows, similarities, strict=True):
+        np.einsum("kd,d->k", vectors[chosen], query, out=out)
+    return np.clip(similarities, -1.0, 1.0, out=similarities)
+
+
+def in_order(similarities: Vectors, rows: Rows) -> tuple[Vectors, Rows]:
+    """Most similar first; equal similarities in the order of their rows."""
+    order = np.lexsort((rows, -similarities), axis=1)
+    return np.take_along_axis(similarities, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """How an index compares with the records.
+
+    Attributes:
+        index: "chroma", "server" or "exact".
+        count: images in the records.
+        missing: images that the index lacks.
+        unknown: images that only the index has.
+        outdated: images whose label, source or vector has changed since they were indexed.
+        wrong: images that the index holds with another vector, or does not find by their own.
+        error: why the index cannot be read at all.
+    """
+
+    index: str
+    count: int
+    missing: int = 0
+    unknown: int = 0
+    outdated: int = 0
+    wrong: int = 0
+    error: str | None = None
+
+    @property
+    def damaged(self) -> bool:
+        """Bringing the index up to date will not help: it must be built anew."""
+        return self.wrong > 0 or self.error is not None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong, one sentence each; empty if all is well."""
+        sentences = {
+            "missing from the index": self.missing,
+            "in the index, and not in the records": self.unknown,
+            "indexed with an older label, source or vector": self.outdated,
+            "not found by their own vector": self.wrong,
+        }
+        found = [f"{number} of {self.count} images: {what}" for what, number in sentences.items() if number]
+        return (*found, self.error) if self.error is not None else tuple(found)
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems

@@ -1,0 +1,127 @@
+"""The folder of an embedded Chroma index: owned by one process, sealed by checksums, examined in a process apart.
+
+Chroma reads damaged files without an error, or crashes the process over them. So their checksums are noted once the
+index is open and at rest (reading does not change them). Files that are not as noted are opened in a child process
+first, where a crash is only an answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from consilience.core.errors import MemoryBusyError
+from consilience.retrieval.memory.index import CheckReport
+from consilience.retrieval.memory.labelled_images import Records
+
+State = Literal["empty", "sound", "damaged", "unknown"]
+
+EXAMINATION_SECONDS = 1800.0
+
+
+class Store:
+    """An embedded index's folder, owned until `release` or the end of the process."""
+
+    def __init__(self, path: Path) -> None:
+        """Own the folder.
+
+        Raises:
+            MemoryBusyError: somebody else owns it, in this process or another.
+            OSError: the folder around it cannot be written.
+        """
+        self.path = path
+        self._seal = path.with_name(f"{path.name}.seal.json")
+        self._lock = lock_file(path.with_name("index.lock"))
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as cause:
+            holder = holder_of(self._lock)
+            raise MemoryBusyError(f"the index in '{path}' is in use by {holder}: close it there first") from cause
+        note_holder(self._lock)
+
+    def state(self) -> State:
+        """Whether the files are as `seal` left them, and what was known of them then."""
+        checksums = self._checksums()
+        if not checksums:
+            return "empty"
+        try:
+            sealed = json.loads(self._seal.read_bytes())
+            same = sealed["files"] == checksums
+            return ("sound" if sealed["sound"] else "damaged") if same else "unknown"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "unknown"
+
+    def seal(self, *, sound: bool) -> None:
+        """Note the files as they are now, at rest."""
+        self._seal.write_text(json.dumps({"sound": sound, "files": self._checksums()}), encoding="utf-8")
+
+    def break_seal(self) -> None:
+        """Before anything is written: what is found later, without a seal, is not believed."""
+        self._seal.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Throw the index away. No client may have it open."""
+        self.break_seal()
+        if self.path.exists():
+            shutil.rmtree(self.path)
+
+    def examine(self, records: Records, name: str, fingerprint: str, sample: int | None = None) -> CheckReport:
+        """Compare the index with the records in a child process. No client may have it open."""
+        with tempfile.TemporaryDirectory(prefix="consilience-check-") as folder:
+            replace(records, thumbnails=()).save(Path(folder))
+            asked = [str(self.path), name, fingerprint, folder, str(sample or "")]
+            command = [sys.executable, "-P", "-m", "consilience.retrieval.memory.examine_index", *asked]
+            try:
+                child = subprocess.run(  # noqa: S603 - this interpreter, our own module, no shell
+                    command, capture_output=True, timeout=EXAMINATION_SECONDS, check=False
+                )
+            except subprocess.TimeoutExpired:
+                error = f"reading the index in '{self.path}' does not end"
+                return CheckReport("chroma", len(records), error=error)
+        if child.returncode != 0:
+            how = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
+            error = f"reading the index in '{self.path}' crashes a process ({how})"
+            return CheckReport("chroma", len(records), error=error)
+        return CheckReport(**json.loads(child.stdout.splitlines()[-1]))
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def _checksums(self) -> dict[str, str]:
+        checksums = {}
+        for path in sorted(self.path.rglob("*")):
+            if path.is_file():
+                with path.open("rb") as file:
+                    checksums[path.relative_to(self.path).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+        return checksums
+
+
+def lock_file(path: Path) -> FileLock:
+    """A lock that any thread of the holder may release; it ends with the process."""
+    return FileLock(path, thread_local=False)
+
+
+def note_holder(lock: FileLock) -> None:
+    """Leave this process's id in the lock file, for the message that others get."""
+    with suppress(OSError):  # where a locked file cannot be written, they do without
+        Path(lock.lock_file).write_text(str(os.getpid()), encoding="ascii")
+
+
+def holder_of(lock: FileLock) -> str:
+    """The process that holds a lock, in words."""
+    try:
+        number = int(Path(lock.lock_file).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return "another process"
+    return "this process" if number == os.getpid() else f"the process {number}"

@@ -1,0 +1,266 @@
+"""The labelled images of a memory: identities, labels, sources, vectors, thumbnails. The truth behind every index."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from consilience.core.errors import ImageMemoryError, PanelDamagedError
+from consilience.retrieval.memory.neighbour_distance import Vectors, kth_distances
+from consilience.retrieval.memory.thumbnails import ThumbnailArchive, Thumbnails, write_archive
+
+IMAGES, VECTORS, THUMBNAILS = "images.jsonl", "vectors.npy", "thumbnails.zip"
+
+UNIT_TOLERANCE = 1e-3
+"""How far a vector's length may be from 1: half precision is off by 5e-4."""
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """The same image under different labels: `images` names each source with its label."""
+
+    id: str
+    images: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        return "the same image: " + ", ".join(f"'{source}' ({label})" for source, label in self.images)
+
+
+@dataclass(frozen=True)
+class AddReport:
+    """What became of the images that were to be added: how many are new, how many were there, which were kept out."""
+
+    added: int
+    skipped: int
+    conflicts: tuple[Conflict, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """An immutable snapshot of labelled images; row i of every part belongs to the same image.
+
+    Attributes:
+        ids: identities of the images (hash of their decoded pixels), unique.
+        labels: label of each.
+        sources: path or address that each came from; it may be gone.
+        vectors: embeddings, float32 (n, d), unit length.
+        thumbnails: where small JPEGs are read from, in order; an image may have none.
+
+    Raises:
+        ImageMemoryError: counts that differ, an identity that is empty or given twice, vectors that are not
+            finite, not two-dimensional or not of unit length.
+    """
+
+    ids: tuple[str, ...]
+    labels: tuple[str, ...]
+    sources: tuple[str, ...]
+    vectors: Vectors
+    thumbnails: tuple[Thumbnails, ...] = ()
+    _distances: dict[int, Vectors] = field(init=False, repr=False, default_factory=dict)
+    _lock: threading.Lock = field(init=False, repr=False, default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        frozen = np.ascontiguousarray(self.vectors, dtype=np.float32).view()
+        frozen.flags.writeable = False
+        object.__setattr__(self, "vectors", frozen)
+        problem = _problem_of_names(self.ids) or _problem_of_vectors(frozen, len(self.ids))
+        if problem is None and not len(self.ids) == len(self.labels) == len(self.sources):
+            problem = f"{len(self.ids)} identities, {len(self.labels)} labels, {len(self.sources)} sources"
+        if problem is not None:
+            raise ImageMemoryError(f"these images cannot be remembered: {problem}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def rows(self) -> Mapping[str, int]:
+        """The row of each identity."""
+        return {identity: row for row, identity in enumerate(self.ids)}
+
+    def thumbnail(self, identity: str) -> bytes | None:
+        """A small JPEG of one image, None if none was kept. Safe from many threads.
+
+        Raises:
+            PanelDamagedError: the archive of thumbnails cannot be read.
+        """
+        for source in self.thumbnails:
+            if (picture := source.get(identity)) is not None:
+                return picture
+        return None
+
+    def kth_distances(self, k: int) -> Vectors:
+        """Each image's distance to its own k-th neighbour (see `novelty.kth_distances`), worked out once and saved."""
+        with self._lock:
+            if k not in self._distances:
+                self._distances[k] = kth_distances(self.vectors, k)
+            return self._distances[k]
+
+    def with_added(
+        self,
+        ids: Sequence[str],
+        labels: Sequence[str],
+        sources: Sequence[str],
+        vectors: Vectors,
+        thumbnails: Mapping[str, bytes] | None = None,
+    ) -> tuple[Records, AddReport]:
+        """These records and the new images. Adding the same again changes nothing.
+
+        An image that is there under the same label is skipped. One that is there under another label is kept out and
+        named in the report, the old one stays; one that is new under two labels is kept out altogether.
+        """
+        new_labels = defaultdict(set)
+        for identity, label in zip(ids, labels, strict=True):
+            new_labels[identity].add(label)
+        conflicts: dict[str, list[tuple[str, str]]] = {}
+        fresh: dict[str, int] = {}
+        for row, (identity, label) in enumerate(zip(ids, labels, strict=True)):
+            known = self.rows.get(identity)
+            if known is None and len(new_labels[identity]) == 1:
+                fresh.setdefault(identity, row)
+            elif known is None:
+                conflicts.setdefault(identity, []).append((sources[row], label))
+            elif self.labels[known] != label:
+                images = conflicts.setdefault(identity, [(self.sources[known], self.labels[known])])
+                images.append((sources[row], label))
+        kept_out = tuple(Conflict(identity, tuple(images)) for identity, images in conflicts.items())
+        contradicting = sum(len(one.images) - (one.id in self.rows) for one in kept_out)
+        report = AddReport(len(fresh), len(ids) - len(fresh) - contradicting, kept_out)
+        if not fresh:
+            return self, report
+        chosen = list(fresh.values())
+        added = np.asarray(vectors, dtype=np.float32)[chosen]
+        if added.shape[1:] != self.vectors.shape[1:]:
+            raise ImageMemoryError(
+                f"the new vectors have {added.shape[1:]} numbers, those of the memory {self.vectors.shape[1:]}: "
+                "use the encoder that the memory was written with"
+            )
+        grown = Records(
+            (*self.ids, *fresh),
+            (*self.labels, *(labels[row] for row in chosen)),
+            (*self.sources, *(sources[row] for row in chosen)),
+            np.concatenate([self.vectors, added]),
+            (*self.thumbnails, dict(thumbnails)) if thumbnails else self.thumbnails,
+        )
+        return grown, report
+
+    def without(self, ids: Collection[str] = (), sources: Collection[str] = ()) -> Records:
+        """These records without the images of these identities or sources; names that are not there change nothing."""
+        gone_ids, gone_sources = set(ids), set(sources)
+        kept = [
+            row
+            for row, (identity, source) in enumerate(zip(self.ids, self.sources, strict=True))
+            if identity not in gone_ids and source not in gone_sources
+        ]
+        return replace(
+            self,
+            ids=tuple(self.ids[row] for row in kept),
+            labels=tuple(self.labels[row] for row in kept),
+            sources=tuple(self.sources[row] for row in kept),
+            vectors=self.vectors[kept],
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write `images.jsonl`, `vectors.npy`, `thumbnails.zip` (if there are any) and the k-th distances worked out.
+
+        `folder` must be empty. Raises OSError if it cannot be written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / IMAGES).open("wb") as file:
+            for identity, label, source in zip(self.ids, self.labels, self.sources, strict=True):
+                line = json.dumps({"id": identity, "label": label, "source": source}, ensure_ascii=False)
+                # A file name that is not Unicode holds lone surrogates: as JSON escapes they survive UTF-8.
+                file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+        np.save(folder / VECTORS, self.vectors, allow_pickle=False)
+        if self.thumbnails:
+            write_archive(folder / THUMBNAILS, self._pictures())
+        for k, distances in self._distances.items():
+            np.save(folder / f"distances-{k}.npy", distances, allow_pickle=False)
+
+    def _pictures(self) -> Iterator[tuple[str, bytes]]:
+        for identity in self.ids:
+            if (picture := self.thumbnail(identity)) is not None:
+                yield identity, picture
+
+    @classmethod
+    def open(cls, folder: Path) -> Records:
+        """Read what `save` wrote.
+
+        Raises:
+            PanelDamagedError: a file is missing, cannot be read or does not fit the others; names the file.
+        """
+        names = _read_images(folder / IMAGES)
+        vectors = _read_array(folder / VECTORS)
+        if problem := _problem_of_vectors(vectors, len(names)):
+            raise PanelDamagedError(f"'{folder / VECTORS}' is damaged: {problem}")
+        archive = folder / THUMBNAILS
+        records = cls(
+            tuple(identity for identity, _, _ in names),
+            tuple(label for _, label, _ in names),
+            tuple(source for _, _, source in names),
+            vectors,
+            (ThumbnailArchive(archive),) if archive.exists() else (),
+        )
+        for path in folder.glob("distances-*.npy"):
+            distances = _read_array(path)
+            if distances.shape != (len(names),) or not np.all(np.diff(distances) >= 0):
+                raise PanelDamagedError(f"'{path}' is damaged: it must hold {len(names)} ascending numbers")
+            records._distances[int(path.stem.removeprefix("distances-"))] = distances
+        return records
+
+
+def _problem_of_names(ids: Sequence[str]) -> str | None:
+    if "" in ids:
+        return "an identity is empty"
+    if len(set(ids)) != len(ids):
+        return f"the identity '{Counter(ids).most_common(1)[0][0]}' is given more than once"
+    return None
+
+
+def _problem_of_vectors(vectors: Vectors, count: int) -> str | None:
+    if vectors.ndim != 2 or vectors.dtype != np.float32:
+        return f"vectors are {vectors.dtype} {vectors.shape}, not float32 (n, d)"
+    if len(vectors) != count:
+        return f"{len(vectors)} vectors for {count} images"
+    lengths = np.einsum("nd,nd->n", vectors, vectors) ** 0.5
+    wrong = np.flatnonzero(~(np.abs(lengths - 1.0) <= UNIT_TOLERANCE))  # true for NaN and infinities too
+    return f"vector {wrong[0]} has length {lengths[wrong[0]]:.6g}, not 1" if len(wrong) else None
+
+
+def _read_images(path: Path) -> list[tuple[str, str, str]]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as cause:
+        raise PanelDamagedError(f"'{path}' cannot be read: {cause.strerror}") from cause
+    if lines.pop() != b"":
+        raise PanelDamagedError(f"'{path}' is damaged: it ends in the middle of a line")
+    names = []
+    for number, line in enumerate(lines, 1):
+        try:
+            image = json.loads(line)
+            name = (image["id"], image["label"], image["source"])
+        except (ValueError, KeyError, TypeError) as cause:
+            raise PanelDamagedError(f"'{path}', line {number} is damaged: {cause!r}") from cause
+        if not all(isinstance(part, str) for part in name):
+            raise PanelDamagedError(f"'{path}', line {number} is damaged: id, label and source must be strings")
+        names.append(name)
+    if problem := _problem_of_names([identity for identity, _, _ in names]):
+        raise PanelDamagedError(f"'{path}' is damaged: {problem}")
+    return names
+
+
+def _read_array(path: Path) -> Vectors:
+    try:
+        with path.open("rb") as file:
+            array: Vectors = np.lib.format.read_array(file, allow_pickle=False)
+    except OSError as cause:
+        raise PanelDamagedError(f"'{path}' cannot be read: {cause.strerror}") from cause
+    except ValueError as cause:
+        raise PanelDamagedError(f"'{path}' is damaged: {cause}") from cause
+    return array

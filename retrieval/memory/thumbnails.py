@@ -1,0 +1,56 @@
+"""Small pictures of the cases in an image memory, read when they are asked for."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+
+from consilience.core.errors import PanelDamagedError
+
+
+class Thumbnails(Protocol):
+    """Where thumbnails come from: a dict of JPEG bytes, or a `ThumbnailArchive`."""
+
+    def get(self, identity: str, /) -> bytes | None:
+        """The JPEG of one image; None if none was kept."""
+
+
+class ThumbnailArchive:
+    """`<id>.jpg` entries of a zip file; safe to read from many threads.
+
+    The file is opened at once and stays open, so that its pictures outlive a panel that another process
+    replaces; its directory is read with the first picture.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle = path.open("rb")
+        weakref.finalize(self, self._handle.close)
+        self._zip: ZipFile | None = None
+        self._lock = threading.Lock()
+
+    def get(self, identity: str, /) -> bytes | None:
+        """The JPEG of one image; None if none was kept.
+
+        Raises:
+            PanelDamagedError: the archive, or this entry, cannot be read.
+        """
+        try:
+            with self._lock:
+                self._zip = self._zip or ZipFile(self._handle)
+                return self._zip.read(f"{identity}.jpg")
+        except KeyError:
+            return None
+        except (BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as cause:
+            raise PanelDamagedError(f"the thumbnails in '{self._path}' cannot be read: {cause}") from cause
+
+
+def write_archive(path: Path, pictures: Iterable[tuple[str, bytes]]) -> None:
+    """Write (id, JPEG) pairs so that the same pictures always give the same file."""
+    with ZipFile(path, "w", ZIP_STORED) as archive:
+        for identity, picture in pictures:
+            archive.writestr(ZipInfo(f"{identity}.jpg"), picture)

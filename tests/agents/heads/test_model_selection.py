@@ -1,0 +1,76 @@
+"""Leave-one-out statistics: nobody is a neighbour of itself, and large memories are sampled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss as reference
+
+from consilience.agents.base import softmax
+from consilience.agents.heads.model_selection import (
+    MOST,
+    first_unless_beaten,
+    log_loss,
+    nearest_labels,
+    sample,
+    similarities_to_others,
+)
+
+
+def unit(n: int, d: int = 5, seed: int = 0) -> np.ndarray:
+    rows = np.random.default_rng(seed).standard_normal((n, d))
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def test_all_images_are_used_up_to_a_limit_and_then_a_fixed_sample() -> None:
+    assert sample(MOST).tolist() == list(range(MOST))
+    chosen = sample(MOST + 500)
+    assert len(set(chosen.tolist())) == MOST
+    assert (np.diff(chosen) > 0).all()
+    assert np.array_equal(chosen, sample(MOST + 500))
+
+
+def test_an_image_is_not_similar_to_itself() -> None:
+    features, rows = unit(10), np.array([2, 7])
+    similarities = similarities_to_others(features, rows)
+    assert similarities[[0, 1], rows].tolist() == [-np.inf, -np.inf]
+    others = np.ones((2, 10), bool)
+    others[[0, 1], rows] = False
+    np.testing.assert_allclose(similarities[others], (features[rows] @ features.T)[others], atol=1e-6)
+
+
+def test_the_nearest_others_come_nearest_first() -> None:
+    features, labels = unit(12), np.arange(12) % 3
+    own, near, similarities = nearest_labels(features, labels, 4)
+    assert np.array_equal(own, labels)
+    for row in range(12):
+        order = [other for other in np.argsort(-(features @ features[row])) if other != row][:4]
+        assert near[row].tolist() == labels[order].tolist()
+        np.testing.assert_allclose(similarities[row], features[order] @ features[row], atol=1e-6)
+    assert nearest_labels(features, labels, 100)[1].shape == (12, 11)
+
+
+def test_log_loss_is_what_scikit_learn_says_with_one_more_image_shared_by_all_labels() -> None:
+    probabilities, labels = np.array([[0.7, 0.3], [0.4, 0.6], [0.9, 0.1]]), np.array([0, 1, 1])
+    twice, both = np.repeat(probabilities, 2, axis=0), np.tile([0, 1], 3)
+    share = np.where(both == np.repeat(labels, 2), 3 / 4 + 1 / 8, 1 / 8)
+    assert log_loss(probabilities, labels) == pytest.approx(reference(both, twice, sample_weight=share))
+    assert np.isfinite(log_loss(np.array([[1.0, 0.0]]), np.array([1])))
+
+
+def test_where_no_image_is_wrong_the_sharpest_setting_does_not_win() -> None:
+    labels = np.arange(40) % 2
+    logits = np.where(np.arange(2) == labels[:, None], 1.0, -1.0)
+    best = min((0.1, 0.3, 1.0, 3.0), key=lambda temperature: log_loss(softmax(logits / temperature), labels))
+    assert softmax(logits / best).max() == pytest.approx(1 - 1 / 41, abs=0.03)
+    assert best == 0.3
+
+
+def test_the_first_setting_holds_unless_another_is_better_by_more_than_a_standard_error() -> None:
+    first = np.array([1.0, 1.0, 1.0, 1.0])
+    ahead = np.array([0.5, -0.3, 0.5, -0.3])  # on the mean 0.1, with a standard error of 0.4 / sqrt(4) = 0.2
+    assert first_unless_beaten([first, first - ahead]) == 0
+    assert first_unless_beaten([first, first - ahead - 0.14]) == 1
+    assert first_unless_beaten([first, first - 0.1, first - 0.2]) == 2
+    assert first_unless_beaten([first, first + 0.1]) == 0
+    assert first_unless_beaten([first]) == 0

@@ -1,0 +1,130 @@
+"""Who is told what others said: an agent that debates, at its second look, in fit and in a diagnosis alike."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from consilience.agents import VlmAgent, VlmSettings
+from consilience.core.settings.settings import PolicySettings
+from consilience.core.task import Task
+from consilience.orchestrator.decision.policy import Policy
+from consilience.orchestrator.decision.weighing import Weigher
+from consilience.orchestrator.fitting.fit_ensemble import Fitted, fit_agents
+from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
+from consilience.orchestrator.panel.panel import labelled_features
+from consilience.retrieval.memory.image_memory import ImageMemory
+from consilience.retrieval.memory.index import ExactIndex
+from consilience.retrieval.memory.labelled_images import Records
+from tests.support.scripted_server import Scripted, ScriptedServer, chat, says
+from tests.support.vlm_cases import image, texts
+
+TASK = Task.from_labels(["rust", "scab"])
+SAYS = {"tiny-qwen": ("rust", 0.9, "orange spots"), "tiny-gpt": ("scab", 0.6, "olive velvet")}
+
+
+def records() -> Records:
+    n = 16
+    noise = 0.3 * np.random.default_rng(0).standard_normal((n, 8))
+    vectors = np.eye(2, 8)[np.arange(n) % 2] + noise
+    names = tuple(f"image-{row}" for row in range(n))
+    unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return Records(names, tuple(TASK.names[row % 2] for row in range(n)), names, unit)
+
+
+@pytest.fixture
+def talkative(server: ScriptedServer) -> ScriptedServer:
+    def answer(request: dict[str, Any]) -> Scripted:
+        return chat(says(*SAYS[request["model"]]))
+
+    server.by_request = answer
+    return server
+
+
+def agents(server: ScriptedServer, debate: bool) -> list[VlmAgent]:
+    return [
+        VlmAgent(VlmSettings(name=name, model=f"tiny-{name}", base_url=server.url, debate=debate and name == "qwen"))
+        for name in ("qwen", "gpt")
+    ]
+
+
+def fitted(server: ScriptedServer, debate: bool) -> Fitted:
+    known = records()
+    data = labelled_features(known, TASK)
+    kinds = ["neighbours", "gaussian"]
+    load = lambda name: image(int(name.removeprefix("image-")))  # noqa: E731
+    return fit_agents(TASK, known, data, kinds, agents(server, debate), neighbours=3, seed=0, load=load)
+
+
+def diagnosed(server: ScriptedServer, debate: bool, learned: Fitted) -> list[dict[str, Any]]:
+    """The conclusion of one image at which everybody looks again."""
+    known = records()
+    settings = PolicySettings(second_look="always")
+    weigher = Weigher(TASK, learned.witnesses, learned.fusion, Policy.chosen(settings, learned.outcomes))
+    everyone = {one.name: one for one in (*learned.heads, *agents(server, debate))}
+    memory = ImageMemory(known, TASK.names, ExactIndex(known))
+    run = Run(everyone, memory, [image(200)], known.vectors[:1], math.inf)
+    graph = build_graph(weigher=weigher, policy=settings, neighbours=3).compile()
+    final = asyncio.run(graph.ainvoke(first_state(["a"], ["a"]), bounded(settings), context=run))
+    conclusions: list[dict[str, Any]] = final["conclusions"]
+    return conclusions
+
+
+def second_looks(requests: list[dict[str, Any]], model: str) -> list[str]:
+    """The last words of those requests that show cases."""
+    mine = [request for request in requests if request["model"] == model]
+    return ["\n".join(texts(request)) for request in mine if len(request["messages"]) > 2]
+
+
+def heard(said: str) -> list[str]:
+    """Who said what, without the figures."""
+    return [line.split(", with a confidence of ")[0] for line in said.splitlines() if " says " in line]
+
+
+def test_in_a_debate_fit_and_diagnosis_tell_the_same_kind_of_thing(talkative: ScriptedServer) -> None:
+    learned = fitted(talkative, debate=True)
+    at_fit = second_looks(talkative.requests, "tiny-qwen")
+    talkative.requests.clear()
+    (conclusion,) = diagnosed(talkative, True, learned)
+    (at_diagnosis,) = second_looks(talkative.requests, "tiny-qwen")
+    assert len(at_fit) == 16
+    for said in (*at_fit, at_diagnosis):
+        assert [line.split(" says ")[0] for line in heard(said)] == ['- "neighbours"', '- "gaussian"', '- "gpt"']
+        assert '- "gpt" says "scab", with a confidence of 0.60. Its reason: "olive velvet"' in said.splitlines()
+    firsts = {one["agent"]: one for one in conclusion["predictions"] if one["stage"] == "first"}
+    for name in ("neighbours", "gaussian"):
+        said = f'- "{name}" says "{firsts[name]["label"]}", with a confidence of {firsts[name]["confidence"]:.2f}.'
+        assert said in at_diagnosis.splitlines()
+
+
+def test_the_heads_are_heard_out_of_fold(talkative: ScriptedServer) -> None:
+    """What is told in fit is what the heads say of an image that they were not fitted on."""
+    known = records()
+    learned = fitted(talkative, debate=True)
+    said = second_looks(talkative.requests, "tiny-qwen")
+    told = [line.split('says "')[1] for one in said for line in heard(one) if line.startswith('- "neighbours"')]
+    right = [one.startswith(label) for one, label in zip(told, known.labels, strict=True)]
+    (trust,) = (one.trust for one in learned.witnesses if one.agent == "neighbours")
+    assert np.mean(right) == pytest.approx(trust.accuracy)
+
+
+@pytest.mark.parametrize("debate", [False, True])
+def test_who_does_not_debate_hears_nothing_of_the_others(talkative: ScriptedServer, debate: bool) -> None:
+    diagnosed(talkative, debate, fitted(talkative, debate))
+    theirs = {"tiny-gpt": ["qwen", "orange"]} | ({} if debate else {"tiny-qwen": ["gpt", "olive"]})
+    for model, words in theirs.items():
+        mine = [json.dumps(one["messages"]).lower() for one in talkative.requests if one["model"] == model]
+        assert len(mine) == 2 * 17
+        assert not any(word in one for one in mine for word in [*words, "neighbours\\", "gaussian", "others looked"])
+
+
+def test_at_first_nobody_is_told_anything(talkative: ScriptedServer) -> None:
+    diagnosed(talkative, True, fitted(talkative, debate=True))
+    for request in talkative.requests:
+        if len(request["messages"]) == 2:
+            assert "Others looked" not in json.dumps(request)

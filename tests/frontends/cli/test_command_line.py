@@ -1,0 +1,48 @@
+"""What the command line makes of what a command raises."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from consilience.core.errors import MissingExtraError, PanelError
+from consilience.frontends.cli.main import CommandLine
+
+
+def raised(error: BaseException, cause: BaseException | None = None) -> Result:
+    """What becomes of a command that raises this."""
+
+    @click.group(cls=CommandLine)
+    @click.option("--debug", is_flag=True)
+    def group(debug: bool) -> None: ...
+
+    @group.command()
+    def work() -> None:
+        raise error from cause
+
+    return CliRunner().invoke(group, ["work"])
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (KeyboardInterrupt(), None),
+        # as compiled modules say it that are interrupted while they load
+        (ImportError("initialization failed"), KeyboardInterrupt()),
+        (PanelError("no panel"), KeyboardInterrupt()),
+    ],
+)
+def test_ctrl_c_is_an_interruption_wherever_it_hits(error: BaseException, cause: BaseException | None) -> None:
+    result = raised(error, cause)
+    assert (result.exit_code, result.stderr) == (130, "interrupted: nothing is left half-written\n")
+
+
+@pytest.mark.parametrize("error", [PanelError("no panel"), OSError("no panel"), MissingExtraError("no panel")])
+def test_an_error_is_one_line(error: Exception) -> None:
+    result = raised(error, ImportError("gone"))
+    assert (result.exit_code, result.stderr) == (1, "error: no panel\n")
+
+
+def test_a_fault_of_our_own_is_not_hidden() -> None:
+    assert isinstance(raised(ImportError("no module 'consilience.nothing'")).exception, ImportError)

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console, RenderableType
+
+from consilience.core.diagnosis import Diagnosis
+from consilience.core.evidence import Evidence, Neighbour
+from consilience.core.prediction import Prediction, Stage
+from consilience.core.task import Task
+from consilience.core.trust import Trust
+from consilience.frontends.cli.diagnosis_text import detail_of, line_of
+from consilience.frontends.cli.panel_text import shares_of_weight, threshold_words
+from consilience.frontends.cli.panels.demo_command import most_disputed
+from consilience.frontends.cli.panels.solar_cells import Cell
+from consilience.orchestrator.decision.calibration_set import Outcomes
+from consilience.orchestrator.ensemble.calibration import Temperature
+from consilience.orchestrator.ensemble.fusion import Fusion
+from consilience.orchestrator.panel.encoder_spec import EncoderRecord
+from consilience.orchestrator.panel.panel import Panel, Witness
+from consilience.retrieval.memory.labelled_images import Records
+
+
+def shown(what: RenderableType) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=2000, markup=False, highlight=False, emoji=False).print(what)
+    return stream.getvalue()
+
+
+def panel_of(*looks: tuple[str, Stage, float]) -> Panel:
+    """A panel with witnesses of given weights."""
+    witnesses = tuple(
+        Witness(agent, stage, Temperature(1.0), Trust(agent, stage, 10, 0.0, 0.0, 0.0)) for agent, stage, _ in looks
+    )
+    return Panel(
+        task=Task.from_labels(["rust", "scab"]),
+        encoder=EncoderRecord("embedded", "0", 2),
+        records=Records((), (), (), np.empty((0, 2), np.float32)),
+        heads=(),
+        agents=tuple(dict.fromkeys(agent for agent, _, _ in looks)),
+        witnesses=witnesses,
+        fusion=Fusion(np.array([weight for _, _, weight in looks])),
+        outcomes=Outcomes(np.empty(0), np.empty(0, bool)),
+    )
+
+
+def test_shares_of_first_looks() -> None:
+    assert shares_of_weight(panel_of(("a", "first", 1.0), ("b", "first", 3.0))) == pytest.approx([0.25, 0.75])
+
+
+def test_a_second_look_stands_in_the_place_of_the_first() -> None:
+    looks = [("a", "first", 1.0), ("b", "first", 3.0), ("a", "second", 2.0)]
+    assert shares_of_weight(panel_of(*looks)) == pytest.approx([0.25, 0.75, 0.4])
+
+
+def test_shares_where_nobody_counts() -> None:
+    assert shares_of_weight(panel_of(("a", "first", 0.0))) == [0.0]
+
+
+def test_the_threshold_in_words() -> None:
+    policy = {"target": 0.95, "delta": 0.1, "coverage": 0.9, "threshold": 0.85, "settled": 0.93}
+    policy |= {"accuracy_of_settled": 0.962, "settle": "accuracy", "images_needed": 45}
+    assert threshold_words(policy) == (
+        "Settles 93.0 % of the labelled images, 96.2 % of those right: a posterior of at least 0.850 (promised: 95.0 % "
+        "accuracy or more, but for a chance of 10.0 %)."
+    )
+    assert threshold_words({**policy, "settle": "set", "threshold": 0.8}).endswith(
+        "those right: one label left at 90.0 % coverage, with a posterior of at least 0.800."
+    )
+    assert threshold_words({**policy, "threshold": None}) == (
+        "The labelled images cannot support 95.0 % accuracy: every image will be referred; it takes 45 images at the "
+        "least. Give more images, or lower policy.target."
+    )
+
+
+def diagnosis(verdict: str = "refer", source: str = "leaf.jpg", against: float = 1.0) -> Diagnosis:
+    rust, scab = {"rust": 0.7, "scab": 0.3}, {"rust": 0.2, "scab": 0.8}
+    return Diagnosis(
+        label="rust",
+        posterior={"rust": 0.6, "scab": 0.4},
+        prediction_set=("rust", "scab"),
+        verdict="confident" if verdict == "confident" else "refer",
+        reasons=() if verdict == "confident" else ("weak posterior",),
+        predictions=(
+            Prediction("a", probabilities=rust, calibrated=rust, weight=3.0),
+            Prediction("b", probabilities=scab, calibrated=scab, weight=against, rationale="[bold]spots\x1b[0m"),
+            Prediction("c", error="TimeoutError: too slow"),
+            Prediction("d", stage="second", abstained=True, rationale="out of focus"),
+        ),
+        evidence=Evidence(tuple(Neighbour(str(i), "rust", 0.9, f"/x/{i}.jpg") for i in range(7)), {"rust": 1.0}, 0.5),
+        rationale="Because.",
+        rounds=2,
+        seconds=0.01,
+        cost_usd=0.0,
+        identity="0" * 64,
+        source=source,
+        trust=(Trust("a", "first", 40, 0.1, 0.0, 0.5, accuracy=0.9), Trust("b", "first", 40, 0.2, 0.0, 0.5)),
+    )
+
+
+def test_a_diagnosis_in_detail() -> None:
+    page = shown(detail_of(diagnosis()))
+    rows = {words[0]: words[1:] for line in page.splitlines() if (words := line.split())}
+    assert "⚑ refer to a person: most likely rust, 60.0 %; could also be scab" in page
+    assert "Why a person should look: weak posterior." in page
+    assert ["a", "rust", "70.0", "%", "75.0", "%", "90.0", "%", "0.100"] in [line.split() for line in page.splitlines()]
+    assert ["b", "scab", "80.0", "%", "25.0", "%", "–", "0.200"] in [line.split() for line in page.splitlines()]
+    assert ["c", "failed", "–", "0", "%", "–", "–"] in [line.split() for line in page.splitlines()]
+    assert "c: TimeoutError: too slow" in page
+    assert "d, second look: out of focus" in page
+    assert "b: [bold]spots[0m" in page
+    assert rows["and"] == ["2", "more"]
+    assert page.splitlines()[-1].rstrip() == "leaf.jpg: 2 rounds, 0.010 s"
+
+
+def test_a_diagnosis_on_a_line() -> None:
+    assert shown(line_of(diagnosis())).split() == ["⚑", "refer", "rust", "60.0", "%", "leaf.jpg"]
+    assert shown(line_of(diagnosis("confident", source="a\nb\x1b[2J.jpg"))).endswith("a b[2J.jpg\n")
+
+
+def test_the_most_disputed_is_a_referred_one_if_there_is_one() -> None:
+    cells = [Cell(Path("cell.png"), 1 / 3)] * 3
+    given = [diagnosis("confident", against=9.0), diagnosis(against=1.0), diagnosis(against=2.0)]
+    assert most_disputed(cells, given)[1] is given[2]
+    assert most_disputed(cells[:1], given[:1])[1] is given[0]

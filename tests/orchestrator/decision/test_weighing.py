@@ -1,0 +1,251 @@
+"""The non-visual part alone, on hand-made records: it calibrates, fuses, settles, decides whom to ask again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from consilience.core.prediction import Prediction, Stage
+from consilience.core.settings.settings import PolicySettings
+from consilience.core.task import Task
+from consilience.core.trust import Trust
+from consilience.orchestrator.decision.policy import Policy
+from consilience.orchestrator.decision.second_look import SecondLooks
+from consilience.orchestrator.decision.threshold import Threshold
+from consilience.orchestrator.decision.weighing import Request, Weigher
+from consilience.orchestrator.ensemble.calibration import Temperature
+from consilience.orchestrator.ensemble.fusion import Fusion
+from consilience.orchestrator.panel.panel import Witness
+
+TASK = Task.from_labels(["healthy", "rust", "scab"])
+EVIDENCE: dict[str, Any] = {"neighbours": [], "distribution": {}, "novelty": 0.0}
+
+
+class Expert:
+    """An agent of which only the name and the second look matter here."""
+
+    def __init__(self, name: str, looks_again: bool = True) -> None:
+        self.name, self.looks_again = name, looks_again
+
+
+def witness(agent: str, stage: Stage = "first", temperature: float = 1.0, cost_usd: float = 0.0) -> Witness:
+    trust = Trust(agent, stage, 50, 0.1, 0.0, 1.0, accuracy=0.8)
+    return Witness(agent, stage, Temperature(temperature), trust, cost_usd)
+
+
+def weigher(
+    *witnesses: Witness,
+    weights: list[float] | None = None,
+    second_looks: SecondLooks | None = None,
+    **settings: Any,
+) -> Weigher:
+    fusion = Fusion(np.array(weights or [1.0] * len(witnesses)))
+    policy = Policy(PolicySettings(**settings), Threshold(0.85, 1.0, 1.0))
+    return Weigher(TASK, witnesses, fusion, policy, second_looks or SecondLooks.none())
+
+
+def look(row: int, agent: str, said: list[float] | None, stage: Stage = "first", **more: Any) -> dict[str, Any]:
+    given = None if said is None else dict(zip(TASK.names, said, strict=True))
+    return {"row": row, "prediction": Prediction(agent, stage, given, **more).to_dict()}
+
+
+RUST, SCAB = [0.05, 0.9, 0.05], [0.05, 0.05, 0.9]
+
+
+def test_words_are_calibrated_before_they_are_pooled() -> None:
+    one = weigher(witness("qwen", temperature=2.0), witness("probe"), weights=[1.0, 0.5])
+    (result,) = one.weigh([look(0, "probe", SCAB), look(0, "qwen", RUST)], {0: 0.0}, 1).values()
+    soft = np.sqrt(RUST) / np.sqrt(RUST).sum()
+    assert result["calibrated"] == {"qwen": pytest.approx(soft.tolist()), "probe": pytest.approx(SCAB)}
+    pooled = soft * np.sqrt(SCAB)
+    assert result["posterior"] == pytest.approx((pooled / pooled.sum()).tolist())
+    assert result["weights"] == {"qwen": 1.0, "probe": 0.5}
+    assert result["round"] == 1
+
+
+def test_a_second_look_takes_the_place_of_the_first() -> None:
+    one = weigher(witness("qwen"), witness("probe"), witness("qwen", "second"))
+    looks = [look(0, "qwen", RUST), look(0, "probe", RUST), look(0, "qwen", SCAB, "second")]
+    result = one.weigh(looks, {0: 0.0}, 2)[0]
+    assert set(result["calibrated"]) == {"probe", "qwen, second look"}
+    assert set(result["weights"]) == {"probe", "qwen, second look"}
+    assert result["posterior"][1] == pytest.approx(result["posterior"][2])
+
+
+@pytest.mark.parametrize("silent", [{"error": "unplugged"}, {"abstained": True}])
+def test_a_second_look_without_an_answer_leaves_the_first_standing(silent: dict[str, Any]) -> None:
+    one = weigher(witness("qwen"), witness("qwen", "second"))
+    result = one.weigh([look(0, "qwen", RUST), look(0, "qwen", None, "second", **silent)], {0: 0.0}, 2)[0]
+    assert result["posterior"] == pytest.approx(RUST)
+
+
+def test_rows_are_weighed_each_by_its_own_words() -> None:
+    one = weigher(witness("qwen"), witness("probe"))
+    looks = [look(3, "qwen", RUST), look(5, "qwen", SCAB), look(5, "probe", SCAB), look(4, "probe", RUST)]
+    results = one.weigh(looks, {5: 0.0, 3: 0.999}, 1)
+    assert set(results) == {3, 5}
+    assert results[3]["posterior"] == pytest.approx(RUST)
+    assert results[5]["posterior"][2] > 0.95
+    assert [reason.split(":")[0] for reason in results[3]["reasons"]] == ["novelty"]
+    assert results[5]["reasons"] == []
+
+
+def test_where_nobody_answered_there_is_no_posterior() -> None:
+    one = weigher(witness("qwen"))
+    looks = [look(0, "qwen", None, error="unplugged")]
+    results = one.weigh(looks, {0: 0.0}, 1)
+    assert results[0]["posterior"] == []
+    assert results[0]["reasons"] != []
+    (conclusion,) = one.conclude(looks, results, [EVIDENCE])
+    assert set(conclusion) == {"predictions"}
+
+
+AGENTS: Any = {"qwen": Expert("qwen"), "gpt": Expert("gpt"), "probe": Expert("probe", looks_again=False)}
+WITNESSES = (witness("qwen"), witness("gpt"), witness("probe"), witness("qwen", "second"), witness("gpt", "second"))
+WEAK = [0.3, 0.4, 0.3]
+FIRST = [look(row, agent, WEAK) for agent in ("qwen", "gpt", "probe") for row in (0, 1)]
+
+
+def seen(**right: float) -> SecondLooks:
+    """Sure second looks at 30 images a label, of which each agent has a share right; at first it named rust always."""
+    labels = np.arange(90) % 3
+    words = [
+        0.025 + 0.925 * np.eye(3)[np.where(np.arange(90) // 3 < 30 * share, labels, (labels + 1) % 3)]
+        for share in right.values()
+    ]
+    return SecondLooks(tuple(right), np.array(words), np.ones((len(right), 90), int), labels)
+
+
+def asked(one: Weigher, looks: list[dict[str, Any]], rows: tuple[int, ...] = (0, 1), number: int = 1) -> list[Request]:
+    novelty = dict.fromkeys(rows, 0.0)
+    return one.whom_to_ask_again(looks, one.weigh(looks, novelty, number), AGENTS)
+
+
+def who(requests: list[Request]) -> list[tuple[int, str]]:
+    return [(one["row"], one["agent"]) for one in requests]
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [("never", []), ("when-it-helps", [(1, "qwen")]), ("always", [(1, "qwen"), (1, "gpt")])],
+)
+def test_whom_to_ask_again(wish: str, expected: list[tuple[int, str]]) -> None:
+    one = weigher(*WITNESSES, second_looks=seen(qwen=0.9, gpt=0.8), second_look=wish)
+    assert who(asked(one, FIRST, (1,))) == expected
+
+
+def test_one_agent_a_round_is_asked_the_more_helpful_one_first() -> None:
+    one = weigher(*WITNESSES, second_looks=seen(gpt=0.9, qwen=0.7))
+    requests = asked(one, FIRST)
+    assert who(requests) == [(0, "gpt"), (1, "gpt")]
+    assert all(1 > float(request["better"] or 0) > float(request["worse"] or 0) > 0 for request in requests)
+    undecided = [*FIRST, look(0, "gpt", WEAK, "second"), look(1, "gpt", RUST, "second"), look(1, "probe", RUST)]
+    assert who(asked(one, undecided, number=2)) == [(0, "qwen")]
+    assert asked(one, [*undecided, look(0, "qwen", WEAK, "second")], number=3) == []
+
+
+def test_who_guesses_the_second_time_or_of_whom_nothing_is_known_is_not_asked() -> None:
+    assert asked(weigher(*WITNESSES, second_looks=seen(gpt=1 / 3)), FIRST) == []
+    assert asked(weigher(*WITNESSES), FIRST) == []
+    assert who(asked(weigher(*WITNESSES, second_look="always"), FIRST, (0,))) == [(0, "qwen"), (0, "gpt")]
+
+
+def test_a_look_is_taken_if_what_it_gains_is_worth_its_cost() -> None:
+    dear = (*WITNESSES[:3], witness("qwen", "second", cost_usd=0.3), witness("gpt", "second", cost_usd=0.1))
+    looks = seen(qwen=0.9, gpt=0.8)
+    (request,) = asked(weigher(*WITNESSES, second_looks=looks), FIRST, (0,))
+    gain = float(request["better"] or 0) - float(request["worse"] or 0)
+    assert request["agent"] == "qwen"
+    for worth, expected in ((10.0, "qwen"), (0.5 / gain, "gpt"), (0.0, None)):
+        found = asked(weigher(*dear, second_looks=looks, worth_usd=worth), FIRST, (0,))
+        assert [one["agent"] for one in found] == ([expected] if expected else [])
+
+
+def test_a_budget_of_a_diagnosis_bounds_second_looks() -> None:
+    dear = (*WITNESSES[:3], witness("qwen", "second", cost_usd=0.3), witness("gpt", "second", cost_usd=0.1))
+    looks = [*FIRST, look(0, "probe", WEAK, cost_usd=0.2), look(1, "probe", WEAK, cost_usd=0.2, cached=True)]
+    for wish, budget, expected in [
+        ("always", 0.6, [(0, "qwen"), (0, "gpt"), (1, "qwen"), (1, "gpt")]),
+        ("always", 0.59, [(0, "gpt"), (1, "qwen"), (1, "gpt")]),  # of row 0 0.2 is spent: the cheapest first
+        ("always", 0.29, [(1, "gpt")]),
+        ("when-it-helps", 0.5, [(0, "qwen"), (1, "qwen")]),
+        ("when-it-helps", 0.49, [(0, "gpt"), (1, "qwen")]),
+        ("when-it-helps", 0.05, []),
+    ]:
+        settings = {"second_look": wish, "max_cost_usd": budget, "worth_usd": 10.0}
+        found = asked(weigher(*dear, second_looks=seen(qwen=0.9, gpt=0.8), **settings), looks)
+        assert sorted(who(found)) == sorted(expected)
+
+
+def test_nobody_is_asked_a_third_time_and_not_who_failed_at_first() -> None:
+    one = weigher(*WITNESSES, second_look="always")
+    looks = [
+        *[look(0, "qwen", WEAK), look(0, "gpt", None, error="unplugged")],
+        *[look(1, "qwen", None, abstained=True), look(1, "gpt", WEAK)],
+        look(1, "gpt", None, "second", error="unplugged"),
+    ]
+    assert who(asked(one, looks)) == [(0, "qwen"), (1, "qwen")]
+    assert asked(one, [*looks, look(0, "qwen", WEAK, "second")], (0,)) == []
+
+
+def test_a_conclusion_holds_all_that_led_to_it() -> None:
+    one = weigher(witness("qwen"), witness("probe"), witness("qwen", "second"), weights=[1.0, 0.5, 2.0])
+    looks = [
+        look(0, "qwen", SCAB, cost_usd=0.25),
+        look(0, "probe", RUST),
+        look(0, "qwen", RUST, "second", cost_usd=0.5),
+    ]
+    (conclusion,) = one.conclude(looks, one.weigh(looks, {0: 0.0}, 2), [EVIDENCE])
+    assert (conclusion["label"], conclusion["verdict"], conclusion["reasons"]) == ("rust", "confident", [])
+    assert (conclusion["rounds"], conclusion["cost_usd"]) == (2, 0.75)
+    assert [(said["stage"], said["weight"], said["calibrated"] is None) for said in conclusion["predictions"]] == [
+        ("first", 0.0, True),
+        ("first", 0.5, False),
+        ("second", 2.0, False),
+    ]
+    assert "In the second look qwen changed from scab to rust." in conclusion["rationale"]
+    assert (
+        "For it: qwen, second look (rust 90%, 80% of the weight, right on 80% of 50 labelled images), probe"
+        in (conclusion["rationale"])
+    )
+
+
+def test_a_conclusion_says_why_somebody_was_asked_again() -> None:
+    one = weigher(*WITNESSES, second_looks=seen(qwen=0.9))
+    (request,) = requests = asked(one, FIRST, (1,))
+    request |= {"better": 0.354, "worse": 0.04}
+    looks = [*FIRST[1::2], look(1, "qwen", RUST, "second")]
+    (conclusion,) = one.conclude(looks, one.weigh(looks, {1: 0.0}, 2), {1: EVIDENCE}, requests)  # type: ignore[arg-type]
+    assert (
+        "qwen was asked to look again: judged by labelled images, that makes this diagnosis better with a chance of "
+        "35%, and worse with 4%. In the second look qwen stayed with rust."
+    ) in conclusion["rationale"]
+
+
+@pytest.mark.parametrize(
+    ("coverage", "expected"),
+    [(0.5, "rust"), (0.6, "rust"), (0.61, "rust scab"), (0.95, "rust scab healthy"), (1.0, "rust scab healthy")],
+)
+def test_the_prediction_set_is_the_smallest_that_covers(coverage: float, expected: str) -> None:
+    one = weigher(witness("qwen"), coverage=coverage)
+    looks = [look(0, "qwen", [0.1, 0.6, 0.3])]
+    (conclusion,) = one.conclude(looks, one.weigh(looks, {0: 0.0}, 1), [EVIDENCE])
+    assert conclusion["prediction_set"] == expected.split()
+
+
+def test_a_referral_says_why() -> None:
+    one = weigher(witness("qwen"), witness("probe"))
+    looks = [look(0, "qwen", [0.3, 0.4, 0.3]), look(0, "probe", None, error="unplugged")]
+    found = [{"id": label, "label": label, "similarity": 0.9, "source": ""} for label in ("scab", "rust", "rust")]
+    evidence = {"neighbours": found, "distribution": {"healthy": 0.0, "rust": 2 / 3, "scab": 1 / 3}, "novelty": 0.2}
+    (conclusion,) = one.conclude(looks, one.weigh(looks, {0: 0.0}, 1), [evidence])
+    assert conclusion["verdict"] == "refer"
+    for words in (
+        "rust has a posterior of 40.0%.",
+        "Failed and not counted: probe.",
+        "Of the 3 most similar known images: 2 rust, 1 scab.",
+        "A person should look: weak posterior: 0.400 for rust is below 0.850.",
+    ):
+        assert words in conclusion["rationale"]

@@ -1,0 +1,342 @@
+"""Calibrators find what was done to probabilities, and no image has a say in its own calibration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.optimize import minimize
+from sklearn.metrics import log_loss
+
+from consilience.agents.base import softmax
+from consilience.agents.heads.model_selection import soft_targets
+from consilience.orchestrator.ensemble.calibration import (
+    ENOUGH,
+    FITTED,
+    FITTED_TO_WORDS,
+    Calibrator,
+    HeadTemperature,
+    Isotonic,
+    Lowered,
+    PerLabel,
+    Temperature,
+    Vector,
+    fit_calibrator,
+    from_dict,
+    states_one_number,
+)
+from consilience.orchestrator.ensemble.trust_metrics import expected_calibration_error
+
+Distort = Callable[[np.ndarray], np.ndarray]
+
+
+def drawn(honest: np.ndarray, seed: int) -> np.ndarray:
+    """A label for each row (n, c), drawn with its probabilities."""
+    cumulative = honest.cumsum(axis=1)
+    return np.asarray((np.random.default_rng(seed).random((len(honest), 1)) > cumulative).sum(axis=1))
+
+
+def honest_rows(n: int, c: int = 4, seed: int = 0, spread: float = 2.0) -> np.ndarray:
+    return softmax(spread * np.random.default_rng(seed).standard_normal((n, c)))
+
+
+def folds_of(n: int, count: int = 5) -> np.ndarray:
+    return np.arange(n) % count
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
+def test_a_known_temperature_is_found(temperature: float) -> None:
+    honest = honest_rows(4000)
+    claimed = softmax(np.log(honest) * temperature)
+    found = Temperature.fit(claimed, drawn(honest, 1))
+    assert found.temperature == pytest.approx(temperature, rel=0.06)
+    np.testing.assert_allclose(found(claimed), honest, atol=0.03)
+
+
+def test_a_known_scale_and_shift_of_each_label_is_found() -> None:
+    honest, shift = honest_rows(6000, c=3), np.array([1.5, 0.0, -1.5])
+    claimed = softmax(np.log(honest) * 2 + shift)
+    found = Vector.fit(claimed, drawn(honest, 1))
+    np.testing.assert_allclose(found(claimed), honest, atol=0.05)
+    assert np.diff(found.shift) == pytest.approx([0.75, 0.75], abs=0.2)
+
+
+def test_a_bent_curve_is_straightened() -> None:
+    honest = honest_rows(4000, c=2)
+    claimed = np.where(honest > 0.5, 1 - 2 * (1 - honest) ** 2, 2 * honest**2)
+    found = Isotonic.fit(claimed, drawn(honest, 1))(claimed)
+    assert np.abs(found - honest).mean() < 0.02 < np.abs(claimed - honest).mean()
+
+
+def test_targets_are_softened_by_one_image_of_unknown_label() -> None:
+    np.testing.assert_allclose(soft_targets(np.array([0, 1, 1]), 2), [[7 / 8, 1 / 8], [1 / 8, 7 / 8], [1 / 8, 7 / 8]])
+
+
+@pytest.mark.parametrize("n", [10, 40, 160])
+def test_the_temperature_of_a_constant_word_has_a_closed_form(n: int) -> None:
+    said = np.tile([0.9, 0.1], (n, 1))
+    calibrated = Temperature.fit(said, np.zeros(n, int))(said)
+    assert calibrated[0, 0] == pytest.approx(1 - 1 / (2 * (n + 1)), abs=1e-5)
+
+
+@pytest.mark.parametrize(("shots", "believed"), [(1, 1.0), (7, 1.0), (8, np.exp(-0.3)), (50, np.exp(-0.3))])
+def test_where_images_say_nothing_of_a_head_its_usual_temperature_stays(shots: int, believed: float) -> None:
+    labels = np.repeat(np.arange(4), shots)
+    nothing = np.full((len(labels), 4), 0.25)  # the same at any temperature
+    assert HeadTemperature.fit(nothing, labels).temperature == pytest.approx(believed, rel=1e-3)
+
+
+def test_one_bad_mistake_of_16_does_not_decide_the_temperature_of_a_head() -> None:
+    labels = np.repeat(np.arange(4), 4)
+    said = softmax(3 * np.eye(4)[labels])
+    said[0] = said[0, ::-1]  # as sure of a wrong label
+    sure = softmax(4 * np.log(said))
+    assert Temperature.fit(sure, labels).temperature > 3
+    assert 1.0 < HeadTemperature.fit(sure, labels).temperature < 1.5
+
+
+def test_many_images_overrule_what_is_believed_of_a_head() -> None:
+    honest = honest_rows(8000)
+    found = HeadTemperature.fit(softmax(2 * np.log(honest)), drawn(honest, 1))
+    assert found.temperature == pytest.approx(2.0, rel=0.06)
+
+
+def test_one_image_more_than_too_few_opens_the_choice_of_calibrators() -> None:
+    honest = honest_rows(ENOUGH, c=3)
+    labels = drawn(honest, 0)
+    shifted = softmax(np.log(honest) + np.array([4.0, 0.0, -4.0]))  # what only shifts can mend
+    fewer = slice(0, ENOUGH - 1)
+    assert fit_calibrator(shifted[fewer], labels[fewer], folds_of(ENOUGH)[fewer])[0].kind == "temperature"
+    assert fit_calibrator(shifted, labels, folds_of(ENOUGH))[0].kind == "vector"
+
+
+@pytest.mark.parametrize("n", [10, 40, 160])
+@pytest.mark.parametrize("c", [2, 4])
+def test_right_on_all_of_n_images_is_no_certainty(n: int, c: int) -> None:
+    labels = np.arange(n) % c
+    calibrator, rows = fit_calibrator(np.eye(c)[labels], labels, folds_of(n))
+    assert calibrator(np.eye(c)).max() == pytest.approx(1 - (1 - 1 / c) / (n + 1), abs=1e-4)
+    assert rows.max() == pytest.approx(1 - (1 - 1 / c) / (0.8 * n + 1), abs=1e-4)  # fitted on the other four fifths
+
+
+@pytest.mark.parametrize("kind", ["temperature", "vector", "isotonic"])
+def test_an_image_has_no_say_in_its_own_calibration(kind: str) -> None:
+    distort: dict[str, Distort] = {
+        "temperature": lambda p: softmax(np.log(p) * 3),
+        "vector": lambda p: softmax(np.log(p) + np.array([4.0, 0, -4.0])),
+        "isotonic": lambda p: 0.5 + np.sign(p - 0.5) * (0.4 + 0.1 * np.abs(p - 0.5)),
+    }
+    honest, folds = honest_rows(300, c=2 if kind == "isotonic" else 3), folds_of(300)
+    claimed, labels = distort[kind](honest), drawn(honest, 5)
+    chosen, rows = fit_calibrator(claimed, labels, folds)
+    assert chosen.kind == kind
+    lies = np.where(np.arange(300) == 7, 1 - np.minimum(labels, 1), labels)  # image 7 lies in fold 2
+    again, changed = fit_calibrator(claimed, lies, folds)
+    assert again.kind == kind
+    assert np.array_equal(changed[folds == 2], rows[folds == 2])
+    assert not np.array_equal(changed[folds == 3], rows[folds == 3])
+    others = FITTED[kind].fit(claimed[folds != 2], labels[folds != 2])
+    assert np.array_equal(rows[folds == 2], others(claimed[folds == 2]))
+    assert chosen == FITTED[kind].fit(claimed, labels)
+
+
+def test_honest_probabilities_keep_the_simplest_calibrator_and_their_values() -> None:
+    honest = honest_rows(3000)
+    chosen, rows = fit_calibrator(honest, drawn(honest, 3), folds_of(3000))
+    assert isinstance(chosen, Temperature)
+    np.testing.assert_allclose(rows, honest, atol=0.02)
+
+
+def held_out_losses(claimed: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> dict[str, np.ndarray]:
+    """Log loss (n,) of each kind against the softened targets, each row by a calibrator fitted on the other folds."""
+    losses, targets = {}, soft_targets(labels, claimed.shape[1])
+    for name, kind in FITTED.items():
+        rows = np.empty_like(claimed)
+        for fold in np.unique(folds):
+            rows[folds == fold] = kind.fit(claimed[folds != fold], labels[folds != fold])(claimed[folds == fold])
+        losses[name] = -(targets * np.log(rows)).sum(axis=1)
+    return losses
+
+
+def beats(loss: dict[str, np.ndarray], one: str, other: str) -> bool:
+    gain = loss[other] - loss[one]
+    return bool(gain.mean() > gain.std() / np.sqrt(len(gain)))
+
+
+def test_a_gain_within_the_noise_does_not_decide() -> None:
+    honest, folds = honest_rows(120, c=3), folds_of(120)
+    claimed = softmax(np.log(honest) + np.array([0.5, 0, 0]))  # a little off, in the way that 'vector' mends
+    undecided = 0
+    for seed in range(6):
+        labels = drawn(honest, seed)
+        loss = held_out_losses(claimed, labels, folds)
+        chosen = fit_calibrator(claimed, labels, folds)[0].kind
+        assert chosen != ("temperature" if beats(loss, "vector", "temperature") else "vector")
+        undecided += loss["vector"].mean() < loss["temperature"].mean() and chosen != "vector"
+    assert undecided > 0  # cases in which a plain comparison would have taken the other
+
+
+@pytest.mark.parametrize(("n", "spread", "seed"), [(24, 2.0, 3), (40, 2.0, 4), (40, 5.0, 4), (60, 3.0, 4)])
+def test_boasting_about_few_labels_is_no_gain(n: int, spread: float, seed: int) -> None:
+    """With hard targets the choice would fall on a more complex kind, which is only more certain."""
+    honest, folds = honest_rows(n, c=3, seed=seed, spread=spread), folds_of(n)
+    labels = drawn(honest, seed)
+    loss = held_out_losses(honest, labels, folds)
+    assert not beats(loss, "vector", "temperature")
+    assert not beats(loss, "isotonic", "temperature")
+    assert fit_calibrator(honest, labels, folds)[0].kind == "temperature"
+
+
+def test_the_vector_is_drawn_towards_the_temperature_by_a_known_measure() -> None:
+    honest = honest_rows(30, c=2)
+    labels = drawn(honest, 4)
+    targets, start = soft_targets(labels, 2), 1 / Temperature.fit(honest, labels).temperature
+
+    def loss(parameters: np.ndarray) -> float:
+        scaled = softmax(np.log(honest) * parameters[:2] + parameters[2:])
+        drift = parameters - np.array([start, start, 0, 0])
+        return float(-(targets * np.log(scaled)).sum() + drift @ drift / 2)
+
+    best = minimize(loss, np.array([1.0, 1.0, 0.0, 0.0]), method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-10})
+    found = Vector.fit(honest, labels)
+    assert [*found.scale, *found.shift] == pytest.approx(best.x.tolist(), abs=1e-3)
+
+
+@pytest.mark.parametrize("scale", [0.5, 3.0])
+def test_calibration_lowers_log_loss_and_calibration_error_of_new_answers(scale: float) -> None:
+    honest = honest_rows(2000)
+    claimed, labels = softmax(np.log(honest) * scale), drawn(honest, 2)
+    calibrator, _ = fit_calibrator(claimed[:1000], labels[:1000], folds_of(1000))
+    raw, new = claimed[1000:], calibrator(claimed[1000:])
+    right = new.argmax(axis=1) == labels[1000:]
+    assert log_loss(labels[1000:], new) < log_loss(labels[1000:], raw) - 0.02
+    assert expected_calibration_error(new.max(axis=1), right) < 0.05
+    assert expected_calibration_error(raw.max(axis=1), raw.argmax(axis=1) == labels[1000:]) > 0.1
+
+
+def test_a_confidence_is_lowered_by_the_calibration_error_down_to_chance() -> None:
+    lowered = Lowered(0.3)
+    np.testing.assert_allclose(lowered(np.array([[0.9, 0.1, 0.0, 0.0]])).max(axis=1), [0.6])
+    np.testing.assert_allclose(lowered(np.array([[1.0, 0.0]])), [[0.7, 0.3]])
+    np.testing.assert_allclose(lowered(np.array([[0.4, 0.3, 0.3, 0.0], [0.25] * 4])), np.full((2, 4), 0.25))
+
+
+ROWS = arrays(np.float64, st.tuples(st.integers(1, 8), st.just(3)), elements=st.floats(0, 1)).map(
+    lambda a: (a + (a.sum(axis=1, keepdims=True) == 0)) / (a + (a.sum(axis=1, keepdims=True) == 0)).sum(1)[:, None]
+)
+CALIBRATORS = st.one_of(
+    st.floats(0.05, 20).map(Temperature),
+    st.floats(0, 1).map(Lowered),
+    st.tuples(st.floats(0, 20), st.tuples(*[st.tuples(*[st.floats(-20, 20)] * 3)] * 3)).map(lambda x: PerLabel(*x)),
+    st.tuples(*[st.floats(0, 20)] * 3, *[st.floats(-20, 20)] * 3).map(lambda x: Vector(x[:3], x[3:])),
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6).map(
+        lambda points: Isotonic(tuple(sorted(x for x, _ in points)), tuple(sorted(y for _, y in points)))
+    ),
+)
+
+
+TINY = np.array([[1e-313, 0.5, 0.5]])
+"""As the exponential of a language model's log probabilities may be: less than the smallest normal number."""
+
+
+@given(CALIBRATORS, ROWS)
+@example(Isotonic((0.0, 2.2e-311), (0.0, 1.0)), TINY)
+def test_calibrated_rows_are_probabilities(calibrator: Calibrator, rows: np.ndarray) -> None:
+    calibrated = calibrator(rows)
+    assert np.isfinite(calibrated).all()
+    assert (calibrated >= 0).all()
+    np.testing.assert_allclose(calibrated.sum(axis=1), 1.0, atol=1e-12)
+
+
+@given(CALIBRATORS.filter(lambda one: not isinstance(one, Vector | PerLabel)), ROWS)
+def test_all_without_shifts_keep_the_order_of_the_labels(calibrator: Calibrator, rows: np.ndarray) -> None:
+    calibrated = calibrator(rows)
+    for before, after in zip(rows, calibrated, strict=True):
+        order = np.argsort(before, kind="stable")
+        assert (np.diff(after[order]) >= -1e-12).all()
+        if np.sort(before)[-1] > np.sort(before)[-2] + 1e-5 and after.max() > 1 / 3 + 1e-9:
+            assert after.argmax() == before.argmax()
+
+
+@given(CALIBRATORS, ROWS)
+def test_a_calibrator_survives_json(calibrator: Calibrator, rows: np.ndarray) -> None:
+    restored = from_dict(json.loads(json.dumps(calibrator.to_dict())))
+    assert restored == calibrator
+    assert np.array_equal(restored(rows), calibrator(rows))
+
+
+@pytest.mark.parametrize("kind", FITTED_TO_WORDS.values(), ids=list(FITTED_TO_WORDS))
+def test_an_agent_that_always_says_the_same_can_be_calibrated(kind: type[Temperature]) -> None:
+    said, labels = np.tile([1.0, 0.0, 0.0], (20, 1)), np.arange(20) % 2
+    calibrated = kind.fit(said, labels)(said)
+    assert np.isfinite(calibrated).all()
+    assert calibrated[0, 0] < 0.65  # it is right on every second image
+
+
+def stated(named: np.ndarray, confidence: float, c: int = 3) -> np.ndarray:
+    """The distributions of an agent that names a label and states one number."""
+    return np.where(np.eye(c, dtype=bool)[named], confidence, (1 - confidence) / (c - 1))
+
+
+CONFUSION = np.array([[0.6, 0.4, 0.0], [0.0, 0.6, 0.4], [0.4, 0.0, 0.6]])
+"""The shares of the true labels among the images for which each label is named (Dawid and Skene 1979)."""
+
+
+def test_a_word_that_is_worth_more_for_one_label_than_for_another_is_taken_so() -> None:
+    named = np.repeat([0, 1, 2], 400)
+    labels = np.concatenate([np.repeat([0, 1, 2], (row * 400).astype(int)) for row in CONFUSION])
+    found, rows = fit_calibrator(stated(named, 0.9), labels, folds_of(1200), FITTED_TO_WORDS)
+    assert isinstance(found, PerLabel)
+    np.testing.assert_allclose(found(stated(np.arange(3), 0.9)), CONFUSION, atol=0.03)
+    np.testing.assert_allclose(rows[::400], CONFUSION, atol=0.04)
+
+
+def test_a_label_is_shifted_as_far_as_the_images_for_which_it_was_named_tell() -> None:
+    named, labels = np.r_[np.zeros(200, int), 2], np.r_[np.zeros(140, int), np.ones(60, int), 0]
+    often, never, once = (max(map(abs, row)) for row in PerLabel.fit(stated(named, 0.9), labels).shifts)
+    assert 0 == never < once < often / 2
+
+
+def test_an_agent_whose_word_is_worth_the_same_for_all_labels_keeps_the_temperature() -> None:
+    honest = honest_rows(600, c=3)
+    found, _ = fit_calibrator(softmax(np.log(honest) * 2), drawn(honest, 3), folds_of(600), FITTED_TO_WORDS)
+    assert isinstance(found, Temperature)
+
+
+def test_who_states_one_number_is_known_by_it() -> None:
+    words = stated(np.array([0, 1, 2]), 0.9)
+    assert states_one_number(words)
+    assert states_one_number(np.full((2, 3), 1 / 3))
+    assert not states_one_number(np.r_[words, honest_rows(1, c=3)])
+    assert not states_one_number(words[:, :2])  # of two labels, that tells nothing
+
+
+@pytest.mark.parametrize("n", [24, 60, 150])
+def test_with_few_images_no_label_that_is_as_good_as_the_others_is_shifted(n: int) -> None:
+    kinds = []
+    for seed in range(10):
+        labels = np.random.default_rng(seed).permutation(np.arange(n) % 3)
+        said = stated(drawn(0.1 + 0.7 * np.eye(3)[labels], seed), 0.9)
+        kinds.append(fit_calibrator(said, labels, folds_of(n), FITTED_TO_WORDS)[0].kind)
+    assert kinds.count("per-label") <= 1
+
+
+def test_the_shifts_are_drawn_towards_the_temperature_by_a_known_measure() -> None:
+    labels = np.arange(40) % 2
+    said = stated(drawn(np.array([[0.9, 0.1], [0.5, 0.5]])[labels], 1), 0.8, c=2)
+    targets, start = soft_targets(labels, 2), 1 / Temperature.fit(said, labels).temperature
+
+    def loss(parameters: np.ndarray) -> float:
+        scaled = softmax(parameters[0] * np.log(said) + parameters[1:].reshape(2, 2)[said.argmax(axis=1)])
+        drift = parameters - np.array([start, 0, 0, 0, 0])
+        return float(-(targets * np.log(scaled)).sum() + drift @ drift / 2)
+
+    tight = {"xatol": 1e-7, "fatol": 1e-11, "maxiter": 9000, "maxfev": 9000}
+    best = minimize(loss, np.array([start, 0, 0, 0, 0]), method="Nelder-Mead", options=tight)
+    found = PerLabel.fit(said, labels)
+    assert [found.scale, *np.ravel(found.shifts)] == pytest.approx(best.x.tolist(), abs=2e-3)

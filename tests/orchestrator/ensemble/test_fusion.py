@@ -1,0 +1,281 @@
+"""The pool of calibrated words: values by hand, closed forms, a general solver, and what must not change it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.optimize import minimize
+
+from consilience.agents.base import one_hot, softmax
+from consilience.core.trust import Trust
+from consilience.orchestrator.ensemble.fusion import (
+    PRIOR_IMAGES,
+    Belief,
+    Fusion,
+    apart,
+    at_most,
+    error_covariance,
+    shares,
+    starting_weight,
+)
+
+
+def words(labels: np.ndarray, agents: int, seed: int = 0, c: int = 3, skill: float = 1.5) -> np.ndarray:
+    """Honest probabilities (a, n, c) of agents that each see the label through their own noise of deviation 1."""
+    noise = np.random.default_rng(seed).standard_normal((agents, len(labels), c))
+    return np.stack([softmax(skill * (skill * np.eye(c)[labels] + one)) for one in noise])
+
+
+def some_labels(n: int, c: int = 3, seed: int = 9) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, c, n)
+
+
+def trust(ece: float, ocr: float, ccc: float) -> Trust:
+    return Trust("agent", "first", 100, ece, ocr, ccc)
+
+
+@pytest.mark.parametrize(
+    ("ocr", "ccc", "weight"),
+    [(0, 1, 1), (0, 0, 0.5), (0, -1, 0.5), (1, 1, 0), (0.5, 0, 0.25), (0.2, 0.5, 0.6), (0.5078125, 0.1262, 0.27715)],
+)
+def test_the_weight_from_summary_numbers(ocr: float, ccc: float, weight: float) -> None:
+    assert starting_weight(trust(0.3, ocr, ccc)) == pytest.approx(weight, abs=1e-4)
+
+
+def test_a_pool_from_summary_numbers_by_hand() -> None:
+    fusion = Fusion.from_trust([trust(0, 0, 1), trust(0, 0.2, 0.5)])  # weights 1 and 0.6
+    posterior, weights = fusion.posterior(np.array([[[0.8, 0.2]], [[0.3, 0.7]]]))
+    first, second = 0.8 * 0.3**0.6, 0.2 * 0.7**0.6
+    np.testing.assert_allclose(posterior, [[first / (first + second), second / (first + second)]])
+    np.testing.assert_allclose(weights, [[1.0, 0.6]])
+
+
+def test_summary_numbers_know_of_no_dependence_and_drop_who_is_missing() -> None:
+    fusion = Fusion.from_trust([trust(0, 0, 1), trust(0, 0.2, 0.5)])
+    _, weights = fusion.posterior(np.array([[[0.8, 0.2]], [[np.nan, np.nan]]]))
+    np.testing.assert_allclose(weights, [[1.0, 0.0]])
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
+def test_a_single_witness_is_taken_at_its_word_up_to_the_ceiling(sharpness: float) -> None:
+    labels = some_labels(50)
+    said = softmax(sharpness * np.log(words(labels, 1)[0]))[None]
+    fusion = Fusion.from_predictions(said, labels)
+    posterior, weights = fusion.posterior(said)
+    np.testing.assert_allclose(posterior, at_most(fusion.ceiling, said[0]), atol=1e-5)
+    assert (weights == 1).all()
+
+
+def test_the_error_covariance_by_hand() -> None:
+    silent = [np.nan, np.nan]
+    said = np.array([[[0.8, 0.2], [0.4, 0.6], [0.5, 0.5]], [[0.6, 0.4], [0.9, 0.1], silent]])
+    # errors of the label 0 (those of 1 are their negatives): -0.2, 0.4, -0.5 and -0.4, 0.9, silent
+    one, other, both = 2 * (0.04 + 0.16 + 0.25), 2 * (0.16 + 0.81), 2 * (0.2 * 0.4 + 0.4 * 0.9)
+    prior = PRIOR_IMAGES * (one + other) / 5  # five answers in all
+    p = PRIOR_IMAGES
+    expected = [[(one + prior) / (3 + p), both / (2 + p)], [both / (2 + p), (other + prior) / (2 + p)]]
+    np.testing.assert_allclose(error_covariance(said, np.array([0, 1, 0]), Belief.none(2)), expected)
+
+
+def test_the_belief_about_two_is_worth_what_it_is_about_the_better_known_and_takes_its_factor_from_those() -> None:
+    """Three images, errors of the label 0 (those of 1 are their negatives): -0.2, 0.4, -0.5 and -0.4, 0.9, -0.6."""
+    said = np.array([[[0.8, 0.2], [0.4, 0.6], [0.5, 0.5]], [[0.6, 0.4], [0.9, 0.1], [0.4, 0.6]]])
+    one, other, both = 0.9, 2.66, 2 * (0.08 + 0.36 + 0.3)
+    belief = Belief(np.array([[1.0, 0.8], [0.8, 1.0]]), np.array([50, 10]))
+    known, usual = one / 3, (one + other) / 6
+    common = (both + 50 * 0.8 * np.sqrt(known * usual)) / 53
+    expected = [[(one + 50 * known) / 53, common], [common, (other + 10 * usual) / 13]]
+    np.testing.assert_allclose(error_covariance(said, np.array([0, 1, 0]), belief), expected)
+
+
+def test_who_hardly_ever_answered_does_not_take_over() -> None:
+    labels = some_labels(200)
+    said = words(labels, 3)
+    said[0, 1:] = np.nan
+    said[0, 0] = np.eye(3)[labels[0]]  # one answer, right and certain
+    _, weights = Fusion.from_predictions(said, labels).posterior(words(labels, 3))
+    assert 0.2 < weights[0, 0] / weights[0].sum() < 0.6
+
+
+@pytest.mark.parametrize(("one", "other", "both"), [(1.0, 3.0, 0.0), (0.2, 0.1, 0.05), (0.5, 0.5, 0.4), (2, 1, -0.5)])
+def test_shares_of_two_have_the_closed_form_of_bates_and_granger(one: float, other: float, both: float) -> None:
+    expected = (other - both) / (one + other - 2 * both)
+    assert shares(np.array([[one, both], [both, other]])) == pytest.approx([expected, 1 - expected], abs=1e-6)
+
+
+def test_who_only_repeats_a_better_one_gets_no_share() -> None:
+    assert shares(np.array([[1.0, 1.5], [1.5, 4.0]])) == pytest.approx([1.0, 0.0], abs=1e-6)
+    assert shares(np.array([[0.3]])).tolist() == [1.0]
+    assert shares(np.zeros((3, 3))) == pytest.approx([1 / 3] * 3)
+
+
+@given(st.integers(2, 6).flatmap(lambda n: arrays(np.float64, (n + 2, n), elements=st.floats(-1, 1))))
+def test_shares_agree_with_a_general_solver(errors: np.ndarray) -> None:
+    n = errors.shape[1]
+    covariance = errors.T @ errors / len(errors) + 1e-3 * np.eye(n)
+    found = shares(covariance)
+    best = minimize(
+        lambda w: w @ covariance @ w,
+        np.full(n, 1 / n),
+        jac=lambda w: 2 * covariance @ w,
+        bounds=[(0, 1)] * n,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(n)},
+        method="SLSQP",
+        options={"ftol": 1e-12, "maxiter": 500},
+    )
+    assert (found >= 0).all()
+    assert found.sum() == pytest.approx(1)
+    assert found @ covariance @ found <= best.fun * (1 + 1e-4)
+
+
+def test_weights_of_two_witnesses_follow_from_their_errors() -> None:
+    labels = some_labels(400)
+    good, poor = words(labels, 1, 0, skill=2.0)[0], words(labels, 1, 1, skill=0.8)[0]
+    errors = [(one - np.eye(3)[labels]).ravel() for one in (good, poor)]
+    usual = sum(e @ e for e in errors) / 800
+    a, b = (e @ e + PRIOR_IMAGES * usual for e in errors)
+    both = errors[0] @ errors[1]
+    _, weights = Fusion.from_predictions(np.stack([good, poor]), labels).posterior(np.stack([good, poor]))
+    assert weights[0, 0] / weights[0].sum() == pytest.approx(max(min((b - both) / (a + b - 2 * both), 1), 0), abs=1e-5)
+    assert weights[0, 0] > weights[0, 1]
+
+
+def test_an_agent_that_is_there_twice_counts_as_one() -> None:
+    labels = some_labels(3000)
+    said = words(labels, 2)
+    twice = said[[0, 0, 1]]
+    once_posterior, once = Fusion.from_predictions(said, labels).posterior(said)
+    twice_posterior, doubled = Fusion.from_predictions(twice, labels).posterior(twice)
+    np.testing.assert_allclose(twice_posterior, once_posterior, atol=0.02)
+    assert doubled[0, 0] == pytest.approx(doubled[0, 1])
+    assert doubled[0, :2].sum() == pytest.approx(once[0, 0], rel=0.05)
+
+
+@pytest.mark.parametrize("n", [2, 8, 3000])
+def test_few_labels_change_little_and_many_decide(n: int) -> None:
+    labels = some_labels(n)
+    said = np.stack([words(labels, 1, 0, skill=2.0)[0], words(labels, 1, 1, skill=0.8)[0]])
+    _, weights = Fusion.from_predictions(said, labels).posterior(said)
+    share = weights[0, 0] / weights[0].sum()
+    assert share == pytest.approx(0.5, abs=0.15) if n < 10 else share > 0.85
+
+
+def test_independent_witnesses_together_say_more_than_their_mean() -> None:
+    labels = some_labels(1000)
+    said = words(labels, 4, skill=1.0)
+    independent = Fusion.from_predictions(said, labels)
+    copies = Fusion.from_predictions(said[[0, 0, 0, 0]], labels)
+    assert independent.total > 1.8
+    assert copies.total == pytest.approx(1.0, abs=0.1)
+    posterior, _ = independent.posterior(said)
+    right = posterior.argmax(axis=1) == labels
+    assert right.mean() > max((one.argmax(axis=1) == labels).mean() for one in said) + 0.05
+    assert abs(posterior.max(axis=1).mean() - right.mean()) < 0.03
+
+
+def test_few_labels_do_not_move_the_sum_of_the_weights_far_from_1() -> None:
+    said = words(some_labels(1000), 4, skill=1.0)
+    few, many = (Fusion.from_predictions(said[:, :n], some_labels(1000)[:n]) for n in (4, 1000))
+    assert 0.8 < few.total < 1.4
+    assert many.total > 3
+
+
+def test_the_less_is_common_to_the_errors_the_further_the_sum_of_the_weights_may_go() -> None:
+    """Near 1 the likelihood is as good as quadratic, and the sum goes as far as the variance of its prior."""
+    said, labels = words(some_labels(6), 4, skill=0.7), some_labels(6)
+
+    def log_total(common: float) -> float:
+        belief = replace(Belief.none(4), covariance=np.full((4, 4), common) + (1 - common) * np.eye(4))
+        shared = np.outer([1, 2, 3, 4], [1, 2, 3, 4]) * belief.covariance  # how good they are does not matter here
+        assert apart(shared) == pytest.approx(1 - common)
+        return float(np.log(Fusion.from_predictions(said, labels, prior=belief).total))
+
+    assert log_total(0.99) / log_total(0.9) == pytest.approx(0.1, rel=0.15)
+    assert abs(log_total(0.9)) < abs(log_total(0.5)) < abs(log_total(0.0))
+
+
+def test_the_sum_of_the_weights_is_fitted_on_who_speaks_at_once() -> None:
+    labels = some_labels(500)
+    said = words(labels, 3, skill=1.0)
+    first = np.where(np.array([True, True, False])[:, None, None], said, np.nan)
+    fusion = Fusion.from_predictions(said, labels, first)
+    assert fusion.total == pytest.approx(Fusion.from_predictions(said[:2], labels).total, abs=1e-4)
+    assert fusion.covariance is not None
+    assert fusion.covariance.shape == (3, 3)
+
+
+def test_who_is_missing_has_no_weight_and_the_others_take_over() -> None:
+    labels = some_labels(500)
+    said = words(labels, 3)
+    fusion = Fusion.from_predictions(said, labels)
+    silent = said.copy()
+    silent[0, 0] = np.nan
+    silent[:2, 1] = np.nan
+    silent[:, 2] = np.nan
+    posterior, weights = fusion.posterior(silent)
+    assert weights[0, 0] == 0
+    assert weights[0].sum() == pytest.approx(fusion.total)
+    assert weights[1].tolist() == [0, 0, 1]
+    np.testing.assert_allclose(posterior[1], said[2, 1])
+    np.testing.assert_allclose((posterior[2], weights[2]), (np.full(3, 1 / 3), np.zeros(3)))
+    np.testing.assert_allclose(posterior[3:], fusion.posterior(said[:, 3:])[0])
+
+
+def test_n_images_support_no_more_than_n_and_a_half_of_n_and_one() -> None:
+    labels = np.arange(24) % 3
+    certain = np.stack([0.999999 * one_hot(labels, 3) + 0.000001 / 3] * 2)
+    fusion = Fusion.from_predictions(certain, labels)
+    posterior, _ = fusion.posterior(certain)
+    np.testing.assert_allclose(posterior.max(axis=1), 24.5 / 25)
+    assert np.array_equal(posterior.argmax(axis=1), labels)
+    doubtful = words(labels, 2, seed=3)
+    below = (free := replace(fusion, ceiling=1.0).posterior(doubtful)[0]).max(axis=1) <= 24.5 / 25
+    assert np.array_equal(fusion.posterior(doubtful)[0][below], free[below])
+
+
+def test_a_fusion_of_an_earlier_version_has_no_ceiling() -> None:
+    said = words(some_labels(60), 3)
+    kept = Fusion.from_predictions(said, some_labels(60)).to_dict()
+    del kept["ceiling"]
+    assert Fusion.from_dict(kept).ceiling == 1.0
+
+
+PROBABILITIES = arrays(np.float64, (3, 5, 4), elements=st.sampled_from([0.0, 1e-12, 0.1, 0.5, 1.0])).map(
+    lambda raw: (
+        (raw + (raw.sum(axis=2, keepdims=True) == 0)) / (raw + (raw.sum(axis=2, keepdims=True) == 0)).sum(2)[..., None]
+    )
+)
+MISSING = arrays(np.bool_, (3, 5))
+
+
+@given(PROBABILITIES, MISSING, st.permutations(range(3)), st.permutations(range(4)))
+def test_order_does_not_matter_and_the_posterior_is_a_distribution(
+    said: np.ndarray, missing: np.ndarray, agents: list[int], names: list[int]
+) -> None:
+    said[missing] = np.nan
+    labels = np.array([0, 1, 2, 3, 0])
+    place = np.argsort(names)
+    posterior, weights = Fusion.from_predictions(said, labels).posterior(said)
+    assert np.isfinite(posterior).all()
+    assert (weights >= 0).all()
+    assert (weights[missing.T] == 0).all()
+    np.testing.assert_allclose(posterior.sum(axis=1), 1)
+    np.testing.assert_allclose(posterior[missing.all(axis=0)], 0.25)
+    shuffled = said[agents][:, :, names]
+    other, moved = Fusion.from_predictions(shuffled, place[labels]).posterior(shuffled)
+    np.testing.assert_allclose(other, posterior[:, names], atol=1e-4)
+    np.testing.assert_allclose(moved, weights[:, agents], atol=1e-3)
+
+
+def test_a_fusion_survives_json() -> None:
+    labels = some_labels(60)
+    said = words(labels, 3)
+    for fusion in (Fusion.from_predictions(said, labels), Fusion.from_trust([trust(0.1, 0.2, 0.3)] * 3)):
+        restored = Fusion.from_dict(json.loads(json.dumps(fusion.to_dict())))
+        assert np.array_equal(restored.posterior(said)[0], fusion.posterior(said)[0])

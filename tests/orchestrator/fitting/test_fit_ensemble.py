@@ -1,0 +1,194 @@
+"""What judges an agent is out of fold: no image has a say in the trust or the weights that it is judged by."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from consilience.agents import LabelledFeatures
+from consilience.agents.base import softmax
+from consilience.agents.heads.model_selection import UNJUDGED
+from consilience.core.errors import AgentError
+from consilience.core.prediction import Prediction
+from consilience.core.task import Task
+from consilience.orchestrator.decision.second_look import NO_LABEL
+from consilience.orchestrator.decision.threshold import choose_threshold
+from consilience.orchestrator.ensemble.calibration import fit_calibrator
+from consilience.orchestrator.ensemble.fusion import Fusion
+from consilience.orchestrator.ensemble.trust_metrics import measure
+from consilience.orchestrator.fitting.collect import Answers
+from consilience.orchestrator.fitting.fit_ensemble import (
+    FOLDS,
+    MANY,
+    Fitted,
+    belief_about,
+    exact_views,
+    fit_agents,
+    learned,
+    split_into_folds,
+)
+from consilience.retrieval.memory.labelled_images import Records
+
+TASK = Task.from_labels(["ash", "elm", "fir"])
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def fitted_on(data: LabelledFeatures, kinds: tuple[str, ...]) -> Fitted:
+    nothing = Records((), (), (), np.empty((0, data.features.shape[1]), np.float32))
+    return fit_agents(TASK, nothing, data, kinds, [], neighbours=5, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "folds"), [((2, 2, 2), 2), ((3, 50, 9), 9), ((40, 40, 40), FOLDS), ((MANY, MANY, MANY), 5)]
+)
+def test_folds_are_stratified_and_no_label_is_ever_missing(counts: tuple[int, ...], folds: int) -> None:
+    labels = np.repeat(np.arange(3), counts)
+    split = split_into_folds(labels, seed=1)
+    assert set(split) == set(range(folds))
+    for label, count in enumerate(counts):
+        sizes = np.bincount(split[labels == label], minlength=folds)
+        assert sizes.max() - sizes.min() <= 1
+        assert sizes.sum() == count
+        assert sizes.max() < count  # so that heads know every label, whatever is held out
+    assert np.array_equal(split, split_into_folds(labels, seed=1))
+    assert not np.array_equal(split, split_into_folds(labels, seed=2))
+
+
+def test_the_only_image_of_a_label_is_learned_from_and_never_judged() -> None:
+    labels = np.array([0, 0, 1, 2, 2, 2])
+    assert (split_into_folds(labels, seed=0) == UNJUDGED).tolist() == (labels == 1).tolist()
+    rng = np.random.default_rng(0)
+    data = LabelledFeatures(unit(np.eye(3, 8)[labels] + 0.1 * rng.standard_normal((6, 8))), labels, 3)
+    fitted = fitted_on(data, ("probe", "gaussian"))
+    assert [witness.trust.n for witness in fitted.witnesses] == [5, 5]
+    assert len(fitted.outcomes.correct) == 5
+    for head in fitted.heads:
+        assert head.predict(exact_views(TASK, data, unit(np.eye(3, 8)))).argmax(axis=1).tolist() == [0, 1, 2]
+
+
+def test_with_one_image_a_label_agents_are_weighed_by_prior_belief_and_nothing_is_claimed() -> None:
+    data = LabelledFeatures(unit(np.eye(3, 8)), np.arange(3), 3)
+    fitted = fitted_on(data, ("neighbours", "probe", "gaussian"))
+    assert [(one.trust.n, one.trust.accuracy) for one in fitted.witnesses] == [(0, None)] * 3
+    assert len(fitted.outcomes.correct) == 0
+    assert choose_threshold(fitted.outcomes, 0.95, 0.1).probability is None  # all is referred
+    weights = fitted.fusion.weights(np.ones((1, 3), dtype=bool))[0]
+    assert weights[1] == pytest.approx(weights[2])
+    assert weights[0] < weights[1] / 4  # neighbours are known to tell less, and nothing that the probe does not
+
+
+def test_prior_belief_gives_way_to_what_images_tell() -> None:
+    """Two heads of which the one that is believed to be worse is right on all images."""
+    labels = np.arange(400) % 3
+    good, bad = 0.9 * np.eye(3)[labels] + 0.1 / 3, np.full((400, 3), 1 / 3)
+    said, prior = np.stack([good, bad]), belief_about(["neighbours", "probe"], 3)
+    few, many = (Fusion.from_predictions(said[:, :n], labels[:n], prior=prior) for n in (3, 400))
+    both = np.ones((1, 2), dtype=bool)
+    assert few.weights(both)[0, 0] < 0.7 * many.weights(both)[0, 0]
+    assert many.weights(both)[0, 1] < 0.05
+
+
+def test_agents_that_are_no_heads_are_believed_to_err_independently() -> None:
+    belief = belief_about(["qwen", "gpt", "gaussian"], 400)
+    assert belief.covariance.tolist() == np.eye(3).tolist()
+    assert belief.images[0] == belief.images[1] < belief.images[2] == 400
+
+
+def test_heads_that_do_about_as_well_share_the_weight_however_many_images_there_are() -> None:
+    """Two heads that say nearly the same: which errs less is a matter of chance."""
+    rng, labels = np.random.default_rng(0), np.arange(1000) % 3
+    seen = 2.0 * np.eye(3)[labels] + rng.standard_normal((1000, 3))
+    said = np.stack([softmax(seen + 0.02 * rng.standard_normal((1000, 3))) for _ in range(2)])
+    fusion = Fusion.from_predictions(said, labels, prior=belief_about(["cache", "neighbours"], 1000))
+    assert fusion.weights(np.ones((1, 2), dtype=bool))[0] == pytest.approx([fusion.total / 2] * 2, rel=0.1)
+
+
+def test_labels_by_chance_earn_no_trust_and_settle_nothing() -> None:
+    rng = np.random.default_rng(0)
+    data = LabelledFeatures(unit(rng.standard_normal((150, 40))), rng.integers(0, 3, 150), 3)
+    fitted = fitted_on(data, ("neighbours", "gaussian", "cache"))
+    for head, witness in zip(fitted.heads, fitted.witnesses, strict=True):
+        assert witness.trust.accuracy is not None
+        assert witness.trust.accuracy < 0.5
+        assert witness.trust.n == 150
+        new = unit(rng.standard_normal((100, 40)))
+        assert witness.calibrator(head.predict(exact_views(TASK, data, new))).max(axis=1).mean() < 0.8
+    assert fitted.outcomes.correct.mean() < 0.5
+    assert fitted.outcomes.probability.max() < 0.8
+
+
+def features_of(labels: np.ndarray) -> LabelledFeatures:
+    """Vectors near a corner for each label: how looks are weighed does not depend on them."""
+    rows = np.eye(3, 8)[labels] + 0.1 * np.random.default_rng(0).standard_normal((len(labels), 8))
+    return LabelledFeatures(unit(rows), labels, 3)
+
+
+def looks(labels: np.ndarray) -> list[Answers]:
+    rng = np.random.default_rng(0)
+    truth = np.eye(3)[labels]
+    said = [softmax(3 * (skill * truth + rng.standard_normal((len(labels), 3)))) for skill in (1.5, 1.0, 2.0)]
+    return [Answers("one", "first", said[0]), Answers("two", "first", said[1]), Answers("one", "second", said[2], 0.5)]
+
+
+def test_the_posterior_of_an_image_comes_from_weights_that_were_fitted_on_others() -> None:
+    labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
+    said = looks(labels)
+    fitted = learned((), said, TASK, features_of(labels), folds)
+    witnesses, fusion, outcomes, seen = fitted.witnesses, fitted.fusion, fitted.outcomes, fitted.second_looks
+    calibrated = np.stack([fit_calibrator(look.raw, labels, folds)[1] for look in said])
+    heard = np.where(np.array([True, True, False])[:, None, None], calibrated, np.nan)
+    again = np.where(np.array([False, True, True])[:, None, None], calibrated, np.nan)
+    for fold in range(5):
+        here = folds == fold
+        others = Fusion.from_predictions(calibrated[:, ~here], labels[~here], heard[:, ~here])
+        assert others.total != fusion.total
+        for found, words in ((outcomes, heard), (outcomes.again["one"], again)):
+            posterior, _ = others.posterior(words[:, here])
+            assert np.array_equal(found.probability[here], posterior.max(axis=1))
+            assert np.array_equal(found.correct[here], posterior.argmax(axis=1) == labels[here])
+    for witness, look, rows in zip(witnesses, said, calibrated, strict=True):
+        assert witness.trust == measure(look.agent, look.stage, rows, labels, TASK.names)
+        assert witness.cost_usd == look.cost_usd
+    assert seen.agents == ("one",)
+    assert np.array_equal(seen.words[0], calibrated[2])
+    assert np.array_equal(seen.named[0], said[0].raw.argmax(axis=1))
+    assert np.array_equal(seen.labels, labels)
+
+
+def test_where_the_second_look_is_silent_the_first_stands() -> None:
+    labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
+    said = looks(labels)
+    said[0].raw[:10], said[2].raw[:20] = np.nan, np.nan
+    fitted = learned((), said, TASK, features_of(labels), folds)
+    outcomes, seen = fitted.outcomes, fitted.second_looks
+    assert np.array_equal(outcomes.probability[:20], outcomes.again["one"].probability[:20])
+    assert not np.isclose(outcomes.probability[20:], outcomes.again["one"].probability[20:]).any()
+    assert (seen.named[0][:10] == NO_LABEL).all()
+    assert np.isnan(seen.words[0][:20]).all()
+
+
+def test_a_threshold_is_chosen_on_first_looks_only() -> None:
+    labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
+    said = looks(labels)
+    with_second = learned((), said, TASK, features_of(labels), folds).outcomes
+    first_only = learned((), said[:2], TASK, features_of(labels), folds).outcomes
+    np.testing.assert_allclose(with_second.probability, first_only.probability, atol=0.02)
+
+
+def test_two_agents_of_one_name_or_none_are_refused() -> None:
+    data = LabelledFeatures(unit(np.eye(6)), np.arange(6) % 3, 3)
+    for kinds in ((), ("gaussian", "gaussian")):
+        with pytest.raises(AgentError, match="at least one agent, and each name once"):
+            fitted_on(data, kinds)
+
+
+def test_only_an_agent_that_states_one_number_may_be_calibrated_by_the_label_that_it_names() -> None:
+    def answers(*rows: list[float]) -> Answers:
+        said = [Prediction("qwen", probabilities=dict(zip(TASK.names, row, strict=True))) for row in rows]
+        return Answers.of("qwen", "first", [*said, Prediction("qwen", abstained=True)], TASK)
+
+    assert "per-label" in answers([0.8, 0.1, 0.1], [0.3, 0.4, 0.3]).calibrators
+    assert "per-label" not in answers([0.8, 0.1, 0.1], [0.2, 0.5, 0.3]).calibrators

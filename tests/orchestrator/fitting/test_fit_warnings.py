@@ -1,0 +1,65 @@
+"""What too few images do not allow is said with the label and with how many it takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from consilience.orchestrator.diagnoser import Diagnoser
+from consilience.orchestrator.fitting.fit import FitReport, fit
+from consilience.orchestrator.panel.panel import Panel
+
+
+def fitted_on(folder: Path, counts: tuple[int, ...]) -> FitReport:
+    rng = np.random.default_rng(1)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    rows = np.eye(len(counts), 12)[labels] + 0.1 * rng.standard_normal((len(labels), 12))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    names = [f"image {number}" for number in range(len(labels))]
+    np.savez(folder / "v.npz", embeddings=rows.astype(np.float32), labels=[f"tree-{n}" for n in labels], names=names)
+    return fit(folder / "v.npz", folder / "panel")
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ((40, 40, 40), ()),
+        ((1, 1, 1), ("one image a label nothing is left to judge", "The labelled images are few (1 a label)")),
+        ((4, 4, 4), ("12 judged images are too few to choose a calibrator", "The labelled images are few (4 a label)")),
+        ((40, 1, 40), ("'tree-1' has a single image",)),
+        ((40, 8, 40), ("'tree-1' has far fewer images than the others (8 against about 40)",)),
+        ((40, 9, 40), ()),
+    ],
+)
+def test_cautions_name_what_is_lacking(counts: tuple[int, ...], said: tuple[str, ...], tmp_path: Path) -> None:
+    found = fitted_on(tmp_path, counts).cautions
+    assert len(found) == len(said)
+    for caution, words in zip(found, said, strict=True):
+        assert words in caution
+
+
+def test_with_few_labels_unlabelled_images_are_asked_for_until_there_are_some(tmp_path: Path) -> None:
+    assert "help, too, though nobody knows their labels: --unlabelled" in fitted_on(tmp_path, (4, 4, 4)).cautions[-1]
+    rows = np.random.default_rng(0).standard_normal((30, 12))
+    np.savez(tmp_path / "others.npz", embeddings=rows, names=[f"other {number}" for number in range(30)])
+    report = fit(tmp_path / "v.npz", tmp_path / "beside", unlabelled=tmp_path / "others.npz")
+    assert not [one for one in report.cautions if "--unlabelled" in one]
+
+
+def test_a_panel_of_one_image_a_label_answers_and_refers(tmp_path: Path) -> None:
+    report = fitted_on(tmp_path, (1, 1, 1))
+    assert report.cautions == fitted_panel_cautions(tmp_path)
+    new = np.eye(3, 12, dtype=np.float32)
+    with Diagnoser.open(tmp_path / "panel") as diagnoser:
+        found = list(diagnoser.diagnose_vectors(new, ["a", "b", "c"]))
+    assert [one.label for one in found] == ["tree-0", "tree-1", "tree-2"]
+    assert {one.verdict for one in found} == {"refer"}
+
+
+def fitted_panel_cautions(folder: Path) -> tuple[str, ...]:
+    """Of the panel as it is read back."""
+    from consilience.orchestrator.fitting.fit_warnings import cautions
+
+    return cautions(Panel.open(folder / "panel"))

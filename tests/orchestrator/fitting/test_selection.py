@@ -1,0 +1,113 @@
+"""Agents are chosen by what the fusion would lose without them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from consilience.agents import LabelledFeatures
+from consilience.agents.base import softmax
+from consilience.core.errors import AgentError
+from consilience.core.task import Task
+from consilience.frontends.cli.main import main
+from consilience.orchestrator.fitting.collect import Answers
+from consilience.orchestrator.fitting.fit import fit
+from consilience.orchestrator.fitting.fit_ensemble import learned
+from consilience.orchestrator.fitting.selection import candidates, select
+from consilience.orchestrator.panel.panel import Panel
+
+TASK = Task.from_labels(["ash", "elm", "fir"])
+
+
+class Head:
+    """Stands for a fitted head: only its name counts here."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def said(labels: np.ndarray, skill: float, seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).standard_normal((len(labels), 3))
+    return softmax(3 * (skill * np.eye(3)[labels] + noise))
+
+
+def features_of(labels: np.ndarray) -> LabelledFeatures:
+    """Vectors near a corner for each label: who is kept does not depend on them."""
+    rows = np.eye(3, 8)[labels] + 0.1 * np.random.default_rng(0).standard_normal((len(labels), 8))
+    return LabelledFeatures((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32), labels, 3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_who_adds_something_is_kept_and_who_adds_noise_or_repeats_is_dropped(seed: int) -> None:
+    labels, folds = np.arange(300) % 3, np.arange(300) // 3 % 5
+    good, other = said(labels, 1.5, 10 * seed), said(labels, 1.5, 10 * seed + 1)
+    looks = {"probe": good, "gaussian": other, "cache": good, "neighbours": said(labels, 0.0, 10 * seed + 2)}
+    answers = [Answers(name, "first", raw) for name, raw in looks.items()]
+    heads = tuple(Head(name) for name in looks)
+    fitted = learned(heads, answers, TASK, features_of(labels), folds)  # type: ignore[arg-type]
+    chosen, choices = select(fitted, TASK, features_of(labels))
+    kept = {one.agent for one in choices if one.kept}
+    assert "gaussian" in kept
+    assert len(kept & {"probe", "cache"}) == 1
+    assert "neighbours" not in kept
+    assert {head.name for head in chosen.heads} == kept == {one.agent for one in chosen.witnesses}
+    assert len(choices) == 4
+    for one in choices:
+        assert one.reason.startswith("kept: without it the log loss rises" if one.kept else "dropped: without it")
+
+
+def test_an_agent_that_was_asked_for_by_name_stays_and_one_head_may_be_too_many() -> None:
+    labels, folds = np.arange(300) % 3, np.arange(300) // 3 % 5
+    answers = [Answers("probe", "first", said(labels, 0.0, 1)), Answers("qwen", "first", said(labels, 2.5, 2))]
+    fitted = learned((Head("probe"),), answers, TASK, features_of(labels), folds)  # type: ignore[arg-type]
+    chosen, (choice,) = select(fitted, TASK, features_of(labels))
+    assert (choice.agent, choice.kept) == ("probe", False)
+    assert [one.agent for one in chosen.witnesses] == ["qwen"]
+    alone = learned((Head("probe"),), answers[:1], TASK, features_of(labels), folds)  # type: ignore[arg-type]
+    assert [one.kept for one in select(alone, TASK, features_of(labels))[1]] == [
+        True
+    ]  # a panel without agents says nothing
+
+
+def test_what_cannot_be_tried_is_named_with_what_it_needs() -> None:
+    single = LabelledFeatures(np.eye(3, 8, dtype=np.float32), np.arange(3), 3)
+    names, out = candidates(single)
+    assert names == ["neighbours", "probe", "gaussian", "cache"]
+    reasons = {one.agent: one.reason for one in out}
+    assert reasons["zero-shot"] == reasons["caps-adapter"] == "not tried: the encoder has no text tower"
+    assert "2 images a label to train on" in reasons["tip-adapter-f"]
+    assert not any(one.kept for one in out)
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(2)
+    labels = np.arange(45) % 3
+    rows = np.eye(3, 8)[labels] + 0.5 * rng.standard_normal((45, 8))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    path = tmp_path_factory.mktemp("vectors") / "v.npz"
+    np.savez(path, embeddings=rows.astype(np.float32), labels=[f"t{n}" for n in labels], names=[*map(str, range(45))])
+    return path
+
+
+def test_a_panel_remembers_why_and_commands_show_it(vectors: Path, tmp_path: Path) -> None:
+    runner = CliRunner()
+    fitted = runner.invoke(main, ["fit", str(vectors), "--panel", str(tmp_path / "p"), "--agents", "auto", "--json"])
+    assert fitted.exit_code == 0, fitted.output
+    choices = json.loads(fitted.stdout)["choices"]
+    assert {one["agent"] for one in choices if one["kept"]} == set(Panel.open(tmp_path / "p").agents)
+    shown = runner.invoke(main, ["show", str(tmp_path / "p")]).stdout
+    plain = " ".join(shown.split())
+    for one in choices:
+        assert f"{one['agent']} {one['reason']}" in plain
+    again = runner.invoke(main, ["show", str(tmp_path / "p"), "--json"])
+    assert json.loads(again.stdout)["choices"] == choices
+
+
+def test_auto_stands_alone(vectors: Path, tmp_path: Path) -> None:
+    with pytest.raises(AgentError, match="no agent 'auto'"):
+        fit(vectors, tmp_path / "p", agents=["auto", "probe"])

@@ -1,0 +1,371 @@
+"""Whatever an agent does, it is recorded as its failure with the cause, and the diagnosis goes on without it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from consilience import Diagnoser, Diagnosis, FailedImage, Prediction
+from consilience.agents import Views
+from consilience.core.errors import AgentError, AllAgentsFailedError, BudgetSpentError
+from consilience.orchestrator.runtime.calls import finished
+
+Diagnose = Callable[..., list[Diagnosis | FailedImage]]
+
+
+@dataclass
+class Awaited:
+    """An async agent that does as it is told."""
+
+    name: str
+    script: Callable[[Views], Any]
+    again: Callable[..., Any] | None = None
+
+    @property
+    def looks_again(self) -> bool:
+        return self.again is not None
+
+    async def look(self, views: Views) -> Any:
+        return await self.script(views)
+
+    async def look_again(self, views: Views, first: Any, evidence: Any) -> Any:
+        assert self.again is not None
+        return await self.again(views, first, evidence)
+
+
+@pytest.fixture
+def diagnose(expert_panel: Path, scripted: Any, blobs: Any) -> Diagnose:
+    """Diagnose six vectors with an 'expert' that does as `script` says."""
+
+    def run(script: Any, again: Any = None, **settings: Any) -> list[Diagnosis | FailedImage]:
+        kind = Awaited if inspect.iscoroutinefunction(script) else scripted
+        agents = [kind("expert", script, again)]
+        with Diagnoser.open(expert_panel, agents=agents, policy__second_look="never", **settings) as diagnoser:
+            return list(diagnoser.diagnose_vectors(blobs.drawn(6, 1, 0.1)[0], list("abcdef")))
+
+    return run
+
+
+@pytest.fixture
+def never() -> Iterator[threading.Event]:
+    """An event to hang on, set at the end so that nobody hangs for good."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def expert_of(diagnosis: Diagnosis | FailedImage) -> Prediction:
+    assert isinstance(diagnosis, Diagnosis)
+    (expert,) = (one for one in diagnosis.predictions if one.agent == "expert")
+    return expert
+
+
+def raising(error: BaseException) -> Callable[[Views], Any]:
+    def look(views: Views) -> Any:
+        raise error
+
+    return look
+
+
+def uniform(views: Views, n: int | None = None, names: tuple[str, ...] | None = None) -> list[Prediction]:
+    names = names or views.task.names
+    return [Prediction("", probabilities=dict.fromkeys(names, 1 / len(names))) for _ in range(n or len(views))]
+
+
+FAILURES: dict[str, tuple[Callable[[Views], Any], str]] = {
+    "raises": (raising(RuntimeError("out of memory")), "RuntimeError: out of memory"),
+    "times out by itself": (
+        raising(TimeoutError("the model did not answer")),
+        "TimeoutError: the model did not answer",
+    ),
+    "runs out of answers": (raising(StopIteration()), "RuntimeError: coroutine raised StopIteration"),
+    "leaves": (raising(SystemExit(3)), "SystemExit: 3"),
+    "raises what a terminal obeys": (raising(OSError("gone\n\x1b[31mred \u202efdp")), "OSError: gone [31mred fdp"),
+    "too few": (lambda views: [], "ValueError: 0 predictions for 6 images"),
+    "too many": (lambda views: uniform(views, 7), "ValueError: 7 predictions for 6 images"),
+    "nothing": (lambda views: None, "TypeError: 'NoneType' object is not iterable"),
+    "something else": (
+        lambda views: ["apple"] * len(views),
+        "AttributeError: 'str' object has no attribute 'probabilities'",
+    ),
+    "other labels": (
+        lambda views: uniform(views, names=("ash", "elm", "fir")),
+        "ValueError: probabilities for the labels ['ash', 'elm', 'fir'], the task has ['apple', 'beech', 'cedar']",
+    ),
+    "fewer labels": (
+        lambda views: uniform(views, names=("apple", "beech")),
+        "ValueError: probabilities for the labels ['apple', 'beech']",
+    ),
+    "NaN": (
+        lambda views: [Prediction("", probabilities=dict.fromkeys(views.task.names, np.nan))] * len(views),
+        "ValueError: : the probability of 'apple' is nan",
+    ),
+    "no distribution": (
+        lambda views: [Prediction("", probabilities=dict.fromkeys(views.task.names, 0.9))] * len(views),
+        "ValueError: : the probabilities sum to 2.7",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
+def test_a_failure_is_recorded_with_its_cause_and_the_others_go_on(
+    diagnose: Diagnose, case: str, is_async: bool
+) -> None:
+    script, cause = FAILURES[case]
+
+    async def awaited(views: Views) -> Any:
+        return script(views)
+
+    results = diagnose(awaited if is_async else script)
+    assert len(results) == 6
+    for result in results:
+        expert = expert_of(result)
+        assert expert.error is not None
+        # an async agent is asked about one image at a time
+        assert expert.error.startswith(cause.replace("for 6 images", "for 1 images") if is_async else cause)
+        assert (expert.probabilities, expert.calibrated, expert.weight) == (None, None, 0.0)
+        assert isinstance(result, Diagnosis)
+        others = [one for one in result.predictions if one.agent != "expert"]
+        assert all(one.error is None and one.calibrated for one in others)
+        assert "Failed and not counted: expert." in result.rationale
+    assert [one.label for one in results if isinstance(one, Diagnosis)] == ["apple", "beech", "cedar"] * 2
+
+
+def test_a_hanging_agent_is_left_behind(diagnose: Diagnose, never: threading.Event) -> None:
+    results = diagnose(lambda views: never.wait(), policy__agent_timeout_seconds=0.05)
+    assert {expert_of(one).error for one in results} == {"no answer within 0.3 seconds"}  # 0.05 for each of six
+
+
+def test_a_hanging_async_agent_is_left_behind(diagnose: Diagnose) -> None:
+    async def forever(views: Views) -> Any:
+        await asyncio.Event().wait()
+
+    results = diagnose(forever, policy__agent_timeout_seconds=0.05)
+    assert {expert_of(one).error for one in results} == {"no answer within 0.3 seconds"}
+
+
+def test_the_time_of_a_run_bounds_that_of_its_agents(diagnose: Diagnose) -> None:
+    async def forever(views: Views) -> Any:
+        await asyncio.Event().wait()
+
+    (cause,) = {expert_of(one).error for one in diagnose(forever, policy__max_seconds=0.05)}
+    assert cause is not None
+    assert float(cause.removeprefix("no answer within ").removesuffix(" seconds")) < 0.05
+
+
+def test_an_async_agent_is_asked_about_each_image_by_itself(diagnose: Diagnose, good: Any) -> None:
+    """One image hangs, one raises, one gets a wrong answer; and the others count."""
+    asked, all_asked = [], asyncio.Event()
+
+    async def look(views: Views) -> Any:
+        asked.append(len(views))
+        if len(asked) == 6:
+            all_asked.set()
+        await all_asked.wait()  # passes only if all are asked at once
+        (label,) = (one.label for one in good(views))
+        if label == "beech" and "hung" not in done:
+            done.add("hung")
+            await asyncio.Event().wait()
+        if label == "beech":
+            raise RuntimeError("out of memory")
+        if label == "apple" and "wrong" not in done:
+            done.add("wrong")
+            return []
+        return good(views)
+
+    done: set[str] = set()
+    results = diagnose(look, policy__agent_timeout_seconds=0.1)
+    assert asked == [1] * 6
+    experts = [expert_of(one) for one in results]
+    assert sorted(one.error for one in experts if one.error) == [
+        "RuntimeError: out of memory",
+        "ValueError: 0 predictions for 1 images",
+        "no answer within 0.6 seconds",
+    ]
+    assert [one.label for one in experts if one.error is None] == ["cedar", "apple", "cedar"]
+
+
+def test_a_plain_agent_is_asked_about_a_batch_at_a_time(diagnose: Diagnose, good: Any) -> None:
+    asked = []
+    diagnose(lambda views: asked.append(len(views)) or good(views))
+    assert asked == [6]
+
+
+def test_a_second_look_at_one_image_has_that_images_first_look_and_evidence(
+    expert_panel: Path, good: Any, blobs: Any
+) -> None:
+    seen = []
+
+    async def again(views: Views, first: Any, evidence: Any) -> Any:
+        seen.append((first[0].label, evidence[0].neighbours[0].label, len(views), len(first), len(evidence)))
+        return good(views)
+
+    async def look(views: Views) -> Any:
+        return good(views)
+
+    agents = [Awaited("expert", look, again)]
+    with Diagnoser.open(expert_panel, agents=agents, policy__second_look="always", policy__coverage=1.0) as diagnoser:
+        list(diagnoser.diagnose_vectors(blobs.drawn(3, 1, 0.1)[0], list("abc")))
+    assert sorted(seen) == [(label, label, 1, 1, 1) for label in ("apple", "beech", "cedar")]
+
+
+def test_an_agent_that_may_spend_no_more_ends_the_run(diagnose: Diagnose, good: Any) -> None:
+    answered = []
+
+    async def look(views: Views) -> Any:
+        if good(views)[0].label == "beech":
+            raise BudgetSpentError("spent")
+        await asyncio.to_thread(answered.append, 1)
+        return good(views)
+
+    with pytest.raises(BudgetSpentError, match=r"^spent"):
+        diagnose(look)
+    assert len(answered) == 4  # those that were under way were waited for
+
+    def plain(views: Views) -> Any:
+        raise BudgetSpentError("spent")
+
+    with pytest.raises(BudgetSpentError, match=r"^spent"):
+        diagnose(plain)
+
+
+def test_what_answers_too_late_changes_nothing(diagnose: Diagnose, never: threading.Event) -> None:
+    answered = threading.Event()
+
+    def late(views: Views) -> Any:
+        never.wait()
+        answered.set()
+        return uniform(views)
+
+    results = diagnose(late, policy__agent_timeout_seconds=0.05)
+    never.set()
+    assert answered.wait(10)
+    assert all(expert_of(one).error for one in results)
+
+
+def test_an_abstention_is_no_failure_and_no_vote(diagnose: Diagnose) -> None:
+    def look(views: Views) -> list[Prediction]:
+        return [Prediction("", abstained=True, rationale="too dark")] * 2 + uniform(views, 4)
+
+    results = diagnose(look)
+    assert [expert_of(one).abstained for one in results] == [True, True, False, False, False, False]
+    assert expert_of(results[0]).weight == 0.0
+    assert expert_of(results[2]).calibrated is not None
+    assert isinstance(results[0], Diagnosis)
+    assert "Abstained: expert." in results[0].rationale
+
+
+def test_an_async_function_behind_a_plain_one_is_awaited(diagnose: Diagnose, good: Any) -> None:
+    async def awaited(views: Views) -> Any:
+        return good(views)
+
+    results = diagnose(lambda views: awaited(views))
+    assert all(expert_of(one).error is None for one in results)
+
+
+@pytest.fixture
+def lone_panel(tmp_path: Path, vectors: Path, scripted: Any, good: Any) -> Path:
+    """A panel in which every feature agent was taken out, so that 'one' and 'two' are all there are."""
+    from dataclasses import replace
+
+    from consilience import fit
+    from consilience.orchestrator.panel.panel import Panel
+
+    fit(vectors, tmp_path / "panel", agents=[scripted("one", good), scripted("two", good)])
+    whole = Panel.open(tmp_path / "panel")
+    kept = [number for number, witness in enumerate(whole.witnesses) if witness.agent in ("one", "two")]
+    covariance = whole.fusion.covariance
+    assert covariance is not None
+    fusion = replace(whole.fusion, base=whole.fusion.base[kept], covariance=covariance[np.ix_(kept, kept)])
+    witnesses = tuple(whole.witnesses[number] for number in kept)
+    replace(whole, heads=(), agents=("one", "two"), witnesses=witnesses, fusion=fusion).save(whole.path, overwrite=True)
+    return whole.path
+
+
+def test_an_agent_speaks_under_its_own_name_and_pays_for_itself(
+    lone_panel: Path, scripted: Any, good: Any, blobs: Any
+) -> None:
+    def impostor(views: Views) -> list[Prediction]:
+        return [
+            Prediction("two", "second", one.probabilities, cost_usd=0.25, tokens=7, seconds=2.5, raw="{}")
+            for one in good(views)
+        ]
+
+    with Diagnoser.open(lone_panel, agents=[scripted("one", impostor), scripted("two", good)]) as diagnoser:
+        (result,) = diagnoser.diagnose_vectors(blobs.between(0, 1, 0.1), ["a"])
+    assert isinstance(result, Diagnosis)
+    one, two = result.predictions
+    assert (one.agent, one.stage, one.cost_usd, one.tokens, one.seconds, one.raw) == (
+        "one",
+        "first",
+        0.25,
+        7,
+        2.5,
+        "{}",
+    )
+    assert (two.agent, two.cost_usd, result.cost_usd) == ("two", 0.0, 0.25)
+    assert one.weight
+    assert one.weight == pytest.approx(two.weight)
+
+
+def test_if_all_failed_the_error_names_each_and_other_images_go_on(
+    lone_panel: Path, scripted: Any, good: Any, blobs: Any
+) -> None:
+    def fails_on_beech(error: str) -> Callable[[Views], list[Prediction]]:
+        def look(views: Views) -> list[Prediction]:
+            return [Prediction("", error=error) if one.label == "beech" else one for one in good(views)]
+
+        return look
+
+    agents = [scripted("one", fails_on_beech("overheated")), scripted("two", fails_on_beech("unplugged"))]
+    with Diagnoser.open(lone_panel, agents=agents) as diagnoser:
+        vectors, _ = blobs.drawn(6, 1)
+        results = list(diagnoser.diagnose_vectors(vectors, list("abcdef")))
+    assert [isinstance(one, FailedImage) for one in results] == [False, True, False, False, True, False]
+    failed = results[1]
+    assert isinstance(failed, FailedImage)
+    assert failed.source == "b"
+    assert isinstance(failed.error, AllAgentsFailedError)
+    assert str(failed.error) == "no agent could look at 'b': one: overheated; two: unplugged"
+
+
+def test_agents_look_all_at_once(lone_panel: Path, scripted: Any, good: Any, blobs: Any) -> None:
+    together = threading.Barrier(2)
+
+    def look(views: Views) -> Any:
+        together.wait(10)  # passes only while the other one is looking, too
+        return good(views)
+
+    with Diagnoser.open(lone_panel, agents=[scripted("one", look), scripted("two", look)]) as diagnoser:
+        (result,) = diagnoser.diagnose_vectors(blobs.between(0, 1, 0.1), ["a"])
+    assert isinstance(result, Diagnosis)
+    assert [one.error for one in result.predictions] == [None, None]
+
+
+def test_agents_that_the_panel_lacks_or_does_not_know_are_named(
+    expert_panel: Path, panel: Path, scripted: Any, good: Any
+) -> None:
+    with pytest.raises(AgentError, match=r"does not hold: expert; give them as Diagnoser.open\(panel, agents="):
+        Diagnoser.open(expert_panel)
+    with pytest.raises(AgentError, match="no trust in stranger"):
+        Diagnoser.open(panel, agents=[scripted("stranger", good)])
+
+
+def test_work_is_finished_where_an_event_loop_runs_already_and_where_none_does() -> None:
+    async def work() -> str:
+        await asyncio.sleep(0)
+        return "done"
+
+    async def notebook() -> str:
+        return finished(work())
+
+    assert (finished(work()), asyncio.run(notebook())) == ("done", "done")

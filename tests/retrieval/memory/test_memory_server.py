@@ -1,0 +1,129 @@
+"""The image memory on a real Chroma server, and on servers that fail."""
+
+from __future__ import annotations
+
+import http.server
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from consilience.core.errors import MemoryServerError, SettingsError
+from consilience.retrieval.memory import chroma_connection as connection
+from consilience.retrieval.memory.image_memory import ImageMemory
+from consilience.retrieval.memory.index import ExactIndex
+from consilience.retrieval.memory.labelled_images import Records
+
+STARTING_TRIES = 600
+
+
+def clustered(n: int, d: int = 32, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(12, d))[rng.integers(0, 12, n)] + 0.4 * rng.normal(size=(n, d))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def records(n: int = 150) -> Records:
+    ids = tuple(f"id{row}" for row in range(n))
+    return Records(ids, tuple("ab"[row % 2] for row in range(n)), ids, clustered(n))
+
+
+def opened(url: str, memory: Records, panel: str = "p") -> ImageMemory:
+    return ImageMemory.open(memory, ("a", "b"), store=Path("unused"), fingerprint="e", panel=panel, url=url)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    chroma = Path(sys.executable).with_name("chroma")
+    store = tmp_path_factory.mktemp("server")
+    command = [str(chroma), "run", "--path", str(store), "--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        url = f"http://127.0.0.1:{port}"
+        try:
+            for _ in range(STARTING_TRIES):
+                with suppress(httpx.TransportError):
+                    httpx.get(f"{url}/api/v2/heartbeat").raise_for_status()
+                    break
+                with suppress(subprocess.TimeoutExpired):
+                    raise RuntimeError(f"'chroma run' ended with {process.wait(timeout=0.1)}")
+            yield url
+        finally:
+            process.terminate()
+
+
+def test_a_server_answers_as_the_exact_search_does(server: str) -> None:
+    memory = records()
+    queries = clustered(120, seed=1)
+    expected, rows = ExactIndex(memory).query(queries, 5)
+    with opened(server, memory) as served:
+        assert served.index_name == "server"
+        found = served.query(queries, 5)
+        np.testing.assert_array_equal(found.rows, rows)
+        np.testing.assert_array_equal(found.similarities, expected)
+        assert served.mismatches == 0
+        assert served.check().ok
+
+
+def test_several_panels_and_readers_share_a_server(server: str) -> None:
+    changed = replace(records(), labels=("b", *records().labels[1:])).without(ids=["id3"])
+    with opened(server, records(), "one") as one, opened(server, changed, "two") as two:
+        assert (one.check().ok, two.check().ok) == (True, True)
+        with opened(server, changed, "one") as newer:  # a writer went on; the first reader keeps its records
+            assert newer.check().ok
+            found = one.query(one.records.vectors[:50], 5)
+            similarities = np.einsum("mkd,md->mk", one.records.vectors[found.rows], one.records.vectors[:50])
+            np.testing.assert_allclose(found.similarities, similarities, atol=1e-6)
+            assert not one.check().ok
+        one.repair()
+        assert one.check().ok
+
+
+def test_no_server_is_an_error_without_the_password() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(MemoryServerError, match=f"http://127.0.0.1:{port}.*chroma run") as refused:
+        opened(f"http://user:pa%73sword@127.0.0.1:{port}", records())
+    assert "password" not in str(refused.value)
+    assert "pa%73sword" not in str(refused.value)
+
+
+def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "SERVER_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(MemoryServerError, match="no answer in"):
+        opened(f"http://127.0.0.1:{silent.getsockname()[1]}", records())
+
+
+def test_credentials_are_sent_and_not_shown() -> None:
+    seen = []
+
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers["Authorization"])
+            self.send_error(401)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Refusing) as refusing:
+        threading.Thread(target=refusing.serve_forever, daemon=True).start()
+        with pytest.raises(MemoryServerError) as refused:
+            opened(f"http://user:secret@127.0.0.1:{refusing.server_port}", records())
+        refusing.shutdown()
+    assert seen[0] == "Basic dXNlcjpzZWNyZXQ="
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://host:1", "http://", "http://host:x", "http://host:1/path"])
+def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(SettingsError, match="http://host:port"):
+        opened(url, records())

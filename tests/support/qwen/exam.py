@@ -1,0 +1,51 @@
+"""What the tiny model has learned: the agent itself asks it about pictures that it was not taught."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from consilience.agents import Views
+from consilience.agents.vlm.transformers_agent import TransformersAgent
+from consilience.core.prediction import Prediction, Stage
+from consilience.core.settings.model_settings import TransformersSettings
+from tests.support.qwen.lessons import CASE_SIDE, SIDE, Case, Course
+
+QUESTIONS, PASS = 64, 0.95
+"""Of each look, and the share of right answers that is enough."""
+
+STAGES: tuple[Stage, ...] = ("first", "second")
+
+SEED = 10**6
+"""Apart from every seed that one teaches with."""
+
+
+def examined(model: Path, course: Course) -> dict[str, float]:
+    """For each look the share of right answers; of a picture too dark to tell, an abstention at first is right."""
+    rng = random.Random(SEED)  # noqa: S311
+    first, second = ([course.case(rng, stage) for _ in range(QUESTIONS)] for stage in STAGES)
+    marks = {}
+    for confidence in ("logprob", "verbalised"):
+        settings = {"image_side": SIDE, "neighbour_side": CASE_SIDE, "max_tokens": 60, "batch_size": 16}
+        agent = TransformersAgent(
+            TransformersSettings(name="student", model=str(model), device="cpu", confidence=confidence, **settings)
+        )
+        at_first = [case.label if case.clarity else None for case in first]
+        marks[f"first, {confidence}"] = _mark(agent.look(_views(course, first)), at_first)
+        said, evidence = [case.first for case in second], [case.evidence for case in second]
+        again = agent.look_again(_views(course, second), said, evidence)
+        marks[f"second, {confidence}"] = _mark(again, [case.label for case in second])
+    return marks
+
+
+def _views(course: Course, cases: Sequence[Case]) -> Views:
+    ones = np.ones((len(cases), 1), np.float32)
+    return Views(course.task, [case.image for case in cases], ones, np.zeros((len(cases), 1), int), ones)
+
+
+def _mark(answers: Sequence[Prediction], labels: Sequence[str | None]) -> float:
+    right = [one.error is None and one.label == label for one, label in zip(answers, labels, strict=True)]
+    return float(np.mean(right))

@@ -1,0 +1,59 @@
+"""`consilience web` in a process of its own, as a user runs it."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.support.shapes import draw
+
+BYTES = {"Content-Type": "application/octet-stream"}
+
+
+@contextmanager
+def serving(panel: Path, *arguments: str, token: str = "") -> Iterator[str]:
+    """Its address."""
+    command = [
+        str(Path(sys.executable).with_name("consilience")),
+        "web",
+        "--panel",
+        str(panel),
+        "--port",
+        "0",
+        *arguments,
+    ]
+    environment = os.environ | {"CONSILIENCE_WEB_TOKEN": token, "COLUMNS": "500"}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        found = re.search(r"http://[\d.]+:\d+", line)
+        assert found is not None, line + process.stderr.read()
+        yield found[0]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+        assert "Traceback" not in said, said
+
+
+def png(label: str, number: int) -> bytes:
+    """A drawn shape as a file."""
+    file = io.BytesIO()
+    draw(label, number).save(file, "PNG")
+    return file.getvalue()
+
+
+def diagnosed(client: httpx.Client, label: str = "circle", number: int = 1000, name: str = "new.png") -> dict:
+    answer = client.post("/v1/diagnose", params={"name": name}, content=png(label, number), headers=BYTES)
+    assert answer.status_code == 201, answer.text
+    found: dict = answer.json()
+    return found
