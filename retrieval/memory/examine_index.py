@@ -1,4 +1,4 @@
-"""Check an embedded index: `python -m consilience.retrieval.memory.examine_index STORE NAME FINGERPRINT RECORDS [SAMPLE]`.
+"""Check an embedded index, as `python -m consilience.retrieval.memory.examine_index` STORE NAME FINGERPRINT RECORDS [SAMPLE].
 
 Runs in a process of its own, since damaged files can crash it, and prints a `CheckReport` as JSON.
 """
