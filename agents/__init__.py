@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from consilience.agents.base import Agent, Captioner, FeatureAgent, LabelledFeatures, Views
+from consilience.agents.base import Agent, AgentInput, Captioner, FeatureAgent, LabelledFeatures
 from consilience.agents.configured import open_agents, open_replies, reached, replies_path, settings_of
 from consilience.agents.heads.caps_adapter import CapsAdapter
 from consilience.agents.heads.clip_svd import ClipSvd
-from consilience.agents.heads.coop import Prompt
+from consilience.agents.heads.coop import CoOp
 from consilience.agents.heads.gaussian import Gaussian
 from consilience.agents.heads.neighbours import Neighbours
 from consilience.agents.heads.probe import Probe
 from consilience.agents.heads.self_trained import SelfTrained
-from consilience.agents.heads.tip_adapter import Cache
+from consilience.agents.heads.tip_adapter import TipAdapter
 from consilience.agents.heads.tip_adapter_f import TipAdapterF
 from consilience.agents.heads.zero_shot import ZeroShot
 from consilience.agents.vlm.budget import Budget
@@ -23,7 +23,18 @@ from consilience.core.settings.model_settings import TransformersSettings, VlmSe
 
 FEATURE_AGENTS: dict[str, type[FeatureAgent]] = {
     kind.name: kind
-    for kind in (Neighbours, Probe, Gaussian, Cache, ZeroShot, SelfTrained, TipAdapterF, CapsAdapter, Prompt, ClipSvd)
+    for kind in (
+        Neighbours,
+        Probe,
+        Gaussian,
+        TipAdapter,
+        ZeroShot,
+        SelfTrained,
+        TipAdapterF,
+        CapsAdapter,
+        CoOp,
+        ClipSvd,
+    )
 }
 """The agents that a panel can fit on encoder features, by name."""
 
@@ -42,23 +53,23 @@ __all__ = [
     "FEATURE_AGENTS",
     "USUAL_AGENTS",
     "Agent",
+    "AgentInput",
     "Budget",
-    "Cache",
     "CapsAdapter",
     "Captioner",
     "ClipSvd",
+    "CoOp",
     "FeatureAgent",
     "Gaussian",
     "LabelledFeatures",
     "Neighbours",
     "Probe",
-    "Prompt",
     "ReplyCache",
     "SelfTrained",
+    "TipAdapter",
     "TipAdapterF",
     "TransformersAgent",
     "TransformersSettings",
-    "Views",
     "VlmAgent",
     "VlmSettings",
     "ZeroShot",

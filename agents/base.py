@@ -19,15 +19,15 @@ Features = np.ndarray
 """float32 (n, d), rows of unit length."""
 
 
-ROWS = 1024
+SIMILARITY_ROWS = 1024
 """Images whose similarities to all labelled ones are held at a time."""
 
-SAME = 1 - 1e-5
+DUPLICATE_SIMILARITY = 1 - 1e-5
 """Cosine similarity from which on two vectors are the same image's: rounding differs from batch to batch."""
 
 
 @dataclass(frozen=True)
-class Views:
+class AgentInput:
     """What an agent may look at: n images of one run, as pixels and as features.
 
     Attributes:
@@ -48,11 +48,13 @@ class Views:
     def __len__(self) -> int:
         return len(self.features)
 
-    def take(self, rows: Sequence[int]) -> Views:
+    def take(self, rows: Sequence[int]) -> AgentInput:
         """The views of some rows only."""
         index = np.asarray(rows, dtype=np.intp)
         images = [self.images[row] for row in rows]
-        return Views(self.task, images, self.features[index], self.neighbour_labels[index], self.similarities[index])
+        return AgentInput(
+            self.task, images, self.features[index], self.neighbour_labels[index], self.similarities[index]
+        )
 
 
 @runtime_checkable
@@ -72,10 +74,10 @@ class Agent(Protocol):
     @property
     def looks_again(self) -> bool: ...
 
-    def look(self, views: Views) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
+    def look(self, views: AgentInput) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
 
     def look_again(
-        self, views: Views, first: Sequence[Prediction], evidence: Sequence[Evidence]
+        self, views: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]
     ) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
 
 
@@ -85,7 +87,7 @@ class Captioner(Agent, Protocol):
     their rationales the captions.
     """
 
-    def caption(self, views: Views) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
+    def caption(self, views: AgentInput) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
 
 
 def testimony_for(agent: Agent, said: Iterable[Prediction]) -> tuple[Prediction, ...]:
@@ -128,7 +130,7 @@ class LabelledFeatures:
 
     def with_unlabelled(self, vectors: Features) -> LabelledFeatures:
         """With those of the vectors (m, d) that are no labelled image's: of these the labels are known."""
-        return replace(self, unlabelled=vectors[nearest_similarities(vectors, self.features) < SAME])
+        return replace(self, unlabelled=vectors[nearest_similarities(vectors, self.features) < DUPLICATE_SIMILARITY])
 
 
 class FeatureAgent(ABC):
@@ -160,7 +162,7 @@ class FeatureAgent(ABC):
     def fit(cls, data: LabelledFeatures) -> Self: ...
 
     @abstractmethod
-    def predict(self, views: Views) -> np.ndarray:
+    def predict(self, views: AgentInput) -> np.ndarray:
         """Probabilities float64 (n, n_labels); rows sum to 1."""
 
     @abstractmethod
@@ -175,7 +177,7 @@ class FeatureAgent(ABC):
         """The head after images came and went; `data` holds all that are there now. Here: a new fit."""
         return type(self).fit(data)
 
-    def look(self, views: Views) -> Sequence[Prediction]:
+    def look(self, views: AgentInput) -> Sequence[Prediction]:
         names = views.task.names
         return [
             Prediction(self.name, probabilities=dict(zip(names, row, strict=True)))
@@ -183,7 +185,7 @@ class FeatureAgent(ABC):
         ]
 
     def look_again(
-        self, views: Views, first: Sequence[Prediction], evidence: Sequence[Evidence]
+        self, views: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]
     ) -> Sequence[Prediction]:
         raise TypeError(f"'{self.name}' has no second look")
 
@@ -191,8 +193,8 @@ class FeatureAgent(ABC):
 def nearest_similarities(vectors: Features, others: Features) -> np.ndarray:
     """Cosine similarity of each vector (m, d) to the nearest of the others (n, d), n > 0: (m,)."""
     nearest = np.empty(len(vectors), vectors.dtype)
-    for start in range(0, len(vectors), ROWS):
-        (vectors[start : start + ROWS] @ others.T).max(axis=1, out=nearest[start : start + ROWS])
+    for start in range(0, len(vectors), SIMILARITY_ROWS):
+        (vectors[start : start + SIMILARITY_ROWS] @ others.T).max(axis=1, out=nearest[start : start + SIMILARITY_ROWS])
     return nearest
 
 

@@ -45,7 +45,7 @@ class Raw:
 
 
 @dataclass
-class Answers:
+class AnswerColumns:
     """What one look of one agent, calibrated, or the fusion said of m images, as `Raw`, and more.
 
     Attributes:
@@ -62,7 +62,7 @@ class Answers:
     squared: np.ndarray
 
     @classmethod
-    def of(cls, rows: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> Answers:
+    def of(cls, rows: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> AnswerColumns:
         """From probabilities float (m, c); rows of NaN are left out."""
         rows, truth, probabilities = _given(rows, truth, probabilities)
         of_truth = probabilities[np.arange(len(truth)), truth]
@@ -86,7 +86,7 @@ class Answers:
         return right
 
 
-Part = TypeVar("Part", Raw, Answers)
+Part = TypeVar("Part", Raw, AnswerColumns)
 
 NOTHING = np.empty(0, np.int32), np.empty(0, np.int32), np.empty((0, 1))
 
@@ -120,7 +120,7 @@ class Spoken:
     """
 
     raw: list[Raw] = field(default_factory=list)
-    calibrated: list[Answers] = field(default_factory=list)
+    calibrated: list[AnswerColumns] = field(default_factory=list)
     asked: int = 0
     abstained: int = 0
     errors: int = 0
@@ -143,8 +143,8 @@ class Collected:
         looks: by agent and stage, first looks first, in the order in which they stand in the rows.
     """
 
-    fusion: Answers
-    before: Answers
+    fusion: AnswerColumns
+    before: AnswerColumns
     settled: np.ndarray
     held: np.ndarray
     sizes: np.ndarray
@@ -160,17 +160,17 @@ class Collected:
 
 def collect(batches: Iterable[pyarrow.RecordBatch], labels: Sequence[str]) -> Collected:
     """Take the rows in, batch by batch (`rows.read_rows`)."""
-    fusion: list[Answers] = []
-    before: list[Answers] = []
+    fusion: list[AnswerColumns] = []
+    before: list[AnswerColumns] = []
     verdicts: list[tuple[np.ndarray, ...]] = []
     nothing = np.empty(0, bool), np.empty(0, bool), np.empty(0, np.intp)
-    found = Collected(Answers.of(*NOTHING), Answers.of(*NOTHING), *nothing, {})
+    found = Collected(AnswerColumns.of(*NOTHING), AnswerColumns.of(*NOTHING), *nothing, {})
     for batch in batches:
         rows, truth = _numbers(batch["row"]), _places(batch["truth"], labels)
         posterior, earlier = _shares(batch["posterior"]), _shares(batch["first_posterior"])
         answered = np.isfinite(posterior).all(axis=1)
-        fusion.append(Answers.of(rows, truth, posterior))
-        before.append(Answers.of(rows, truth, earlier))
+        fusion.append(AnswerColumns.of(rows, truth, posterior))
+        before.append(AnswerColumns.of(rows, truth, earlier))
         judged = rows, _flags(batch["verdict"], "confident"), *_sets(batch["prediction_set"], batch["truth"])
         verdicts.append(tuple(one[answered] for one in judged))
         dropped = int(_flags(batch["error"], LEFT_OUT).sum())
@@ -183,7 +183,7 @@ def collect(batches: Iterable[pyarrow.RecordBatch], labels: Sequence[str]) -> Co
         found.seconds += float(_numbers(batch["seconds"]).sum())
         _take_in_looks(found.looks, batch["predictions"], rows, truth)
     found.looks = dict(sorted(found.looks.items(), key=lambda one: (one[0][1], one[1].place, one[0][0])))
-    found.fusion, found.before = joined(Answers, fusion), joined(Answers, before)
+    found.fusion, found.before = joined(AnswerColumns, fusion), joined(AnswerColumns, before)
     if verdicts:
         numbers, *columns = (np.concatenate(parts) for parts in zip(*verdicts, strict=True))
         order = np.argsort(numbers, kind="stable")
@@ -213,7 +213,7 @@ def _take_in_looks(looks: dict[Look, Spoken], column: pyarrow.ListArray, rows: n
         spoken = looks.setdefault(look, Spoken(place=least))
         spoken.place = min(spoken.place, least)
         spoken.raw.append(Raw.of(rows[where], truth[where], raw[here]))
-        spoken.calibrated.append(Answers.of(rows[where], truth[where], calibrated[here]))
+        spoken.calibrated.append(AnswerColumns.of(rows[where], truth[where], calibrated[here]))
         spoken.asked += int(here.sum())
         spoken.abstained += int(abstained[here].sum())
         spoken.errors += int(failed[here].sum())

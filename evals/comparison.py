@@ -20,15 +20,15 @@ from consilience.core.errors import EvaluationError
 from consilience.evals import metrics
 from consilience.evals.answer_columns import collect
 from consilience.evals.figures import Settled, settled_of
-from consilience.evals.metrics import Change, Paired
-from consilience.evals.rows import ROWS, read_rows
+from consilience.evals.metrics import Paired, PairedChange
+from consilience.evals.rows import ROWS_FILE, read_rows
 from consilience.evals.run_log import RUN
 from consilience.evals.scores import accuracy_interval
 from consilience.orchestrator.ensemble.trust_metrics import expected_calibration_error
 
 FORMAT = 1
 
-NAMED = 5
+MAX_NAMED_DIFFERENCES = 5
 """Images that are named of each kind, the first in the order of the rows."""
 
 COLUMNS = ("row", "image", "identity", "truth", "label", "cost_usd")
@@ -61,7 +61,7 @@ class Side:
     apart: int
     apart_named: tuple[str, ...]
     difference: Paired | None = None
-    change: Change | None = None
+    change: PairedChange | None = None
     better: tuple[str, ...] = ()
     worse: tuple[str, ...] = ()
 
@@ -198,7 +198,7 @@ def _side(one: _Opened, first: _Opened | None, common: np.ndarray) -> Side:
 
 
 def _some(one: _Opened, places: np.ndarray) -> tuple[str, ...]:
-    return tuple(one.names[place] for place in places[:NAMED])
+    return tuple(one.names[place] for place in places[:MAX_NAMED_DIFFERENCES])
 
 
 def _common_labels(folders: Sequence[Path]) -> tuple[str, ...]:
@@ -216,7 +216,7 @@ def _metrics(folder: Path) -> dict[str, Any]:
     from consilience.evals.evaluation import METRICS
 
     found = _json(folder, METRICS)
-    if "labels" not in found or not (folder / ROWS).is_file():
+    if "labels" not in found or not (folder / ROWS_FILE).is_file():
         raise EvaluationError(f"'{folder}' holds no evaluation: name a folder that 'consilience evaluate' wrote")
     if found.get("fusion") is None:
         raise EvaluationError(f"in '{folder}' only the agents were judged: evaluate without --agents-only")

@@ -28,13 +28,13 @@ from consilience.core.storage.panel_folder import open_panel_folder
 from consilience.evals import novelty_detection as novelty_figures
 from consilience.evals.answer_columns import collect
 from consilience.evals.engines.engine import Engine, FreshDiagnoser, LocalEngine
-from consilience.evals.engines.process_engine import WorkersEngine
+from consilience.evals.engines.process_engine import ProcessEngine
 from consilience.evals.engines.ray_engine import Cluster, ClusterEngine
-from consilience.evals.figures import Metrics, measure
+from consilience.evals.figures import EvaluationMetrics, measure
 from consilience.evals.report import write_report
 from consilience.evals.rows import LEFT_OUT, PARQUET, Decided, save_parquet
-from consilience.evals.run_log import Journal, Tally, open_journal, write_json, written_to
-from consilience.evals.source import Case, Source, VectorSource, cases, chosen_rows, labels_of, open_source
+from consilience.evals.run_log import RunLog, Tally, open_run_log, write_json, written_to
+from consilience.evals.source import Source, SourceImage, VectorSource, cases, chosen_rows, labels_of, open_source
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.panel.panel import Panel
 from consilience.retrieval.encoders.batch_embedding import usable_cores
@@ -46,7 +46,7 @@ FORMAT = 1
 
 METRICS, NOVEL = "metrics.json", "novel"
 
-FEW = 4096
+ONE_PROCESS_BELOW = 4096
 """Vectors that this process decides alone: workers take seconds to start."""
 
 Watch = Callable[[Tally, Sequence[Decided]], None]
@@ -69,7 +69,7 @@ class Evaluation:
     """
 
     out: Path
-    metrics: Metrics
+    metrics: EvaluationMetrics
     unseen: tuple[str, ...]
     ignored: tuple[Path, ...]
 
@@ -147,12 +147,12 @@ def evaluate(
     choice = {"sample": sample, "limit": limit, "map": dict(renamed or {}), "agents_only": agents_only}
     run = run_of(panel, given, settings, choice | {"drop_leaks": drop_leaks})
     open_engine = partial(_engine, opened, settings=settings, agents=agents, encoder=encoder, cluster=cluster)
-    with open_journal(out, run, opened.task.names, rows, drop_leaks=drop_leaks) as journal:
+    with open_run_log(out, run, opened.task.names, rows, drop_leaks=drop_leaks) as journal:
         _decide(journal, given, labels, partial(open_engine, drop_leaks=drop_leaks), watch)
         strangers = None
         if strange is not None:
             strangers, run = out / NOVEL, run_of(panel, strange, settings, {"novel": True})
-            with open_journal(strangers, run, opened.task.names, np.arange(len(strange)), drop_leaks=False) as other:
+            with open_run_log(strangers, run, opened.task.names, np.arange(len(strange)), drop_leaks=False) as other:
                 as_called = {name: name for name in strange.counts}
                 _decide(other, strange, as_called, partial(open_engine, drop_leaks=False), watch)
         found = write_figures(
@@ -164,7 +164,7 @@ def evaluate(
 
 
 def _decide(
-    journal: Journal,
+    journal: RunLog,
     source: Source,
     labels: Mapping[str, str],
     open_engine: Callable[..., AbstractContextManager[Engine]],
@@ -177,7 +177,7 @@ def _decide(
             decide_waiting(journal, engine, cases(source, labels, journal.waiting), watch)
 
 
-def decide_waiting(journal: Journal, engine: Engine, waiting: Iterator[Case], watch: Watch) -> None:
+def decide_waiting(journal: RunLog, engine: Engine, waiting: Iterator[SourceImage], watch: Watch) -> None:
     """Have the cases decided, and write their rows batch by batch."""
     started = time.perf_counter()
     for batch in engine.decide(waiting):
@@ -190,7 +190,7 @@ def decide_waiting(journal: Journal, engine: Engine, waiting: Iterator[Case], wa
 
 def write_figures(
     out: Path, labels: tuple[str, ...], *, agents_only: bool = False, novel: Path | None = None, most: float = 1.0
-) -> Metrics:
+) -> EvaluationMetrics:
     """Write `rows.parquet` and `metrics.json` from the rows in `out`, and those of novel images in another folder."""
     with written_to(out):
         rows = collect(save_parquet(out, labels), labels)
@@ -226,8 +226,8 @@ def _engine(
             return
         if isinstance(source, VectorSource):
             is_whole = len(panel.heads) == len(panel.agents)
-            if is_whole and waiting > FEW and usable_cores() > 1 and len(panel.records) <= COMPARED_WITH:
-                workers = WorkersEngine(panel.path, settings, usable_cores(), drop_leaks=drop_leaks)
+            if is_whole and waiting > ONE_PROCESS_BELOW and usable_cores() > 1 and len(panel.records) <= COMPARED_WITH:
+                workers = ProcessEngine(panel.path, settings, usable_cores(), drop_leaks=drop_leaks)
                 yield stack.enter_context(workers)
                 return
         kind = FreshDiagnoser if drop_leaks else Diagnoser

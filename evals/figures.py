@@ -36,8 +36,8 @@ import numpy as np
 
 from consilience.core.prediction import look_name
 from consilience.evals import metrics
-from consilience.evals.answer_columns import Answers, Collected, Raw, Spoken, joined
-from consilience.evals.metrics import Change, Paired
+from consilience.evals.answer_columns import AnswerColumns, Collected, Raw, Spoken, joined
+from consilience.evals.metrics import Paired, PairedChange
 from consilience.evals.novelty_detection import KnownNovel
 from consilience.evals.scores import FUSION, accuracy_interval
 from consilience.orchestrator.ensemble.trust_metrics import (
@@ -132,16 +132,16 @@ class PredictionSets:
 
 
 @dataclass(frozen=True)
-class SecondLooks:
+class SecondLookMetrics:
     """What looking again changed."""
 
     images: int
-    agents: Mapping[str, Change]
-    fusion: Change | None
+    agents: Mapping[str, PairedChange]
+    fusion: PairedChange | None
 
 
 @dataclass(frozen=True)
-class Metrics:
+class EvaluationMetrics:
     """Everything that is measured; the attributes are explained at the top of this module."""
 
     labels: tuple[str, ...]
@@ -157,7 +157,7 @@ class Metrics:
     settled: Settled | None
     prediction_sets: PredictionSets | None
     novelty: KnownNovel | None
-    second_looks: SecondLooks
+    second_looks: SecondLookMetrics
     cost_usd: float
     cost_usd_per_image: float | None
     seconds: float
@@ -173,7 +173,7 @@ class Metrics:
 
 def measure(
     found: Collected, labels: Sequence[str], *, agents_only: bool = False, novelty: KnownNovel | None = None
-) -> Metrics:
+) -> EvaluationMetrics:
     """All figures of an evaluation.
 
     Args:
@@ -181,13 +181,13 @@ def measure(
         agents_only: the fusion is not judged.
     """
     names = tuple(labels)
-    looks = {look: (spoken, joined(Answers, spoken.calibrated)) for look, spoken in found.looks.items()}
+    looks = {look: (spoken, joined(AnswerColumns, spoken.calibrated)) for look, spoken in found.looks.items()}
     agents = tuple(_of_look(*look, *said, names) for look, said in looks.items())
     first = {figures.who: looks[look] for look, figures in zip(looks, agents, strict=True) if look[1] == "first"}
     best = max(first, key=lambda who: int(first[who][1].correct.sum()), default=None)
     n = found.images - found.errors - found.left_out
     judged = None if agents_only else found.fusion
-    return Metrics(
+    return EvaluationMetrics(
         labels=names,
         images=found.images,
         n=n,
@@ -210,7 +210,7 @@ def measure(
     )
 
 
-def _of_look(agent: str, stage: Any, spoken: Spoken, answers: Answers, names: tuple[str, ...]) -> Figures:
+def _of_look(agent: str, stage: Any, spoken: Spoken, answers: AnswerColumns, names: tuple[str, ...]) -> Figures:
     raw = joined(Raw, spoken.raw)
     return _figures(
         look_name(agent, stage),
@@ -235,7 +235,7 @@ def _of_look(agent: str, stage: Any, spoken: Spoken, answers: Answers, names: tu
 
 def _figures(
     who: str,
-    answers: Answers,
+    answers: AnswerColumns,
     names: tuple[str, ...],
     *,
     agent: str | None = None,
@@ -281,7 +281,7 @@ def _figures(
     )
 
 
-def _reliability(answers: Answers | Raw) -> dict[str, list[float]]:
+def _reliability(answers: AnswerColumns | Raw) -> dict[str, list[float]]:
     bins = metrics.binned(answers.confidence, answers.correct, metrics.equal_width())
     return {name: getattr(bins, name).tolist() for name in ("low", "high", "n", "confidence", "accuracy")}
 
@@ -301,7 +301,7 @@ def sets_of(held: np.ndarray, sizes: np.ndarray) -> PredictionSets:
     return PredictionSets(n, covered, covered / n if n else None, *accuracy_interval(covered, n), mean)
 
 
-def _second_looks(looks: Mapping[tuple[str, str], tuple[Spoken, Answers]], found: Collected) -> SecondLooks:
+def _second_looks(looks: Mapping[tuple[str, str], tuple[Spoken, AnswerColumns]], found: Collected) -> SecondLookMetrics:
     agents, again = {}, np.empty(0, np.int64)
     for (agent, stage), (_, after) in looks.items():
         if stage != "second":
@@ -310,22 +310,24 @@ def _second_looks(looks: Mapping[tuple[str, str], tuple[Spoken, Answers]], found
         again = np.union1d(again, asked)
         if (agent, "first") in looks:
             agents[agent] = _change(looks[agent, "first"][1], after, asked)
-    return SecondLooks(len(again), agents, _change(found.before, found.fusion, again) if len(found.before) else None)
+    return SecondLookMetrics(
+        len(again), agents, _change(found.before, found.fusion, again) if len(found.before) else None
+    )
 
 
-def _change(before: Answers, after: Answers, rows: np.ndarray) -> Change:
+def _change(before: AnswerColumns, after: AnswerColumns, rows: np.ndarray) -> PairedChange:
     """On those of the rows that both answered."""
     common, was, now = _common(before, after)
     among = np.isin(common, rows)
     return metrics.change(before.truth[was][among], before.named[was][among], after.named[now][among])
 
 
-def _paired(first: Answers, second: Answers) -> Paired | None:
+def _paired(first: AnswerColumns, second: AnswerColumns) -> Paired | None:
     _, here, there = _common(first, second)
     return metrics.paired(first.correct[here], second.correct[there])
 
 
-def _common(first: Answers, second: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _common(first: AnswerColumns, second: AnswerColumns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The rows that both answered, and where they stand in each."""
     common: tuple[np.ndarray, np.ndarray, np.ndarray] = np.intersect1d(
         first.rows, second.rows, assume_unique=True, return_indices=True

@@ -142,7 +142,7 @@ def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> RiskCoverage:
 
 
 @dataclass(frozen=True)
-class PerLabel:
+class LabelMetrics:
     """By label, each (c,): how many images have it, and precision, recall and F1, NaN where undefined.
 
     Precision is undefined for a label that was never named, recall for one that no image has, F1 for one that is
@@ -155,21 +155,21 @@ class PerLabel:
     f1: np.ndarray
 
 
-def per_label(counts: np.ndarray) -> PerLabel:
+def per_label(counts: np.ndarray) -> LabelMetrics:
     """Precision, recall and F1 of each label, from a `confusion` matrix, int (c, c)."""
     from sklearn.metrics import precision_recall_fscore_support
 
     labels = len(counts)
     if not counts.any():
-        return PerLabel(np.zeros(labels, np.intp), *(np.full(labels, np.nan) for _ in range(3)))
+        return LabelMetrics(np.zeros(labels, np.intp), *(np.full(labels, np.nan) for _ in range(3)))
     truth, named = (places.ravel() for places in np.indices(counts.shape))  # a million images are c x c weighted ones
     precision, recall, f1, _ = precision_recall_fscore_support(
         truth, named, labels=np.arange(labels), sample_weight=counts.ravel(), zero_division=np.nan
     )
-    return PerLabel(counts.sum(axis=1), precision, recall, f1)
+    return LabelMetrics(counts.sum(axis=1), precision, recall, f1)
 
 
-def macro_f1(found: PerLabel) -> float | None:
+def macro_f1(found: LabelMetrics) -> float | None:
     """Mean F1 of the labels that images have, [0, 1], higher is better."""
     return float(found.f1[found.n > 0].mean()) if found.n.any() else None
 
@@ -229,7 +229,7 @@ def _paired_interval(b: int, c: int, n: int) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Change:
+class PairedChange:
     """What a second look, or whatever else came between two answers, changed on n images.
 
     Attributes:
@@ -243,10 +243,10 @@ class Change:
     worse: int
 
 
-def change(truth: np.ndarray, before: np.ndarray, after: np.ndarray) -> Change:
+def change(truth: np.ndarray, before: np.ndarray, after: np.ndarray) -> PairedChange:
     """Compare the labels named before and after, places int (n,)."""
     was, now = before == truth, after == truth
-    return Change(len(truth), int((before != after).sum()), int((~was & now).sum()), int((was & ~now).sum()))
+    return PairedChange(len(truth), int((before != after).sum()), int((~was & now).sum()), int((was & ~now).sum()))
 
 
 def by_name(counts: np.ndarray, names: tuple[str, ...]) -> Mapping[str, Mapping[str, int]]:

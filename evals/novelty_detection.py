@@ -11,7 +11,7 @@ import numpy as np
 from consilience.evals.rows import read_rows
 from consilience.orchestrator.novelty.novelty_score import SIGNS
 
-FOUND = 0.95
+KNOWN_PASSED = 0.95
 """Share of the novel images that is to be found, for the rate of false alarms."""
 
 
@@ -56,7 +56,7 @@ def detection(known: np.ndarray, novel: np.ndarray) -> Detection:
 
     truth, scores = np.r_[np.zeros(len(known)), np.ones(len(novel))], np.r_[known, novel]
     false, found, _ = roc_curve(truth, scores, drop_intermediate=False)
-    return Detection(float(roc_auc_score(truth, scores)), float(false[np.argmax(found >= FOUND)]))
+    return Detection(float(roc_auc_score(truth, scores)), float(false[np.argmax(found >= KNOWN_PASSED)]))
 
 
 def compared(known: Mapping[str, np.ndarray], novel: Mapping[str, np.ndarray], most: float) -> KnownNovel | None:

@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 from consilience.core.diagnosis import Diagnosis, FailedImage
 from consilience.core.errors import EvaluationError
-from consilience.evals.source import Case
+from consilience.evals.source import SourceImage
 from consilience.evals.stored import protocol_of, shown_address
 from consilience.orchestrator.novelty.novelty_score import SIGNS
 
 if TYPE_CHECKING:
     import pyarrow
 
-ROWS, PARQUET = "predictions.jsonl", "rows.parquet"
+ROWS_FILE, PARQUET = "predictions.jsonl", "rows.parquet"
 
 BLOCK = 2 * 2**20
 """Bytes of rows that are read at a time; no row may be longer."""
@@ -60,7 +60,7 @@ class Decided:
     error: str | None
 
 
-def decided(case: Case, result: Diagnosis | FailedImage, leak: bool) -> Decided:
+def decided(case: SourceImage, result: Diagnosis | FailedImage, leak: bool) -> Decided:
     """The row of one image."""
     name = _shown(case.name)
     row: dict[str, Any] = {"row": case.row, "image": name, "identity": None, "truth": case.truth, "leak": leak}
@@ -150,7 +150,7 @@ def read_rows(out: Path, labels: Sequence[str], columns: Sequence[str] | None = 
     import pyarrow as pa
     import pyarrow.json
 
-    path = out / ROWS
+    path = out / ROWS_FILE
     if not path.exists() or not path.stat().st_size:  # Arrow takes an empty file for an error
         return
     wanted = schema(labels)

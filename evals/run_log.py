@@ -21,7 +21,7 @@ import numpy as np
 from filelock import Timeout
 
 from consilience.core.errors import EvaluationError
-from consilience.evals.rows import ROWS, Decided, read_rows
+from consilience.evals.rows import ROWS_FILE, Decided, read_rows
 from consilience.retrieval.memory.index_store import holder_of, lock_file, note_holder
 
 RUN, LOCK = "run.json", "run.lock"
@@ -49,8 +49,8 @@ class Tally:
     cost_usd: float = 0.0
 
 
-class Journal:
-    """An open folder; `open_journal` makes it."""
+class RunLog:
+    """An open folder; `open_run_log` makes it."""
 
     def __init__(self, out: Path, labels: Sequence[str], rows: np.ndarray, drop_leaks: bool) -> None:
         self.out = out
@@ -58,9 +58,9 @@ class Journal:
         self.waiting = np.zeros(int(rows.max(initial=-1)) + 1, dtype=bool)
         self.waiting[rows] = True
         self._drops_leaks = drop_leaks
-        _cut_off_half_a_line(out / ROWS)
+        _cut_off_half_a_line(out / ROWS_FILE)
         self._restore(labels)
-        self._file = (out / ROWS).open("ab", buffering=0)
+        self._file = (out / ROWS_FILE).open("ab", buffering=0)
 
     def append(self, batch: Sequence[Decided], seconds: float) -> None:
         """Write the rows of a batch, which took so long, in one go."""
@@ -92,7 +92,7 @@ class Journal:
             for row, truth, name, leak, cost in zip(rows, truths, names, leaks, costs, strict=True):
                 if not 0 <= row < len(self.waiting) or not self.waiting[row]:
                     raise EvaluationError(
-                        f"'{self.out / ROWS}' holds row {row} twice, or a row that this run does not have; it was "
+                        f"'{self.out / ROWS_FILE}' holds row {row} twice, or a row that this run does not have; it was "
                         "changed: put it back from a copy, or name another folder"
                     )
                 self.waiting[row] = False
@@ -100,9 +100,9 @@ class Journal:
 
 
 @contextmanager
-def open_journal(
+def open_run_log(
     out: Path, run: Mapping[str, Any], labels: Sequence[str], rows: np.ndarray, *, drop_leaks: bool
-) -> Iterator[Journal]:
+) -> Iterator[RunLog]:
     """Begin the run in `out`, or go on with it.
 
     Args:
@@ -127,7 +127,7 @@ def open_journal(
             stack.callback(lock.release)
             note_holder(lock)
             _begin(out, run)
-            journal = Journal(out, labels, rows, drop_leaks)
+            journal = RunLog(out, labels, rows, drop_leaks)
             stack.callback(journal.close)
         yield journal
 

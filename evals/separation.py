@@ -15,7 +15,7 @@ from consilience.core.errors import DatasetError
 from consilience.core.settings.settings import Settings
 from consilience.evals.scores import accuracy_interval
 from consilience.orchestrator.fitting.fit_ensemble import exact_views, split_into_folds
-from consilience.orchestrator.fitting.ingest import Progress, gather, is_vectors, quiet
+from consilience.orchestrator.fitting.ingest import Progress, ingest, is_vectors, quiet
 from consilience.orchestrator.panel.panel import labelled_features
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
 
@@ -63,7 +63,7 @@ def separation(encoder: str, folder: Path, settings: Settings, progress: Progres
         times.append(time.perf_counter())
         progress(encoder, done, total)
 
-    gathered = gather(folder, None, settings.model_copy(update={"encoder": encoder}), timed)
+    gathered = ingest(folder, None, settings.model_copy(update={"encoder": encoder}), timed)
     data = labelled_features(gathered.records, gathered.task)
     folds = split_into_folds(data.labels, settings.seed)
     named = np.empty_like(data.labels)

@@ -33,7 +33,7 @@ MANIFESTS = (".csv", ".parquet")
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class SourceImage:
     """One labelled image, not yet opened.
 
     Attributes:
@@ -73,7 +73,7 @@ class Source(ABC):
         """Name, label as the source writes it, and vector if there is one, in an order that stays."""
 
 
-class Folder(Source):
+class FolderSource(Source):
     """One subfolder a label."""
 
     kind = "folder"
@@ -95,7 +95,7 @@ class Folder(Source):
                 yield os.path.abspath(path), label, None
 
 
-class Manifest(Source):
+class ManifestSource(Source):
     """A table with a row for each image."""
 
     kind = "manifest"
@@ -195,8 +195,8 @@ def open_source(path: Path) -> Source:
     if is_vectors(path):
         return VectorSource(path)
     if path.suffix.lower() in MANIFESTS and not os.path.isdir(path):
-        return Manifest(path)
-    return Folder(path)
+        return ManifestSource(path)
+    return FolderSource(path)
 
 
 def labels_of(source: Source, task: Task, renamed: Mapping[str, str]) -> dict[str, str]:
@@ -233,11 +233,11 @@ def chosen_rows(images: int, sample: int | None, limit: int | None, seed: int) -
     return rows[:limit]
 
 
-def cases(source: Source, labels: Mapping[str, str], wanted: np.ndarray) -> Iterator[Case]:
+def cases(source: Source, labels: Mapping[str, str], wanted: np.ndarray) -> Iterator[SourceImage]:
     """The wanted rows in order; `wanted` is bool (n,), and no row from n on is."""
     for row, (is_wanted, (name, label, vector)) in enumerate(zip(wanted, source.rows(), strict=False)):
         if is_wanted:
-            yield Case(row, name, labels[label], vector)
+            yield SourceImage(row, name, labels[label], vector)
 
 
 def _status(path: Path) -> str:

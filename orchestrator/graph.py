@@ -27,7 +27,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 
-from consilience.agents import Agent, Views
+from consilience.agents import Agent, AgentInput
 from consilience.agents.base import testimony_for
 from consilience.agents.heads.neighbours import K
 from consilience.core.evidence import Evidence
@@ -35,10 +35,10 @@ from consilience.core.images import Image
 from consilience.core.prediction import Prediction
 from consilience.core.settings.settings import PolicySettings
 from consilience.orchestrator.decision.case_summary import REASONER
-from consilience.orchestrator.decision.weighing import Request, Weighed, Weigher
-from consilience.orchestrator.novelty.reference import Known, by_image
+from consilience.orchestrator.decision.weighing import LookRequest, Weighed, Weigher
+from consilience.orchestrator.novelty.reference import NoveltyReference, by_image
 from consilience.orchestrator.reasoner.reasoner import Reasoner
-from consilience.orchestrator.reasoner.step import Read, Reasoning
+from consilience.orchestrator.reasoner.step import ReasonerStep, ReasonerUpdate
 from consilience.orchestrator.runtime.calls import first_look, second_look
 from consilience.retrieval.memory.image_memory import ImageMemory
 
@@ -58,14 +58,14 @@ class State(TypedDict, total=False):
     far: list[dict[str, float]]  # n, signs of novelty in the images' vectors; empty where the panel knows none
     looks: Annotated[list[dict[str, Any]], operator.add]  # {"row": ..., "prediction": as Prediction.to_dict}
     weighed: Annotated[dict[int, Weighed], merged]  # by row, the latest round's
-    requests: Annotated[list[Request], operator.add]  # for second looks, of all rounds
+    requests: Annotated[list[LookRequest], operator.add]  # for second looks, of all rounds
     rows: list[int]  # that the next round weighs: all at first, then those that are looked at again
     round: int
-    readings: Annotated[list[Read], operator.add]  # by a reasoner, of all rounds
+    readings: Annotated[list[ReasonerUpdate], operator.add]  # by a reasoner, of all rounds
     conclusions: list[dict[str, Any]]  # n
 
 
-class Look(TypedDict):
+class AgentRequest(TypedDict):
     """What one agent is asked: about which rows, and what the memory said of them."""
 
     agent: str
@@ -99,7 +99,7 @@ def build_graph(
     policy: PolicySettings,
     neighbours: int,
     reasoner: Reasoner | None = None,
-    known: Known | None = None,
+    known: NoveltyReference | None = None,
 ) -> StateGraph[State, Run, State, State]:
     """The graph, not compiled, so that the caller sets checkpointer and cache. Its nodes are async.
 
@@ -110,13 +110,13 @@ def build_graph(
         reasoner: reads the record, in the role that its settings give it; None: rules alone.
         known: what is known of the labelled images' vectors, for signs of novelty.
     """
-    reasoning = Reasoning(weigher, reasoner)
+    reasoning = ReasonerStep(weigher, reasoner)
     nodes = _Nodes(weigher, policy, neighbours, reasoning, weigher.asking.left_out(), known)
     graph = StateGraph(State, context_schema=Run)
     graph.add_node("retrieve", nodes.retrieve)
-    graph.add_node("look", nodes.look, input_schema=Look)
+    graph.add_node("look", nodes.look, input_schema=AgentRequest)
     graph.add_node("weigh", nodes.weigh)
-    graph.add_node("look_again", nodes.look, input_schema=Look)
+    graph.add_node("look_again", nodes.look, input_schema=AgentRequest)
     graph.add_node("conclude", nodes.conclude)
     graph.add_edge(START, "retrieve")
     graph.add_conditional_edges("retrieve", nodes.ask_all, ["look"])
@@ -139,9 +139,9 @@ class _Nodes:
     weigher: Weigher
     policy: PolicySettings
     neighbours: int
-    reasoning: Reasoning
+    reasoning: ReasonerStep
     left_out: Mapping[str, str]
-    known: Known | None
+    known: NoveltyReference | None
 
     async def retrieve(self, state: State, runtime: Runtime[Run]) -> State:
         run = runtime.context
@@ -158,7 +158,7 @@ class _Nodes:
     def ask_all(self, state: State, runtime: Runtime[Run]) -> list[Send]:
         return [Send("look", _look(state, name, state["rows"])) for name in runtime.context.agents]
 
-    async def look(self, state: Look, runtime: Runtime[Run]) -> State:
+    async def look(self, state: AgentRequest, runtime: Runtime[Run]) -> State:
         run, seconds = runtime.context, self.policy.agent_timeout_seconds
         agent, views = run.agents[state["agent"]], _views(self.weigher, state, run)
         if state["first"]:
@@ -190,7 +190,7 @@ class _Nodes:
         return {"readings": readings, "looks": looks, "weighed": weighed, **following}
 
     def _next(
-        self, state: State, number: int, weighed: Mapping[int, Weighed], readings: Sequence[Read], run: Run
+        self, state: State, number: int, weighed: Mapping[int, Weighed], readings: Sequence[ReasonerUpdate], run: Run
     ) -> State:
         """Whom to ask again after round `number`, and so what the next round weighs."""
         if number >= self.policy.max_rounds or time.monotonic() >= run.deadline:
@@ -244,7 +244,7 @@ def far_of(state: State) -> dict[int, dict[str, float]]:
     return {row: state["far"][row] for row in state["rows"]} if state.get("far") else {}
 
 
-def _look(state: State, agent: str, rows: Sequence[int]) -> Look:
+def _look(state: State, agent: str, rows: Sequence[int]) -> AgentRequest:
     return {
         "agent": agent,
         "rows": list(rows),
@@ -255,7 +255,7 @@ def _look(state: State, agent: str, rows: Sequence[int]) -> Look:
     }
 
 
-def _look_again(state: State, agent: Agent, rows: Sequence[int]) -> Look:
+def _look_again(state: State, agent: Agent, rows: Sequence[int]) -> AgentRequest:
     said: dict[int, list[dict[str, Any]]] = {row: [] for row in rows}
     for look in state["looks"]:
         if look["row"] in said and look["prediction"]["agent"] != REASONER:
@@ -268,9 +268,9 @@ def _look_again(state: State, agent: Agent, rows: Sequence[int]) -> Look:
     return look_of
 
 
-def _views(weigher: Weigher, request: Look, run: Run) -> Views:
+def _views(weigher: Weigher, request: AgentRequest, run: Run) -> AgentInput:
     rows = request["rows"]
-    return Views(
+    return AgentInput(
         weigher.task,
         [run.images[row] for row in rows],
         run.features[rows],

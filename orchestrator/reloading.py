@@ -43,7 +43,7 @@ class _Lease:
     is_replaced: bool = False
 
 
-class Current:
+class ReloadingDiagnoser:
     """Same calls as `Diagnoser`. Safe from many threads and tasks; a context manager.
 
     Attributes:

@@ -15,11 +15,11 @@ from typing import Any
 
 import PIL.Image
 
-from consilience.agents.finetune.training_example import Lesson
+from consilience.agents.finetune.training_example import TrainingExample
 from consilience.agents.vlm.conversation import on_the_wire
 from consilience.core.errors import DatasetError
 
-FEWEST, MOST = 10, 50_000
+MIN_EXAMPLES, MAX_EXAMPLES = 10, 50_000
 """Examples with images in a file."""
 
 IMAGES, IMAGE_BYTES, FILE_BYTES = 10, 10 * 10**6, 512 * 10**6
@@ -29,14 +29,14 @@ FORMATS, MODES = ("JPEG", "PNG", "WEBP"), ("RGB", "RGBA")
 URL = "data:image/"
 
 
-def example(one: Lesson) -> str:
+def example(one: TrainingExample) -> str:
     """A line of the file."""
     messages = on_the_wire(one.messages, "auto")
     messages.append({"role": "assistant", "content": one.answer})
     return json.dumps({"messages": messages}, ensure_ascii=False)
 
 
-def check(file: Path, fewest: int = FEWEST) -> int:
+def check(file: Path, fewest: int = MIN_EXAMPLES) -> int:
     """Read a file again and check all that a provider would refuse it for; the number of its examples.
 
     Raises:
@@ -51,8 +51,8 @@ def check(file: Path, fewest: int = FEWEST) -> int:
                 _check_example(json.loads(line))
             except (ValueError, KeyError, TypeError, OSError) as cause:  # OSError: what Pillow cannot read
                 raise DatasetError(f"line {number} of '{file}' would be refused: {cause}") from cause
-    if not fewest <= number <= MOST:
-        raise DatasetError(f"'{file}' has {number} examples; {fewest} to {MOST:,} are taken")
+    if not fewest <= number <= MAX_EXAMPLES:
+        raise DatasetError(f"'{file}' has {number} examples; {fewest} to {MAX_EXAMPLES:,} are taken")
     return number
 
 
@@ -99,7 +99,7 @@ def _check_image(url: str) -> None:
             raise ValueError(f"an image is {image.format}, but its URL says '{kind}'")
 
 
-def write(file: Path, lessons: Sequence[Lesson]) -> None:
+def write(file: Path, lessons: Sequence[TrainingExample]) -> None:
     """Write the examples; the caller checks them."""
     with file.open("w", encoding="utf-8") as lines:
         lines.writelines(f"{example(one)}\n" for one in lessons)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from consilience.agents.finetune.training_example import Lesson
+from consilience.agents.finetune.training_example import TrainingExample
 from consilience.agents.vlm.image_text_model import ImageTextModel
 from consilience.agents.vlm.lora_adapter import EXTRA, load_weights, save
 from consilience.core.errors import AgentError, import_extra
@@ -92,8 +92,8 @@ class Tuner:
 
     def tune(
         self,
-        training: Sequence[Lesson],
-        held_out: Sequence[Lesson],
+        training: Sequence[TrainingExample],
+        held_out: Sequence[TrainingExample],
         progress: Callable[[str, int, int], None],
     ) -> Course:
         """Tune, or go on where the same run stopped; the folder then holds the best adapter.
@@ -122,7 +122,7 @@ class Tuner:
             self._save(course)
         return course
 
-    def loss(self, lessons: Sequence[Lesson]) -> float:
+    def loss(self, lessons: Sequence[TrainingExample]) -> float:
         """What the model does not know of the answers: nats, the mean of the lessons."""
         size, total = self._tuning.batch_size, 0.0
         with self._torch.inference_mode():
@@ -131,13 +131,13 @@ class Tuner:
                 total += self._lacking(some).item() * len(some)
         return total / len(lessons)
 
-    def _lacking(self, lessons: Sequence[Lesson]) -> Any:
+    def _lacking(self, lessons: Sequence[TrainingExample]) -> Any:
         inputs, wanted = self._model.read_answered([one.messages for one in lessons], [one.answer for one in lessons])
         scores = self._adapted(**inputs).logits[:, :-1].float().transpose(1, 2)
         lost = self._torch.nn.functional.cross_entropy(scores, wanted[:, 1:], ignore_index=-100, reduction="sum")
         return lost / len(lessons)
 
-    def _step(self, lessons: Sequence[Lesson], step: int) -> float:
+    def _step(self, lessons: Sequence[TrainingExample], step: int) -> float:
         for group in self._optimiser.param_groups:
             group["lr"] = self._tuning.rate * min(1.0, (step + 1) / WARMING)
         loss = self._lacking(lessons)
@@ -149,14 +149,14 @@ class Tuner:
         self._optimiser.step()
         return float(value)
 
-    def _judge(self, course: Course, held_out: Sequence[Lesson], epoch: int) -> None:
+    def _judge(self, course: Course, held_out: Sequence[TrainingExample], epoch: int) -> None:
         loss = self.loss(held_out)
         course.curve.append({"step": course.step, "held_out": loss})
         if loss < course.best:
             course.best, course.best_epoch = loss, epoch
             save(self._adapted, self._folder)
 
-    def _begun(self, training: Sequence[Lesson], held_out: Sequence[Lesson]) -> Course:
+    def _begun(self, training: Sequence[TrainingExample], held_out: Sequence[TrainingExample]) -> Course:
         """Where the run in the folder stopped; a new one where there is none."""
         run = self._run(training, held_out)
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -201,7 +201,7 @@ class Tuner:
                     file.unlink()
                 old.rmdir()
 
-    def _run(self, training: Sequence[Lesson], held_out: Sequence[Lesson]) -> str:
+    def _run(self, training: Sequence[TrainingExample], held_out: Sequence[TrainingExample]) -> str:
         """A hash of all that decides a run."""
         decisive = asdict(self._tuning) | {"save_every": None}
         shown = [[one.image, one.answer] for one in (*training, *held_out)]

@@ -21,7 +21,7 @@ TYPICAL = "It shows what is typical of this label."
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingExample:
     """A conversation of a first look, and the reply that is to follow it.
 
     Attributes:
@@ -34,7 +34,7 @@ class Lesson:
     label: str
 
 
-def lesson(task: Task, image: Image, label: str, side: int, label_only: bool) -> Lesson:
+def training_example(task: Task, image: Image, label: str, side: int, label_only: bool) -> TrainingExample:
     """The lesson of one labelled image, its longer side at most `side` pixels.
 
     Args:
@@ -49,4 +49,4 @@ def lesson(task: Task, image: Image, label: str, side: int, label_only: bool) ->
     messages = first_messages(load_prompt("look", task), task, image, side, label_only)
     said = {"rationale": clean(known.descriptions[0]) if known.descriptions else TYPICAL, "label": clean(label)}
     in_json = json.dumps({**said, "confidence": CONFIDENCE}, ensure_ascii=False, separators=(",", ":"))
-    return Lesson(messages, clean(label) if label_only else in_json, image.identity, label)
+    return TrainingExample(messages, clean(label) if label_only else in_json, image.identity, label)

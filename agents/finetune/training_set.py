@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from consilience.agents.finetune.training_example import Lesson, lesson
+from consilience.agents.finetune.training_example import TrainingExample, training_example
 from consilience.core.dataset import read_labelled_folder
 from consilience.core.diagnosis import FailedImage
 from consilience.core.errors import DatasetError, ImageError
@@ -17,7 +17,7 @@ from consilience.core.task import Task
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingSet:
     """What a folder teaches.
 
     Attributes:
@@ -26,12 +26,12 @@ class Lessons:
     """
 
     task: Task
-    training: tuple[Lesson, ...]
-    held_out: tuple[Lesson, ...]
+    training: tuple[TrainingExample, ...]
+    held_out: tuple[TrainingExample, ...]
     failed: tuple[FailedImage, ...]
 
 
-def lessons_of(
+def training_set_of(
     folder: Path,
     task: Task | None,
     *,
@@ -41,7 +41,7 @@ def lessons_of(
     seed: int,
     limits: ImageLimits,
     progress: Callable[[str, int, int], None],
-) -> Lessons:
+) -> TrainingSet:
     """Read a labelled folder; `share` of each label's images is held out, drawn by `seed`. An image that comes twice
     is taken once.
 
@@ -50,7 +50,7 @@ def lessons_of(
     """
     read = read_labelled_folder(folder, task)
     task = task or Task.from_labels(read.labels)
-    found: dict[str, Lesson] = {}
+    found: dict[str, TrainingExample] = {}
     failed: list[FailedImage] = []
     for number, one in enumerate(read.images, start=1):
         try:
@@ -58,7 +58,7 @@ def lessons_of(
         except ImageError as error:
             failed.append(FailedImage(str(one.path), error))
         else:
-            first = found.setdefault(image.identity, lesson(task, image, one.label, side, label_only))
+            first = found.setdefault(image.identity, training_example(task, image, one.label, side, label_only))
             if first.label != one.label:
                 raise DatasetError(
                     f"'{one.path}' is labelled '{one.label}' here and '{first.label}' elsewhere; "
@@ -67,7 +67,9 @@ def lessons_of(
         progress("reading images", number, len(read.images))
     held = held_out_rows([one.label for one in found.values()], share, seed)
     training = tuple(one for row, one in enumerate(found.values()) if row not in held)
-    return Lessons(task, training, tuple(one for row, one in enumerate(found.values()) if row in held), tuple(failed))
+    return TrainingSet(
+        task, training, tuple(one for row, one in enumerate(found.values()) if row in held), tuple(failed)
+    )
 
 
 def held_out_rows(labels: Sequence[str], share: float, seed: int) -> frozenset[int]:

@@ -24,7 +24,7 @@ import numpy as np
 
 from consilience.agents.base import Features, LabelledFeatures, one_hot, softmax
 from consilience.agents.heads.model_selection import are_few, log_loss, sample, similarities_to_others
-from consilience.agents.heads.tip_adapter import Cache, text_logits
+from consilience.agents.heads.tip_adapter import TipAdapter, text_logits
 from consilience.core.errors import AgentError
 
 TEXT_AMOUNTS = (0.0, 0.3, 1.0, 3.0, 10.0)
@@ -35,7 +35,7 @@ SHARPNESS = 20.0
 """b towards captions: their similarities lie within about 0.1 of each other."""
 
 
-class CapsAdapter(Cache):
+class CapsAdapter(TipAdapter):
     """Needs an encoder with a text tower. Images that are added to a panel have no captions of their own."""
 
     name = "caps-adapter"
@@ -56,7 +56,7 @@ class CapsAdapter(Cache):
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
-        untrained = Cache.fit(data)
+        untrained = TipAdapter.fit(data)
         agent = cls(data, untrained.amount, untrained.sharpness, USUAL_TEXT_AMOUNT)
         if not are_few(data.labels):
             agent.text_amount = agent._best_text_amount(data)

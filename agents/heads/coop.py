@@ -13,7 +13,7 @@ from consilience.agents.heads.trained_texts import Reader, TrainedTexts
 from consilience.retrieval.encoders.prompt_tower import PromptTower
 
 
-class Prompt(TrainedTexts):
+class CoOp(TrainedTexts):
     """It learns vectors (m, width)."""
 
     name = "prompt"

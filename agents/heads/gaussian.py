@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from consilience.agents.base import FeatureAgent, Features, LabelledFeatures, Views, one_hot, softmax
+from consilience.agents.base import AgentInput, FeatureAgent, Features, LabelledFeatures, one_hot, softmax
 from consilience.agents.heads.model_selection import (
     first_unless_beaten,
     inner_folds,
@@ -70,7 +70,7 @@ class Gaussian(FeatureAgent):
         counts, sums, moments = (old + new - gone for old, new, gone in zip(self.statistics, came, went, strict=True))
         return type(self)((counts, sums, moments), self.scale, *_choose(data, self.scale, (self.ridge,)))
 
-    def predict(self, views: Views) -> np.ndarray:
+    def predict(self, views: AgentInput) -> np.ndarray:
         return self.probabilities(views.features)
 
     def probabilities(self, features: Features) -> np.ndarray:

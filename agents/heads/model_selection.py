@@ -8,10 +8,10 @@ import numpy as np
 
 from consilience.agents.base import Features, one_hot
 
-MOST = 2000
+MAX_JUDGED_IMAGES = 2000
 """Images used for the choice at most: it picks one of a few settings, and similarities grow with n^2."""
 
-FEW = 8
+FEW_IMAGES = 8
 """With fewer images a label than this, on average, cross-validation tells less than a prior belief does."""
 
 UNJUDGED = -1
@@ -20,12 +20,16 @@ UNJUDGED = -1
 
 def are_few(labels: np.ndarray) -> bool:
     """Whether there are fewer than FEW images a label, on average."""
-    return len(labels) < FEW * len(np.unique(labels))
+    return len(labels) < FEW_IMAGES * len(np.unique(labels))
 
 
 def sample(n: int) -> np.ndarray:
     """Rows to choose on: all, or a fixed random subset of MOST."""
-    return np.arange(n) if n <= MOST else np.sort(np.random.default_rng(0).choice(n, MOST, replace=False))
+    return (
+        np.arange(n)
+        if n <= MAX_JUDGED_IMAGES
+        else np.sort(np.random.default_rng(0).choice(n, MAX_JUDGED_IMAGES, replace=False))
+    )
 
 
 def similarities_to_others(features: Features, rows: np.ndarray) -> np.ndarray:

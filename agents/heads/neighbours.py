@@ -13,13 +13,13 @@ from typing import Self
 
 import numpy as np
 
-from consilience.agents.base import FeatureAgent, LabelledFeatures, Views
+from consilience.agents.base import AgentInput, FeatureAgent, LabelledFeatures
 from consilience.agents.heads.model_selection import are_few, log_loss, nearest_labels
 
 K = 10
 """Neighbours looked at, at most: what the memory is asked for."""
 
-USUAL = (5, 30.0, 0.03)
+DEFAULT_SETTINGS = (5, 30.0, 0.03)
 """k, b and a where there is nothing to choose by."""
 
 
@@ -35,7 +35,7 @@ class Neighbours(FeatureAgent):
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
         if are_few(data.labels):
-            return cls(*USUAL, data.n_labels)
+            return cls(*DEFAULT_SETTINGS, data.n_labels)
         own, neighbour_labels, similarities = nearest_labels(data.features, data.labels, K)
         choices = [
             cls(k, sharpness, smoothing, data.n_labels)
@@ -52,7 +52,7 @@ class Neighbours(FeatureAgent):
             np.add.at(votes, (np.arange(len(near)), near[:, column]), weights[:, column])
         return np.asarray(votes / votes.sum(axis=1, keepdims=True))
 
-    def predict(self, views: Views) -> np.ndarray:
+    def predict(self, views: AgentInput) -> np.ndarray:
         return self.vote(views.neighbour_labels, views.similarities)
 
     def arrays(self) -> dict[str, np.ndarray]:

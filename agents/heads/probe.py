@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from consilience.agents.base import FeatureAgent, LabelledFeatures, Views, softmax
+from consilience.agents.base import AgentInput, FeatureAgent, LabelledFeatures, softmax
 from consilience.agents.heads.model_selection import inner_folds, row_space, scales
 
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
@@ -48,7 +48,7 @@ class Probe(FeatureAgent):
         bias[present] = intercept - weights[present] @ centre
         return cls(weights, bias, strength)
 
-    def predict(self, views: Views) -> np.ndarray:
+    def predict(self, views: AgentInput) -> np.ndarray:
         return softmax(views.features @ self.weights.T + self.bias)
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -24,7 +24,7 @@ from typing import Self
 
 import numpy as np
 
-from consilience.agents.base import FeatureAgent, Features, LabelledFeatures, Views, one_hot, softmax
+from consilience.agents.base import AgentInput, FeatureAgent, Features, LabelledFeatures, one_hot, softmax
 from consilience.agents.heads.gaussian import RIDGES, Gaussian, discriminant, statistics_of
 from consilience.agents.heads.model_selection import UNJUDGED, log_loss, row_space, scales, stratified_folds
 from consilience.core.errors import AgentError
@@ -118,7 +118,7 @@ class SelfTrained(FeatureAgent):
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
         return type(self).fit(data.with_unlabelled(self.unlabelled))
 
-    def predict(self, views: Views) -> np.ndarray:
+    def predict(self, views: AgentInput) -> np.ndarray:
         return softmax((views.features @ self.weights.T + self.bias) / self.temperature)
 
     def arrays(self) -> dict[str, np.ndarray]:

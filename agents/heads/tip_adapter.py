@@ -14,15 +14,15 @@ from typing import Self
 
 import numpy as np
 
-from consilience.agents.base import FeatureAgent, Features, LabelledFeatures, Views, one_hot, softmax
+from consilience.agents.base import AgentInput, FeatureAgent, Features, LabelledFeatures, one_hot, softmax
 from consilience.agents.heads.model_selection import are_few, log_loss, sample, similarities_to_others
 from consilience.agents.heads.zero_shot import LOGIT_SCALE
 
-USUAL = (10.0, 5.5)
+DEFAULT_SHARPNESS_AND_WEIGHT = (10.0, 5.5)
 """a and b where there is nothing to choose by; b is the paper's."""
 
 
-class Cache(FeatureAgent):
+class TipAdapter(FeatureAgent):
     name = "cache"
     usual_error = 1.5
 
@@ -34,11 +34,11 @@ class Cache(FeatureAgent):
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
         if are_few(data.labels):
-            return cls(data, *USUAL)
+            return cls(data, *DEFAULT_SHARPNESS_AND_WEIGHT)
         rows = sample(len(data.features))
         features, labels, values = data.features[rows], data.labels[rows], one_hot(data.labels, data.n_labels)
         similarities = similarities_to_others(data.features, rows)
-        best = (np.inf, *USUAL)
+        best = (np.inf, *DEFAULT_SHARPNESS_AND_WEIGHT)
         for sharpness in (5.5, 20.0, 50.0, 100.0):
             affinities = np.exp(sharpness * (similarities - 1)) @ values
             for amount in (0.3, 1.0, 3.0, 10.0, 30.0, 100.0):
@@ -46,7 +46,7 @@ class Cache(FeatureAgent):
                 best = min(best, (log_loss(softmax(logits), labels), amount, sharpness))
         return cls(data, *best[1:])
 
-    def predict(self, views: Views) -> np.ndarray:
+    def predict(self, views: AgentInput) -> np.ndarray:
         return self.probabilities(views.features)
 
     def probabilities(self, features: Features) -> np.ndarray:

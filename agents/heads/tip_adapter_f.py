@@ -17,7 +17,7 @@ import numpy as np
 
 from consilience.agents.base import LabelledFeatures, one_hot, softmax
 from consilience.agents.heads.model_selection import inner_folds, log_loss, sample
-from consilience.agents.heads.tip_adapter import Cache, text_logits
+from consilience.agents.heads.tip_adapter import TipAdapter, text_logits
 
 STEPS = (0, 4, 12, 30)
 """Numbers of steps to choose from."""
@@ -29,7 +29,7 @@ PULL = 5.0
 """Ridge on how far a key moves, beside the mean cross-entropy: it may go about a third of a unit vector's length."""
 
 
-class TipAdapterF(Cache):
+class TipAdapterF(TipAdapter):
     """Its keys are its own: it holds as many as there were images when it was fitted, MOST of them at most."""
 
     name = "tip-adapter-f"
@@ -39,7 +39,7 @@ class TipAdapterF(Cache):
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
         data = data.take(sample(len(data.labels)))
-        untrained = Cache.fit(data)
+        untrained = TipAdapter.fit(data)
         tuned = cls(data, untrained.amount, untrained.sharpness)
         tuned.keys = tuned._trained(data, (_steps(data),))[0]
         return tuned
@@ -93,7 +93,7 @@ def _steps(data: LabelledFeatures) -> int:
     losses = np.zeros(len(STEPS))
     for train, test in splits:
         known, held_out = data.take(train), data.take(test)
-        untrained = Cache.fit(known)
+        untrained = TipAdapter.fit(known)
         agent = TipAdapterF(known, untrained.amount, untrained.sharpness)
         for place, keys in enumerate(agent._trained(known, STEPS)):
             agent.keys = keys

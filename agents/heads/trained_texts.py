@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from consilience.agents.base import FeatureAgent, Features, LabelledFeatures, Views, softmax
+from consilience.agents.base import AgentInput, FeatureAgent, Features, LabelledFeatures, softmax
 from consilience.agents.heads.model_selection import inner_folds, log_loss
 from consilience.agents.heads.zero_shot import LOGIT_SCALE
 from consilience.core.errors import AgentError, import_extra
@@ -57,7 +57,7 @@ class TrainedTexts(FeatureAgent):
             )
         return cls(*cls._trained(data, (cls._best_steps(data),))[0])
 
-    def predict(self, views: Views) -> np.ndarray:
+    def predict(self, views: AgentInput) -> np.ndarray:
         return softmax(LOGIT_SCALE * views.features @ self.texts.T)
 
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:

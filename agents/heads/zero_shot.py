@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from consilience.agents.base import FeatureAgent, Features, LabelledFeatures, Views, softmax
+from consilience.agents.base import AgentInput, FeatureAgent, Features, LabelledFeatures, softmax
 from consilience.core.errors import AgentError
 
 LOGIT_SCALE = 100.0
@@ -29,7 +29,7 @@ class ZeroShot(FeatureAgent):
             raise AgentError("the agent 'zero-shot' needs an encoder with a text tower, such as open_clip:...")
         return cls(data.texts)
 
-    def predict(self, views: Views) -> np.ndarray:
+    def predict(self, views: AgentInput) -> np.ndarray:
         return softmax(LOGIT_SCALE * views.features @ self.texts.T)
 
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:

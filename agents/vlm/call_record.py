@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from consilience.agents.vlm.chat_completion import Choice, Spent
+from consilience.agents.vlm.chat_completion import CompletionChoice, Usage
 from consilience.core.prediction import Prediction
 
 MOST_RAW = 20_000
@@ -12,11 +12,11 @@ MOST_RAW = 20_000
 
 
 @dataclass
-class Exchange:
+class CallRecord:
     """Filled while a model is asked."""
 
-    spent: Spent = field(default_factory=Spent)
-    choices: list[Choice] = field(default_factory=list)
+    spent: Usage = field(default_factory=Usage)
+    choices: list[CompletionChoice] = field(default_factory=list)
 
     def accounted(self, prediction: Prediction, prompt: str, cost_usd: float = 0.0) -> Prediction:
         """The prediction with the replies as they came and what they took; `prompt` as in `Prediction`."""

@@ -25,7 +25,7 @@ class _Checked(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, hide_input_in_errors=True)
 
 
-class Token(_Checked):
+class CompletionToken(_Checked):
     """A token and its log probability at its position."""
 
     token: str
@@ -42,10 +42,10 @@ class Token(_Checked):
         return math.exp(self.logprob)
 
 
-class Position(Token):
+class Position(CompletionToken):
     """The token that was chosen, and the likeliest at its position."""
 
-    top_logprobs: tuple[Token, ...] = ()
+    top_logprobs: tuple[CompletionToken, ...] = ()
 
 
 class _Logprobs(_Checked):
@@ -57,7 +57,7 @@ class _Message(_Checked):
     refusal: str | None = None
 
 
-class Choice(_Checked):
+class CompletionChoice(_Checked):
     """One of the answers in a reply."""
 
     message: _Message
@@ -65,7 +65,7 @@ class Choice(_Checked):
     logprobs: _Logprobs | None = None
 
     @classmethod
-    def of(cls, text: str, ended: bool) -> Choice:
+    def of(cls, text: str, ended: bool) -> CompletionChoice:
         """What a model in this process said; `ended`: it came to its end before max_tokens."""
         return cls(message=_Message(content=text), finish_reason="stop" if ended else "length")
 
@@ -108,7 +108,7 @@ class Choice(_Checked):
         return positions
 
 
-class Usage(_Checked):
+class UsageFields(_Checked):
     """Tokens that were read and written."""
 
     prompt_tokens: Annotated[int, Field(ge=0)] = 0
@@ -116,7 +116,7 @@ class Usage(_Checked):
 
 
 @dataclass
-class Spent:
+class Usage:
     """What replies took so far.
 
     Attributes:
@@ -130,27 +130,27 @@ class Spent:
     seconds: float = 0.0
     busy_seconds: float = 0.0
 
-    def count(self, usage: Usage | None) -> None:
+    def count(self, usage: UsageFields | None) -> None:
         """Add the tokens of a reply; none where the endpoint does not say."""
         if usage is not None:
             self.input_tokens += usage.prompt_tokens
             self.output_tokens += usage.completion_tokens
 
-    def add(self, more: Spent) -> None:
+    def add(self, more: Usage) -> None:
         self.input_tokens += more.input_tokens
         self.output_tokens += more.output_tokens
         self.seconds += more.seconds
         self.busy_seconds += more.busy_seconds
 
 
-class Reply(_Checked):
+class ChatCompletion(_Checked):
     """What is used of a chat completion."""
 
-    choices: tuple[Choice, ...]
-    usage: Usage | None = None
+    choices: tuple[CompletionChoice, ...]
+    usage: UsageFields | None = None
 
     @classmethod
-    def parse(cls, body: bytes) -> Reply:
+    def parse(cls, body: bytes) -> ChatCompletion:
         """Raises AgentError if the body is no chat completion, or one without an answer."""
         try:
             reply = cls.model_validate_json(body)

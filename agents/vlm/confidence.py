@@ -11,8 +11,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from consilience.agents.vlm.chat_completion import Position, Token
-from consilience.agents.vlm.label_answer import Answer, choices
+from consilience.agents.vlm.chat_completion import CompletionToken, Position
+from consilience.agents.vlm.label_answer import LabelAnswer, choices
 from consilience.core.errors import AgentError
 from consilience.core.task import Task
 
@@ -20,7 +20,7 @@ _ENDING = re.compile(r"[\s\"'`*.]*(<.*>)?")
 """What may follow a label: nothing that says more, and the token that ends a reply."""
 
 
-def verbalised(answer: Answer, task: Task) -> dict[str, float] | None:
+def verbalised(answer: LabelAnswer, task: Task) -> dict[str, float] | None:
     """The stated confidence on the label, the rest spread evenly over the others.
 
     A confidence of less than an even share would make another label the answer: it is raised to just above it.
@@ -111,7 +111,7 @@ def masses(positions: Sequence[Position], words: Sequence[str]) -> dict[str, flo
     return mass
 
 
-def _branches(position: Position) -> Iterator[Token]:
+def _branches(position: Position) -> Iterator[CompletionToken]:
     """The alternatives to the token that was chosen, which may be listed among them."""
     if not position.top_logprobs:
         raise AgentError("the server sent a token without alternatives; it must support 'top_logprobs'")

@@ -21,7 +21,7 @@ from consilience.prompts import Prompt, clean, label_lines, quoted
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class MessagePicture:
     """An image in a message, read and scaled when it is shown.
 
     Attributes:
@@ -46,7 +46,7 @@ class Message:
     """One turn of a conversation; the assistant's are its own earlier words."""
 
     role: Literal["system", "user", "assistant"]
-    parts: tuple[str | Picture, ...]
+    parts: tuple[str | MessagePicture, ...]
 
 
 def first_messages(prompt: Prompt, task: Task, image: Image, side: int, label_only: bool) -> list[Message]:
@@ -59,13 +59,13 @@ def first_messages(prompt: Prompt, task: Task, image: Image, side: int, label_on
         unsure=prompt.render("unsure") if UNSURE in choices(task)[len(labels) :] else "",
         form=prompt.render("choice" if label_only else "json"),
     )
-    picture = Picture(image.identity, side, lambda: image)
+    picture = MessagePicture(image.identity, side, lambda: image)
     return [Message("system", (prompt.render("system"),)), Message("user", (picture, question))]
 
 
 def caption_messages(prompt: Prompt, task: Task, image: Image, side: int) -> list[Message]:
     """The system's words, the image, and that it is to be described."""
-    picture = Picture(image.identity, side, lambda: image)
+    picture = MessagePicture(image.identity, side, lambda: image)
     question = prompt.render("question", domain=quoted(task.domain))
     return [Message("system", (prompt.render("system"),)), Message("user", (picture, question))]
 
@@ -78,7 +78,7 @@ def second_messages(
     Nothing of any other agent is said but the evidence's testimony, which is empty outside a debate. These messages
     follow those of the first look, so that a server with a prefix cache reads the image once.
     """
-    parts: list[str | Picture] = []
+    parts: list[str | MessagePicture] = []
     for number, neighbour in enumerate(evidence.neighbours[:shown], start=1):
         picture = _case_picture(neighbour, side)
         said = {
@@ -135,11 +135,11 @@ def _own_words(first: Prediction, label_only: bool) -> str:
     return json.dumps(said, ensure_ascii=False)
 
 
-def _case_picture(neighbour: Neighbour, side: int) -> Picture | None:
+def _case_picture(neighbour: Neighbour, side: int) -> MessagePicture | None:
     stored = neighbour.thumbnail()
     if stored is None:
         return None
-    return Picture(neighbour.id, side, lambda: load_image(stored, name=f"thumbnail {neighbour.id}"))
+    return MessagePicture(neighbour.id, side, lambda: load_image(stored, name=f"thumbnail {neighbour.id}"))
 
 
 def on_the_wire(messages: Sequence[Message], detail: str) -> list[dict[str, Any]]:
@@ -149,7 +149,7 @@ def on_the_wire(messages: Sequence[Message], detail: str) -> list[dict[str, Any]
         ImageError: a kept picture is damaged.
     """
 
-    def part(one: str | Picture) -> dict[str, Any]:
+    def part(one: str | MessagePicture) -> dict[str, Any]:
         if isinstance(one, str):
             return {"type": "text", "text": one}
         url = "data:image/jpeg;base64," + base64.b64encode(one.jpeg()).decode()

@@ -17,12 +17,12 @@ from typing import Any
 import httpx2
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient
 
-from consilience.agents.vlm.chat_completion import Reply, Spent
+from consilience.agents.vlm.chat_completion import ChatCompletion, Usage
 from consilience.core.errors import AgentError
 from consilience.core.settings.model_settings import EndpointSettings
 from consilience.prompts import clean
 
-LARGEST = 8 * 2**20
+MAX_REPLY_BYTES = 8 * 2**20
 """Bytes of a reply at most; 100 answers with log probabilities need one MB."""
 
 RETRIED = frozenset({408, 409, 429})
@@ -44,7 +44,9 @@ class Endpoint:
         self.settings = settings
         self._open: dict[asyncio.AbstractEventLoop, tuple[AsyncGenerator[_Line, None], _Line]] = {}
 
-    async def ask(self, fields: dict[str, Any], messages: Callable[[], list[dict[str, Any]]], spent: Spent) -> Reply:
+    async def ask(
+        self, fields: dict[str, Any], messages: Callable[[], list[dict[str, Any]]], spent: Usage
+    ) -> ChatCompletion:
         """The endpoint's reply to a chat completion request; the time that it took is added to `spent`.
 
         `messages` are made in a thread when it is their turn: so the pictures of requests that wait are not held.
@@ -60,11 +62,11 @@ class Endpoint:
             try:
                 async with line.slots:
                     body = await self._once(line, fields | {"messages": await asyncio.to_thread(messages)}, spent)
-                return Reply.parse(body.replace(key.encode(), b"[key]"))
+                return ChatCompletion.parse(body.replace(key.encode(), b"[key]"))
             except TimeoutError:
                 cause = f"no whole reply within {self.settings.timeout_seconds:g} seconds"
             except _EndlessError:
-                cause, pause = f"the reply does not end; {LARGEST} bytes of it were read", None
+                cause, pause = f"the reply does not end; {MAX_REPLY_BYTES} bytes of it were read", None
             except APIStatusError as error:
                 cause = _status(error, key)
                 pause = self._pause(error.response, pause)
@@ -76,7 +78,7 @@ class Endpoint:
             await asyncio.sleep(pause)
         raise AgentError(f"{self.settings.base_url}: {cause}")
 
-    async def _once(self, line: _Line, request: dict[str, Any], spent: Spent) -> bytes:
+    async def _once(self, line: _Line, request: dict[str, Any], spent: Usage) -> bytes:
         extra = request.pop("extra_body", {})
         with line.clock.timed(spent):
             async with asyncio.timeout(self.settings.timeout_seconds):
@@ -130,7 +132,7 @@ class _BusyClock:
         self._running, self._at, self._share = 0, 0.0, 0.0
 
     @contextmanager
-    def timed(self, spent: Spent) -> Iterator[None]:
+    def timed(self, spent: Usage) -> Iterator[None]:
         started, share = self._advance(1), self._share
         try:
             yield
@@ -148,11 +150,11 @@ class _BusyClock:
 
 
 class _EndlessError(Exception):
-    """A body is longer than LARGEST."""
+    """A body is longer than MAX_REPLY_BYTES."""
 
 
 class _Bounded(httpx2.AsyncByteStream):
-    """A body of LARGEST bytes at most."""
+    """A body of MAX_REPLY_BYTES bytes at most."""
 
     def __init__(self, stream: httpx2.AsyncByteStream) -> None:
         self._stream = stream
@@ -161,7 +163,7 @@ class _Bounded(httpx2.AsyncByteStream):
         size = 0
         async for chunk in self._stream:
             size += len(chunk)
-            if size > LARGEST:
+            if size > MAX_REPLY_BYTES:
                 raise _EndlessError
             yield chunk
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from consilience.agents.vlm import confidence
-from consilience.agents.vlm.call_record import Exchange
-from consilience.agents.vlm.chat_completion import Choice
+from consilience.agents.vlm.call_record import CallRecord
+from consilience.agents.vlm.chat_completion import CompletionChoice
 from consilience.agents.vlm.conversation import (
     Message,
     caption_messages,
@@ -15,7 +15,7 @@ from consilience.agents.vlm.conversation import (
     repair_messages,
     second_messages,
 )
-from consilience.agents.vlm.label_answer import Answer, parse_answer, parse_label
+from consilience.agents.vlm.label_answer import LabelAnswer, parse_answer, parse_label
 from consilience.core.errors import AgentError, AnswerError
 from consilience.core.evidence import Evidence
 from consilience.core.images import Image
@@ -26,7 +26,7 @@ from consilience.prompts import clean, load_prompt
 
 
 @dataclass(frozen=True)
-class Case:
+class ImageQuestion:
     """One image for an agent to look at; again, where there is a first prediction."""
 
     settings: LookSettings
@@ -77,13 +77,13 @@ class Case:
             settings.label_only,
         )
 
-    def repair(self, replies: Sequence[Choice], problem: AnswerError) -> list[Message]:
+    def repair(self, replies: Sequence[CompletionChoice], problem: AnswerError) -> list[Message]:
         """What it is asked in addition after replies of which none was an answer."""
         return repair_messages(load_prompt("repair", self.task), replies[0].text, str(problem))
 
-    def prediction(self, replies: Sequence[Choice]) -> Prediction:
+    def prediction(self, replies: Sequence[CompletionChoice]) -> Prediction:
         """What the replies say. Raises AnswerError if none is an answer, AgentError if there is no point in asking."""
-        answers: list[Answer] = []
+        answers: list[LabelAnswer] = []
         problems: list[AgentError] = []
         for reply in replies:
             try:
@@ -119,18 +119,18 @@ class Case:
     def failed(self, error: Exception) -> Prediction:
         return Prediction(self.settings.name, self.stage, error=str(error))
 
-    def accounted(self, prediction: Prediction, exchange: Exchange, cost_usd: float = 0.0) -> Prediction:
+    def accounted(self, prediction: Prediction, exchange: CallRecord, cost_usd: float = 0.0) -> Prediction:
         """With the replies as they came and what they took."""
         return exchange.accounted(prediction, self.prompts, cost_usd)
 
-    def _answer(self, reply: Choice) -> Answer:
+    def _answer(self, reply: CompletionChoice) -> LabelAnswer:
         if self.settings.label_only:
-            return reply.read(lambda text: Answer(parse_label(text, self.task)))
+            return reply.read(lambda text: LabelAnswer(parse_label(text, self.task)))
         return reply.read(lambda text: parse_answer(text, self.task, self.stage))
 
 
 @dataclass(frozen=True)
-class Caption(Case):
+class CaptionQuestion(ImageQuestion):
     """One image for an agent to describe. What it says becomes the rationale of an abstention."""
 
     @property
@@ -148,7 +148,7 @@ class Caption(Case):
     def messages(self) -> list[Message]:
         return caption_messages(load_prompt("caption", self.task), self.task, self.pixels(), self.settings.image_side)
 
-    def prediction(self, replies: Sequence[Choice]) -> Prediction:
+    def prediction(self, replies: Sequence[CompletionChoice]) -> Prediction:
         if replies[0].cut_off:
             raise AgentError(f"the reply is no caption: {replies[0].cut_off}")
         return self.predicted(None, clean(replies[0].text))

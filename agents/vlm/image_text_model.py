@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
-from consilience.agents.vlm.chat_completion import Choice, Spent
+from consilience.agents.vlm.chat_completion import CompletionChoice, Usage
 from consilience.agents.vlm.checkpoint import EXTRA, end_tokens, open_checkpoint, special_texts
 from consilience.agents.vlm.conversation import Message
 from consilience.agents.vlm.lora_adapter import merged
@@ -28,8 +28,8 @@ Conversations: TypeAlias = Sequence[Sequence[Message]]
 class Told:
     """What a model makes of one conversation: replies, or scores, and the tokens and seconds that it took."""
 
-    spent: Spent
-    choices: list[Choice] = field(default_factory=list)
+    spent: Usage
+    choices: list[CompletionChoice] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
 
 
@@ -91,7 +91,7 @@ class ImageTextModel:
             replies = [self._reply(tokens) for tokens in written[:, inputs["input_ids"].shape[1] :].tolist()]
             each = [replies[start : start + n] for start in range(0, len(replies), n)]
             return [
-                Told(Spent(read, sum(length for _, length in own)), choices=[choice for choice, _ in own])
+                Told(Usage(read, sum(length for _, length in own)), choices=[choice for choice, _ in own])
                 for own, read in zip(each, _lengths(inputs), strict=True)
             ]
 
@@ -117,7 +117,7 @@ class ImageTextModel:
                     elif path[: len(beginning)] == beginning:
                         scores[:, number] += following[:, path[len(beginning)]]
             rows = zip(scores.tolist(), _lengths(inputs), strict=True)
-            return [Told(Spent(read, steps), scores=row) for row, read in rows]
+            return [Told(Usage(read, steps), scores=row) for row, read in rows]
 
         return self._batched(work, conversations, at_once)
 
@@ -227,11 +227,11 @@ class ImageTextModel:
             text = text.replace(mark, f"{mark[0]} {mark[1:]}")
         return text
 
-    def _reply(self, tokens: Sequence[int]) -> tuple[Choice, int]:
+    def _reply(self, tokens: Sequence[int]) -> tuple[CompletionChoice, int]:
         """What was written and its length in tokens; after its end there is padding."""
         end = next((place for place, token in enumerate(tokens) if token in self._ends), None)
         text = self._tokenizer.decode(tokens[:end], skip_special_tokens=True)
-        return Choice.of(text, ended=end is not None), len(tokens) if end is None else end + 1
+        return CompletionChoice.of(text, ended=end is not None), len(tokens) if end is None else end + 1
 
     def _batched(self, work: Work, rows: Conversations, at_once: int) -> list[Told | AgentError]:
         done: list[Told | AgentError] = []

@@ -23,12 +23,12 @@ RATIONALE_PATTERN = r"^([ !#-\[\]-~]{100}){0,2}[ !#-\[\]-~]{0,100}$"
 `maxLength` instead, some emit control characters, which are invalid JSON. In hundreds, because xgrammar (0.2.8, vLLM's)
 fails on a class that may repeat more than 128 times."""
 
-LONGEST = 20_000
+MAX_REPLY_CHARACTERS = 20_000
 """Characters of a reply that are read; an answer needs a few hundred."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LabelAnswer:
     """What a model said.
 
     Attributes:
@@ -57,7 +57,7 @@ def answer_schema(task: Task) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
 
 
-def parse_answer(text: str, task: Task, stage: Stage = "first") -> Answer:
+def parse_answer(text: str, task: Task, stage: Stage = "first") -> LabelAnswer:
     """The answer in a model's reply.
 
     Whether a second look changed the answer is not asked but seen, from its label: small models tell it wrongly, and
@@ -77,7 +77,7 @@ def parse_answer(text: str, task: Task, stage: Stage = "first") -> Answer:
     rationale = clean(field(fields, "rationale", str), 1000)
     if stage == "second" and not rationale:
         raise AnswerError("'rationale' is empty; it must say why the answer is kept or changed")
-    return Answer(label, confidence, rationale)
+    return LabelAnswer(label, confidence, rationale)
 
 
 def parse_label(text: str, task: Task) -> str | None:
@@ -97,8 +97,8 @@ def parse_label(text: str, task: Task) -> str | None:
 
 def only_object(text: str) -> dict[str, Any]:
     """The fields, by lower-case name, of the one JSON object in the text. AnswerError if it is not exactly one."""
-    if len(text) > LONGEST or text.count("{") > 100:  # so many braces would take long to try
-        raise AnswerError(f"the reply has over {LONGEST} characters, or over 100 braces")
+    if len(text) > MAX_REPLY_CHARACTERS or text.count("{") > 100:  # so many braces would take long to try
+        raise AnswerError(f"the reply has over {MAX_REPLY_CHARACTERS} characters, or over 100 braces")
     decoder = json.JSONDecoder(object_pairs_hook=_fields, parse_constant=_not_finite, strict=False)
     found: list[dict[str, Any]] = []
     position = text.find("{")

@@ -7,8 +7,8 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from consilience.agents.vlm.budget import Budget
-from consilience.agents.vlm.call_record import Exchange
-from consilience.agents.vlm.chat_completion import Choice, Spent
+from consilience.agents.vlm.call_record import CallRecord
+from consilience.agents.vlm.chat_completion import CompletionChoice, Usage
 from consilience.agents.vlm.conversation import Message, on_the_wire
 from consilience.core.errors import AnswerError
 from consilience.core.settings.model_settings import EndpointSettings
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Answered = TypeVar("Answered")
 
 
-class Respondent:
+class ModelClient:
     """Asks the model that its settings describe."""
 
     def __init__(self, name: str, settings: EndpointSettings, budget: Budget | None = None) -> None:
@@ -35,11 +35,11 @@ class Respondent:
 
     async def answered(
         self,
-        exchange: Exchange,
+        exchange: CallRecord,
         fields: dict[str, Any],
         messages: Sequence[Message],
-        read: Callable[[Sequence[Choice]], Answered],
-        repair: Callable[[Sequence[Choice], AnswerError], Sequence[Message]],
+        read: Callable[[Sequence[CompletionChoice]], Answered],
+        repair: Callable[[Sequence[CompletionChoice], AnswerError], Sequence[Message]],
         *,
         wanted: int = 1,
         detail: str = "auto",
@@ -65,10 +65,10 @@ class Respondent:
         return read(exchange.choices)
 
     async def _ask(
-        self, exchange: Exchange, fields: dict[str, Any], messages: Sequence[Message], wanted: int, detail: str
+        self, exchange: CallRecord, fields: dict[str, Any], messages: Sequence[Message], wanted: int, detail: str
     ) -> None:
         """Put as many replies as are wanted into the exchange; a server that ignores `n` is asked several times."""
-        found: list[Choice] = []
+        found: list[CompletionChoice] = []
         while (lacking := wanted - len(found)) > 0:
             request = fields | ({"n": lacking} if lacking > 1 else {})
             async with self._budget.request(self.name, lambda: self.cost(exchange.spent)):
@@ -77,7 +77,7 @@ class Respondent:
             found += reply.choices[:lacking]
         exchange.choices = found
 
-    def cost(self, spent: Spent) -> float:
+    def cost(self, spent: Usage) -> float:
         """In US dollars."""
         settings = self.settings
         tokens = (

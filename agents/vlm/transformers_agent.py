@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from consilience.agents.base import Views
+from consilience.agents.base import AgentInput
 from consilience.agents.vlm import confidence
-from consilience.agents.vlm.call_record import Exchange
+from consilience.agents.vlm.call_record import CallRecord
 from consilience.agents.vlm.conversation import Message, fingerprint
-from consilience.agents.vlm.image_question import Caption, Case
+from consilience.agents.vlm.image_question import CaptionQuestion, ImageQuestion
 from consilience.agents.vlm.image_text_model import ImageTextModel, Told, open_model
 from consilience.agents.vlm.label_answer import choices
 from consilience.agents.vlm.reply_cache import ReplyCache
@@ -49,18 +49,20 @@ class TransformersAgent:
     def debates(self) -> bool:
         return self.settings.debate
 
-    def look(self, views: Views) -> list[Prediction]:
-        return self._seen([Case(self.settings, views.task, image) for image in views.images])
+    def look(self, views: AgentInput) -> list[Prediction]:
+        return self._seen([ImageQuestion(self.settings, views.task, image) for image in views.images])
 
-    def look_again(self, views: Views, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> list[Prediction]:
+    def look_again(
+        self, views: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]
+    ) -> list[Prediction]:
         task, rows = views.task, zip(views.images, first, evidence, strict=True)
-        return self._seen([Case(self.settings, task, image, before, found) for image, before, found in rows])
+        return self._seen([ImageQuestion(self.settings, task, image, before, found) for image, before, found in rows])
 
-    def caption(self, views: Views) -> list[Prediction]:
+    def caption(self, views: AgentInput) -> list[Prediction]:
         """What it sees in each image: an abstention with the words as its rationale."""
-        return self._seen([Caption(self.settings, views.task, image) for image in views.images])
+        return self._seen([CaptionQuestion(self.settings, views.task, image) for image in views.images])
 
-    def _seen(self, cases: Sequence[Case]) -> list[Prediction]:
+    def _seen(self, cases: Sequence[ImageQuestion]) -> list[Prediction]:
         """Lead all dialogues of one kind at once, a batch of questions at a time."""
         checkpoint = _files(self.settings.model)
         dialogues = [self._dialogue(case, checkpoint) for case in cases]
@@ -76,8 +78,8 @@ class TransformersAgent:
             told = dict(zip(asked, self._told(cases[0], [*asked.values()]), strict=True))
         return [predictions[number] for number in range(len(cases))]
 
-    def _dialogue(self, case: Case, checkpoint: list[tuple[str, int, int]]) -> Dialogue:
-        exchange = Exchange()
+    def _dialogue(self, case: ImageQuestion, checkpoint: list[tuple[str, int, int]]) -> Dialogue:
+        exchange = CallRecord()
         try:
             messages = case.messages()
             key = self._key(case, messages, checkpoint)
@@ -90,7 +92,7 @@ class TransformersAgent:
             self._cache.put(key, self.settings.model, case.pixels().identity, prediction)
         return prediction
 
-    def _answered(self, case: Case, messages: list[Message], exchange: Exchange) -> Dialogue:
+    def _answered(self, case: ImageQuestion, messages: list[Message], exchange: CallRecord) -> Dialogue:
         """The prediction; after a reply that is no answer it is asked once more, with the problem named."""
         told = yield from _asked(messages, exchange)
         if told.scores:
@@ -102,7 +104,7 @@ class TransformersAgent:
         told = yield from _asked([*messages, *repair], exchange)
         return case.prediction(told.choices)
 
-    def _told(self, case: Case, asked: Sequence[list[Message]]) -> Sequence[Told | ConsilienceError]:
+    def _told(self, case: ImageQuestion, asked: Sequence[list[Message]]) -> Sequence[Told | ConsilienceError]:
         """What the model makes of each question in cases such as this, or why it makes nothing of it."""
         settings = self.settings
         if not asked:
@@ -115,7 +117,7 @@ class TransformersAgent:
             return self._model.scores(asked, choices(case.task), settings.batch_size)
         return self._model.replies(asked, case.answers, settings.heat, settings.max_tokens, settings.batch_size)
 
-    def _key(self, case: Case, messages: list[Message], checkpoint: list[tuple[str, int, int]]) -> str:
+    def _key(self, case: ImageQuestion, messages: list[Message], checkpoint: list[tuple[str, int, int]]) -> str:
         settings = self.settings
         return fingerprint(
             messages,
@@ -131,7 +133,7 @@ class TransformersAgent:
         )
 
 
-def _asked(messages: list[Message], exchange: Exchange) -> Generator[list[Message], Any, Told]:
+def _asked(messages: list[Message], exchange: CallRecord) -> Generator[list[Message], Any, Told]:
     told: Told | ConsilienceError = yield messages
     if isinstance(told, ConsilienceError):
         raise told

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from consilience.agents.base import Views
+from consilience.agents.base import AgentInput
 from consilience.agents.vlm.budget import Budget
-from consilience.agents.vlm.call_record import Exchange
+from consilience.agents.vlm.call_record import CallRecord
 from consilience.agents.vlm.conversation import Message, fingerprint
-from consilience.agents.vlm.image_question import Caption, Case
+from consilience.agents.vlm.image_question import CaptionQuestion, ImageQuestion
 from consilience.agents.vlm.label_answer import answer_schema, choices
-from consilience.agents.vlm.model_client import Respondent
+from consilience.agents.vlm.model_client import ModelClient
 from consilience.agents.vlm.reply_cache import ReplyCache
 from consilience.core.errors import BudgetSpentError, ConsilienceError
 from consilience.core.evidence import Evidence
@@ -36,7 +36,7 @@ class VlmAgent:
         """None as `cache`: no answer is kept. As `budget`, which agents may share: no bound."""
         self.settings = settings
         self._cache = cache
-        self._respondent = Respondent(settings.name, settings, budget)
+        self._respondent = ModelClient(settings.name, settings, budget)
 
     @property
     def name(self) -> str:
@@ -50,23 +50,30 @@ class VlmAgent:
     def debates(self) -> bool:
         return self.settings.debate
 
-    async def look(self, views: Views) -> list[Prediction]:
-        return await asyncio.gather(*(self._seen(Case(self.settings, views.task, image)) for image in views.images))
+    async def look(self, views: AgentInput) -> list[Prediction]:
+        return await asyncio.gather(
+            *(self._seen(ImageQuestion(self.settings, views.task, image)) for image in views.images)
+        )
 
     async def look_again(
-        self, views: Views, first: Sequence[Prediction], evidence: Sequence[Evidence]
+        self, views: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]
     ) -> list[Prediction]:
         cases = zip(views.images, first, evidence, strict=True)
         return await asyncio.gather(
-            *(self._seen(Case(self.settings, views.task, image, before, found)) for image, before, found in cases)
+            *(
+                self._seen(ImageQuestion(self.settings, views.task, image, before, found))
+                for image, before, found in cases
+            )
         )
 
-    async def caption(self, views: Views) -> list[Prediction]:
+    async def caption(self, views: AgentInput) -> list[Prediction]:
         """What it sees in each image: an abstention with the words as its rationale."""
-        return await asyncio.gather(*(self._seen(Caption(self.settings, views.task, image)) for image in views.images))
+        return await asyncio.gather(
+            *(self._seen(CaptionQuestion(self.settings, views.task, image)) for image in views.images)
+        )
 
-    async def _seen(self, case: Case) -> Prediction:
-        exchange = Exchange()
+    async def _seen(self, case: ImageQuestion) -> Prediction:
+        exchange = CallRecord()
         try:
             messages = case.messages()
             key = self._key(case, messages)
@@ -90,7 +97,7 @@ class VlmAgent:
             await asyncio.to_thread(self._cache.put, key, self.settings.model, case.pixels().identity, prediction)
         return prediction
 
-    def _request(self, case: Case) -> dict[str, Any]:
+    def _request(self, case: ImageQuestion) -> dict[str, Any]:
         """The fields of a request but for its messages."""
         settings = self.settings
         request: dict[str, Any] = {
@@ -110,7 +117,7 @@ class VlmAgent:
             request["response_format"] = {"type": "json_schema", "json_schema": schema}
         return request | {"extra_body": enforced | settings.extra_body}
 
-    def _key(self, case: Case, messages: list[Message]) -> str:
+    def _key(self, case: ImageQuestion, messages: list[Message]) -> str:
         settings = self.settings
         return fingerprint(
             messages,

@@ -15,7 +15,7 @@ COLUMNS = (WIDTH - 2 * MARGIN + PITCH - SIDE) // PITCH
 
 
 @dataclass(frozen=True)
-class Cell:
+class SheetCell:
     """One image of a sheet: the picture, RGB, its name, and a word on it."""
 
     picture: PIL.Image.Image
@@ -23,7 +23,7 @@ class Cell:
     note: str = ""
 
 
-def contact_sheet(heading: str, cells: Sequence[Cell]) -> bytes:
+def contact_sheet(heading: str, cells: Sequence[SheetCell]) -> bytes:
     """The cells in rows, numbered from 1, below a heading: the bytes of a PNG, 1400 pixels wide."""
     rows = -(-len(cells) // COLUMNS)
     height = HEAD + ROW * rows + MARGIN

@@ -39,7 +39,7 @@ LEFT, RIGHT = MARGIN, WIDTH - MARGIN
 BAND = 84
 TITLES, TOP, FLOOR = 754, 736, 348
 STRIP = 320
-ROWS = 9
+MAX_BARS = 9
 CASES = 8
 
 
@@ -139,7 +139,7 @@ def _draw_bar(page: Page, x: float, y: float, width: float, height: float, share
 
 def _draw_posterior(page: Page, diagnosis: Diagnosis, legend: Legend, x: float, width: float) -> None:
     page.text(x, TITLES, "Posterior", size=13, bold=True)
-    shown, rest = ranked(diagnosis.posterior, ROWS)
+    shown, rest = ranked(diagnosis.posterior, MAX_BARS)
     bars = [(*legend[label], share) for label, share in shown]
     if rest:
         bars.append((f"{len(rest)} others", OTHER, sum(rest)))
@@ -172,10 +172,10 @@ def _draw_agents(page: Page, diagnosis: Diagnosis, legend: Legend, x: float, wid
 
 def _weightiest(predictions: tuple[Prediction, ...]) -> list[Prediction]:
     """Those for which there is room, in their order; the ones that did not answer are kept first."""
-    if len(predictions) <= ROWS:
+    if len(predictions) <= MAX_BARS:
         return list(predictions)
     weights = [math.inf if one.probabilities is None else one.weight or 0.0 for one in predictions]
-    kept = sorted(sorted(range(len(predictions)), key=lambda i: -weights[i])[: ROWS - 1])
+    kept = sorted(sorted(range(len(predictions)), key=lambda i: -weights[i])[: MAX_BARS - 1])
     return [predictions[i] for i in kept]
 
 

@@ -20,7 +20,7 @@ from consilience.core.errors import SettingsError
 from consilience.core.images import ImageLimits
 from consilience.core.settings.model_settings import ModelSettings, ReasonerSettings, TransformersSettings, VlmSettings
 from consilience.core.settings.settings_group import SettingsGroup
-from consilience.core.settings.settings_problem import Given, group_in, nearest, problem
+from consilience.core.settings.settings_problem import SettingSource, group_in, nearest, problem
 from consilience.core.storage.yaml_file import read_yaml_mapping
 
 PREFIX = "CONSILIENCE_"
@@ -260,7 +260,7 @@ def settings_or(settings: Settings | None, arguments: Mapping[str, Any]) -> Sett
     return settings
 
 
-def _from_file(path: str | Path) -> dict[str, Given]:
+def _from_file(path: str | Path) -> dict[str, SettingSource]:
     origin = f"the settings file '{path}'"
     try:
         data = read_yaml_mapping(path)
@@ -272,7 +272,7 @@ def _from_file(path: str | Path) -> dict[str, Given]:
             raise SettingsError(f"{origin} sets '{key}', which is no setting{nearest(key, FIELDS)}")
         if key in given:
             raise SettingsError(f"{origin} sets '{key}' twice: once by its path, once within its group")
-        given[key] = Given(value, origin)
+        given[key] = SettingSource(value, origin)
     return given
 
 
@@ -288,24 +288,24 @@ def _flat(data: Mapping[Any, Any], origin: str, group: str = "") -> Iterator[tup
             raise SettingsError(f"{origin}: '{key}' must hold settings ({', '.join(members)}), not one value")
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
+def _from_environment(environment: Mapping[str, str]) -> dict[str, SettingSource]:
     variables = {PREFIX + key.replace(".", "__").upper(): key for key in FIELDS}
     given = {}
     for name, value in environment.items():
         if name in variables and value:
-            given[variables[name]] = Given(value, f"the variable {name}")
+            given[variables[name]] = SettingSource(value, f"the variable {name}")
         elif name.startswith(PREFIX) and name not in variables and name not in OTHER_VARIABLES:
             hint = nearest(name, (*variables, *OTHER_VARIABLES))
             raise SettingsError(f"the variable {name} is no setting{hint}; correct or unset it")
     return given
 
 
-def _from_arguments(arguments: Mapping[str, Any]) -> dict[str, Given]:
+def _from_arguments(arguments: Mapping[str, Any]) -> dict[str, SettingSource]:
     by_name = {key.replace(".", "__"): key for key in FIELDS}
     given = {}
     for name, value in arguments.items():
         if name not in by_name:
             raise SettingsError(f"the argument '{name}' is no setting{nearest(name, by_name)}")
         if value is not None:
-            given[by_name[name]] = Given(value, f"the argument '{name}'")
+            given[by_name[name]] = SettingSource(value, f"the argument '{name}'")
     return given

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
-class Given(NamedTuple):
+class SettingSource(NamedTuple):
     """A value and where it was set."""
 
     value: Any
@@ -34,7 +34,7 @@ def group_in(annotation: Any) -> type[BaseModel] | None:
     return next((inner for one in get_args(annotation) if (inner := group_in(one)) is not None), None)
 
 
-def problem(error: ErrorDetails, settings: type[BaseModel], given: Mapping[str, Given]) -> str:
+def problem(error: ErrorDetails, settings: type[BaseModel], given: Mapping[str, SettingSource]) -> str:
     """What is wrong with the setting to which pydantic points; deeper than a setting, it points into its value."""
     location = error["loc"]
     key = _key(location, given)
@@ -62,7 +62,7 @@ def problem(error: ErrorDetails, settings: type[BaseModel], given: Mapping[str, 
     return f"{origin} sets '{path}'{shown}; it must be {_allowed(field, is_entry=place[-1].isdigit())}"
 
 
-def _key(location: tuple[int | str, ...], given: Mapping[str, Given]) -> str:
+def _key(location: tuple[int | str, ...], given: Mapping[str, SettingSource]) -> str:
     """The setting in which a location lies; for one that is missing, another of its group."""
     parts = [*map(str, location)]
     inside = [key for key in given if key.split(".") == parts[: key.count(".") + 1]]

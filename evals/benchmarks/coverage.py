@@ -24,31 +24,31 @@ from consilience.evals.benchmarks.protocols import TEST, fitted_on
 from consilience.evals.figures import PredictionSets, sets_of
 from consilience.evals.scores import accuracy_interval
 from consilience.orchestrator.decision.conformal import LabelSets
-from consilience.orchestrator.fitting.ingest import gather, is_vectors, quiet
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.orchestrator.fitting.ingest import ingest, is_vectors, quiet
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
-DRAWS = 2000
+SIMULATED_DRAWS = 2000
 """Splits that are drawn for `of_exact_sets`."""
 
 
-def all_records(source: Path, settings: Settings) -> Records:
+def all_records(source: Path, settings: Settings) -> LabelledImages:
     """All images of a source with their vectors; those of its test/, too, if it has one."""
-    found = gather(source, None, settings, quiet)
+    found = ingest(source, None, settings, quiet)
     if is_vectors(source) or not (source / TEST).is_dir():
         return found.records
-    test = gather(source / TEST, found.task, settings, quiet).records
+    test = ingest(source / TEST, found.task, settings, quiet).records
     return found.records.with_added(test.ids, test.labels, test.sources, test.vectors)[0]
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitCoverage:
     """Attributes: sets as they are given; strict, the same without the most probable label where it is excluded."""
 
     sets: PredictionSets
     strict: PredictionSets
 
 
-def covered(records: Records, fitted: np.ndarray, held: np.ndarray, settings: Settings) -> Split:
+def covered(records: LabelledImages, fitted: np.ndarray, held: np.ndarray, settings: Settings) -> SplitCoverage:
     """Fit on some rows, int (n,), judge by others, int (m,)."""
     with fitted_on(records, fitted.tolist(), settings) as diagnoser:
         results = list(diagnoser.diagnose_vectors(records.vectors[held], [records.ids[row] for row in held]))
@@ -64,7 +64,7 @@ def covered(records: Records, fitted: np.ndarray, held: np.ndarray, settings: Se
     held_strictly = left[np.arange(len(pairs)), [names.index(truth) for _, truth in pairs]]
     holds = np.array([truth in one.prediction_set for one, truth in pairs])
     sizes = np.array([len(one.prediction_set) for one, _ in pairs])
-    return Split(sets_of(holds, sizes), sets_of(held_strictly, left.sum(axis=1)))
+    return SplitCoverage(sets_of(holds, sizes), sets_of(held_strictly, left.sum(axis=1)))
 
 
 def of_exact_sets(fitted: np.ndarray, held: np.ndarray, wished: float, seed: int) -> float:
@@ -75,7 +75,7 @@ def of_exact_sets(fitted: np.ndarray, held: np.ndarray, wished: float, seed: int
     """
     rng, n_labels = np.random.default_rng(seed), int(max(fitted.max(), held.max())) + 1
     inside = []
-    for _ in range(DRAWS):
+    for _ in range(SIMULATED_DRAWS):
         least = LabelSets.calibrated(rng.random(len(fitted)), fitted, n_labels, wished).least
         low, high = accuracy_interval(int((rng.random(len(held)) >= least[held]).sum()), len(held))
         inside.append(low <= wished <= high)

@@ -29,9 +29,9 @@ from consilience.orchestrator.feedback.feedback import Feedbacks
 from consilience.orchestrator.feedback.history import History
 from consilience.orchestrator.feedback.learning import learn
 from consilience.orchestrator.fitting.fit import fit
-from consilience.orchestrator.fitting.ingest import gather, quiet
+from consilience.orchestrator.fitting.ingest import ingest, quiet
 from consilience.orchestrator.fitting.new_label import add_label
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 NEW, SHOTS, WRONG, PEOPLE = 32, 20, 0.1, 2
 """Images of a new label; images a label to start with; share of wrong words; people who say what an image shows."""
@@ -58,8 +58,8 @@ def new_label(folder: Path, seed: int) -> Iterator[tuple[str, float, float, floa
 
 def wrong_feedback(folder: Path, seed: int) -> tuple[float, float, float, int, int]:
     """Accuracy before feedback, after it with wrong words and without; how many images were learned, how many wrong."""
-    known = gather(folder, None, load_settings(), quiet)
-    test = gather(folder / "test", known.task, load_settings(), quiet).records
+    known = ingest(folder, None, load_settings(), quiet)
+    test = ingest(folder / "test", known.task, load_settings(), quiet).records
     test, names = test.without(ids=known.records.ids), known.task.names
     labels, rng = np.array(known.records.labels), np.random.default_rng(seed)
     start = np.sort(np.concatenate([rng.permutation(np.flatnonzero(labels == name))[:SHOTS] for name in names]))
@@ -90,7 +90,7 @@ def accuracies(panel: Path, images: Sequence[LabelledImage]) -> dict[str, float]
 
 
 def _feedback(
-    panel: Path, records: Records, rows: np.ndarray, share: float, names: Sequence[str], rng: np.random.Generator
+    panel: Path, records: LabelledImages, rows: np.ndarray, share: float, names: Sequence[str], rng: np.random.Generator
 ) -> tuple[int, int]:
     """Two people speak of each image. Returns of how many the word counts, and how many of those are wrong."""
     counted = wrong = 0
@@ -107,7 +107,7 @@ def _feedback(
     return counted, wrong
 
 
-def _accuracy_on(panel: Path, test: Records) -> float:
+def _accuracy_on(panel: Path, test: LabelledImages) -> float:
     with Diagnoser.open(panel) as diagnoser:
         results = diagnoser.diagnose_vectors(test.vectors, test.ids)
         return float(np.mean([_diagnosis(one).label == truth for one, truth in zip(results, test.labels, strict=True)]))
@@ -119,7 +119,7 @@ def _diagnosis(result: Diagnosis | FailedImage) -> Diagnosis:
     return result
 
 
-def _saved(records: Records, rows: np.ndarray, file: Path) -> Path:
+def _saved(records: LabelledImages, rows: np.ndarray, file: Path) -> Path:
     labels, names = ([texts[row] for row in rows] for texts in (records.labels, records.ids))
     np.savez(file, embeddings=records.vectors[rows], labels=labels, names=names)
     return file

@@ -27,8 +27,8 @@ from consilience.evals.benchmarks.protocols import TEST, fitted_on
 from consilience.evals.novelty_detection import KnownNovel, compared, of_diagnoses
 from consilience.evals.robustness.corruptions import CORRUPTIONS, corrupted
 from consilience.orchestrator.diagnoser import Diagnoser
-from consilience.orchestrator.fitting.ingest import gather, quiet
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.orchestrator.fitting.ingest import ingest, quiet
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 MILD = (1, 2)
 """Strengths of the corruptions that count as mild."""
@@ -42,7 +42,7 @@ def scores(diagnoser: Diagnoser, vectors: np.ndarray) -> Scores:
     return of_diagnoses((one.novelty, one.novelty_signs) for one in results if isinstance(one, Diagnosis))
 
 
-def rows_of(records: Records, labels: Iterable[str]) -> np.ndarray:
+def rows_of(records: LabelledImages, labels: Iterable[str]) -> np.ndarray:
     return np.flatnonzero(np.isin(records.labels, list(labels)))
 
 
@@ -54,7 +54,7 @@ def told_apart(diagnoser: Diagnoser, known: np.ndarray, novel: np.ndarray) -> Kn
     return found
 
 
-def called_when_worse(diagnoser: Diagnoser, test: Records, settings: Settings) -> dict[str, float]:
+def called_when_worse(diagnoser: Diagnoser, test: LabelledImages, settings: Settings) -> dict[str, float]:
     """Share of the known images called novel, by corruption and strength."""
     from consilience.retrieval.encoders.encoder import open_encoder
 
@@ -88,10 +88,10 @@ def main(source: Path, other: Path, seed: int, file: Path | None) -> None:
     """Measure novelty on SOURCE against OTHER."""
     try:
         settings = load_settings(seed=seed)
-        labelled = gather(source, None, settings, quiet)
+        labelled = ingest(source, None, settings, quiet)
         records, names = labelled.records, labelled.task.names
-        test = gather(source / TEST, labelled.task, settings, quiet).records.without(ids=records.ids)
-        strange = gather(other, None, settings, quiet).records
+        test = ingest(source / TEST, labelled.task, settings, quiet).records.without(ids=records.ids)
+        strange = ingest(other, None, settings, quiet).records
         found: dict[str, KnownNovel] = {}
         with fitted_on(records, range(len(records)), settings) as diagnoser:
             found[f"{source.name} against {other.name}"] = told_apart(diagnoser, test.vectors, strange.vectors)

@@ -20,8 +20,8 @@ from consilience.core.errors import DatasetError
 from consilience.core.settings.settings import Settings
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.fitting.fit import fit
-from consilience.orchestrator.fitting.ingest import gather, is_vectors, quiet
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.orchestrator.fitting.ingest import ingest, is_vectors, quiet
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 TEST = "test"
 """The part of a labelled folder that is held out."""
@@ -69,10 +69,10 @@ def few_shots(
     Raises:
         DatasetError: it cannot be used, or a label has fewer images, or none is left to diagnose.
     """
-    labelled = gather(source, None, settings, quiet)
+    labelled = ingest(source, None, settings, quiet)
     records, test = labelled.records, None
     if not is_vectors(source):
-        test = gather(source / TEST, labelled.task, settings, quiet).records.without(ids=records.ids)
+        test = ingest(source / TEST, labelled.task, settings, quiet).records.without(ids=records.ids)
     labels = np.array(records.labels)
     for name in labelled.task.names:
         if (found := int((labels == name).sum())) < shots + (test is None):
@@ -100,7 +100,7 @@ def cross_validation(vectors: Path, folds: int, repeats: int, settings: Settings
     """
     from sklearn.model_selection import StratifiedKFold
 
-    records = gather(vectors, None, settings, quiet).records
+    records = ingest(vectors, None, settings, quiet).records
     fewest = min(map(records.labels.count, records.labels))
     if fewest < folds:
         raise DatasetError(f"a label has {fewest} vectors in '{vectors}', too few for {folds} folds")
@@ -118,9 +118,9 @@ def cross_validation(vectors: Path, folds: int, repeats: int, settings: Settings
 
 
 def judged_vectors(
-    labelled: Records,
+    labelled: LabelledImages,
     known: Iterable[int],
-    test: Records,
+    test: LabelledImages,
     held: Iterable[int],
     settings: Settings,
     unlabelled: np.ndarray | None = None,
@@ -134,7 +134,7 @@ def judged_vectors(
 
 @contextmanager
 def fitted_on(
-    labelled: Records, rows: Iterable[int], settings: Settings, unlabelled: np.ndarray | None = None
+    labelled: LabelledImages, rows: Iterable[int], settings: Settings, unlabelled: np.ndarray | None = None
 ) -> Iterator[Diagnoser]:
     """A panel on some of the vectors, and on others, int (m,), without their labels; open, and gone afterwards."""
     with TemporaryDirectory() as folder:
@@ -146,7 +146,7 @@ def fitted_on(
             yield diagnoser
 
 
-def _save(file: Path, records: Records, rows: Sequence[int]) -> None:
+def _save(file: Path, records: LabelledImages, rows: Sequence[int]) -> None:
     labels, names = ([texts[row] for row in rows] for texts in (records.labels, records.ids))
     np.savez(file, embeddings=records.vectors[rows], labels=labels, names=names)
 

@@ -20,7 +20,7 @@ from consilience.core.settings.settings import load_settings
 from consilience.core.task import Task
 from consilience.evals.benchmarks.protocols import TEST, judged_vectors
 from consilience.orchestrator.fitting.active_learning import mean_prediction, most_helpful, one_minus_margin, typicality
-from consilience.orchestrator.fitting.ingest import gather, quiet
+from consilience.orchestrator.fitting.ingest import ingest, quiet
 from consilience.orchestrator.panel.panel import labelled_features
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
 
@@ -53,8 +53,8 @@ def main(folder: Path, start: int, labels: int, rounds: int, draws: int, seed: i
     """Compare labels asked for by `suggest` with labels drawn at random, on FOLDER with train/ and test/."""
     try:
         settings = load_settings(seed=seed)
-        pool = gather(folder / POOL, None, settings, quiet)
-        test = gather(folder / TEST, pool.task, settings, quiet).records.without(ids=pool.records.ids)
+        pool = ingest(folder / POOL, None, settings, quiet)
+        test = ingest(folder / TEST, pool.task, settings, quiet).records.without(ids=pool.records.ids)
         data = labelled_features(pool.records, pool.task)
         found: dict[str, list[float]] = {"start": [], "random": [], "suggest": []}
         for draw in range(draws):

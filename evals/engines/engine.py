@@ -20,7 +20,7 @@ from consilience.core.errors import DatasetError, ImageError
 from consilience.core.images import Image, ImageSource
 from consilience.core.prediction import Prediction
 from consilience.evals.rows import LEFT_OUT, Decided, decided
-from consilience.evals.source import Case
+from consilience.evals.source import SourceImage
 from consilience.evals.stored import openable
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.fitting.ingest import vector_identity
@@ -29,7 +29,7 @@ from consilience.orchestrator.fitting.ingest import vector_identity
 class Engine(Protocol):
     """Decides labelled images."""
 
-    def decide(self, cases: Iterable[Case]) -> Iterator[list[Decided]]:
+    def decide(self, cases: Iterable[SourceImage]) -> Iterator[list[Decided]]:
         """Batches of rows, in any order; cases are taken as they are needed."""
         ...
 
@@ -57,19 +57,19 @@ class LocalEngine:
         self._calibrators = {(one.agent, one.stage): one.calibrator for one in diagnoser.panel.witnesses}
         self._drops_leaks = isinstance(diagnoser, FreshDiagnoser)
 
-    def decide(self, cases: Iterable[Case]) -> Iterator[list[Decided]]:
+    def decide(self, cases: Iterable[SourceImage]) -> Iterator[list[Decided]]:
         rows = self._rows(iter(cases))
         while batch := list(islice(rows, self._diagnoser.settings.batch_size)):
             yield batch
 
-    def _rows(self, cases: Iterator[Case]) -> Iterator[Decided]:
+    def _rows(self, cases: Iterator[SourceImage]) -> Iterator[Decided]:
         first = next(cases, None)
         if first is None:
             return
         if first.vector is not None:
             yield from self._vectors(_again(first, cases))
             return
-        under_way: deque[Case] = deque()
+        under_way: deque[SourceImage] = deque()
 
         def images() -> Iterator[ImageSource]:
             for case in _again(first, cases):
@@ -79,7 +79,7 @@ class LocalEngine:
         for result in self._diagnoser.diagnose_many(images()):
             yield self._decided(under_way.popleft(), result)
 
-    def _vectors(self, cases: Iterator[Case]) -> Iterator[Decided]:
+    def _vectors(self, cases: Iterator[SourceImage]) -> Iterator[Decided]:
         while batch := list(islice(cases, self._diagnoser.settings.batch_size)):
             refused = [self._refusal(case) for case in batch]
             taken = [case for case, error in zip(batch, refused, strict=True) if error is None]
@@ -87,20 +87,20 @@ class LocalEngine:
             for case, error in zip(batch, refused, strict=True):
                 yield self._decided(case, next(results) if error is None else FailedImage(case.name, error))
 
-    def _diagnosed(self, cases: Sequence[Case]) -> Iterable[Diagnosis | FailedImage]:
+    def _diagnosed(self, cases: Sequence[SourceImage]) -> Iterable[Diagnosis | FailedImage]:
         if not cases:
             return ()
         vectors = np.stack([case.vector for case in cases if case.vector is not None])
         return self._diagnoser.diagnose_vectors(vectors, [case.name for case in cases])
 
-    def _refusal(self, case: Case) -> ImageError | DatasetError | None:
+    def _refusal(self, case: SourceImage) -> ImageError | DatasetError | None:
         if case.vector is None or not np.isfinite(case.vector[0]):
             return DatasetError(f"the vector of '{case.name}' holds NaN or infinity, or only zeros: make it again")
         if self._drops_leaks and self._is_leak(vector_identity(case.vector)):
             return Left(LEFT_OUT)
         return None
 
-    def _decided(self, case: Case, result: Diagnosis | FailedImage) -> Decided:
+    def _decided(self, case: SourceImage, result: Diagnosis | FailedImage) -> Decided:
         if isinstance(result, FailedImage):
             return decided(case, result, leak=isinstance(result.error, Left))
         if any(one.stage == "second" for one in result.predictions):
@@ -116,6 +116,6 @@ class LocalEngine:
         return replace(said, calibrated=dict(zip(said.probabilities, shares, strict=True)))
 
 
-def _again(first: Case, others: Iterator[Case]) -> Iterator[Case]:
+def _again(first: SourceImage, others: Iterator[SourceImage]) -> Iterator[SourceImage]:
     yield first
     yield from others

@@ -27,13 +27,13 @@ from consilience.core.errors import ConsilienceError, EvaluationError
 from consilience.core.settings.settings import Settings
 from consilience.evals.engines.engine import FreshDiagnoser, LocalEngine
 from consilience.evals.rows import Decided
-from consilience.evals.source import Case
+from consilience.evals.source import SourceImage
 from consilience.orchestrator.diagnoser import Diagnoser
 
 OPEN = b"open\n"
 
 
-class WorkersEngine:
+class ProcessEngine:
     """Decides vectors in `count` processes. A context manager."""
 
     def __init__(self, panel: Path, settings: Settings, count: int, *, drop_leaks: bool) -> None:
@@ -49,7 +49,7 @@ class WorkersEngine:
             self.close()
             raise
 
-    def decide(self, cases: Iterable[Case]) -> Iterator[list[Decided]]:
+    def decide(self, cases: Iterable[SourceImage]) -> Iterator[list[Decided]]:
         remaining = iter(cases)
         under_way: deque[Future[list[Decided]]] = deque()
         with ThreadPoolExecutor(len(self.workers), thread_name_prefix="consilience-workers") as pool:
@@ -68,13 +68,13 @@ class WorkersEngine:
         for worker in self.workers:
             worker.close()
 
-    def __enter__(self) -> WorkersEngine:
+    def __enter__(self) -> ProcessEngine:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _ask(self, batch: Sequence[Case]) -> list[Decided]:
+    def _ask(self, batch: Sequence[SourceImage]) -> list[Decided]:
         worker = self._free.get()
         try:
             return worker.ask(batch)
@@ -101,7 +101,7 @@ class _Worker:
         if self._taken.readline() != OPEN:
             raise EvaluationError("a process that was to decide images could not open the panel")
 
-    def ask(self, batch: Sequence[Case]) -> list[Decided]:
+    def ask(self, batch: Sequence[SourceImage]) -> list[Decided]:
         try:
             _write_cases(self._given, batch)
             self._given.flush()
@@ -126,13 +126,13 @@ def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
     return process.stdin, process.stdout
 
 
-def _write_cases(file: IO[bytes], batch: Sequence[Case]) -> None:
+def _write_cases(file: IO[bytes], batch: Sequence[SourceImage]) -> None:
     head = [[case.row, case.name, case.truth] for case in batch]
     vectors = np.stack([case.vector for case in batch if case.vector is not None])
     file.write(json.dumps([head, vectors.shape[1]]).encode() + b"\n" + vectors.tobytes())
 
 
-def _read_cases(file: IO[bytes]) -> list[Case]:
+def _read_cases(file: IO[bytes]) -> list[SourceImage]:
     """The next batch; none where there is no more."""
     line = file.readline()
     if not line:
@@ -140,7 +140,7 @@ def _read_cases(file: IO[bytes]) -> list[Case]:
     head, width = json.loads(line)
     data = file.read(4 * width * len(head))
     vectors = np.frombuffer(data, np.float32).reshape(len(head), width)
-    return [Case(row, name, truth, vector) for (row, name, truth), vector in zip(head, vectors, strict=True)]
+    return [SourceImage(row, name, truth, vector) for (row, name, truth), vector in zip(head, vectors, strict=True)]
 
 
 def _write_decided(file: IO[bytes], one: Decided) -> None:

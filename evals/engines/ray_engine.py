@@ -21,11 +21,11 @@ from consilience.core.render.rendering import one_line
 from consilience.core.settings.settings import Settings
 from consilience.evals.engines.engine import FreshDiagnoser, LocalEngine
 from consilience.evals.rows import Decided
-from consilience.evals.source import Case
+from consilience.evals.source import SourceImage
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.retrieval.encoders.batch_embedding import usable_cores
 
-AT_ONCE = 2
+CHUNKS_PER_WORKER = 2
 """Batches that a worker has: while the answers to one are waited for, the next is embedded."""
 
 ATTEMPTS = 3
@@ -60,7 +60,7 @@ class Worker:
         self._kind: Any = FreshDiagnoser if drop_leaks else Diagnoser
         self._engine: LocalEngine | None = None
 
-    def decide(self, batch: list[Case]) -> list[Decided]:
+    def decide(self, batch: list[SourceImage]) -> list[Decided]:
         """The rows of a batch; the first, which is empty, opens the panel."""
         if self._engine is None:
             diagnoser = self._kind.open(self._panel, settings=Settings.model_validate(self._settings))
@@ -74,7 +74,7 @@ class _Task:
     """A batch that a worker has; one without cases opens the panel."""
 
     worker: Any
-    batch: list[Case] = field(default_factory=list)
+    batch: list[SourceImage] = field(default_factory=list)
     attempt: int = 1
 
 
@@ -101,7 +101,7 @@ class ClusterEngine:
             self._connect(cluster)
         self._size = settings.batch_size
         self._start = str(panel.absolute()), settings.model_dump(mode="json"), drop_leaks
-        self._remote = self._ray.remote(num_cpus=1, max_concurrency=AT_ONCE)(Worker)
+        self._remote = self._ray.remote(num_cpus=1, max_concurrency=CHUNKS_PER_WORKER)(Worker)
         self._under_way: dict[Any, _Task] = {}
         self._batches_of: Counter[Any] = Counter()  # of the workers that have opened the panel
         self._again: deque[_Task] = deque()  # batches of workers that died
@@ -114,7 +114,7 @@ class ClusterEngine:
             self.close()
             raise
 
-    def decide(self, cases: Iterable[Case]) -> Iterator[list[Decided]]:
+    def decide(self, cases: Iterable[SourceImage]) -> Iterator[list[Decided]]:
         remaining = iter(cases)
         while True:
             self._share_out(remaining)
@@ -160,10 +160,10 @@ class ClusterEngine:
     def _ask(self, task: _Task) -> None:
         self._under_way[task.worker.decide.remote(task.batch)] = task
 
-    def _share_out(self, remaining: Iterator[Case]) -> None:
+    def _share_out(self, remaining: Iterator[SourceImage]) -> None:
         """Give the open workers what they can take."""
         for worker, batches in self._batches_of.items():
-            for _ in range(AT_ONCE - batches):
+            for _ in range(CHUNKS_PER_WORKER - batches):
                 if self._again:
                     lost = self._again.popleft()
                     task = _Task(worker, lost.batch, lost.attempt + 1)

@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from consilience.agents import Neighbours, Views
+from consilience.agents import AgentInput, Neighbours
 from consilience.agents.vlm.confidence import verbalised
-from consilience.agents.vlm.label_answer import UNSURE, Answer, parse_label
+from consilience.agents.vlm.label_answer import UNSURE, LabelAnswer, parse_label
 from consilience.core.errors import AnswerError, DatasetError
 from consilience.core.evidence import Evidence
 from consilience.core.prediction import Prediction, Stage
@@ -77,10 +77,12 @@ class RecordedAgent:
     def looks_again(self) -> bool:
         return self.second is not None
 
-    def look(self, views: Views) -> list[Prediction]:
+    def look(self, views: AgentInput) -> list[Prediction]:
         return [self.first[row] for row in rows_of(views.features)]
 
-    def look_again(self, views: Views, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> list[Prediction]:
+    def look_again(
+        self, views: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]
+    ) -> list[Prediction]:
         return [(self.second or ())[row] for row in rows_of(views.features)]
 
 
@@ -198,7 +200,7 @@ def _answers(rows: Sequence[_Row], column: str, agent: str, stage: Stage, task: 
         except AnswerError as cause:
             answers.append(Prediction(agent, stage, error=str(cause), **taken))
             continue
-        shares = verbalised(Answer(label, confidence), task)
+        shares = verbalised(LabelAnswer(label, confidence), task)
         rationale = row.cells.get(column + "_reason", "")
         answers.append(Prediction(agent, stage, shares, confidence, rationale, abstained=shares is None, **taken))
     return tuple(answers)

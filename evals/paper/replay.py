@@ -35,16 +35,16 @@ from consilience.evals.scores import FUSION, Score, score
 from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.threshold import Threshold
 from consilience.orchestrator.decision.weighing import Weigher
-from consilience.orchestrator.ensemble.calibration import ORDER_KEEPING, Lowered
+from consilience.orchestrator.ensemble.calibration import ORDER_KEEPING, ConfidenceDiscount
 from consilience.orchestrator.ensemble.fusion import Fusion
-from consilience.orchestrator.fitting.collect import Answers, to_array
+from consilience.orchestrator.fitting.collect import MemberAnswers, to_array
 from consilience.orchestrator.fitting.fit_ensemble import first_looks, judged, second_looks, split_into_folds
 from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
-from consilience.orchestrator.panel.panel import Witness, labelled_features
-from consilience.orchestrator.runtime.calls import finished
+from consilience.orchestrator.panel.panel import Member, labelled_features
+from consilience.orchestrator.runtime.calls import run_sync
 from consilience.retrieval.memory.image_memory import ImageMemory, Neighbourhood
 from consilience.retrieval.memory.index import ExactIndex
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 from consilience.retrieval.memory.neighbour_distance import Vectors
 
 RECORDED = "recorded orchestrator"
@@ -54,7 +54,7 @@ class RecordedMemory(ImageMemory):
     """Gives the recorded shares as evidence. It finds no cases, and cannot tell how novel an image is."""
 
     def __init__(self, recording: Recording) -> None:
-        nothing = Records((), (), (), np.empty((0, 1), np.float32))
+        nothing = LabelledImages((), (), (), np.empty((0, 1), np.float32))
         super().__init__(nothing, recording.task.names, ExactIndex(nothing))
         self._retrieved = recording.looks.get((Neighbours.name, "first"), ())
 
@@ -90,18 +90,18 @@ def read_trust(path: Path) -> dict[str, Trust]:
         ) from cause
 
 
-def neighbours_witness(records: Records, task: Task, settings: Settings) -> Witness:
+def neighbours_witness(records: LabelledImages, task: Task, settings: Settings) -> Member:
     """The neighbours' calibrator and trust, from leave-one-out on the images of a memory."""
     memory = ImageMemory(records, task.names, ExactIndex(records))
     found = memory.evidence(memory.query(records.vectors, settings.memory.neighbours, records.ids))
     shares = np.array([list(one["distribution"].values()) for one in found])
     labels = labelled_features(records, task).labels
     folds = split_into_folds(labels, settings.seed)
-    return judged(Answers(Neighbours.name, "first", shares, calibrators=ORDER_KEEPING), labels, folds, task)[0]
+    return judged(MemberAnswers(Neighbours.name, "first", shares, calibrators=ORDER_KEEPING), labels, folds, task)[0]
 
 
 def from_summary(
-    recording: Recording, trusts: Mapping[str, Trust], neighbours: Witness | None, settings: Settings
+    recording: Recording, trusts: Mapping[str, Trust], neighbours: Member | None, settings: Settings
 ) -> Weigher:
     """Weigh by summary numbers alone. Without a witness for them, the recorded neighbours are not weighed.
 
@@ -114,14 +114,14 @@ def from_summary(
             witnesses += [neighbours] if neighbours is not None else []
         elif agent in trusts:
             trust = replace(trusts[agent], stage=stage)
-            witnesses.append(Witness(agent, stage, Lowered(trust.ece), trust))
+            witnesses.append(Member(agent, stage, ConfidenceDiscount(trust.ece), trust))
         else:
             raise DatasetError(f"nothing is known of the agent '{agent}'; there is trust in: {', '.join(trusts)}")
     return _weigher(recording.task, witnesses, Fusion.independent(len(witnesses)), settings, second_look="always")
 
 
 def from_labelled(
-    recording: Recording, labelled: Recording, truths: Sequence[str], neighbours: Witness | None, settings: Settings
+    recording: Recording, labelled: Recording, truths: Sequence[str], neighbours: Member | None, settings: Settings
 ) -> Weigher:
     """Weigh by what labelled recorded answers teach, as `fit` does.
 
@@ -140,7 +140,7 @@ def from_labelled(
         given = labelled.looks.get((agent, stage), ())
         if not any(one.probabilities for one in given):
             raise DatasetError(f"the labelled recorded answers hold none of '{look_name(agent, stage)}'")
-        looks.append(Answers.of(agent, stage, given, recording.task))
+        looks.append(MemberAnswers.of(agent, stage, given, recording.task))
         if agent == Neighbours.name and neighbours is not None:
             answered = np.isfinite(looks[number].raw).all(axis=1)
             witness, calibrated[number, answered] = neighbours, neighbours.calibrator(looks[number].raw[answered])
@@ -152,7 +152,7 @@ def from_labelled(
     return replace(weigher, second_looks=second_looks(looks, calibrated, labels))
 
 
-def _weigher(task: Task, witnesses: Sequence[Witness], fusion: Fusion, settings: Settings, second_look: str) -> Weigher:
+def _weigher(task: Task, witnesses: Sequence[Member], fusion: Fusion, settings: Settings, second_look: str) -> Weigher:
     """Settled is what is as probable as the target, unless the settings ask for more."""
     chosen: dict[str, Any] = {"second_look": second_look, "max_disagreement": 1.0}
     policy = PolicySettings(**chosen | settings.policy.model_dump(exclude_unset=True))
@@ -167,7 +167,7 @@ def replay(recording: Recording, weigher: Weigher) -> list[dict[str, Any]]:
     graph = build_graph(weigher=weigher, policy=policy, neighbours=1).compile()
     run = Run(agents, RecordedMemory(recording), [None] * n, features_of_rows(n), math.inf)
     rows = [f"row {row}" for row in range(n)]  # an image's address may tell its label
-    final = finished(graph.ainvoke(first_state(rows, rows), bounded(policy), context=run))
+    final = run_sync(graph.ainvoke(first_state(rows, rows), bounded(policy), context=run))
     conclusions: list[dict[str, Any]] = final["conclusions"]
     return conclusions
 

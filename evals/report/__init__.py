@@ -11,8 +11,8 @@ from consilience.evals.report import words
 from consilience.evals.report.galleries import Chosen, Row
 from consilience.evals.report.pictures import Pictures
 from consilience.evals.report.report_page import render
-from consilience.evals.report.table import Table
-from consilience.evals.rows import ROWS
+from consilience.evals.report.table import RowTable
+from consilience.evals.rows import ROWS_FILE
 from consilience.evals.run_log import RUN, written_to
 from consilience.orchestrator.panel.panel import Panel
 
@@ -34,8 +34,8 @@ def write_report(out: Path, panel: Panel | None = None) -> Path:
     """
     metrics, run = _read(out / METRICS), _read(out / RUN)
     labels = list(metrics["labels"])
-    table, chosen = Table(labels), Chosen(len(labels))
-    for row in _rows(out / ROWS):
+    table, chosen = RowTable(labels), Chosen(len(labels))
+    for row in _rows(out / ROWS_FILE):
         table.add(row)
         if row["label"] is not None and metrics["fusion"] is not None:
             chosen.offer(row)

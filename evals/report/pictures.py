@@ -8,7 +8,7 @@ from consilience.core.errors import ConsilienceError
 from consilience.core.evidence import Neighbour
 from consilience.core.images import load_image
 from consilience.evals.report.galleries import Row
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 SIDE = 128
 """Longer side of an image's picture, in pixels."""
@@ -17,7 +17,7 @@ SIDE = 128
 class Pictures:
     """Pictures of evaluated images and of similar cases (those of `known`); None where there is none."""
 
-    def __init__(self, known: Records | None) -> None:
+    def __init__(self, known: LabelledImages | None) -> None:
         self._known = known
 
     def of_image(self, row: Row) -> str | None:

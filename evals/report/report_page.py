@@ -14,7 +14,7 @@ from consilience.evals.report.axis import Axis, from_lowest, to_highest
 from consilience.evals.report.cards import Card
 from consilience.evals.report.galleries import GALLERIES, Chosen, Row
 from consilience.evals.report.pictures import Pictures
-from consilience.evals.report.table import Table
+from consilience.evals.report.table import RowTable
 from consilience.evals.report.words import Metrics
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ MOST_LABELS = 25
 
 
 def render(
-    title: str, metrics: Metrics, run: Mapping[str, Any], table: Table, chosen: Chosen, pictures: Pictures
+    title: str, metrics: Metrics, run: Mapping[str, Any], table: RowTable, chosen: Chosen, pictures: Pictures
 ) -> str:
     """The whole page as HTML. Raises PanelDamagedError: the pictures of similar cases cannot be read."""
     environment = pages()

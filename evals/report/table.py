@@ -13,7 +13,7 @@ MOST_ROWS = 50_000
 VERDICTS = ("confident", "refer")
 
 
-class Table:
+class RowTable:
     """Columns, filled by `add` in the order of the rows; labels and verdicts are written as places in a list."""
 
     def __init__(self, labels: list[str]) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 from consilience.core.errors import EvaluationError
 from consilience.core.render.rendering import percent
 from consilience.evals.evaluation import Evaluation
-from consilience.evals.figures import Figures, Metrics, Settled
+from consilience.evals.figures import EvaluationMetrics, Figures, Settled
 from consilience.evals.robustness.corruptions import CORRUPTIONS, STRENGTHS
 from consilience.evals.rows import read_rows
 from consilience.evals.scores import accuracy_interval
@@ -85,7 +85,7 @@ class Condition:
     agents: Mapping[str, Mapping[str, float | None]]
 
 
-def condition(seen: Seen, metrics: Metrics, folder: Path) -> Condition:
+def condition(seen: Seen, metrics: EvaluationMetrics, folder: Path) -> Condition:
     """The figures of the evaluation in `folder`.
 
     Raises:

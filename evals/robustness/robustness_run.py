@@ -18,11 +18,11 @@ from consilience.core.images import Image, ImageSource
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.evals.engines.engine import LocalEngine
 from consilience.evals.evaluation import METRICS, Evaluation, decide_waiting, run_of, write_figures
-from consilience.evals.figures import Metrics
+from consilience.evals.figures import EvaluationMetrics
 from consilience.evals.report.robustness_page import REPORT, write_page
 from consilience.evals.robustness.corruptions import corrupted
 from consilience.evals.robustness.robustness_metrics import Condition, Robustness, Seen, all_ways, condition
-from consilience.evals.run_log import open_journal, write_json, written_to
+from consilience.evals.run_log import open_run_log, write_json, written_to
 from consilience.evals.source import VectorSource, cases, chosen_rows, labels_of, open_source
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.panel.panel import Panel
@@ -80,7 +80,7 @@ def stress(
     rows = chosen_rows(len(given), sample, limit, settings.seed)
     _check(out, ways)
     run = run_of(panel, given, settings, {"sample": sample, "limit": limit, "map": dict(renamed or {})})
-    conditions, metrics = list[Condition](), list[Metrics]()
+    conditions, metrics = list[Condition](), list[EvaluationMetrics]()
     with ExitStack() as stack:
         diagnoser: Corrupting | None = None  # is not opened where all is decided
         for seen in ways:
@@ -90,7 +90,7 @@ def stress(
                 if watch is not None:
                     watch(before + done, len(ways) * len(rows), str(seen))
 
-            with open_journal(folder, run | {"images": str(seen)}, names, rows, drop_leaks=False) as journal:
+            with open_run_log(folder, run | {"images": str(seen)}, names, rows, drop_leaks=False) as journal:
                 report(journal.tally.done)
                 if journal.waiting.any():
                     if diagnoser is None:

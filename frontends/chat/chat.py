@@ -14,8 +14,8 @@ from consilience.core.images import Image, ImageSource, Named, load_image
 from consilience.core.prediction import look_name
 from consilience.core.render.rendering import one_line
 from consilience.frontends.chat import rule_answers as answers
-from consilience.frontends.chat.coalescer import Together
-from consilience.frontends.chat.question import Question, recognised
+from consilience.frontends.chat.coalescer import Coalescer
+from consilience.frontends.chat.question import ChatQuestion, recognised
 from consilience.frontends.chat.reply import Reply
 from consilience.orchestrator.feedback.drift import drift
 from consilience.orchestrator.reasoner.follow_up import FollowUp
@@ -24,8 +24,8 @@ from consilience.prompts import clean
 if TYPE_CHECKING:
     from consilience.orchestrator.diagnoser import Diagnoser
     from consilience.orchestrator.feedback.feedback import Feedback, Feedbacks
-    from consilience.orchestrator.feedback.history import History, Kept
-    from consilience.orchestrator.reloading import Current
+    from consilience.orchestrator.feedback.history import History, StoredDiagnosis
+    from consilience.orchestrator.reloading import ReloadingDiagnoser
 
 Refer = Callable[[Reply, str], Awaitable[str]]
 """Shows a diagnosis to people to whom somebody, the second argument, refers it; returns whom it told, in words."""
@@ -44,18 +44,25 @@ class Chat:
     """
 
     def __init__(
-        self, diagnoser: Diagnoser | Current, history: History, feedbacks: Feedbacks, *, refer: Refer | None = None
+        self,
+        diagnoser: Diagnoser | ReloadingDiagnoser,
+        history: History,
+        feedbacks: Feedbacks,
+        *,
+        refer: Refer | None = None,
     ) -> None:
         self.diagnoser, self.history, self.feedbacks = diagnoser, history, feedbacks
         self.refer = refer
-        self._keeping = Together(history.keep_many)
+        self._keeping = Coalescer(history.keep_many)
         self._follow_up: FollowUp | None = None
 
     async def look(self, image: ImageSource, *, person: str, channel: str, name: str | None = None) -> Reply:
         """`diagnose`, and tell it."""
         return self._diagnosed(await self.diagnose(image, person=person, channel=channel, name=name))
 
-    async def diagnose(self, image: ImageSource, *, person: str, channel: str, name: str | None = None) -> Kept:
+    async def diagnose(
+        self, image: ImageSource, *, person: str, channel: str, name: str | None = None
+    ) -> StoredDiagnosis:
         """Diagnose an image, and keep the diagnosis.
 
         Args:
@@ -104,21 +111,21 @@ class Chat:
         found = await asyncio.to_thread(drift, panel, self.history, seed=seed)
         return {look_name(one.agent, one.stage): answers.has_fallen(one) for one in found.fallen}
 
-    def _diagnosed(self, kept: Kept) -> Reply:
+    def _diagnosed(self, kept: StoredDiagnosis) -> Reply:
         labels, image = self.diagnoser.panel.task.names, kept.diagnosis.image
         return answers.diagnosed(kept.diagnosis, kept.id, image, labels, can_refer=self.refer is not None)
 
-    async def _keep(self, diagnosis: Diagnosis, person: str, channel: str) -> Kept:
+    async def _keep(self, diagnosis: Diagnosis, person: str, channel: str) -> StoredDiagnosis:
         return await self._keeping((diagnosis, channel, person))
 
-    async def _kept(self, diagnosis_id: str) -> Kept:
+    async def _kept(self, diagnosis_id: str) -> StoredDiagnosis:
         """With the pictures of its similar cases, as far as the panel still holds them."""
         kept = await asyncio.to_thread(self.history.get, diagnosis_id)
         thumbnail = self.diagnoser.memory.records.thumbnail
         evidence = Evidence.from_dict(kept.diagnosis.evidence.to_dict(), thumbnail)
         return replace(kept, diagnosis=replace(kept.diagnosis, evidence=evidence))
 
-    async def _by_rules(self, kept: Kept, question: Question) -> Reply:
+    async def _by_rules(self, kept: StoredDiagnosis, question: ChatQuestion) -> Reply:
         diagnosis, weigher = kept.diagnosis, self.diagnoser.weigher
         match question.kind:
             case "similar":
@@ -133,7 +140,7 @@ class Chat:
                 return answers.why(diagnosis, kept.id)
         return Reply(answers.HELP, diagnosis=kept.id)
 
-    async def _freely(self, kept: Kept, text: str, question: Question | None) -> Reply:
+    async def _freely(self, kept: StoredDiagnosis, text: str, question: ChatQuestion | None) -> Reply:
         """By the language model; by rules where there is none, or where its answer cannot be used."""
         note, model = "", self._model()
         if model is not None:
@@ -155,7 +162,7 @@ class Chat:
             self._follow_up = FollowUp(settings, panel.task, self.diagnoser.budget)
         return self._follow_up
 
-    async def _again(self, kept: Kept, person: str, channel: str, image: AgainImage | None) -> Reply:
+    async def _again(self, kept: StoredDiagnosis, person: str, channel: str, image: AgainImage | None) -> Reply:
         if image is None:
             raise ImageError("the image was not kept: give it once more to have it looked at again")
         source = await image()
@@ -174,7 +181,7 @@ class Chat:
         return Reply(f"Referred to {one_line(await self.refer(shown, person))}.", diagnosis=diagnosis_id)
 
 
-async def _thumbnail(kept: Kept) -> Image | None:
+async def _thumbnail(kept: StoredDiagnosis) -> Image | None:
     if kept.thumbnail is None:
         return None
     return await asyncio.to_thread(load_image, kept.thumbnail, name=f"thumbnail {kept.id}")

@@ -56,9 +56,9 @@ def chat(
     used, failed = 0, 0
     with open_chat(panel, collected(settings_file, assignments)) as opened, asyncio.Runner() as runner:
         if refer_to is not None:
-            opened.refer = Folder(refer_to)
+            opened.refer = ImageFolder(refer_to)
         talk = Talk(opened, getpass.getuser())
-        shown_in = Folder(
+        shown_in = ImageFolder(
             pictures if pictures is not None else Path(tempfile.gettempdir()) / f"consilience-{talk.person}"
         )
         if is_watched:
@@ -109,7 +109,7 @@ class Talk:
         return self._image
 
 
-class Folder:
+class ImageFolder:
     """A folder of pictures, made when the first is written."""
 
     def __init__(self, path: Path) -> None:

@@ -10,7 +10,7 @@ Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
 
-class Together(Generic[Asked, Answer]):
+class Coalescer(Generic[Asked, Answer]):
     """Does one piece of work at a time, in a thread; what is asked meanwhile is the next one. For one event loop.
 
     Sixteen transactions at once take twice the processor's time of one that holds them all: they wait for each other.

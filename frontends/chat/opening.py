@@ -11,11 +11,11 @@ from consilience.core.settings.settings import Settings
 from consilience.frontends.chat.chat import Chat
 from consilience.orchestrator.feedback.feedback import Feedbacks
 from consilience.orchestrator.feedback.history import History
-from consilience.orchestrator.reloading import Current
+from consilience.orchestrator.reloading import ReloadingDiagnoser
 
 
 @contextmanager
-def open_chat(panel: Path, settings: Settings, kind: type[Current] = Current) -> Iterator[Chat]:
+def open_chat(panel: Path, settings: Settings, kind: type[ReloadingDiagnoser] = ReloadingDiagnoser) -> Iterator[Chat]:
     """A conversation with a panel, which is closed at the end; `kind`: what diagnoses.
 
     Raises:

@@ -26,7 +26,7 @@ SHORT = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ChatQuestion:
     """A question that rules can answer.
 
     Attributes:
@@ -40,7 +40,7 @@ class Question:
     is_plain: bool
 
 
-def recognised(text: str, agents: Sequence[str]) -> Question | None:
+def recognised(text: str, agents: Sequence[str]) -> ChatQuestion | None:
     """The question in a text; None if no rule fits.
 
     >>> recognised("What if you don't trust qwen?", ["gaussian", "qwen"])
@@ -49,9 +49,9 @@ def recognised(text: str, agents: Sequence[str]) -> Question | None:
     words = plain(text.replace("’", "'")).strip(" ?!.")
     kind = next((kind for kind, rule in _RULES if re.search(rule, words)), None)
     if kind is None:
-        return None if words else Question("help", (), True)
+        return None if words else ChatQuestion("help", (), True)
     is_plain = kind in ("help", "without", "again") or len(words.split()) <= SHORT
-    return Question(kind, _named(words, agents), is_plain)
+    return ChatQuestion(kind, _named(words, agents), is_plain)
 
 
 def _named(words: str, agents: Sequence[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ReplyTable:
     """Cells under the names of their columns; the first column says what each row is about."""
 
     columns: tuple[str, ...]
@@ -18,7 +18,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ReplyPicture:
     """A PNG that is drawn when a door wants it.
 
     Attributes:
@@ -62,8 +62,8 @@ class Reply:
     """
 
     text: str
-    table: Table | None = None
-    pictures: tuple[Picture, ...] = ()
+    table: ReplyTable | None = None
+    pictures: tuple[ReplyPicture, ...] = ()
     closing: str = ""
     buttons: tuple[Button, ...] = ()
     diagnosis: str = ""

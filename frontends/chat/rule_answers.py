@@ -9,7 +9,7 @@ from consilience.core.diagnosis import Diagnosis
 from consilience.core.images import Image
 from consilience.core.prediction import Prediction, look_name
 from consilience.core.render.rendering import headline, novelty_words, one_line, percent, ranked, source_name
-from consilience.frontends.chat.reply import Button, Picture, Reply, Table
+from consilience.frontends.chat.reply import Button, Reply, ReplyPicture, ReplyTable
 from consilience.frontends.cli.diagnosis_text import AGENT_COLUMNS, agent_rows
 from consilience.orchestrator.decision.leave_out import without
 from consilience.orchestrator.decision.weighing import Weigher
@@ -53,9 +53,9 @@ def has_fallen(one: AgentDrift) -> str:
     )
 
 
-def agents_table(diagnosis: Diagnosis) -> Table:
+def agents_table(diagnosis: Diagnosis) -> ReplyTable:
     """Who said what, how much it counts, and how much trust the agent has earned."""
-    return Table(AGENT_COLUMNS, tuple(agent_rows(diagnosis)))
+    return ReplyTable(AGENT_COLUMNS, tuple(agent_rows(diagnosis)))
 
 
 def why(diagnosis: Diagnosis, id: str) -> Reply:
@@ -91,7 +91,7 @@ def similar(diagnosis: Diagnosis, id: str, image: Image | None) -> Reply:
     ]
     return Reply(
         novelty_words(diagnosis.evidence),
-        Table(("Similar case", "Similarity", "Source"), tuple(rows)) if rows else None,
+        ReplyTable(("Similar case", "Similarity", "Source"), tuple(rows)) if rows else None,
         () if image is None else (_picture(diagnosis, image),),
         diagnosis=id,
     )
@@ -113,7 +113,9 @@ def how_sure(diagnosis: Diagnosis, id: str, weigher: Weigher) -> Reply:
             f"The panel settles first looks from a posterior of {percent(threshold.probability)} on; of the labelled "
             f"images that it settled so, {percent(threshold.accuracy)} were right."
         )
-    return Reply("\n".join([*lines, *_doubts(diagnosis)]), Table(("Label", "Posterior"), tuple(rows)), diagnosis=id)
+    return Reply(
+        "\n".join([*lines, *_doubts(diagnosis)]), ReplyTable(("Label", "Posterior"), tuple(rows)), diagnosis=id
+    )
 
 
 def what_if(diagnosis: Diagnosis, id: str, agents: tuple[str, ...], weigher: Weigher) -> Reply:
@@ -168,14 +170,14 @@ def _name(prediction: Prediction) -> str:
     return one_line(look_name(prediction.agent, prediction.stage))
 
 
-def _picture(diagnosis: Diagnosis, image: Image) -> Picture:
+def _picture(diagnosis: Diagnosis, image: Image) -> ReplyPicture:
     def draw() -> bytes:
         from consilience.core.render.picture import drawn
 
         return drawn(diagnosis, image)
 
     words = f"{headline(diagnosis)}. The image, the posterior, each agent's word and weight, the most similar cases."
-    return Picture("evidence.png", words, draw)
+    return ReplyPicture("evidence.png", words, draw)
 
 
 def _buttons(diagnosis: Diagnosis, labels: Sequence[str], can_refer: bool) -> tuple[Button, ...]:

@@ -15,7 +15,7 @@ from consilience.core.settings.model_settings import VlmSettings
 from consilience.core.settings.settings import PolicySettings
 from consilience.frontends.cli.terminal import table
 from consilience.orchestrator.decision.policy import settles
-from consilience.orchestrator.fitting.fit_warnings import cautions
+from consilience.orchestrator.fitting.fit_warnings import fit_warnings
 from consilience.orchestrator.panel.panel import Panel
 
 
@@ -74,7 +74,7 @@ def facts(panel: Panel, policy: PolicySettings) -> dict[str, Any]:
             "images_needed": found.needed,
         },
         "choices": [asdict(choice) for choice in panel.choices],
-        "cautions": list(cautions(panel)),
+        "cautions": list(fit_warnings(panel)),
     }
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from consilience.core.render.rendering import one_line
-from consilience.frontends.chat.reply import Button, Reply, Table
+from consilience.frontends.chat.reply import Button, Reply, ReplyTable
 
 Block = dict[str, Any]
 
-LONGEST = 2900
+MAX_TEXT_CHARACTERS = 2900
 """Characters of one text; Slack takes 3,000."""
 
-ROWS = 20
+MAX_TABLE_ROWS = 20
 """Rows of a table that are shown."""
 
 OPTIONS, GROUPS, OPTION = 100, 100, 75
@@ -34,11 +34,14 @@ def message(reply: Reply) -> dict[str, Any]:
 
 def plain(text: str) -> str:
     """Text in which Slack finds no mention, link or entity."""
-    return one_line(text, LONGEST).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return one_line(text, MAX_TEXT_CHARACTERS).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _text(words: str, **style: bool) -> Block:
-    element: Block = {"type": "text", "text": one_line(words, LONGEST) or " "}  # Slack refuses an empty text
+    element: Block = {
+        "type": "text",
+        "text": one_line(words, MAX_TEXT_CHARACTERS) or " ",
+    }  # Slack refuses an empty text
     return element | ({"style": style} if style else {})
 
 
@@ -55,14 +58,14 @@ def _rich(elements: list[Block]) -> Block:
     return {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": elements}]}
 
 
-def _listed(table: Table) -> Block:
+def _listed(table: ReplyTable) -> Block:
     """A line a row: Slack's own tables are not to be read on a phone."""
     lines = []
-    for cells in table.rows[:ROWS]:
+    for cells in table.rows[:MAX_TABLE_ROWS]:
         rest = [f"{name} {cell}" for name, cell in zip(table.columns[1:], cells[1:], strict=True) if cell != "–"]
         name, facts = _text(cells[0] or "?", bold=True), _text(": " + " · ".join(rest))
         lines.append({"type": "rich_text_section", "elements": [name, facts]})
-    if (more := len(table.rows) - ROWS) > 0:
+    if (more := len(table.rows) - MAX_TABLE_ROWS) > 0:
         lines.append({"type": "rich_text_section", "elements": [_text(f"and {more} more")]})
     return {"type": "rich_text", "elements": [{"type": "rich_text_list", "style": "bullet", "elements": lines}]}
 

@@ -17,8 +17,8 @@ from consilience.frontends.chat.reply import Reply
 from consilience.frontends.chat.rule_answers import HELP
 from consilience.frontends.slack.blocks import message, plain
 from consilience.frontends.slack.files import fetched
-from consilience.frontends.slack.inbox import Journal, JournalError, Progress
-from consilience.frontends.slack.request import Request
+from consilience.frontends.slack.inbox import Inbox, InboxError, RequestProgress
+from consilience.frontends.slack.request import SlackRequest
 from consilience.frontends.slack.slack_api import Api, LostAccess, PassingTrouble
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 SEEN, DONE, FAILED = "eyes", "white_check_mark", "warning"
 """Reactions to a person's message."""
 
-AT_ONCE = 64
+MAX_PEOPLE_AT_ONCE = 64
 """Requests that are worked on at a time; beyond them people wait for each other."""
 
 RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
@@ -40,11 +40,11 @@ class Bot:
         lost: is done, with the cause, when Slack accepts the bot no more.
     """
 
-    def __init__(self, chat: Chat, api: Api, journal: Journal, bearer: Bearer) -> None:
+    def __init__(self, chat: Chat, api: Api, journal: Inbox, bearer: Bearer) -> None:
         self.chat, self._api, self._journal, self._bearer = chat, api, journal, bearer
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._room = asyncio.Semaphore(MAX_PEOPLE_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def resume(self) -> int:
@@ -58,7 +58,7 @@ class Bot:
         self._begin(waiting, is_begun=True)
         return len(waiting)
 
-    async def receive(self, requests: Sequence[Request]) -> None:
+    async def receive(self, requests: Sequence[SlackRequest]) -> None:
         """Write requests down, and begin with those that are new. Then Slack may be told that they have arrived."""
         self._begin(await asyncio.to_thread(self._journal.receive, requests))
 
@@ -68,7 +68,7 @@ class Bot:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _begin(self, requests: Sequence[Request], is_begun: bool = False) -> None:
+    def _begin(self, requests: Sequence[SlackRequest], is_begun: bool = False) -> None:
         """Each in its person's turn; a reaction says at once that their messages are seen.
 
         Args:
@@ -87,7 +87,7 @@ class Bot:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _in_turn(self, request: Request, seen: asyncio.Task[None] | None, is_begun: bool) -> None:
+    async def _in_turn(self, request: SlackRequest, seen: asyncio.Task[None] | None, is_begun: bool) -> None:
         async with self._turns[request.person], self._room:
             if seen is not None:
                 await seen
@@ -95,7 +95,7 @@ class Bot:
             while not self.lost.done():
                 try:
                     return await self._answer(self._journal.progress(request.key), is_begun or tries > 0)
-                except (PassingTrouble, JournalError) as trouble:
+                except (PassingTrouble, InboxError) as trouble:
                     log.warning("%s", trouble)
                     await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
                     tries += 1
@@ -119,7 +119,7 @@ class Bot:
         if not self.lost.done():
             self.lost.set_exception(error)
 
-    async def _answer(self, progress: Progress, is_begun: bool) -> None:
+    async def _answer(self, progress: RequestProgress, is_begun: bool) -> None:
         """Answer one request: a message that says so at once, and becomes the answer."""
         request = progress.request
         key, channel = request.key, request.channel
@@ -133,7 +133,7 @@ class Bot:
         reaction = DONE
         try:
             reply = await self._reply(progress)
-        except (PassingTrouble, LostAccess, JournalError):
+        except (PassingTrouble, LostAccess, InboxError):
             raise
         except ConsilienceError as error:
             reply, reaction = Reply(one_line(str(error), 2000)), FAILED
@@ -145,21 +145,21 @@ class Bot:
         await self._api.update(channel, note, message(reply))
         await self._concluded(request, reaction)
 
-    async def _concluded(self, request: Request, reaction: str) -> None:
+    async def _concluded(self, request: SlackRequest, reaction: str) -> None:
         """A request needs no more work, and its message shows so."""
         mark = "" if request.kind == "press" else reaction
         is_last = self._journal.answered(request.key, mark)
         if mark:
             await self._marked(request, mark, is_last)
 
-    async def _marked(self, request: Request, mark: str, is_last: bool) -> None:
+    async def _marked(self, request: SlackRequest, mark: str, is_last: bool) -> None:
         """The reaction to a message says when all of it is answered, and at once when something failed."""
         if is_last or mark == FAILED:
             off = SEEN if is_last else ""
             await self._politely(self._api.react(request.channel, request.message, on=mark, off=off))
         self._journal.marked(request.key)
 
-    async def _show(self, reply: Reply, request: Request) -> None:
+    async def _show(self, reply: Reply, request: SlackRequest) -> None:
         """Put the pictures into the thread; an answer without them is still one."""
         try:
             for picture in reply.pictures:
@@ -171,7 +171,7 @@ class Bot:
             log.warning("%s", error)
         self._journal.pictured(request.key)
 
-    async def _reply(self, progress: Progress) -> Reply:
+    async def _reply(self, progress: RequestProgress) -> Reply:
         request = progress.request
         if progress.diagnosis:  # made before a restart
             return await self.chat.show(progress.diagnosis)
@@ -184,7 +184,7 @@ class Bot:
             return reply
         return await self._asked(request)
 
-    async def _asked(self, request: Request) -> Reply:
+    async def _asked(self, request: SlackRequest) -> Reply:
         about = self._journal.latest(request.channel, request.thread)
         if not about and request.is_direct:
             about = self._journal.latest(request.channel, None)
@@ -202,7 +202,7 @@ class Bot:
             self._journal.diagnosed(request.key, reply.diagnosis, before=about)
         return reply
 
-    async def _image(self, request: Request) -> tuple[bytes, str]:
+    async def _image(self, request: SlackRequest) -> tuple[bytes, str]:
         if request.file and not request.url:
             address = await self._api.file_address(request.file)
             if not address:
@@ -210,7 +210,7 @@ class Bot:
             request = replace(request, url=address)
         return await asyncio.to_thread(fetched, request, self.chat.diagnoser.settings.images, self._bearer)
 
-    async def _pressed(self, request: Request) -> Reply:
+    async def _pressed(self, request: SlackRequest) -> Reply:
         value = request.value
         if request.action == "wrong":  # the menu tells the place of a label, which may be longer than Slack takes
             buttons = (await self.chat.show(request.diagnosis)).buttons
@@ -224,7 +224,7 @@ class Bot:
 class Referral:
     """Posts a diagnosis to a channel where people look at images."""
 
-    def __init__(self, api: Api, journal: Journal, channel: str) -> None:
+    def __init__(self, api: Api, journal: Inbox, channel: str) -> None:
         self._api, self._journal, self._channel = api, journal, channel
 
     async def __call__(self, reply: Reply, person: str) -> str:
@@ -243,7 +243,7 @@ class Referral:
         return f"the people in {self._channel}"
 
 
-def _at_work(request: Request) -> str:
+def _at_work(request: SlackRequest) -> str:
     if request.kind == "look":
         return f"Looking at {request.name or 'the image'}…"
     return "Noting that…" if request.kind == "press" else "Looking it up…"

@@ -8,7 +8,7 @@ import logging
 from consilience.core.errors import ConsilienceError
 from consilience.frontends.chat.chat import Chat
 from consilience.frontends.slack.blocks import plain
-from consilience.frontends.slack.inbox import Journal
+from consilience.frontends.slack.inbox import Inbox
 from consilience.frontends.slack.slack_api import Api
 
 log = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ SECONDS = 600.0
 """Between two looks."""
 
 
-async def watch(chat: Chat, api: Api, journal: Journal, channel: str) -> None:
+async def watch(chat: Chat, api: Api, journal: Inbox, channel: str) -> None:
     """Look for ever. What was told is in the journal: a restart does not tell it again."""
     while True:
         try:
@@ -27,7 +27,7 @@ async def watch(chat: Chat, api: Api, journal: Journal, channel: str) -> None:
         await asyncio.sleep(SECONDS)
 
 
-async def _look(chat: Chat, api: Api, journal: Journal, channel: str) -> None:
+async def _look(chat: Chat, api: Api, journal: Inbox, channel: str) -> None:
     fallen, told = await chat.drifted(), journal.told()
     for name in told - fallen.keys():
         journal.untell(name)

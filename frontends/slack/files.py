@@ -8,7 +8,7 @@ from consilience.core.errors import FetchError
 from consilience.core.fetch import Bearer, fetch_image_bytes
 from consilience.core.images import ImageLimits
 from consilience.core.render.rendering import source_name
-from consilience.frontends.slack.request import Request
+from consilience.frontends.slack.request import SlackRequest
 
 
 def bearer_of(token: str, api_url: str) -> Bearer:
@@ -16,7 +16,7 @@ def bearer_of(token: str, api_url: str) -> Bearer:
     return Bearer(token, (urlsplit(api_url).hostname or "").lower())
 
 
-def fetched(request: Request, limits: ImageLimits, bearer: Bearer) -> tuple[bytes, str]:
+def fetched(request: SlackRequest, limits: ImageLimits, bearer: Bearer) -> tuple[bytes, str]:
     """The bytes of the image that a request is about, and its name. It blocks.
 
     Raises:

@@ -18,7 +18,7 @@ from typing import Any, Self
 from filelock import Timeout
 
 from consilience.core.errors import SlackError
-from consilience.frontends.slack.request import Request
+from consilience.frontends.slack.request import SlackRequest
 from consilience.retrieval.memory.index_store import holder_of, lock_file, note_holder
 
 KEPT_DAYS = 90
@@ -42,7 +42,7 @@ _INDEXES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RequestProgress:
     """How far a request is answered.
 
     Attributes:
@@ -51,17 +51,17 @@ class Progress:
         is_pictured: whether the picture of the evidence was shown.
     """
 
-    request: Request
+    request: SlackRequest
     note: str = ""
     diagnosis: str = ""
     is_pictured: bool = False
 
 
-class JournalError(SlackError):
+class InboxError(SlackError):
     """The journal cannot be read or written, perhaps for now."""
 
 
-class Journal:
+class Inbox:
     """Safe from many threads. Every method raises JournalError if the file cannot be used."""
 
     def __init__(self, path: Path) -> None:
@@ -93,7 +93,7 @@ class Journal:
             long_ago = time.time() - KEPT_DAYS * 86400
             self._file.execute("DELETE FROM requests WHERE answered AND received < ?", (long_ago,))
 
-    def receive(self, requests: Sequence[Request]) -> list[Request]:
+    def receive(self, requests: Sequence[SlackRequest]) -> list[SlackRequest]:
         """Write requests down. Returns those that were not delivered before."""
         new = []
         with self._complaints(), self._turn:
@@ -144,17 +144,17 @@ class Journal:
         """The message of a request has the reaction that it was due."""
         self._run("UPDATE requests SET mark = '' WHERE key = ?", key)
 
-    def unmarked(self) -> list[tuple[Request, str, bool]]:
+    def unmarked(self) -> list[tuple[SlackRequest, str, bool]]:
         """Answered requests with the reactions due to their messages, and whether all of each message is answered."""
         rows = self._run("SELECT body, mark, key FROM requests WHERE answered AND mark != '' ORDER BY number")
-        return [(Request.from_dict(json.loads(body)), mark, self._is_last(key)) for body, mark, key in rows]
+        return [(SlackRequest.from_dict(json.loads(body)), mark, self._is_last(key)) for body, mark, key in rows]
 
-    def progress(self, key: str) -> Progress:
+    def progress(self, key: str) -> RequestProgress:
         """How far a request that was received is answered."""
         [row] = self._run("SELECT body, note, diagnosis, pictured FROM requests WHERE key = ?", key)
         return _progress(row)
 
-    def waiting(self) -> list[Progress]:
+    def waiting(self) -> list[RequestProgress]:
         """What is not answered, in the order in which it came."""
         rows = self._run("SELECT body, note, diagnosis, pictured FROM requests WHERE NOT answered ORDER BY number")
         return [_progress(row) for row in rows]
@@ -174,11 +174,11 @@ class Journal:
         """Whether anything was asked in a thread."""
         return bool(self._run("SELECT 1 FROM requests WHERE channel = ? AND thread = ? LIMIT 1", channel, thread))
 
-    def origin(self, diagnosis: str) -> Request | None:
+    def origin(self, diagnosis: str) -> SlackRequest | None:
         """The request that brought the image of a diagnosis; None if it is forgotten."""
         query = "SELECT o.body FROM requests r JOIN requests o ON o.key = r.origin WHERE r.diagnosis = ? LIMIT 1"
         rows = self._run(query, diagnosis)
-        return Request.from_dict(json.loads(rows[0][0])) if rows else None
+        return SlackRequest.from_dict(json.loads(rows[0][0])) if rows else None
 
     def told(self) -> set[str]:
         """The agents of which people were told that they have become worse."""
@@ -219,12 +219,12 @@ class Journal:
         try:
             yield
         except (sqlite3.Error, OSError) as cause:
-            raise JournalError(
+            raise InboxError(
                 f"the journal '{self.path}' cannot be used ({cause}): check that there is room, that this user may "
                 "write to it, and that it is a journal; or name another file with --journal"
             ) from cause
 
 
-def _progress(row: tuple[Any, ...]) -> Progress:
+def _progress(row: tuple[Any, ...]) -> RequestProgress:
     body, note, diagnosis, is_pictured = row
-    return Progress(Request.from_dict(json.loads(body)), note, diagnosis, bool(is_pictured))
+    return RequestProgress(SlackRequest.from_dict(json.loads(body)), note, diagnosis, bool(is_pictured))

@@ -24,7 +24,7 @@ MOST_IMAGES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SlackRequest:
     """One thing that a person wants, with an answer of its own.
 
     Attributes:
@@ -56,11 +56,11 @@ class Request:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Request:
+    def from_dict(cls, data: Mapping[str, Any]) -> SlackRequest:
         return cls(**data)
 
 
-def from_message(event: Mapping[str, Any], bot: str, is_known_thread: bool) -> list[Request]:
+def from_message(event: Mapping[str, Any], bot: str, is_known_thread: bool) -> list[SlackRequest]:
     """The requests in a message or mention; none if the bot is not meant.
 
     It is meant in direct messages, where it is mentioned, and by a question that it understands in a thread in which it
@@ -81,7 +81,7 @@ def from_message(event: Mapping[str, Any], bot: str, is_known_thread: bool) -> l
     if not is_meant and not (is_known_thread and recognised(words, ()) is not None and words):
         return []
     thread = str(event.get("thread_ts") or ts)
-    asked = Request(f"{channel}:{ts}:0", "ask", person, channel, ts, thread, is_direct, text=words)
+    asked = SlackRequest(f"{channel}:{ts}:0", "ask", person, channel, ts, thread, is_direct, text=words)
     images = [*_files(event), *(("", html.unescape(url), "") for url in _LINK.findall(said))] if is_meant else []
     looks = [
         replace(asked, key=f"{channel}:{ts}:{number}", kind="look", file=file, url=url, name=name, text="")
@@ -102,7 +102,7 @@ def _files(event: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
-def from_press(body: Mapping[str, Any]) -> Request:
+def from_press(body: Mapping[str, Any]) -> SlackRequest:
     """The request in a pressed button or a chosen label, of the blocks that `blocks` makes."""
     [action] = body["actions"]
     diagnosis, name = str(action["block_id"]), str(action["action_id"])
@@ -110,7 +110,7 @@ def from_press(body: Mapping[str, Any]) -> Request:
     chosen = action.get("selected_option") or {}
     # An image is referred once, whoever wants it; what somebody says of it may change.
     once = "" if name == "refer" else f":{person}:{action['action_ts']}"
-    return Request(
+    return SlackRequest(
         f"press:{diagnosis}:{name}{once}",
         "press",
         person,

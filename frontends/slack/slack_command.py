@@ -67,9 +67,9 @@ def slack(
     import signal
 
     from consilience.frontends.chat.opening import open_chat
-    from consilience.frontends.slack.slack_server import Connection, serve
+    from consilience.frontends.slack.slack_server import SlackConnection, serve
 
-    connection = Connection(
+    connection = SlackConnection(
         _secret("SLACK_BOT_TOKEN", "xoxb-", "OAuth & Permissions"),
         "" if over_http else _secret("SLACK_APP_TOKEN", "xapp-", "Basic Information, App-Level Tokens"),
         _secret("SLACK_SIGNING_SECRET", "", "Basic Information, App Credentials") if over_http else "",

@@ -14,7 +14,7 @@ from consilience.frontends.chat.chat import Chat
 from consilience.frontends.slack.bot import Bot, Referral
 from consilience.frontends.slack.drift_watch import watch
 from consilience.frontends.slack.files import bearer_of
-from consilience.frontends.slack.inbox import Journal
+from consilience.frontends.slack.inbox import Inbox
 from consilience.frontends.slack.request import from_message, from_press
 from consilience.frontends.slack.slack_api import API_URL, Api, Identity
 
@@ -26,7 +26,7 @@ PATH = "/slack/events"
 
 
 @dataclass(frozen=True)
-class Connection:
+class SlackConnection:
     """How Slack is reached, and reaches the bot.
 
     Attributes:
@@ -43,7 +43,7 @@ class Connection:
 
 
 async def serve(
-    connection: Connection,
+    connection: SlackConnection,
     chat: Chat,
     journal_path: Path,
     refer_to: str | None,
@@ -66,7 +66,7 @@ async def serve(
     if connection.address is None:
         await api.check_app_token(connection.app_token)
     async with AsyncExitStack() as stack:
-        journal = stack.enter_context(Journal(journal_path))
+        journal = stack.enter_context(Inbox(journal_path))
         chat.refer = Referral(api, journal, refer_to) if refer_to else None
         bot = Bot(chat, api, journal, bearer_of(connection.bot_token, connection.api_url))
         stack.push_async_callback(bot.close)
@@ -84,7 +84,7 @@ async def serve(
             bot.lost.result()
 
 
-def _app(connection: Connection, bot: Bot, journal: Journal, identity: Identity) -> AsyncApp:
+def _app(connection: SlackConnection, bot: Bot, journal: Inbox, identity: Identity) -> AsyncApp:
     """Bolt's app, which checks signatures; it acknowledges only what has been written down."""
     from slack_bolt.app.async_app import AsyncApp
     from slack_bolt.authorization import AuthorizeResult

@@ -24,7 +24,7 @@ from consilience.core.render.rendering import (
 )
 from consilience.frontends.chat.reply import Reply
 from consilience.orchestrator.feedback.feedback import Feedback
-from consilience.orchestrator.feedback.history import Kept
+from consilience.orchestrator.feedback.history import StoredDiagnosis
 
 BARS, CASES = 10, 12
 
@@ -49,7 +49,7 @@ class Earned(BaseModel):
     ccc: float
 
 
-class Look(BaseModel):
+class LookResponse(BaseModel):
     """What one agent said."""
 
     agent: str
@@ -102,7 +102,7 @@ class Brief(BaseModel):
     picture: str | None = Field(description="address of the image, made small; null if it was not kept")
 
 
-class Answer(Brief):
+class DiagnosisResponse(Brief):
     """A diagnosis."""
 
     link: str = Field(description="the page that shows it")
@@ -110,7 +110,7 @@ class Answer(Brief):
     alternatives: str
     reasons: list[str] = Field(description="why a person must look")
     posterior: list[Bar] = Field(description="most probable first; what is beyond the tenth is one bar")
-    looks: list[Look]
+    looks: list[LookResponse]
     evidence: list[Similar]
     novelty: float = Field(description="share of the remembered images that are less novel, [0, 1]")
     novelty_words: str
@@ -122,7 +122,7 @@ class Answer(Brief):
     record: dict[str, Any] = Field(description="the whole record, as `consilience diagnose --json` writes it")
 
 
-class Table(BaseModel):
+class TableResponse(BaseModel):
     columns: list[str]
     rows: list[list[str]]
 
@@ -131,23 +131,23 @@ class Turn(BaseModel):
     """A reply in the conversation."""
 
     text: str
-    table: Table | None
+    table: TableResponse | None
     closing: str
     picture: str | None
     picture_words: str
     diagnosis: str = Field(description="the id of the diagnosis that it is about")
 
 
-def brief(kept: Kept) -> Brief:
+def brief(kept: StoredDiagnosis) -> Brief:
     return Brief(**_brief(kept))
 
 
-def answer(kept: Kept, feedback: Sequence[Feedback], person: str) -> Answer:
+def answer(kept: StoredDiagnosis, feedback: Sequence[Feedback], person: str) -> DiagnosisResponse:
     """`person`: who asks, and sees which word is theirs."""
     diagnosis = kept.diagnosis
     colours = label_colours(diagnosis)
     total = sum(one.weight or 0.0 for one in diagnosis.predictions)
-    return Answer(
+    return DiagnosisResponse(
         **_brief(kept),
         link=f"/d/{kept.id}",
         words=percent(diagnosis.probability),
@@ -181,7 +181,7 @@ def answer(kept: Kept, feedback: Sequence[Feedback], person: str) -> Answer:
 def turn(reply: Reply) -> Turn:
     table = None
     if reply.table is not None:
-        table = Table(columns=list(reply.table.columns), rows=[list(row) for row in reply.table.rows])
+        table = TableResponse(columns=list(reply.table.columns), rows=[list(row) for row in reply.table.rows])
     picture = reply.pictures[0] if reply.pictures else None
     return Turn(
         text=reply.text,
@@ -193,7 +193,7 @@ def turn(reply: Reply) -> Turn:
     )
 
 
-def _brief(kept: Kept) -> dict[str, Any]:
+def _brief(kept: StoredDiagnosis) -> dict[str, Any]:
     diagnosis = kept.diagnosis
     return {
         "id": kept.id,
@@ -234,7 +234,7 @@ def _bars(diagnosis: Diagnosis, colours: dict[str, str]) -> list[Bar]:
     return bars
 
 
-def _look(diagnosis: Diagnosis, prediction: Prediction, total: float, colours: dict[str, str]) -> Look:
+def _look(diagnosis: Diagnosis, prediction: Prediction, total: float, colours: dict[str, str]) -> LookResponse:
     shares = prediction.calibrated or prediction.probabilities
     label = max(shares, key=shares.__getitem__) if shares else None
     key = (prediction.agent, prediction.stage)
@@ -243,7 +243,7 @@ def _look(diagnosis: Diagnosis, prediction: Prediction, total: float, colours: d
         for one in diagnosis.trust
         if (one.agent, one.stage) == key
     ]
-    return Look(
+    return LookResponse(
         agent=prediction.agent,
         stage=prediction.stage,
         name=one_line(look_name(prediction.agent, prediction.stage)),

@@ -43,15 +43,15 @@ BODY = {
 }
 
 
-class Question(BaseModel):
+class QuestionBody(BaseModel):
     text: str = Field(min_length=1, max_length=1000, description="'why?', 'who disagreed?', 'show similar cases', ...")
 
 
-class Word(BaseModel):
+class VoteBody(BaseModel):
     label: str | None = Field(max_length=500, description="what the image shows; null: the diagnosis is right")
 
 
-class Token(BaseModel):
+class TokenBody(BaseModel):
     token: str = Field(max_length=1000)
 
 
@@ -94,7 +94,7 @@ def create_app(chat: Chat, settings: WebSettings, *, token: str | None, hosts: C
 
 
 def _add_diagnoses(app: FastAPI, site: Site) -> None:
-    @app.post("/v1/diagnose", openapi_extra={"requestBody": BODY}, responses=_gives(view.Answer))
+    @app.post("/v1/diagnose", openapi_extra={"requestBody": BODY}, responses=_gives(view.DiagnosisResponse))
     async def diagnose(request: Request, name: Annotated[str, Query(max_length=255)] = "image") -> Response:
         """Diagnose one image, and keep the diagnosis."""
         site.rate.take(address_of(request))
@@ -120,7 +120,7 @@ def _add_diagnoses(app: FastAPI, site: Site) -> None:
 
         return await asyncio.to_thread(find)
 
-    @app.get("/v1/diagnoses/{id}", responses=_gives(view.Answer))
+    @app.get("/v1/diagnoses/{id}", responses=_gives(view.DiagnosisResponse))
     async def diagnosis(request: Request, id: Id) -> Response:
         """A diagnosis that was kept."""
         return await site.answer(id, person_of(request))
@@ -149,7 +149,7 @@ def _add_diagnoses(app: FastAPI, site: Site) -> None:
 
 def _add_conversation(app: FastAPI, site: Site) -> None:
     @app.post("/v1/diagnoses/{id}/questions", responses=_gives(view.Turn))
-    async def question(request: Request, id: Id, asked: Question) -> view.Turn:
+    async def question(request: Request, id: Id, asked: QuestionBody) -> view.Turn:
         """Ask about a diagnosis; the answer comes from its record."""
         site.asking.take(address_of(request))
         reply = await site.chat.ask(id, asked.text, person=person_of(request), channel="web")
@@ -171,7 +171,7 @@ def _add_conversation(app: FastAPI, site: Site) -> None:
         return view.turn(reply)
 
     @app.post("/v1/diagnoses/{id}/feedback", responses=_gives(view.Turn))
-    async def feedback(request: Request, id: Id, word: Word) -> Response:
+    async def feedback(request: Request, id: Id, word: VoteBody) -> Response:
         """Say that a diagnosis is right, or what the image shows instead. The last word of a person counts."""
         site.asking.take(address_of(request))
         task = site.chat.diagnoser.panel.task
@@ -198,7 +198,7 @@ def _add_the_rest(app: FastAPI, site: Site) -> None:
         )
 
     @app.post("/v1/session", status_code=204, response_class=Response)
-    async def sign_in(request: Request, given: Token) -> Response:
+    async def sign_in(request: Request, given: TokenBody) -> Response:
         """Sign a browser in: it gets a cookie."""
         site.signing_in.take(address_of(request))
         if site.token is None or not secrets.compare_digest(given.token.encode(), site.token.encode()):

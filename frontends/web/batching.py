@@ -15,13 +15,13 @@ from consilience.core.diagnosis import Diagnosis, FailedImage
 from consilience.core.images import ImageSource
 from consilience.core.settings.settings import Settings
 from consilience.orchestrator.diagnoser import Diagnoser
-from consilience.orchestrator.reloading import Current
+from consilience.orchestrator.reloading import ReloadingDiagnoser
 from consilience.retrieval.encoders.batch_embedding import Embedded, joined, usable_cores
 
 RUNS = 4
 """Runs at once: where models are slow to answer, nobody waits for the answers to others."""
 
-ENOUGH = 32
+FULL_CHUNK = 32
 """Images for which a run begins, however many more are under way."""
 
 
@@ -52,8 +52,8 @@ class Chunk:
     embedded: Embedded[ImageSource]
 
 
-class Batching(Current):
-    """A `Current` whose `adiagnose` shares work; for one event loop.
+class Batching(ReloadingDiagnoser):
+    """A `ReloadingDiagnoser` whose `adiagnose` shares work; for one event loop.
 
     Images are embedded in chunks as they come, on all cores and without a pause. Those that are ready go into one run
     when they are half of all under way, or when no other is to be embedded: the busier, the larger the runs, and the
@@ -91,7 +91,7 @@ class Batching(Current):
                 self._under_way -= 1
 
     def close(self) -> None:
-        """See `Current.close`."""
+        """See `ReloadingDiagnoser.close`."""
         super().close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -127,7 +127,7 @@ class Batching(Current):
     def _next_chunks(self) -> list[Chunk]:
         """What goes into the next run, if it is time for one."""
         ready = sum(len(chunk.asked) for chunk in self._ready)
-        is_time = ready >= min(ENOUGH, (self._under_way + 1) // 2) or not self._embedding
+        is_time = ready >= min(FULL_CHUNK, (self._under_way + 1) // 2) or not self._embedding
         taken: list[Chunk] = []
         images = 0
         while is_time and self._ready and images < self.settings.batch_size:

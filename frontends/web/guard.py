@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from consilience.frontends.web.problem import problem
-from consilience.frontends.web.prometheus import Metrics
+from consilience.frontends.web.prometheus import ServerMetrics
 
 SESSION, BROWSER = "consilience-session", "consilience-browser"
 """Cookies: who is signed in, and which browser it is."""
@@ -50,7 +50,9 @@ def cookie(headers: Headers, name: str) -> str:
 class Guard:
     """Refuses other sites, other hosts and whoever is not signed in; counts, and adds the headers of HEADERS."""
 
-    def __init__(self, app: ASGIApp, *, token: str | None, hosts: Collection[str] | None, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, *, token: str | None, hosts: Collection[str] | None, metrics: ServerMetrics
+    ) -> None:
         """`token`: without one, nobody needs to sign in. `hosts`: the names that it is reached under; None: any."""
         self._app, self._token, self._hosts, self._metrics = app, token, hosts, metrics
 

@@ -9,7 +9,7 @@ from consilience.core.diagnosis import Diagnosis
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
-class Metrics:
+class ServerMetrics:
     """Of one server; each name begins with `consilience_`."""
 
     def __init__(self) -> None:

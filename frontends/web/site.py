@@ -19,8 +19,8 @@ from consilience.frontends.web import api_models as view
 from consilience.frontends.web.guard import BROWSER, cookie
 from consilience.frontends.web.limits import Places, Rate
 from consilience.frontends.web.problem import problem
-from consilience.frontends.web.prometheus import Metrics
-from consilience.orchestrator.feedback.history import Kept
+from consilience.frontends.web.prometheus import ServerMetrics
+from consilience.orchestrator.feedback.history import StoredDiagnosis
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Site:
     chat: Chat
     settings: WebSettings
     token: str | None
-    metrics: Metrics = field(default_factory=Metrics)
+    metrics: ServerMetrics = field(default_factory=ServerMetrics)
 
     def __post_init__(self) -> None:
         self.rate = Rate(self.settings.images_a_minute)
@@ -73,11 +73,11 @@ class Site:
             log.warning("whether an agent has become worse is not known: %s", error)
             return []
 
-    async def kept(self, id: str) -> Kept:
+    async def kept(self, id: str) -> StoredDiagnosis:
         return await asyncio.to_thread(self.chat.history.get, id, self.chat.diagnoser.memory.records.thumbnail)
 
     async def answer(self, id: str, person: str) -> Response:
-        def read() -> view.Answer:
+        def read() -> view.DiagnosisResponse:
             kept = self.chat.history.get(id)
             return view.answer(kept, self.chat.feedbacks.of(id), person)
 

@@ -11,12 +11,12 @@ import numpy as np
 from consilience.orchestrator.decision.conformal import LabelSets
 from consilience.orchestrator.ensemble.trust_metrics import OVERCONFIDENT
 
-LEAST = OVERCONFIDENT
+MIN_JUDGED_POSTERIOR = OVERCONFIDENT
 """Nothing is called confident that the overconfidence ratio would not count as such."""
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class CalibrationSet:
     """What the fusion said of labelled images out of fold: what thresholds are chosen on.
 
     Attributes:
@@ -29,7 +29,7 @@ class Outcomes:
 
     probability: np.ndarray
     correct: np.ndarray
-    again: Mapping[str, Outcomes] = field(default_factory=dict)
+    again: Mapping[str, CalibrationSet] = field(default_factory=dict)
     posterior: np.ndarray | None = None
     labels: np.ndarray | None = None
 
@@ -39,10 +39,10 @@ class Outcomes:
         right = posterior.argmax(axis=1) == labels
         return cls(posterior.max(axis=1), right, posterior=posterior, labels=labels)
 
-    def take(self, rows: np.ndarray) -> Outcomes:
+    def take(self, rows: np.ndarray) -> CalibrationSet:
         """The outcomes of some images, without those of second looks."""
         posterior, labels = (None if one is None else one[rows] for one in (self.posterior, self.labels))
-        return Outcomes(self.probability[rows], self.correct[rows], {}, posterior, labels)
+        return CalibrationSet(self.probability[rows], self.correct[rows], {}, posterior, labels)
 
     def sets(self, coverage: float) -> LabelSets | None:
         """What may be excluded; None where nothing is known of the labels."""
@@ -55,7 +55,7 @@ class Outcomes:
         """Which of the images one label is left of, with a posterior of LEAST, bool (n,)."""
         if self.posterior is None:
             raise ValueError("without the posteriors of all labels nothing is known of sets")
-        return np.asarray((sets.of(self.posterior).sum(axis=1) == 1) & (self.probability >= LEAST))
+        return np.asarray((sets.of(self.posterior).sum(axis=1) == 1) & (self.probability >= MIN_JUDGED_POSTERIOR))
 
     def to_dict(self) -> dict[str, Any]:
         again = {agent: one.to_dict() for agent, one in self.again.items()}
@@ -76,4 +76,4 @@ class Outcomes:
         return cls(probability, correct, again, posterior, labels)
 
 
-NOTHING = Outcomes(np.empty(0), np.empty(0, dtype=bool))
+NOTHING = CalibrationSet(np.empty(0), np.empty(0, dtype=bool))

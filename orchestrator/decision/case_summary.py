@@ -17,16 +17,16 @@ from consilience.prompts import Prompt, quoted
 REASONER = "reasoner"
 """What a language model that reads records is called among the witnesses; no agent may be called so."""
 
-WORDS = 240
+RATIONALE_CHARACTERS = 240
 """Characters of an agent's rationale, and of the reasons, that are read: four agents and ten similar images then take
 about a thousand tokens."""
 
-SHOWN = 6
+POSTERIOR_LABELS = 6
 """Labels of the posterior that are listed, at most."""
 
 
 @dataclass(frozen=True)
-class Record:
+class CaseSummary:
     """What is known of one image.
 
     Attributes:
@@ -50,7 +50,7 @@ class Record:
 
     def text(self, prompt: Prompt) -> str:
         """The record in the words of the prompt 'reasoner'; what others wrote stands in double quotes."""
-        posterior, _ = ranked(self.conclusion["posterior"], SHOWN)
+        posterior, _ = ranked(self.conclusion["posterior"], POSTERIOR_LABELS)
         reasons = "; ".join(self.conclusion["reasons"])
         return prompt.render(
             "record",
@@ -60,7 +60,7 @@ class Record:
             posterior=", ".join(
                 prompt.render("probable", label=quoted(label), share=percent(share)) for label, share in posterior
             ),
-            state=prompt.render("unsettled" if reasons else "settled", reasons=quoted(reasons, WORDS)),
+            state=prompt.render("unsettled" if reasons else "settled", reasons=quoted(reasons, RATIONALE_CHARACTERS)),
         )
 
     def _looks(self, prompt: Prompt) -> list[str]:
@@ -71,7 +71,9 @@ class Record:
         lines = []
         for one in predictions:
             who = quoted(look_name(one["agent"], one["stage"]))
-            words = one["rationale"] and prompt.render("own-words", rationale=quoted(one["rationale"], WORDS))
+            words = one["rationale"] and prompt.render(
+                "own-words", rationale=quoted(one["rationale"], RATIONALE_CHARACTERS)
+            )
             if one["label"] is None:
                 lines.append(prompt.render("failed" if one["error"] is not None else "abstained", who=who, words=words))
                 continue

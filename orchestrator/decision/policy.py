@@ -18,19 +18,19 @@ import numpy as np
 
 from consilience.core.prediction import look_name
 from consilience.core.settings.settings import PolicySettings
-from consilience.orchestrator.decision.calibration_set import LEAST, Outcomes
+from consilience.orchestrator.decision.calibration_set import MIN_JUDGED_POSTERIOR, CalibrationSet
 from consilience.orchestrator.decision.conformal import LabelSets, images_needed, widest, with_top
 from consilience.orchestrator.decision.threshold import Threshold, choose_threshold, images_for, threshold_again
 from consilience.orchestrator.ensemble.calibration import FLOOR, log_probabilities
 
-NAMED = 4
+LABELS_NAMED = 4
 """Labels that a reason names, at most."""
 
 DISTRUSTED = 0.5
 """An agent is distrusted if its weight is less than this share of the greatest weight."""
 
 
-def sets_again(first: Outcomes, second: Outcomes, coverage: float) -> LabelSets | None:
+def sets_again(first: CalibrationSet, second: CalibrationSet, coverage: float) -> LabelSets | None:
     """The sets of diagnoses in which an agent has looked again.
 
     Only what the first looks did not settle is looked at again, so that is calibrated on alone; where it is too little,
@@ -58,7 +58,7 @@ class Settles:
     needed: int | None
 
 
-def settles(settings: PolicySettings, outcomes: Outcomes) -> Settles:
+def settles(settings: PolicySettings, outcomes: CalibrationSet) -> Settles:
     """What the labelled images support. The sets were calibrated on the same images, one at a time out of many."""
     policy = Policy.chosen(settings, outcomes)
     if policy.sets is None or not policy.follows_sets:
@@ -66,7 +66,7 @@ def settles(settings: PolicySettings, outcomes: Outcomes) -> Settles:
     is_settled = outcomes.settled_by(policy.sets)
     n = int(is_settled.sum())
     accuracy = float(outcomes.correct[is_settled].mean()) if n else 0.0
-    probability = LEAST if policy.sets.excludes else None
+    probability = MIN_JUDGED_POSTERIOR if policy.sets.excludes else None
     return Settles(
         "set", Threshold(probability, n / max(len(is_settled), 1), accuracy), images_needed(settings.coverage)
     )
@@ -122,14 +122,14 @@ class Policy:
     images: int = 0
 
     @classmethod
-    def chosen(cls, settings: PolicySettings, outcomes: Outcomes) -> Self:
+    def chosen(cls, settings: PolicySettings, outcomes: CalibrationSet) -> Self:
         """With what the outcomes support. Those of panels without labels in them are judged by accuracy alone."""
         sets, images = outcomes.sets(settings.coverage), len(outcomes.probability)
         looked = {look_name(agent, "second"): second for agent, second in outcomes.again.items()}
         found = {name: sets_again(outcomes, second, settings.coverage) for name, second in looked.items()}
         again_sets = {name: one for name, one in found.items() if one is not None}
         if settings.settle == "set" and sets is not None:
-            return cls(settings, Threshold(LEAST, np.nan, np.nan), {}, sets, again_sets, images)
+            return cls(settings, Threshold(MIN_JUDGED_POSTERIOR, np.nan, np.nan), {}, sets, again_sets, images)
         first = choose_threshold(outcomes, settings.target, settings.delta)
         again = {
             name: threshold_again(outcomes, second, first, settings.target, settings.delta)
@@ -262,8 +262,8 @@ class Policy:
             wanted = "no number of labelled images is enough" if needed is None else f"{needed} are needed"
             return f"no label can be excluded at {coverage} coverage: {wanted}, {self.images} are known"
         places = sorted(np.flatnonzero(left).tolist(), key=lambda place: -posterior[place])
-        listed = ", ".join(names[place] for place in places[:NAMED])
-        more = f" and {len(places) - NAMED} more" if len(places) > NAMED else ""
+        listed = ", ".join(names[place] for place in places[:LABELS_NAMED])
+        more = f" and {len(places) - LABELS_NAMED} more" if len(places) > LABELS_NAMED else ""
         return f"several labels cannot be excluded at {coverage} coverage: {listed}{more}"
 
     def _unsupported(self) -> str:

@@ -26,10 +26,10 @@ from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.ensemble.calibration import log_probabilities
 from consilience.orchestrator.ensemble.fusion import Fusion
 
-ENOUGH = 5
+MIN_SECOND_LOOKS = 5
 """Labelled images of a label from which on those count alone whose first look named what it names now."""
 
-MOST = 500
+MAX_SECOND_LOOKS = 500
 """Labelled images that are replayed for one image, at most, always the same ones."""
 
 NO_LABEL = -1
@@ -37,7 +37,7 @@ NO_LABEL = -1
 
 
 @dataclass(frozen=True)
-class SecondLooks:
+class SecondLookAnswers:
     """What agents said of the labelled images when they looked again: from this, what they will say is foreseen.
 
     Attributes:
@@ -73,7 +73,7 @@ class SecondLooks:
             ValueError: it is none of the agents.
         """
         place, n = self.agents.index(agent), len(self.labels)
-        rows = np.random.default_rng(0).permutation(n)[:MOST]
+        rows = np.random.default_rng(0).permutation(n)[:MAX_SECOND_LOOKS]
         return self.words[place, rows], self.named[place, rows], self.labels[rows]
 
 
@@ -91,7 +91,7 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Foresight:
+class ValueOfInformation:
     """Foresees what comes of second looks.
 
     Attributes:
@@ -100,7 +100,7 @@ class Foresight:
         fusion, policy: what a diagnosis is made with.
     """
 
-    seen: SecondLooks
+    seen: SecondLookAnswers
     looks: Sequence[tuple[str, Stage]]
     fusion: Fusion
     policy: Policy
@@ -137,7 +137,7 @@ class Foresight:
 
 def _chances(posterior: np.ndarray, labels: np.ndarray, is_alike: np.ndarray) -> np.ndarray:
     """How probable it is that the image is such a case, for each of m labelled images."""
-    enough = np.bincount(labels[is_alike], minlength=len(posterior)) >= ENOUGH
+    enough = np.bincount(labels[is_alike], minlength=len(posterior)) >= MIN_SECOND_LOOKS
     counts = is_alike | ~enough[labels]
     cases = np.bincount(labels[counts], minlength=len(posterior))
     return np.where(counts, posterior[labels] / np.maximum(cases[labels], 1), 0.0)

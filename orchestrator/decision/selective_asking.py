@@ -11,7 +11,7 @@ import numpy as np
 
 from consilience.core.prediction import Stage
 from consilience.core.settings.settings import PolicySettings
-from consilience.orchestrator.decision.second_look import Foresight, Gain
+from consilience.orchestrator.decision.second_look import Gain, ValueOfInformation
 
 
 def spent(predictions: Iterable[Mapping[str, Any]]) -> float:
@@ -46,7 +46,7 @@ class Asking:
 
     settings: PolicySettings
     costs: Mapping[Stage, Mapping[str, float]]
-    foresight: Foresight
+    foresight: ValueOfInformation
 
     def left_out(self) -> dict[str, str]:
         """Whom the budget of a diagnosis leaves out of its first looks, and why."""
@@ -72,7 +72,7 @@ class Asking:
 
         Args:
             able: who can, and the label that its first look named (NO_LABEL if none).
-            calibrated, posterior, novelty: as for `Foresight.gain`.
+            calibrated, posterior, novelty: as for `ValueOfInformation.gain`.
             spent: on the image so far, in US dollars.
             wished: whom a reasoner wants to look again, whether it helps or not.
         """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from consilience.orchestrator.decision.calibration_set import LEAST, NOTHING, Outcomes
+from consilience.orchestrator.decision.calibration_set import MIN_JUDGED_POSTERIOR, NOTHING, CalibrationSet
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,12 @@ def images_for(target: float, delta: float) -> int | None:
 
 
 def choose_threshold(
-    outcomes: Outcomes, target: float, delta: float, least: float = LEAST, *, before: Outcomes = NOTHING
+    outcomes: CalibrationSet,
+    target: float,
+    delta: float,
+    least: float = MIN_JUDGED_POSTERIOR,
+    *,
+    before: CalibrationSet = NOTHING,
 ) -> Threshold:
     """The lowest threshold from `least` on at which at least `target` of the settled diagnoses are right.
 
@@ -89,7 +94,9 @@ def binomial_tails(successes: np.ndarray, trials: np.ndarray, chance: float) -> 
     return tails
 
 
-def threshold_again(first: Outcomes, second: Outcomes, threshold: Threshold, target: float, delta: float) -> Threshold:
+def threshold_again(
+    first: CalibrationSet, second: CalibrationSet, threshold: Threshold, target: float, delta: float
+) -> Threshold:
     """The threshold of diagnoses in which an agent has looked again, given the `threshold` of those in which not.
 
     It is chosen on what the first looks did not settle, so that of all that is settled, at first or now, at least
@@ -97,6 +104,6 @@ def threshold_again(first: Outcomes, second: Outcomes, threshold: Threshold, tar
     """
     is_settled = first.probability >= threshold.least
     left = second.take(~is_settled)
-    if not (left.probability >= LEAST).any():
+    if not (left.probability >= MIN_JUDGED_POSTERIOR).any():
         return threshold
     return choose_threshold(left, target, delta, before=first.take(is_settled))

@@ -18,11 +18,11 @@ from consilience.core.task import Task
 from consilience.orchestrator.decision.case_summary import REASONER
 from consilience.orchestrator.decision.explain import explain
 from consilience.orchestrator.decision.policy import Policy
-from consilience.orchestrator.decision.second_look import NO_LABEL, Foresight, SecondLooks
+from consilience.orchestrator.decision.second_look import NO_LABEL, SecondLookAnswers, ValueOfInformation
 from consilience.orchestrator.decision.selective_asking import Asking, spent
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.novelty.novelty_score import Novelty, of_words
-from consilience.orchestrator.panel.panel import Witness
+from consilience.orchestrator.panel.panel import Member
 
 
 class Weighed(TypedDict):
@@ -40,7 +40,7 @@ class Weighed(TypedDict):
     round: int
 
 
-class Request(TypedDict):
+class LookRequest(TypedDict):
     """Who is to look again at an image, and why."""
 
     row: int
@@ -67,10 +67,10 @@ class Weigher:
     """
 
     task: Task
-    witnesses: tuple[Witness, ...]
+    witnesses: tuple[Member, ...]
     fusion: Fusion
     policy: Policy
-    second_looks: SecondLooks = field(default_factory=SecondLooks.none)
+    second_looks: SecondLookAnswers = field(default_factory=SecondLookAnswers.none)
     novelty: Novelty | None = None
 
     @property
@@ -83,7 +83,9 @@ class Weigher:
         costs: dict[Stage, dict[str, float]] = {"first": {}, "second": {}}
         for witness in self.witnesses:
             costs[witness.stage][witness.agent] = witness.cost_usd
-        return Asking(self.policy.settings, costs, Foresight(self.second_looks, looks, self.fusion, self.policy))
+        return Asking(
+            self.policy.settings, costs, ValueOfInformation(self.second_looks, looks, self.fusion, self.policy)
+        )
 
     def weigh(
         self,
@@ -155,7 +157,7 @@ class Weigher:
         weighed: Mapping[int, Weighed],
         agents: Mapping[str, Agent],
         wishes: Mapping[int, Mapping[str, str]] = MappingProxyType({}),
-    ) -> list[Request]:
+    ) -> list[LookRequest]:
         """Who looks again at which of the weighed rows that are not settled.
 
         Args:
@@ -165,7 +167,7 @@ class Weigher:
         for look in looks:
             if look["row"] in unsettled:
                 unsettled[look["row"]].append(look["prediction"])
-        asking, requests = self.asking, list[Request]()
+        asking, requests = self.asking, list[LookRequest]()
         for row, said in unsettled.items():
             able, result, wished = self.able_to_look_again(said, agents), weighed[row], wishes.get(row, {})
             found = asking.again(
@@ -208,11 +210,11 @@ class Weigher:
         looks: Looks,
         weighed: Mapping[int, Weighed],
         evidence: Sequence[Mapping[str, Any]],
-        requests: Sequence[Request] = (),
+        requests: Sequence[LookRequest] = (),
     ) -> list[dict[str, Any]]:
         """For each weighed image what its `Diagnosis` says; only "predictions" where no agent answered."""
         said: dict[int, list[dict[str, Any]]] = {row: [] for row in weighed}
-        asked: dict[int, list[Request]] = {row: [] for row in weighed}
+        asked: dict[int, list[LookRequest]] = {row: [] for row in weighed}
         for look in looks:
             if look["row"] in said:
                 said[look["row"]].append(look["prediction"])
@@ -267,7 +269,7 @@ class Weigher:
         result: Weighed,
         predictions: list[dict[str, Any]],
         evidence: Mapping[str, Any],
-        requests: Sequence[Request],
+        requests: Sequence[LookRequest],
     ) -> dict[str, Any]:
         names = self.task.names
         said = []

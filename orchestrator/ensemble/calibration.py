@@ -18,7 +18,7 @@ import numpy as np
 from consilience.agents.base import one_hot, softmax
 from consilience.agents.heads.model_selection import are_few, mean_and_error, soft_targets
 
-ENOUGH = 80
+IMAGES_FOR_MORE_PARAMETERS = 80
 """Images below which only a temperature is fitted: a choice among calibrators would follow chance. Ten for each of the
 8 parameters of a vector for four labels (the rule of Peduzzi et al. 1996). With 64, the log loss of the fusion on other
 images was 0.144 with a choice and 0.131 without (CLIP embeddings, 20 draws)."""
@@ -26,7 +26,7 @@ images was 0.144 with a choice and 0.131 without (CLIP embeddings, 20 draws)."""
 FLOOR = 1e-6
 """Probabilities are kept this far from 0 before a logarithm: no agent can veto a label."""
 
-LEAST = 1e-100
+MIN_PROBABILITY = 1e-100
 """Probabilities below are as good as 0."""
 
 
@@ -53,7 +53,7 @@ class FittedCalibrator(Calibrator, Protocol):
 
 
 @dataclass(frozen=True)
-class Temperature:
+class TemperatureScaling:
     """softmax(log p / T): one number (Guo et al., 'On Calibration of Modern Neural Networks', ICML 2017)."""
 
     temperature: float
@@ -88,7 +88,7 @@ class Temperature:
 
 
 @dataclass(frozen=True)
-class HeadTemperature(Temperature):
+class HeadTemperatureScaling(TemperatureScaling):
     """For heads on features: most of what their temperature will be is known beforehand.
 
     Heads that choose their settings choose them for the fewer images of their inner folds, and end less sure than they
@@ -109,7 +109,7 @@ class HeadTemperature(Temperature):
 
 
 @dataclass(frozen=True)
-class Vector:
+class VectorScaling:
     """softmax(w * log p + b): a scale and a shift for each label (Guo et al. 2017), drawn towards a temperature."""
 
     scale: tuple[float, ...]
@@ -122,7 +122,7 @@ class Vector:
 
         logits, n_labels = log_probabilities(probabilities), probabilities.shape[1]
         targets = soft_targets(labels, n_labels)
-        temperature = Temperature.fit(probabilities, labels).temperature
+        temperature = TemperatureScaling.fit(probabilities, labels).temperature
         start = np.r_[np.full(n_labels, 1 / temperature), np.zeros(n_labels)]
 
         def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
@@ -144,7 +144,7 @@ class Vector:
 
 
 @dataclass(frozen=True)
-class Isotonic:
+class IsotonicScaling:
     """One increasing curve for all labels, then renormalised: it keeps the order of the labels.
 
     The 'IRM' of Zhang, Kailkhura and Han, 'Mix-n-Match: Ensemble and Compositional Methods for Uncertainty
@@ -165,7 +165,7 @@ class Isotonic:
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
         # Below LEAST the curve's slope could be infinite. The small slope keeps the order where the curve is flat.
-        curve = np.interp(np.maximum(probabilities, LEAST), np.maximum(self.x, LEAST), self.y)
+        curve = np.interp(np.maximum(probabilities, MIN_PROBABILITY), np.maximum(self.x, MIN_PROBABILITY), self.y)
         raised = curve + FLOOR * (1 + np.asarray(probabilities))
         return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
@@ -174,7 +174,7 @@ class Isotonic:
 
 
 @dataclass(frozen=True)
-class PerLabel:
+class ConfusionScaling:
     """softmax(t log p + B[named]): one scale, and a row of shifts for each label that the agent may name.
 
     A multinomial logistic regression on the agent's confidence and on the label that it named: with confidences that
@@ -193,7 +193,7 @@ class PerLabel:
 
         logits, c = log_probabilities(probabilities), probabilities.shape[1]
         targets, named = soft_targets(labels, c), one_hot(probabilities.argmax(axis=1), c)
-        start = np.r_[1 / Temperature.fit(probabilities, labels).temperature, np.zeros(c * c)]
+        start = np.r_[1 / TemperatureScaling.fit(probabilities, labels).temperature, np.zeros(c * c)]
 
         def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
             scaled = softmax(parameters[0] * logits + named @ parameters[1:].reshape(c, c))
@@ -213,7 +213,7 @@ class PerLabel:
 
 
 @dataclass(frozen=True)
-class Lowered:
+class ConfidenceDiscount:
     """Mixed with the uniform distribution until the confidence is lower by the calibration error, or down to chance.
 
     For an agent of which only the summary numbers are known. It supposes that the agent errs by overconfidence, as
@@ -233,19 +233,21 @@ class Lowered:
         return {"kind": self.kind, "by": self.by}
 
 
-FITTED: dict[str, type[FittedCalibrator]] = {kind.kind: kind for kind in (Temperature, Vector, Isotonic)}
+FITTED: dict[str, type[FittedCalibrator]] = {
+    kind.kind: kind for kind in (TemperatureScaling, VectorScaling, IsotonicScaling)
+}
 """Those that `fit_calibrator` chooses from, the simplest first."""
 
-FITTED_TO_HEADS: dict[str, type[FittedCalibrator]] = {**FITTED, Temperature.kind: HeadTemperature}
+FITTED_TO_HEADS: dict[str, type[FittedCalibrator]] = {**FITTED, TemperatureScaling.kind: HeadTemperatureScaling}
 """The same, for heads on features."""
 
-FITTED_TO_WORDS: dict[str, type[FittedCalibrator]] = {**FITTED, PerLabel.kind: PerLabel}
+FITTED_TO_WORDS: dict[str, type[FittedCalibrator]] = {**FITTED, ConfusionScaling.kind: ConfusionScaling}
 """The same, for an agent whose distributions hold no more than a label and one number, see `states_one_number`."""
 
-ORDER_KEEPING: dict[str, type[FittedCalibrator]] = {kind.kind: kind for kind in (Temperature, Isotonic)}
+ORDER_KEEPING: dict[str, type[FittedCalibrator]] = {kind.kind: kind for kind in (TemperatureScaling, IsotonicScaling)}
 """Those after which a prediction still names the same label."""
 
-KINDS: dict[str, type[Calibrator]] = {**FITTED_TO_WORDS, Lowered.kind: Lowered}
+KINDS: dict[str, type[Calibrator]] = {**FITTED_TO_WORDS, ConfidenceDiscount.kind: ConfidenceDiscount}
 
 
 def from_dict(data: Mapping[str, Any]) -> Calibrator:
@@ -261,7 +263,7 @@ def _frozen(value: Any) -> Any:
 def states_one_number(probabilities: np.ndarray) -> bool:
     """Whether each row of (n, c) gives one label its confidence, and all others the same share of the rest.
 
-    Of two labels it is false: there any agent does, and the shifts of `Vector` are enough.
+    Of two labels it is false: there any agent does, and the shifts of `VectorScaling` are enough.
 
     >>> states_one_number(np.array([[0.8, 0.1, 0.1], [0.0, 0.0, 1.0]]))
     True
@@ -291,7 +293,7 @@ def fit_calibrator(
     targets = soft_targets(labels, probabilities.shape[1])
     losses: dict[str, np.ndarray] = {}
     out_of_fold: dict[str, np.ndarray] = {}
-    if len(labels) < ENOUGH:
+    if len(labels) < IMAGES_FOR_MORE_PARAMETERS:
         kinds = dict([*kinds.items()][:1])
     for name, kind in kinds.items():
         calibrated = np.empty_like(probabilities)

@@ -11,11 +11,12 @@ how much of a calibrated word still counts.
 - Each word lowered by its calibration error, nothing else known (`independent`): w_a = 1.
 - With labelled predictions (`from_predictions`): the shares of the weight minimise the variance of the combined error
   (Bates and Granger 1969), so an accurate agent counts for more and agents that err together count as one. Their
-  error covariance is a maximum a posteriori estimate that starts from a prior belief (`Belief`), such as independent,
+  error covariance is a maximum a posteriori estimate that starts from a prior belief (`ErrorPrior`), such as
+  independent,
   equally good agents, which is worth so many images: few labels change little, many decide (of heads on the same
   features, half stays belief: `fitting.HEAD_IMAGES`). The sum of the weights is fitted too, and goes as far from 1,
   where all say the same thing, as they are believed to be independent. No posterior is surer than n images allow
-  (`most_supported`).
+  (`kt_ceiling`).
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def starting_weight(trust: Trust) -> float:
 
 
 @dataclass(frozen=True)
-class Belief:
+class ErrorPrior:
     """How witnesses err, as believed before anything was seen of them.
 
     Attributes:
@@ -103,7 +104,7 @@ class Fusion:
         probabilities: np.ndarray,
         labels: np.ndarray,
         heard: np.ndarray | None = None,
-        prior: Belief | None = None,
+        prior: ErrorPrior | None = None,
     ) -> Self:
         """What labelled predictions support.
 
@@ -116,7 +117,7 @@ class Fusion:
         """
         from scipy.optimize import minimize_scalar
 
-        prior = Belief.none(len(probabilities)) if prior is None else prior
+        prior = ErrorPrior.none(len(probabilities)) if prior is None else prior
         covariance = error_covariance(probabilities, labels, prior)
         unscaled = cls(np.ones(len(covariance)), covariance)
         heard = probabilities if heard is None else heard
@@ -131,7 +132,7 @@ class Fusion:
             return float(-log_probabilities(own).sum() + (log_total / width) ** 2 / 2)
 
         best = minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded")
-        return cls(np.ones(len(covariance)), covariance, float(np.exp(best.x)), most_supported(len(labels)))
+        return cls(np.ones(len(covariance)), covariance, float(np.exp(best.x)), kt_ceiling(len(labels)))
 
     def posterior(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pool calibrated predictions (a, n, c), rows of NaN where a witness did not answer.
@@ -141,7 +142,7 @@ class Fusion:
             who did not answer. If one of several that err together is missing, the rest count for more.
         """
         words, weights = self._words_and_weights(probabilities)
-        return at_most(self.ceiling, softmax(np.einsum("na,anc->nc", weights, words))), weights
+        return cap_confidence(self.ceiling, softmax(np.einsum("na,anc->nc", weights, words))), weights
 
     def weights(self, present: np.ndarray) -> np.ndarray:
         """How much each witness counts, (n, a), where those of whom `present`, bool (n, a), is true have answered."""
@@ -151,7 +152,9 @@ class Fusion:
         for who in np.unique(present, axis=0):
             here = np.flatnonzero(who)
             total = self.total if len(here) > 1 else 1.0  # one calibrated witness is taken at its word
-            weights[np.ix_((present == who).all(axis=1), here)] = total * shares(self.covariance[np.ix_(here, here)])
+            weights[np.ix_((present == who).all(axis=1), here)] = total * min_variance_weights(
+                self.covariance[np.ix_(here, here)]
+            )
         return weights
 
     def _words_and_weights(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -170,7 +173,7 @@ class Fusion:
         return cls(np.array(data["base"]), covariance, float(data["total"]), ceiling)
 
 
-def most_supported(n: int) -> float:
+def kt_ceiling(n: int) -> float:
     """The chance of being right once more after n times of n: (n + 1/2) / (n + 1).
 
     Krichevsky and Trofimov (1981); Laplace's rule of succession, (n + 1) / (n + 2), was too low for images that more
@@ -182,7 +185,7 @@ def most_supported(n: int) -> float:
     return (n + 0.5) / (n + 1.0)
 
 
-def at_most(ceiling: float, posterior: np.ndarray) -> np.ndarray:
+def cap_confidence(ceiling: float, posterior: np.ndarray) -> np.ndarray:
     """Rows of (n, c) that are surer than the ceiling, mixed with the uniform distribution down to it.
 
     >>> at_most(0.9, np.array([[1.0, 0.0], [0.8, 0.2]])).round(3)
@@ -194,7 +197,7 @@ def at_most(ceiling: float, posterior: np.ndarray) -> np.ndarray:
     return np.asarray((1.0 - doubt) * posterior + doubt * chance)
 
 
-def error_covariance(probabilities: np.ndarray, labels: np.ndarray, prior: Belief) -> np.ndarray:
+def error_covariance(probabilities: np.ndarray, labels: np.ndarray, prior: ErrorPrior) -> np.ndarray:
     """How the errors p - onehot of witnesses vary together: (a, a), for arguments as `Fusion.from_predictions`.
 
     Second moments over the images that both answered and all labels, drawn as by so many more images towards the
@@ -222,7 +225,7 @@ def apart(covariance: np.ndarray) -> float:
     return 1.0 - float(correlations.sum() - n) / max(n * (n - 1), 1)
 
 
-def shares(covariance: np.ndarray) -> np.ndarray:
+def min_variance_weights(covariance: np.ndarray) -> np.ndarray:
     """Shares w (a,), w >= 0, sum 1, of the least variance w' C w (Bates and Granger 1969).
 
     >>> shares(np.array([[1.0, 0.0], [0.0, 3.0]])).round(3)

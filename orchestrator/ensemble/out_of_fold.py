@@ -17,7 +17,7 @@ from typing import Self
 
 import numpy as np
 
-LEAST = 10
+MIN_CAPACITY = 10
 """Rows of a label that always count, the newest, however old."""
 
 
@@ -72,7 +72,7 @@ class LabelledPredictions:
         lasts = ages < half_life * np.array([_lifetime(one) for one in self.ids])
         newest_first = np.lexsort((np.arange(len(ages)), ages))
         for label in np.unique(self.labels):
-            lasts[newest_first[self.labels[newest_first] == label][:LEAST]] = True
+            lasts[newest_first[self.labels[newest_first] == label][:MIN_CAPACITY]] = True
         return np.asarray(lasts)
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from consilience.core.prediction import Stage
 from consilience.orchestrator.feedback.feedback import Feedbacks
-from consilience.orchestrator.feedback.history import History, Kept
+from consilience.orchestrator.feedback.history import History, StoredDiagnosis
 from consilience.orchestrator.feedback.learning import changes_in
 from consilience.orchestrator.panel.panel import Panel
 
@@ -29,7 +29,7 @@ ALPHA = 0.05
 SHUFFLES = 1999
 """So that the least p-value is 1 / 2000."""
 
-FEWEST = 5
+MIN_IMAGES = 5
 """Confirmed images after a change, at least: fewer show nothing."""
 
 
@@ -136,7 +136,7 @@ def change_point(outcomes: np.ndarray, first: int) -> tuple[int, float]:
 def _ratios(outcomes: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
     """The places that are asked about (p,), and of each row (b, n) the log likelihood ratio of a fall there (b, p)."""
     n = outcomes.shape[1]
-    places = np.arange(max(first, 1), n - FEWEST + 1)
+    places = np.arange(max(first, 1), n - MIN_IMAGES + 1)
     right = np.cumsum(outcomes, axis=1, dtype=np.int64)
     total, before = right[:, -1:], right[:, places - 1]
     after = total - before
@@ -199,11 +199,11 @@ def _at_fit(panel: Panel, number: int) -> np.ndarray:
     return np.arange(trust.n) < right
 
 
-def _confirmed(panel: Panel, history: History) -> list[tuple[Kept, str]]:
+def _confirmed(panel: Panel, history: History) -> list[tuple[StoredDiagnosis, str]]:
     """Confirmed diagnoses with the true label, the oldest first."""
     words = {one.diagnosis: one for one in Feedbacks(history).all("counts")}
     learned = {one.number: one.when for one in changes_in(history.database)}
-    cases: dict[str, tuple[Kept, str]] = {}
+    cases: dict[str, tuple[StoredDiagnosis, str]] = {}
     for kept in sorted(map(history.get, words), key=lambda one: one.when):
         word, identity = words[kept.id], kept.diagnosis.identity
         if identity not in panel.records.rows or (word.change in learned and kept.when < learned[word.change]):
@@ -211,7 +211,9 @@ def _confirmed(panel: Panel, history: History) -> list[tuple[Kept, str]]:
     return [(kept, truth) for kept, truth in cases.values() if panel.task.find(truth) is not None]
 
 
-def _named(cases: Sequence[tuple[Kept, str]], agent: str, stage: Stage) -> list[tuple[Kept, str, str]]:
+def _named(
+    cases: Sequence[tuple[StoredDiagnosis, str]], agent: str, stage: Stage
+) -> list[tuple[StoredDiagnosis, str, str]]:
     """The cases of which an agent's look named a label, with that label, before calibration."""
     return [
         (kept, truth, one.label)

@@ -56,7 +56,7 @@ class Feedback:
 
 
 @dataclass(frozen=True)
-class Case:
+class VotedDiagnosis:
     """A diagnosis with what people said of it, the oldest word first."""
 
     diagnosis: str
@@ -123,10 +123,10 @@ class Feedbacks:
         """What was said of all diagnoses, the oldest first."""
         return self._read(*([FEEDBACK.c.status == status] if status is not None else []))
 
-    def waiting(self) -> list[Case]:
+    def waiting(self) -> list[VotedDiagnosis]:
         """The diagnoses with words that wait, the longest waiting first, with all that was said of them."""
         waiting = dict.fromkeys(one.diagnosis for one in self.all("waiting"))
-        return [Case(id, tuple(self.of(id))) for id in waiting]
+        return [VotedDiagnosis(id, tuple(self.of(id))) for id in waiting]
 
     def accept(self, id: str, label: str, reviewer: str = "") -> None:
         """A person decides that the image shows `label`: words that say so count, others that wait are refused.
@@ -177,7 +177,7 @@ class Feedbacks:
 
     def _judge(self, connection: Connection, id: str) -> None:
         """Which words about a diagnosis count now, by the rule."""
-        words = Case(id, tuple(map(_feedback, connection.execute(_in_order(FEEDBACK.c.diagnosis == id)))))
+        words = VotedDiagnosis(id, tuple(map(_feedback, connection.execute(_in_order(FEEDBACK.c.diagnosis == id)))))
         live = [one for one in words.words if one.status in ("waiting", "counts")]
         people = {one.person for one in live if one.person}
         is_enough = (

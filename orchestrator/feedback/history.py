@@ -29,7 +29,7 @@ Pictures = Callable[[str], bytes | None]
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredDiagnosis:
     """One diagnosis as it was kept.
 
     Attributes:
@@ -83,11 +83,11 @@ class History:
         settings = settings or HistorySettings()
         return cls(Database(Path(panel), settings.url), settings)
 
-    def keep(self, diagnosis: Diagnosis, *, channel: str = "python", person: str = "") -> Kept:
+    def keep(self, diagnosis: Diagnosis, *, channel: str = "python", person: str = "") -> StoredDiagnosis:
         """Keep a diagnosis with its thumbnail and its embedding."""
         return self.keep_many([(diagnosis, channel, person)])[0]
 
-    def keep_many(self, asked: Iterable[tuple[Diagnosis, str, str]]) -> list[Kept]:
+    def keep_many(self, asked: Iterable[tuple[Diagnosis, str, str]]) -> list[StoredDiagnosis]:
         """`keep` diagnoses, each with its channel and person, in one transaction: all of them, or none."""
         kept = [self._new(*one) for one in asked]
         rows = [self._row(one) for one in kept]
@@ -95,7 +95,7 @@ class History:
             connection.execute(DIAGNOSES.insert(), rows)
         return kept
 
-    def get(self, id: str, pictures: Pictures | None = None) -> Kept:
+    def get(self, id: str, pictures: Pictures | None = None) -> StoredDiagnosis:
         """One diagnosis.
 
         Args:
@@ -122,7 +122,7 @@ class History:
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int | None = None,
-    ) -> Iterator[Kept]:
+    ) -> Iterator[StoredDiagnosis]:
         """Diagnoses, the newest first, read as they are taken.
 
         Args:
@@ -179,12 +179,12 @@ class History:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _new(self, diagnosis: Diagnosis, channel: str, person: str) -> Kept:
+    def _new(self, diagnosis: Diagnosis, channel: str, person: str) -> StoredDiagnosis:
         image = diagnosis.image
         thumbnail = image.thumbnail(PICTURE) if image is not None and self.settings.thumbnails else None
-        return Kept(secrets.token_hex(16), datetime.now(UTC), diagnosis, thumbnail, channel, person)
+        return StoredDiagnosis(secrets.token_hex(16), datetime.now(UTC), diagnosis, thumbnail, channel, person)
 
-    def _row(self, kept: Kept) -> dict[str, Any]:
+    def _row(self, kept: StoredDiagnosis) -> dict[str, Any]:
         diagnosis, embedding = kept.diagnosis, kept.diagnosis.embedding
         return {
             "id": kept.id,
@@ -206,7 +206,7 @@ class History:
         own: ColumnElement[bool] = table.c.panel == self.database.panel
         return own
 
-    def _kept(self, row: Row[Any], pictures: Pictures | None = None) -> Kept:
+    def _kept(self, row: Row[Any], pictures: Pictures | None = None) -> StoredDiagnosis:
         try:
             diagnosis = Diagnosis.from_dict(json.loads(row.record), pictures)
         except (ValueError, TypeError, KeyError, ConsilienceError) as cause:
@@ -216,7 +216,7 @@ class History:
         if row.vector is not None:
             vector = np.frombuffer(row.vector, dtype="<f4").astype(np.float32)
             diagnosis = replace(diagnosis, embedding=Embedding(vector, row.encoder))
-        return Kept(row.id, from_moment(row.moment), diagnosis, row.thumbnail, row.channel, row.person)
+        return StoredDiagnosis(row.id, from_moment(row.moment), diagnosis, row.thumbnail, row.channel, row.person)
 
 
 def _given(**values: object) -> dict[str, object]:

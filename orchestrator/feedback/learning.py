@@ -27,18 +27,18 @@ from consilience.orchestrator.ensemble.calibration import FITTED, FITTED_TO_HEAD
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
 from consilience.orchestrator.feedback.database import CHANGES, Database, from_moment, now, to_json
 from consilience.orchestrator.feedback.feedback import Feedbacks
-from consilience.orchestrator.feedback.history import History, Kept
-from consilience.orchestrator.fitting.collect import Answers
+from consilience.orchestrator.feedback.history import History, StoredDiagnosis
+from consilience.orchestrator.fitting.collect import MemberAnswers
 from consilience.orchestrator.fitting.fit_ensemble import learned, split_into_folds
 from consilience.orchestrator.fitting.ingest import Progress, quiet
 from consilience.orchestrator.fitting.update import check_each_label_is_left, with_records
-from consilience.orchestrator.panel.panel import Panel, Witness
+from consilience.orchestrator.panel.panel import Member, Panel
 from consilience.orchestrator.panel.writer import index, writing
 from consilience.retrieval.encoders.encoder import Encoder
 
 
 @dataclass(frozen=True)
-class Change:
+class LearnedChange:
     """One change of a panel by feedback.
 
     Attributes:
@@ -73,15 +73,15 @@ class LearnReport:
         left_out: by the id of a diagnosis, why what counts of it could not be learned.
     """
 
-    change: Change | None
+    change: LearnedChange | None
     left_out: dict[str, str]
 
 
 @dataclass(frozen=True)
-class _Lesson:
+class _ConfirmedImage:
     """An image that is to join the memory."""
 
-    kept: Kept
+    kept: StoredDiagnosis
     label: str
     vector: np.ndarray
 
@@ -121,7 +121,7 @@ def learn(
         images = tuple(
             (identity, records.labels[records.rows[identity]]) for identity in records.ids[len(old.records) :]
         )
-        change = Change(number, from_moment(now()), images, judged)
+        change = LearnedChange(number, from_moment(now()), images, judged)
         with history.database.transaction() as connection:  # all of it, or what is kept here says that nothing happened
             _log(connection, history.database, change)
             feedbacks.mark([one.kept.id for one in lessons], number, connection)
@@ -130,7 +130,7 @@ def learn(
     return LearnReport(change, left_out)
 
 
-def undo(panel: str | Path, number: int, *, settings: Settings | None = None, **arguments: Any) -> Change:
+def undo(panel: str | Path, number: int, *, settings: Settings | None = None, **arguments: Any) -> LearnedChange:
     """Take back a change: its images leave the memory, heads, calibration and trust.
 
     Raises:
@@ -158,7 +158,7 @@ def undo(panel: str | Path, number: int, *, settings: Settings | None = None, **
     return replace(found[0], undone=from_moment(moment))
 
 
-def changes(panel: str | Path, *, settings: Settings | None = None, **arguments: Any) -> list[Change]:
+def changes(panel: str | Path, *, settings: Settings | None = None, **arguments: Any) -> list[LearnedChange]:
     """What the panel learned, the oldest first. Raises HistoryError as above."""
     with History.open(panel, settings_or(settings, arguments).history) as history:
         return changes_in(history.database)
@@ -173,7 +173,7 @@ def relearned(panel: Panel, predictions: LabelledPredictions, settings: Settings
     return replace(panel, predictions=predictions, **fitted.parts())
 
 
-def said(diagnosis: Diagnosis, witnesses: Sequence[Witness], task: Task) -> np.ndarray:
+def said(diagnosis: Diagnosis, witnesses: Sequence[Member], task: Task) -> np.ndarray:
     """Raw probabilities (a, c) of each witness's look; rows of NaN where it gave none, or one over other labels."""
     raw = np.full((len(witnesses), len(task.names)), np.nan)
     looks = {(one.agent, one.stage): number for number, one in enumerate(witnesses)}
@@ -184,19 +184,19 @@ def said(diagnosis: Diagnosis, witnesses: Sequence[Witness], task: Task) -> np.n
     return raw
 
 
-def _answers(witness: Witness, raw: np.ndarray) -> Answers:
+def _answers(witness: Member, raw: np.ndarray) -> MemberAnswers:
     if witness.agent in FEATURE_AGENTS:
         kinds = FITTED_TO_HEADS
     else:
         kinds = FITTED_TO_WORDS if states_one_number(raw[np.isfinite(raw).all(axis=1)]) else FITTED
-    return Answers(witness.agent, witness.stage, raw, witness.cost_usd, kinds)
+    return MemberAnswers(witness.agent, witness.stage, raw, witness.cost_usd, kinds)
 
 
 def _lessons(
     panel: Panel, feedbacks: Feedbacks, settings: Settings, progress: Progress
-) -> tuple[list[_Lesson], dict[str, int], dict[str, str]]:
+) -> tuple[list[_ConfirmedImage], dict[str, int], dict[str, str]]:
     """What is to be learned; by the diagnosis's id, the change that brought an image that is there; and what cannot."""
-    lessons: list[_Lesson] = []
+    lessons: list[_ConfirmedImage] = []
     known: dict[str, int] = {}
     left_out: dict[str, str] = {}
     encoder: Encoder | None = None
@@ -217,7 +217,7 @@ def _lessons(
         else:
             embedding = kept.diagnosis.embedding
             if embedding is not None and embedding.encoder == panel.encoder.fingerprint:
-                lessons.append(_Lesson(kept, label, embedding.vector))
+                lessons.append(_ConfirmedImage(kept, label, embedding.vector))
                 continue
             try:
                 image = load_image(kept.diagnosis.source, settings.images)
@@ -228,7 +228,9 @@ def _lessons(
                 left_out[kept.id] = f"'{kept.diagnosis.source}' holds another image now"
                 continue
             encoder = encoder or panel.encoder.open(settings.device)
-            lessons.append(_Lesson(replace(kept, thumbnail=image.thumbnail()), label, encoder.encode([image])[0]))
+            lessons.append(
+                _ConfirmedImage(replace(kept, thumbnail=image.thumbnail()), label, encoder.encode([image])[0])
+            )
     return lessons, known, left_out
 
 
@@ -239,12 +241,12 @@ def _change_of(panel: Panel, identity: str) -> int:
     return int(panel.predictions.changes[panel.predictions.ids.index(identity)])
 
 
-def _judged(panel: Panel, lessons: Sequence[_Lesson], number: int, settings: Settings) -> tuple[Panel, int]:
+def _judged(panel: Panel, lessons: Sequence[_ConfirmedImage], number: int, settings: Settings) -> tuple[Panel, int]:
     """The panel with calibration and trust that know of the lessons, and of how many."""
     if panel.predictions is None:
         return panel, 0
     place = {name: number for number, name in enumerate(panel.task.names)}
-    by_image: dict[str, _Lesson] = {}
+    by_image: dict[str, _ConfirmedImage] = {}
     for one in lessons:
         by_image.setdefault(one.kept.diagnosis.identity, one)  # of one image, the first diagnosis
     said_of = {identity: said(one.kept.diagnosis, panel.witnesses, panel.task) for identity, one in by_image.items()}
@@ -256,7 +258,7 @@ def _judged(panel: Panel, lessons: Sequence[_Lesson], number: int, settings: Set
     return relearned(panel, panel.predictions.with_added(answered, labels, raw, number), settings), len(answered)
 
 
-def _log(connection: Connection, database: Database, change: Change) -> None:
+def _log(connection: Connection, database: Database, change: LearnedChange) -> None:
     record = to_json({"images": change.images, "judged": change.judged})
     row = {"panel": database.panel, "number": change.number, "moment": now(), "record": record}
     connection.execute(CHANGES.insert(), row)
@@ -268,7 +270,7 @@ def _last(database: Database) -> int:
         return int(connection.execute(query).scalar_one() or 0)
 
 
-def changes_in(database: Database) -> list[Change]:
+def changes_in(database: Database) -> list[LearnedChange]:
     """As `changes`, of an open database."""
     with database.transaction() as connection:
         query = select(CHANGES).where(CHANGES.c.panel == database.panel).order_by(CHANGES.c.number)
@@ -276,8 +278,8 @@ def changes_in(database: Database) -> list[Change]:
     return [_change(row) for row in rows]
 
 
-def _change(row: Any) -> Change:
+def _change(row: Any) -> LearnedChange:
     record = json.loads(row.record)
     images = tuple((identity, label) for identity, label in record["images"])
     undone = None if row.undone is None else from_moment(row.undone)
-    return Change(row.number, from_moment(row.moment), images, record["judged"], undone)
+    return LearnedChange(row.number, from_moment(row.moment), images, record["judged"], undone)

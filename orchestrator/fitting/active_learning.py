@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from consilience.agents import FeatureAgent, Gaussian, LabelledFeatures
-from consilience.agents.base import ROWS, nearest_similarities
+from consilience.agents.base import SIMILARITY_ROWS, nearest_similarities
 from consilience.agents.heads.model_selection import sample
 from consilience.core.diagnosis import FailedImage
 from consilience.core.settings.settings import Settings, settings_or
@@ -133,8 +133,8 @@ def mean_prediction(
     if not heads:
         return np.full((len(vectors), data.n_labels), 1 / data.n_labels)
     parts = []
-    for start in range(0, len(vectors), ROWS):
-        views = exact_views(task, data, vectors[start : start + ROWS])
+    for start in range(0, len(vectors), SIMILARITY_ROWS):
+        views = exact_views(task, data, vectors[start : start + SIMILARITY_ROWS])
         parts.append(np.mean([head.predict(views) for head in heads], axis=0))
     return np.concatenate(parts)
 
@@ -162,8 +162,8 @@ def typicality(vectors: np.ndarray, labelled: np.ndarray) -> np.ndarray:
     crowd = np.concatenate([vectors[among[among < n]], labelled[among[among >= n] - n]])
     nearest = min(CROWD, len(among) - 1)
     means = []
-    for start in range(0, n, ROWS):
-        distances = 1.0 - vectors[start : start + ROWS] @ crowd.T
+    for start in range(0, n, SIMILARITY_ROWS):
+        distances = 1.0 - vectors[start : start + SIMILARITY_ROWS] @ crowd.T
         distances[np.arange(start, start + len(distances))[:, None] == among] = np.inf  # it is not its own neighbour
         means.append(np.partition(distances, nearest - 1, axis=1)[:, :nearest].mean(axis=1))
     return np.asarray(1.0 / np.maximum(np.concatenate(means), 1e-6))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from consilience.agents import Agent, CapsAdapter, Captioner, LabelledFeatures, Views
+from consilience.agents import Agent, AgentInput, CapsAdapter, Captioner, LabelledFeatures
 from consilience.core.errors import AgentError, SettingsError
 from consilience.core.images import Image
 from consilience.core.task import Task
@@ -17,7 +17,7 @@ from consilience.orchestrator.fitting.ingest import Progress
 from consilience.orchestrator.runtime.calls import caption
 from consilience.prompts import load_prompt, zero_shot_texts
 from consilience.retrieval.encoders.encoder import Encoder
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ async def described(
     agent: Captioner,
     encoder: Encoder,
     task: Task,
-    records: Records,
+    records: LabelledImages,
     load: Callable[[str], Image],
     timeout: float,
     progress: Progress,
@@ -67,7 +67,9 @@ async def described(
         rows = range(start, min(start + BATCH, len(records)))
         nowhere = np.empty((len(rows), 0), np.float32)
         images = [load(records.sources[row]) for row in rows]
-        said = await caption(agent, Views(task, images, data.features[rows], nowhere.astype(int), nowhere), timeout)
+        said = await caption(
+            agent, AgentInput(task, images, data.features[rows], nowhere.astype(int), nowhere), timeout
+        )
         if start == 0 and all(one.error is not None for one in said):  # it will not do better on the others
             raise AgentError(f"the agent '{agent.name}' described none of the first images: {said[0].error}")
         failed += sum(one.error is not None for one in said)

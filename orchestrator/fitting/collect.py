@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from consilience.agents import Agent, LabelledFeatures, Views
+from consilience.agents import Agent, AgentInput, LabelledFeatures
 from consilience.agents.base import testimony_for
 from consilience.agents.heads.neighbours import K
 from consilience.core.errors import AgentError
@@ -23,14 +23,14 @@ from consilience.orchestrator.fitting.ingest import Progress
 from consilience.orchestrator.runtime.calls import first_look, second_look
 from consilience.retrieval.memory.image_memory import ImageMemory
 from consilience.retrieval.memory.index import ExactIndex
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 BATCH = 64
 """Labelled images that agents are asked about at a time."""
 
 
 @dataclass(frozen=True)
-class Answers:
+class MemberAnswers:
     """What one agent said of the n labelled images in one look.
 
     Attributes:
@@ -63,16 +63,16 @@ class Answers:
 
 async def looks_of_others(
     task: Task,
-    records: Records,
+    records: LabelledImages,
     data: LabelledFeatures,
     others: Sequence[Agent],
-    heads: Sequence[Answers],
+    heads: Sequence[MemberAnswers],
     neighbours: int,
     load: Callable[[str], Image] | None,
     timeout: float,
     progress: Progress,
     images: range | None = None,
-) -> list[Answers]:
+) -> list[MemberAnswers]:
     """First and second looks of agents that see images; evidence is leave-one-out, and the heads' word out of fold.
 
     Args:
@@ -87,7 +87,7 @@ async def looks_of_others(
         found = memory.query(data.features[rows], max(K, neighbours), [records.ids[row] for row in rows])
         evidence = [Evidence.from_dict(one, records.thumbnail) for one in memory.evidence(found.first(neighbours))]
         loaded = [load(records.sources[row]) if load is not None else None for row in rows]
-        views = Views(task, loaded, data.features[rows], found.labels, found.similarities)
+        views = AgentInput(task, loaded, data.features[rows], found.labels, found.similarities)
         firsts = await asyncio.gather(*(first_look(agent, views, timeout) for agent in others))
         for agent, first in zip(others, firsts, strict=True):
             if start == 0 and all(one.error is not None for one in first):  # it will not do better on the others
@@ -103,7 +103,7 @@ async def looks_of_others(
         for (agent, _), second in zip(able, seconds, strict=True):
             answers.setdefault((agent.name, "second"), []).extend(second)
         progress("looking at labelled images", start + len(rows), len(asked))
-    return [Answers.of(name, stage, predictions, task) for (name, stage), predictions in answers.items()]
+    return [MemberAnswers.of(name, stage, predictions, task) for (name, stage), predictions in answers.items()]
 
 
 def _told(agent: Agent, evidence: Sequence[Evidence], said: Sequence[Sequence[Prediction]]) -> list[Evidence]:

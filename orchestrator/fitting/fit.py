@@ -28,21 +28,21 @@ from consilience.orchestrator.decision.case_summary import REASONER
 from consilience.orchestrator.decision.policy import Settles, settles
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
 from consilience.orchestrator.fitting.captions import captioner_among, described
-from consilience.orchestrator.fitting.fit_ensemble import Fitted, fit_agents
-from consilience.orchestrator.fitting.fit_warnings import cautions
-from consilience.orchestrator.fitting.ingest import Progress, gather, is_vectors, quiet
+from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, fit_agents
+from consilience.orchestrator.fitting.fit_warnings import fit_warnings
+from consilience.orchestrator.fitting.ingest import Progress, ingest, is_vectors, quiet
 from consilience.orchestrator.fitting.label_texts import with_texts
 from consilience.orchestrator.fitting.reasoner_trust import with_advice
 from consilience.orchestrator.fitting.selection import AUTO, candidates, select
 from consilience.orchestrator.fitting.unlabelled import listed, sampled
 from consilience.orchestrator.panel.encoder_spec import EncoderRecord
-from consilience.orchestrator.panel.panel import Choice, Panel, labelled_features
+from consilience.orchestrator.panel.panel import AgentChoice, Panel, labelled_features
 from consilience.orchestrator.panel.writer import index, prepare_novelty, writing
 from consilience.orchestrator.reasoner.reasoner import Reasoner
-from consilience.orchestrator.runtime.calls import finished
+from consilience.orchestrator.runtime.calls import run_sync
 from consilience.prompts import check_prompts
-from consilience.retrieval.memory.chroma_connection import Connection
-from consilience.retrieval.memory.labelled_images import AddReport, Records
+from consilience.retrieval.memory.chroma_connection import ChromaConnection
+from consilience.retrieval.memory.labelled_images import AddReport, LabelledImages
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class FitReport:
     cost_usd: float = 0.0
 
     @property
-    def cautions(self) -> tuple[str, ...]:
+    def fit_warnings(self) -> tuple[str, ...]:
         """What so few labelled images do not allow."""
-        return cautions(self.panel)
+        return fit_warnings(self.panel)
 
     @property
     def complete(self) -> bool:
@@ -122,9 +122,9 @@ def fit(
     captioner = captioner_among(others, settings.captioner, None if named == [AUTO] else named or USUAL_AGENTS)
     load = None if is_vectors(source) else lambda image: load_image(image, settings.images)
     if settings.memory.url is not None:
-        Connection.server(settings.memory.url).close()
+        ChromaConnection.server(settings.memory.url).close()
     with writing(path):
-        gathered = gather(source, task, settings, progress)
+        gathered = ingest(source, task, settings, progress)
         records, task, encoder = gathered.records, gathered.task, gathered.encoder
         data = with_texts(labelled_features(records, task), encoder, task)
         failed, unlabelled_ids = gathered.failed, frozenset[str]()
@@ -134,7 +134,7 @@ def fit(
             unlabelled_ids = frozenset(beside.ids)
         if captioner is not None and data.texts is not None and load is not None:
             seconds = settings.policy.agent_timeout_seconds
-            data = finished(described(data, captioner, encoder, task, records, load, seconds, progress))
+            data = run_sync(described(data, captioner, encoder, task, records, load, seconds, progress))
         fitted, choices = _fitted(task, records, data, named, others, load, settings, progress)
         adviser = settings.reasoner if settings.reasoner and settings.reasoner.role == "advise" else None
         if adviser is not None:
@@ -200,14 +200,14 @@ def _heads_named(agents: Sequence[Agent | str], settings: Settings, unlabelled: 
 
 def _fitted(
     task: Task,
-    records: Records,
+    records: LabelledImages,
     data: LabelledFeatures,
     named: Sequence[str] | None,
     others: Sequence[Agent],
     load: Callable[[str], Image] | None,
     settings: Settings,
     progress: Progress,
-) -> tuple[Fitted, list[Choice]]:
+) -> tuple[FittedEnsemble, list[AgentChoice]]:
     """What the images teach with the heads of those names; with [AUTO], with those worth having, and the reasons."""
     able, untried = candidates(data)
     if is_auto := named == [AUTO]:

@@ -13,30 +13,30 @@ from typing import TypedDict
 
 import numpy as np
 
-from consilience.agents import FEATURE_AGENTS, Agent, FeatureAgent, LabelledFeatures, Views, feature_agent
+from consilience.agents import FEATURE_AGENTS, Agent, AgentInput, FeatureAgent, LabelledFeatures, feature_agent
 from consilience.agents.heads.model_selection import UNJUDGED, stratified_folds
 from consilience.agents.heads.neighbours import K
 from consilience.core.errors import AgentError
 from consilience.core.images import Image
 from consilience.core.task import Task
-from consilience.orchestrator.decision.calibration_set import Outcomes
+from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.decision.case_summary import REASONER
-from consilience.orchestrator.decision.second_look import SecondLooks
-from consilience.orchestrator.ensemble.calibration import FITTED_TO_HEADS, Temperature, fit_calibrator
-from consilience.orchestrator.ensemble.fusion import PRIOR_IMAGES, Belief, Fusion
+from consilience.orchestrator.decision.second_look import SecondLookAnswers
+from consilience.orchestrator.ensemble.calibration import FITTED_TO_HEADS, TemperatureScaling, fit_calibrator
+from consilience.orchestrator.ensemble.fusion import PRIOR_IMAGES, ErrorPrior, Fusion
 from consilience.orchestrator.ensemble.trust_metrics import measure
-from consilience.orchestrator.fitting.collect import Answers, looks_of_others, named
+from consilience.orchestrator.fitting.collect import MemberAnswers, looks_of_others, named
 from consilience.orchestrator.fitting.ingest import Progress, quiet
 from consilience.orchestrator.novelty.novelty_score import Novelty
-from consilience.orchestrator.panel.panel import Witness
+from consilience.orchestrator.panel.panel import Member
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
-from consilience.orchestrator.runtime.calls import finished
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.orchestrator.runtime.calls import run_sync
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 FOLDS = 20
 """At most; as many as the label in the middle has images, if that is fewer."""
 
-MANY = 300
+FIVE_FOLDS_FROM = 300
 """From this many images on, 5 folds are enough, and twice as fast."""
 
 SAME_FEATURES = 0.8
@@ -48,19 +48,19 @@ those are more: of heads that err together it can hardly be seen which is the be
 estimate alone go from one end to the other (Ledoit and Wolf 2004 shrink covariances for the same reason)."""
 
 
-class Parts(TypedDict):
+class PanelParts(TypedDict):
     """What of a `Panel` is learned from labelled images, by its attribute."""
 
     heads: tuple[FeatureAgent, ...]
-    witnesses: tuple[Witness, ...]
+    witnesses: tuple[Member, ...]
     fusion: Fusion
-    outcomes: Outcomes
-    second_looks: SecondLooks
+    outcomes: CalibrationSet
+    second_looks: SecondLookAnswers
     novelty: Novelty | None
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedEnsemble:
     """What labelled images taught: the parts of a panel that are learned, and what they were learned from.
 
     Attributes:
@@ -73,11 +73,11 @@ class Fitted:
     """
 
     heads: tuple[FeatureAgent, ...]
-    witnesses: tuple[Witness, ...]
+    witnesses: tuple[Member, ...]
     fusion: Fusion
-    outcomes: Outcomes
-    second_looks: SecondLooks
-    looks: tuple[Answers, ...]
+    outcomes: CalibrationSet
+    second_looks: SecondLookAnswers
+    looks: tuple[MemberAnswers, ...]
     folds: np.ndarray
     calibrated: np.ndarray
     posterior: np.ndarray
@@ -85,7 +85,7 @@ class Fitted:
     novelty: Novelty | None
     how_novel: np.ndarray
 
-    def parts(self) -> Parts:
+    def parts(self) -> PanelParts:
         """What a panel holds of it."""
         return {
             "heads": self.heads,
@@ -101,12 +101,12 @@ def split_into_folds(labels: np.ndarray, seed: int) -> np.ndarray:
     """The fold of each image, int (n,), as `stratified_folds`. A rare label does not make the folds fewer."""
     counts = np.bincount(labels)
     usual = int(np.median(counts[counts > 0]))
-    return stratified_folds(labels, min(5 if len(labels) >= MANY else FOLDS, max(usual, 2)), seed)
+    return stratified_folds(labels, min(5 if len(labels) >= FIVE_FOLDS_FROM else FOLDS, max(usual, 2)), seed)
 
 
 def fit_agents(
     task: Task,
-    records: Records,
+    records: LabelledImages,
     data: LabelledFeatures,
     kinds: Sequence[str],
     others: Sequence[Agent],
@@ -116,7 +116,7 @@ def fit_agents(
     load: Callable[[str], Image] | None = None,
     timeout: float = 120.0,
     progress: Progress = quiet,
-) -> Fitted:
+) -> FittedEnsemble:
     """Fit feature agents, judge them and the `others` out of fold, and learn how to weigh them.
 
     Args:
@@ -136,7 +136,7 @@ def fit_agents(
     folds = split_into_folds(data.labels, seed)
     n_folds = int(folds.max()) + 1
     steps = len(kinds) * (n_folds + 1)
-    looks: list[Answers] = []
+    looks: list[MemberAnswers] = []
     heads: list[FeatureAgent] = []
     with one_blas_thread():
         for name in kinds:
@@ -148,23 +148,27 @@ def fit_agents(
                 progress("fitting agents", len(heads) * (n_folds + 1) + fold + 1, steps)
             heads.append(kind.fit(data))
             progress("fitting agents", len(heads) * (n_folds + 1), steps)
-            looks.append(Answers(name, "first", raw, calibrators=FITTED_TO_HEADS))
+            looks.append(MemberAnswers(name, "first", raw, calibrators=FITTED_TO_HEADS))
     if others:
-        looks += finished(looks_of_others(task, records, data, others, looks, neighbours, load, timeout, progress))
+        looks += run_sync(looks_of_others(task, records, data, others, looks, neighbours, load, timeout, progress))
     return learned(tuple(heads), looks, task, data, folds)
 
 
-def exact_views(task: Task, known: LabelledFeatures, features: np.ndarray) -> Views:
+def exact_views(task: Task, known: LabelledFeatures, features: np.ndarray) -> AgentInput:
     """Views of vectors (n, d) whose neighbours are searched exactly among the known images."""
     similarities = features @ known.features.T
     nearest = np.argsort(-similarities, axis=1, kind="stable")[:, :K]
     near = np.take_along_axis(similarities, nearest, axis=1)
-    return Views(task, [None] * len(features), features, known.labels[nearest], near)
+    return AgentInput(task, [None] * len(features), features, known.labels[nearest], near)
 
 
 def learned(
-    heads: tuple[FeatureAgent, ...], looks: Sequence[Answers], task: Task, data: LabelledFeatures, folds: np.ndarray
-) -> Fitted:
+    heads: tuple[FeatureAgent, ...],
+    looks: Sequence[MemberAnswers],
+    task: Task,
+    data: LabelledFeatures,
+    folds: np.ndarray,
+) -> FittedEnsemble:
     """How to weigh these looks at labelled images, and how novel others are beside them; folds are int (n,)."""
     labels = data.labels
     looks = sorted(looks, key=lambda look: look.stage)  # first looks before second looks, otherwise in order
@@ -187,16 +191,18 @@ def learned(
             for agent, pooled in posteriors_again.items():
                 pooled[held_out] = others.posterior(again[agent][:, held_out])[0]
         seen = np.isfinite(heard).all(axis=2).any(axis=0)  # where nobody could be asked nothing is learned
-        outcomes_again = {agent: Outcomes.of(pooled[seen], labels[seen]) for agent, pooled in posteriors_again.items()}
+        outcomes_again = {
+            agent: CalibrationSet.of(pooled[seen], labels[seen]) for agent, pooled in posteriors_again.items()
+        }
         firsts = [number for number, one in enumerate(witnesses) if one.stage == "first" and one.agent != REASONER]
         novelty, how_novel, is_judged = None, np.zeros(len(labels)), folds != UNJUDGED
         if is_judged.any():
             novelty, how_novel[is_judged] = Novelty.fit(data, folds, calibrated[firsts])
-        return Fitted(
+        return FittedEnsemble(
             heads=heads,
             witnesses=tuple(witnesses),
             fusion=Fusion.from_predictions(calibrated, labels, heard, prior),
-            outcomes=replace(Outcomes.of(posterior[seen], labels[seen]), again=outcomes_again),
+            outcomes=replace(CalibrationSet.of(posterior[seen], labels[seen]), again=outcomes_again),
             second_looks=second_looks(looks, calibrated, labels),
             looks=tuple(looks),
             folds=folds,
@@ -208,7 +214,7 @@ def learned(
         )
 
 
-def belief_about(agents: Sequence[str], images: int) -> Belief:
+def belief_about(agents: Sequence[str], images: int) -> ErrorPrior:
     """How these agents err, as believed before anything was seen of what they say of so many images.
 
     Heads on the same features err together, and how well each kind of head does is known from elsewhere. Others are
@@ -219,15 +225,15 @@ def belief_about(agents: Sequence[str], images: int) -> Belief:
     together = np.array([[SAME_FEATURES if one and other else 0.0 for other in kinds] for one in kinds])
     np.fill_diagonal(together, 1.0)
     worth = np.array([PRIOR_IMAGES if kind is None else max(HEAD_IMAGES, images) for kind in kinds])
-    return Belief(together * np.outer(spread, spread), worth)
+    return ErrorPrior(together * np.outer(spread, spread), worth)
 
 
-def second_looks(looks: Sequence[Answers], calibrated: np.ndarray, labels: np.ndarray) -> SecondLooks:
+def second_looks(looks: Sequence[MemberAnswers], calibrated: np.ndarray, labels: np.ndarray) -> SecondLookAnswers:
     """The second looks among `looks`, calibrated (a, n, c), and what the same agents named at first."""
     places = {(look.agent, look.stage): number for number, look in enumerate(looks)}
     again = [look.agent for look in looks if look.stage == "second"]
     first = [looks[places[agent, "first"]].raw for agent in again]
-    return SecondLooks(
+    return SecondLookAnswers(
         tuple(again),
         calibrated[[places[agent, "second"] for agent in again]],
         np.array([named(raw) for raw in first], dtype=np.intp).reshape(len(again), len(labels)),
@@ -235,7 +241,7 @@ def second_looks(looks: Sequence[Answers], calibrated: np.ndarray, labels: np.nd
     )
 
 
-def judged(look: Answers, labels: np.ndarray, folds: np.ndarray, task: Task) -> tuple[Witness, np.ndarray]:
+def judged(look: MemberAnswers, labels: np.ndarray, folds: np.ndarray, task: Task) -> tuple[Member, np.ndarray]:
     """A look as it can be weighed, and its calibrated predictions (n, c), out of fold.
 
     Raises:
@@ -244,7 +250,7 @@ def judged(look: Answers, labels: np.ndarray, folds: np.ndarray, task: Task) -> 
     raw, answered = look.raw, np.isfinite(look.raw).all(axis=1)
     if (folds == UNJUDGED).all() and not answered.any():  # a head, and one image a label: nothing can be known
         trust = measure(look.agent, look.stage, raw, labels, task.names)
-        return Witness(look.agent, look.stage, Temperature(1.0), trust, look.cost_usd), raw
+        return Member(look.agent, look.stage, TemperatureScaling(1.0), trust, look.cost_usd), raw
     if len(np.unique(folds[answered])) < 2:
         raise AgentError(
             f"the agent '{look.agent}' gave a {look.stage} prediction for {answered.sum()} of {len(labels)} labelled "
@@ -255,16 +261,16 @@ def judged(look: Answers, labels: np.ndarray, folds: np.ndarray, task: Task) -> 
         raw[answered], labels[answered], folds[answered], look.calibrators
     )
     trust = measure(look.agent, look.stage, calibrated, labels, task.names)
-    return Witness(look.agent, look.stage, calibrator, trust, look.cost_usd), calibrated
+    return Member(look.agent, look.stage, calibrator, trust, look.cost_usd), calibrated
 
 
-def first_looks(witnesses: Sequence[Witness], calibrated: np.ndarray) -> np.ndarray:
+def first_looks(witnesses: Sequence[Member], calibrated: np.ndarray) -> np.ndarray:
     """Predictions (a, n, c) with NaN for the second looks: what a diagnosis starts with."""
     is_first = np.array([witness.stage == "first" for witness in witnesses])
     return np.where(is_first[:, None, None], calibrated, np.nan)
 
 
-def looked_again(witnesses: Sequence[Witness], calibrated: np.ndarray, agent: str) -> np.ndarray:
+def looked_again(witnesses: Sequence[Member], calibrated: np.ndarray, agent: str) -> np.ndarray:
     """As `first_looks`, with the agent's second look, where it gave an answer, in the place of its first."""
     heard, looks = first_looks(witnesses, calibrated), [(one.agent, one.stage) for one in witnesses]
     first, second = looks.index((agent, "first")), looks.index((agent, "second"))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from statistics import median
 
-from consilience.agents.heads.model_selection import FEW
-from consilience.orchestrator.ensemble.calibration import ENOUGH
+from consilience.agents.heads.model_selection import FEW_IMAGES
+from consilience.orchestrator.ensemble.calibration import IMAGES_FOR_MORE_PARAMETERS
 from consilience.orchestrator.panel.panel import Panel
 
 RARE = 5
 """A label is rare if the one in the middle has this many times its images."""
 
 
-def cautions(panel: Panel) -> tuple[str, ...]:
+def fit_warnings(panel: Panel) -> tuple[str, ...]:
     """One sentence each; none where there are enough images."""
     counts = {name: panel.records.labels.count(name) for name in panel.task.names}
     usual, total, found = median(counts.values()), sum(counts.values()), []
@@ -28,15 +28,15 @@ def cautions(panel: Panel) -> tuple[str, ...]:
             f"{_listed(single)} has a single image: it is learned from, but no figure tells how well it is known. "
             "Give at least 2."
         )
-    if 0 < judged < ENOUGH:
+    if 0 < judged < IMAGES_FOR_MORE_PARAMETERS:
         found.append(
             f"{judged} judged images are too few to choose a calibrator: only a temperature was fitted, near what is "
-            f"believed beforehand. From {ENOUGH} on there is a choice."
+            f"believed beforehand. From {IMAGES_FOR_MORE_PARAMETERS} on there is a choice."
         )
-    if total < FEW * len(counts):
+    if total < FEW_IMAGES * len(counts):
         found.append(
             f"The labelled images are few ({total / len(counts):.3g} a label): the heads take their usual settings. "
-            f"{FEW} a label, on average, are enough to choose them by cross-validation."
+            f"{FEW_IMAGES} a label, on average, are enough to choose them by cross-validation."
             + (
                 " Other images help, too, though nobody knows their labels: --unlabelled."
                 if panel.unlabelled is None

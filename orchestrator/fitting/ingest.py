@@ -19,7 +19,7 @@ from consilience.core.task import Task
 from consilience.retrieval.encoders.batch_embedding import embed_many
 from consilience.retrieval.encoders.encoder import Encoder, open_encoder
 from consilience.retrieval.encoders.precomputed import Precomputed, load_precomputed
-from consilience.retrieval.memory.labelled_images import AddReport, Records
+from consilience.retrieval.memory.labelled_images import AddReport, LabelledImages
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -30,7 +30,7 @@ def quiet(what: str, done: int, total: int) -> None:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class IngestedImages:
     """What was found.
 
     Attributes:
@@ -41,7 +41,7 @@ class Gathered:
 
     task: Task
     encoder: Encoder
-    records: Records
+    records: LabelledImages
     report: AddReport
     failed: tuple[FailedImage, ...] = ()
     ignored: tuple[Path, ...] = ()
@@ -52,7 +52,7 @@ def is_vectors(source: Path) -> bool:
     return source.suffix == ".npz" and not os.path.isdir(source)  # no error for a name that is too long
 
 
-def gather(source: Path, task: Task | None, settings: Settings, progress: Progress) -> Gathered:
+def ingest(source: Path, task: Task | None, settings: Settings, progress: Progress) -> IngestedImages:
     """Read a labelled folder, or an .npz of vectors.
 
     Raises:
@@ -63,13 +63,13 @@ def gather(source: Path, task: Task | None, settings: Settings, progress: Progre
         task = task or Task.from_labels(sorted(set(vectors.labels)))
         labels = [_label_of(task, label, source) for label in vectors.labels]
         records, report = with_vectors(_empty(vectors.encoder), vectors, labels)
-        gathered = Gathered(task, vectors.encoder, records, report)
+        gathered = IngestedImages(task, vectors.encoder, records, report)
     else:
         folder = read_labelled_folder(source, task)
         task = task or Task.from_labels(folder.labels)
         encoder = open_encoder(settings.encoder, device=settings.device)
         records, report, failed = with_images(_empty(encoder), folder.images, encoder, settings, progress)
-        gathered = Gathered(task, encoder, records, report, failed, folder.ignored)
+        gathered = IngestedImages(task, encoder, records, report, failed, folder.ignored)
     for name in gathered.task.names:
         if not gathered.records.labels.count(name):
             raise DatasetError(
@@ -80,12 +80,12 @@ def gather(source: Path, task: Task | None, settings: Settings, progress: Progre
 
 
 def with_images(
-    records: Records,
+    records: LabelledImages,
     images: Sequence[LabelledImage],
     encoder: Encoder,
     settings: Settings,
     progress: Progress,
-) -> tuple[Records, AddReport, tuple[FailedImage, ...]]:
+) -> tuple[LabelledImages, AddReport, tuple[FailedImage, ...]]:
     """The records and these images, embedded in batches; those that cannot be read are named."""
     ids, labels, sources, vectors, thumbnails, failed = (
         [],
@@ -116,7 +116,9 @@ def with_images(
     return grown, report, tuple(failed)
 
 
-def with_vectors(records: Records, vectors: Precomputed, labels: Sequence[str]) -> tuple[Records, AddReport]:
+def with_vectors(
+    records: LabelledImages, vectors: Precomputed, labels: Sequence[str]
+) -> tuple[LabelledImages, AddReport]:
     """The records and these vectors, whose identity is their own hash."""
     ids = [vector_identity(vector) for vector in vectors.embeddings]
     return records.with_added(ids, labels, vectors.names, vectors.embeddings)
@@ -127,8 +129,8 @@ def vector_identity(vector: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(vector, dtype=np.float32).tobytes()).hexdigest()
 
 
-def _empty(encoder: Encoder) -> Records:
-    return Records((), (), (), np.empty((0, encoder.dimension), np.float32))
+def _empty(encoder: Encoder) -> LabelledImages:
+    return LabelledImages((), (), (), np.empty((0, encoder.dimension), np.float32))
 
 
 def _label_of(task: Task, label: str, source: Path) -> str:

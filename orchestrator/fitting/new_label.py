@@ -24,15 +24,15 @@ from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.task import Label, Task
 from consilience.orchestrator.decision.policy import settles
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions, with_room
-from consilience.orchestrator.fitting.collect import Answers, looks_of_others
+from consilience.orchestrator.fitting.collect import MemberAnswers, looks_of_others
 from consilience.orchestrator.fitting.fit import FitReport
-from consilience.orchestrator.fitting.fit_ensemble import Fitted, fit_agents, learned
+from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, fit_agents, learned
 from consilience.orchestrator.fitting.ingest import Progress, quiet, with_images
 from consilience.orchestrator.fitting.label_texts import with_texts
 from consilience.orchestrator.panel.panel import Panel, labelled_features
 from consilience.orchestrator.panel.writer import index, prepare_novelty, writing
-from consilience.orchestrator.runtime.calls import finished
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.orchestrator.runtime.calls import run_sync
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 
 def add_label(
@@ -103,18 +103,18 @@ def _must_be_fitted_again(panel: Panel, others: Sequence[Agent]) -> bool:
 
 
 def _with_others(
-    fitted: Fitted,
+    fitted: FittedEnsemble,
     old: Panel,
     task: Task,
-    records: Records,
+    records: LabelledImages,
     data: LabelledFeatures,
     others: Sequence[Agent],
     settings: Settings,
     progress: Progress,
-) -> Fitted:
+) -> FittedEnsemble:
     """What the images teach if agents that see them are heard, too: they are asked about the new ones alone."""
     new = range(len(old.records), len(records))
-    said = finished(
+    said = run_sync(
         looks_of_others(
             task,
             records,
@@ -134,14 +134,16 @@ def _with_others(
     return learned(fitted.heads, looks, task, data, fitted.folds)
 
 
-def _predictions(fitted: Fitted, old: Panel, records: Records, data: LabelledFeatures) -> LabelledPredictions:
+def _predictions(
+    fitted: FittedEnsemble, old: Panel, records: LabelledImages, data: LabelledFeatures
+) -> LabelledPredictions:
     """What all was learned from; an image that feedback brought stays one that it can take back."""
     predictions = LabelledPredictions.of_fit(records.ids, data.labels, [one.raw for one in fitted.looks])
     changes = dict(zip(old.predictions.ids, old.predictions.changes, strict=True)) if old.predictions else {}
     return replace(predictions, changes=np.array([changes.get(one, 0) for one in records.ids], np.intp))
 
 
-def _with_old_words(said: Answers, old: Panel, ids: Sequence[str]) -> Answers:
+def _with_old_words(said: MemberAnswers, old: Panel, ids: Sequence[str]) -> MemberAnswers:
     """An agent's answers on the new images behind what it said of the old ones, with room for the new label."""
     assert old.predictions is not None  # noqa: S101  the caller made sure
     looks = [(one.agent, one.stage) for one in old.witnesses]

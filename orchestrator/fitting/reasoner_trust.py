@@ -14,32 +14,32 @@ from consilience.core.task import Task
 from consilience.orchestrator.decision.case_summary import REASONER
 from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.weighing import Weigher
-from consilience.orchestrator.fitting.collect import BATCH, Answers
-from consilience.orchestrator.fitting.fit_ensemble import Fitted, first_looks, learned
+from consilience.orchestrator.fitting.collect import BATCH, MemberAnswers
+from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, first_looks, learned
 from consilience.orchestrator.fitting.ingest import Progress, quiet
 from consilience.orchestrator.reasoner.reasoner import Reasoner
-from consilience.orchestrator.reasoner.step import Reasoning
-from consilience.orchestrator.runtime.calls import finished
+from consilience.orchestrator.reasoner.step import ReasonerStep
+from consilience.orchestrator.runtime.calls import run_sync
 from consilience.retrieval.memory.image_memory import ImageMemory
 from consilience.retrieval.memory.index import ExactIndex
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 if TYPE_CHECKING:
     from consilience.orchestrator.graph import State
 
 
 def with_advice(
-    fitted: Fitted,
+    fitted: FittedEnsemble,
     reasoner: Reasoner,
     task: Task,
-    records: Records,
+    records: LabelledImages,
     data: LabelledFeatures,
     others: Sequence[Agent],
     *,
     neighbours: int,
     policy: PolicySettings,
     progress: Progress = quiet,
-) -> Fitted:
+) -> FittedEnsemble:
     """What the labelled images teach if a reasoner advises as well.
 
     Args:
@@ -49,16 +49,16 @@ def with_advice(
         AgentError: it failed on all of the first records, or on too many to be judged.
         BudgetSpentError: its answers would cost more than they may.
     """
-    said = finished(_advice(fitted, reasoner, task, records, data, others, neighbours, policy, progress))
-    looks = (*fitted.looks, Answers.of(REASONER, "first", said, task))
+    said = run_sync(_advice(fitted, reasoner, task, records, data, others, neighbours, policy, progress))
+    looks = (*fitted.looks, MemberAnswers.of(REASONER, "first", said, task))
     return learned(fitted.heads, looks, task, data, fitted.folds)
 
 
 async def _advice(
-    fitted: Fitted,
+    fitted: FittedEnsemble,
     reasoner: Reasoner,
     task: Task,
-    records: Records,
+    records: LabelledImages,
     data: LabelledFeatures,
     others: Sequence[Agent],
     neighbours: int,
@@ -89,7 +89,7 @@ async def _advice(
             "rows": [*novelty],
             "round": 1,
         }
-        readings = await Reasoning(weigher, reasoner).read(state, {one.name: one for one in others}, math.inf)
+        readings = await ReasonerStep(weigher, reasoner).read(state, {one.name: one for one in others}, math.inf)
         read = {one["row"]: Prediction.from_dict(one["prediction"]) for one in readings}
         if start == 0 and all(one.error is not None for one in read.values()):  # it will not do better on the others
             causes = [one.error for one in read.values()] or ["no agent answered"]

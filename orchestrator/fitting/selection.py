@@ -14,12 +14,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from consilience.agents import FEATURE_AGENTS, LabelledFeatures
-from consilience.agents.heads.model_selection import MOST, mean_and_error
+from consilience.agents.heads.model_selection import MAX_JUDGED_IMAGES, mean_and_error
 from consilience.core.task import Task
 from consilience.orchestrator.ensemble.calibration import log_probabilities
-from consilience.orchestrator.ensemble.fusion import Belief, Fusion
-from consilience.orchestrator.fitting.fit_ensemble import Fitted, belief_about, first_looks, learned
-from consilience.orchestrator.panel.panel import Choice
+from consilience.orchestrator.ensemble.fusion import ErrorPrior, Fusion
+from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, belief_about, first_looks, learned
+from consilience.orchestrator.panel.panel import AgentChoice
 
 AUTO = "auto"
 """In the place of agents' names: choose them."""
@@ -28,26 +28,26 @@ WORTH = 0.005
 """Log loss, in nats an image, below which nobody would notice: half a percent of the probability of the truth."""
 
 
-def candidates(data: LabelledFeatures) -> tuple[list[str], list[Choice]]:
+def candidates(data: LabelledFeatures) -> tuple[list[str], list[AgentChoice]]:
     """The heads that can be tried on these images, and why the others cannot."""
     names, out = [], []
     fewest = int(np.bincount(data.labels, minlength=data.n_labels).min())
     for name, kind in FEATURE_AGENTS.items():
         if kind.needs_text and data.texts is None:
-            out.append(Choice(name, False, "not tried: the encoder has no text tower"))
+            out.append(AgentChoice(name, False, "not tried: the encoder has no text tower"))
         elif kind.needs_tower and data.tower is None:
-            out.append(Choice(name, False, "not tried: the encoder's text tower cannot be trained through"))
+            out.append(AgentChoice(name, False, "not tried: the encoder's text tower cannot be trained through"))
         elif kind.needs_unlabelled and data.unlabelled is None:
-            out.append(Choice(name, False, "not tried: no unlabelled images were given"))
-        elif kind.trains and (fewest < 2 or len(data.labels) > MOST):
-            many = f"2 images a label to train on, and {MOST:,} at most; the rarest has {fewest}"
-            out.append(Choice(name, False, f"not tried: it needs {many}, of {len(data.labels):,} in all"))
+            out.append(AgentChoice(name, False, "not tried: no unlabelled images were given"))
+        elif kind.trains and (fewest < 2 or len(data.labels) > MAX_JUDGED_IMAGES):
+            many = f"2 images a label to train on, and {MAX_JUDGED_IMAGES:,} at most; the rarest has {fewest}"
+            out.append(AgentChoice(name, False, f"not tried: it needs {many}, of {len(data.labels):,} in all"))
         else:
             names.append(name)
     return names, out
 
 
-def select(fitted: Fitted, task: Task, data: LabelledFeatures) -> tuple[Fitted, list[Choice]]:
+def select(fitted: FittedEnsemble, task: Task, data: LabelledFeatures) -> tuple[FittedEnsemble, list[AgentChoice]]:
     """What is learned without the heads that nobody would miss, and why each was kept or dropped.
 
     Agents that are no heads were asked for by name, and stay.
@@ -59,7 +59,7 @@ def select(fitted: Fitted, task: Task, data: LabelledFeatures) -> tuple[Fitted, 
     heard = first_looks(fitted.witnesses, fitted.calibrated)
     judged = fitted.folds >= 0
     if not judged.any():
-        return fitted, [Choice(name, True, "kept: no labelled image is left to judge it by") for name in heads]
+        return fitted, [AgentChoice(name, True, "kept: no labelled image is left to judge it by") for name in heads]
     agents = [one.agent for one in fitted.witnesses]
     heard, labels, folds = heard[:, judged], data.labels[judged], fitted.folds[judged]
 
@@ -68,7 +68,7 @@ def select(fitted: Fitted, task: Task, data: LabelledFeatures) -> tuple[Fitted, 
         return _losses(heard[rows], labels, folds, belief_about([agents[row] for row in rows], len(labels)))
 
     dropped: list[str] = []
-    choices: list[Choice] = []
+    choices: list[AgentChoice] = []
     now = losses(dropped)
     while True:
         left = [name for name in heads if name not in dropped]
@@ -81,10 +81,10 @@ def select(fitted: Fitted, task: Task, data: LabelledFeatures) -> tuple[Fitted, 
         if least is None or missed[least][0] > max(missed[least][1], WORTH):
             break
         dropped.append(least)
-        choices.append(Choice(least, False, f"dropped: without it the log loss {_change(*missed[least])}"))
+        choices.append(AgentChoice(least, False, f"dropped: without it the log loss {_change(*missed[least])}"))
         now = without[least]
     choices = [
-        *(Choice(name, True, f"kept: without it the log loss {_change(*missed[name])}") for name in left),
+        *(AgentChoice(name, True, f"kept: without it the log loss {_change(*missed[name])}") for name in left),
         *choices,
     ]
     if not dropped:
@@ -94,7 +94,7 @@ def select(fitted: Fitted, task: Task, data: LabelledFeatures) -> tuple[Fitted, 
     return learned(remaining, looks, task, data, fitted.folds), choices
 
 
-def _losses(heard: np.ndarray, labels: np.ndarray, folds: np.ndarray, prior: Belief) -> np.ndarray:
+def _losses(heard: np.ndarray, labels: np.ndarray, folds: np.ndarray, prior: ErrorPrior) -> np.ndarray:
     """Negative log posterior of the true label, (n,), each from weights fitted on the other folds."""
     posterior = np.empty(heard.shape[1:])
     for fold in np.unique(folds):

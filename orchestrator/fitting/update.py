@@ -19,7 +19,7 @@ from consilience.orchestrator.fitting.ingest import Progress, quiet, with_images
 from consilience.orchestrator.panel.panel import Panel, labelled_features
 from consilience.orchestrator.panel.writer import index, prepare_novelty, writing
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 
 def add(
@@ -72,13 +72,13 @@ def remove(
     return []
 
 
-def check_each_label_is_left(task: Task, records: Records) -> None:
+def check_each_label_is_left(task: Task, records: LabelledImages) -> None:
     for label in task.names:
         if not records.labels.count(label):
             raise DatasetError(f"'{label}' would be left without images; nothing was removed")
 
 
-def with_records(old: Panel, records: Records, settings: Settings) -> Panel:
+def with_records(old: Panel, records: LabelledImages, settings: Settings) -> Panel:
     """The panel with these images in its memory and its heads; what was said of images that went counts no more."""
     data, before = labelled_features(records, old.task), old.labelled_features()
     added = data.take(_rows_not_in(records, old.records))
@@ -91,7 +91,7 @@ def with_records(old: Panel, records: Records, settings: Settings) -> Panel:
     return replace(old, records=records, heads=heads, predictions=predictions)
 
 
-def _rows_not_in(records: Records, others: Records) -> np.ndarray:
+def _rows_not_in(records: LabelledImages, others: LabelledImages) -> np.ndarray:
     return np.array([row for row, identity in enumerate(records.ids) if identity not in others.rows], dtype=np.intp)
 
 

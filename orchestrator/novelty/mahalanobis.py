@@ -17,7 +17,7 @@ def label_means(rows: np.ndarray, labels: np.ndarray, n_labels: int) -> np.ndarr
     return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12))
 
 
-def distance_to_means(rows: np.ndarray, means: np.ndarray) -> np.ndarray:
+def mahalanobis_distance(rows: np.ndarray, means: np.ndarray) -> np.ndarray:
     """(m,), in [0, 2], of whitened vectors (m, d) and means (c, d).
 
     >>> distance_to_means(np.array([[1.0, 0.0], [-1.0, 0.0]]), np.eye(2)).tolist()

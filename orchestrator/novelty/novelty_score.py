@@ -22,8 +22,8 @@ import numpy as np
 
 from consilience.agents.base import LabelledFeatures
 from consilience.orchestrator.novelty.disagreement import disagreement
-from consilience.orchestrator.novelty.predictive_entropy import ensemble
-from consilience.orchestrator.novelty.reference import Known
+from consilience.orchestrator.novelty.predictive_entropy import predictive_entropy
+from consilience.orchestrator.novelty.reference import NoveltyReference
 from consilience.orchestrator.novelty.whitening import Whitening
 
 SIGNS: Mapping[str, float] = MappingProxyType({"ensemble": 0.5, "disagreement": 0.5, "means": 1.0, "nearest": 1.0})
@@ -59,7 +59,7 @@ class Novelty:
         signs, is_judged = {name: np.empty(len(data.labels)) for name in SIGNS} | of_words(calibrated), folds >= 0
         for fold in np.unique(folds[is_judged]):
             held_out, others = folds == fold, data.take(np.flatnonzero(folds != fold))
-            found = Known.of(Whitening.fit(others), others).signs(data.features[held_out])
+            found = NoveltyReference.of(Whitening.fit(others), others).signs(data.features[held_out])
             for name, values in found.items():
                 signs[name][held_out] = values
         judged = {name: values[is_judged] for name, values in signs.items()}
@@ -94,7 +94,7 @@ class Novelty:
 
 def of_words(calibrated: np.ndarray) -> dict[str, np.ndarray]:
     """The signs in what agents said at first, calibrated (a, n, c)."""
-    return {"ensemble": ensemble(calibrated), "disagreement": disagreement(calibrated)}
+    return {"ensemble": predictive_entropy(calibrated), "disagreement": disagreement(calibrated)}
 
 
 def _as_novel(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def ensemble(calibrated: np.ndarray) -> np.ndarray:
+def predictive_entropy(calibrated: np.ndarray) -> np.ndarray:
     """Entropy in nats, (n,), in [0, log c], of calibrated probabilities (a, n, c), rows of NaN where one is silent.
 
     Where nobody answered it is log c: nothing is known.

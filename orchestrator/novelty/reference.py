@@ -10,13 +10,13 @@ import numpy as np
 
 from consilience.agents.base import Features, LabelledFeatures
 from consilience.agents.heads.model_selection import sample
-from consilience.orchestrator.novelty.knn import distance_to_nearest
-from consilience.orchestrator.novelty.mahalanobis import distance_to_means, label_means
+from consilience.orchestrator.novelty.knn import knn_distance
+from consilience.orchestrator.novelty.mahalanobis import label_means, mahalanobis_distance
 from consilience.orchestrator.novelty.whitening import Whitening
 
 
 @dataclass(frozen=True)
-class Known:
+class NoveltyReference:
     """Attributes: rows, whitened vectors of known images, a fixed sample of very many; means, (c, d)."""
 
     whitening: Whitening
@@ -31,7 +31,7 @@ class Known:
     def signs(self, features: Features) -> dict[str, np.ndarray]:
         """`means` and `nearest` of vectors (m, d), (m,) each."""
         rows = self.whitening(features)
-        return {"means": distance_to_means(rows, self.means), "nearest": distance_to_nearest(rows, self.rows)}
+        return {"means": mahalanobis_distance(rows, self.means), "nearest": knn_distance(rows, self.rows)}
 
 
 def by_image(signs: Mapping[str, np.ndarray]) -> list[dict[str, float]]:

@@ -47,17 +47,17 @@ from consilience.core.settings.settings import Settings
 from consilience.core.storage.panel_folder import PanelFolder, read_panel_folder, write_panel_folder
 from consilience.core.task import Task
 from consilience.core.trust import Trust
-from consilience.orchestrator.decision.calibration_set import Outcomes
-from consilience.orchestrator.decision.second_look import SecondLooks
+from consilience.orchestrator.decision.calibration_set import CalibrationSet
+from consilience.orchestrator.decision.second_look import SecondLookAnswers
 from consilience.orchestrator.ensemble import calibration
 from consilience.orchestrator.ensemble.calibration import Calibrator
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
 from consilience.orchestrator.novelty.novelty_score import Novelty
-from consilience.orchestrator.novelty.reference import Known
+from consilience.orchestrator.novelty.reference import NoveltyReference
 from consilience.orchestrator.panel.encoder_spec import EncoderRecord
 from consilience.retrieval.memory.image_memory import ImageMemory
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 SECOND_LOOKS_FILE = "second_looks.npz"
 NOVELTY_FILE = "novelty.npz"
@@ -65,7 +65,7 @@ PREDICTIONS_FILE = "predictions.npz"
 
 
 @dataclass(frozen=True)
-class Witness:
+class Member:
     """One look of one agent, as the orchestrator weighs it; `cost_usd` is what it costs on average."""
 
     agent: str
@@ -76,7 +76,7 @@ class Witness:
 
 
 @dataclass(frozen=True)
-class Choice:
+class AgentChoice:
     """Whether an agent was kept when agents were chosen, and why."""
 
     agent: str
@@ -107,17 +107,17 @@ class Panel:
 
     task: Task
     encoder: EncoderRecord
-    records: Records
+    records: LabelledImages
     heads: tuple[FeatureAgent, ...]
     agents: tuple[str, ...]
-    witnesses: tuple[Witness, ...]
+    witnesses: tuple[Member, ...]
     fusion: Fusion
-    outcomes: Outcomes
+    outcomes: CalibrationSet
     models: tuple[ModelSettings, ...] = ()
     reasoner: ReasonerSettings | None = None
-    second_looks: SecondLooks = field(default_factory=SecondLooks.none)
+    second_looks: SecondLookAnswers = field(default_factory=SecondLookAnswers.none)
     novelty: Novelty | None = None
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[AgentChoice, ...] = ()
     predictions: LabelledPredictions | None = None
     unlabelled_ids: frozenset[str] = frozenset()
     path: Path = Path()
@@ -146,9 +146,9 @@ class Panel:
         """The memory's images as feature agents see them, without texts."""
         return labelled_features(self.records, self.task)
 
-    def known(self) -> Known | None:
+    def known(self) -> NoveltyReference | None:
         """What is known of the memory's vectors, for signs of novelty; None where `novelty` is."""
-        return None if self.novelty is None else Known.of(self.novelty.whitening, self.labelled_features())
+        return None if self.novelty is None else NoveltyReference.of(self.novelty.whitening, self.labelled_features())
 
     def open_memory(self, url: str | None = None) -> ImageMemory:
         return ImageMemory.open(
@@ -216,7 +216,7 @@ class Panel:
         return {"encoder": encoder, "agents": list(self.agents), "images": len(self.records)}
 
 
-def labelled_features(records: Records, task: Task) -> LabelledFeatures:
+def labelled_features(records: LabelledImages, task: Task) -> LabelledFeatures:
     place = {name: number for number, name in enumerate(task.names)}
     labels = np.array([place[label] for label in records.labels], dtype=np.intp)
     return LabelledFeatures(records.vectors, labels, len(task.names))
@@ -226,7 +226,7 @@ def _read(folder: PanelFolder) -> Panel:
     state, manifest = folder.state, folder.manifest
     try:
         task = Task.from_file(state / "task.yaml")
-        records = Records.open(state / "memory")
+        records = LabelledImages.open(state / "memory")
         data = labelled_features(records, task)
         names = tuple(manifest["agents"])
         heads = tuple(
@@ -244,12 +244,14 @@ def _read(folder: PanelFolder) -> Panel:
             agents=names,
             witnesses=tuple(_witness_from_dict(one) for one in _read_json(state / "witnesses.json")),
             fusion=Fusion.from_dict(_read_json(state / "fusion.json")),
-            outcomes=Outcomes.from_dict(_read_json(state / "policy.json")),
+            outcomes=CalibrationSet.from_dict(_read_json(state / "policy.json")),
             models=models,
             reasoner=reasoner,
-            second_looks=SecondLooks.from_arrays(_read_arrays(again)) if again.exists() else SecondLooks.none(),
+            second_looks=SecondLookAnswers.from_arrays(_read_arrays(again))
+            if again.exists()
+            else SecondLookAnswers.none(),
             novelty=Novelty.from_arrays(_read_arrays(novelty)) if novelty.exists() else None,
-            choices=tuple(Choice(**one) for one in _read_json_or(state / "choices.json", [])),
+            choices=tuple(AgentChoice(**one) for one in _read_json_or(state / "choices.json", [])),
             predictions=LabelledPredictions.from_arrays(_read_arrays(said)) if said.exists() else None,
             unlabelled_ids=frozenset(_read_json_or(state / "unlabelled.json", [])),
             path=folder.path,
@@ -261,16 +263,14 @@ def _read(folder: PanelFolder) -> Panel:
         ) from cause
 
 
-def _witness_to_dict(witness: Witness) -> dict[str, Any]:
+def _witness_to_dict(witness: Member) -> dict[str, Any]:
     trust, calibrator = witness.trust.to_dict(), witness.calibrator.to_dict()
     return {"trust": trust, "calibrator": calibrator, "cost_usd": witness.cost_usd}
 
 
-def _witness_from_dict(data: Mapping[str, Any]) -> Witness:
+def _witness_from_dict(data: Mapping[str, Any]) -> Member:
     trust = Trust(**data["trust"])
-    return Witness(
-        trust.agent, trust.stage, calibration.from_dict(data["calibrator"]), trust, data.get("cost_usd", 0.0)
-    )
+    return Member(trust.agent, trust.stage, calibration.from_dict(data["calibrator"]), trust, data.get("cost_usd", 0.0))
 
 
 def _models_to_dict(models: Sequence[ModelSettings], reasoner: ReasonerSettings | None) -> dict[str, Any]:

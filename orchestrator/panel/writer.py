@@ -11,7 +11,7 @@ from consilience.core.settings.settings import Settings
 from consilience.orchestrator.fitting.ingest import Progress
 from consilience.orchestrator.panel.panel import Panel
 from consilience.retrieval.memory.image_memory import writer_lock
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def writing(path: Path) -> Iterator[None]:
                 path.rmdir()
 
 
-def prepare_novelty(records: Records, settings: Settings) -> None:
+def prepare_novelty(records: LabelledImages, settings: Settings) -> None:
     """Work out the distances that novelty is measured by, so that they are saved with the records."""
     records.kth_distances(min(settings.memory.neighbours, len(records) - 1))
 

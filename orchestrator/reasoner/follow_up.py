@@ -12,21 +12,21 @@ from dataclasses import replace
 from typing import Any
 
 from consilience.agents import Budget
-from consilience.agents.vlm.call_record import Exchange
-from consilience.agents.vlm.chat_completion import Choice
+from consilience.agents.vlm.call_record import CallRecord
+from consilience.agents.vlm.chat_completion import CompletionChoice
 from consilience.agents.vlm.conversation import Message, repair_messages
-from consilience.agents.vlm.model_client import Respondent
+from consilience.agents.vlm.model_client import ModelClient
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.errors import AgentError, AnswerError, ConsilienceError
 from consilience.core.settings.model_settings import ReasonerSettings
 from consilience.core.task import Task
-from consilience.orchestrator.decision.case_summary import REASONER, Record
+from consilience.orchestrator.decision.case_summary import REASONER, CaseSummary
 from consilience.orchestrator.reasoner.output import invented_figures
 from consilience.prompts import clean, label_lines, load_prompt, quoted
 
 log = logging.getLogger(__name__)
 
-LONGEST = 1200
+MAX_ANSWER_CHARACTERS = 1200
 """Characters of an answer that are shown."""
 
 
@@ -41,7 +41,7 @@ class FollowUp:
         """`budget` as for `VlmAgent`."""
         self.settings, self.task = settings, task
         self._prompt, self._reasoner_prompt = load_prompt("follow-up", task), load_prompt("reasoner", task)
-        self._respondent = Respondent(REASONER, settings, budget)
+        self._respondent = ModelClient(REASONER, settings, budget)
 
     async def answer(self, diagnosis: Diagnosis, question: str, seconds: float) -> str:
         """The answer, on one line.
@@ -54,7 +54,7 @@ class FollowUp:
         try:
             async with limit:
                 return await self._respondent.answered(
-                    Exchange(),
+                    CallRecord(),
                     self._request(),
                     self._messages(diagnosis, shown, question),
                     lambda replies: replies[0].read(lambda text: _checked(text, shown, diagnosis)),
@@ -90,11 +90,11 @@ class FollowUp:
             "extra_body": dict(settings.extra_body),
         }
 
-    def _repair(self, replies: Sequence[Choice], problem: AnswerError) -> list[Message]:
+    def _repair(self, replies: Sequence[CompletionChoice], problem: AnswerError) -> list[Message]:
         return repair_messages(load_prompt("repair", self.task), replies[0].text, str(problem))
 
 
-def _record(diagnosis: Diagnosis) -> Record:
+def _record(diagnosis: Diagnosis) -> CaseSummary:
     # A reasoner that decided has no trust of its own; its words stand in the rationale.
     looks = [one if one.weight is not None else replace(one, weight=0.0) for one in diagnosis.predictions]
     data = diagnosis.to_dict()
@@ -104,12 +104,12 @@ def _record(diagnosis: Diagnosis) -> Record:
         "reasons": data["reasons"],
         "predictions": [one.to_dict() for one in looks],
     }
-    return Record(diagnosis.identity, conclusion, data["evidence"], diagnosis.trust)
+    return CaseSummary(diagnosis.identity, conclusion, data["evidence"], diagnosis.trust)
 
 
 def _checked(text: str, shown: str, diagnosis: Diagnosis) -> str:
     """The answer, if all its figures are the record's; what agents and people wrote is no record."""
-    answer = clean(text, LONGEST)
+    answer = clean(text, MAX_ANSWER_CHARACTERS)
     made_up = invented_figures(
         answer,
         shown=" ".join([shown, *diagnosis.reasons]),

@@ -19,7 +19,7 @@ _FIGURE = re.compile(r"(?<![\w.])(\d+(?:\.(\d+))?)(?!\w)(\s*(?:%|percent\b|per c
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
+class ReasonerOutput:
     """What a reasoner said.
 
     Attributes:
@@ -35,7 +35,7 @@ class Opinion:
     ask_again: Mapping[str, str] = field(default_factory=dict)
 
 
-def opinion_schema(task: Task, can_look_again: Sequence[str]) -> dict[str, Any]:
+def output_schema(task: Task, can_look_again: Sequence[str]) -> dict[str, Any]:
     """The JSON schema of an opinion, strict; without 'ask_again' where nobody can look again."""
     text = {"type": "string", "pattern": RATIONALE_PATTERN}
     properties: dict[str, Any] = {
@@ -53,7 +53,7 @@ def _strict(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
 
 
-def parse_opinion(text: str, task: Task, can_look_again: Collection[str]) -> Opinion:
+def parse_output(text: str, task: Task, can_look_again: Collection[str]) -> ReasonerOutput:
     """The opinion in a model's reply, read as `parse_answer` reads an answer.
 
     Raises:
@@ -70,7 +70,7 @@ def parse_opinion(text: str, task: Task, can_look_again: Collection[str]) -> Opi
             f"'probability' gives {quoted(label, 60)} less than an even share of {len(task.names)} labels"
         )
     wishes = answer.field(fields, "ask_again", list) if can_look_again else fields.get("ask_again") or []
-    return Opinion(
+    return ReasonerOutput(
         label,
         probability,
         clean(answer.field(fields, "rationale", str), 1000),

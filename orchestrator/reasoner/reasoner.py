@@ -10,24 +10,24 @@ from typing import Any
 
 from consilience.agents import Budget, ReplyCache
 from consilience.agents.vlm import confidence
-from consilience.agents.vlm.call_record import Exchange
-from consilience.agents.vlm.chat_completion import Choice
+from consilience.agents.vlm.call_record import CallRecord
+from consilience.agents.vlm.chat_completion import CompletionChoice
 from consilience.agents.vlm.conversation import Message, fingerprint, repair_messages
-from consilience.agents.vlm.label_answer import Answer
-from consilience.agents.vlm.model_client import Respondent
+from consilience.agents.vlm.label_answer import LabelAnswer
+from consilience.agents.vlm.model_client import ModelClient
 from consilience.core.errors import AgentError, AnswerError, BudgetSpentError, ConsilienceError
 from consilience.core.prediction import Prediction
 from consilience.core.settings.model_settings import ReasonerSettings
 from consilience.core.task import Task
-from consilience.orchestrator.decision.case_summary import REASONER, Record
-from consilience.orchestrator.reasoner.output import Opinion, invented_figures, opinion_schema, parse_opinion
+from consilience.orchestrator.decision.case_summary import REASONER, CaseSummary
+from consilience.orchestrator.reasoner.output import ReasonerOutput, invented_figures, output_schema, parse_output
 from consilience.prompts import Prompt, label_lines, load_prompt, quoted
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReasonerResult:
     """What came of reading one record.
 
     Attributes:
@@ -55,9 +55,9 @@ class Reasoner:
         self.settings, self.task = settings, task
         self.prompt = load_prompt("reasoner", task)
         self._cache = cache
-        self._respondent = Respondent(REASONER, settings, budget)
+        self._respondent = ModelClient(REASONER, settings, budget)
 
-    async def read(self, records: Sequence[Record], seconds: float) -> list[Reading]:
+    async def read(self, records: Sequence[CaseSummary], seconds: float) -> list[ReasonerResult]:
         """A reading of each record: a failed one, with the cause, where none was had within so many seconds.
 
         Raises:
@@ -65,15 +65,15 @@ class Reasoner:
             SettingsError: the task's own words for its prompt cannot be rendered.
         """
         answers = await asyncio.gather(*(self._read(record, seconds) for record in records), return_exceptions=True)
-        readings: list[Reading] = []
+        readings: list[ReasonerResult] = []
         for answer in answers:  # those that went on were waited for
             if isinstance(answer, BaseException):
                 raise answer
             readings.append(answer)
         return readings
 
-    async def _read(self, record: Record, seconds: float) -> Reading:
-        question, exchange, limit = Question(self.settings, self.task, self.prompt, record), Exchange(), None
+    async def _read(self, record: CaseSummary, seconds: float) -> ReasonerResult:
+        question, exchange, limit = ReasonerQuestion(self.settings, self.task, self.prompt, record), CallRecord(), None
         try:
             async with asyncio.timeout(seconds) as limit:
                 return await self._kept_or_asked(question, exchange)
@@ -85,9 +85,9 @@ class Reasoner:
             log.warning("the reasoner failed", exc_info=error)
             is_late = limit is not None and limit.expired()
             cause = f"no answer within {seconds:.3g} seconds" if is_late else f"{type(error).__name__}: {error}"
-        return Reading(self._accounted(Prediction(REASONER, error=cause), exchange))
+        return ReasonerResult(self._accounted(Prediction(REASONER, error=cause), exchange))
 
-    async def _kept_or_asked(self, question: Question, exchange: Exchange) -> Reading:
+    async def _kept_or_asked(self, question: ReasonerQuestion, exchange: CallRecord) -> ReasonerResult:
         cache, messages, request = self._cache, question.messages(), question.request()
         key = fingerprint(
             messages,
@@ -97,22 +97,22 @@ class Reasoner:
             prompts=self._versions,
         )
         if cache is not None and (kept := await asyncio.to_thread(cache.get, key)) is not None:
-            return Reading(replace(kept, cached=True), question.opinion(kept.raw or "").ask_again)
+            return ReasonerResult(replace(kept, cached=True), question.opinion(kept.raw or "").ask_again)
         opinion = await self._respondent.answered(
             exchange, request, messages, lambda replies: replies[0].read(question.opinion), self._repair
         )
-        shares = confidence.verbalised(Answer(opinion.label, opinion.probability), self.task)
+        shares = confidence.verbalised(LabelAnswer(opinion.label, opinion.probability), self.task)
         prediction = self._accounted(
             Prediction(REASONER, "first", shares, opinion.probability, opinion.rationale), exchange
         )
         if cache is not None:
             await asyncio.to_thread(cache.put, key, self.settings.model, question.record.image, prediction)
-        return Reading(prediction, opinion.ask_again)
+        return ReasonerResult(prediction, opinion.ask_again)
 
-    def _repair(self, replies: Sequence[Choice], problem: AnswerError) -> list[Message]:
+    def _repair(self, replies: Sequence[CompletionChoice], problem: AnswerError) -> list[Message]:
         return repair_messages(load_prompt("repair", self.task), replies[0].text, str(problem))
 
-    def _accounted(self, prediction: Prediction, exchange: Exchange) -> Prediction:
+    def _accounted(self, prediction: Prediction, exchange: CallRecord) -> Prediction:
         return exchange.accounted(prediction, self._versions, self._respondent.cost(exchange.spent))
 
     @property
@@ -120,10 +120,10 @@ class Reasoner:
         return ", ".join(f"{name} {load_prompt(name, self.task).version}" for name in ("reasoner", "repair"))
 
 
-class Question:
+class ReasonerQuestion:
     """What one record is asked with, and how the reply is read."""
 
-    def __init__(self, settings: ReasonerSettings, task: Task, prompt: Prompt, record: Record) -> None:
+    def __init__(self, settings: ReasonerSettings, task: Task, prompt: Prompt, record: CaseSummary) -> None:
         self.record = record
         self._settings, self._task, self._prompt = settings, task, prompt
         self._shown = record.text(prompt)
@@ -155,12 +155,12 @@ class Question:
             "max_completion_tokens": settings.max_tokens,
         }
         if settings.structured == "json_schema":
-            schema = opinion_schema(self._task, self.record.can_look_again)
+            schema = output_schema(self._task, self.record.can_look_again)
             named = {"name": "opinion", "strict": True, "schema": schema}
             request["response_format"] = {"type": "json_schema", "json_schema": named}
         return request | {"extra_body": dict(settings.extra_body)}
 
-    def opinion(self, text: str) -> Opinion:
+    def opinion(self, text: str) -> ReasonerOutput:
         """The opinion in a reply.
 
         Raises:
@@ -169,7 +169,7 @@ class Question:
             AgentError: it was to explain the diagnosis, and names another label.
         """
         record, role = self.record, self._settings.role
-        opinion = parse_opinion(text, self._task, record.can_look_again)
+        opinion = parse_output(text, self._task, record.can_look_again)
         if role == "explain" and opinion.label != record.label:  # asked again, it would only give in
             raise AgentError(f"it was to explain {quoted(record.label, 60)}, and says {quoted(opinion.label, 60)}")
         if role == "advise":
@@ -180,7 +180,7 @@ class Question:
             raise AnswerError(f"'rationale' holds numbers that the record does not: {', '.join(made_up[:5])}")
         return opinion
 
-    def _invented(self, opinion: Opinion) -> list[str]:
+    def _invented(self, opinion: ReasonerOutput) -> list[str]:
         record, labels = self.record, self._task.names
         predictions = record.conclusion["predictions"]
         return invented_figures(

@@ -21,12 +21,12 @@ from consilience.core.errors import AgentError
 from consilience.core.prediction import Prediction, Stage
 from consilience.core.settings.model_settings import Role
 from consilience.core.settings.settings import Settings
-from consilience.orchestrator.decision.case_summary import REASONER, Record
+from consilience.orchestrator.decision.case_summary import REASONER, CaseSummary
 from consilience.orchestrator.decision.explain import not_used
 from consilience.orchestrator.decision.selective_asking import spent
 from consilience.orchestrator.decision.weighing import Weighed, Weigher
 from consilience.orchestrator.panel.panel import Panel
-from consilience.orchestrator.reasoner.reasoner import Reading, Reasoner
+from consilience.orchestrator.reasoner.reasoner import Reasoner, ReasonerResult
 
 if TYPE_CHECKING:
     from consilience.orchestrator.graph import State
@@ -51,8 +51,8 @@ def open_reasoner(panel: Panel, settings: Settings, budget: Budget) -> Reasoner 
     return Reasoner(given, panel.task, open_replies(settings.replies), budget)
 
 
-class Read(TypedDict):
-    """A `Reading` as plain data."""
+class ReasonerUpdate(TypedDict):
+    """A `ReasonerResult` as plain data."""
 
     row: int
     prediction: dict[str, Any]
@@ -60,7 +60,7 @@ class Read(TypedDict):
 
 
 @dataclass(frozen=True)
-class Reasoning:
+class ReasonerStep:
     """A reasoner and what it reads from.
 
     Attributes:
@@ -79,7 +79,7 @@ class Reasoning:
         """Whether the reasoner is asked once round `number` is weighed."""
         return self.role == "decide" or (self.role == "advise" and number == 1)
 
-    async def read(self, state: State, agents: Mapping[str, Agent], deadline: float) -> list[Read]:
+    async def read(self, state: State, agents: Mapping[str, Agent], deadline: float) -> list[ReasonerUpdate]:
         """What the reasoner says of the rows that were weighed in this round.
 
         Args:
@@ -89,7 +89,9 @@ class Reasoning:
         conclusions = self.weigher.conclude(state["looks"], weighed, state["evidence"], state["requests"])
         return await self._read(dict(zip(sorted(weighed), conclusions, strict=True)), state, agents, deadline)
 
-    def adopted(self, state: State, readings: Sequence[Read]) -> tuple[list[dict[str, Any]], dict[int, Weighed]]:
+    def adopted(
+        self, state: State, readings: Sequence[ReasonerUpdate]
+    ) -> tuple[list[dict[str, Any]], dict[int, Weighed]]:
         """The looks that an adviser's words are, and the rows of this round weighed with them; a decider's are none."""
         weighed = {row: state["weighed"][row] for row in state["rows"]}
         if self.role != "advise":
@@ -115,21 +117,21 @@ class Reasoning:
 
     async def _read(
         self, conclusions: Mapping[int, dict[str, Any]], state: State, agents: Mapping[str, Agent], deadline: float
-    ) -> list[Read]:
+    ) -> list[ReasonerUpdate]:
         if self.reasoner is None:
             return []
         trusts = [witness.trust for witness in self.weigher.witnesses]
-        records: dict[int, Record] = {}
-        readings: dict[int, Reading] = {}
+        records: dict[int, CaseSummary] = {}
+        readings: dict[int, ReasonerResult] = {}
         for row, conclusion in conclusions.items():
             if "posterior" not in conclusion:  # no agent answered
                 continue
             if cause := self._unaffordable(conclusion):
-                readings[row] = Reading(Prediction(REASONER, error=cause))
+                readings[row] = ReasonerResult(Prediction(REASONER, error=cause))
                 continue
             able = self.weigher.able_to_look_again(conclusion["predictions"], agents)
             again = () if self.role == "explain" else tuple(able)
-            records[row] = Record(state["identities"][row], conclusion, state["evidence"][row], trusts, again)
+            records[row] = CaseSummary(state["identities"][row], conclusion, state["evidence"][row], trusts, again)
         limit = self.weigher.policy.settings.agent_timeout_seconds * max(len(records), 1)
         seconds = min(limit, max(deadline - time.monotonic(), 0.0))
         readings |= zip(records, await self.reasoner.read([*records.values()], seconds), strict=True)
@@ -151,7 +153,7 @@ class Reasoning:
             return ""
         return f"not asked: of the {budget:g} US dollars of policy.max_cost_usd, {taken:.2g} are spent"
 
-    def _decided(self, result: Weighed, reading: Read) -> Weighed:
+    def _decided(self, result: Weighed, reading: ReasonerUpdate) -> Weighed:
         """The result with the reasoner's label and probability in it; the other labels share the rest as before.
 
         The policy judges it like any other: a decision against the weight of the agents is referred.

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from consilience.agents import Agent, Captioner, FeatureAgent, Views
+from consilience.agents import Agent, AgentInput, Captioner, FeatureAgent
 from consilience.core.errors import BudgetSpentError
 from consilience.core.evidence import Evidence
 from consilience.core.prediction import Prediction, Stage
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-async def first_look(agent: Agent, views: Views, timeout: float, deadline: float = math.inf) -> list[Prediction]:
+async def first_look(agent: Agent, views: AgentInput, timeout: float, deadline: float = math.inf) -> list[Prediction]:
     """One prediction a view; failed ones, with the cause, if the agent raises, hangs or answers wrongly.
 
     An async agent is asked about each image by itself, all at once, so that one that fails or hangs costs the others
@@ -43,7 +43,7 @@ async def first_look(agent: Agent, views: Views, timeout: float, deadline: float
 
 async def second_look(
     agent: Agent,
-    views: Views,
+    views: AgentInput,
     first: Sequence[Prediction],
     evidence: Sequence[Evidence],
     timeout: float,
@@ -53,7 +53,7 @@ async def second_look(
     return await _ask(agent, "second", views, timeout, deadline, agent.look_again, first, evidence)
 
 
-async def caption(agent: Captioner, views: Views, timeout: float) -> list[Prediction]:
+async def caption(agent: Captioner, views: AgentInput, timeout: float) -> list[Prediction]:
     """As `first_look`, for what the agent sees in each image: abstentions with the words as their rationale."""
     return await _ask(agent, "first", views, timeout, math.inf, agent.caption)
 
@@ -61,7 +61,7 @@ async def caption(agent: Captioner, views: Views, timeout: float) -> list[Predic
 async def _ask(
     agent: Agent,
     stage: Stage,
-    views: Views,
+    views: AgentInput,
     timeout: float,
     deadline: float,
     look: Callable[..., Sequence[Prediction] | Awaitable[Sequence[Prediction]]],
@@ -87,7 +87,7 @@ async def _ask(
 async def _answer(
     agent: Agent,
     stage: Stage,
-    views: Views,
+    views: AgentInput,
     seconds: float,
     look: Callable[..., Sequence[Prediction] | Awaitable[Sequence[Prediction]]],
     *known: Sequence[Any],
@@ -115,7 +115,7 @@ async def _answer(
     return [one if one.seconds else one.taking(each) for one in predictions]
 
 
-def _checked(answer: Sequence[Prediction], name: str, stage: Stage, views: Views) -> list[Prediction]:
+def _checked(answer: Sequence[Prediction], name: str, stage: Stage, views: AgentInput) -> list[Prediction]:
     """An agent's answer under its own name and stage, whatever it claims to be. ValueError if it is no answer."""
     predictions = list(answer)
     if len(predictions) != len(views):
@@ -129,7 +129,7 @@ def _checked(answer: Sequence[Prediction], name: str, stage: Stage, views: Views
     ]
 
 
-def _failed(name: str, stage: Stage, views: Views, cause: str) -> list[Prediction]:
+def _failed(name: str, stage: Stage, views: AgentInput, cause: str) -> list[Prediction]:
     return [Prediction(name, stage, error=cause) for _ in range(len(views))]
 
 
@@ -158,7 +158,7 @@ async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
     return result
 
 
-def finished(work: Coroutine[Any, Any, Result]) -> Result:
+def run_sync(work: Coroutine[Any, Any, Result]) -> Result:
     """What comes of the work. In a thread of its own where an event loop runs already, as in a notebook."""
     try:
         asyncio.get_running_loop()

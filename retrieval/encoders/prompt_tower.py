@@ -12,7 +12,7 @@ import numpy as np
 
 from consilience.retrieval.encoders.singular_tower import SingularTower
 
-WORDS = "a photo of a"
+PROMPT_PREFIX = "a photo of a"
 """What the learned vectors start as; there are as many as it has tokens."""
 
 EMBEDDING = "token_embedding"
@@ -27,12 +27,12 @@ class PromptTower:
 
     def __init__(self, model: Any, tokenize: Callable[[list[str]], Any], names: Sequence[str], lock: Lock) -> None:
         self._model, self._lock = model, lock
-        self._tokens = tokenize([f"{WORDS} {name}." for name in names])
-        self.length = _tokens_of(tokenize([WORDS])[0]) - _tokens_of(tokenize([""])[0])
+        self._tokens = tokenize([f"{PROMPT_PREFIX} {name}." for name in names])
+        self.length = _tokens_of(tokenize([PROMPT_PREFIX])[0]) - _tokens_of(tokenize([""])[0])
         self._ready: Any = None
 
     def start(self) -> np.ndarray:
-        """The embeddings of WORDS, float32 (m, width)."""
+        """The embeddings of PROMPT_PREFIX, float32 (m, width)."""
         with self._lock:
             embedding = embedding_of(self._prepared())
             found = embedding.weight[self._tokens[0, 1 : 1 + self.length].to(embedding.weight.device)]

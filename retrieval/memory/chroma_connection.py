@@ -18,7 +18,7 @@ SERVER_SECONDS = 60.0
 """How long one request to a server may take; a batch of 1,000 vectors takes about two seconds."""
 
 
-class Connection:
+class ChromaConnection:
     """A Chroma client, and the way to call it.
 
     Attributes:
@@ -32,7 +32,7 @@ class Connection:
         self.client = self.call(open_client)
 
     @classmethod
-    def embedded(cls, store: Path) -> Connection:
+    def embedded(cls, store: Path) -> ChromaConnection:
         """The index in the folder `store`, made if it is missing. One process at a time may do this."""
 
         def open_client() -> Any:
@@ -51,7 +51,7 @@ class Connection:
         return cls("chroma", open_client, failure)
 
     @classmethod
-    def server(cls, url: str) -> Connection:
+    def server(cls, url: str) -> ChromaConnection:
         """The Chroma server at `http(s)://[user:password@]host[:port]`.
 
         Raises:

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from consilience.core.errors import ImageMemoryError, MemoryServerError
-from consilience.retrieval.memory.chroma_connection import Connection
+from consilience.retrieval.memory.chroma_connection import ChromaConnection
 from consilience.retrieval.memory.index import CheckReport, ExactIndex, Rows, exact_similarities, in_order
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 from consilience.retrieval.memory.neighbour_distance import Vectors
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class ChromaIndex:
         ImageMemoryError: the store cannot be read; MemoryServerError: the server cannot be reached.
     """
 
-    def __init__(self, records: Records, connection: Connection, name: str, fingerprint: str) -> None:
+    def __init__(self, records: LabelledImages, connection: ChromaConnection, name: str, fingerprint: str) -> None:
         self.name = connection.name
         self.mismatches = 0
         self._records = records

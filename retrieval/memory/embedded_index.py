@@ -8,11 +8,11 @@ import threading
 from pathlib import Path
 
 from consilience.core.errors import ImageMemoryError, MemoryBusyError
-from consilience.retrieval.memory.chroma_connection import Connection
+from consilience.retrieval.memory.chroma_connection import ChromaConnection
 from consilience.retrieval.memory.chroma_index import ChromaIndex
 from consilience.retrieval.memory.index import CheckReport, ExactIndex, Index, Rows
 from consilience.retrieval.memory.index_store import Store
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 from consilience.retrieval.memory.neighbour_distance import Vectors
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class EmbeddedIndex:
     refused. Safe from many threads; a forked child searches exactly.
     """
 
-    def __init__(self, records: Records, path: Path, name: str, fingerprint: str) -> None:
+    def __init__(self, records: LabelledImages, path: Path, name: str, fingerprint: str) -> None:
         """An index in the folder `path`, made when it is needed; beside it stand its lock and its seal."""
         self._records, self._path = records, path
         self._collection, self._fingerprint = name, fingerprint
@@ -125,7 +125,7 @@ class EmbeddedIndex:
 
     def _serve(self, store: Store) -> Index:
         store.break_seal()
-        connection = Connection.embedded(store.path)
+        connection = ChromaConnection.embedded(store.path)
         try:
             index = ChromaIndex(self._records, connection, self._collection, self._fingerprint)
             index.sync()

@@ -1,4 +1,5 @@
-"""Check an embedded index, as `python -m consilience.retrieval.memory.examine_index` STORE NAME FINGERPRINT RECORDS [SAMPLE].
+"""Check an embedded index, as `python -m consilience.retrieval.memory.examine_index` STORE NAME FINGERPRINT RECORDS
+[SAMPLE].
 
 Runs in a process of its own, since damaged files can crash it, and prints a `CheckReport` as JSON.
 """
@@ -11,17 +12,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 from consilience.core.errors import ImageMemoryError
-from consilience.retrieval.memory.chroma_connection import Connection
+from consilience.retrieval.memory.chroma_connection import ChromaConnection
 from consilience.retrieval.memory.chroma_index import ChromaIndex
 from consilience.retrieval.memory.index import CheckReport
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 
 def main(store: str, name: str, fingerprint: str, folder: str, sample: str) -> None:
     """Print how the index in `store` compares with the records in `folder`."""
-    records = Records.open(Path(folder))
+    records = LabelledImages.open(Path(folder))
     try:
-        index = ChromaIndex(records, Connection.embedded(Path(store)), name, fingerprint)
+        index = ChromaIndex(records, ChromaConnection.embedded(Path(store)), name, fingerprint)
         report = index.examine(int(sample) if sample else None)
         index.close()
     except ImageMemoryError as failure:

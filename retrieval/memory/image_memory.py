@@ -24,12 +24,12 @@ from filelock import Timeout
 from numpy.typing import NDArray
 
 from consilience.core.errors import ImageMemoryError, PanelBusyError, PanelError
-from consilience.retrieval.memory.chroma_connection import Connection
+from consilience.retrieval.memory.chroma_connection import ChromaConnection
 from consilience.retrieval.memory.chroma_index import ChromaIndex, collection_name
 from consilience.retrieval.memory.embedded_index import EmbeddedIndex
 from consilience.retrieval.memory.index import CheckReport, Index, Rows
 from consilience.retrieval.memory.index_store import holder_of, lock_file, note_holder
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 from consilience.retrieval.memory.neighbour_distance import Vectors, novelty
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class ImageMemory:
         labels: the task's labels in its order.
     """
 
-    def __init__(self, records: Records, labels: Sequence[str], index: Index) -> None:
+    def __init__(self, records: LabelledImages, labels: Sequence[str], index: Index) -> None:
         """A memory that searches through `index`.
 
         Raises:
@@ -80,7 +80,7 @@ class ImageMemory:
     @classmethod
     def open(
         cls,
-        records: Records,
+        records: LabelledImages,
         labels: Sequence[str],
         *,
         store: Path,
@@ -104,7 +104,7 @@ class ImageMemory:
         name = collection_name(panel, fingerprint)
         if url is None:
             return cls(records, labels, EmbeddedIndex(records, store, name, fingerprint))
-        index = ChromaIndex(records, Connection.server(url), name, fingerprint)
+        index = ChromaIndex(records, ChromaConnection.server(url), name, fingerprint)
         try:
             index.sync()
             return cls(records, labels, index)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consilience.core.errors import ImageMemoryError
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 from consilience.retrieval.memory.neighbour_distance import CELLS, ROUNDING, Vectors
 
 Rows = NDArray[np.intp]
@@ -56,7 +56,7 @@ class ExactIndex:
     name = "exact"
     mismatches = 0
 
-    def __init__(self, records: Records, instead: ImageMemoryError | None = None) -> None:
+    def __init__(self, records: LabelledImages, instead: ImageMemoryError | None = None) -> None:
         self._vectors = records.vectors
         self._instead = instead
 

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from consilience.core.errors import MemoryBusyError
 from consilience.retrieval.memory.index import CheckReport
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 State = Literal["empty", "sound", "damaged", "unknown"]
 
@@ -76,7 +76,7 @@ class Store:
         if self.path.exists():
             shutil.rmtree(self.path)
 
-    def examine(self, records: Records, name: str, fingerprint: str, sample: int | None = None) -> CheckReport:
+    def examine(self, records: LabelledImages, name: str, fingerprint: str, sample: int | None = None) -> CheckReport:
         """Compare the index with the records in a child process. No client may have it open."""
         with tempfile.TemporaryDirectory(prefix="consilience-check-") as folder:
             replace(records, thumbnails=()).save(Path(folder))

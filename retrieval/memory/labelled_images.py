@@ -43,7 +43,7 @@ class AddReport:
 
 
 @dataclass(frozen=True, eq=False)
-class Records:
+class LabelledImages:
     """An immutable snapshot of labelled images; row i of every part belongs to the same image.
 
     Attributes:
@@ -109,7 +109,7 @@ class Records:
         sources: Sequence[str],
         vectors: Vectors,
         thumbnails: Mapping[str, bytes] | None = None,
-    ) -> tuple[Records, AddReport]:
+    ) -> tuple[LabelledImages, AddReport]:
         """These records and the new images. Adding the same again changes nothing.
 
         An image that is there under the same label is skipped. One that is there under another label is kept out and
@@ -141,7 +141,7 @@ class Records:
                 f"the new vectors have {added.shape[1:]} numbers, those of the memory {self.vectors.shape[1:]}: "
                 "use the encoder that the memory was written with"
             )
-        grown = Records(
+        grown = LabelledImages(
             (*self.ids, *fresh),
             (*self.labels, *(labels[row] for row in chosen)),
             (*self.sources, *(sources[row] for row in chosen)),
@@ -150,7 +150,7 @@ class Records:
         )
         return grown, report
 
-    def without(self, ids: Collection[str] = (), sources: Collection[str] = ()) -> Records:
+    def without(self, ids: Collection[str] = (), sources: Collection[str] = ()) -> LabelledImages:
         """These records without the images of these identities or sources; names that are not there change nothing."""
         gone_ids, gone_sources = set(ids), set(sources)
         kept = [
@@ -189,7 +189,7 @@ class Records:
                 yield identity, picture
 
     @classmethod
-    def open(cls, folder: Path) -> Records:
+    def open(cls, folder: Path) -> LabelledImages:
         """Read what `save` wrote.
 
         Raises:

@@ -11,15 +11,15 @@ import pytest
 
 from consilience.core.errors import PanelError
 from consilience.frontends.cli.panels.demo_command import run
-from consilience.frontends.cli.panels.solar_cells import Split, read_cells, split
+from consilience.frontends.cli.panels.solar_cells import SolarCellSplit, read_cells, split
 
 Invoke = Callable[..., click.testing.Result]
 
 
-def small(seed: int = 0) -> Split:
+def small(seed: int = 0) -> SolarCellSplit:
     """A few of the demo's cells."""
     drawn = split(read_cells(), 60, seed)
-    return Split(drawn.fit, drawn.held_out[:20], drawn.between[:10])
+    return SolarCellSplit(drawn.fit, drawn.held_out[:20], drawn.between[:10])
 
 
 def test_the_demo_on_few_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from consilience.core.errors import EvaluationError
 from consilience.evals import compare
 from consilience.evals.evaluation import write_figures
-from consilience.evals.rows import ROWS
+from consilience.evals.rows import ROWS_FILE
 
 LABELS = ("apple", "beech")
 
@@ -44,7 +44,7 @@ def written(
         if answer is None:
             row |= {"label": None, "posterior": None, "verdict": None, "error": "damaged", "cost_usd": 0.0}
         lines.append(json.dumps(row) + "\n")
-    (out / ROWS).write_text("".join(lines))
+    (out / ROWS_FILE).write_text("".join(lines))
     (out / "run.json").write_text(json.dumps({"panel": {"id": out.name}}))
     write_figures(out, labels)
     return out

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from consilience import Evaluation, Prediction, Settings, evaluate, fit, load_settings
-from consilience.agents import Views
+from consilience.agents import AgentInput
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.errors import ConsilienceError, DatasetError, EncoderError, EvaluationError
 from consilience.evals.engines.engine import FreshDiagnoser, LocalEngine
-from consilience.evals.engines.process_engine import WorkersEngine
-from consilience.evals.rows import ROWS, Decided, decided
-from consilience.evals.run_log import Tally, open_journal
+from consilience.evals.engines.process_engine import ProcessEngine
+from consilience.evals.rows import ROWS_FILE, Decided, decided
+from consilience.evals.run_log import Tally, open_run_log
 from consilience.evals.scores import FUSION, scores
-from consilience.evals.source import Case, VectorSource, cases
+from consilience.evals.source import SourceImage, VectorSource, cases
 from consilience.orchestrator.diagnoser import Diagnoser
 
 LABELS = ("apple", "beech", "cedar")
@@ -46,12 +46,12 @@ class Expert:
     name = "expert"
     looks_again = True
 
-    def look(self, views: Views) -> list[Prediction]:
+    def look(self, views: AgentInput) -> list[Prediction]:
         near = np.exp(4.0 * views.features[:, :3].astype(np.float64))
         near[:, 1:] = near[:, 1:].mean(axis=1, keepdims=True) * [1.01, 0.99]
         return self._said(near)
 
-    def look_again(self, views: Views, first: Sequence[Any], evidence: Sequence[Any]) -> list[Prediction]:
+    def look_again(self, views: AgentInput, first: Sequence[Any], evidence: Sequence[Any]) -> list[Prediction]:
         return self._said(np.array([[*one.distribution.values()] for one in evidence]) + 0.02)
 
     def _said(self, shares: np.ndarray) -> list[Prediction]:
@@ -82,7 +82,7 @@ def test_set(known: Path) -> Path:
 
 
 def rows_of(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / ROWS).read_bytes().splitlines()]
+    return [json.loads(line) for line in (out / ROWS_FILE).read_bytes().splitlines()]
 
 
 def timeless(value: Any) -> Any:
@@ -151,7 +151,7 @@ def test_what_was_killed_goes_on_and_ends_the_same(panel: Path, test_set: Path, 
     with pytest.raises(Killed):
         evaluate(test_set, panel, out, settings=SETTINGS, watch=killed_after(2))
     assert len(rows_of(out)) == 32
-    with (out / ROWS).open("ab") as file:
+    with (out / ROWS_FILE).open("ab") as file:
         file.write(b'{"row":32,"image":"tes')
     told: list[tuple[int, int]] = []
     evaluate(test_set, panel, out, settings=SETTINGS, watch=lambda tally, batch: told.append((tally.done, len(batch))))
@@ -163,11 +163,11 @@ def test_what_was_killed_goes_on_and_ends_the_same(panel: Path, test_set: Path, 
 
 def test_what_is_done_is_not_done_again(panel: Path, test_set: Path, tmp_path: Path) -> None:
     first = evaluate(test_set, panel, tmp_path / "out", settings=SETTINGS)
-    written = (tmp_path / "out" / ROWS).read_bytes()
+    written = (tmp_path / "out" / ROWS_FILE).read_bytes()
     told: list[int] = []
     again = evaluate(test_set, panel, tmp_path / "out", settings=SETTINGS, watch=lambda *_: told.append(1))
     assert len(told) == 1
-    assert (tmp_path / "out" / ROWS).read_bytes() == written
+    assert (tmp_path / "out" / ROWS_FILE).read_bytes() == written
     assert again.metrics == first.metrics
 
 
@@ -176,7 +176,7 @@ def test_another_run_is_named_and_not_mixed_in(
 ) -> None:
     out = tmp_path / "out"
     evaluate(test_set, panel, out, settings=SETTINGS, limit=5)
-    before = (out / ROWS).read_bytes()
+    before = (out / ROWS_FILE).read_bytes()
     changes: list[tuple[dict[str, Any], str]] = [
         ({"limit": 6}, "choice.limit was 5 and is 6"),
         (
@@ -191,7 +191,7 @@ def test_another_run_is_named_and_not_mixed_in(
         arguments: dict[str, Any] = {"source": test_set, "panel": panel, "settings": SETTINGS, "limit": 5} | change
         with pytest.raises(EvaluationError, match=f"holds another run: .*{said}"):
             evaluate(out=out, **arguments)
-    assert (out / ROWS).read_bytes() == before
+    assert (out / ROWS_FILE).read_bytes() == before
 
 
 def test_a_run_may_go_on_with_more_to_spend(panel: Path, test_set: Path, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_the_password_of_a_server_is_not_written_down(panel: Path, test_set: Pat
 
 def test_only_one_writes(panel: Path, test_set: Path, tmp_path: Path) -> None:
     with (
-        open_journal(tmp_path / "out", {}, LABELS, np.arange(3), drop_leaks=False),
+        open_run_log(tmp_path / "out", {}, LABELS, np.arange(3), drop_leaks=False),
         pytest.raises(EvaluationError, match="is being written by this process"),
     ):
         evaluate(test_set, panel, tmp_path / "out", settings=SETTINGS)
@@ -246,17 +246,17 @@ def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_room(
     out = tmp_path / "out"
     with pytest.raises(Killed):
         evaluate(test_set, panel, out, settings=SETTINGS, watch=killed_after(0))
-    (out / ROWS).unlink()
-    (out / ROWS).symlink_to("/dev/full")
+    (out / ROWS_FILE).unlink()
+    (out / ROWS_FILE).symlink_to("/dev/full")
     with pytest.raises(EvaluationError, match=r"No space left on device.*make room"):
         evaluate(test_set, panel, out, settings=SETTINGS)
-    (out / ROWS).unlink()
+    (out / ROWS_FILE).unlink()
     assert evaluate(test_set, panel, out, settings=SETTINGS).metrics.n == 100
 
 
 def test_rows_that_were_tampered_with_are_refused(panel: Path, test_set: Path, tmp_path: Path) -> None:
     evaluate(test_set, panel, tmp_path / "out", settings=SETTINGS, limit=3)
-    rows = tmp_path / "out" / ROWS
+    rows = tmp_path / "out" / ROWS_FILE
     rows.write_bytes(rows.read_bytes() + rows.read_bytes().splitlines(keepends=True)[0])
     with pytest.raises(EvaluationError, match="holds row 0 twice"):
         evaluate(test_set, panel, tmp_path / "out", settings=SETTINGS, limit=3)
@@ -349,7 +349,7 @@ def test_workers_decide_as_one_process_does(panel: Path, known: Path, drop_leaks
     source = VectorSource(known)
     wanted, labels = np.ones(len(source), bool), {label: label for label in LABELS}
 
-    def decide(engine: LocalEngine | WorkersEngine) -> list[tuple[Any, Any]]:
+    def decide(engine: LocalEngine | ProcessEngine) -> list[tuple[Any, Any]]:
         batches = list(engine.decide(cases(source, labels, wanted)))
         assert [len(batch) for batch in batches] == [16, 16, 16, 16, 16, 10]
         everyone = [one for batch in batches for one in batch]
@@ -357,14 +357,14 @@ def test_workers_decide_as_one_process_does(panel: Path, known: Path, drop_leaks
 
     with (FreshDiagnoser if drop_leaks else Diagnoser).open(panel, settings=SETTINGS) as diagnoser:
         alone = decide(LocalEngine(diagnoser))
-    with WorkersEngine(panel, SETTINGS, 2, drop_leaks=drop_leaks) as engine:
+    with ProcessEngine(panel, SETTINGS, 2, drop_leaks=drop_leaks) as engine:
         assert decide(engine) == alone
     assert all(one[1][2] for one in alone)
 
 
 def test_a_worker_that_dies_is_an_error_that_says_what_to_do(panel: Path, known: Path) -> None:
     source = VectorSource(known)
-    with WorkersEngine(panel, SETTINGS, 1, drop_leaks=False) as engine:
+    with ProcessEngine(panel, SETTINGS, 1, drop_leaks=False) as engine:
         batches = engine.decide(cases(source, {label: label for label in LABELS}, np.ones(len(source), bool)))
         next(batches)
         for worker in engine.workers:
@@ -378,10 +378,12 @@ def test_a_row_holds_text_that_is_no_unicode() -> None:
     from consilience.core.errors import ImageError
 
     name = b"leaf-\xff.jpg".decode("utf-8", "surrogateescape")
-    one = decided(Case(0, name, "apple"), FailedImage(name, ImageError(f"'{name}' is broken")), leak=False)
+    one = decided(SourceImage(0, name, "apple"), FailedImage(name, ImageError(f"'{name}' is broken")), leak=False)
     assert json.loads(one.data)["image"] == one.name == "leaf-\\udcff.jpg"
     assert "is broken" in json.loads(one.data)["error"]
-    hidden = decided(Case(0, "http://host/a.jpg?token=secret", "apple"), FailedImage("", ImageError("x")), leak=False)
+    hidden = decided(
+        SourceImage(0, "http://host/a.jpg?token=secret", "apple"), FailedImage("", ImageError("x")), leak=False
+    )
     assert b"secret" not in hidden.data
 
 

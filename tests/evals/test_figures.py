@@ -14,9 +14,9 @@ import pytest
 from consilience import Evidence, Prediction
 from consilience.core.errors import EvaluationError
 from consilience.evals.answer_columns import collect
-from consilience.evals.figures import Metrics, measure
-from consilience.evals.metrics import Change
-from consilience.evals.rows import LEFT_OUT, ROWS, read_rows, save_parquet, schema
+from consilience.evals.figures import EvaluationMetrics, measure
+from consilience.evals.metrics import PairedChange
+from consilience.evals.rows import LEFT_OUT, ROWS_FILE, read_rows, save_parquet, schema
 from consilience.orchestrator.novelty.novelty_score import SIGNS
 
 LABELS = ("healthy", "rust")
@@ -89,8 +89,8 @@ ROWS_BY_HAND = [
 ]
 
 
-def measured(folder: Path, rows: list[dict[str, Any]], **options: Any) -> Metrics:
-    (folder / ROWS).write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+def measured(folder: Path, rows: list[dict[str, Any]], **options: Any) -> EvaluationMetrics:
+    (folder / ROWS_FILE).write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
     return measure(collect(read_rows(folder, LABELS), LABELS), LABELS, **options)
 
 
@@ -143,8 +143,8 @@ def test_fusion_and_best_agent_are_compared_on_what_both_answered(tmp_path: Path
 def test_what_second_looks_changed(tmp_path: Path) -> None:
     found = measured(tmp_path, ROWS_BY_HAND).second_looks
     assert found.images == 2
-    assert found.agents == {"qwen": Change(n=2, changed=2, better=1, worse=1)}
-    assert found.fusion == Change(n=2, changed=2, better=1, worse=1)
+    assert found.agents == {"qwen": PairedChange(n=2, changed=2, better=1, worse=1)}
+    assert found.fusion == PairedChange(n=2, changed=2, better=1, worse=1)
     unknown = [one | {"first_posterior": None} for one in ROWS_BY_HAND]
     assert measured(tmp_path, unknown).second_looks.fusion is None
 
@@ -201,7 +201,7 @@ def test_the_table_has_a_column_for_everything_that_a_record_says() -> None:
 def test_damaged_rows_are_named_and_not_measured(tmp_path: Path) -> None:
     lines = [json.dumps(one) for one in ROWS_BY_HAND]
     for damage in ("{half a li", '{"row": "text"}'):
-        (tmp_path / ROWS).write_text("\n".join([lines[0], damage, *lines[1:]]) + "\n", encoding="utf-8")
+        (tmp_path / ROWS_FILE).write_text("\n".join([lines[0], damage, *lines[1:]]) + "\n", encoding="utf-8")
         with pytest.raises(EvaluationError, match=r"predictions\.jsonl' cannot be read"):
             collect(read_rows(tmp_path, LABELS), LABELS)
 
@@ -209,7 +209,7 @@ def test_damaged_rows_are_named_and_not_measured(tmp_path: Path) -> None:
 def test_words_that_are_no_unicode_and_labels_in_any_script_survive(tmp_path: Path) -> None:
     odd: Mapping[str, float] = {'レ "x"': 0.25, "é.ü/€": 0.75}
     one = row(0, "é.ü/€", 0.9) | {"posterior": odd, "label": "é.ü/€", "evidence": None, "rationale": "\u2028 {]"}
-    (tmp_path / ROWS).write_text(json.dumps(one) + "\n", encoding="utf-8")
+    (tmp_path / ROWS_FILE).write_text(json.dumps(one) + "\n", encoding="utf-8")
     (batch,) = read_rows(tmp_path, list(odd))
     assert batch.to_pylist()[0]["posterior"] == odd
     found = measure(collect([batch], list(odd)), list(odd))

@@ -193,7 +193,7 @@ def test_who_never_differ_have_an_interval_with_a_width() -> None:
 
 def test_what_a_second_look_changed() -> None:
     truth, before, after = np.array([0, 0, 1, 1]), np.array([1, 0, 1, 0]), np.array([0, 1, 1, 2])
-    assert metrics.change(truth, before, after) == metrics.Change(n=4, changed=3, better=1, worse=1)
+    assert metrics.change(truth, before, after) == metrics.PairedChange(n=4, changed=3, better=1, worse=1)
 
 
 def test_nothing_is_defined_for_nothing() -> None:

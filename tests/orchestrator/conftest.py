@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 
 from consilience import fit, load_settings
-from consilience.agents import Views
+from consilience.agents import AgentInput
 from consilience.core.errors import MissingExtraError
 from consilience.core.prediction import Prediction
 
@@ -56,7 +56,7 @@ class Scripted:
     """An agent that does as it is told, and notes what it was asked about."""
 
     name: str
-    script: Callable[[Views], Any]
+    script: Callable[[AgentInput], Any]
     again: Callable[..., Any] | None = None
     asked: list[np.ndarray] = field(default_factory=list)
     asked_again: list[np.ndarray] = field(default_factory=list)
@@ -65,17 +65,17 @@ class Scripted:
     def looks_again(self) -> bool:
         return self.again is not None
 
-    def look(self, views: Views) -> Any:
+    def look(self, views: AgentInput) -> Any:
         self.asked.append(views.features)
         return self.script(views)
 
-    def look_again(self, views: Views, first: Any, evidence: Any) -> Any:
+    def look_again(self, views: AgentInput, first: Any, evidence: Any) -> Any:
         self.asked_again.append(views.features)
         assert self.again is not None
         return self.again(views, first, evidence)
 
 
-def said(views: Views, probabilities: np.ndarray, **more: Any) -> list[Prediction]:
+def said(views: AgentInput, probabilities: np.ndarray, **more: Any) -> list[Prediction]:
     rows = np.asarray(probabilities, dtype=np.float64)
     rows = rows / rows.sum(axis=1, keepdims=True)
     return [
@@ -83,19 +83,19 @@ def said(views: Views, probabilities: np.ndarray, **more: Any) -> list[Predictio
     ]
 
 
-def by_centre(views: Views, sharpness: float = 4.0) -> list[Prediction]:
+def by_centre(views: AgentInput, sharpness: float = 4.0) -> list[Prediction]:
     """A good look: by the similarity to each centre."""
     return said(views, np.exp(sharpness * views.features @ CENTRES.T))
 
 
-def short_sighted(views: Views, sharpness: float = 4.0) -> list[Prediction]:
+def short_sighted(views: AgentInput, sharpness: float = 4.0) -> list[Prediction]:
     """A poor look: cannot tell beech from cedar."""
     near = np.exp(sharpness * views.features @ CENTRES.T)
     near[:, 1:] = near[:, 1:].mean(axis=1, keepdims=True) * np.array([1.01, 0.99])
     return said(views, near)
 
 
-def by_evidence(views: Views, first: Sequence[Prediction], evidence: Sequence[Any]) -> list[Prediction]:
+def by_evidence(views: AgentInput, first: Sequence[Prediction], evidence: Sequence[Any]) -> list[Prediction]:
     """A second look that follows the evidence."""
     return said(views, np.array([[*one.distribution.values()] for one in evidence]) + 0.02)
 
@@ -111,12 +111,12 @@ def scripted() -> type[Scripted]:
 
 
 @pytest.fixture(scope="session")
-def good() -> Callable[[Views], list[Prediction]]:
+def good() -> Callable[[AgentInput], list[Prediction]]:
     return by_centre
 
 
 @pytest.fixture(scope="session")
-def poor() -> Callable[[Views], list[Prediction]]:
+def poor() -> Callable[[AgentInput], list[Prediction]]:
     return short_sighted
 
 

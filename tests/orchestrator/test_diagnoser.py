@@ -17,7 +17,7 @@ import pytest
 
 import consilience
 from consilience import Diagnoser, Diagnosis, FailedImage, Image, fit, load_image
-from consilience.agents import Views
+from consilience.agents import AgentInput
 from consilience.core.errors import DatasetError, EncoderError, ImageError, PanelError, PanelMissingError
 from consilience.core.prediction import Prediction
 from consilience.orchestrator.diagnoser import Step
@@ -141,7 +141,7 @@ def guesser_panel(tmp_path_factory: pytest.TempPathFactory, pictures: Path, pict
     return path
 
 
-def guess(views: Views) -> list[Prediction]:
+def guess(views: AgentInput) -> list[Prediction]:
     even = dict.fromkeys(views.task.names, 1 / len(views.task.names))
     return [Prediction("guesser", probabilities=even) for _ in range(len(views))]
 
@@ -151,7 +151,7 @@ def test_the_next_batch_is_asked_about_while_one_is_waited_for(
 ) -> None:
     seen, both = [], asyncio.Event()
 
-    async def together(views: Views) -> list[Prediction]:
+    async def together(views: AgentInput) -> list[Prediction]:
         seen.extend(views.images)
         if len(seen) == 8:
             both.set()
@@ -167,7 +167,7 @@ def test_the_next_batch_is_asked_about_while_one_is_waited_for(
 def test_who_has_seen_enough_spends_no_more(guesser_panel: Path, paths: list[Path], scripted: Any) -> None:
     first_batch, next_asked, stopped = {str(path) for path in paths[:4]}, asyncio.Event(), threading.Event()
 
-    async def endless(views: Views) -> list[Prediction]:
+    async def endless(views: AgentInput) -> list[Prediction]:
         if {image.source for image in views.images if image is not None} <= first_batch:
             await next_asked.wait()
             return guess(views)

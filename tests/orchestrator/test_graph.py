@@ -16,7 +16,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from consilience import Diagnoser, Diagnosis, Prediction, load_settings
-from consilience.agents import Views
+from consilience.agents import AgentInput
 from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.threshold import choose_threshold
 from consilience.orchestrator.decision.weighing import Weigher
@@ -91,7 +91,7 @@ def test_a_checkpoint_gives_back_the_same_state(diagnoser: Diagnoser, blobs: Any
 def test_what_an_agent_says_besides_is_made_plain_or_refused(
     expert_panel: Path, scripted: Any, good: Any, blobs: Any, given: dict[str, Any]
 ) -> None:
-    def look(views: Views) -> list[Prediction]:
+    def look(views: AgentInput) -> list[Prediction]:
         return [replace(one, **given) for one in good(views)]
 
     with Diagnoser.open(expert_panel, agents=[scripted("expert", look)]) as opened:

@@ -13,7 +13,7 @@ import pytest
 from consilience import Diagnoser, add
 from consilience.core.dataset import LabelledImage
 from consilience.core.errors import PanelDamagedError, PanelError
-from consilience.orchestrator.reloading import Current
+from consilience.orchestrator.reloading import ReloadingDiagnoser
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def grow(panel: Path, image: Path) -> None:
     add(panel, [LabelledImage(image, "blue")])
 
 
-def looks(current: Current) -> threading.Semaphore:
+def looks(current: ReloadingDiagnoser) -> threading.Semaphore:
     """Released each time that it has looked for a newer panel in the background."""
     looked, refresh = threading.Semaphore(0), current.refresh
 
@@ -40,7 +40,7 @@ def looks(current: Current) -> threading.Semaphore:
 
 def test_a_newer_panel_takes_over(own: Path, tmp_path: Path, painted: Any) -> None:
     image = painted(tmp_path / "new.png", "blue", 900)
-    with Current.open(own) as current:
+    with ReloadingDiagnoser.open(own) as current:
         before = current.diagnose(image)
         assert not current.refresh()
         grow(own, image)
@@ -59,7 +59,7 @@ def test_a_newer_panel_takes_over(own: Path, tmp_path: Path, painted: Any) -> No
 
 def test_a_call_finds_the_newer_panel_by_itself(own: Path, tmp_path: Path, painted: Any) -> None:
     image = painted(tmp_path / "new.png", "blue", 901)
-    with Current.open(own) as current:
+    with ReloadingDiagnoser.open(own) as current:
         looked = looks(current)
         grow(own, image)
         current.diagnose(image)
@@ -69,7 +69,7 @@ def test_a_call_finds_the_newer_panel_by_itself(own: Path, tmp_path: Path, paint
 
 def test_who_is_being_answered_is_answered_to_the_end(own: Path, tmp_path: Path, painted: Any) -> None:
     image = painted(tmp_path / "new.png", "blue", 902)
-    with Current.open(own, batch_size=1) as current:
+    with ReloadingDiagnoser.open(own, batch_size=1) as current:
         results = current.diagnose_many([image] * 4)
         next(results)
         grow(own, image)
@@ -79,7 +79,7 @@ def test_who_is_being_answered_is_answered_to_the_end(own: Path, tmp_path: Path,
 
 def test_a_damaged_panel_leaves_the_old_one_at_work(own: Path, tmp_path: Path, painted: Any) -> None:
     image = painted(tmp_path / "new.png", "blue", 903)
-    with Current.open(own) as current:
+    with ReloadingDiagnoser.open(own) as current:
         grow(own, image)
         (state,) = own.glob("state-*")
         sound = (state / "witnesses.json").read_bytes()
@@ -95,7 +95,7 @@ def test_a_damaged_panel_leaves_the_old_one_at_work(own: Path, tmp_path: Path, p
 
 def test_a_panel_that_went_and_came_back_is_the_one_at_work(own: Path, tmp_path: Path, painted: Any) -> None:
     image = painted(tmp_path / "new.png", "blue", 902)
-    with Current.open(own) as current:
+    with ReloadingDiagnoser.open(own) as current:
         looked = looks(current)
         own.rename(tmp_path / "away")
         assert current.diagnose(image).label == "blue"
@@ -110,4 +110,4 @@ def test_a_panel_that_went_and_came_back_is_the_one_at_work(own: Path, tmp_path:
 def test_a_panel_that_cannot_be_opened_at_first_is_refused(own: Path) -> None:
     (own / "panel.json").write_text("{}")
     with pytest.raises(PanelDamagedError):
-        Current.open(own)
+        ReloadingDiagnoser.open(own)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from consilience import Diagnoser, Diagnosis, Evidence, Prediction, fit, load_settings
-from consilience.agents import Views
+from consilience.agents import AgentInput
 from consilience.core.errors import AgentError, ConsilienceError
 from consilience.core.prediction import look_name
 from consilience.orchestrator.panel.panel import Panel
@@ -64,7 +64,7 @@ def test_nobody_is_asked_a_third_time(run: Any, poor: Any, follow: Any) -> None:
 def test_a_second_look_has_its_own_first_answer_and_the_evidence_in_hand(run: Any, poor: Any, follow: Any) -> None:
     seen: list[tuple[Sequence[Prediction], Sequence[Evidence]]] = []
 
-    def again(views: Views, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> Any:
+    def again(views: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> Any:
         seen.append((first, evidence))
         return follow(views, first, evidence)
 
@@ -135,7 +135,7 @@ def test_what_stops_second_looks(run: Any, poor: Any, follow: Any, settings: dic
 def test_when_the_time_is_up_nobody_is_asked_again(
     vectors: Path, tmp_path: Path, scripted: Any, good: Any, poor: Any, follow: Any, mixed: np.ndarray
 ) -> None:
-    async def hangs(views: Views) -> None:
+    async def hangs(views: AgentInput) -> None:
         await asyncio.Event().wait()
 
     quick = load_settings(agents="neighbours")
@@ -245,7 +245,7 @@ def test_what_a_panel_knows_of_second_looks_is_kept_with_it(dear_panel: Path) ->
 def test_who_does_no_better_the_second_time_is_asked_only_on_demand(
     tmp_path: Path, vectors: Path, scripted: Any, good: Any, poor: Any, mixed: np.ndarray
 ) -> None:
-    def worse(views: Views, *_: Any) -> Any:
+    def worse(views: AgentInput, *_: Any) -> Any:
         return poor(views)
 
     quick = load_settings(agents="neighbours")
@@ -266,7 +266,7 @@ class ColourReader:
     def __init__(self) -> None:
         self.sources: list[str] = []
 
-    def look(self, views: Views) -> list[Prediction]:
+    def look(self, views: AgentInput) -> list[Prediction]:
         answers = []
         for image in views.images:
             assert image is not None
@@ -275,10 +275,12 @@ class ColourReader:
             answers.append(self._answer(views, np.exp(strength)))
         return answers
 
-    def look_again(self, views: Views, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> list[Prediction]:
+    def look_again(
+        self, views: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]
+    ) -> list[Prediction]:
         return [self._answer(views, np.array([*one.distribution.values()]) + 0.01) for one in evidence]
 
-    def _answer(self, views: Views, scores: np.ndarray) -> Prediction:
+    def _answer(self, views: AgentInput, scores: np.ndarray) -> Prediction:
         shares = (scores / scores.sum()).tolist()
         return Prediction(self.name, probabilities=dict(zip(views.task.names, shares, strict=True)))
 
@@ -318,7 +320,7 @@ def test_a_single_image_can_be_looked_at_again_whatever_the_policy_says(
 
 
 def test_an_agent_that_never_answered_cannot_be_fitted(vectors: Path, tmp_path: Path, scripted: Any) -> None:
-    def unplugged(views: Views) -> Any:
+    def unplugged(views: AgentInput) -> Any:
         raise RuntimeError("unplugged")
 
     with pytest.raises(AgentError, match="'expert' failed on each of the first images: RuntimeError: unplugged"):
@@ -329,10 +331,10 @@ def test_an_agent_that_never_answered_cannot_be_fitted(vectors: Path, tmp_path: 
 def test_an_agent_that_hardly_ever_answered_cannot_be_judged(
     vectors: Path, tmp_path: Path, scripted: Any, good: Any
 ) -> None:
-    def once(views: Views) -> Any:
+    def once(views: AgentInput) -> Any:
         return [*good(views)[:1], *[Prediction("", abstained=True)] * (len(views) - 1)]
 
-    def silent(views: Views) -> Any:
+    def silent(views: AgentInput) -> Any:
         return [Prediction("", abstained=True)] * len(views)
 
     scripts = iter([once, silent])
@@ -343,7 +345,7 @@ def test_an_agent_that_hardly_ever_answered_cannot_be_judged(
 def test_an_agent_that_sometimes_fails_is_fitted_on_what_it_said(
     vectors: Path, tmp_path: Path, scripted: Any, good: Any
 ) -> None:
-    def now_and_then(views: Views) -> Any:
+    def now_and_then(views: AgentInput) -> Any:
         return [Prediction("", error="busy") if row % 3 == 0 else one for row, one in enumerate(good(views))]
 
     quick = load_settings(agents="gaussian")

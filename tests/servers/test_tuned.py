@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import yaml
 
-from consilience.agents import TransformersAgent, TransformersSettings, Views, VlmAgent, VlmSettings
+from consilience.agents import AgentInput, TransformersAgent, TransformersSettings, VlmAgent, VlmSettings
 from consilience.core.images import Image
 from consilience.core.prediction import Prediction
 from tests.support.qwen import leaves
@@ -53,13 +53,13 @@ def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "swapped"
 
 
-def views() -> tuple[Views, list[str]]:
+def views() -> tuple[AgentInput, list[str]]:
     """Leaves that nobody was tuned on, and their new names."""
     drawn = [(label, number) for label in SWAPPED for number in JUDGED]
     images = [Image.from_pixels(np.asarray(leaves.draw(*one)), f"{one}") for one in drawn]
     n = len(images)
     none = np.ones((n, 1), np.float32)
-    return Views(leaves.TASK, images, none, np.zeros((n, 1), int), none), [SWAPPED[label] for label, _ in drawn]
+    return AgentInput(leaves.TASK, images, none, np.zeros((n, 1), int), none), [SWAPPED[label] for label, _ in drawn]
 
 
 def accuracy(predictions: list[Prediction], truths: list[str]) -> float:

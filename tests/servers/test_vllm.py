@@ -19,7 +19,7 @@ import yaml
 
 import consilience
 from consilience import Diagnoser, Diagnosis, Prediction
-from consilience.agents import Views, VlmAgent, VlmSettings
+from consilience.agents import AgentInput, VlmAgent, VlmSettings
 from consilience.agents.vlm.conversation import first_messages
 from consilience.agents.vlm.label_answer import choices
 from consilience.core.evidence import Evidence, Neighbour
@@ -36,9 +36,9 @@ def leaf(label: str, number: int, clarity: float | None = None) -> Image:
     return Image.from_pixels(np.asarray(leaves.draw(label, number, clarity)), f"{label}-{number}")
 
 
-def views(images: Sequence[Image], task: consilience.Task = TASK) -> Views:
+def views(images: Sequence[Image], task: consilience.Task = TASK) -> AgentInput:
     n = len(images)
-    return Views(task, images, np.ones((n, 1), np.float32), np.zeros((n, 1), int), np.ones((n, 1), np.float32))
+    return AgentInput(task, images, np.ones((n, 1), np.float32), np.zeros((n, 1), int), np.ones((n, 1), np.float32))
 
 
 def agent(vllm: Any, **settings: Any) -> VlmAgent:

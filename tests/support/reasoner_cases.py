@@ -12,8 +12,8 @@ from consilience.core.prediction import Prediction, Stage
 from consilience.core.settings.model_settings import ReasonerSettings
 from consilience.core.task import Task
 from consilience.core.trust import Trust
-from consilience.orchestrator.decision.case_summary import Record
-from consilience.orchestrator.reasoner.reasoner import Reading, Reasoner
+from consilience.orchestrator.decision.case_summary import CaseSummary
+from consilience.orchestrator.reasoner.reasoner import Reasoner, ReasonerResult
 from tests.support.scripted_server import ScriptedServer
 
 TASK = Task.from_labels(["healthy", "rust", "scab"], domain="apple leaf")
@@ -38,7 +38,7 @@ LOOKS = (
 )
 
 
-def record(looks: Sequence[dict[str, Any]] = LOOKS, **changed: Any) -> Record:
+def record(looks: Sequence[dict[str, Any]] = LOOKS, **changed: Any) -> CaseSummary:
     """Scab at 87 %, not settled. `changed` replaces parts of the conclusion, of the evidence, or of the record."""
     conclusion = {
         "label": "scab",
@@ -60,7 +60,7 @@ def record(looks: Sequence[dict[str, Any]] = LOOKS, **changed: Any) -> Record:
     ]
     conclusion |= {key: value for key, value in changed.items() if key in conclusion}
     evidence |= {key: value for key, value in changed.items() if key in evidence}
-    return Record("identity", conclusion, evidence, trusts, changed.get("can_look_again", ()))
+    return CaseSummary("identity", conclusion, evidence, trusts, changed.get("can_look_again", ()))
 
 
 def opinion(label: str, probability: Any = 0.8, rationale: str = "Both looks name it.", **more: Any) -> str:
@@ -73,7 +73,7 @@ def reasoner(server: ScriptedServer, cache: ReplyCache | None = None, **settings
     return Reasoner(ReasonerSettings(**usual | settings), TASK, cache)
 
 
-def read(one: Reasoner, *records: Record, seconds: float = 30.0) -> list[Reading]:
+def read(one: Reasoner, *records: CaseSummary, seconds: float = 30.0) -> list[ReasonerResult]:
     return asyncio.run(one.read(records, seconds))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from consilience.core.settings.settings import load_settings
 from consilience.frontends.chat.chat import Chat
 from consilience.frontends.chat.opening import open_chat
-from consilience.frontends.slack.slack_server import PATH, Connection, serve
+from consilience.frontends.slack.slack_server import PATH, SlackConnection, serve
 from tests.support.fake_slack import APP_TOKEN, BOT_TOKEN, SECRET, FakeSlack
 from tests.support.shapes import draw
 
@@ -49,7 +49,7 @@ def running(
     settings = load_settings(images__allow_private_urls=True, images__max_bytes=max_bytes)
     address = ("127.0.0.1", free_port()) if http else None
     slack.events_url = f"http://127.0.0.1:{address[1]}{PATH}" if address else None
-    connection = Connection(BOT_TOKEN, APP_TOKEN, SECRET, address, slack.url)
+    connection = SlackConnection(BOT_TOKEN, APP_TOKEN, SECRET, address, slack.url)
     with open_chat(panel, settings) as chat:
         bot, begun, loop, stop = Running(chat), threading.Event(), asyncio.new_event_loop(), asyncio.Event()
 

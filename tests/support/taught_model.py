@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from consilience.agents import TransformersAgent, TransformersSettings
-from consilience.agents.vlm.chat_completion import Choice
+from consilience.agents.vlm.chat_completion import CompletionChoice
 from consilience.agents.vlm.conversation import Message
-from consilience.agents.vlm.image_question import Case
+from consilience.agents.vlm.image_question import ImageQuestion
 from consilience.core.errors import AnswerError
 from consilience.core.images import Image
 from consilience.core.prediction import Prediction
@@ -96,9 +96,9 @@ def settings(model: Path | str, **more: Any) -> TransformersSettings:
     return TransformersSettings(**{"name": "tiny", "model": str(model), "device": "cpu", "max_tokens": 60} | more)
 
 
-def repaired(case: Case, reply: str) -> list[Message]:
+def repaired(case: ImageQuestion, reply: str) -> list[Message]:
     """The conversation after a reply that is no answer."""
-    replies = [Choice.of(reply, ended=True)]
+    replies = [CompletionChoice.of(reply, ended=True)]
     try:
         case.prediction(replies)
     except AnswerError as problem:
@@ -109,8 +109,8 @@ def repaired(case: Case, reply: str) -> list[Message]:
 def lessons() -> list[tuple[Sequence[Message], str]]:
     """What the model is taught: a conversation, and the reply to it."""
 
-    def case(value: int, confidence: str = "verbalised", *more: Any) -> Case:
-        return Case(settings("-", confidence=confidence), BRIEF, shade(value), *more)
+    def case(value: int, confidence: str = "verbalised", *more: Any) -> ImageQuestion:
+        return ImageQuestion(settings("-", confidence=confidence), BRIEF, shade(value), *more)
 
     mildew = says("mildew", 0.5)
     return [

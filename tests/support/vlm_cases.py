@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from consilience.agents import ReplyCache, Views, VlmAgent, VlmSettings
+from consilience.agents import AgentInput, ReplyCache, VlmAgent, VlmSettings
 from consilience.core.evidence import Evidence, Neighbour
 from consilience.core.images import Image
 from consilience.core.prediction import Prediction
@@ -32,9 +32,9 @@ def image(shade: int, size: tuple[int, int] = (40, 60)) -> Image:
     return Image.from_pixels(np.full((*size, 3), shade, np.uint8), f"leaf-{shade}.jpg")
 
 
-def views(*images: Image | None, task: Task = TASK) -> Views:
+def views(*images: Image | None, task: Task = TASK) -> AgentInput:
     n = len(images)
-    return Views(task, images, np.ones((n, 1), np.float32), np.zeros((n, 1), int), np.ones((n, 1), np.float32))
+    return AgentInput(task, images, np.ones((n, 1), np.float32), np.zeros((n, 1), int), np.ones((n, 1), np.float32))
 
 
 def agent(server: ScriptedServer, cache: ReplyCache | None = None, **settings: Any) -> VlmAgent:

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from consilience.agents import ReplyCache, Views, VlmAgent, VlmSettings
+from consilience.agents import AgentInput, ReplyCache, VlmAgent, VlmSettings
 from consilience.core.diagnosis import FailedImage
 from consilience.core.images import load_image
 from consilience.core.task import Task
@@ -33,10 +33,11 @@ from consilience.orchestrator.fitting.fit import fit
 
 NAMES = ("first-model", "second-model", "third-model")
 
-AT_ONCE = 32
+REQUESTS_AT_ONCE = 32
 
 SHARES = (11, 11, 10)
-"""Requests at once of each model, AT_ONCE together: the setting is one of each agent, and they share a server."""
+"""Requests at once of each model, REQUESTS_AT_ONCE together: the setting is one of each agent, and they share a
+server."""
 
 ANSWER = json.dumps({"rationale": "a smooth gradient with grain", "label": "one", "confidence": 0.8})
 
@@ -50,7 +51,7 @@ class Bench:
 
     def diagnose_all(self, models: Sequence[VlmAgent]) -> float:
         """Seconds for all images, in batches so small that the first requests soon leave."""
-        with Diagnoser.open(self.panel, agents=models, batch_size=AT_ONCE) as diagnoser:
+        with Diagnoser.open(self.panel, agents=models, batch_size=REQUESTS_AT_ONCE) as diagnoser:
             start = time.perf_counter()
             results = list(diagnoser.diagnose_many(self.images))
             took = time.perf_counter() - start
@@ -72,7 +73,7 @@ class Bench:
 
         async def ask() -> None:
             for path in self.images[:images]:
-                views = Views(task, [load_image(path)], vector, nearest, vector)
+                views = AgentInput(task, [load_image(path)], vector, nearest, vector)
                 for model in models:
                     await model.look(views)
 
@@ -111,13 +112,13 @@ def figures(quick: bool) -> list[Figure]:
 def measured(bench: Bench, latency: float, turns: int, few: int) -> list[Figure]:
     """Figures for one latency; in sequence, the first `few` images are asked about."""
     n = len(bench.images)
-    ideal = [latency * len(NAMES) * n / AT_ONCE] * turns
+    ideal = [latency * len(NAMES) * n / REQUESTS_AT_ONCE] * turns
     with slow_server(latency, ANSWER) as server:
         alone = bench.diagnose_each(models(server, SHARES), turns)
         server.counts()
         together = [bench.diagnose_all(models(server, SHARES)) for _ in range(turns)]
         busy = server.counts()
-        unshared = [bench.diagnose_all(models(server, [AT_ONCE] * len(NAMES))) for _ in range(turns)]
+        unshared = [bench.diagnose_all(models(server, [REQUESTS_AT_ONCE] * len(NAMES))) for _ in range(turns)]
         sequence = [bench.ask_in_sequence(models(server, SHARES), few) * n / few] * turns
         server.counts()
         replies = ReplyCache(bench.panel.parent / f"replies-{latency}.sqlite")
@@ -128,12 +129,12 @@ def measured(bench: Bench, latency: float, turns: int, few: int) -> list[Figure]
     return [
         Figure(f"L = {latency:g} s: s, one image", tuple(alone), most=1.1 * latency + 0.02),
         Figure("    L / that: efficiency of the fan-out (ratio)", tuple(latency / took for took in alone)),
-        Figure(f"s, {n} images, {AT_ONCE} requests at once", tuple(together)),
+        Figure(f"s, {n} images, {REQUESTS_AT_ONCE} requests at once", tuple(together)),
         Figure("    / ideal (ratio)", ratios(together, ideal), most=1.25),
-        Figure("    most requests at once that the server saw", (busy.most_at_once,), most=AT_ONCE),
-        Figure(f"s, {n} images, {AT_ONCE} requests at once of each model", tuple(unshared)),
+        Figure("    most requests at once that the server saw", (busy.most_at_once,), most=REQUESTS_AT_ONCE),
+        Figure(f"s, {n} images, {REQUESTS_AT_ONCE} requests at once of each model", tuple(unshared)),
         Figure(f"s, {n} images in sequence", tuple(sequence)),
-        Figure(f"    / {AT_ONCE} at once (ratio)", ratios(sequence, together), least=20),
+        Figure(f"    / {REQUESTS_AT_ONCE} at once (ratio)", ratios(sequence, together), least=20),
         Figure("requests of a first run", (first.requests,)),
         Figure("requests of a rerun", (again.requests,), most=0),
         Figure("s, the rerun", (rerun,)),

@@ -25,7 +25,7 @@ from consilience.orchestrator.fitting.fit import fit
 from consilience.orchestrator.fitting.ingest import vector_identity
 from consilience.orchestrator.panel.panel import Panel
 from consilience.retrieval.memory.image_memory import writer_lock
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,7 +78,7 @@ def _with_memory_of(images: int, panel: Panel, path: Path) -> Panel:
     ids = tuple(map(vector_identity, vectors))
     path.mkdir()
     with writer_lock(path):
-        return replace(panel, records=Records(ids, tuple(labels), ids, vectors)).save(path, overwrite=True)
+        return replace(panel, records=LabelledImages(ids, tuple(labels), ids, vectors)).save(path, overwrite=True)
 
 
 def measured(panel: Panel, turns: int) -> list[Figure]:

@@ -17,10 +17,10 @@ import numpy as np
 
 from consilience.evals.benchmarks.speed.measure import Figure, ratios
 from consilience.orchestrator.fitting.ingest import vector_identity
-from consilience.retrieval.memory.chroma_connection import Connection
+from consilience.retrieval.memory.chroma_connection import ChromaConnection
 from consilience.retrieval.memory.chroma_index import ChromaIndex
 from consilience.retrieval.memory.index import ExactIndex, Rows
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 from consilience.retrieval.memory.neighbour_distance import Vectors
 
 DIMENSION, INTRINSIC, CLUSTERS = 512, 32, 64
@@ -65,7 +65,7 @@ def measured(images: int, turns: int) -> list[Figure]:
     """Figures of one memory. Each turn has queries of its own; the first is not measured."""
     vectors = drawn(images, 0)
     ids = tuple(map(vector_identity, vectors))
-    records = Records(ids, ("known",) * images, ids, vectors)
+    records = LabelledImages(ids, ("known",) * images, ids, vectors)
     took: dict[str, list[float]] = {}
     found: list[float] = []
 
@@ -80,7 +80,7 @@ def measured(images: int, turns: int) -> list[Figure]:
 
     with (
         TemporaryDirectory() as folder,
-        closing(ChromaIndex(records, Connection.embedded(Path(folder, "store")), "benchmark", "none")) as chroma,
+        closing(ChromaIndex(records, ChromaConnection.embedded(Path(folder, "store")), "benchmark", "none")) as chroma,
     ):
         chroma.sync()
         exact = ExactIndex(records)

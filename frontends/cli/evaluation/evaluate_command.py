@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from consilience.evals.evaluation import Evaluation
-    from consilience.evals.figures import Figures, Metrics
+    from consilience.evals.figures import EvaluationMetrics, Figures
     from consilience.evals.novelty_detection import KnownNovel
     from consilience.evals.run_log import Tally
 
-SHOWN = 5
+PROBLEMS_SHOWN = 5
 """Names that are listed before 'and so many more'."""
 
 
@@ -134,8 +134,8 @@ def name_problems(
 
 def listed(names: Sequence[str], total: int | None = None) -> str:
     """The first few of so many names, in quotes."""
-    more = (len(names) if total is None else total) - SHOWN
-    return ", ".join(f"'{name}'" for name in names[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+    more = (len(names) if total is None else total) - PROBLEMS_SHOWN
+    return ", ".join(f"'{name}'" for name in names[:PROBLEMS_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _show(done: Evaluation) -> None:
@@ -152,7 +152,7 @@ def _show(done: Evaluation) -> None:
     out.print(f"Written to '{one_line(str(report if report.exists() else done.out))}'")
 
 
-def _table(metrics: Metrics) -> Table:
+def _table(metrics: EvaluationMetrics) -> Table:
     from consilience.core.render.rendering import one_line, percent
     from consilience.frontends.cli.panel_text import figures_table
 
@@ -185,7 +185,7 @@ def _novelty_table(found: KnownNovel) -> Table:
     return table
 
 
-def _novelty(metrics: Metrics) -> str:
+def _novelty(metrics: EvaluationMetrics) -> str:
     from consilience.core.render.rendering import percent
 
     found = metrics.novelty
@@ -196,7 +196,7 @@ def _novelty(metrics: Metrics) -> str:
     )
 
 
-def _sets(metrics: Metrics) -> str:
+def _sets(metrics: EvaluationMetrics) -> str:
     from consilience.core.render.rendering import percent
 
     found = metrics.prediction_sets
@@ -208,7 +208,7 @@ def _sets(metrics: Metrics) -> str:
     )
 
 
-def _difference(metrics: Metrics) -> str:
+def _difference(metrics: EvaluationMetrics) -> str:
     found = metrics.difference
     if found is None or metrics.best_agent is None:
         return ""
@@ -219,7 +219,7 @@ def _difference(metrics: Metrics) -> str:
     )
 
 
-def _settled(metrics: Metrics) -> str:
+def _settled(metrics: EvaluationMetrics) -> str:
     from consilience.core.render.rendering import percent
 
     found = metrics.settled
@@ -231,7 +231,7 @@ def _settled(metrics: Metrics) -> str:
     return f"Settled {percent(found.share)} of the images{right}"
 
 
-def _second_looks(metrics: Metrics) -> str:
+def _second_looks(metrics: EvaluationMetrics) -> str:
     found = metrics.second_looks
     changes = [
         f"{who} {one.better:,} for better, {one.worse:,} for worse"
@@ -240,11 +240,18 @@ def _second_looks(metrics: Metrics) -> str:
     return f"Second looks on {found.images:,} images changed: {'; '.join(changes)}" if found.images else ""
 
 
-def _cost(metrics: Metrics) -> str:
+def _cost(metrics: EvaluationMetrics) -> str:
     rate = "" if metrics.images_per_second is None else f", {metrics.images_per_second:,.1f} images a second"
     cost = f"; {metrics.cost_usd:.4f} USD" if metrics.cost_usd else ""
     return f"{metrics.images:,} images in {metrics.seconds:,.1f} s{rate}{cost}"
 
 
-SENTENCES: tuple[Callable[[Metrics], str], ...] = (_difference, _settled, _sets, _novelty, _second_looks, _cost)
+SENTENCES: tuple[Callable[[EvaluationMetrics], str], ...] = (
+    _difference,
+    _settled,
+    _sets,
+    _novelty,
+    _second_looks,
+    _cost,
+)
 """What is said below the table; nothing where there is nothing to say."""

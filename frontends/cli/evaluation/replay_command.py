@@ -52,7 +52,7 @@ def replay(
     from consilience.core.task import Task
     from consilience.evals.paper import replay as replaying
     from consilience.evals.paper.recordings import read_recording
-    from consilience.orchestrator.fitting.ingest import gather, quiet
+    from consilience.orchestrator.fitting.ingest import ingest, quiet
 
     if trust is None and calibrate_on is None:
         raise click.UsageError("Give --trust or --calibrate-on: without either, nothing is known of the agents.")
@@ -60,7 +60,7 @@ def replay(
     task = Task.from_file(task_file) if task_file is not None else None
     witness = None
     if memory is not None:
-        known = gather(memory, task, settings, quiet)
+        known = ingest(memory, task, settings, quiet)
         task = known.task
         witness = replaying.neighbours_witness(known.records, task, settings)
     if calibrate_on is not None:

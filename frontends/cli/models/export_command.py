@@ -38,7 +38,7 @@ def export(
     before its ending: give it as the validation file.
     """
     from consilience.agents.finetune.finetune_file import check, write
-    from consilience.agents.finetune.training_set import lessons_of
+    from consilience.agents.finetune.training_set import training_set_of
     from consilience.core.task import Task
     from consilience.frontends.cli.terminal import console, progress_on
 
@@ -47,7 +47,7 @@ def export(
     if not out.parent.is_dir():
         raise Failure(f"there is no folder '{out.parent}'; create it first")
     with progress_on(console(stderr=True)) as progress:
-        lessons = lessons_of(
+        lessons = training_set_of(
             folder, task, side=image_side, label_only=label_only, share=held_out, seed=settings.seed,
             limits=settings.images, progress=progress,
         )  # fmt: skip

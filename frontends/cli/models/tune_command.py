@@ -64,7 +64,7 @@ def tune(
     """
     from consilience.agents.finetune.lora_tuner import Tuner, Tuning
     from consilience.agents.finetune.loss_curve import loss_curve
-    from consilience.agents.finetune.training_set import lessons_of
+    from consilience.agents.finetune.training_set import training_set_of
     from consilience.agents.vlm.image_text_model import ImageTextModel
     from consilience.core.errors import import_extra
     from consilience.core.task import Task
@@ -76,7 +76,7 @@ def tune(
     if out.exists() and not out.is_dir():
         raise Failure(f"'{out}' is a file; --out names a folder")
     with progress_on(console(stderr=True)) as progress:
-        lessons = lessons_of(
+        lessons = training_set_of(
             folder, task, side=image_side, label_only=confidence == "logprob", share=held_out, seed=settings.seed,
             limits=settings.images, progress=progress,
         )  # fmt: skip

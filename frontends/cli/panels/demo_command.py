@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from consilience.core.diagnosis import Diagnosis
-    from consilience.frontends.cli.panels.solar_cells import Cell, Split
+    from consilience.frontends.cli.panels.solar_cells import SolarCell, SolarCellSplit
     from consilience.orchestrator.diagnoser import Diagnoser
     from consilience.orchestrator.fitting.ingest import Progress
 
@@ -40,7 +40,7 @@ def demo(out: Path) -> None:
     run(split(read_cells(), TO_FIT, SEED), out)
 
 
-def run(cells: Split, out: Path) -> None:
+def run(cells: SolarCellSplit, out: Path) -> None:
     """Fit a panel in `out`/panel, diagnose, print what came of it, and write `out`/diagnosis.png.
 
     Raises:
@@ -77,7 +77,7 @@ def run(cells: Split, out: Path) -> None:
     shown.print(f"\nThe same as a picture: {picture}", soft_wrap=True)
 
 
-def most_disputed(cells: Sequence[Cell], diagnoses: Sequence[Diagnosis]) -> tuple[Cell, Diagnosis]:
+def most_disputed(cells: Sequence[SolarCell], diagnoses: Sequence[Diagnosis]) -> tuple[SolarCell, Diagnosis]:
     """Where the greatest share of the weight named another label; among referred ones if there are any."""
 
     def against(diagnosis: Diagnosis) -> float:
@@ -88,7 +88,7 @@ def most_disputed(cells: Sequence[Cell], diagnoses: Sequence[Diagnosis]) -> tupl
     return max(zip(cells, diagnoses, strict=True), key=lambda pair: (not pair[1].settled, against(pair[1])))
 
 
-def _introduce(cells: Split, shown: Console) -> None:
+def _introduce(cells: SolarCellSplit, shown: Console) -> None:
     total = len(cells.fit) + len(cells.held_out) + len(cells.between)
     shown.print(f"{total:,} electroluminescence images of solar cells: functional or defective?", style="bold")
     shown.print(
@@ -108,7 +108,7 @@ def _refuse_another_panel(panel: Path) -> None:
             raise PanelError(f"'{panel}' holds another panel than the demo's: name another folder with --out")
 
 
-def _fit(cells: Sequence[Cell], panel: Path, progress: Progress) -> None:
+def _fit(cells: Sequence[SolarCell], panel: Path, progress: Progress) -> None:
     import consilience
     from consilience.frontends.cli.panels.solar_cells import LABELS, lay_out
 
@@ -118,7 +118,7 @@ def _fit(cells: Sequence[Cell], panel: Path, progress: Progress) -> None:
         consilience.fit(folder, panel, task=task, encoder="embedded", seed=SEED, overwrite=True, progress=progress)
 
 
-def _diagnosed(diagnoser: Diagnoser, cells: Sequence[Cell], what: str, progress: Progress) -> list[Diagnosis]:
+def _diagnosed(diagnoser: Diagnoser, cells: Sequence[SolarCell], what: str, progress: Progress) -> list[Diagnosis]:
     from consilience.core.diagnosis import FailedImage
 
     diagnoses = []

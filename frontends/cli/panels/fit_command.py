@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from consilience.core.settings.settings import PolicySettings
     from consilience.orchestrator.fitting.fit import FitReport
 
-SHOWN = 5
+NAMES_SHOWN = 5
 """Files that were passed over which are listed, before 'and so many more'."""
 
 
@@ -74,8 +74,8 @@ def _name_what_was_left_out(report: FitReport) -> None:
     for conflict in report.images.conflicts:
         complain("kept out", str(conflict))
     if report.ignored:
-        names = ", ".join(f"'{path}'" for path in report.ignored[:SHOWN])
-        more = len(report.ignored) - SHOWN
+        names = ", ".join(f"'{path}'" for path in report.ignored[:NAMES_SHOWN])
+        more = len(report.ignored) - NAMES_SHOWN
         complain("passed over", names + (f" and {more} more" if more > 0 else ""))
 
 

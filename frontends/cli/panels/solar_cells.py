@@ -19,7 +19,7 @@ LABELS = {0.0: "functional", 1.0: "defective"}
 
 
 @dataclass(frozen=True)
-class Cell:
+class SolarCell:
     """One solar cell: its image, and how probable a defect is to those who labelled it."""
 
     path: Path
@@ -32,32 +32,32 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Split:
+class SolarCellSplit:
     """Cells to fit on, others to diagnose whose label is known, and those in between."""
 
-    fit: list[Cell]
-    held_out: list[Cell]
-    between: list[Cell]
+    fit: list[SolarCell]
+    held_out: list[SolarCell]
+    between: list[SolarCell]
 
 
-def read_cells() -> list[Cell]:
+def read_cells() -> list[SolarCell]:
     """All cells in the set's order. Raises MissingExtraError if the package is not installed."""
     package = import_extra("elpv_dataset", "demo")
     data = Path(str(package.__file__)).parent / "data"
     rows = (line.split() for line in (data / "labels.csv").read_text(encoding="utf-8").splitlines() if line.strip())
-    return [Cell(data / name, float(probability)) for name, probability, _ in rows]
+    return [SolarCell(data / name, float(probability)) for name, probability, _ in rows]
 
 
-def split(cells: Sequence[Cell], to_fit: int, seed: int) -> Split:
+def split(cells: Sequence[SolarCell], to_fit: int, seed: int) -> SolarCellSplit:
     """`to_fit` of the labelled cells, drawn at random, the other ones, and those in between."""
     import numpy as np
 
     labelled = [cell for cell in cells if cell.label is not None]
     drawn = [labelled[place] for place in np.random.default_rng(seed).permutation(len(labelled))]
-    return Split(drawn[:to_fit], drawn[to_fit:], [cell for cell in cells if cell.label is None])
+    return SolarCellSplit(drawn[:to_fit], drawn[to_fit:], [cell for cell in cells if cell.label is None])
 
 
-def lay_out(cells: Iterable[Cell], folder: Path) -> None:
+def lay_out(cells: Iterable[SolarCell], folder: Path) -> None:
     """A labelled folder of links to the images; copies where the system refuses links."""
     for cell in cells:
         target = folder / str(cell.label) / cell.path.name

@@ -13,8 +13,8 @@ from consilience.frontends.cli.options import collected, panel_option, settings_
 from consilience.frontends.cli.outcome import complain
 
 if TYPE_CHECKING:
-    from consilience.orchestrator.feedback.feedback import Case, Feedbacks
-    from consilience.orchestrator.feedback.history import Kept
+    from consilience.orchestrator.feedback.feedback import Feedbacks, VotedDiagnosis
+    from consilience.orchestrator.feedback.history import StoredDiagnosis
 
 person_option = click.option(
     "--person", metavar="NAME", help="Who says so; default: the name of whoever is logged in here."
@@ -83,7 +83,7 @@ def review(person: str | None, panel: Path, settings_file: Path | None, assignme
     click.echo(f"{accepted} accepted, {refused} refused, {len(cases) - accepted - refused} wait")
 
 
-def _decided(case: Case, feedbacks: Feedbacks, reviewer: str) -> str:
+def _decided(case: VotedDiagnosis, feedbacks: Feedbacks, reviewer: str) -> str:
     """What became of a case: "accepted", "refused", "skipped" or "stop"; asks until an answer can be used."""
     while True:
         try:
@@ -104,7 +104,7 @@ def _decided(case: Case, feedbacks: Feedbacks, reviewer: str) -> str:
             return "accepted"
 
 
-def _show(kept: Kept, case: Case, folder: Path, where: str) -> None:
+def _show(kept: StoredDiagnosis, case: VotedDiagnosis, folder: Path, where: str) -> None:
     from consilience.core.render.rendering import one_line
     from consilience.frontends.cli.diagnosis_text import line_of
     from consilience.frontends.cli.terminal import console

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from consilience.core.diagnosis import Diagnosis
     from consilience.core.settings.settings import HistorySettings
     from consilience.orchestrator.feedback.feedback import Feedbacks
-    from consilience.orchestrator.feedback.history import History, Kept
+    from consilience.orchestrator.feedback.history import History, StoredDiagnosis
 
-SHOWN = 50
+DIAGNOSES_SHOWN = 50
 """Diagnoses that are listed, unless --limit says otherwise."""
 
 COLUMNS = ("id", "when", "image", "label", "probability", "verdict", "channel", "person", "feedback")
@@ -79,7 +79,12 @@ def keeper(panel: Path, settings: HistorySettings) -> Iterator[Callable[[Diagnos
 @click.option("--channel", help="Only what came this way: python, command, chat, web, slack.")
 @click.option("--since", type=click.DateTime(), help="From this day or time on.")
 @click.option("--until", type=click.DateTime(), help="Before this day or time.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help=f"The newest N; listed are {SHOWN} otherwise.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"The newest N; listed are {DIAGNOSES_SHOWN} otherwise.",
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of text.")
 @click.option("--delete", is_flag=True, help="Delete all that is selected; asks first.")
 @click.option("--yes", is_flag=True, help="With --delete: do not ask.")
@@ -114,7 +119,7 @@ def history(
     settings = collected(settings_file, assignments)
     with History.open(panel, settings.history) as kept:
         if id is not None:
-            found: Iterable[Kept] = [kept.get(id)]
+            found: Iterable[StoredDiagnosis] = [kept.get(id)]
         else:
             is_listed = not (as_json or as_csv or delete)
             found = kept.find(
@@ -124,7 +129,7 @@ def history(
                 channel=channel,
                 since=since,
                 until=until,
-                limit=limit or (SHOWN if is_listed else None),
+                limit=limit or (DIAGNOSES_SHOWN if is_listed else None),
             )
         feedbacks = Feedbacks(kept, settings.learning)
         if delete:
@@ -147,7 +152,7 @@ def _delete(history: History, ids: list[str], yes: bool) -> None:
     click.echo(f"{history.delete(ids):,} diagnoses deleted")
 
 
-def _row(kept: Kept, feedbacks: Feedbacks) -> dict[str, str]:
+def _row(kept: StoredDiagnosis, feedbacks: Feedbacks) -> dict[str, str]:
     diagnosis = kept.diagnosis
     said = "; ".join(f"{one.person or 'unknown'}: {one.label} ({one.status})" for one in feedbacks.of(kept.id))
     values = (
@@ -164,7 +169,7 @@ def _row(kept: Kept, feedbacks: Feedbacks) -> dict[str, str]:
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def _print_csv(found: Iterable[Kept], feedbacks: Feedbacks) -> None:
+def _print_csv(found: Iterable[StoredDiagnosis], feedbacks: Feedbacks) -> None:
     for lines in (iter([COLUMNS]), (_row(one, feedbacks).values() for one in found)):
         for line in lines:
             text = io.StringIO()
@@ -177,7 +182,7 @@ def _no_formula(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
-def _show(kept: Kept, feedbacks: Feedbacks) -> None:
+def _show(kept: StoredDiagnosis, feedbacks: Feedbacks) -> None:
     from consilience.core.render.rendering import one_line
     from consilience.frontends.cli.diagnosis_text import detail_of
     from consilience.frontends.cli.terminal import console
@@ -190,7 +195,7 @@ def _show(kept: Kept, feedbacks: Feedbacks) -> None:
         out.print(one_line(f"{one.person or 'unknown'}: {one.label} ({one.status})"))
 
 
-def _list(found: list[Kept], count: int, feedbacks: Feedbacks) -> None:
+def _list(found: list[StoredDiagnosis], count: int, feedbacks: Feedbacks) -> None:
     from consilience.core.render.rendering import one_line, percent, source_name
     from consilience.frontends.cli.terminal import console, table
 

@@ -13,7 +13,7 @@ from consilience.frontends.cli.options import collected, json_option, panel_opti
 from consilience.frontends.cli.outcome import complain, finish
 
 if TYPE_CHECKING:
-    from consilience.orchestrator.feedback.learning import Change
+    from consilience.orchestrator.feedback.learning import LearnedChange
 
 
 @click.command()
@@ -73,7 +73,7 @@ def undo(number: int, panel: Path, settings_file: Path | None, assignments: tupl
     click.echo(f"change {number} undone: {len(change.images)} images left the memory")
 
 
-def _words(change: Change) -> str:
+def _words(change: LearnedChange) -> str:
     from consilience.core.render.rendering import one_line
 
     counts = Counter(label for _, label in change.images)

@@ -97,11 +97,11 @@ def _draw(file: Path, chosen: Sequence[Suggestion], settings: Settings) -> None:
     import PIL.Image
 
     from consilience.core.images import load_image
-    from consilience.core.render.contact_sheet import Cell, contact_sheet
+    from consilience.core.render.contact_sheet import SheetCell, contact_sheet
     from consilience.core.render.rendering import one_line
 
     cells = [
-        Cell(PIL.Image.fromarray(load_image(one.path, settings.images).pixels), one_line(one.path.name))
+        SheetCell(PIL.Image.fromarray(load_image(one.path, settings.images).pixels), one_line(one.path.name))
         for one in chosen
     ]
     file.write_bytes(contact_sheet("Which labels do these images have?", cells))

@@ -13,7 +13,7 @@ import pytest
 
 from consilience.agents import ReplyCache, TransformersAgent
 from consilience.agents.finetune.lora_tuner import Course, Tuner, Tuning
-from consilience.agents.finetune.training_example import Lesson, lesson
+from consilience.agents.finetune.training_example import TrainingExample, training_example
 from consilience.agents.vlm.image_text_model import ImageTextModel
 from consilience.agents.vlm.lora_adapter import configuration_of, rank_of
 from consilience.core.errors import AgentError
@@ -34,9 +34,11 @@ def noisy(level: int, number: int) -> Image:
     return Image.from_pixels(pixels.astype(np.uint8), f"{level}-{number}")
 
 
-def lessons(numbers: range) -> list[Lesson]:
+def lessons(numbers: range) -> list[TrainingExample]:
     side = settings("-").image_side
-    return [lesson(BRIEF, noisy(level, n), label, side, True) for n in numbers for label, level in NAMES.items()]
+    return [
+        training_example(BRIEF, noisy(level, n), label, side, True) for n in numbers for label, level in NAMES.items()
+    ]
 
 
 TRAINING, HELD_OUT = range(8), range(100, 104)
@@ -115,7 +117,7 @@ def test_the_loss_is_that_of_the_answer_alone(model: Path, tmp_path: Path) -> No
 
     from tests.support.taught_model import plain_inputs
 
-    one = lesson(BRIEF, shade(DARK), "rust", 768, True)
+    one = training_example(BRIEF, shade(DARK), "rust", 768, True)
     processor = AutoProcessor.from_pretrained(model)
     network = Qwen2_5_VLForConditionalGeneration.from_pretrained(model, dtype=torch.float32).eval()
     inputs = plain_inputs(processor, (one.messages, "rust<|im_end|>"))
@@ -125,7 +127,7 @@ def test_the_loss_is_that_of_the_answer_alone(model: Path, tmp_path: Path) -> No
     tokens = inputs["input_ids"][0, start:].tolist()
     expected = -sum(float(logs[start - 1 + place, token]) for place, token in enumerate(tokens))
     tuner = Tuner(ImageTextModel(str(model), "cpu", "float32"), str(model), tmp_path, QUICK)
-    wide = lesson(BRIEF, shade(DARK, (40, 200)), "rusty", 768, True)  # longer: the other one is padded
+    wide = training_example(BRIEF, shade(DARK, (40, 200)), "rusty", 768, True)  # longer: the other one is padded
     assert tuner.loss([one]) == pytest.approx(expected, rel=1e-4)
     assert tuner.loss([one, wide]) == pytest.approx((tuner.loss([one]) + tuner.loss([wide])) / 2, rel=1e-4)
 

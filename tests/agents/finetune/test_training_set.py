@@ -13,8 +13,8 @@ import PIL.Image
 import pytest
 
 from consilience.agents.finetune.finetune_file import check, example, write
-from consilience.agents.finetune.training_example import CONFIDENCE, lesson
-from consilience.agents.finetune.training_set import lessons_of
+from consilience.agents.finetune.training_example import CONFIDENCE, training_example
+from consilience.agents.finetune.training_set import training_set_of
 from consilience.agents.vlm.label_answer import answer_schema, parse_answer, parse_label
 from consilience.core.errors import DatasetError
 from consilience.core.images import ImageLimits
@@ -25,16 +25,16 @@ def test_an_answer_is_one_that_the_agent_reads() -> None:
     import re
 
     for label in TASK.names:
-        one = lesson(TASK, image(40), label, 100, label_only=False)
+        one = training_example(TASK, image(40), label, 100, label_only=False)
         answer = parse_answer(one.answer, TASK)
         assert (answer.label, answer.confidence) == (label, CONFIDENCE)
         schema = answer_schema(TASK)["properties"]
         assert list(json.loads(one.answer)) == list(schema)
         assert re.fullmatch(schema["rationale"]["pattern"], answer.rationale)
-        assert parse_label(lesson(TASK, image(40), label, 100, label_only=True).answer, TASK) == label
-    assert parse_answer(lesson(TASK, image(40), "rust", 100, False).answer, TASK).rationale == "orange spots"
+        assert parse_label(training_example(TASK, image(40), label, 100, label_only=True).answer, TASK) == label
+    assert parse_answer(training_example(TASK, image(40), "rust", 100, False).answer, TASK).rationale == "orange spots"
     with pytest.raises(DatasetError, match="no label 'mildew'; it has healthy, rust, scab"):
-        lesson(TASK, image(40), "mildew", 100, label_only=False)
+        training_example(TASK, image(40), "mildew", 100, label_only=False)
 
 
 def folder_of(root: Path, each: int) -> Path:
@@ -47,7 +47,7 @@ def folder_of(root: Path, each: int) -> Path:
 
 
 def read(folder: Path, share: float = 0.2) -> Any:
-    return lessons_of(
+    return training_set_of(
         folder, TASK, side=64, label_only=False, share=share, seed=0, limits=ImageLimits(), progress=lambda *_: None
     )
 
@@ -96,7 +96,7 @@ def grey_png() -> str:
 
 def spoiled(**change: Any) -> dict[str, Any]:
     """A good example with something else in the place of a part of it."""
-    one = json.loads(example(lesson(TASK, image(40), "rust", 64, label_only=False)))
+    one = json.loads(example(training_example(TASK, image(40), "rust", 64, label_only=False)))
     if "url" in change:
         one["messages"][1]["content"][0]["image_url"]["url"] = change["url"]
     if "role" in change:
@@ -124,7 +124,7 @@ def spoiled(**change: Any) -> dict[str, Any]:
     ],
 )
 def test_what_would_be_refused_is_found_before(tmp_path: Path, change: dict[str, Any], problem: str) -> None:
-    good = example(lesson(TASK, image(40), "rust", 64, label_only=False))
+    good = example(training_example(TASK, image(40), "rust", 64, label_only=False))
     file = tmp_path / "out.jsonl"
     file.write_text("\n".join([good, json.dumps(spoiled(**change))]))
     with pytest.raises(DatasetError, match=f"line 2 of .* would be refused: .*{problem}"):
@@ -133,6 +133,6 @@ def test_what_would_be_refused_is_found_before(tmp_path: Path, change: dict[str,
 
 def test_too_few_examples_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
-    write(file, [lesson(TASK, image(shade), "rust", 64, label_only=True) for shade in range(9)])
+    write(file, [training_example(TASK, image(shade), "rust", 64, label_only=True) for shade in range(9)])
     with pytest.raises(DatasetError, match="has 9 examples; 10 to 50,000 are taken"):
         check(file)

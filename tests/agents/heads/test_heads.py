@@ -17,18 +17,18 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from consilience.agents import (
     FEATURE_AGENTS,
     Agent,
-    Cache,
+    AgentInput,
     Gaussian,
     LabelledFeatures,
     Neighbours,
     Probe,
-    Views,
+    TipAdapter,
     ZeroShot,
     feature_agent,
 )
 from consilience.agents.base import softmax
 from consilience.agents.heads.gaussian import RIDGES, USUAL_DOUBT, USUAL_DOUBT_OF_ONE
-from consilience.agents.heads.model_selection import FEW, nearest_labels, row_space, scales
+from consilience.agents.heads.model_selection import FEW_IMAGES, nearest_labels, row_space, scales
 from consilience.agents.heads.probe import STRENGTHS
 from consilience.core.errors import AgentError
 from consilience.core.task import Task
@@ -53,15 +53,17 @@ def data(
     return replace(known, texts=centres, captions=(centres, np.arange(n_labels))) if texts else known
 
 
-def views(known: LabelledFeatures, features: np.ndarray) -> Views:
+def views(known: LabelledFeatures, features: np.ndarray) -> AgentInput:
     return exact_views(Task.from_labels([f"label {n}" for n in range(known.n_labels)]), known, features)
 
 
-def seen(labels: list[list[int]], similarities: list[list[float]]) -> Views:
+def seen(labels: list[list[int]], similarities: list[list[float]]) -> AgentInput:
     """Views of which only the neighbours are known."""
     n = len(labels)
     task = Task.from_labels(["a", "b", "c"])
-    return Views(task, [None] * n, np.zeros((n, 2), np.float32), np.array(labels), np.array(similarities, np.float32))
+    return AgentInput(
+        task, [None] * n, np.zeros((n, 2), np.float32), np.array(labels), np.array(similarities, np.float32)
+    )
 
 
 def test_neighbours_vote_by_hand() -> None:
@@ -126,7 +128,7 @@ def test_the_gaussian_chooses_the_ridge_that_cross_validation_prefers(dimension:
 
 
 def test_with_few_images_the_gaussian_takes_its_usual_settings() -> None:
-    for n, doubt in ((3, USUAL_DOUBT_OF_ONE), (6, USUAL_DOUBT), (3 * FEW - 1, USUAL_DOUBT)):
+    for n, doubt in ((3, USUAL_DOUBT_OF_ONE), (6, USUAL_DOUBT), (3 * FEW_IMAGES - 1, USUAL_DOUBT)):
         fitted = Gaussian.fit(data(n, 3, 6))
         assert (fitted.ridge, fitted.temperature) == (RIDGES[0], pytest.approx(doubt * 6 / n))
 
@@ -231,10 +233,10 @@ def test_with_fewer_images_than_dimensions_the_probe_is_the_same_one_found_soone
 
 def test_the_cache_has_tip_adapters_formula() -> None:
     known, new = data(12, 3, 5), data(4, 3, 5, seed=1)
-    fitted = Cache(known, amount=3.0, sharpness=5.5)
+    fitted = TipAdapter(known, amount=3.0, sharpness=5.5)
     assert known.texts is not None
     for text in (True, False):
-        agent = fitted if text else Cache(LabelledFeatures(known.features, known.labels, 3), 3.0, 5.5)
+        agent = fitted if text else TipAdapter(LabelledFeatures(known.features, known.labels, 3), 3.0, 5.5)
         logits = np.zeros((4, 3))
         for i, feature in enumerate(new.features):
             for key, label in zip(known.features, known.labels, strict=True):
@@ -247,7 +249,7 @@ def test_the_cache_has_tip_adapters_formula() -> None:
 def test_the_cache_chooses_its_settings_without_looking_at_itself() -> None:
     rng = np.random.default_rng(2)
     noise = LabelledFeatures(unit(rng.standard_normal((60, 32))), rng.integers(0, 2, 60), 2)
-    said = Cache.fit(noise).predict(views(noise, unit(rng.standard_normal((40, 32)))))
+    said = TipAdapter.fit(noise).predict(views(noise, unit(rng.standard_normal((40, 32)))))
     assert said.max() < 0.95  # labels by chance teach no certainty
 
 

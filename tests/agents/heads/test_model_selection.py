@@ -8,7 +8,7 @@ from sklearn.metrics import log_loss as reference
 
 from consilience.agents.base import softmax
 from consilience.agents.heads.model_selection import (
-    MOST,
+    MAX_JUDGED_IMAGES,
     first_unless_beaten,
     log_loss,
     nearest_labels,
@@ -23,11 +23,11 @@ def unit(n: int, d: int = 5, seed: int = 0) -> np.ndarray:
 
 
 def test_all_images_are_used_up_to_a_limit_and_then_a_fixed_sample() -> None:
-    assert sample(MOST).tolist() == list(range(MOST))
-    chosen = sample(MOST + 500)
-    assert len(set(chosen.tolist())) == MOST
+    assert sample(MAX_JUDGED_IMAGES).tolist() == list(range(MAX_JUDGED_IMAGES))
+    chosen = sample(MAX_JUDGED_IMAGES + 500)
+    assert len(set(chosen.tolist())) == MAX_JUDGED_IMAGES
     assert (np.diff(chosen) > 0).all()
-    assert np.array_equal(chosen, sample(MOST + 500))
+    assert np.array_equal(chosen, sample(MAX_JUDGED_IMAGES + 500))
 
 
 def test_an_image_is_not_similar_to_itself() -> None:

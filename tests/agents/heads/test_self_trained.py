@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from consilience.agents import Gaussian, LabelledFeatures, SelfTrained, Views
+from consilience.agents import AgentInput, Gaussian, LabelledFeatures, SelfTrained
 from consilience.agents.base import softmax
 from consilience.agents.heads.model_selection import scales
 from consilience.agents.heads.self_trained import RIDGE
@@ -35,7 +35,7 @@ def drawn(each: int, seed: int, unlabelled: int = 300) -> LabelledFeatures:
     return LabelledFeatures(rows, labels, 2, unlabelled=stretched(unlabelled, 1000 + seed)[0])
 
 
-def views(known: LabelledFeatures, rows: np.ndarray) -> Views:
+def views(known: LabelledFeatures, rows: np.ndarray) -> AgentInput:
     return exact_views(TASK, known, rows)
 
 

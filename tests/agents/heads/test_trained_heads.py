@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from consilience.agents import Cache, CapsAdapter, ClipSvd, LabelledFeatures, Prompt, TipAdapterF, feature_agent
+from consilience.agents import CapsAdapter, ClipSvd, CoOp, LabelledFeatures, TipAdapter, TipAdapterF, feature_agent
 from consilience.agents.base import softmax
 from consilience.agents.heads.model_selection import log_loss
 from consilience.agents.heads.trained_texts import TrainedTexts
@@ -59,7 +59,7 @@ def test_trained_keys_are_better_where_a_cache_is_misled() -> None:
     loud = 0.7 * np.random.default_rng(3).standard_normal((400, 1))
     known = LabelledFeatures(unit(np.hstack([known.features, loud[:90]])), known.labels, 3)
     new = LabelledFeatures(unit(np.hstack([new.features, loud[90:390]])), new.labels, 3)
-    assert loss(TipAdapterF.fit(known), known, new) < loss(Cache.fit(known), known, new)
+    assert loss(TipAdapterF.fit(known), known, new) < loss(TipAdapter.fit(known), known, new)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_singular_values_half_as_large_again_are_a_matrix_half_as_large_again(
     assert np.abs(said - untouched).max() > 1e-3
 
 
-@pytest.mark.parametrize("kind", [Prompt, ClipSvd])
+@pytest.mark.parametrize("kind", [CoOp, ClipSvd])
 def test_what_is_learned_lowers_the_loss_and_leaves_the_tower_alone(kind: type[TrainedTexts], encoder: Any) -> None:
     tower = encoder.prompt_tower(TASK.names)
     before = encoder.encode_texts(["a leaf"])

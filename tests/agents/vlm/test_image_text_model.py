@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from consilience.agents import TransformersAgent, TransformersSettings
-from consilience.agents.vlm.image_question import Case
+from consilience.agents.vlm.image_question import ImageQuestion
 from consilience.agents.vlm.image_text_model import open_model
 from consilience.agents.vlm.label_answer import choices
 from consilience.core.errors import AgentError
@@ -30,10 +30,11 @@ LOOKS = {
 }
 
 
-def cases(of: TransformersSettings) -> list[Case]:
+def cases(of: TransformersSettings) -> list[ImageQuestion]:
     looks = enumerate(LOOKS.values())
     return [
-        Case(of, BRIEF, shade(50 * number, size), FIRST if found else None, found) for number, (size, found) in looks
+        ImageQuestion(of, BRIEF, shade(50 * number, size), FIRST if found else None, found)
+        for number, (size, found) in looks
     ]
 
 
@@ -60,7 +61,7 @@ SPOKEN = (
 def test_words_are_cut_into_tokens_as_the_template_writes_replies(model: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(model, tmp_path / "model"))
     (folder / "chat_template.jinja").write_text(SPOKEN)
-    messages = Case(settings(folder, confidence="logprob"), BRIEF, shade(DARK)).messages()
+    messages = ImageQuestion(settings(folder, confidence="logprob"), BRIEF, shade(DARK)).messages()
     [told] = open_model(settings(folder)).scores([messages], ["rust", "scab"], 1)
     assert not isinstance(told, AgentError)
     assert told.scores == pytest.approx(plain_scores(folder, messages, [" rust", " scab"]), abs=1e-4, rel=1e-5)
@@ -68,7 +69,7 @@ def test_words_are_cut_into_tokens_as_the_template_writes_replies(model: Path, t
 
 def test_a_temperature_makes_samples_differ(model: Path) -> None:
     torch.manual_seed(0)
-    messages = Case(settings(model), BRIEF, shade(DARK)).messages()
+    messages = ImageQuestion(settings(model), BRIEF, shade(DARK)).messages()
     [told] = open_model(settings(model)).replies([messages], n=20, temperature=2.0, max_tokens=5, at_once=1)
     assert not isinstance(told, AgentError)
     assert len({choice.message.content for choice in told.choices}) > 2

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consilience.agents.vlm.label_answer import RATIONALE_PATTERN, Answer, answer_schema, parse_answer, parse_label
+from consilience.agents.vlm.label_answer import RATIONALE_PATTERN, LabelAnswer, answer_schema, parse_answer, parse_label
 from consilience.core.errors import AgentError, AnswerError
 from consilience.core.task import Label, Task
 
@@ -41,7 +41,7 @@ def reply(**fields: Any) -> str:
     ],
 )
 def test_what_is_harmless_is_repaired(text: str) -> None:
-    assert parse_answer(text, TASK) == Answer("scab", pytest.approx(0.7), "spots")
+    assert parse_answer(text, TASK) == LabelAnswer("scab", pytest.approx(0.7), "spots")
 
 
 @pytest.mark.parametrize(("said", "label"), [("frogeye", "black rot"), ("Black_Rot", "black rot"), ("UNSURE", None)])

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 import consilience
 from consilience.agents import Agent, ReplyCache, TransformersAgent
 from consilience.agents.base import testimony_for
-from consilience.agents.vlm.image_question import Case
+from consilience.agents.vlm.image_question import ImageQuestion
 from consilience.agents.vlm.label_answer import choices
 from consilience.core.evidence import Evidence, Neighbour
 from consilience.core.images import Image
@@ -78,7 +78,7 @@ def test_tokens_and_seconds_are_those_of_the_image(model: Path, agent: Callable[
     processor = transformers.AutoProcessor.from_pretrained(model)
     large = shade(DARK, (300, 500))  # it was never taught, and babbles to the end
     for image, seen in zip((shade(DARK), large), look(agent(), shade(DARK), large), strict=True):
-        messages = Case(settings(model), BRIEF, image).messages()
+        messages = ImageQuestion(settings(model), BRIEF, image).messages()
         read = plain_inputs(processor, (messages, ""))["input_ids"].shape[1]
         written = len(processor.tokenizer(f"{seen.raw}<|im_end|>")["input_ids"]) if seen.error is None else 60
         assert seen.tokens == read + written
@@ -110,7 +110,7 @@ def test_samples_are_counted(agent: Callable[..., TransformersAgent]) -> None:
 def test_log_probabilities_become_shares_of_the_labels(model: Path, agent: Callable[..., TransformersAgent]) -> None:
     one = agent(confidence="logprob")
     spread, unsure = look(one, shade(90), shade(LIGHT))
-    scores = plain_scores(model, Case(one.settings, BRIEF, shade(90)).messages(), choices(BRIEF))
+    scores = plain_scores(model, ImageQuestion(one.settings, BRIEF, shade(90)).messages(), choices(BRIEF))
     *labels, none = np.exp(scores) / np.exp(scores).sum()
     if none > max(labels):
         assert spread.abstained
@@ -242,7 +242,7 @@ def test_a_panel_is_fitted_with_it_and_diagnoses(model: Path, tmp_path: Path) ->
 
 def test_captions_are_written_even_where_looks_are_scored(agent: Callable[..., TransformersAgent]) -> None:
     """Asked in the words of the look, it says what it was taught to say."""
-    system, question = (message.parts[-1] for message in Case(settings("-"), BRIEF, shade(DARK)).messages())
+    system, question = (message.parts[-1] for message in ImageQuestion(settings("-"), BRIEF, shade(DARK)).messages())
     texts = {"system": system, "question": question}
     task = BRIEF.model_copy(update={"prompts": {"caption": PromptOverride(version="brief", texts=texts)}})
     one = agent(confidence="logprob")

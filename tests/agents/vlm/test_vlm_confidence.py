@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from consilience.agents.vlm.chat_completion import Position
 from consilience.agents.vlm.confidence import logprob, masses, sampled, verbalised
-from consilience.agents.vlm.label_answer import Answer
+from consilience.agents.vlm.label_answer import LabelAnswer
 from consilience.core.errors import AgentError
 from consilience.core.prediction import check_distribution
 from consilience.core.task import Task
@@ -37,7 +37,7 @@ def to_tuples(value: object) -> list[dict[str, object]]:
 
 @given(st.floats(0, 1), st.sampled_from(TASK.names))
 def test_a_stated_confidence_keeps_its_label_in_front(confidence: float, label: str) -> None:
-    shares = verbalised(Answer(label, confidence), TASK)
+    shares = verbalised(LabelAnswer(label, confidence), TASK)
     assert shares is not None
     check_distribution(shares, "test")
     assert max(shares, key=shares.__getitem__) == label

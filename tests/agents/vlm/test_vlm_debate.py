@@ -15,12 +15,12 @@ from consilience.core.settings.settings import PolicySettings
 from consilience.core.task import Task
 from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.weighing import Weigher
-from consilience.orchestrator.fitting.fit_ensemble import Fitted, fit_agents
+from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, fit_agents
 from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
 from consilience.orchestrator.panel.panel import labelled_features
 from consilience.retrieval.memory.image_memory import ImageMemory
 from consilience.retrieval.memory.index import ExactIndex
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 from tests.support.scripted_server import Scripted, ScriptedServer, chat, says
 from tests.support.vlm_cases import image, texts
 
@@ -28,13 +28,13 @@ TASK = Task.from_labels(["rust", "scab"])
 SAYS = {"tiny-qwen": ("rust", 0.9, "orange spots"), "tiny-gpt": ("scab", 0.6, "olive velvet")}
 
 
-def records() -> Records:
+def records() -> LabelledImages:
     n = 16
     noise = 0.3 * np.random.default_rng(0).standard_normal((n, 8))
     vectors = np.eye(2, 8)[np.arange(n) % 2] + noise
     names = tuple(f"image-{row}" for row in range(n))
     unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    return Records(names, tuple(TASK.names[row % 2] for row in range(n)), names, unit)
+    return LabelledImages(names, tuple(TASK.names[row % 2] for row in range(n)), names, unit)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def agents(server: ScriptedServer, debate: bool) -> list[VlmAgent]:
     ]
 
 
-def fitted(server: ScriptedServer, debate: bool) -> Fitted:
+def fitted(server: ScriptedServer, debate: bool) -> FittedEnsemble:
     known = records()
     data = labelled_features(known, TASK)
     kinds = ["neighbours", "gaussian"]
@@ -61,7 +61,7 @@ def fitted(server: ScriptedServer, debate: bool) -> Fitted:
     return fit_agents(TASK, known, data, kinds, agents(server, debate), neighbours=3, seed=0, load=load)
 
 
-def diagnosed(server: ScriptedServer, debate: bool, learned: Fitted) -> list[dict[str, Any]]:
+def diagnosed(server: ScriptedServer, debate: bool, learned: FittedEnsemble) -> list[dict[str, Any]]:
     """The conclusion of one image at which everybody looks again."""
     known = records()
     settings = PolicySettings(second_look="always")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from consilience.agents.base import Views
+from consilience.agents.base import AgentInput
 from consilience.core.evidence import Evidence, Neighbour
 from consilience.core.prediction import Prediction
 from consilience.core.task import Label, Task
@@ -121,6 +121,6 @@ def test_nothing_of_another_agent_is_sent(server: ScriptedServer) -> None:
     """The interface has no place for it: what it is given is its own answers and the evidence."""
     server.replies = [chat(says("rust"))]
     mine = Prediction("qwen", probabilities={"healthy": 0.1, "rust": 0.8, "scab": 0.1}, rationale="orange spots")
-    given: Views = views(image(9), task=TASK)
+    given: AgentInput = views(image(9), task=TASK)
     asyncio.run(agent(server).look_again(given, [mine], [evidence("rust", "scab")]))
     assert "gpt" not in json.dumps(server.requests).lower()

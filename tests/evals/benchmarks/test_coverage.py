@@ -12,20 +12,20 @@ from click.testing import CliRunner
 
 from consilience.core.settings.settings import load_settings
 from consilience.evals.benchmarks.coverage import all_records, covered, main, of_exact_sets
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 QUICK = load_settings(agents="neighbours,gaussian")
 """The feature agents that are fitted in no time."""
 
 
-def records(apart: float, each: int = 60, seed: int = 0) -> Records:
+def records(apart: float, each: int = 60, seed: int = 0) -> LabelledImages:
     """Vectors of two labels whose means are `apart`, in standard deviations."""
     rng = np.random.default_rng(seed)
     labels = np.repeat([0, 1], each)
     vectors = rng.normal(size=(2 * each, 8)) + apart * np.eye(2, 8)[labels] + 3.0 * np.eye(8)[7]
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     names = tuple(f"v{row}" for row in range(2 * each))
-    return Records(names, tuple(np.array(["a", "b"])[labels].tolist()), names, vectors.astype(np.float32))
+    return LabelledImages(names, tuple(np.array(["a", "b"])[labels].tolist()), names, vectors.astype(np.float32))
 
 
 def halves(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +67,7 @@ def test_the_images_of_test_count_as_well_where_there_are_some(tmp_path: Path) -
     assert sum("test" in Path(source).parts for source in found.sources) == 4
 
 
-def save(known: Records, file: Path) -> Path:
+def save(known: LabelledImages, file: Path) -> Path:
     np.savez(file, embeddings=known.vectors, labels=known.labels, names=known.ids)
     return file
 

@@ -9,7 +9,15 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from consilience.evals.benchmarks.speed.model_requests import ANSWER, AT_ONCE, SHARES, Bench, bench, measured, models
+from consilience.evals.benchmarks.speed.model_requests import (
+    ANSWER,
+    REQUESTS_AT_ONCE,
+    SHARES,
+    Bench,
+    bench,
+    measured,
+    models,
+)
 from consilience.evals.benchmarks.speed.slow_server import Counts, slow_server
 
 
@@ -51,7 +59,7 @@ def test_requests_are_measured_end_to_end(material: Bench) -> None:
 
 
 def test_the_models_share_the_server() -> None:
-    assert sum(SHARES) == AT_ONCE
+    assert sum(SHARES) == REQUESTS_AT_ONCE
     with slow_server(0.0, ANSWER) as server:
         assert [one.settings.concurrency for one in models(server, SHARES)] == [*SHARES]
 

@@ -16,7 +16,7 @@ from consilience.evals.benchmarks.novelty import MILD, line_of, main, rows_of, t
 from consilience.evals.benchmarks.protocols import fitted_on
 from consilience.evals.robustness.corruptions import CORRUPTIONS
 from consilience.orchestrator.diagnoser import Diagnoser
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 QUICK = load_settings(agents="neighbours,gaussian")
 """The feature agents that are fitted in no time."""
@@ -35,7 +35,7 @@ def around(axes: list[int], each: int, seed: int) -> np.ndarray:
 def diagnoser() -> Iterator[Diagnoser]:
     """A panel of two labels, around the first two axes."""
     names = tuple(f"v{row}" for row in range(60))
-    known = Records(names, ("a",) * 30 + ("b",) * 30, names, around([0, 1], 30, seed=0))
+    known = LabelledImages(names, ("a",) * 30 + ("b",) * 30, names, around([0, 1], 30, seed=0))
     with fitted_on(known, range(60), QUICK) as opened:
         yield opened
 
@@ -58,7 +58,7 @@ def test_images_of_the_same_kind_are_told_apart_by_chance_only(diagnoser: Diagno
 
 def test_rows_of_labels() -> None:
     names = ("v0", "v1", "v2")
-    records = Records(names, ("a", "b", "a"), names, around([0], 3, seed=0))
+    records = LabelledImages(names, ("a", "b", "a"), names, around([0], 3, seed=0))
     assert rows_of(records, {"a"}).tolist() == [0, 2]
 
 

@@ -17,9 +17,9 @@ import pytest
 from consilience import evaluate, fit, load_settings
 from consilience.core.errors import EvaluationError, MissingExtraError, PanelMissingError, SettingsError
 from consilience.evals.engines.ray_engine import ATTEMPTS, Cluster, ClusterEngine
-from consilience.evals.rows import ROWS, Decided
+from consilience.evals.rows import ROWS_FILE, Decided
 from consilience.evals.run_log import Tally
-from consilience.evals.source import Case
+from consilience.evals.source import SourceImage
 
 SETTINGS = load_settings(agents="neighbours,gaussian", batch_size=8)
 TWO = Cluster(workers=2)
@@ -62,7 +62,7 @@ def rows_of(out: Path) -> list[Any]:
             return {name: timeless(one) for name, one in value.items() if name != "seconds"}
         return [timeless(one) for one in value] if isinstance(value, list) else value
 
-    rows = [timeless(json.loads(line)) for line in (out / ROWS).read_text().splitlines()]
+    rows = [timeless(json.loads(line)) for line in (out / ROWS_FILE).read_text().splitlines()]
     return sorted(rows, key=lambda row: row["row"])
 
 
@@ -144,7 +144,7 @@ def test_what_ray_began_goes_on_without_it_and_the_other_way_round(work: Path, t
 
 
 def test_a_batch_that_ends_every_worker_ends_the_evaluation(ray: Any, work: Path, monkeypatch: Any) -> None:
-    cases = [Case(0, "poison", "apple", np.eye(8, dtype=np.float32)[0])]
+    cases = [SourceImage(0, "poison", "apple", np.eye(8, dtype=np.float32)[0])]
     with ClusterEngine(TWO, work / "panel", SETTINGS, drop_leaks=False) as engine:
         asked: list[str] = []
         ask = engine._ask

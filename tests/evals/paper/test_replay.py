@@ -28,7 +28,7 @@ from consilience.evals.paper.replay import (
     replay,
 )
 from consilience.evals.scores import FUSION
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 TASK = Task.from_labels(["rust", "scab"])
 SETTINGS = Settings()
@@ -57,13 +57,13 @@ def trust(**ece: float) -> dict[str, Trust]:
     return {agent: Trust(agent, "first", 100, one, 0.3, 0.2) for agent, one in ece.items()}
 
 
-def two_clusters(n: int = 20) -> Records:
+def two_clusters(n: int = 20) -> LabelledImages:
     """n images a label, of which each has its own kind for neighbours."""
     rng = np.random.default_rng(0)
     vectors = np.repeat(np.eye(2, 8, dtype=np.float32), n, axis=0) + 0.05 * rng.standard_normal((2 * n, 8))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     names = tuple(f"image {i}" for i in range(2 * n))
-    return Records(names, ("rust",) * n + ("scab",) * n, names, vectors)
+    return LabelledImages(names, ("rust",) * n + ("scab",) * n, names, vectors)
 
 
 def test_a_word_is_lowered_by_its_error_and_counts_in_full(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from consilience.evals.paper.replay import (
 )
 from consilience.evals.scores import FUSION
 from consilience.orchestrator.decision.weighing import Weigher
-from consilience.orchestrator.fitting.ingest import gather, quiet
+from consilience.orchestrator.fitting.ingest import ingest, quiet
 from tests.support.real_data import real_data
 
 SETTINGS = Settings()
@@ -41,7 +41,7 @@ def write(path: Path, rows: Sequence[Mapping[str, str]]) -> Path:
 def experiment(name: str, path: Path | None = None) -> tuple[Recording, tuple[str, ...], Weigher]:
     """A published run, and how it is weighed by the published summary numbers only."""
     runs = real_data("recorded-runs")
-    known = gather(runs / "clip_vit_b32_train.npz", None, SETTINGS, quiet)
+    known = ingest(runs / "clip_vit_b32_train.npz", None, SETTINGS, quiet)
     witness = neighbours_witness(known.records, known.task, SETTINGS)
     recording, truths = read_recording(path or runs / name, known.task)
     return recording, truths, from_summary(recording, read_trust(runs / "train_trust.json"), witness, SETTINGS)

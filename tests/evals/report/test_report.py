@@ -21,7 +21,7 @@ from consilience.core.images import load_image
 from consilience.core.render.rendering import percent
 from consilience.evals.report import table, write_report
 from consilience.evals.report.pictures import Pictures
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 LABELS = ("healthy", "rust")
 HOSTILE = "</script><script>alert(1)</script><!--<img src=http://evil.example/x onerror=alert(1)>'\"&{{7*7}}"
@@ -203,7 +203,7 @@ def test_pictures_are_those_of_the_very_images(row: Callable[..., Any], leaf: Pa
 
 
 def test_pictures_of_similar_cases_come_from_the_memory() -> None:
-    records = Records(("a",), ("rust",), ("a.png",), np.ones((1, 1), np.float32), ({"a": b"\xff\xd8"},))
+    records = LabelledImages(("a",), ("rust",), ("a.png",), np.ones((1, 1), np.float32), ({"a": b"\xff\xd8"},))
     assert Pictures(records).of_neighbour(Neighbour("a", "rust", 0.9)) == "data:image/jpeg;base64,/9g="
     assert Pictures(records).of_neighbour(Neighbour("b", "rust", 0.9)) is None
     assert Pictures(None).of_neighbour(Neighbour("a", "rust", 0.9)) is None

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Sequence
 
-from consilience.frontends.chat.coalescer import Together
+from consilience.frontends.chat.coalescer import Coalescer
 
 
 def test_what_is_asked_meanwhile_is_done_together_and_each_has_its_own_answer() -> None:
@@ -20,7 +20,7 @@ def test_what_is_asked_meanwhile_is_done_together_and_each_has_its_own_answer() 
         return [10 * one for one in asked]
 
     async def one_and_then_three() -> list[int]:
-        together = Together(work)
+        together = Coalescer(work)
         first = asyncio.create_task(together(1))
         await asyncio.to_thread(begun.wait, 60)
         others = [asyncio.create_task(together(number)) for number in (2, 3, 4)]
@@ -40,7 +40,7 @@ def test_an_error_reaches_everybody_and_the_next_is_done() -> None:
         return list(asked)
 
     async def two_and_then_one() -> list[object]:
-        together = Together(work)
+        together = Coalescer(work)
         failed = await asyncio.gather(together(1), together(2), return_exceptions=True)
         return [*map(str, failed), await together(3)]
 

@@ -15,13 +15,13 @@ from consilience.core.trust import Trust
 from consilience.frontends.cli.diagnosis_text import detail_of, line_of
 from consilience.frontends.cli.panel_text import shares_of_weight, threshold_words
 from consilience.frontends.cli.panels.demo_command import most_disputed
-from consilience.frontends.cli.panels.solar_cells import Cell
-from consilience.orchestrator.decision.calibration_set import Outcomes
-from consilience.orchestrator.ensemble.calibration import Temperature
+from consilience.frontends.cli.panels.solar_cells import SolarCell
+from consilience.orchestrator.decision.calibration_set import CalibrationSet
+from consilience.orchestrator.ensemble.calibration import TemperatureScaling
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.panel.encoder_spec import EncoderRecord
-from consilience.orchestrator.panel.panel import Panel, Witness
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.orchestrator.panel.panel import Member, Panel
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 
 def shown(what: RenderableType) -> str:
@@ -33,17 +33,18 @@ def shown(what: RenderableType) -> str:
 def panel_of(*looks: tuple[str, Stage, float]) -> Panel:
     """A panel with witnesses of given weights."""
     witnesses = tuple(
-        Witness(agent, stage, Temperature(1.0), Trust(agent, stage, 10, 0.0, 0.0, 0.0)) for agent, stage, _ in looks
+        Member(agent, stage, TemperatureScaling(1.0), Trust(agent, stage, 10, 0.0, 0.0, 0.0))
+        for agent, stage, _ in looks
     )
     return Panel(
         task=Task.from_labels(["rust", "scab"]),
         encoder=EncoderRecord("embedded", "0", 2),
-        records=Records((), (), (), np.empty((0, 2), np.float32)),
+        records=LabelledImages((), (), (), np.empty((0, 2), np.float32)),
         heads=(),
         agents=tuple(dict.fromkeys(agent for agent, _, _ in looks)),
         witnesses=witnesses,
         fusion=Fusion(np.array([weight for _, _, weight in looks])),
-        outcomes=Outcomes(np.empty(0), np.empty(0, bool)),
+        outcomes=CalibrationSet(np.empty(0), np.empty(0, bool)),
     )
 
 
@@ -122,7 +123,7 @@ def test_a_diagnosis_on_a_line() -> None:
 
 
 def test_the_most_disputed_is_a_referred_one_if_there_is_one() -> None:
-    cells = [Cell(Path("cell.png"), 1 / 3)] * 3
+    cells = [SolarCell(Path("cell.png"), 1 / 3)] * 3
     given = [diagnosis("confident", against=9.0), diagnosis(against=1.0), diagnosis(against=2.0)]
     assert most_disputed(cells, given)[1] is given[2]
     assert most_disputed(cells[:1], given[:1])[1] is given[0]

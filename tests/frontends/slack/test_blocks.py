@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consilience.frontends.chat.reply import Button, Reply, Table
+from consilience.frontends.chat.reply import Button, Reply, ReplyTable
 from consilience.frontends.slack.blocks import message, plain
 
 HOSTILE = "<!channel> <@U1> *bold* <https://evil.example|click> & `code`"
@@ -25,7 +25,7 @@ def types(one: Any) -> set[str]:
 
 
 def test_what_others_wrote_is_text_and_nothing_else() -> None:
-    reply = Reply(HOSTILE, Table(("A", "B"), ((HOSTILE, HOSTILE),)), closing=HOSTILE, diagnosis="id", settled=True)
+    reply = Reply(HOSTILE, ReplyTable(("A", "B"), ((HOSTILE, HOSTILE),)), closing=HOSTILE, diagnosis="id", settled=True)
     shown = message(reply)
     assert types(shown["blocks"]) == {"rich_text", "rich_text_section", "rich_text_list", "text"}
     assert "<" not in shown["text"]
@@ -54,7 +54,7 @@ def test_a_menu_takes_as_many_labels_as_slack_does(labels: int, groups: int) -> 
 
 @given(st.lists(st.tuples(st.text(), st.text()), max_size=40), st.text(), st.text())
 def test_every_text_is_short_enough_and_not_empty(rows: list[tuple[str, str]], text: str, closing: str) -> None:
-    shown = message(Reply(text, Table(("A", "B"), tuple(rows)), closing=closing))
+    shown = message(Reply(text, ReplyTable(("A", "B"), tuple(rows)), closing=closing))
 
     def texts(one: Any) -> list[str]:
         parts = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from consilience.frontends.cli.main import main
-from consilience.frontends.slack.inbox import Journal
+from consilience.frontends.slack.inbox import Inbox
 from consilience.frontends.slack.slack_api import scopes
-from consilience.frontends.slack.slack_server import Connection
+from consilience.frontends.slack.slack_server import SlackConnection
 from tests.support.fake_slack import APP_TOKEN, BOT_TOKEN, SCOPES, FakeSlack
 from tests.support.slack_bot import free_port
 
@@ -60,7 +60,7 @@ def test_it_refuses_to_start_without_a_sound_panel(slack: FakeSlack, panel: Path
 
 
 def test_only_one_bot_has_a_journal(slack: FakeSlack, panel: Path) -> None:
-    with Journal(panel / "slack.sqlite"):
+    with Inbox(panel / "slack.sqlite"):
         assert "is in use by" in started(slack, panel)
     (panel / "slack.sqlite").write_bytes(b"no journal at all, but long enough to be looked at as one" * 100)
     shutil.rmtree(panel / "slack.sqlite-wal", ignore_errors=True)
@@ -87,5 +87,5 @@ def test_the_manifest_asks_for_what_is_used_and_no_more() -> None:
 
 
 def test_no_secret_shows_in_a_connection() -> None:
-    shown = repr(Connection("xoxb-1", "xapp-2", "secret-3"))
+    shown = repr(SlackConnection("xoxb-1", "xapp-2", "secret-3"))
     assert not any(secret in shown for secret in ("xoxb-1", "xapp-2", "secret-3"))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from consilience.core.prediction import Prediction
-from consilience.orchestrator.decision.case_summary import Record
+from consilience.orchestrator.decision.case_summary import CaseSummary
 from consilience.prompts import load_prompt
 from tests.support.reasoner_cases import ATTEMPTS, LOOKS, check_is_data, look, record
 
 
-def text(one: Record) -> str:
+def text(one: CaseSummary) -> str:
     return one.text(load_prompt("reasoner"))
 
 

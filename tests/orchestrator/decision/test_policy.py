@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from consilience.core.settings.settings import PolicySettings
-from consilience.orchestrator.decision.calibration_set import Outcomes
+from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.decision.conformal import LabelSets
 from consilience.orchestrator.decision.policy import Policy, settles
 from consilience.orchestrator.decision.threshold import Threshold, binomial_tails, choose_threshold, threshold_again
@@ -23,14 +23,14 @@ NAMES, AGENTS = ("healthy", "rust", "scab"), ("probe", "qwen")
 CHANCE = st.integers(0, 20).map(lambda i: i / 20)
 
 
-def outcomes(*pairs: tuple[float, bool]) -> Outcomes:
-    return Outcomes(np.array([p for p, _ in pairs]), np.array([right for _, right in pairs], dtype=bool))
+def outcomes(*pairs: tuple[float, bool]) -> CalibrationSet:
+    return CalibrationSet(np.array([p for p, _ in pairs]), np.array([right for _, right in pairs], dtype=bool))
 
 
 HALF = 0.5
 
 
-def chosen(said: Outcomes, target: float, delta: float = HALF, least: float = 0.0) -> Threshold:
+def chosen(said: CalibrationSet, target: float, delta: float = HALF, least: float = 0.0) -> Threshold:
     return choose_threshold(said, target, delta, least)
 
 
@@ -73,13 +73,13 @@ def test_the_promise_is_kept_as_often_as_it_says() -> None:
     rng, broken = np.random.default_rng(0), 0
     for _ in range(400):
         p = rng.random(200)
-        found = choose_threshold(Outcomes(p, rng.random(200) < 0.8 + 0.2 * p), 0.9, 0.1, 0.0)
+        found = choose_threshold(CalibrationSet(p, rng.random(200) < 0.8 + 0.2 * p), 0.9, 0.1, 0.0)
         if found.probability is not None:
             broken += 0.8 + 0.2 * (1 + found.probability) / 2 < 0.9
     assert broken <= 40 + 3 * 6
 
 
-def again(first: Outcomes, second: Outcomes, target: float, threshold: float | None) -> float | None:
+def again(first: CalibrationSet, second: CalibrationSet, target: float, threshold: float | None) -> float | None:
     return threshold_again(first, second, Threshold(threshold, 1.0, 1.0), target, HALF).probability
 
 
@@ -115,16 +115,16 @@ def test_what_is_chosen_keeps_the_promise(pairs: list[tuple[float, bool]], targe
 
 def test_outcomes_survive_json_unchanged() -> None:
     said = outcomes((1 - 1e-9, True), (1 / 3, False))
-    restored = Outcomes.from_dict(json.loads(json.dumps(said.to_dict())))
+    restored = CalibrationSet.from_dict(json.loads(json.dumps(said.to_dict())))
     assert restored.probability.tolist() == said.probability.tolist()
     assert restored.correct.tolist() == [True, False]
-    both = Outcomes.from_dict(json.loads(json.dumps(replace(said, again={"qwen": said}).to_dict())))
+    both = CalibrationSet.from_dict(json.loads(json.dumps(replace(said, again={"qwen": said}).to_dict())))
     assert both.again["qwen"].probability.tolist() == said.probability.tolist()
     # a rounded threshold of 1 would settle nothing more
     sure = outcomes(*[(1 - 1e-9, True)] * 30)
-    assert chosen(Outcomes.from_dict(sure.to_dict()), 0.95).probability == 1 - 1e-9
-    whole = Outcomes.of(np.array([[1 / 3, 2 / 3]]), np.array([0]))
-    restored = Outcomes.from_dict(json.loads(json.dumps(whole.to_dict())))
+    assert chosen(CalibrationSet.from_dict(sure.to_dict()), 0.95).probability == 1 - 1e-9
+    whole = CalibrationSet.of(np.array([[1 / 3, 2 / 3]]), np.array([0]))
+    restored = CalibrationSet.from_dict(json.loads(json.dumps(whole.to_dict())))
     assert np.array_equal(restored.posterior, [[1 / 3, 2 / 3]])  # type: ignore[arg-type]
     assert np.array_equal(restored.labels, [0])  # type: ignore[arg-type]
 
@@ -247,7 +247,7 @@ def test_where_every_label_would_be_excluded_the_most_probable_stays_and_a_perso
 
 
 def test_too_few_images_exclude_nothing_and_the_reason_says_how_many_it_takes() -> None:
-    few = Outcomes.of(np.tile([0.98, 0.01, 0.01], (18, 1)), np.zeros(18, int))
+    few = CalibrationSet.of(np.tile([0.98, 0.01, 0.01], (18, 1)), np.zeros(18, int))
     policy = Policy.chosen(PolicySettings(), few)
     (reason,) = why(policy, [0.98, 0.01, 0.01])
     assert reason == "no label can be excluded at 95% coverage: 19 are needed, 18 are known"
@@ -283,7 +283,7 @@ def test_a_panel_of_an_earlier_version_is_judged_by_accuracy() -> None:
 
 def test_accuracy_can_settle_instead_of_sets() -> None:
     rows = np.tile([0.05, 0.9, 0.05], (60, 1))
-    policy = Policy.chosen(PolicySettings(settle="accuracy"), Outcomes.of(rows, np.ones(60, int)))
+    policy = Policy.chosen(PolicySettings(settle="accuracy"), CalibrationSet.of(rows, np.ones(60, int)))
     assert policy.threshold.probability == 0.9
     assert why(policy, [0.4, 0.59, 0.01]) == ["weak posterior: 0.590 for rust is below 0.900"]
     assert policy.prediction_sets(np.array([[0.02, 0.93, 0.05]]), np.ones((1, 1, 3)), NAMES, AGENTS[:1]) == [["rust"]]

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from consilience.core.settings.settings import PolicySettings
 from consilience.orchestrator.decision.policy import Policy
-from consilience.orchestrator.decision.second_look import ENOUGH, MOST, NO_LABEL, Foresight, Gain, SecondLooks
+from consilience.orchestrator.decision.second_look import (
+    MAX_SECOND_LOOKS,
+    MIN_SECOND_LOOKS,
+    NO_LABEL,
+    Gain,
+    SecondLookAnswers,
+    ValueOfInformation,
+)
 from consilience.orchestrator.decision.threshold import Threshold
 from consilience.orchestrator.ensemble.fusion import Fusion
 
@@ -18,14 +25,14 @@ NOBODY = [np.nan, np.nan]
 LOOKS = [("qwen", "first"), ("probe", "first"), ("qwen", "second")]
 
 
-def seen(words: list[list[float]], labels: list[int], named: list[int] | None = None) -> SecondLooks:
+def seen(words: list[list[float]], labels: list[int], named: list[int] | None = None) -> SecondLookAnswers:
     """Second looks of 'qwen', which named rust at first unless `named` says otherwise."""
     first = [RUST] * len(labels) if named is None else named
-    return SecondLooks(("qwen",), np.array([words]).reshape(1, -1, 2), np.array([first]), np.array(labels))
+    return SecondLookAnswers(("qwen",), np.array([words]).reshape(1, -1, 2), np.array([first]), np.array(labels))
 
 
 def gain(
-    looks: SecondLooks,
+    looks: SecondLookAnswers,
     first: list[float],
     probe: list[float] = NOBODY,
     named: int = RUST,
@@ -39,7 +46,7 @@ def gain(
     policy = Policy(PolicySettings(max_disagreement=0.5), Threshold(threshold, 1.0, 1.0), again or {})
     calibrated = np.array([first, probe, NOBODY])
     posterior = fusion.posterior(calibrated[:, None])[0][0]
-    return Foresight(looks, LOOKS, fusion, policy).gain("qwen", named, calibrated, posterior, novelty)  # type: ignore[arg-type]
+    return ValueOfInformation(looks, LOOKS, fusion, policy).gain("qwen", named, calibrated, posterior, novelty)  # type: ignore[arg-type]
 
 
 SAID = [
@@ -100,17 +107,20 @@ def test_silence_changes_nothing() -> None:
 def test_cases_that_looked_alike_at_first_count_alone_if_there_are_enough() -> None:
     """Of the scab that was taken for rust the second look finds all; of that which was known at once, none."""
     mistaken, known = [[0.1, 0.9]], [[0.4, 0.6]]
-    for number, expected in ((ENOUGH, 0.4), (ENOUGH - 1, 0.4 * (ENOUGH - 1) / (ENOUGH - 1 + 20))):
+    for number, expected in (
+        (MIN_SECOND_LOOKS, 0.4),
+        (MIN_SECOND_LOOKS - 1, 0.4 * (MIN_SECOND_LOOKS - 1) / (MIN_SECOND_LOOKS - 1 + 20)),
+    ):
         looks = seen(mistaken * number + [[0.9, 0.1]] * 20, [SCAB] * (number + 20), [RUST] * number + [SCAB] * 20)
         assert gain(looks, [0.6, 0.4]).better == pytest.approx(expected)
     assert gain(seen(known * 8, [SCAB] * 8, [NO_LABEL] * 8), [0.6, 0.4], named=NO_LABEL).better == pytest.approx(0.4)
 
 
 def test_of_many_images_an_even_part_is_replayed() -> None:
-    n = 4 * MOST
+    n = 4 * MAX_SECOND_LOOKS
     looks = seen([[0.1, 0.9] if row % 4 else [0.9, 0.1] for row in range(n)], [SCAB] * n)
     _, _, labels = looks.of("qwen")
-    assert len(labels) == MOST
+    assert len(labels) == MAX_SECOND_LOOKS
     assert gain(looks, [0.6, 0.4]).better == pytest.approx(0.4 * 0.75, abs=0.03)
 
 
@@ -118,7 +128,7 @@ CHANCE = st.floats(0.01, 0.99)
 WORDS = st.lists(st.tuples(CHANCE, st.sampled_from([RUST, SCAB])), min_size=1, max_size=30)
 
 
-def drawn(said: list[tuple[float, int]]) -> SecondLooks:
+def drawn(said: list[tuple[float, int]]) -> SecondLookAnswers:
     return seen([[p, 1 - p] for p, _ in said], [truth for _, truth in said])
 
 
@@ -179,8 +189,8 @@ def test_what_is_foreseen_is_what_comes(skill: float) -> None:
 
 
 def test_second_looks_survive_being_written() -> None:
-    for looks in (seen([*SAID, NOBODY], [*TRUE, SCAB], [RUST] * 8 + [NO_LABEL]), SecondLooks.none()):
-        restored = SecondLooks.from_arrays(looks.arrays())
+    for looks in (seen([*SAID, NOBODY], [*TRUE, SCAB], [RUST] * 8 + [NO_LABEL]), SecondLookAnswers.none()):
+        restored = SecondLookAnswers.from_arrays(looks.arrays())
         assert restored.agents == looks.agents
         for name, array in looks.arrays().items():
             np.testing.assert_array_equal(restored.arrays()[name], array)

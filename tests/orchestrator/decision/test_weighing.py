@@ -12,12 +12,12 @@ from consilience.core.settings.settings import PolicySettings
 from consilience.core.task import Task
 from consilience.core.trust import Trust
 from consilience.orchestrator.decision.policy import Policy
-from consilience.orchestrator.decision.second_look import SecondLooks
+from consilience.orchestrator.decision.second_look import SecondLookAnswers
 from consilience.orchestrator.decision.threshold import Threshold
-from consilience.orchestrator.decision.weighing import Request, Weigher
-from consilience.orchestrator.ensemble.calibration import Temperature
+from consilience.orchestrator.decision.weighing import LookRequest, Weigher
+from consilience.orchestrator.ensemble.calibration import TemperatureScaling
 from consilience.orchestrator.ensemble.fusion import Fusion
-from consilience.orchestrator.panel.panel import Witness
+from consilience.orchestrator.panel.panel import Member
 
 TASK = Task.from_labels(["healthy", "rust", "scab"])
 EVIDENCE: dict[str, Any] = {"neighbours": [], "distribution": {}, "novelty": 0.0}
@@ -30,20 +30,20 @@ class Expert:
         self.name, self.looks_again = name, looks_again
 
 
-def witness(agent: str, stage: Stage = "first", temperature: float = 1.0, cost_usd: float = 0.0) -> Witness:
+def witness(agent: str, stage: Stage = "first", temperature: float = 1.0, cost_usd: float = 0.0) -> Member:
     trust = Trust(agent, stage, 50, 0.1, 0.0, 1.0, accuracy=0.8)
-    return Witness(agent, stage, Temperature(temperature), trust, cost_usd)
+    return Member(agent, stage, TemperatureScaling(temperature), trust, cost_usd)
 
 
 def weigher(
-    *witnesses: Witness,
+    *witnesses: Member,
     weights: list[float] | None = None,
-    second_looks: SecondLooks | None = None,
+    second_looks: SecondLookAnswers | None = None,
     **settings: Any,
 ) -> Weigher:
     fusion = Fusion(np.array(weights or [1.0] * len(witnesses)))
     policy = Policy(PolicySettings(**settings), Threshold(0.85, 1.0, 1.0))
-    return Weigher(TASK, witnesses, fusion, policy, second_looks or SecondLooks.none())
+    return Weigher(TASK, witnesses, fusion, policy, second_looks or SecondLookAnswers.none())
 
 
 def look(row: int, agent: str, said: list[float] | None, stage: Stage = "first", **more: Any) -> dict[str, Any]:
@@ -108,22 +108,24 @@ WEAK = [0.3, 0.4, 0.3]
 FIRST = [look(row, agent, WEAK) for agent in ("qwen", "gpt", "probe") for row in (0, 1)]
 
 
-def seen(**right: float) -> SecondLooks:
+def seen(**right: float) -> SecondLookAnswers:
     """Sure second looks at 30 images a label, of which each agent has a share right; at first it named rust always."""
     labels = np.arange(90) % 3
     words = [
         0.025 + 0.925 * np.eye(3)[np.where(np.arange(90) // 3 < 30 * share, labels, (labels + 1) % 3)]
         for share in right.values()
     ]
-    return SecondLooks(tuple(right), np.array(words), np.ones((len(right), 90), int), labels)
+    return SecondLookAnswers(tuple(right), np.array(words), np.ones((len(right), 90), int), labels)
 
 
-def asked(one: Weigher, looks: list[dict[str, Any]], rows: tuple[int, ...] = (0, 1), number: int = 1) -> list[Request]:
+def asked(
+    one: Weigher, looks: list[dict[str, Any]], rows: tuple[int, ...] = (0, 1), number: int = 1
+) -> list[LookRequest]:
     novelty = dict.fromkeys(rows, 0.0)
     return one.whom_to_ask_again(looks, one.weigh(looks, novelty, number), AGENTS)
 
 
-def who(requests: list[Request]) -> list[tuple[int, str]]:
+def who(requests: list[LookRequest]) -> list[tuple[int, str]]:
     return [(one["row"], one["agent"]) for one in requests]
 
 

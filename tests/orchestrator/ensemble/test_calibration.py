@@ -16,16 +16,16 @@ from sklearn.metrics import log_loss
 from consilience.agents.base import softmax
 from consilience.agents.heads.model_selection import soft_targets
 from consilience.orchestrator.ensemble.calibration import (
-    ENOUGH,
     FITTED,
     FITTED_TO_WORDS,
+    IMAGES_FOR_MORE_PARAMETERS,
     Calibrator,
-    HeadTemperature,
-    Isotonic,
-    Lowered,
-    PerLabel,
-    Temperature,
-    Vector,
+    ConfidenceDiscount,
+    ConfusionScaling,
+    HeadTemperatureScaling,
+    IsotonicScaling,
+    TemperatureScaling,
+    VectorScaling,
     fit_calibrator,
     from_dict,
     states_one_number,
@@ -53,7 +53,7 @@ def folds_of(n: int, count: int = 5) -> np.ndarray:
 def test_a_known_temperature_is_found(temperature: float) -> None:
     honest = honest_rows(4000)
     claimed = softmax(np.log(honest) * temperature)
-    found = Temperature.fit(claimed, drawn(honest, 1))
+    found = TemperatureScaling.fit(claimed, drawn(honest, 1))
     assert found.temperature == pytest.approx(temperature, rel=0.06)
     np.testing.assert_allclose(found(claimed), honest, atol=0.03)
 
@@ -61,7 +61,7 @@ def test_a_known_temperature_is_found(temperature: float) -> None:
 def test_a_known_scale_and_shift_of_each_label_is_found() -> None:
     honest, shift = honest_rows(6000, c=3), np.array([1.5, 0.0, -1.5])
     claimed = softmax(np.log(honest) * 2 + shift)
-    found = Vector.fit(claimed, drawn(honest, 1))
+    found = VectorScaling.fit(claimed, drawn(honest, 1))
     np.testing.assert_allclose(found(claimed), honest, atol=0.05)
     assert np.diff(found.shift) == pytest.approx([0.75, 0.75], abs=0.2)
 
@@ -69,7 +69,7 @@ def test_a_known_scale_and_shift_of_each_label_is_found() -> None:
 def test_a_bent_curve_is_straightened() -> None:
     honest = honest_rows(4000, c=2)
     claimed = np.where(honest > 0.5, 1 - 2 * (1 - honest) ** 2, 2 * honest**2)
-    found = Isotonic.fit(claimed, drawn(honest, 1))(claimed)
+    found = IsotonicScaling.fit(claimed, drawn(honest, 1))(claimed)
     assert np.abs(found - honest).mean() < 0.02 < np.abs(claimed - honest).mean()
 
 
@@ -80,7 +80,7 @@ def test_targets_are_softened_by_one_image_of_unknown_label() -> None:
 @pytest.mark.parametrize("n", [10, 40, 160])
 def test_the_temperature_of_a_constant_word_has_a_closed_form(n: int) -> None:
     said = np.tile([0.9, 0.1], (n, 1))
-    calibrated = Temperature.fit(said, np.zeros(n, int))(said)
+    calibrated = TemperatureScaling.fit(said, np.zeros(n, int))(said)
     assert calibrated[0, 0] == pytest.approx(1 - 1 / (2 * (n + 1)), abs=1e-5)
 
 
@@ -88,7 +88,7 @@ def test_the_temperature_of_a_constant_word_has_a_closed_form(n: int) -> None:
 def test_where_images_say_nothing_of_a_head_its_usual_temperature_stays(shots: int, believed: float) -> None:
     labels = np.repeat(np.arange(4), shots)
     nothing = np.full((len(labels), 4), 0.25)  # the same at any temperature
-    assert HeadTemperature.fit(nothing, labels).temperature == pytest.approx(believed, rel=1e-3)
+    assert HeadTemperatureScaling.fit(nothing, labels).temperature == pytest.approx(believed, rel=1e-3)
 
 
 def test_one_bad_mistake_of_16_does_not_decide_the_temperature_of_a_head() -> None:
@@ -96,23 +96,26 @@ def test_one_bad_mistake_of_16_does_not_decide_the_temperature_of_a_head() -> No
     said = softmax(3 * np.eye(4)[labels])
     said[0] = said[0, ::-1]  # as sure of a wrong label
     sure = softmax(4 * np.log(said))
-    assert Temperature.fit(sure, labels).temperature > 3
-    assert 1.0 < HeadTemperature.fit(sure, labels).temperature < 1.5
+    assert TemperatureScaling.fit(sure, labels).temperature > 3
+    assert 1.0 < HeadTemperatureScaling.fit(sure, labels).temperature < 1.5
 
 
 def test_many_images_overrule_what_is_believed_of_a_head() -> None:
     honest = honest_rows(8000)
-    found = HeadTemperature.fit(softmax(2 * np.log(honest)), drawn(honest, 1))
+    found = HeadTemperatureScaling.fit(softmax(2 * np.log(honest)), drawn(honest, 1))
     assert found.temperature == pytest.approx(2.0, rel=0.06)
 
 
 def test_one_image_more_than_too_few_opens_the_choice_of_calibrators() -> None:
-    honest = honest_rows(ENOUGH, c=3)
+    honest = honest_rows(IMAGES_FOR_MORE_PARAMETERS, c=3)
     labels = drawn(honest, 0)
     shifted = softmax(np.log(honest) + np.array([4.0, 0.0, -4.0]))  # what only shifts can mend
-    fewer = slice(0, ENOUGH - 1)
-    assert fit_calibrator(shifted[fewer], labels[fewer], folds_of(ENOUGH)[fewer])[0].kind == "temperature"
-    assert fit_calibrator(shifted, labels, folds_of(ENOUGH))[0].kind == "vector"
+    fewer = slice(0, IMAGES_FOR_MORE_PARAMETERS - 1)
+    assert (
+        fit_calibrator(shifted[fewer], labels[fewer], folds_of(IMAGES_FOR_MORE_PARAMETERS)[fewer])[0].kind
+        == "temperature"
+    )
+    assert fit_calibrator(shifted, labels, folds_of(IMAGES_FOR_MORE_PARAMETERS))[0].kind == "vector"
 
 
 @pytest.mark.parametrize("n", [10, 40, 160])
@@ -148,7 +151,7 @@ def test_an_image_has_no_say_in_its_own_calibration(kind: str) -> None:
 def test_honest_probabilities_keep_the_simplest_calibrator_and_their_values() -> None:
     honest = honest_rows(3000)
     chosen, rows = fit_calibrator(honest, drawn(honest, 3), folds_of(3000))
-    assert isinstance(chosen, Temperature)
+    assert isinstance(chosen, TemperatureScaling)
     np.testing.assert_allclose(rows, honest, atol=0.02)
 
 
@@ -195,7 +198,7 @@ def test_boasting_about_few_labels_is_no_gain(n: int, spread: float, seed: int) 
 def test_the_vector_is_drawn_towards_the_temperature_by_a_known_measure() -> None:
     honest = honest_rows(30, c=2)
     labels = drawn(honest, 4)
-    targets, start = soft_targets(labels, 2), 1 / Temperature.fit(honest, labels).temperature
+    targets, start = soft_targets(labels, 2), 1 / TemperatureScaling.fit(honest, labels).temperature
 
     def loss(parameters: np.ndarray) -> float:
         scaled = softmax(np.log(honest) * parameters[:2] + parameters[2:])
@@ -203,7 +206,7 @@ def test_the_vector_is_drawn_towards_the_temperature_by_a_known_measure() -> Non
         return float(-(targets * np.log(scaled)).sum() + drift @ drift / 2)
 
     best = minimize(loss, np.array([1.0, 1.0, 0.0, 0.0]), method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-10})
-    found = Vector.fit(honest, labels)
+    found = VectorScaling.fit(honest, labels)
     assert [*found.scale, *found.shift] == pytest.approx(best.x.tolist(), abs=1e-3)
 
 
@@ -220,7 +223,7 @@ def test_calibration_lowers_log_loss_and_calibration_error_of_new_answers(scale:
 
 
 def test_a_confidence_is_lowered_by_the_calibration_error_down_to_chance() -> None:
-    lowered = Lowered(0.3)
+    lowered = ConfidenceDiscount(0.3)
     np.testing.assert_allclose(lowered(np.array([[0.9, 0.1, 0.0, 0.0]])).max(axis=1), [0.6])
     np.testing.assert_allclose(lowered(np.array([[1.0, 0.0]])), [[0.7, 0.3]])
     np.testing.assert_allclose(lowered(np.array([[0.4, 0.3, 0.3, 0.0], [0.25] * 4])), np.full((2, 4), 0.25))
@@ -230,12 +233,14 @@ ROWS = arrays(np.float64, st.tuples(st.integers(1, 8), st.just(3)), elements=st.
     lambda a: (a + (a.sum(axis=1, keepdims=True) == 0)) / (a + (a.sum(axis=1, keepdims=True) == 0)).sum(1)[:, None]
 )
 CALIBRATORS = st.one_of(
-    st.floats(0.05, 20).map(Temperature),
-    st.floats(0, 1).map(Lowered),
-    st.tuples(st.floats(0, 20), st.tuples(*[st.tuples(*[st.floats(-20, 20)] * 3)] * 3)).map(lambda x: PerLabel(*x)),
-    st.tuples(*[st.floats(0, 20)] * 3, *[st.floats(-20, 20)] * 3).map(lambda x: Vector(x[:3], x[3:])),
+    st.floats(0.05, 20).map(TemperatureScaling),
+    st.floats(0, 1).map(ConfidenceDiscount),
+    st.tuples(st.floats(0, 20), st.tuples(*[st.tuples(*[st.floats(-20, 20)] * 3)] * 3)).map(
+        lambda x: ConfusionScaling(*x)
+    ),
+    st.tuples(*[st.floats(0, 20)] * 3, *[st.floats(-20, 20)] * 3).map(lambda x: VectorScaling(x[:3], x[3:])),
     st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6).map(
-        lambda points: Isotonic(tuple(sorted(x for x, _ in points)), tuple(sorted(y for _, y in points)))
+        lambda points: IsotonicScaling(tuple(sorted(x for x, _ in points)), tuple(sorted(y for _, y in points)))
     ),
 )
 
@@ -245,7 +250,7 @@ TINY = np.array([[1e-313, 0.5, 0.5]])
 
 
 @given(CALIBRATORS, ROWS)
-@example(Isotonic((0.0, 2.2e-311), (0.0, 1.0)), TINY)
+@example(IsotonicScaling((0.0, 2.2e-311), (0.0, 1.0)), TINY)
 def test_calibrated_rows_are_probabilities(calibrator: Calibrator, rows: np.ndarray) -> None:
     calibrated = calibrator(rows)
     assert np.isfinite(calibrated).all()
@@ -253,7 +258,7 @@ def test_calibrated_rows_are_probabilities(calibrator: Calibrator, rows: np.ndar
     np.testing.assert_allclose(calibrated.sum(axis=1), 1.0, atol=1e-12)
 
 
-@given(CALIBRATORS.filter(lambda one: not isinstance(one, Vector | PerLabel)), ROWS)
+@given(CALIBRATORS.filter(lambda one: not isinstance(one, VectorScaling | ConfusionScaling)), ROWS)
 def test_all_without_shifts_keep_the_order_of_the_labels(calibrator: Calibrator, rows: np.ndarray) -> None:
     calibrated = calibrator(rows)
     for before, after in zip(rows, calibrated, strict=True):
@@ -271,7 +276,7 @@ def test_a_calibrator_survives_json(calibrator: Calibrator, rows: np.ndarray) ->
 
 
 @pytest.mark.parametrize("kind", FITTED_TO_WORDS.values(), ids=list(FITTED_TO_WORDS))
-def test_an_agent_that_always_says_the_same_can_be_calibrated(kind: type[Temperature]) -> None:
+def test_an_agent_that_always_says_the_same_can_be_calibrated(kind: type[TemperatureScaling]) -> None:
     said, labels = np.tile([1.0, 0.0, 0.0], (20, 1)), np.arange(20) % 2
     calibrated = kind.fit(said, labels)(said)
     assert np.isfinite(calibrated).all()
@@ -291,21 +296,21 @@ def test_a_word_that_is_worth_more_for_one_label_than_for_another_is_taken_so() 
     named = np.repeat([0, 1, 2], 400)
     labels = np.concatenate([np.repeat([0, 1, 2], (row * 400).astype(int)) for row in CONFUSION])
     found, rows = fit_calibrator(stated(named, 0.9), labels, folds_of(1200), FITTED_TO_WORDS)
-    assert isinstance(found, PerLabel)
+    assert isinstance(found, ConfusionScaling)
     np.testing.assert_allclose(found(stated(np.arange(3), 0.9)), CONFUSION, atol=0.03)
     np.testing.assert_allclose(rows[::400], CONFUSION, atol=0.04)
 
 
 def test_a_label_is_shifted_as_far_as_the_images_for_which_it_was_named_tell() -> None:
     named, labels = np.r_[np.zeros(200, int), 2], np.r_[np.zeros(140, int), np.ones(60, int), 0]
-    often, never, once = (max(map(abs, row)) for row in PerLabel.fit(stated(named, 0.9), labels).shifts)
+    often, never, once = (max(map(abs, row)) for row in ConfusionScaling.fit(stated(named, 0.9), labels).shifts)
     assert 0 == never < once < often / 2
 
 
 def test_an_agent_whose_word_is_worth_the_same_for_all_labels_keeps_the_temperature() -> None:
     honest = honest_rows(600, c=3)
     found, _ = fit_calibrator(softmax(np.log(honest) * 2), drawn(honest, 3), folds_of(600), FITTED_TO_WORDS)
-    assert isinstance(found, Temperature)
+    assert isinstance(found, TemperatureScaling)
 
 
 def test_who_states_one_number_is_known_by_it() -> None:
@@ -329,7 +334,7 @@ def test_with_few_images_no_label_that_is_as_good_as_the_others_is_shifted(n: in
 def test_the_shifts_are_drawn_towards_the_temperature_by_a_known_measure() -> None:
     labels = np.arange(40) % 2
     said = stated(drawn(np.array([[0.9, 0.1], [0.5, 0.5]])[labels], 1), 0.8, c=2)
-    targets, start = soft_targets(labels, 2), 1 / Temperature.fit(said, labels).temperature
+    targets, start = soft_targets(labels, 2), 1 / TemperatureScaling.fit(said, labels).temperature
 
     def loss(parameters: np.ndarray) -> float:
         scaled = softmax(parameters[0] * np.log(said) + parameters[1:].reshape(2, 2)[said.argmax(axis=1)])
@@ -338,5 +343,5 @@ def test_the_shifts_are_drawn_towards_the_temperature_by_a_known_measure() -> No
 
     tight = {"xatol": 1e-7, "fatol": 1e-11, "maxiter": 9000, "maxfev": 9000}
     best = minimize(loss, np.array([start, 0, 0, 0, 0]), method="Nelder-Mead", options=tight)
-    found = PerLabel.fit(said, labels)
+    found = ConfusionScaling.fit(said, labels)
     assert [found.scale, *np.ravel(found.shifts)] == pytest.approx(best.x.tolist(), abs=2e-3)

@@ -16,12 +16,12 @@ from consilience.agents.base import one_hot, softmax
 from consilience.core.trust import Trust
 from consilience.orchestrator.ensemble.fusion import (
     PRIOR_IMAGES,
-    Belief,
+    ErrorPrior,
     Fusion,
     apart,
-    at_most,
+    cap_confidence,
     error_covariance,
-    shares,
+    min_variance_weights,
     starting_weight,
 )
 
@@ -68,7 +68,7 @@ def test_a_single_witness_is_taken_at_its_word_up_to_the_ceiling(sharpness: floa
     said = softmax(sharpness * np.log(words(labels, 1)[0]))[None]
     fusion = Fusion.from_predictions(said, labels)
     posterior, weights = fusion.posterior(said)
-    np.testing.assert_allclose(posterior, at_most(fusion.ceiling, said[0]), atol=1e-5)
+    np.testing.assert_allclose(posterior, cap_confidence(fusion.ceiling, said[0]), atol=1e-5)
     assert (weights == 1).all()
 
 
@@ -80,14 +80,14 @@ def test_the_error_covariance_by_hand() -> None:
     prior = PRIOR_IMAGES * (one + other) / 5  # five answers in all
     p = PRIOR_IMAGES
     expected = [[(one + prior) / (3 + p), both / (2 + p)], [both / (2 + p), (other + prior) / (2 + p)]]
-    np.testing.assert_allclose(error_covariance(said, np.array([0, 1, 0]), Belief.none(2)), expected)
+    np.testing.assert_allclose(error_covariance(said, np.array([0, 1, 0]), ErrorPrior.none(2)), expected)
 
 
 def test_the_belief_about_two_is_worth_what_it_is_about_the_better_known_and_takes_its_factor_from_those() -> None:
     """Three images, errors of the label 0 (those of 1 are their negatives): -0.2, 0.4, -0.5 and -0.4, 0.9, -0.6."""
     said = np.array([[[0.8, 0.2], [0.4, 0.6], [0.5, 0.5]], [[0.6, 0.4], [0.9, 0.1], [0.4, 0.6]]])
     one, other, both = 0.9, 2.66, 2 * (0.08 + 0.36 + 0.3)
-    belief = Belief(np.array([[1.0, 0.8], [0.8, 1.0]]), np.array([50, 10]))
+    belief = ErrorPrior(np.array([[1.0, 0.8], [0.8, 1.0]]), np.array([50, 10]))
     known, usual = one / 3, (one + other) / 6
     common = (both + 50 * 0.8 * np.sqrt(known * usual)) / 53
     expected = [[(one + 50 * known) / 53, common], [common, (other + 10 * usual) / 13]]
@@ -106,20 +106,22 @@ def test_who_hardly_ever_answered_does_not_take_over() -> None:
 @pytest.mark.parametrize(("one", "other", "both"), [(1.0, 3.0, 0.0), (0.2, 0.1, 0.05), (0.5, 0.5, 0.4), (2, 1, -0.5)])
 def test_shares_of_two_have_the_closed_form_of_bates_and_granger(one: float, other: float, both: float) -> None:
     expected = (other - both) / (one + other - 2 * both)
-    assert shares(np.array([[one, both], [both, other]])) == pytest.approx([expected, 1 - expected], abs=1e-6)
+    assert min_variance_weights(np.array([[one, both], [both, other]])) == pytest.approx(
+        [expected, 1 - expected], abs=1e-6
+    )
 
 
 def test_who_only_repeats_a_better_one_gets_no_share() -> None:
-    assert shares(np.array([[1.0, 1.5], [1.5, 4.0]])) == pytest.approx([1.0, 0.0], abs=1e-6)
-    assert shares(np.array([[0.3]])).tolist() == [1.0]
-    assert shares(np.zeros((3, 3))) == pytest.approx([1 / 3] * 3)
+    assert min_variance_weights(np.array([[1.0, 1.5], [1.5, 4.0]])) == pytest.approx([1.0, 0.0], abs=1e-6)
+    assert min_variance_weights(np.array([[0.3]])).tolist() == [1.0]
+    assert min_variance_weights(np.zeros((3, 3))) == pytest.approx([1 / 3] * 3)
 
 
 @given(st.integers(2, 6).flatmap(lambda n: arrays(np.float64, (n + 2, n), elements=st.floats(-1, 1))))
 def test_shares_agree_with_a_general_solver(errors: np.ndarray) -> None:
     n = errors.shape[1]
     covariance = errors.T @ errors / len(errors) + 1e-3 * np.eye(n)
-    found = shares(covariance)
+    found = min_variance_weights(covariance)
     best = minimize(
         lambda w: w @ covariance @ w,
         np.full(n, 1 / n),
@@ -191,7 +193,7 @@ def test_the_less_is_common_to_the_errors_the_further_the_sum_of_the_weights_may
     said, labels = words(some_labels(6), 4, skill=0.7), some_labels(6)
 
     def log_total(common: float) -> float:
-        belief = replace(Belief.none(4), covariance=np.full((4, 4), common) + (1 - common) * np.eye(4))
+        belief = replace(ErrorPrior.none(4), covariance=np.full((4, 4), common) + (1 - common) * np.eye(4))
         shared = np.outer([1, 2, 3, 4], [1, 2, 3, 4]) * belief.covariance  # how good they are does not matter here
         assert apart(shared) == pytest.approx(1 - common)
         return float(np.log(Fusion.from_predictions(said, labels, prior=belief).total))

@@ -14,12 +14,12 @@ from consilience.agents import LabelledFeatures
 from consilience.agents.base import softmax
 from consilience.core.task import Task
 from consilience.core.trust import Trust
-from consilience.orchestrator.ensemble.calibration import Lowered, fit_calibrator
+from consilience.orchestrator.ensemble.calibration import ConfidenceDiscount, fit_calibrator
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.trust_metrics import expected_calibration_error, measure
 from consilience.orchestrator.fitting.fit_ensemble import exact_views, fit_agents
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 from tests.support.real_data import real_data
 
 
@@ -76,7 +76,7 @@ def test_fusion_of_heads_on_real_embeddings(per_label: int | None) -> None:
         if per_label is not None:
             train = np.concatenate([train[labels[train] == label][:per_label] for label in range(4)])
         data = LabelledFeatures(features[train], labels[train], 4)
-        nothing = Records((), (), (), np.empty((0, features.shape[1]), np.float32))
+        nothing = LabelledImages((), (), (), np.empty((0, features.shape[1]), np.float32))
         fitted = fit_agents(task, nothing, data, kinds, [], neighbours=10, seed=0)
         views = exact_views(task, data, features[test])
         for number, (head, witness) in enumerate(zip(fitted.heads, fitted.witnesses, strict=True)):
@@ -109,13 +109,13 @@ def test_summary_numbers_alone_can_weigh_recorded_answers() -> None:
     neighbours = np.array([found(row) for row in rows])
     trusts = [Trust(agent, "first", 512, **summary[agent]) for agent in raw]
     fusion = Fusion.from_trust([*trusts, _trust_in_neighbours(names)])
-    lowered = [Lowered(one.ece)(raw[one.agent]) for one in trusts]
+    lowered = [ConfidenceDiscount(one.ece)(raw[one.agent]) for one in trusts]
     posterior, _ = fusion.posterior(np.stack([*lowered, neighbours]))
     as_they_are, _ = fusion.posterior(np.stack([*raw.values(), neighbours]))
     assert accuracy(neighbours, labels) == pytest.approx(0.975)
     assert accuracy(posterior, labels) >= accuracy(neighbours, labels) > accuracy(as_they_are, labels)
     for agent, trust in zip(raw, trusts, strict=True):  # published for 512 other images
-        assert ece(Lowered(trust.ece)(raw[agent]), labels) < ece(raw[agent], labels) / 2
+        assert ece(ConfidenceDiscount(trust.ece)(raw[agent]), labels) < ece(raw[agent], labels) / 2
 
 
 def _trust_in_neighbours(names: tuple[str, ...]) -> Trust:

@@ -12,7 +12,7 @@ import pytest
 
 from consilience import Diagnoser, Diagnosis
 from consilience.core.settings.settings import LearningSettings
-from consilience.orchestrator.feedback.drift import FEWEST, Drift, change_point, drift
+from consilience.orchestrator.feedback.drift import MIN_IMAGES, Drift, change_point, drift
 from consilience.orchestrator.feedback.feedback import Feedbacks
 from consilience.orchestrator.feedback.history import History
 from consilience.orchestrator.feedback.learning import learn
@@ -46,7 +46,7 @@ def test_the_change_point_is_worked_out_by_hand() -> None:
     whole = 10 * math.log(10 / 15) + 5 * math.log(5 / 15)
     assert (place, ratio) == (10, pytest.approx(-whole))  # before and after, all is certain
     assert change_point(np.array([False] * 5 + [True] * 10), 1) == (15, 0.0)  # better is no drift
-    assert change_point(np.array([True] * 10 + [False] * (FEWEST - 1)), 10) == (14, 0.0)  # too few to tell
+    assert change_point(np.array([True] * 10 + [False] * (MIN_IMAGES - 1)), 10) == (14, 0.0)  # too few to tell
 
 
 def test_a_fall_is_found_with_its_beginning(own: Path, blobs: Any) -> None:

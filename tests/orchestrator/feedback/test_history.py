@@ -20,7 +20,7 @@ from consilience import Diagnoser, Diagnosis, fit
 from consilience.core.errors import HistoryError, PanelMissingError
 from consilience.core.settings.settings import HistorySettings
 from consilience.core.storage.panel_folder import open_panel_folder
-from consilience.orchestrator.feedback.history import History, Kept
+from consilience.orchestrator.feedback.history import History, StoredDiagnosis
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_a_full_or_read_only_store_says_so(own: Path, diagnoses: list[Diagnosis]
         many = replace(diagnoses[0], rationale="long " * 100_000)  # the pages that are there may take a short one
         with pytest.raises(HistoryError, match=words):
             history.keep(many)
-        assert all(isinstance(one, Kept) for one in history.find())
+        assert all(isinstance(one, StoredDiagnosis) for one in history.find())
 
 
 def test_a_damaged_record_is_named(own: Path, diagnoses: list[Diagnosis]) -> None:

@@ -17,7 +17,7 @@ from consilience.core.dataset import LabelledImage
 from consilience.core.errors import DatasetError, HistoryError, PanelBusyError
 from consilience.core.settings.settings import LearningSettings
 from consilience.core.storage.panel_folder import write_panel_folder
-from consilience.orchestrator.ensemble.out_of_fold import LEAST, LabelledPredictions
+from consilience.orchestrator.ensemble.out_of_fold import MIN_CAPACITY, LabelledPredictions
 from consilience.orchestrator.feedback.feedback import Feedbacks
 from consilience.orchestrator.feedback.history import History
 from consilience.orchestrator.feedback.learning import changes, learn, undo
@@ -215,7 +215,7 @@ def test_half_of_the_evidence_is_left_after_a_half_life() -> None:
     assert (longer >= lasting).all()  # who lasts with a short half-life lasts with a longer one
     assert rows.lasting(1e-9)[:3000].sum() == 0
     few = rows.take(np.arange(n) < 2000 + 5)
-    assert few.lasting(1e-9).sum() == LEAST  # the newest of the label
+    assert few.lasting(1e-9).sum() == MIN_CAPACITY  # the newest of the label
 
 
 @pytest.fixture(scope="module")

@@ -16,18 +16,18 @@ from consilience.orchestrator.decision.threshold import choose_threshold
 from consilience.orchestrator.ensemble.calibration import fit_calibrator
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.trust_metrics import measure
-from consilience.orchestrator.fitting.collect import Answers
+from consilience.orchestrator.fitting.collect import MemberAnswers
 from consilience.orchestrator.fitting.fit_ensemble import (
+    FIVE_FOLDS_FROM,
     FOLDS,
-    MANY,
-    Fitted,
+    FittedEnsemble,
     belief_about,
     exact_views,
     fit_agents,
     learned,
     split_into_folds,
 )
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 TASK = Task.from_labels(["ash", "elm", "fir"])
 
@@ -36,13 +36,14 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
-def fitted_on(data: LabelledFeatures, kinds: tuple[str, ...]) -> Fitted:
-    nothing = Records((), (), (), np.empty((0, data.features.shape[1]), np.float32))
+def fitted_on(data: LabelledFeatures, kinds: tuple[str, ...]) -> FittedEnsemble:
+    nothing = LabelledImages((), (), (), np.empty((0, data.features.shape[1]), np.float32))
     return fit_agents(TASK, nothing, data, kinds, [], neighbours=5, seed=0)
 
 
 @pytest.mark.parametrize(
-    ("counts", "folds"), [((2, 2, 2), 2), ((3, 50, 9), 9), ((40, 40, 40), FOLDS), ((MANY, MANY, MANY), 5)]
+    ("counts", "folds"),
+    [((2, 2, 2), 2), ((3, 50, 9), 9), ((40, 40, 40), FOLDS), ((FIVE_FOLDS_FROM, FIVE_FOLDS_FROM, FIVE_FOLDS_FROM), 5)],
 )
 def test_folds_are_stratified_and_no_label_is_ever_missing(counts: tuple[int, ...], folds: int) -> None:
     labels = np.repeat(np.arange(3), counts)
@@ -126,11 +127,15 @@ def features_of(labels: np.ndarray) -> LabelledFeatures:
     return LabelledFeatures(unit(rows), labels, 3)
 
 
-def looks(labels: np.ndarray) -> list[Answers]:
+def looks(labels: np.ndarray) -> list[MemberAnswers]:
     rng = np.random.default_rng(0)
     truth = np.eye(3)[labels]
     said = [softmax(3 * (skill * truth + rng.standard_normal((len(labels), 3)))) for skill in (1.5, 1.0, 2.0)]
-    return [Answers("one", "first", said[0]), Answers("two", "first", said[1]), Answers("one", "second", said[2], 0.5)]
+    return [
+        MemberAnswers("one", "first", said[0]),
+        MemberAnswers("two", "first", said[1]),
+        MemberAnswers("one", "second", said[2], 0.5),
+    ]
 
 
 def test_the_posterior_of_an_image_comes_from_weights_that_were_fitted_on_others() -> None:
@@ -186,9 +191,9 @@ def test_two_agents_of_one_name_or_none_are_refused() -> None:
 
 
 def test_only_an_agent_that_states_one_number_may_be_calibrated_by_the_label_that_it_names() -> None:
-    def answers(*rows: list[float]) -> Answers:
+    def answers(*rows: list[float]) -> MemberAnswers:
         said = [Prediction("qwen", probabilities=dict(zip(TASK.names, row, strict=True))) for row in rows]
-        return Answers.of("qwen", "first", [*said, Prediction("qwen", abstained=True)], TASK)
+        return MemberAnswers.of("qwen", "first", [*said, Prediction("qwen", abstained=True)], TASK)
 
     assert "per-label" in answers([0.8, 0.1, 0.1], [0.3, 0.4, 0.3]).calibrators
     assert "per-label" not in answers([0.8, 0.1, 0.1], [0.2, 0.5, 0.3]).calibrators

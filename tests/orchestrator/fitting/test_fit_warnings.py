@@ -60,6 +60,6 @@ def test_a_panel_of_one_image_a_label_answers_and_refers(tmp_path: Path) -> None
 
 def fitted_panel_cautions(folder: Path) -> tuple[str, ...]:
     """Of the panel as it is read back."""
-    from consilience.orchestrator.fitting.fit_warnings import cautions
+    from consilience.orchestrator.fitting.fit_warnings import fit_warnings
 
-    return cautions(Panel.open(folder / "panel"))
+    return fit_warnings(Panel.open(folder / "panel"))

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 
 from consilience import Diagnoser, Diagnosis, Prediction, fit, load_settings
-from consilience.agents import Views
+from consilience.agents import AgentInput
 from consilience.core.errors import AgentError, DatasetError, PanelError, TaskError
 from consilience.core.storage.panel_folder import write_panel_folder
 from consilience.core.task import Task
@@ -84,7 +84,7 @@ def test_what_cannot_be_added_changes_nothing(own: Path, white: list[Path], pict
     assert (own / "panel.json").read_bytes() == before
 
 
-def watched(views: Views) -> list[Any]:
+def watched(views: AgentInput) -> list[Any]:
     """By the mean colour of the image, over whatever labels the task has."""
     means = np.array([image.pixels.mean(axis=(0, 1)) for image in views.images if image is not None])
     targets = np.array([COLOURS[name] for name in views.task.names], dtype=float)

@@ -14,7 +14,7 @@ from consilience.agents.base import softmax
 from consilience.core.errors import AgentError
 from consilience.core.task import Task
 from consilience.frontends.cli.main import main
-from consilience.orchestrator.fitting.collect import Answers
+from consilience.orchestrator.fitting.collect import MemberAnswers
 from consilience.orchestrator.fitting.fit import fit
 from consilience.orchestrator.fitting.fit_ensemble import learned
 from consilience.orchestrator.fitting.selection import candidates, select
@@ -46,7 +46,7 @@ def test_who_adds_something_is_kept_and_who_adds_noise_or_repeats_is_dropped(see
     labels, folds = np.arange(300) % 3, np.arange(300) // 3 % 5
     good, other = said(labels, 1.5, 10 * seed), said(labels, 1.5, 10 * seed + 1)
     looks = {"probe": good, "gaussian": other, "cache": good, "neighbours": said(labels, 0.0, 10 * seed + 2)}
-    answers = [Answers(name, "first", raw) for name, raw in looks.items()]
+    answers = [MemberAnswers(name, "first", raw) for name, raw in looks.items()]
     heads = tuple(Head(name) for name in looks)
     fitted = learned(heads, answers, TASK, features_of(labels), folds)  # type: ignore[arg-type]
     chosen, choices = select(fitted, TASK, features_of(labels))
@@ -62,7 +62,10 @@ def test_who_adds_something_is_kept_and_who_adds_noise_or_repeats_is_dropped(see
 
 def test_an_agent_that_was_asked_for_by_name_stays_and_one_head_may_be_too_many() -> None:
     labels, folds = np.arange(300) % 3, np.arange(300) // 3 % 5
-    answers = [Answers("probe", "first", said(labels, 0.0, 1)), Answers("qwen", "first", said(labels, 2.5, 2))]
+    answers = [
+        MemberAnswers("probe", "first", said(labels, 0.0, 1)),
+        MemberAnswers("qwen", "first", said(labels, 2.5, 2)),
+    ]
     fitted = learned((Head("probe"),), answers, TASK, features_of(labels), folds)  # type: ignore[arg-type]
     chosen, (choice,) = select(fitted, TASK, features_of(labels))
     assert (choice.agent, choice.kept) == ("probe", False)

@@ -11,7 +11,7 @@ import pytest
 
 from consilience import Diagnoser, Diagnosis, add, fit, load_settings
 from consilience.agents import SelfTrained
-from consilience.agents.heads.model_selection import MOST
+from consilience.agents.heads.model_selection import MAX_JUDGED_IMAGES
 from consilience.core.dataset import LabelledImage
 from consilience.core.errors import AgentError, DatasetError, EncoderError, SettingsError
 from consilience.core.images import load_image
@@ -123,8 +123,8 @@ def vectors_of(folder: Path, n: int, dimension: int = 8) -> Path:
 
 
 def test_vectors_without_labels_do_and_of_very_many_a_part_is_taken(vectors: Path, tmp_path: Path) -> None:
-    fit(vectors, tmp_path / "panel", unlabelled=vectors_of(tmp_path, MOST + 500), settings=BOTH)
-    assert len(head_of(tmp_path / "panel").unlabelled) == MOST
+    fit(vectors, tmp_path / "panel", unlabelled=vectors_of(tmp_path, MAX_JUDGED_IMAGES + 500), settings=BOTH)
+    assert len(head_of(tmp_path / "panel").unlabelled) == MAX_JUDGED_IMAGES
 
 
 def test_labelled_vectors_are_passed_over(vectors: Path, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from consilience.agents.heads.gaussian import regularised, statistics_of
 from consilience.orchestrator.novelty import novelty_score as score
 from consilience.orchestrator.novelty.disagreement import disagreement
 from consilience.orchestrator.novelty.novelty_score import SIGNS, Novelty, of_words
-from consilience.orchestrator.novelty.predictive_entropy import ensemble
-from consilience.orchestrator.novelty.reference import Known
+from consilience.orchestrator.novelty.predictive_entropy import predictive_entropy
+from consilience.orchestrator.novelty.reference import NoveltyReference
 from consilience.orchestrator.novelty.whitening import RIDGE, Whitening
 
 SILENT = [np.nan, np.nan]
@@ -33,19 +33,21 @@ def words(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return near / near.sum(axis=2, keepdims=True)
 
 
-def fitted(blobs: Any, n: int = 120) -> tuple[Novelty, np.ndarray, Known]:
+def fitted(blobs: Any, n: int = 120) -> tuple[Novelty, np.ndarray, NoveltyReference]:
     known = data(blobs, n)
     novelty, own = Novelty.fit(known, np.arange(n) % 5, words(known.features, blobs.centres))
-    return novelty, own, Known.of(novelty.whitening, known)
+    return novelty, own, NoveltyReference.of(novelty.whitening, known)
 
 
-def judged(blobs: Any, novelty: Novelty, known: Known, vectors: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def judged(
+    blobs: Any, novelty: Novelty, known: NoveltyReference, vectors: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return novelty.of(of_words(words(vectors, blobs.centres)) | known.signs(vectors))
 
 
 def test_the_entropy_is_that_of_the_mean_of_those_who_answered() -> None:
     said = np.array([[[0.9, 0.1], SILENT, SILENT], [[0.5, 0.5], [0.8, 0.2], SILENT]])
-    assert ensemble(said) == pytest.approx([entropy([0.7, 0.3]), entropy([0.8, 0.2]), np.log(2)])
+    assert predictive_entropy(said) == pytest.approx([entropy([0.7, 0.3]), entropy([0.8, 0.2]), np.log(2)])
 
 
 def test_disagreement_is_the_mean_distance_from_the_mean() -> None:

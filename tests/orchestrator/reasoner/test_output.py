@@ -12,20 +12,20 @@ from hypothesis import strategies as st
 
 from consilience.core.errors import AnswerError
 from consilience.core.render.rendering import percent
-from consilience.orchestrator.reasoner.output import invented_figures, opinion_schema, parse_opinion
+from consilience.orchestrator.reasoner.output import invented_figures, output_schema, parse_output
 from tests.support.reasoner_cases import TASK, opinion
 
 
 def test_an_opinion_is_read() -> None:
     wish = {"agent": "qwen", "why": "it looked\nonce"}
-    found = parse_opinion(opinion("Scab", 0.7, ask_again=[wish]), TASK, ["qwen", "gpt"])
+    found = parse_output(opinion("Scab", 0.7, ask_again=[wish]), TASK, ["qwen", "gpt"])
     assert (found.label, found.probability, found.rationale) == ("scab", 0.7, "Both looks name it.")
     assert found.ask_again == {"qwen": "it looked once"}
 
 
 @pytest.mark.parametrize("text", ['Well. ```json\n{"LABEL": "scab", "Rationale": "r", "probability": "70 %"}\n```'])
 def test_what_is_harmless_is_repaired(text: str) -> None:
-    found = parse_opinion(text, TASK, ())
+    found = parse_output(text, TASK, ())
     assert (found.label, found.probability, found.ask_again) == ("scab", 0.7, {})
 
 
@@ -50,13 +50,13 @@ REFUSED = {
 def test_what_is_no_opinion_is_refused(case: str) -> None:
     text, problem = REFUSED[case]
     with pytest.raises(AnswerError, match=re.escape(problem)):
-        parse_opinion(text, TASK, ["qwen"])
+        parse_output(text, TASK, ["qwen"])
 
 
 def test_nobody_can_be_asked_where_nobody_can_look_again() -> None:
     with pytest.raises(AnswerError, match="those that can: none"):
-        parse_opinion(opinion("scab", ask_again=[{"agent": "qwen", "why": "w"}]), TASK, ())
-    assert "ask_again" not in opinion_schema(TASK, ())["properties"]
+        parse_output(opinion("scab", ask_again=[{"agent": "qwen", "why": "w"}]), TASK, ())
+    assert "ask_again" not in output_schema(TASK, ())["properties"]
 
 
 def objects(schema: Any) -> list[dict[str, Any]]:
@@ -67,7 +67,7 @@ def objects(schema: Any) -> list[dict[str, Any]]:
 
 
 def test_the_schema_is_strict_throughout() -> None:
-    schema = opinion_schema(TASK, ["qwen"])
+    schema = output_schema(TASK, ["qwen"])
     assert len(objects(schema)) == 2
     for one in objects(schema):
         assert one["required"] == list(one["properties"])

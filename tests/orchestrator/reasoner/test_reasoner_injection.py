@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from consilience import Diagnoser, Diagnosis, Prediction, fit, load_settings
-from consilience.agents import Views
+from consilience.agents import AgentInput
 from consilience.core.settings.settings import Settings
 from tests.support.reasoner_cases import ATTEMPTS, check_is_data, opinion, said
 from tests.support.scripted_server import Scripted, ScriptedServer, chat
@@ -39,7 +39,7 @@ def witness(scripted: Any, good: Any) -> Callable[[str], Any]:
     """An agent that sees well and gives a rationale."""
 
     def saying(rationale: str) -> Any:
-        def look(views: Views) -> list[Prediction]:
+        def look(views: AgentInput) -> list[Prediction]:
             return [Prediction("", probabilities=one.probabilities, rationale=rationale) for one in good(views)]
 
         return scripted("expert", look)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from consilience import Diagnoser, Diagnosis, FailedImage, Prediction
-from consilience.agents import Views
+from consilience.agents import AgentInput
 from consilience.core.errors import AgentError, AllAgentsFailedError, BudgetSpentError
-from consilience.orchestrator.runtime.calls import finished
+from consilience.orchestrator.runtime.calls import run_sync
 
 Diagnose = Callable[..., list[Diagnosis | FailedImage]]
 
@@ -26,17 +26,17 @@ class Awaited:
     """An async agent that does as it is told."""
 
     name: str
-    script: Callable[[Views], Any]
+    script: Callable[[AgentInput], Any]
     again: Callable[..., Any] | None = None
 
     @property
     def looks_again(self) -> bool:
         return self.again is not None
 
-    async def look(self, views: Views) -> Any:
+    async def look(self, views: AgentInput) -> Any:
         return await self.script(views)
 
-    async def look_again(self, views: Views, first: Any, evidence: Any) -> Any:
+    async def look_again(self, views: AgentInput, first: Any, evidence: Any) -> Any:
         assert self.again is not None
         return await self.again(views, first, evidence)
 
@@ -68,19 +68,19 @@ def expert_of(diagnosis: Diagnosis | FailedImage) -> Prediction:
     return expert
 
 
-def raising(error: BaseException) -> Callable[[Views], Any]:
-    def look(views: Views) -> Any:
+def raising(error: BaseException) -> Callable[[AgentInput], Any]:
+    def look(views: AgentInput) -> Any:
         raise error
 
     return look
 
 
-def uniform(views: Views, n: int | None = None, names: tuple[str, ...] | None = None) -> list[Prediction]:
+def uniform(views: AgentInput, n: int | None = None, names: tuple[str, ...] | None = None) -> list[Prediction]:
     names = names or views.task.names
     return [Prediction("", probabilities=dict.fromkeys(names, 1 / len(names))) for _ in range(n or len(views))]
 
 
-FAILURES: dict[str, tuple[Callable[[Views], Any], str]] = {
+FAILURES: dict[str, tuple[Callable[[AgentInput], Any], str]] = {
     "raises": (raising(RuntimeError("out of memory")), "RuntimeError: out of memory"),
     "times out by itself": (
         raising(TimeoutError("the model did not answer")),
@@ -122,7 +122,7 @@ def test_a_failure_is_recorded_with_its_cause_and_the_others_go_on(
 ) -> None:
     script, cause = FAILURES[case]
 
-    async def awaited(views: Views) -> Any:
+    async def awaited(views: AgentInput) -> Any:
         return script(views)
 
     results = diagnose(awaited if is_async else script)
@@ -146,7 +146,7 @@ def test_a_hanging_agent_is_left_behind(diagnose: Diagnose, never: threading.Eve
 
 
 def test_a_hanging_async_agent_is_left_behind(diagnose: Diagnose) -> None:
-    async def forever(views: Views) -> Any:
+    async def forever(views: AgentInput) -> Any:
         await asyncio.Event().wait()
 
     results = diagnose(forever, policy__agent_timeout_seconds=0.05)
@@ -154,7 +154,7 @@ def test_a_hanging_async_agent_is_left_behind(diagnose: Diagnose) -> None:
 
 
 def test_the_time_of_a_run_bounds_that_of_its_agents(diagnose: Diagnose) -> None:
-    async def forever(views: Views) -> Any:
+    async def forever(views: AgentInput) -> Any:
         await asyncio.Event().wait()
 
     (cause,) = {expert_of(one).error for one in diagnose(forever, policy__max_seconds=0.05)}
@@ -166,7 +166,7 @@ def test_an_async_agent_is_asked_about_each_image_by_itself(diagnose: Diagnose, 
     """One image hangs, one raises, one gets a wrong answer; and the others count."""
     asked, all_asked = [], asyncio.Event()
 
-    async def look(views: Views) -> Any:
+    async def look(views: AgentInput) -> Any:
         asked.append(len(views))
         if len(asked) == 6:
             all_asked.set()
@@ -205,11 +205,11 @@ def test_a_second_look_at_one_image_has_that_images_first_look_and_evidence(
 ) -> None:
     seen = []
 
-    async def again(views: Views, first: Any, evidence: Any) -> Any:
+    async def again(views: AgentInput, first: Any, evidence: Any) -> Any:
         seen.append((first[0].label, evidence[0].neighbours[0].label, len(views), len(first), len(evidence)))
         return good(views)
 
-    async def look(views: Views) -> Any:
+    async def look(views: AgentInput) -> Any:
         return good(views)
 
     agents = [Awaited("expert", look, again)]
@@ -221,7 +221,7 @@ def test_a_second_look_at_one_image_has_that_images_first_look_and_evidence(
 def test_an_agent_that_may_spend_no_more_ends_the_run(diagnose: Diagnose, good: Any) -> None:
     answered = []
 
-    async def look(views: Views) -> Any:
+    async def look(views: AgentInput) -> Any:
         if good(views)[0].label == "beech":
             raise BudgetSpentError("spent")
         await asyncio.to_thread(answered.append, 1)
@@ -231,7 +231,7 @@ def test_an_agent_that_may_spend_no_more_ends_the_run(diagnose: Diagnose, good: 
         diagnose(look)
     assert len(answered) == 4  # those that were under way were waited for
 
-    def plain(views: Views) -> Any:
+    def plain(views: AgentInput) -> Any:
         raise BudgetSpentError("spent")
 
     with pytest.raises(BudgetSpentError, match=r"^spent"):
@@ -241,7 +241,7 @@ def test_an_agent_that_may_spend_no_more_ends_the_run(diagnose: Diagnose, good: 
 def test_what_answers_too_late_changes_nothing(diagnose: Diagnose, never: threading.Event) -> None:
     answered = threading.Event()
 
-    def late(views: Views) -> Any:
+    def late(views: AgentInput) -> Any:
         never.wait()
         answered.set()
         return uniform(views)
@@ -253,7 +253,7 @@ def test_what_answers_too_late_changes_nothing(diagnose: Diagnose, never: thread
 
 
 def test_an_abstention_is_no_failure_and_no_vote(diagnose: Diagnose) -> None:
-    def look(views: Views) -> list[Prediction]:
+    def look(views: AgentInput) -> list[Prediction]:
         return [Prediction("", abstained=True, rationale="too dark")] * 2 + uniform(views, 4)
 
     results = diagnose(look)
@@ -265,7 +265,7 @@ def test_an_abstention_is_no_failure_and_no_vote(diagnose: Diagnose) -> None:
 
 
 def test_an_async_function_behind_a_plain_one_is_awaited(diagnose: Diagnose, good: Any) -> None:
-    async def awaited(views: Views) -> Any:
+    async def awaited(views: AgentInput) -> Any:
         return good(views)
 
     results = diagnose(lambda views: awaited(views))
@@ -294,7 +294,7 @@ def lone_panel(tmp_path: Path, vectors: Path, scripted: Any, good: Any) -> Path:
 def test_an_agent_speaks_under_its_own_name_and_pays_for_itself(
     lone_panel: Path, scripted: Any, good: Any, blobs: Any
 ) -> None:
-    def impostor(views: Views) -> list[Prediction]:
+    def impostor(views: AgentInput) -> list[Prediction]:
         return [
             Prediction("two", "second", one.probabilities, cost_usd=0.25, tokens=7, seconds=2.5, raw="{}")
             for one in good(views)
@@ -320,8 +320,8 @@ def test_an_agent_speaks_under_its_own_name_and_pays_for_itself(
 def test_if_all_failed_the_error_names_each_and_other_images_go_on(
     lone_panel: Path, scripted: Any, good: Any, blobs: Any
 ) -> None:
-    def fails_on_beech(error: str) -> Callable[[Views], list[Prediction]]:
-        def look(views: Views) -> list[Prediction]:
+    def fails_on_beech(error: str) -> Callable[[AgentInput], list[Prediction]]:
+        def look(views: AgentInput) -> list[Prediction]:
             return [Prediction("", error=error) if one.label == "beech" else one for one in good(views)]
 
         return look
@@ -341,7 +341,7 @@ def test_if_all_failed_the_error_names_each_and_other_images_go_on(
 def test_agents_look_all_at_once(lone_panel: Path, scripted: Any, good: Any, blobs: Any) -> None:
     together = threading.Barrier(2)
 
-    def look(views: Views) -> Any:
+    def look(views: AgentInput) -> Any:
         together.wait(10)  # passes only while the other one is looking, too
         return good(views)
 
@@ -366,6 +366,6 @@ def test_work_is_finished_where_an_event_loop_runs_already_and_where_none_does()
         return "done"
 
     async def notebook() -> str:
-        return finished(work())
+        return run_sync(work())
 
-    assert (finished(work()), asyncio.run(notebook())) == ("done", "done")
+    assert (run_sync(work()), asyncio.run(notebook())) == ("done", "done")

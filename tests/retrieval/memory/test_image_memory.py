@@ -12,7 +12,7 @@ from consilience.core.errors import ImageMemoryError, PanelBusyError, PanelError
 from consilience.core.evidence import Evidence
 from consilience.retrieval.memory.image_memory import ImageMemory, embedded_index, writer_lock
 from consilience.retrieval.memory.index import ExactIndex
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 
 def at(*degrees: float) -> np.ndarray:
@@ -20,13 +20,13 @@ def at(*degrees: float) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
 
-def plane(*degrees: float, labels: str = "") -> Records:
+def plane(*degrees: float, labels: str = "") -> LabelledImages:
     """Images that stand at these angles, named by them."""
     ids = tuple(f"{angle:g}" for angle in degrees)
-    return Records(ids, tuple(labels or "x" * len(ids)), tuple(f"{i}.jpg" for i in ids), at(*degrees))
+    return LabelledImages(ids, tuple(labels or "x" * len(ids)), tuple(f"{i}.jpg" for i in ids), at(*degrees))
 
 
-def remember(records: Records, labels: str = "xy") -> ImageMemory:
+def remember(records: LabelledImages, labels: str = "xy") -> ImageMemory:
     return ImageMemory(records, tuple(labels), ExactIndex(records))
 
 
@@ -69,7 +69,7 @@ def test_a_batch_is_answered_as_its_queries_are_one_by_one(tmp_path: Path, monke
     vectors = rng.normal(size=(240, 32)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     ids = tuple(map(str, range(200)))
-    records = Records(ids, ("x",) * 200, ids, vectors[:200])
+    records = LabelledImages(ids, ("x",) * 200, ids, vectors[:200])
     with ImageMemory.open(records, "x", store=tmp_path / "index", fingerprint="e", panel="p") as memory:
         assert memory.index_name == "chroma"
         together = memory.query(vectors[200:], 10)
@@ -79,13 +79,13 @@ def test_a_batch_is_answered_as_its_queries_are_one_by_one(tmp_path: Path, monke
 
 
 def test_twins_do_not_hide_each_other_when_one_is_left_out() -> None:
-    records = Records(("a", "b", "c"), ("x",) * 3, ("",) * 3, at(10, 10, 10))
+    records = LabelledImages(("a", "b", "c"), ("x",) * 3, ("",) * 3, at(10, 10, 10))
     assert remember(records).query(at(10, 10), 2, exclude=["b", "c"]).rows.tolist() == [[0, 2], [0, 1]]
 
 
 def test_evidence_is_what_the_core_reads() -> None:
     pictures = {"60": b"jpeg"}
-    memory = remember(Records(("0", "60"), ("x", "y"), ("0.jpg", "叶.jpg"), at(0, 60), (pictures,)), "zyx")
+    memory = remember(LabelledImages(("0", "60"), ("x", "y"), ("0.jpg", "叶.jpg"), at(0, 60), (pictures,)), "zyx")
     (plain,) = memory.evidence(memory.query(at(60), 2))
     evidence = Evidence.from_dict(plain, memory.records.thumbnail)
     assert evidence.to_dict() == plain
@@ -114,7 +114,7 @@ def test_novelty_is_the_share_of_the_memory_that_lies_closer() -> None:
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_a_memory_too_small_to_say(n: int, tmp_path: Path) -> None:
-    records = plane(*[0.0][:n]) if n else Records((), (), (), np.empty((0, 2), np.float32))
+    records = plane(*[0.0][:n]) if n else LabelledImages((), (), (), np.empty((0, 2), np.float32))
     with ImageMemory.open(records, "xy", store=tmp_path / "index", fingerprint="e", panel="p") as memory:
         assert memory.index_name == "chroma"
         (evidence,) = memory.evidence(memory.query(at(0), 3))

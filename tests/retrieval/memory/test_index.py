@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consilience.retrieval.memory import index as index_module
-from consilience.retrieval.memory.chroma_connection import Connection
+from consilience.retrieval.memory.chroma_connection import ChromaConnection
 from consilience.retrieval.memory.chroma_index import ChromaIndex, collection_name
 from consilience.retrieval.memory.index import ExactIndex
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 NAME = collection_name("a panel", "an encoder")
 
@@ -30,19 +30,19 @@ def clustered(n: int, d: int = 32, seed: int = 0) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def records(vectors: np.ndarray) -> Records:
+def records(vectors: np.ndarray) -> LabelledImages:
     ids = tuple(f"id{row}" for row in range(len(vectors)))
-    return Records(ids, tuple("ab"[row % 2] for row in range(len(ids))), ids, vectors)
+    return LabelledImages(ids, tuple("ab"[row % 2] for row in range(len(ids))), ids, vectors)
 
 
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Connection]:
-    opened = Connection.embedded(tmp_path / "store")
+def connection(tmp_path: Path) -> Iterator[ChromaConnection]:
+    opened = ChromaConnection.embedded(tmp_path / "store")
     yield opened
     opened.close()
 
 
-def held(connection: Connection) -> list[str]:
+def held(connection: ChromaConnection) -> list[str]:
     return sorted(connection.client.get_collection(NAME, embedding_function=None).get(include=[])["ids"])
 
 
@@ -66,7 +66,7 @@ def test_exact_search_is_a_sort_by_similarity_then_row(
 
 
 @pytest.mark.parametrize("n", [0, 1, 5])
-def test_no_more_neighbours_than_images(n: int, connection: Connection) -> None:
+def test_no_more_neighbours_than_images(n: int, connection: ChromaConnection) -> None:
     small = records(clustered(n))
     index = ChromaIndex(small, connection, NAME, "an encoder")
     index.sync()
@@ -76,7 +76,7 @@ def test_no_more_neighbours_than_images(n: int, connection: Connection) -> None:
         assert sorted(rows[0]) == list(range(n))
 
 
-def test_chroma_finds_what_the_exact_search_finds(connection: Connection) -> None:
+def test_chroma_finds_what_the_exact_search_finds(connection: ChromaConnection) -> None:
     memory = records(clustered(1500))
     index = ChromaIndex(memory, connection, NAME, "an encoder")
     assert index.sync() == 1500
@@ -89,7 +89,7 @@ def test_chroma_finds_what_the_exact_search_finds(connection: Connection) -> Non
     np.testing.assert_allclose(similarities, np.einsum("mkd,md->mk", memory.vectors[rows], queries), atol=1e-6)
 
 
-def test_syncing_writes_only_what_changed(connection: Connection) -> None:
+def test_syncing_writes_only_what_changed(connection: ChromaConnection) -> None:
     first = records(clustered(60))
     index = ChromaIndex(first, connection, NAME, "an encoder")
     assert (index.sync(), index.sync()) == (60, 0)
@@ -106,7 +106,7 @@ def test_syncing_writes_only_what_changed(connection: Connection) -> None:
     assert index.check().ok
 
 
-def test_a_row_deleted_behind_our_back_is_put_back(connection: Connection) -> None:
+def test_a_row_deleted_behind_our_back_is_put_back(connection: ChromaConnection) -> None:
     memory = records(clustered(40))
     ChromaIndex(memory, connection, NAME, "an encoder").sync()
     connection.client.get_collection(NAME, embedding_function=None).delete(ids=["id3"])
@@ -114,7 +114,7 @@ def test_a_row_deleted_behind_our_back_is_put_back(connection: Connection) -> No
 
 
 def test_answers_that_do_not_agree_with_the_records_are_not_used(
-    connection: Connection, caplog: pytest.LogCaptureFixture
+    connection: ChromaConnection, caplog: pytest.LogCaptureFixture
 ) -> None:
     memory = records(clustered(300))
     index = ChromaIndex(memory, connection, NAME, "an encoder")
@@ -140,7 +140,9 @@ def test_answers_that_do_not_agree_with_the_records_are_not_used(
     assert index.check().ok
 
 
-def test_a_deleted_collection_is_answered_for_exactly(connection: Connection, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_deleted_collection_is_answered_for_exactly(
+    connection: ChromaConnection, caplog: pytest.LogCaptureFixture
+) -> None:
     memory = records(clustered(50))
     index = ChromaIndex(memory, connection, NAME, "an encoder")
     index.sync()
@@ -150,7 +152,7 @@ def test_a_deleted_collection_is_answered_for_exactly(connection: Connection, ca
     assert index.check().error is not None
 
 
-def test_names_in_any_script(connection: Connection) -> None:
+def test_names_in_any_script(connection: ChromaConnection) -> None:
     names = (
         "叶/病斑.jpg",
         "лист\nвторой\r.jpg",
@@ -161,7 +163,7 @@ def test_names_in_any_script(connection: Connection) -> None:
         "",
     )
     ids = tuple(f"{number}\n🍏" for number in range(len(names)))
-    memory = Records(ids, ("健康\n", "больной", *["a"] * 5), names, clustered(7))
+    memory = LabelledImages(ids, ("健康\n", "больной", *["a"] * 5), names, clustered(7))
     index = ChromaIndex(memory, connection, NAME, "an encoder")
     assert index.sync() == 7
     assert index.check().ok
@@ -169,7 +171,7 @@ def test_names_in_any_script(connection: Connection) -> None:
     assert index.mismatches == 0
 
 
-def test_a_forked_child_does_not_hang(connection: Connection) -> None:
+def test_a_forked_child_does_not_hang(connection: ChromaConnection) -> None:
     memory = records(clustered(50))
     index = ChromaIndex(memory, connection, NAME, "an encoder")
     index.sync()
@@ -210,7 +212,7 @@ def test_killed_while_indexing_it_goes_on_where_it_was(tmp_path: Path) -> None:
     arguments = [tmp_path / "records", tmp_path / "store", NAME]
     child = subprocess.run([sys.executable, "-c", KILLED_WHILE_INDEXING, *map(str, arguments)], check=False)
     assert child.returncode == -signal.SIGKILL
-    connection = Connection.embedded(tmp_path / "store")
+    connection = ChromaConnection.embedded(tmp_path / "store")
     try:
         before = held(connection)
         assert 400 <= len(before) < 1500

@@ -17,7 +17,7 @@ import pytest
 from consilience.core.errors import MemoryBusyError
 from consilience.retrieval.memory.image_memory import ImageMemory, embedded_index
 from consilience.retrieval.memory.index import ExactIndex
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 N = 1200
 """More than Chroma keeps in its log alone: it has written index files that can be damaged."""
@@ -34,12 +34,12 @@ def clustered(n: int, d: int = 16, seed: int = 0) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def records(n: int = N) -> Records:
+def records(n: int = N) -> LabelledImages:
     ids = tuple(f"id{row}" for row in range(n))
-    return Records(ids, tuple("ab"[row % 2] for row in range(n)), ids, clustered(n))
+    return LabelledImages(ids, tuple("ab"[row % 2] for row in range(n)), ids, clustered(n))
 
 
-def opened(folder: Path, memory: Records) -> ImageMemory:
+def opened(folder: Path, memory: LabelledImages) -> ImageMemory:
     return ImageMemory.open(memory, ("a", "b"), store=folder / "index", fingerprint="e", panel="p")
 
 

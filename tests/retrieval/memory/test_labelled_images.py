@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from consilience.core.errors import ImageMemoryError, PanelDamagedError
-from consilience.retrieval.memory.labelled_images import Conflict, Records
+from consilience.retrieval.memory.labelled_images import Conflict, LabelledImages
 
 NAMES = ("叶/病斑.jpg", "лист\nвторой.jpg", "ورقة.jpg", os.fsdecode(b"caf\xe9\xff.jpg"))
 
@@ -23,16 +23,18 @@ def unit(n: int, d: int = 8, seed: int = 0) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def records(n: int = 4) -> Records:
+def records(n: int = 4) -> LabelledImages:
     ids = tuple(f"id{row}" for row in range(n))
-    return Records(ids, ("健康", "scab", "scab", "rust")[:n], NAMES[:n], unit(n), ({"id0": b"one", "id2": b"three"},))
+    return LabelledImages(
+        ids, ("健康", "scab", "scab", "rust")[:n], NAMES[:n], unit(n), ({"id0": b"one", "id2": b"three"},)
+    )
 
 
 def test_a_saved_memory_comes_back_whole(tmp_path: Path) -> None:
     saved = records()
     distances = saved.kth_distances(2)
     saved.save(tmp_path / "g1")
-    opened = Records.open(tmp_path / "g1")
+    opened = LabelledImages.open(tmp_path / "g1")
     assert (opened.ids, opened.labels, opened.sources) == (saved.ids, saved.labels, saved.sources)
     np.testing.assert_array_equal(opened.vectors, saved.vectors)
     np.testing.assert_array_equal(opened._distances[2], distances)
@@ -50,8 +52,8 @@ def test_the_same_memory_is_saved_as_the_same_bytes(tmp_path: Path) -> None:
 def test_thumbnails_outlive_the_folder_and_serve_many_threads(tmp_path: Path) -> None:
     pictures = {f"id{row}": bytes([row]) * 1000 for row in range(200)}
     ids = tuple(pictures)
-    Records(ids, ("a",) * 200, ids, unit(200), (pictures,)).save(tmp_path / "g1")
-    opened = Records.open(tmp_path / "g1")
+    LabelledImages(ids, ("a",) * 200, ids, unit(200), (pictures,)).save(tmp_path / "g1")
+    opened = LabelledImages.open(tmp_path / "g1")
     shutil.rmtree(tmp_path / "g1")
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(opened.thumbnail, ids)) == list(pictures.values())
@@ -59,7 +61,7 @@ def test_thumbnails_outlive_the_folder_and_serve_many_threads(tmp_path: Path) ->
 
 def test_vectors_cannot_be_changed_and_the_callers_can() -> None:
     vectors = unit(1)
-    kept = Records(("a",), ("x",), ("s",), vectors)
+    kept = LabelledImages(("a",), ("x",), ("s",), vectors)
     with pytest.raises(ValueError, match="read-only"):
         kept.vectors[0, 0] = 1.0
     vectors[0, 0] = vectors[0, 0]
@@ -78,11 +80,11 @@ def test_vectors_cannot_be_changed_and_the_callers_can() -> None:
 )
 def test_what_cannot_be_remembered_is_refused(ids: tuple[str, ...], vectors: np.ndarray, says: str) -> None:
     with pytest.raises(ImageMemoryError, match=says):
-        Records(ids, ("x",) * len(ids), ("s",) * len(ids), vectors)
+        LabelledImages(ids, ("x",) * len(ids), ("s",) * len(ids), vectors)
 
 
 def test_adding_again_changes_nothing() -> None:
-    start = Records((), (), (), np.empty((0, 8), np.float32))
+    start = LabelledImages((), (), (), np.empty((0, 8), np.float32))
     once, report = start.with_added(("a", "b", "a"), ("x", "y", "x"), ("1", "2", "1 copy"), unit(3), {"b": b"jpeg"})
     assert (report.added, report.skipped, report.conflicts) == (2, 1, ())
     twice, report = once.with_added(("a", "b"), ("x", "y"), ("1", "2"), unit(2))
@@ -92,7 +94,7 @@ def test_adding_again_changes_nothing() -> None:
 
 
 def test_an_image_under_two_labels_is_kept_out_and_named() -> None:
-    start = Records(("a",), ("x",), ("old.jpg",), unit(1))
+    start = LabelledImages(("a",), ("x",), ("old.jpg",), unit(1))
     ids, labels, sources = ("a", "b", "b", "c"), ("y", "x", "y", "y"), ("new.jpg", "b1.jpg", "b2.jpg", "c.jpg")
     grown, report = start.with_added(ids, labels, sources, unit(4))
     assert (grown.ids, grown.labels) == (("a", "c"), ("x", "y"))
@@ -139,7 +141,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, file: str, damage: Callable[[by
     path = tmp_path / file
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(PanelDamagedError, match=file):
-        Records.open(tmp_path).thumbnail("id0")
+        LabelledImages.open(tmp_path).thumbnail("id0")
 
 
 @pytest.mark.parametrize("file", ["images.jsonl", "vectors.npy"])
@@ -147,10 +149,10 @@ def test_a_missing_file_is_named(tmp_path: Path, file: str) -> None:
     records().save(tmp_path)
     (tmp_path / file).unlink()
     with pytest.raises(PanelDamagedError, match=file):
-        Records.open(tmp_path)
+        LabelledImages.open(tmp_path)
 
 
 def test_thumbnails_may_be_absent(tmp_path: Path) -> None:
-    Records(("a",), ("x",), ("s",), unit(1)).save(tmp_path)
+    LabelledImages(("a",), ("x",), ("s",), unit(1)).save(tmp_path)
     assert not (tmp_path / "thumbnails.zip").exists()
-    assert Records.open(tmp_path).thumbnail("a") is None
+    assert LabelledImages.open(tmp_path).thumbnail("a") is None

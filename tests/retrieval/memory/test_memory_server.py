@@ -20,7 +20,7 @@ from consilience.core.errors import MemoryServerError, SettingsError
 from consilience.retrieval.memory import chroma_connection as connection
 from consilience.retrieval.memory.image_memory import ImageMemory
 from consilience.retrieval.memory.index import ExactIndex
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 STARTING_TRIES = 600
 
@@ -31,12 +31,12 @@ def clustered(n: int, d: int = 32, seed: int = 0) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def records(n: int = 150) -> Records:
+def records(n: int = 150) -> LabelledImages:
     ids = tuple(f"id{row}" for row in range(n))
-    return Records(ids, tuple("ab"[row % 2] for row in range(n)), ids, clustered(n))
+    return LabelledImages(ids, tuple("ab"[row % 2] for row in range(n)), ids, clustered(n))
 
 
-def opened(url: str, memory: Records, panel: str = "p") -> ImageMemory:
+def opened(url: str, memory: LabelledImages, panel: str = "p") -> ImageMemory:
     return ImageMemory.open(memory, ("a", "b"), store=Path("unused"), fingerprint="e", panel=panel, url=url)
 
 

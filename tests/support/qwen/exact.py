@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from consilience.agents.vlm.conversation import Message, Picture
+from consilience.agents.vlm.conversation import Message, MessagePicture
 
 
 class Exact:
@@ -27,7 +27,7 @@ class Exact:
 
     def shares(self, messages: list[Message], words: list[str]) -> dict[str, float]:
         """The probability of each word; ways of under 1e-5 are left out."""
-        pictures = [part for message in messages for part in message.parts if isinstance(part, Picture)]
+        pictures = [part for message in messages for part in message.parts if isinstance(part, MessagePicture)]
         text = self.processor.apply_chat_template([_turn(one) for one in messages], add_generation_prompt=True)
         asked = self.processor(text=[text], images=[_sent(one) for one in pictures], return_tensors="pt")
         shares = dict.fromkeys(words, 0.0)
@@ -68,6 +68,6 @@ def _turn(message: Message) -> dict[str, Any]:
     return {"role": message.role, "content": parts}
 
 
-def _sent(picture: Picture) -> Any:
+def _sent(picture: MessagePicture) -> Any:
     """The picture as the server gets it."""
     return PIL.Image.open(io.BytesIO(picture.jpeg()))

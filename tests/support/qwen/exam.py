@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from consilience.agents import Views
+from consilience.agents import AgentInput
 from consilience.agents.vlm.transformers_agent import TransformersAgent
 from consilience.core.prediction import Prediction, Stage
 from consilience.core.settings.model_settings import TransformersSettings
@@ -41,9 +41,9 @@ def examined(model: Path, course: Course) -> dict[str, float]:
     return marks
 
 
-def _views(course: Course, cases: Sequence[Case]) -> Views:
+def _views(course: Course, cases: Sequence[Case]) -> AgentInput:
     ones = np.ones((len(cases), 1), np.float32)
-    return Views(course.task, [case.image for case in cases], ones, np.zeros((len(cases), 1), int), ones)
+    return AgentInput(course.task, [case.image for case in cases], ones, np.zeros((len(cases), 1), int), ones)
 
 
 def _mark(answers: Sequence[Prediction], labels: Sequence[str | None]) -> float:

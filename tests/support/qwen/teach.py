@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from consilience.agents.vlm.conversation import Message, Picture
+from consilience.agents.vlm.conversation import Message, MessagePicture
 from tests.support.qwen import tiny_qwen_vl
 from tests.support.qwen.exam import PASS, examined
 from tests.support.qwen.lessons import Course, Lesson, drawn, photographed
@@ -55,7 +55,7 @@ class Teacher:
             )
             texts.append(f"{asked}{lesson.answer}<|im_end|>")
             parts = [part for message in lesson.messages for part in message.parts]
-            pictures.append([part.scaled() for part in parts if isinstance(part, Picture)])
+            pictures.append([part.scaled() for part in parts if isinstance(part, MessagePicture)])
         inputs = self.processor(text=texts, images=pictures, padding=True, return_tensors="pt")
         wanted = inputs["input_ids"].clone()
         wanted[inputs["attention_mask"] == 0] = -100
