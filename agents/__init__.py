@@ -38,7 +38,7 @@ FEATURE_AGENTS: dict[str, type[FeatureAgent]] = {
 }
 """The agents that a panel can fit on encoder features, by name."""
 
-USUAL_AGENTS = ("neighbours", "probe", "gaussian", "cache", "zero-shot", "self-trained")
+USUAL_AGENTS = ("neighbours", "probe", "gaussian", "tip-adapter", "zero-shot", "self-trained")
 """Those that are fitted unless others are asked for, where there is what they need."""
 
 

@@ -49,7 +49,7 @@ class AgentInput:
         return len(self.features)
 
     def take(self, rows: Sequence[int]) -> AgentInput:
-        """The views of some rows only."""
+        """The input of some rows only."""
         index = np.asarray(rows, dtype=np.intp)
         images = [self.images[row] for row in rows]
         return AgentInput(
@@ -61,9 +61,9 @@ class AgentInput:
 class Agent(Protocol):
     """Looks at images and submits predictions; knows nothing of other agents or of trust.
 
-    `look` and `look_again` may be plain or async. Each returns one Prediction a view, in order; what it
+    `predict` and `revise` may be plain or async. Each returns one Prediction a view, in order; what it
     raises is recorded as a failed prediction of each view. A plain one is asked about a batch at a time, an async
-    one about each image by itself, many at once. `look_again` is asked only of an agent whose `looks_again` is true,
+    one about each image by itself, many at once. `revise` is asked only of an agent whose `can_revise` is true,
     with its own first predictions and the evidence; and of an agent with an attribute `debates` that is true, with
     what the others said at first, as `Evidence.testimony`.
     """
@@ -72,22 +72,22 @@ class Agent(Protocol):
     def name(self) -> str: ...
 
     @property
-    def looks_again(self) -> bool: ...
+    def can_revise(self) -> bool: ...
 
-    def look(self, views: AgentInput) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
+    def predict(self, inputs: AgentInput) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
 
-    def look_again(
-        self, views: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]
+    def revise(
+        self, inputs: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]
     ) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
 
 
 @runtime_checkable
 class Captioner(Agent, Protocol):
-    """An agent that can say what it sees in images: `caption` is as `look`, but its predictions are abstentions, and
+    """An agent that can say what it sees in images: `caption` is as `predict`, but its predictions are abstentions, and
     their rationales the captions.
     """
 
-    def caption(self, views: AgentInput) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
+    def caption(self, inputs: AgentInput) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
 
 
 def testimony_for(agent: Agent, said: Iterable[Prediction]) -> tuple[Prediction, ...]:
@@ -136,7 +136,7 @@ class LabelledFeatures:
 class FeatureAgent(ABC):
     """An agent that is a classifier head on encoder features.
 
-    `fit` makes one from labelled features, `predict` gives probabilities, `arrays` and `from_arrays`
+    `fit` makes one from labelled features, `predict_proba` gives probabilities, `arrays` and `from_arrays`
     write and restore it without pickle.
 
     Attributes:
@@ -155,14 +155,14 @@ class FeatureAgent(ABC):
     needs_tower: ClassVar[bool] = False
     needs_unlabelled: ClassVar[bool] = False
     trains: ClassVar[bool] = False
-    looks_again: ClassVar[bool] = False
+    can_revise: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
     def fit(cls, data: LabelledFeatures) -> Self: ...
 
     @abstractmethod
-    def predict(self, views: AgentInput) -> np.ndarray:
+    def predict_proba(self, inputs: AgentInput) -> np.ndarray:
         """Probabilities float64 (n, n_labels); rows sum to 1."""
 
     @abstractmethod
@@ -177,15 +177,15 @@ class FeatureAgent(ABC):
         """The head after images came and went; `data` holds all that are there now. Here: a new fit."""
         return type(self).fit(data)
 
-    def look(self, views: AgentInput) -> Sequence[Prediction]:
-        names = views.task.names
+    def predict(self, inputs: AgentInput) -> Sequence[Prediction]:
+        names = inputs.task.names
         return [
             Prediction(self.name, probabilities=dict(zip(names, row, strict=True)))
-            for row in self.predict(views).tolist()
+            for row in self.predict_proba(inputs).tolist()
         ]
 
-    def look_again(
-        self, views: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]
+    def revise(
+        self, inputs: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]
     ) -> Sequence[Prediction]:
         raise TypeError(f"'{self.name}' has no second look")
 

@@ -94,11 +94,11 @@ class Diagnosis:
     def to_dict(self) -> dict[str, Any]:
         """Plain data: what `to_json` writes."""
         return {
-            "image": self.source,
+            "source": self.source,
             "label": self.label,
             "probability": self.probability,
-            "probabilities": dict(self.posterior),
-            "first_probabilities": None if self.first_posterior is None else dict(self.first_posterior),
+            "posterior": dict(self.posterior),
+            "first_posterior": None if self.first_posterior is None else dict(self.first_posterior),
             "prediction_set": list(self.prediction_set),
             "verdict": self.verdict,
             "reasons": list(self.reasons),
@@ -119,8 +119,8 @@ class Diagnosis:
         """Restore from `to_dict`, without the image; `thumbnail` reads a case's picture by its id."""
         return cls(
             label=data["label"],
-            posterior=data["probabilities"],
-            first_posterior=data["first_probabilities"],
+            posterior=data["posterior"],
+            first_posterior=data["first_posterior"],
             prediction_set=tuple(data["prediction_set"]),
             verdict=data["verdict"],
             reasons=tuple(data["reasons"]),
@@ -131,7 +131,7 @@ class Diagnosis:
             seconds=data["seconds"],
             cost_usd=data["cost_usd"],
             identity=data["identity"],
-            source=data["image"],
+            source=data["source"],
             trust=tuple(Trust(**one) for one in data["trust"]),
             novelty=data["novelty"],
             novelty_signs=data["novelty_signs"],
@@ -172,7 +172,7 @@ class FailedImage:
     error: ConsilienceError
 
     def to_dict(self) -> dict[str, Any]:
-        return {"image": self.source, "error": f"{type(self.error).__name__}: {self.error}"}
+        return {"source": self.source, "error": f"{type(self.error).__name__}: {self.error}"}
 
     def to_json(self) -> str:
         return json_of(self.to_dict())

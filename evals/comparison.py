@@ -31,7 +31,7 @@ FORMAT = 1
 MAX_NAMED_DIFFERENCES = 5
 """Images that are named of each kind, the first in the order of the rows."""
 
-COLUMNS = ("row", "image", "identity", "truth", "label", "cost_usd")
+COLUMNS = ("row", "source", "identity", "truth", "label", "cost_usd")
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _keys(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Hashable, Hashabl
     """By identity (by name without one) and by name, each with the true label; equal ones are counted."""
     seen: Counter[Hashable] = Counter()
     for row in rows:
-        name = row["image"], row["truth"]
+        name = row["source"], row["truth"]
         identity = row["identity"] or name, row["truth"]
         yield (identity, seen[identity]), (name, seen[name])
         seen.update((identity, name))
@@ -249,7 +249,7 @@ def _open(folder: Path, labels: Sequence[str], numbers: _Numbers) -> _Opened:
     return _Opened(
         folder,
         str(_json(folder, RUN)["panel"]["id"]),
-        [row["image"] for row in rows],
+        [row["source"] for row in rows],
         np.array(numbers.of(rows), dtype=np.int64),
         answered,
         np.array([row["cost_usd"] for row in rows]),

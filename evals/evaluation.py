@@ -76,16 +76,16 @@ class Evaluation:
     def failed(self) -> list[tuple[str, str]]:
         """Image and cause, of those without a diagnosis; not those that were left out."""
         rows = self._rows("error", ("error", "!=", LEFT_OUT), ("error", "!=", ""))
-        return [(row["image"], row["error"]) for row in rows]
+        return [(row["source"], row["error"]) for row in rows]
 
     def leaks(self) -> list[str]:
         """Images that the panel has learned from, left out or not."""
-        return [row["image"] for row in self._rows("leak", ("leak", "==", True))]
+        return [row["source"] for row in self._rows("leak", ("leak", "==", True))]
 
     def _rows(self, column: str, *conditions: tuple[str, str, Any]) -> list[dict[str, Any]]:
         import pyarrow.parquet
 
-        table = pyarrow.parquet.read_table(self.out / PARQUET, columns=["image", column], filters=list(conditions))
+        table = pyarrow.parquet.read_table(self.out / PARQUET, columns=["source", column], filters=list(conditions))
         rows: list[dict[str, Any]] = table.to_pylist()
         return rows
 
@@ -226,7 +226,12 @@ def _engine(
             return
         if isinstance(source, VectorSource):
             is_whole = len(panel.heads) == len(panel.agents)
-            if is_whole and waiting > ONE_PROCESS_BELOW and usable_cores() > 1 and len(panel.records) <= COMPARED_WITH:
+            if (
+                is_whole
+                and waiting > ONE_PROCESS_BELOW
+                and usable_cores() > 1
+                and len(panel.labelled_images) <= COMPARED_WITH
+            ):
                 workers = ProcessEngine(panel.path, settings, usable_cores(), drop_leaks=drop_leaks)
                 yield stack.enter_context(workers)
                 return

@@ -63,7 +63,7 @@ class Decided:
 def decided(case: SourceImage, result: Diagnosis | FailedImage, leak: bool) -> Decided:
     """The row of one image."""
     name = _shown(case.name)
-    row: dict[str, Any] = {"row": case.row, "image": name, "identity": None, "truth": case.truth, "leak": leak}
+    row: dict[str, Any] = {"row": case.row, "source": name, "identity": None, "truth": case.truth, "leak": leak}
     if isinstance(result, FailedImage):
         error = str(result.error)
         row |= {**_NOTHING, "error": error}
@@ -134,7 +134,7 @@ def schema(labels: Sequence[str]) -> pyarrow.Schema:
     prediction |= {"cost_usd": number, "tokens": whole, "seconds": number, "raw": text, "prompt": text, "cached": flag}
     neighbour = {"id": text, "label": text, "similarity": number, "source": text}
     evidence = {"neighbours": pa.list_(pa.struct(neighbour)), "distribution": shares, "novelty": number}
-    row = {"row": whole, "image": text, "identity": text, "truth": text, "leak": flag, "label": text, "verdict": text}
+    row = {"row": whole, "source": text, "identity": text, "truth": text, "leak": flag, "label": text, "verdict": text}
     row |= {"error": text, "cost_usd": number, "rounds": whole, "posterior": shares, "first_posterior": shares}
     row |= {"prediction_set": pa.list_(text), "reasons": pa.list_(text), "predictions": pa.list_(pa.struct(prediction))}
     row |= {"novelty": number, "novelty_signs": pa.struct([(name, number) for name in SIGNS])}

@@ -14,7 +14,7 @@ from consilience.agents.heads.model_selection import nearest_labels
 from consilience.core.errors import DatasetError
 from consilience.core.settings.settings import Settings
 from consilience.evals.scores import accuracy_interval
-from consilience.orchestrator.fitting.fit_ensemble import exact_views, split_into_folds
+from consilience.orchestrator.fitting.fit_ensemble import exact_inputs, split_into_folds
 from consilience.orchestrator.fitting.ingest import Progress, ingest, is_vectors, quiet
 from consilience.orchestrator.panel.panel import labelled_features
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
@@ -63,29 +63,29 @@ def separation(encoder: str, folder: Path, settings: Settings, progress: Progres
         times.append(time.perf_counter())
         progress(encoder, done, total)
 
-    gathered = ingest(folder, None, settings.model_copy(update={"encoder": encoder}), timed)
-    data = labelled_features(gathered.records, gathered.task)
+    ingested = ingest(folder, None, settings.model_copy(update={"encoder": encoder}), timed)
+    data = labelled_features(ingested.labelled_images, ingested.task)
     folds = split_into_folds(data.labels, settings.seed)
     named = np.empty_like(data.labels)
     with one_blas_thread():
         for fold in range(n_folds := int(folds.max()) + 1):
             known, held_out = data.take(np.flatnonzero(folds != fold)), folds == fold
-            views = exact_views(gathered.task, known, data.features[held_out])
-            named[held_out] = Probe.fit(known).predict(views).argmax(axis=1)
+            inputs = exact_inputs(ingested.task, known, data.features[held_out])
+            named[held_out] = Probe.fit(known).predict_proba(inputs).argmax(axis=1)
         own, near, _ = nearest_labels(data.features, data.labels, 1)
     right = int((named == data.labels).sum())
     low, high = accuracy_interval(right, len(named))
     return Separation(
         encoder=encoder,
         images=len(named),
-        failed=len(gathered.failed),
+        failed=len(ingested.failed),
         folds=n_folds,
         accuracy=right / len(named),
         low=low,
         high=high,
         nearest=float((near[:, 0] == own).mean()),
-        dimension=gathered.encoder.dimension,
-        weight_bytes=gathered.encoder.weight_bytes,
+        dimension=ingested.encoder.dimension,
+        weight_bytes=ingested.encoder.weight_bytes,
         images_per_second=_rate(times, settings.batch_size, len(named)),
     )
 

@@ -72,8 +72,8 @@ class Diagnoser:
         self.budget = Budget(settings.policy.max_run_cost_usd)
         self._agents = panel.open_agents(settings, agents, self.budget)
         self.memory = panel.open_memory(settings.memory.url)
-        policy = Policy.chosen(settings.policy, panel.outcomes)
-        self.weigher = Weigher(panel.task, panel.witnesses, panel.fusion, policy, panel.second_looks, panel.novelty)
+        policy = Policy.chosen(settings.policy, panel.calibration_set)
+        self.weigher = Weigher(panel.task, panel.members, panel.fusion, policy, panel.second_looks, panel.novelty)
         self._reasoner, self._known = open_reasoner(panel, settings, self.budget), panel.known()
         self.graph = self._compiled(settings.policy)
         closed = f"this diagnoser is closed: open the panel '{panel.path}' again"
@@ -119,7 +119,7 @@ class Diagnoser:
         loaded = self._load(image)
         return _single(self._loop.result(self._run([loaded], self.encoder.encode([loaded]))))
 
-    async def adiagnose(self, image: ImageSource, *, look_again: bool = False) -> Diagnosis:
+    async def adiagnose(self, image: ImageSource, *, revise: bool = False) -> Diagnosis:
         """`diagnose`, awaited: the caller's event loop goes on meanwhile.
 
         Args:
@@ -128,7 +128,7 @@ class Diagnoser:
         """
         loaded = await asyncio.to_thread(self._load, image)
         vectors = await asyncio.to_thread(self.encoder.encode, [loaded])
-        graph = self._eager_graph if look_again else self.graph
+        graph = self._eager_graph if revise else self.graph
         return _single(await asyncio.wrap_future(self._loop.submit(self._run([loaded], vectors, graph=graph))))
 
     def diagnose_many(
@@ -294,14 +294,14 @@ class Diagnoser:
             verdict=conclusion["verdict"],
             reasons=tuple(conclusion["reasons"]),
             predictions=predictions,
-            evidence=Evidence.from_dict(state["evidence"][row], self.memory.records.thumbnail),
+            evidence=Evidence.from_dict(state["evidence"][row], self.memory.labelled_images.thumbnail),
             rationale=conclusion["rationale"],
             rounds=conclusion["rounds"],
             seconds=seconds,
             cost_usd=conclusion["cost_usd"],
             identity=state["identities"][row],
             source=source,
-            trust=tuple(one.trust for one in self.panel.witnesses if (one.agent, one.stage) in looks),
+            trust=tuple(one.trust for one in self.panel.members if (one.agent, one.stage) in looks),
             novelty=conclusion["novelty"],
             novelty_signs=conclusion["novelty_signs"],
             image=image,

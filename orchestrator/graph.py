@@ -1,8 +1,8 @@
 """The way of an image, as a LangGraph graph.
 
-    START -> retrieve -> look (each agent, in parallel) -> weigh -> settled? -- yes --> conclude -> END
+    START -> retrieve -> predict (each agent, in parallel) -> weigh -> settled? -- yes --> conclude -> END
                                                              ^         | no, and a second look can help
-                                                             +-- look_again (whom it can help, in parallel)
+                                                             +-- revise (whom it can help, in parallel)
 
 A reasoner that advises or decides adds a node `reason` behind `weigh`; one that explains is asked in `conclude`.
 
@@ -53,7 +53,7 @@ class State(TypedDict, total=False):
     sources: list[str]
     identities: list[str]
     evidence: list[dict[str, Any]]  # n, as Evidence.to_dict
-    neighbour_labels: list[list[int]]  # n x k, as Views
+    neighbour_labels: list[list[int]]  # n x k, as AgentInput
     similarities: list[list[float]]
     far: list[dict[str, float]]  # n, signs of novelty in the images' vectors; empty where the panel knows none
     looks: Annotated[list[dict[str, Any]], operator.add]  # {"row": ..., "prediction": as Prediction.to_dict}
@@ -114,21 +114,21 @@ def build_graph(
     nodes = _Nodes(weigher, policy, neighbours, reasoning, weigher.asking.left_out(), known)
     graph = StateGraph(State, context_schema=Run)
     graph.add_node("retrieve", nodes.retrieve)
-    graph.add_node("look", nodes.look, input_schema=AgentRequest)
+    graph.add_node("predict", nodes.predict, input_schema=AgentRequest)
     graph.add_node("weigh", nodes.weigh)
-    graph.add_node("look_again", nodes.look, input_schema=AgentRequest)
+    graph.add_node("revise", nodes.predict, input_schema=AgentRequest)
     graph.add_node("conclude", nodes.conclude)
     graph.add_edge(START, "retrieve")
-    graph.add_conditional_edges("retrieve", nodes.ask_all, ["look"])
-    graph.add_edge("look", "weigh")
-    graph.add_edge("look_again", "weigh")
+    graph.add_conditional_edges("retrieve", nodes.ask_all, ["predict"])
+    graph.add_edge("predict", "weigh")
+    graph.add_edge("revise", "weigh")
     graph.add_edge("conclude", END)
     if reasoning.is_due(1):
         graph.add_node("reason", nodes.reason)
-        graph.add_conditional_edges("weigh", nodes.ask_reasoner, ["reason", "look_again", "conclude"])
-        graph.add_conditional_edges("reason", nodes.ask_again, ["look_again", "conclude"])
+        graph.add_conditional_edges("weigh", nodes.ask_reasoner, ["reason", "revise", "conclude"])
+        graph.add_conditional_edges("reason", nodes.ask_again, ["revise", "conclude"])
     else:
-        graph.add_conditional_edges("weigh", nodes.ask_again, ["look_again", "conclude"])
+        graph.add_conditional_edges("weigh", nodes.ask_again, ["revise", "conclude"])
     return graph
 
 
@@ -156,19 +156,19 @@ class _Nodes:
         }
 
     def ask_all(self, state: State, runtime: Runtime[Run]) -> list[Send]:
-        return [Send("look", _look(state, name, state["rows"])) for name in runtime.context.agents]
+        return [Send("predict", _look(state, name, state["rows"])) for name in runtime.context.agents]
 
-    async def look(self, state: AgentRequest, runtime: Runtime[Run]) -> State:
+    async def predict(self, state: AgentRequest, runtime: Runtime[Run]) -> State:
         run, seconds = runtime.context, self.policy.agent_timeout_seconds
-        agent, views = run.agents[state["agent"]], _views(self.weigher, state, run)
+        agent, inputs = run.agents[state["agent"]], _inputs(self.weigher, state, run)
         if state["first"]:
             first = [Prediction.from_dict(one) for one in state["first"]]
-            evidence = [Evidence.from_dict(one, run.memory.records.thumbnail) for one in state["evidence"]]
-            predictions = await second_look(agent, views, first, evidence, seconds, run.deadline)
+            evidence = [Evidence.from_dict(one, run.memory.labelled_images.thumbnail) for one in state["evidence"]]
+            predictions = await second_look(agent, inputs, first, evidence, seconds, run.deadline)
         elif (cause := self.left_out.get(agent.name)) is not None:
-            predictions = [Prediction(agent.name, error=cause)] * len(views)
+            predictions = [Prediction(agent.name, error=cause)] * len(inputs)
         else:
-            predictions = await first_look(agent, views, seconds, run.deadline)
+            predictions = await first_look(agent, inputs, seconds, run.deadline)
         return {
             "looks": [
                 {"row": row, "prediction": one.to_dict()} for row, one in zip(state["rows"], predictions, strict=True)
@@ -209,7 +209,7 @@ class _Nodes:
                 rows.setdefault(request["agent"], []).append(request["row"])
         agents = runtime.context.agents
         return [
-            Send("look_again", _look_again(state, agents[name], asked)) for name, asked in rows.items()
+            Send("revise", _revision_request(state, agents[name], asked)) for name, asked in rows.items()
         ] or "conclude"
 
     async def conclude(self, state: State, runtime: Runtime[Run]) -> State:
@@ -255,7 +255,7 @@ def _look(state: State, agent: str, rows: Sequence[int]) -> AgentRequest:
     }
 
 
-def _look_again(state: State, agent: Agent, rows: Sequence[int]) -> AgentRequest:
+def _revision_request(state: State, agent: Agent, rows: Sequence[int]) -> AgentRequest:
     said: dict[int, list[dict[str, Any]]] = {row: [] for row in rows}
     for look in state["looks"]:
         if look["row"] in said and look["prediction"]["agent"] != REASONER:
@@ -268,7 +268,7 @@ def _look_again(state: State, agent: Agent, rows: Sequence[int]) -> AgentRequest
     return look_of
 
 
-def _views(weigher: Weigher, request: AgentRequest, run: Run) -> AgentInput:
+def _inputs(weigher: Weigher, request: AgentRequest, run: Run) -> AgentInput:
     rows = request["rows"]
     return AgentInput(
         weigher.task,

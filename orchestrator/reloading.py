@@ -94,10 +94,10 @@ class ReloadingDiagnoser:
         with self._using() as diagnoser:
             return diagnoser.diagnose(image)
 
-    async def adiagnose(self, image: ImageSource, *, look_again: bool = False) -> Diagnosis:
+    async def adiagnose(self, image: ImageSource, *, revise: bool = False) -> Diagnosis:
         """See `Diagnoser.adiagnose`."""
         with self._using() as diagnoser:
-            return await diagnoser.adiagnose(image, look_again=look_again)
+            return await diagnoser.adiagnose(image, revise=revise)
 
     def diagnose_many(
         self, images: Iterable[ImageSource], *, keep_images: bool = False

@@ -16,7 +16,7 @@ from consilience.retrieval.encoders.prompt_tower import PromptTower
 class CoOp(TrainedTexts):
     """It learns vectors (m, width)."""
 
-    name = "prompt"
+    name = "coop"
     learns = "context"
     steps = (0, 5, 15, 40)
     usual_steps = 15

@@ -70,8 +70,8 @@ class Gaussian(FeatureAgent):
         counts, sums, moments = (old + new - gone for old, new, gone in zip(self.statistics, came, went, strict=True))
         return type(self)((counts, sums, moments), self.scale, *_choose(data, self.scale, (self.ridge,)))
 
-    def predict(self, views: AgentInput) -> np.ndarray:
-        return self.probabilities(views.features)
+    def predict_proba(self, inputs: AgentInput) -> np.ndarray:
+        return self.probabilities(inputs.features)
 
     def probabilities(self, features: Features) -> np.ndarray:
         """What it says of features (n, d): (n, n_labels)."""

@@ -52,8 +52,8 @@ class Neighbours(FeatureAgent):
             np.add.at(votes, (np.arange(len(near)), near[:, column]), weights[:, column])
         return np.asarray(votes / votes.sum(axis=1, keepdims=True))
 
-    def predict(self, views: AgentInput) -> np.ndarray:
-        return self.vote(views.neighbour_labels, views.similarities)
+    def predict_proba(self, inputs: AgentInput) -> np.ndarray:
+        return self.vote(inputs.neighbour_labels, inputs.similarities)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"settings": np.array([self.k, self.sharpness, self.smoothing, self.n_labels])}

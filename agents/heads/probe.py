@@ -48,8 +48,8 @@ class Probe(FeatureAgent):
         bias[present] = intercept - weights[present] @ centre
         return cls(weights, bias, strength)
 
-    def predict(self, views: AgentInput) -> np.ndarray:
-        return softmax(views.features @ self.weights.T + self.bias)
+    def predict_proba(self, inputs: AgentInput) -> np.ndarray:
+        return softmax(inputs.features @ self.weights.T + self.bias)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"weights": self.weights, "bias": self.bias, "strength": np.array(self.strength)}

@@ -118,8 +118,8 @@ class SelfTrained(FeatureAgent):
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
         return type(self).fit(data.with_unlabelled(self.unlabelled))
 
-    def predict(self, views: AgentInput) -> np.ndarray:
-        return softmax((views.features @ self.weights.T + self.bias) / self.temperature)
+    def predict_proba(self, inputs: AgentInput) -> np.ndarray:
+        return softmax((inputs.features @ self.weights.T + self.bias) / self.temperature)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {
@@ -142,11 +142,11 @@ def _temperature(pool: _Pool, said: np.ndarray, sure: float) -> float:
     mean confidence in them is `sure`.
     """
     doubts: list[float] = DOUBTS.tolist()
-    believed = min(doubts, key=lambda doubt: abs(float(softmax(said / doubt).max(axis=1).mean()) - sure))
+    prior_mean = min(doubts, key=lambda doubt: abs(float(softmax(said / doubt).max(axis=1).mean()) - sure))
     folds = stratified_folds(pool.labels, min(FOLDS, int(np.bincount(pool.labels).max())), seed=0)
     judged = folds != UNJUDGED
     if not judged.any():
-        return believed
+        return prior_mean
     logits = np.zeros((len(folds), pool.n_labels))
     for fold in np.unique(folds[judged]):
         held_out = folds == fold
@@ -155,7 +155,7 @@ def _temperature(pool: _Pool, said: np.ndarray, sure: float) -> float:
     logits, labels = logits[judged], pool.labels[judged]
 
     def loss(doubt: float) -> float:
-        far = math.log(doubt / believed) / BELIEF_WIDTH
+        far = math.log(doubt / prior_mean) / BELIEF_WIDTH
         return len(labels) * log_loss(softmax(logits / doubt), labels) + far**2 / 2
 
     return min(doubts, key=loss)

@@ -23,7 +23,7 @@ DEFAULT_SHARPNESS_AND_WEIGHT = (10.0, 5.5)
 
 
 class TipAdapter(FeatureAgent):
-    name = "cache"
+    name = "tip-adapter"
     usual_error = 1.5
 
     def __init__(self, data: LabelledFeatures, amount: float, sharpness: float) -> None:
@@ -46,8 +46,8 @@ class TipAdapter(FeatureAgent):
                 best = min(best, (log_loss(softmax(logits), labels), amount, sharpness))
         return cls(data, *best[1:])
 
-    def predict(self, views: AgentInput) -> np.ndarray:
-        return self.probabilities(views.features)
+    def predict_proba(self, inputs: AgentInput) -> np.ndarray:
+        return self.probabilities(inputs.features)
 
     def probabilities(self, features: Features) -> np.ndarray:
         """What it says of features (n, d): (n, n_labels)."""

@@ -57,8 +57,8 @@ class TrainedTexts(FeatureAgent):
             )
         return cls(*cls._trained(data, (cls._best_steps(data),))[0])
 
-    def predict(self, views: AgentInput) -> np.ndarray:
-        return softmax(LOGIT_SCALE * views.features @ self.texts.T)
+    def predict_proba(self, inputs: AgentInput) -> np.ndarray:
+        return softmax(LOGIT_SCALE * inputs.features @ self.texts.T)
 
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
         return self

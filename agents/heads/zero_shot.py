@@ -29,8 +29,8 @@ class ZeroShot(FeatureAgent):
             raise AgentError("the agent 'zero-shot' needs an encoder with a text tower, such as open_clip:...")
         return cls(data.texts)
 
-    def predict(self, views: AgentInput) -> np.ndarray:
-        return softmax(LOGIT_SCALE * views.features @ self.texts.T)
+    def predict_proba(self, inputs: AgentInput) -> np.ndarray:
+        return softmax(LOGIT_SCALE * inputs.features @ self.texts.T)
 
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
         return self

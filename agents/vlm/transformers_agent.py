@@ -42,25 +42,23 @@ class TransformersAgent:
         return self.settings.name
 
     @property
-    def looks_again(self) -> bool:
+    def can_revise(self) -> bool:
         return self.settings.second_look
 
     @property
     def debates(self) -> bool:
         return self.settings.debate
 
-    def look(self, views: AgentInput) -> list[Prediction]:
-        return self._seen([ImageQuestion(self.settings, views.task, image) for image in views.images])
+    def predict(self, inputs: AgentInput) -> list[Prediction]:
+        return self._seen([ImageQuestion(self.settings, inputs.task, image) for image in inputs.images])
 
-    def look_again(
-        self, views: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]
-    ) -> list[Prediction]:
-        task, rows = views.task, zip(views.images, first, evidence, strict=True)
+    def revise(self, inputs: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> list[Prediction]:
+        task, rows = inputs.task, zip(inputs.images, first, evidence, strict=True)
         return self._seen([ImageQuestion(self.settings, task, image, before, found) for image, before, found in rows])
 
-    def caption(self, views: AgentInput) -> list[Prediction]:
+    def caption(self, inputs: AgentInput) -> list[Prediction]:
         """What it sees in each image: an abstention with the words as its rationale."""
-        return self._seen([CaptionQuestion(self.settings, views.task, image) for image in views.images])
+        return self._seen([CaptionQuestion(self.settings, inputs.task, image) for image in inputs.images])
 
     def _seen(self, cases: Sequence[ImageQuestion]) -> list[Prediction]:
         """Lead all dialogues of one kind at once, a batch of questions at a time."""

@@ -43,33 +43,33 @@ class VlmAgent:
         return self.settings.name
 
     @property
-    def looks_again(self) -> bool:
+    def can_revise(self) -> bool:
         return self.settings.second_look
 
     @property
     def debates(self) -> bool:
         return self.settings.debate
 
-    async def look(self, views: AgentInput) -> list[Prediction]:
+    async def predict(self, inputs: AgentInput) -> list[Prediction]:
         return await asyncio.gather(
-            *(self._seen(ImageQuestion(self.settings, views.task, image)) for image in views.images)
+            *(self._seen(ImageQuestion(self.settings, inputs.task, image)) for image in inputs.images)
         )
 
-    async def look_again(
-        self, views: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]
+    async def revise(
+        self, inputs: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]
     ) -> list[Prediction]:
-        cases = zip(views.images, first, evidence, strict=True)
+        cases = zip(inputs.images, first, evidence, strict=True)
         return await asyncio.gather(
             *(
-                self._seen(ImageQuestion(self.settings, views.task, image, before, found))
+                self._seen(ImageQuestion(self.settings, inputs.task, image, before, found))
                 for image, before, found in cases
             )
         )
 
-    async def caption(self, views: AgentInput) -> list[Prediction]:
+    async def caption(self, inputs: AgentInput) -> list[Prediction]:
         """What it sees in each image: an abstention with the words as its rationale."""
         return await asyncio.gather(
-            *(self._seen(CaptionQuestion(self.settings, views.task, image)) for image in views.images)
+            *(self._seen(CaptionQuestion(self.settings, inputs.task, image)) for image in inputs.images)
         )
 
     async def _seen(self, case: ImageQuestion) -> Prediction:

@@ -175,7 +175,7 @@ class ReasonerSettings(EndpointSettings):
 
     role: Role = Field(
         default="explain",
-        description="explain: it writes the rationale; advise: it is one more witness; decide: its label is final",
+        description="explain: it writes the rationale; advise: it is one more member; decide: its label is final",
     )
     temperature: float = Field(default=0.0, ge=0, le=2, description="of the model")
     max_tokens: int = Field(default=400, ge=1, description="longest answer, in tokens")

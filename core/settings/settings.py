@@ -65,8 +65,8 @@ class MemorySettings(SettingsGroup):
 class PolicySettings(SettingsGroup):
     """When a diagnosis is settled, and what may be spent on it."""
 
-    settle: Literal["set", "accuracy"] = Field(
-        default="set",
+    settle: Literal["conformal", "risk_control"] = Field(
+        default="conformal",
         description="what settles: that one label is left in the prediction set, or a promised accuracy of the settled",
     )
     coverage: float = Field(
@@ -81,7 +81,7 @@ class PolicySettings(SettingsGroup):
     second_look: Literal["when-it-helps", "always", "never"] = Field(
         default="when-it-helps", description="whether agents look again with evidence in hand"
     )
-    worth_usd: float = Field(
+    value_usd: float = Field(
         default=1.0,
         ge=0,
         allow_inf_nan=False,

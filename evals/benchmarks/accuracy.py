@@ -65,15 +65,15 @@ class Outcome:
         )
 
 
-def table_of(outcomes: Sequence[Outcome]) -> str:
+def table_of(calibration_set: Sequence[Outcome]) -> str:
     """The scores as text, of one run with the 95 % interval of accuracy, of several as mean and standard deviation."""
     lines = [f"{'':14}{'images':>7}  {'accuracy':^24}{'ECE':^16}{'OCR':>7}{'CCC':>7}{'Brier':>8}{'weight':>8}"]
-    for who in dict.fromkeys(score.who for outcome in outcomes for score in outcome.scores):
-        rows = [score for outcome in outcomes for score in outcome.scores if score.who == who]
+    for who in dict.fromkeys(score.who for outcome in calibration_set for score in outcome.scores):
+        rows = [score for outcome in calibration_set for score in outcome.scores if score.who == who]
         mean = {name: _mean([getattr(row, name) for row in rows]) for name in ("ocr", "ccc", "brier")}
         weight = "" if who == FUSION else f"{_mean([row.weight or 0.0 for row in rows]):.1%}"
         accuracy = _spread([row.accuracy for row in rows])
-        if len(outcomes) == 1:
+        if len(calibration_set) == 1:
             accuracy += f" ({rows[0].low:.3f} to {rows[0].high:.3f})"
         lines.append(
             f"{who:14}{sum(row.n for row in rows):7,}  {accuracy:^24}{_spread([row.ece for row in rows]):^16}"
@@ -82,12 +82,12 @@ def table_of(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def remarks_on(outcomes: Sequence[Outcome]) -> str:
+def remarks_on(calibration_set: Sequence[Outcome]) -> str:
     """What the scores do not say, one line each."""
-    settled = [one.accuracy_of_settled for one in outcomes if one.accuracy_of_settled is not None]
-    ahead = [one.ahead for one in outcomes]
+    settled = [one.accuracy_of_settled for one in calibration_set if one.accuracy_of_settled is not None]
+    ahead = [one.ahead for one in calibration_set]
     found = [
-        f"settled: {_mean([one.settled for one in outcomes]):.1%} of the images"
+        f"settled: {_mean([one.settled for one in calibration_set]):.1%} of the images"
         + (f", {_mean(settled):.1%} of those right" if settled else ""),
         "fusion against its best agent, in images right: "
         + (f"{ahead[0]:+d}" if len(ahead) == 1 else f"{_mean(ahead):+.1f}, at worst {min(ahead):+d}"),
@@ -95,8 +95,8 @@ def remarks_on(outcomes: Sequence[Outcome]) -> str:
     found += [
         f"{what}: {count}"
         for what, count in (
-            ("without a diagnosis, and in no figure", sum(one.failed for one in outcomes)),
-            ("passed over, the panel was fitted on them", sum(one.known for one in outcomes)),
+            ("without a diagnosis, and in no figure", sum(one.failed for one in calibration_set)),
+            ("passed over, the panel was fitted on them", sum(one.known for one in calibration_set)),
         )
         if count
     ]
@@ -146,12 +146,12 @@ def main(
         else:
             what = "fitted on train/ and val/, diagnosed test/"
             judged = [held_out(source, settings)]
-        outcomes = [Outcome.of(one) for one in judged]
+        calibration_set = [Outcome.of(one) for one in judged]
     except ConsilienceError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{source.name}: {what}, seed {seed}\n\n{table_of(outcomes)}\n\n{remarks_on(outcomes)}")
+    click.echo(f"{source.name}: {what}, seed {seed}\n\n{table_of(calibration_set)}\n\n{remarks_on(calibration_set)}")
     if file is not None:
-        figures: dict[str, Any] = {"protocol": what, "seed": seed, "runs": [asdict(one) for one in outcomes]}
+        figures: dict[str, Any] = {"protocol": what, "seed": seed, "runs": [asdict(one) for one in calibration_set]}
         file.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

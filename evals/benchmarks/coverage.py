@@ -35,9 +35,9 @@ def all_records(source: Path, settings: Settings) -> LabelledImages:
     """All images of a source with their vectors; those of its test/, too, if it has one."""
     found = ingest(source, None, settings, quiet)
     if is_vectors(source) or not (source / TEST).is_dir():
-        return found.records
-    test = ingest(source / TEST, found.task, settings, quiet).records
-    return found.records.with_added(test.ids, test.labels, test.sources, test.vectors)[0]
+        return found.labelled_images
+    test = ingest(source / TEST, found.task, settings, quiet).labelled_images
+    return found.labelled_images.with_added(test.ids, test.labels, test.sources, test.vectors)[0]
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,15 @@ class SplitCoverage:
     strict: PredictionSets
 
 
-def covered(records: LabelledImages, fitted: np.ndarray, held: np.ndarray, settings: Settings) -> SplitCoverage:
+def covered(labelled_images: LabelledImages, fitted: np.ndarray, held: np.ndarray, settings: Settings) -> SplitCoverage:
     """Fit on some rows, int (n,), judge by others, int (m,)."""
-    with fitted_on(records, fitted.tolist(), settings) as diagnoser:
-        results = list(diagnoser.diagnose_vectors(records.vectors[held], [records.ids[row] for row in held]))
-        names, sets = diagnoser.panel.task.names, diagnoser.panel.outcomes.sets(settings.policy.coverage)
+    with fitted_on(labelled_images, fitted.tolist(), settings) as diagnoser:
+        results = list(
+            diagnoser.diagnose_vectors(labelled_images.vectors[held], [labelled_images.ids[row] for row in held])
+        )
+        names, sets = diagnoser.panel.task.names, diagnoser.panel.calibration_set.sets(settings.policy.coverage)
     pairs = [
-        (one, records.labels[row])
+        (one, labelled_images.labels[row])
         for one, row in zip(results, held.tolist(), strict=True)
         if isinstance(one, Diagnosis)
     ]
@@ -93,16 +95,16 @@ def main(source: Path, splits: int, seed: int, file: Path | None) -> None:
 
     try:
         settings = load_settings(seed=seed)
-        records = all_records(source, settings)
-        if min(map(records.labels.count, set(records.labels))) < 3:
+        labelled_images = all_records(source, settings)
+        if min(map(labelled_images.labels.count, set(labelled_images.labels))) < 3:
             raise DatasetError(f"a label of '{source}' has fewer than 3 images: two to fit on, one to judge by")
         splitter = StratifiedShuffleSplit(splits, test_size=1 / 3, random_state=seed)
-        parts = list(splitter.split(records.vectors, records.labels))
-        found = [covered(records, fitted, held, settings) for fitted, held in parts]
+        parts = list(splitter.split(labelled_images.vectors, labelled_images.labels))
+        found = [covered(labelled_images, fitted, held, settings) for fitted, held in parts]
     except ConsilienceError as error:
         raise click.ClickException(str(error)) from error
     target, n = settings.policy.coverage, found[0].sets.n
-    labels = np.unique(records.labels, return_inverse=True)[1]
+    labels = np.unique(labelled_images.labels, return_inverse=True)[1]
     exact = splits * of_exact_sets(labels[parts[0][0]], labels[parts[0][1]], target, seed)
     lines = []
     for what, kind in (("the most probable label stays", "sets"), ("before that", "strict")):
@@ -114,7 +116,7 @@ def main(source: Path, splits: int, seed: int, file: Path | None) -> None:
             f"labels in a set {size:.3f}"
         )
     click.echo(
-        f"{source.name}: {splits} splits, {len(records) - n} images to fit on, {n} to judge by, seed {seed}\n"
+        f"{source.name}: {splits} splits, {len(labelled_images) - n} images to fit on, {n} to judge by, seed {seed}\n"
         + "\n".join(lines)
         + f"\nexact sets, drawn by chance: the wish lies in the interval of {exact:.1f} of {splits} splits"
     )

@@ -59,9 +59,9 @@ def new_label(folder: Path, seed: int) -> Iterator[tuple[str, float, float, floa
 def wrong_feedback(folder: Path, seed: int) -> tuple[float, float, float, int, int]:
     """Accuracy before feedback, after it with wrong words and without; how many images were learned, how many wrong."""
     known = ingest(folder, None, load_settings(), quiet)
-    test = ingest(folder / "test", known.task, load_settings(), quiet).records
-    test, names = test.without(ids=known.records.ids), known.task.names
-    labels, rng = np.array(known.records.labels), np.random.default_rng(seed)
+    test = ingest(folder / "test", known.task, load_settings(), quiet).labelled_images
+    test, names = test.without(ids=known.labelled_images.ids), known.task.names
+    labels, rng = np.array(known.labelled_images.labels), np.random.default_rng(seed)
     start = np.sort(np.concatenate([rng.permutation(np.flatnonzero(labels == name))[:SHOTS] for name in names]))
     rest = rng.permutation(np.setdiff1d(np.arange(len(labels)), start))
     found: list[float] = []
@@ -69,10 +69,10 @@ def wrong_feedback(folder: Path, seed: int) -> tuple[float, float, float, int, i
     for share in (WRONG, 0.0):
         with TemporaryDirectory() as place:
             panel = Path(place, "panel")
-            fit(_saved(known.records, start, Path(place, "start.npz")), panel, seed=seed)
+            fit(_saved(known.labelled_images, start, Path(place, "start.npz")), panel, seed=seed)
             if not found:
                 found.append(_accuracy_on(panel, test))
-            said = _feedback(panel, known.records, rest, share, names, rng)
+            said = _feedback(panel, known.labelled_images, rest, share, names, rng)
             learn(panel, learning__review="agreement", learning__people=PEOPLE, seed=seed)
             found.append(_accuracy_on(panel, test))
             if share:
@@ -90,15 +90,20 @@ def accuracies(panel: Path, images: Sequence[LabelledImage]) -> dict[str, float]
 
 
 def _feedback(
-    panel: Path, records: LabelledImages, rows: np.ndarray, share: float, names: Sequence[str], rng: np.random.Generator
+    panel: Path,
+    labelled_images: LabelledImages,
+    rows: np.ndarray,
+    share: float,
+    names: Sequence[str],
+    rng: np.random.Generator,
 ) -> tuple[int, int]:
     """Two people speak of each image. Returns of how many the word counts, and how many of those are wrong."""
     counted = wrong = 0
     with Diagnoser.open(panel) as diagnoser, History.open(panel) as history:
         feedbacks = Feedbacks(history, LearningSettings(review="agreement", people=PEOPLE))
-        results = diagnoser.diagnose_vectors(records.vectors[rows], [records.ids[row] for row in rows])
+        results = diagnoser.diagnose_vectors(labelled_images.vectors[rows], [labelled_images.ids[row] for row in rows])
         for row, result in zip(rows, results, strict=True):
-            id, truth = history.keep(_diagnosis(result)).id, records.labels[row]
+            id, truth = history.keep(_diagnosis(result)).id, labelled_images.labels[row]
             others = [name for name in names if name != truth]
             words = [str(rng.choice(others)) if rng.random() < share else truth for _ in range(PEOPLE)]
             given = [feedbacks.give(id, f"person {number}", word) for number, word in enumerate(words)]
@@ -119,9 +124,9 @@ def _diagnosis(result: Diagnosis | FailedImage) -> Diagnosis:
     return result
 
 
-def _saved(records: LabelledImages, rows: np.ndarray, file: Path) -> Path:
-    labels, names = ([texts[row] for row in rows] for texts in (records.labels, records.ids))
-    np.savez(file, embeddings=records.vectors[rows], labels=labels, names=names)
+def _saved(labelled_images: LabelledImages, rows: np.ndarray, file: Path) -> Path:
+    labels, names = ([texts[row] for row in rows] for texts in (labelled_images.labels, labelled_images.ids))
+    np.savez(file, embeddings=labelled_images.vectors[rows], labels=labels, names=names)
     return file
 
 

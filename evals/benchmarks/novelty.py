@@ -42,8 +42,8 @@ def scores(diagnoser: Diagnoser, vectors: np.ndarray) -> Scores:
     return of_diagnoses((one.novelty, one.novelty_signs) for one in results if isinstance(one, Diagnosis))
 
 
-def rows_of(records: LabelledImages, labels: Iterable[str]) -> np.ndarray:
-    return np.flatnonzero(np.isin(records.labels, list(labels)))
+def rows_of(labelled_images: LabelledImages, labels: Iterable[str]) -> np.ndarray:
+    return np.flatnonzero(np.isin(labelled_images.labels, list(labels)))
 
 
 def told_apart(diagnoser: Diagnoser, known: np.ndarray, novel: np.ndarray) -> KnownNovel:
@@ -89,11 +89,11 @@ def main(source: Path, other: Path, seed: int, file: Path | None) -> None:
     try:
         settings = load_settings(seed=seed)
         labelled = ingest(source, None, settings, quiet)
-        records, names = labelled.records, labelled.task.names
-        test = ingest(source / TEST, labelled.task, settings, quiet).records.without(ids=records.ids)
-        strange = ingest(other, None, settings, quiet).records
+        labelled_images, names = labelled.labelled_images, labelled.task.names
+        test = ingest(source / TEST, labelled.task, settings, quiet).labelled_images.without(ids=labelled_images.ids)
+        strange = ingest(other, None, settings, quiet).labelled_images
         found: dict[str, KnownNovel] = {}
-        with fitted_on(records, range(len(records)), settings) as diagnoser:
+        with fitted_on(labelled_images, range(len(labelled_images)), settings) as diagnoser:
             found[f"{source.name} against {other.name}"] = told_apart(diagnoser, test.vectors, strange.vectors)
             worse = called_when_worse(diagnoser, test, settings)
         half, rest = np.array_split(np.random.default_rng(seed).permutation(len(strange)), 2)
@@ -102,10 +102,10 @@ def main(source: Path, other: Path, seed: int, file: Path | None) -> None:
             found[f"{other.name} against {source.name}"] = result
         for name in names:
             others = set(names) - {name}
-            with fitted_on(records, rows_of(records, others).tolist(), settings) as diagnoser:
+            with fitted_on(labelled_images, rows_of(labelled_images, others).tolist(), settings) as diagnoser:
                 known, own = (
                     test.vectors[rows_of(test, others)],
-                    [one.vectors[rows_of(one, {name})] for one in (records, test)],
+                    [one.vectors[rows_of(one, {name})] for one in (labelled_images, test)],
                 )
                 found[f"without {name}"] = told_apart(diagnoser, known, np.concatenate(own))
     except ConsilienceError as error:

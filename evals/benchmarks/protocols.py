@@ -52,7 +52,7 @@ def held_out(folder: Path, settings: Settings) -> Judged:
     with _fitted(folder, settings) as diagnoser:
         test = read_labelled_folder(folder / TEST, diagnoser.panel.task)
         results = diagnoser.diagnose_many(image.path for image in test.images)
-        return _judged(results, [image.label for image in test.images], diagnoser.panel.records.rows)
+        return _judged(results, [image.label for image in test.images], diagnoser.panel.labelled_images.rows)
 
 
 def few_shots(
@@ -70,10 +70,10 @@ def few_shots(
         DatasetError: it cannot be used, or a label has fewer images, or none is left to diagnose.
     """
     labelled = ingest(source, None, settings, quiet)
-    records, test = labelled.records, None
+    labelled_images, test = labelled.labelled_images, None
     if not is_vectors(source):
-        test = ingest(source / TEST, labelled.task, settings, quiet).records.without(ids=records.ids)
-    labels = np.array(records.labels)
+        test = ingest(source / TEST, labelled.task, settings, quiet).labelled_images.without(ids=labelled_images.ids)
+    labels = np.array(labelled_images.labels)
     for name in labelled.task.names:
         if (found := int((labels == name).sum())) < shots + (test is None):
             raise DatasetError(f"'{name}' has {found} images in '{source}', too few to fit on {shots} and judge others")
@@ -81,15 +81,15 @@ def few_shots(
         rng = np.random.default_rng([settings.seed, draw])
         chosen = [rng.choice(np.flatnonzero(labels == name), shots, replace=False) for name in labelled.task.names]
         known = np.sort(np.concatenate(chosen))
-        rest = np.setdiff1d(np.arange(len(records)), known)
+        rest = np.setdiff1d(np.arange(len(labelled_images)), known)
         unlabelled = None
         if with_unlabelled:
             unlabelled = rest if test is not None else rng.choice(rest, len(rest) // 2, replace=False)
         if test is None:
             judged = rest if unlabelled is None else np.setdiff1d(rest, unlabelled)
-            yield judged_vectors(records, known, records, judged, settings, unlabelled)
+            yield judged_vectors(labelled_images, known, labelled_images, judged, settings, unlabelled)
         else:
-            yield judged_vectors(records, known, test, range(len(test)), settings, unlabelled)
+            yield judged_vectors(labelled_images, known, test, range(len(test)), settings, unlabelled)
 
 
 def cross_validation(vectors: Path, folds: int, repeats: int, settings: Settings) -> Iterator[Judged]:
@@ -100,15 +100,15 @@ def cross_validation(vectors: Path, folds: int, repeats: int, settings: Settings
     """
     from sklearn.model_selection import StratifiedKFold
 
-    records = ingest(vectors, None, settings, quiet).records
-    fewest = min(map(records.labels.count, records.labels))
+    labelled_images = ingest(vectors, None, settings, quiet).labelled_images
+    fewest = min(map(labelled_images.labels.count, labelled_images.labels))
     if fewest < folds:
         raise DatasetError(f"a label has {fewest} vectors in '{vectors}', too few for {folds} folds")
     for repeat in range(repeats):
         splitter = StratifiedKFold(folds, shuffle=True, random_state=settings.seed + repeat)
         parts = [
-            judged_vectors(records, known, records, held, settings)
-            for known, held in splitter.split(records.vectors, records.labels)
+            judged_vectors(labelled_images, known, labelled_images, held, settings)
+            for known, held in splitter.split(labelled_images.vectors, labelled_images.labels)
         ]
         yield Judged(
             tuple(one for part in parts for one in part.diagnoses),
@@ -146,9 +146,9 @@ def fitted_on(
             yield diagnoser
 
 
-def _save(file: Path, records: LabelledImages, rows: Sequence[int]) -> None:
-    labels, names = ([texts[row] for row in rows] for texts in (records.labels, records.ids))
-    np.savez(file, embeddings=records.vectors[rows], labels=labels, names=names)
+def _save(file: Path, labelled_images: LabelledImages, rows: Sequence[int]) -> None:
+    labels, names = ([texts[row] for row in rows] for texts in (labelled_images.labels, labelled_images.ids))
+    np.savez(file, embeddings=labelled_images.vectors[rows], labels=labels, names=names)
 
 
 @contextmanager

@@ -54,8 +54,8 @@ def main(folder: Path, start: int, labels: int, rounds: int, draws: int, seed: i
     try:
         settings = load_settings(seed=seed)
         pool = ingest(folder / POOL, None, settings, quiet)
-        test = ingest(folder / TEST, pool.task, settings, quiet).records.without(ids=pool.records.ids)
-        data = labelled_features(pool.records, pool.task)
+        test = ingest(folder / TEST, pool.task, settings, quiet).labelled_images.without(ids=pool.labelled_images.ids)
+        data = labelled_features(pool.labelled_images, pool.task)
         found: dict[str, list[float]] = {"start": [], "random": [], "suggest": []}
         for draw in range(draws):
             rng = np.random.default_rng([seed, draw])
@@ -68,7 +68,7 @@ def main(folder: Path, start: int, labels: int, rounds: int, draws: int, seed: i
                 "suggest": asked(pool.task, data, begun, labels, rounds),
             }
             for how, rows in sets.items():
-                judged = judged_vectors(pool.records, np.sort(rows).tolist(), test, range(len(test)), settings)
+                judged = judged_vectors(pool.labelled_images, np.sort(rows).tolist(), test, range(len(test)), settings)
                 right = [one.label == truth for one, truth in zip(judged.diagnoses, judged.truths, strict=True)]
                 found[how].append(float(np.mean(right)))
             click.echo(f"draw {draw + 1}: " + ", ".join(f"{how} {values[-1]:.3f}" for how, values in found.items()))

@@ -54,7 +54,7 @@ class LocalEngine:
     def __init__(self, diagnoser: Diagnoser) -> None:
         self._diagnoser = diagnoser
         self._is_leak = diagnoser.panel.has_learned_from
-        self._calibrators = {(one.agent, one.stage): one.calibrator for one in diagnoser.panel.witnesses}
+        self._calibrators = {(one.agent, one.stage): one.calibrator for one in diagnoser.panel.members}
         self._drops_leaks = isinstance(diagnoser, FreshDiagnoser)
 
     def decide(self, cases: Iterable[SourceImage]) -> Iterator[list[Decided]]:

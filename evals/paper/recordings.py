@@ -74,16 +74,14 @@ class RecordedAgent:
     second: Sequence[Prediction] | None = None
 
     @property
-    def looks_again(self) -> bool:
+    def can_revise(self) -> bool:
         return self.second is not None
 
-    def look(self, views: AgentInput) -> list[Prediction]:
-        return [self.first[row] for row in rows_of(views.features)]
+    def predict(self, inputs: AgentInput) -> list[Prediction]:
+        return [self.first[row] for row in rows_of(inputs.features)]
 
-    def look_again(
-        self, views: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]
-    ) -> list[Prediction]:
-        return [(self.second or ())[row] for row in rows_of(views.features)]
+    def revise(self, inputs: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> list[Prediction]:
+        return [(self.second or ())[row] for row in rows_of(inputs.features)]
 
 
 def features_of_rows(n: int) -> np.ndarray:

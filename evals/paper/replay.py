@@ -3,7 +3,7 @@
 The graph, the weigher and the policy are those of a diagnosis; only the agents and the image memory are recorded. What
 is weighed (`Recording`) holds no true labels; they are for `compare`, afterwards.
 
-How the witnesses earn their trust, where nothing but the published summary numbers is known (`from_summary`):
+How the members earn their trust, where nothing but the published summary numbers is known (`from_summary`):
 - An agent's confidence is lowered by its ECE, and each word then counts in full (`Fusion.independent`).
 - A second look has no figures of its own, and they are not invented: it is lowered as the first look. It takes the
   first look's place and never speaks beside it, since it is not independent of the evidence that it saw.
@@ -90,12 +90,12 @@ def read_trust(path: Path) -> dict[str, Trust]:
         ) from cause
 
 
-def neighbours_witness(records: LabelledImages, task: Task, settings: Settings) -> Member:
+def neighbours_member(labelled_images: LabelledImages, task: Task, settings: Settings) -> Member:
     """The neighbours' calibrator and trust, from leave-one-out on the images of a memory."""
-    memory = ImageMemory(records, task.names, ExactIndex(records))
-    found = memory.evidence(memory.query(records.vectors, settings.memory.neighbours, records.ids))
+    memory = ImageMemory(labelled_images, task.names, ExactIndex(labelled_images))
+    found = memory.evidence(memory.query(labelled_images.vectors, settings.memory.neighbours, labelled_images.ids))
     shares = np.array([list(one["distribution"].values()) for one in found])
-    labels = labelled_features(records, task).labels
+    labels = labelled_features(labelled_images, task).labels
     folds = split_into_folds(labels, settings.seed)
     return judged(MemberAnswers(Neighbours.name, "first", shares, calibrators=ORDER_KEEPING), labels, folds, task)[0]
 
@@ -103,21 +103,21 @@ def neighbours_witness(records: LabelledImages, task: Task, settings: Settings) 
 def from_summary(
     recording: Recording, trusts: Mapping[str, Trust], neighbours: Member | None, settings: Settings
 ) -> Weigher:
-    """Weigh by summary numbers alone. Without a witness for them, the recorded neighbours are not weighed.
+    """Weigh by summary numbers alone. Without a member for them, the recorded neighbours are not weighed.
 
     Raises:
         DatasetError: an agent of the recording has no trust.
     """
-    witnesses = []
+    members = []
     for agent, stage in recording.looks:
         if agent == Neighbours.name:
-            witnesses += [neighbours] if neighbours is not None else []
+            members += [neighbours] if neighbours is not None else []
         elif agent in trusts:
             trust = replace(trusts[agent], stage=stage)
-            witnesses.append(Member(agent, stage, ConfidenceDiscount(trust.ece), trust))
+            members.append(Member(agent, stage, ConfidenceDiscount(trust.ece), trust))
         else:
             raise DatasetError(f"nothing is known of the agent '{agent}'; there is trust in: {', '.join(trusts)}")
-    return _weigher(recording.task, witnesses, Fusion.independent(len(witnesses)), settings, second_look="always")
+    return _weigher(recording.task, members, Fusion.independent(len(members)), settings, second_look="always")
 
 
 def from_labelled(
@@ -134,7 +134,7 @@ def from_labelled(
         )
     labels = places(truths, recording.task)
     folds = split_into_folds(labels, settings.seed)
-    witnesses, looks = [], []
+    members, looks = [], []
     calibrated = np.full((len(recording.looks), len(labels), len(recording.task.names)), np.nan)
     for number, (agent, stage) in enumerate(recording.looks):
         given = labelled.looks.get((agent, stage), ())
@@ -143,25 +143,25 @@ def from_labelled(
         looks.append(MemberAnswers.of(agent, stage, given, recording.task))
         if agent == Neighbours.name and neighbours is not None:
             answered = np.isfinite(looks[number].raw).all(axis=1)
-            witness, calibrated[number, answered] = neighbours, neighbours.calibrator(looks[number].raw[answered])
+            member, calibrated[number, answered] = neighbours, neighbours.calibrator(looks[number].raw[answered])
         else:
-            witness, calibrated[number] = judged(looks[number], labels, folds, recording.task)
-        witnesses.append(witness)
-    fusion = Fusion.from_predictions(calibrated, labels, first_looks(witnesses, calibrated))
-    weigher = _weigher(recording.task, witnesses, fusion, settings, second_look="when-it-helps")
+            member, calibrated[number] = judged(looks[number], labels, folds, recording.task)
+        members.append(member)
+    fusion = Fusion.from_predictions(calibrated, labels, first_looks(members, calibrated))
+    weigher = _weigher(recording.task, members, fusion, settings, second_look="when-it-helps")
     return replace(weigher, second_looks=second_looks(looks, calibrated, labels))
 
 
-def _weigher(task: Task, witnesses: Sequence[Member], fusion: Fusion, settings: Settings, second_look: str) -> Weigher:
+def _weigher(task: Task, members: Sequence[Member], fusion: Fusion, settings: Settings, second_look: str) -> Weigher:
     """Settled is what is as probable as the target, unless the settings ask for more."""
     chosen: dict[str, Any] = {"second_look": second_look, "max_disagreement": 1.0}
     policy = PolicySettings(**chosen | settings.policy.model_dump(exclude_unset=True))
-    return Weigher(task, tuple(witnesses), fusion, Policy(policy, Threshold(policy.target, math.nan, math.nan)))
+    return Weigher(task, tuple(members), fusion, Policy(policy, Threshold(policy.target, math.nan, math.nan)))
 
 
 def replay(recording: Recording, weigher: Weigher) -> list[dict[str, Any]]:
     """Run the graph over the recorded answers: n conclusions, as `Weigher.conclude`."""
-    weighed = {witness.agent for witness in weigher.witnesses}
+    weighed = {member.agent for member in weigher.members}
     agents = {name: agent for name, agent in recording.agents().items() if name in weighed}
     policy, n = weigher.policy.settings, len(recording)
     graph = build_graph(weigher=weigher, policy=policy, neighbours=1).compile()
@@ -221,7 +221,7 @@ def figures(
         "settled": sum(one.get("verdict") == "confident" for one in conclusions) / len(recording),
         "cost_usd": {"replayed": sum(one["cost_usd"] for one in taken), "recorded": sum(a.cost_usd for a in answers)},
         "seconds": {"replayed": sum(one["seconds"] for one in taken), "recorded": sum(a.seconds for a in answers)},
-        "witnesses": [{**one.trust.to_dict(), "calibrator": one.calibrator.to_dict()} for one in weigher.witnesses],
+        "members": [{**one.trust.to_dict(), "calibrator": one.calibrator.to_dict()} for one in weigher.members],
         "fusion": weigher.fusion.to_dict(),
         "policy": weigher.policy.settings.model_dump(),
     }

@@ -40,7 +40,7 @@ def write_report(out: Path, panel: Panel | None = None) -> Path:
         if row["label"] is not None and metrics["fusion"] is not None:
             chosen.offer(row)
     name = f"panel {run['panel']['id']}" if panel is None else panel.path.name
-    pictures = Pictures(None if panel is None else panel.records)
+    pictures = Pictures(None if panel is None else panel.labelled_images)
     page = render(words.title(run, name), metrics, run, table, chosen, pictures)
     path, partial = out / REPORT, out / f"{REPORT}.partial"
     with written_to(out):

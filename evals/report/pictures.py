@@ -22,10 +22,10 @@ class Pictures:
 
     def of_image(self, row: Row) -> str | None:
         """Read again from its file. What is no local file is not fetched; what has changed since is not shown."""
-        if "://" in row["image"]:
+        if "://" in row["source"]:
             return None
         try:
-            image = load_image(row["image"])
+            image = load_image(row["source"])
         except ConsilienceError:
             return None
         return _address(image.thumbnail(SIDE)) if image.identity == row["identity"] else None

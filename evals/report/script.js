@@ -16,7 +16,7 @@ const outcome = (row) => (columns.label[row] < 0 ? "failed" : columns.label[row]
 // name, heading, how a cell is written; what is written as a number is put to the right
 const SHOWN = [
   ["row", "Row", String, true],
-  ["image", "Image", String],
+  ["source", "Image", String],
   ["truth", "Folder", label],
   ["label", "Panel", label],
   ["outcome", "Outcome", String],

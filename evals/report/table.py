@@ -22,7 +22,7 @@ class RowTable:
         self._columns: dict[str, list[Any]] = {
             name: []
             for name in (
-                "row", "image", "truth", "label", "sure", "verdict", "agree", "looks", "novelty", "rounds", "cost",
+                "row", "source", "truth", "label", "sure", "verdict", "agree", "looks", "novelty", "rounds", "cost",
                 "seconds", "note",
             )
         }  # fmt: skip
@@ -36,7 +36,7 @@ class RowTable:
         note = row["error"] if row["error"] is not None else "; ".join(row["reasons"])
         cells = {
             "row": row["row"],
-            "image": one_line(row["image"]),
+            "source": one_line(row["source"]),
             "truth": self.place(row["truth"]),
             "label": -1 if label is None else self.place(label),
             "sure": None if label is None else round(row["posterior"][label], 4),
@@ -62,12 +62,12 @@ class RowTable:
 
     def data(self) -> dict[str, Any]:
         """What the page embeds as JSON. The part that all images' names begin with is written once."""
-        images = self._columns["image"]
+        images = self._columns["source"]
         folder = _common_folder(min(images, default=""), max(images, default=""))
         return {
             "labels": [one_line(label) for label in self._labels],
             "folder": folder,
-            "columns": self._columns | {"image": [name.removeprefix(folder) for name in images]},
+            "columns": self._columns | {"source": [name.removeprefix(folder) for name in images]},
         }
 
 

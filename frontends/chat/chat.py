@@ -121,7 +121,7 @@ class Chat:
     async def _kept(self, diagnosis_id: str) -> StoredDiagnosis:
         """With the pictures of its similar cases, as far as the panel still holds them."""
         kept = await asyncio.to_thread(self.history.get, diagnosis_id)
-        thumbnail = self.diagnoser.memory.records.thumbnail
+        thumbnail = self.diagnoser.memory.labelled_images.thumbnail
         evidence = Evidence.from_dict(kept.diagnosis.evidence.to_dict(), thumbnail)
         return replace(kept, diagnosis=replace(kept.diagnosis, evidence=evidence))
 
@@ -170,7 +170,7 @@ class Chat:
         loaded = await asyncio.to_thread(load_image, source, self.diagnoser.settings.images, name)
         if loaded.identity != kept.diagnosis.identity:
             raise ImageError(f"'{name}' is not the image that was diagnosed any more: give it as a new image")
-        diagnosis = await self.diagnoser.adiagnose(loaded, look_again=True)
+        diagnosis = await self.diagnoser.adiagnose(loaded, revise=True)
         reply = self._diagnosed(await self._keep(diagnosis, person, channel))
         return answers.looked_again(diagnosis, kept.diagnosis, reply)
 

@@ -20,15 +20,15 @@ from consilience.orchestrator.panel.panel import Panel
 
 
 def shares_of_weight(panel: Panel) -> list[float]:
-    """Each witness's share of the weight where all agents answer, [0, 1].
+    """Each member's share of the weight where all agents answer, [0, 1].
 
     First looks are weighed among themselves; a second look stands in its agent's first look's place.
     """
-    uniform = np.full((len(panel.witnesses), 1, len(panel.task.names)), 1.0 / len(panel.task.names))
-    twice = {one.agent for one in panel.witnesses if one.stage == "second"}
-    shares = np.zeros(len(panel.witnesses))
+    uniform = np.full((len(panel.members), 1, len(panel.task.names)), 1.0 / len(panel.task.names))
+    twice = {one.agent for one in panel.members if one.stage == "second"}
+    shares = np.zeros(len(panel.members))
     for stage in ("second", "first"):
-        speaks = [one.stage == stage or (stage == "second" and one.agent not in twice) for one in panel.witnesses]
+        speaks = [one.stage == stage or (stage == "second" and one.agent not in twice) for one in panel.members]
         if any(speaks):
             heard = np.where(np.array(speaks)[:, None, None], uniform, np.nan)
             weights = panel.fusion.posterior(heard)[1][0]
@@ -38,8 +38,8 @@ def shares_of_weight(panel: Panel) -> list[float]:
 
 def facts(panel: Panel, policy: PolicySettings) -> dict[str, Any]:
     """What there is to know of a panel, for JSON."""
-    counts = {label: panel.records.labels.count(label) for label in panel.task.names}
-    found = settles(policy, panel.outcomes)
+    counts = {label: panel.labelled_images.labels.count(label) for label in panel.task.names}
+    found = settles(policy, panel.calibration_set)
     return {
         "panel": str(panel.path),
         "domain": panel.task.domain,
@@ -61,7 +61,7 @@ def facts(panel: Panel, policy: PolicySettings) -> dict[str, Any]:
         ],
         "agents": [
             {**one.trust.to_dict(), "calibrator": one.calibrator.kind, "share_of_weight": share}
-            for one, share in zip(panel.witnesses, shares_of_weight(panel), strict=True)
+            for one, share in zip(panel.members, shares_of_weight(panel), strict=True)
         ],
         "policy": {
             "settle": found.by,
@@ -74,7 +74,7 @@ def facts(panel: Panel, policy: PolicySettings) -> dict[str, Any]:
             "images_needed": found.needed,
         },
         "choices": [asdict(choice) for choice in panel.choices],
-        "cautions": list(fit_warnings(panel)),
+        "warnings": list(fit_warnings(panel)),
     }
 
 
@@ -105,7 +105,7 @@ def figures_table(first: str, *others: str) -> Table:
 
 def threshold_words(policy: Mapping[str, Any]) -> str:
     """What settles a diagnosis, and what that does on the labelled images, in a sentence."""
-    by_set, needed = policy["settle"] == "set", policy["images_needed"]
+    by_set, needed = policy["settle"] == "conformal", policy["images_needed"]
     wish = f"{percent(policy['coverage'])} coverage" if by_set else f"{percent(policy['target'])} accuracy"
     setting = "policy.coverage" if by_set else "policy.target"
     if policy["threshold"] is None:

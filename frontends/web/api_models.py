@@ -210,7 +210,7 @@ def _brief(kept: StoredDiagnosis) -> dict[str, Any]:
 def _record(diagnosis: Diagnosis) -> dict[str, Any]:
     """Where the images lie on the server's disk is nobody's business but the server's."""
     record = diagnosis.to_dict()
-    record["image"] = source_name(record["image"])
+    record["source"] = source_name(record["source"])
     for one in record["evidence"]["neighbours"]:
         one["source"] = source_name(one["source"])
     return record

@@ -192,7 +192,7 @@ def _add_the_rest(app: FastAPI, site: Site) -> None:
             domain=one_line(at_work.task.domain),
             labels=[one_line(name) for name in at_work.task.names],
             agents=[one_line(name) for name in at_work.agents],
-            images=len(at_work.records),
+            images=len(at_work.labelled_images),
             max_bytes=site.settings.max_bytes,
             notices=await site.notices(),
         )

@@ -76,10 +76,10 @@ class Batching(ReloadingDiagnoser):
         self._ready: deque[Chunk] = deque()
         self._runs: set[asyncio.Task[None]] = set()
 
-    async def adiagnose(self, image: ImageSource, *, look_again: bool = False) -> Diagnosis:
+    async def adiagnose(self, image: ImageSource, *, revise: bool = False) -> Diagnosis:
         """See `Diagnoser.adiagnose`."""
-        if look_again:
-            return await super().adiagnose(image, look_again=True)
+        if revise:
+            return await super().adiagnose(image, revise=True)
         with self._using() as diagnoser:
             asked = Asked(diagnoser, image, asyncio.get_running_loop().create_future())
             self._waiting.append(asked)
@@ -151,10 +151,10 @@ class Batching(ReloadingDiagnoser):
     async def _diagnose(self, chunks: list[Chunk]) -> None:
         asked = [one for chunk in chunks for one in chunk.asked]
         batch = joined([chunk.embedded for chunk in chunks])
-        outcomes: Sequence[Diagnosis | FailedImage | Exception]
+        calibration_set: Sequence[Diagnosis | FailedImage | Exception]
         try:
-            outcomes = await asked[0].diagnoser.adiagnose_embedded(batch)
+            calibration_set = await asked[0].diagnoser.adiagnose_embedded(batch)
         except Exception as error:  # as above
-            outcomes = [error] * len(asked)
-        for one, outcome in zip(asked, outcomes, strict=True):
+            calibration_set = [error] * len(asked)
+        for one, outcome in zip(asked, calibration_set, strict=True):
             one.tell(outcome)

@@ -74,7 +74,7 @@ class Site:
             return []
 
     async def kept(self, id: str) -> StoredDiagnosis:
-        return await asyncio.to_thread(self.chat.history.get, id, self.chat.diagnoser.memory.records.thumbnail)
+        return await asyncio.to_thread(self.chat.history.get, id, self.chat.diagnoser.memory.labelled_images.thumbnail)
 
     async def answer(self, id: str, person: str) -> Response:
         def read() -> view.DiagnosisResponse:

@@ -15,7 +15,7 @@ from consilience.core.trust import Trust
 from consilience.prompts import Prompt, quoted
 
 REASONER = "reasoner"
-"""What a language model that reads records is called among the witnesses; no agent may be called so."""
+"""What a language model that reads records is called among the members; no agent may be called so."""
 
 RATIONALE_CHARACTERS = 240
 """Characters of an agent's rationale, and of the reasons, that are read: four agents and ten similar images then take
@@ -41,7 +41,7 @@ class CaseSummary:
     conclusion: Mapping[str, Any]
     evidence: Mapping[str, Any]
     trusts: Sequence[Trust]
-    can_look_again: Sequence[str] = ()
+    can_revise: Sequence[str] = ()
 
     @property
     def label(self) -> str:

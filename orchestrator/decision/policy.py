@@ -2,9 +2,9 @@
 
 One thing decides what the posterior must be, by `policy.settle`:
 
-- "set": exactly one label cannot be excluded (`conformal`), and its posterior is at least LEAST. The set misses the
-  true label in at most 1 - coverage of the images.
-- "accuracy": the posterior reaches a threshold at which, but for a chance of delta, at least the target of what is
+- "conformal": exactly one label cannot be excluded (`conformal`), and its posterior is at least LEAST. The set misses
+  the true label in at most 1 - coverage of the images.
+- "risk_control": the posterior reaches a threshold at which, but for a chance of delta, at least the target of what is
   settled is right (`choose_threshold`).
 """
 
@@ -48,7 +48,7 @@ class Settles:
     """What the posterior must be for a first look to be settled, and what that does on the labelled images.
 
     Attributes:
-        by: "set" or "accuracy", as it is done; see the top of this module.
+        by: "conformal" or "risk_control", as it is done; see the top of this module.
         threshold: see there; its probability is None where the labelled images support nothing.
         needed: how many images would, at least; None: no number.
     """
@@ -58,17 +58,17 @@ class Settles:
     needed: int | None
 
 
-def settles(settings: PolicySettings, outcomes: CalibrationSet) -> Settles:
+def settles(settings: PolicySettings, calibration_set: CalibrationSet) -> Settles:
     """What the labelled images support. The sets were calibrated on the same images, one at a time out of many."""
-    policy = Policy.chosen(settings, outcomes)
+    policy = Policy.chosen(settings, calibration_set)
     if policy.sets is None or not policy.follows_sets:
-        return Settles("accuracy", policy.threshold, images_for(settings.target, settings.delta))
-    is_settled = outcomes.settled_by(policy.sets)
+        return Settles("risk_control", policy.threshold, images_for(settings.target, settings.delta))
+    is_settled = calibration_set.settled_by(policy.sets)
     n = int(is_settled.sum())
-    accuracy = float(outcomes.correct[is_settled].mean()) if n else 0.0
+    accuracy = float(calibration_set.correct[is_settled].mean()) if n else 0.0
     probability = MIN_JUDGED_POSTERIOR if policy.sets.excludes else None
     return Settles(
-        "set", Threshold(probability, n / max(len(is_settled), 1), accuracy), images_needed(settings.coverage)
+        "conformal", Threshold(probability, n / max(len(is_settled), 1), accuracy), images_needed(settings.coverage)
     )
 
 
@@ -122,24 +122,24 @@ class Policy:
     images: int = 0
 
     @classmethod
-    def chosen(cls, settings: PolicySettings, outcomes: CalibrationSet) -> Self:
+    def chosen(cls, settings: PolicySettings, calibration_set: CalibrationSet) -> Self:
         """With what the outcomes support. Those of panels without labels in them are judged by accuracy alone."""
-        sets, images = outcomes.sets(settings.coverage), len(outcomes.probability)
-        looked = {look_name(agent, "second"): second for agent, second in outcomes.again.items()}
-        found = {name: sets_again(outcomes, second, settings.coverage) for name, second in looked.items()}
+        sets, images = calibration_set.sets(settings.coverage), len(calibration_set.probability)
+        looked = {look_name(agent, "second"): second for agent, second in calibration_set.again.items()}
+        found = {name: sets_again(calibration_set, second, settings.coverage) for name, second in looked.items()}
         again_sets = {name: one for name, one in found.items() if one is not None}
-        if settings.settle == "set" and sets is not None:
+        if settings.settle == "conformal" and sets is not None:
             return cls(settings, Threshold(MIN_JUDGED_POSTERIOR, np.nan, np.nan), {}, sets, again_sets, images)
-        first = choose_threshold(outcomes, settings.target, settings.delta)
+        first = choose_threshold(calibration_set, settings.target, settings.delta)
         again = {
-            name: threshold_again(outcomes, second, first, settings.target, settings.delta)
+            name: threshold_again(calibration_set, second, first, settings.target, settings.delta)
             for name, second in looked.items()
         }
         return cls(settings, first, again, sets, again_sets, images)
 
     @property
     def follows_sets(self) -> bool:
-        return self.settings.settle == "set" and self.sets is not None
+        return self.settings.settle == "conformal" and self.sets is not None
 
     def _left(self, posterior: np.ndarray, heard: np.ndarray, looks: Sequence[str]) -> np.ndarray:
         """Labels that cannot be excluded, bool (n, c); a row may be empty. All, where nothing is known."""

@@ -87,7 +87,7 @@ class Asking:
             for agent, named in able.items()
             if agent in self.foresight.seen.agents and affordable({agent: cost[agent]}, left)
         }
-        net = {agent: gain.expected * settings.worth_usd - cost[agent] for agent, gain in gains.items()}
+        net = {agent: gain.expected * settings.value_usd - cost[agent] for agent, gain in gains.items()}
         worth = [agent for agent in gains if gains[agent].expected > 0 and net[agent] > 0]
         chosen: dict[str, Gain | None] = {agent: gains[agent] for agent in sorted(worth, key=net.__getitem__)[-1:]}
         others = {agent: cost.get(agent, 0.0) for agent in wished if agent in able and agent not in chosen}

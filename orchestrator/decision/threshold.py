@@ -40,7 +40,7 @@ def images_for(target: float, delta: float) -> int | None:
 
 
 def choose_threshold(
-    outcomes: CalibrationSet,
+    calibration_set: CalibrationSet,
     target: float,
     delta: float,
     least: float = MIN_JUDGED_POSTERIOR,
@@ -59,8 +59,8 @@ def choose_threshold(
         before: what was settled already. It counts among the k and the e, but not in the `Threshold`'s shares.
     """
     needed = images_for(target, delta)
-    order = np.argsort(-outcomes.probability, kind="stable")
-    probability, wrong = outcomes.probability[order], np.cumsum(~outcomes.correct[order])
+    order = np.argsort(-calibration_set.probability, kind="stable")
+    probability, wrong = calibration_set.probability[order], np.cumsum(~calibration_set.correct[order])
     settled = np.arange(1, len(order) + 1)
     boundary = np.r_[probability[:-1] > probability[1:], True][: len(order)]  # equal ones are settled together
     total = settled + len(before.correct)

@@ -31,8 +31,8 @@ class Weighed(TypedDict):
     label: str
     posterior: list[float]
     first_posterior: list[float]  # after the first looks
-    calibrated: dict[str, list[float]]  # by witness
-    weights: dict[str, float]  # by witness
+    calibrated: dict[str, list[float]]  # by member
+    weights: dict[str, float]  # by member
     prediction_set: list[str]  # most probable first
     novelty: float
     signs: dict[str, float]  # by sign of novelty, share of known images that are less novel
@@ -60,14 +60,14 @@ class Weigher:
     """The non-visual part of the orchestrator.
 
     Attributes:
-        witnesses: every look that can be weighed, in the order of `fusion`.
+        members: every look that can be weighed, in the order of `fusion`.
         policy: settles.
         novelty: how novel an image is, beside the labelled ones; None: only the memory's evidence tells.
         second_looks: those at labelled images, from which it is foreseen what one more will gain.
     """
 
     task: Task
-    witnesses: tuple[Member, ...]
+    members: tuple[Member, ...]
     fusion: Fusion
     policy: Policy
     second_looks: SecondLookAnswers = field(default_factory=SecondLookAnswers.none)
@@ -75,14 +75,14 @@ class Weigher:
 
     @property
     def names(self) -> list[str]:
-        return [look_name(witness.agent, witness.stage) for witness in self.witnesses]
+        return [look_name(member.agent, member.stage) for member in self.members]
 
     @property
     def asking(self) -> Asking:
-        looks = [(witness.agent, witness.stage) for witness in self.witnesses]
+        looks = [(member.agent, member.stage) for member in self.members]
         costs: dict[Stage, dict[str, float]] = {"first": {}, "second": {}}
-        for witness in self.witnesses:
-            costs[witness.stage][witness.agent] = witness.cost_usd
+        for member in self.members:
+            costs[member.stage][member.agent] = member.cost_usd
         return Asking(
             self.policy.settings, costs, ValueOfInformation(self.second_looks, looks, self.fusion, self.policy)
         )
@@ -105,10 +105,10 @@ class Weigher:
         rows = list(novelty)
         raw = self._heard(looks, rows)
         calibrated = np.full_like(raw, np.nan)
-        for index, witness in enumerate(self.witnesses):
+        for index, member in enumerate(self.members):
             answered = np.isfinite(raw[index]).all(axis=1)
             if answered.any():
-                calibrated[index, answered] = witness.calibrator(raw[index, answered])
+                calibrated[index, answered] = member.calibrator(raw[index, answered])
         novelty, signs = self._novelty(calibrated, novelty, before, far)
         results = self.weighed(calibrated, *self.fusion.posterior(calibrated), novelty, number, signs)
         for row in results.keys() & before.keys():
@@ -127,7 +127,7 @@ class Weigher:
         """The results of round `number` for the n rows of `novelty`.
 
         Args:
-            calibrated: (a, n, c), rows of NaN where a witness was not heard. posterior: (n, c). weights: (n, a).
+            calibrated: (a, n, c), rows of NaN where a member was not heard. posterior: (n, c). weights: (n, a).
         """
         names, heard = self.names, np.isfinite(calibrated).all(axis=2)
         reasons = self.policy.reasons(posterior, calibrated, weights, self.task.names, names, list(novelty.values()))
@@ -169,7 +169,7 @@ class Weigher:
                 unsettled[look["row"]].append(look["prediction"])
         asking, requests = self.asking, list[LookRequest]()
         for row, said in unsettled.items():
-            able, result, wished = self.able_to_look_again(said, agents), weighed[row], wishes.get(row, {})
+            able, result, wished = self.able_to_revise(said, agents), weighed[row], wishes.get(row, {})
             found = asking.again(
                 able,
                 self.calibrated(result),
@@ -192,7 +192,7 @@ class Weigher:
                 )
         return requests
 
-    def able_to_look_again(self, said: Sequence[Mapping[str, Any]], agents: Mapping[str, Agent]) -> dict[str, int]:
+    def able_to_revise(self, said: Sequence[Mapping[str, Any]], agents: Mapping[str, Agent]) -> dict[str, int]:
         """By agent, the label that its first look named: nobody looks a third time, and nobody who failed at first."""
         place = {label: place for place, label in enumerate(self.task.names)}
         twice = {one["agent"] for one in said if one["stage"] == "second"}
@@ -202,7 +202,7 @@ class Weigher:
             if one["agent"] in agents
             and one["agent"] not in twice
             and one["error"] is None
-            and agents[one["agent"]].looks_again
+            and agents[one["agent"]].can_revise
         }
 
     def conclude(
@@ -237,7 +237,7 @@ class Weigher:
         fresh = {row: place for place, row in enumerate(told) if row in far and row not in before}
         if self.novelty is None or not fresh:
             return novelty, signs
-        first = [witness.stage == "first" and witness.agent != REASONER for witness in self.witnesses]
+        first = [member.stage == "first" and member.agent != REASONER for member in self.members]
         given = {name: np.array([far[row][name] for row in fresh]) for name in next(iter(far.values()))}
         score, shares = self.novelty.of(of_words(calibrated[first][:, [*fresh.values()]]) | given)
         by_row = zip(*(values.tolist() for values in shares.values()), strict=True)
@@ -247,8 +247,8 @@ class Weigher:
     def _heard(self, looks: Looks, rows: Sequence[int]) -> np.ndarray:
         """Raw probabilities (a, n, c); NaN where a look was not taken, failed, abstained or was replaced."""
         place_of_row = {row: place for place, row in enumerate(rows)}
-        index_of = {(witness.agent, witness.stage): index for index, witness in enumerate(self.witnesses)}
-        raw = np.full((len(self.witnesses), len(rows), len(self.task.names)), np.nan)
+        index_of = {(member.agent, member.stage): index for index, member in enumerate(self.members)}
+        raw = np.full((len(self.members), len(rows), len(self.task.names)), np.nan)
         for look in looks:
             prediction, place = look["prediction"], place_of_row.get(look["row"])
             index = index_of.get((prediction["agent"], prediction["stage"]))
@@ -299,7 +299,7 @@ class Weigher:
             "rounds": result["round"],
             "cost_usd": spent(predictions),
         }
-        conclusion["rationale"] = explain(conclusion, evidence, [witness.trust for witness in self.witnesses], requests)
+        conclusion["rationale"] = explain(conclusion, evidence, [member.trust for member in self.members], requests)
         return conclusion
 
     def _first_posterior(self, result: Weighed) -> dict[str, float] | None:

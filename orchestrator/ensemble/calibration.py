@@ -58,11 +58,11 @@ class TemperatureScaling:
 
     temperature: float
     kind: ClassVar[str] = "temperature"
-    doubt: ClassVar[float] = np.inf
+    prior_std: ClassVar[float] = np.inf
     """Standard deviation of the prior on log T, a normal one: infinite where nothing is believed beforehand."""
 
     @classmethod
-    def believed(cls, labels: np.ndarray) -> float:
+    def prior_mean(cls, labels: np.ndarray) -> float:
         """The centre of that prior, for predictions of images with these labels, int (n,)."""
         return 0.0
 
@@ -71,10 +71,10 @@ class TemperatureScaling:
         from scipy.optimize import minimize_scalar
 
         logits, targets = log_probabilities(probabilities), soft_targets(labels, probabilities.shape[1])
-        believed = cls.believed(labels)
+        prior_mean = cls.prior_mean(labels)
 
         def loss(log_temperature: float) -> float:
-            scaled, far = softmax(logits / np.exp(log_temperature)), (log_temperature - believed) / cls.doubt
+            scaled, far = softmax(logits / np.exp(log_temperature)), (log_temperature - prior_mean) / cls.prior_std
             return float(-(targets * log_probabilities(scaled)).sum() + far**2 / 2)
 
         best = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
@@ -92,7 +92,7 @@ class HeadTemperatureScaling(TemperatureScaling):
     """For heads on features: most of what their temperature will be is known beforehand.
 
     Heads that choose their settings choose them for the fewer images of their inner folds, and end less sure than they
-    may be; the usual settings that they take with few images are about honest (`agents.tuning.are_few`).
+    may be; the usual settings that they take with few images are about honest (`agents.heads.model_selection.are_few`).
 
     Constants: the best log T on held-out images, mean of four heads, was -0.2 with 16 images a label of the CLIP
     embeddings, -0.1 of the apple leaves and -0.5 of the solar cells, 0.0 with 4 of the first two (10 to 20 draws of
@@ -101,10 +101,10 @@ class HeadTemperatureScaling(TemperatureScaling):
     images than 0.25. The prior is a normal one, since one with long tails lets go where a single image of 16 is wrong.
     """
 
-    doubt: ClassVar[float] = 0.15
+    prior_std: ClassVar[float] = 0.15
 
     @classmethod
-    def believed(cls, labels: np.ndarray) -> float:
+    def prior_mean(cls, labels: np.ndarray) -> float:
         return 0.0 if are_few(labels) else -0.3
 
 

@@ -35,7 +35,7 @@ PRIOR_IMAGES = 16
 """How many labelled images the belief is worth about how an agent errs of which nothing is known beforehand."""
 
 TOTAL_WIDTH = 0.3
-"""Standard deviation of the prior on the log of the sum of the weights, around 0, for independent witnesses. For others
+"""Standard deviation of the prior on the log of the sum of the weights, around 0, for independent members. For others
 its variance is less by the share of their errors that they are believed to have in common, see `apart`."""
 
 
@@ -50,32 +50,32 @@ def starting_weight(trust: Trust) -> float:
 
 @dataclass(frozen=True)
 class ErrorPrior:
-    """How witnesses err, as believed before anything was seen of them.
+    """How members err, as believed before anything was seen of them.
 
     Attributes:
         covariance: (a, a), how their errors vary together, up to a factor; it is found for each from what was seen of
             those about whom the belief is worth as much or more.
-        images: (a,), how many labelled images the belief about each is worth; about two of them, as many as about the
-            one of whom more is known.
+        pseudo_counts: (a,), how many labelled images the belief about each is worth; about two of them, as many as
+            about the one of whom more is known.
     """
 
     covariance: np.ndarray
-    images: np.ndarray
+    pseudo_counts: np.ndarray
 
     @classmethod
-    def none(cls, witnesses: int) -> Self:
+    def none(cls, members: int) -> Self:
         """Nothing is known: they are as good as each other, and independent."""
-        return cls(np.eye(witnesses), np.full(witnesses, PRIOR_IMAGES))
+        return cls(np.eye(members), np.full(members, PRIOR_IMAGES))
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """Weights for a set of witnesses.
+    """Weights for a set of members.
 
     Attributes:
-        base: (a,), the weight of each witness if it is the only one.
+        base: (a,), the weight of each member if it is the only one.
         covariance: (a, a), how their errors vary together; None where no labelled predictions were seen.
-        total: the sum of the weights where several witnesses speak; not used without a covariance.
+        total: the sum of the weights where several members speak; not used without a covariance.
         ceiling: no label gets more than this; 1 where it is not known how many labelled images there were.
     """
 
@@ -86,17 +86,17 @@ class Fusion:
 
     @classmethod
     def from_trust(cls, trusts: Sequence[Trust]) -> Self:
-        """What the three summary numbers of each witness support."""
+        """What the three summary numbers of each member support."""
         return cls(np.array([starting_weight(trust) for trust in trusts]))
 
     @classmethod
-    def independent(cls, witnesses: int) -> Self:
-        """Bayes' rule: calibrated witnesses that err independently count in full.
+    def independent(cls, members: int) -> Self:
+        """Bayes' rule: calibrated members that err independently count in full.
 
         It suits words that were lowered by their calibration error (`calibration.Lowered`): the overconfidence that
         OCR counts is gone from them, so that the weight of `from_trust` would take it off twice.
         """
-        return cls(np.ones(witnesses))
+        return cls(np.ones(members))
 
     @classmethod
     def from_predictions(
@@ -109,7 +109,7 @@ class Fusion:
         """What labelled predictions support.
 
         Args:
-            probabilities: calibrated and out of fold (a, n, c); rows of NaN where a witness did not answer.
+            probabilities: calibrated and out of fold (a, n, c); rows of NaN where a member did not answer.
             labels: int (n,).
             heard: the same, with NaN for those who do not speak at once, such as second looks: what the sum of the
                 weights is fitted on; default: all.
@@ -135,7 +135,7 @@ class Fusion:
         return cls(np.ones(len(covariance)), covariance, float(np.exp(best.x)), kt_ceiling(len(labels)))
 
     def posterior(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pool calibrated predictions (a, n, c), rows of NaN where a witness did not answer.
+        """Pool calibrated predictions (a, n, c), rows of NaN where a member did not answer.
 
         Returns:
             The posterior (n, c), rows sum to 1 (uniform where nobody answered), and the weights (n, a), 0 for those
@@ -145,13 +145,13 @@ class Fusion:
         return cap_confidence(self.ceiling, softmax(np.einsum("na,anc->nc", weights, words))), weights
 
     def weights(self, present: np.ndarray) -> np.ndarray:
-        """How much each witness counts, (n, a), where those of whom `present`, bool (n, a), is true have answered."""
+        """How much each member counts, (n, a), where those of whom `present`, bool (n, a), is true have answered."""
         if self.covariance is None:
             return np.where(present, self.base, 0.0)
         weights = np.zeros(present.shape)
         for who in np.unique(present, axis=0):
             here = np.flatnonzero(who)
-            total = self.total if len(here) > 1 else 1.0  # one calibrated witness is taken at its word
+            total = self.total if len(here) > 1 else 1.0  # one calibrated member is taken at its word
             weights[np.ix_((present == who).all(axis=1), here)] = total * min_variance_weights(
                 self.covariance[np.ix_(here, here)]
             )
@@ -198,7 +198,7 @@ def cap_confidence(ceiling: float, posterior: np.ndarray) -> np.ndarray:
 
 
 def error_covariance(probabilities: np.ndarray, labels: np.ndarray, prior: ErrorPrior) -> np.ndarray:
-    """How the errors p - onehot of witnesses vary together: (a, a), for arguments as `Fusion.from_predictions`.
+    """How the errors p - onehot of members vary together: (a, a), for arguments as `Fusion.from_predictions`.
 
     Second moments over the images that both answered and all labels, drawn as by so many more images towards the
     prior belief. Where nobody answered anything, that is all there is.
@@ -207,15 +207,17 @@ def error_covariance(probabilities: np.ndarray, labels: np.ndarray, prior: Error
     errors = np.nan_to_num(probabilities - one_hot(labels, probabilities.shape[2]))
     both = answered @ answered.T
     sums = np.einsum("anc,bnc->ab", errors, errors)
-    as_known = (prior.images >= prior.images[:, None]).astype(np.float64)  # a poor stranger is no measure for heads
+    as_known = (prior.pseudo_counts >= prior.pseudo_counts[:, None]).astype(
+        np.float64
+    )  # a poor stranger is no measure for heads
     found, believed = as_known @ np.diag(sums), as_known @ (np.diag(both) * np.diag(prior.covariance))
     usual = np.sqrt(np.where(believed > 0, found / np.maximum(believed, 1e-12), 1.0))
-    worth = np.maximum.outer(prior.images, prior.images)
+    worth = np.maximum.outer(prior.pseudo_counts, prior.pseudo_counts)
     return np.asarray((sums + worth * np.outer(usual, usual) * prior.covariance) / (both + worth))
 
 
 def apart(covariance: np.ndarray) -> float:
-    """The share of their errors that witnesses of this covariance (a, a) do not have in common: 1 - mean correlation.
+    """The share of their errors that members of this covariance (a, a) do not have in common: 1 - mean correlation.
 
     >>> round(apart(np.array([[1.0, 1.6], [1.6, 4.0]])), 3)
     0.2

@@ -1,4 +1,4 @@
-"""What the witnesses said of labelled images that they had not seen: calibration, trust and fusion follow from it.
+"""What the members said of labelled images that they had not seen: calibration, trust and fusion follow from it.
 
 `fit` gives the out-of-fold predictions of its images; feedback adds what was said of an image before it joined the
 memory, which is as honest. Old evidence fades: each row draws a lifetime, once, from an exponential distribution, so
@@ -28,7 +28,7 @@ class LabelledPredictions:
     Attributes:
         ids: n identities, unique.
         labels: the true labels, int (n,).
-        raw: probabilities before calibration, float (a, n, c), in the order of the panel's witnesses; rows of NaN where
+        raw: probabilities before calibration, float (a, n, c), in the order of the panel's members; rows of NaN where
             one did not look or answer.
         changes: the change that brought each, int (n,); 0: `fit`.
     """

@@ -105,10 +105,10 @@ def drift(panel: Panel, history: History, *, seed: int = 0) -> Drift:
     """
     cases = _confirmed(panel, history)
     found = []
-    for number, witness in enumerate(panel.witnesses):
+    for number, member in enumerate(panel.members):
         before = _at_fit(panel, number)
-        after = [(kept.when, label == truth) for kept, truth, label in _named(cases, witness.agent, witness.stage)]
-        found.append(_compared(witness.agent, witness.stage, before, after, np.random.default_rng([seed, number])))
+        after = [(kept.when, label == truth) for kept, truth, label in _named(cases, member.agent, member.stage)]
+        found.append(_compared(member.agent, member.stage, before, after, np.random.default_rng([seed, number])))
     return Drift(
         tuple(_corrected(found)),
         history.count(),
@@ -117,7 +117,7 @@ def drift(panel: Panel, history: History, *, seed: int = 0) -> Drift:
     )
 
 
-def change_point(outcomes: np.ndarray, first: int) -> tuple[int, float]:
+def change_point(calibration_set: np.ndarray, first: int) -> tuple[int, float]:
     """Where a row of right (true) and wrong answers, bool (n,), most probably became worse.
 
     Args:
@@ -126,18 +126,18 @@ def change_point(outcomes: np.ndarray, first: int) -> tuple[int, float]:
     Returns:
         The place from which on the rate is lower, and the log likelihood ratio; (n, 0.0) if it is lower nowhere.
     """
-    places, ratios = _ratios(outcomes[None], first)
+    places, ratios = _ratios(calibration_set[None], first)
     best = int(ratios[0].argmax()) if ratios.shape[1] else 0
     if not ratios.shape[1] or ratios[0, best] <= 0:
-        return len(outcomes), 0.0
+        return len(calibration_set), 0.0
     return int(places[best]), float(ratios[0, best])
 
 
-def _ratios(outcomes: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
+def _ratios(calibration_set: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
     """The places that are asked about (p,), and of each row (b, n) the log likelihood ratio of a fall there (b, p)."""
-    n = outcomes.shape[1]
+    n = calibration_set.shape[1]
     places = np.arange(max(first, 1), n - MIN_IMAGES + 1)
-    right = np.cumsum(outcomes, axis=1, dtype=np.int64)
+    right = np.cumsum(calibration_set, axis=1, dtype=np.int64)
     total, before = right[:, -1:], right[:, places - 1]
     after = total - before
     ratio = _likelihood(before, places) + _likelihood(after, n - places) - _likelihood(total, np.array(n))
@@ -189,12 +189,12 @@ def _corrected(found: Sequence[AgentDrift]) -> list[AgentDrift]:
 
 
 def _at_fit(panel: Panel, number: int) -> np.ndarray:
-    """Which answers of a witness were right when the panel was fitted, bool (n,); their order says nothing."""
+    """Which answers of a member were right when the panel was fitted, bool (n,); their order says nothing."""
     if panel.predictions is not None:
         raw = panel.predictions.raw[number]
         fitted = (panel.predictions.changes == 0) & np.isfinite(raw).all(axis=1)
         return np.asarray(raw[fitted].argmax(axis=1) == panel.predictions.labels[fitted])
-    trust = panel.witnesses[number].trust  # of an older version, which learned nothing
+    trust = panel.members[number].trust  # of an older version, which learned nothing
     right = round((trust.accuracy or 0.0) * trust.n)
     return np.arange(trust.n) < right
 
@@ -206,7 +206,7 @@ def _confirmed(panel: Panel, history: History) -> list[tuple[StoredDiagnosis, st
     cases: dict[str, tuple[StoredDiagnosis, str]] = {}
     for kept in sorted(map(history.get, words), key=lambda one: one.when):
         word, identity = words[kept.id], kept.diagnosis.identity
-        if identity not in panel.records.rows or (word.change in learned and kept.when < learned[word.change]):
+        if identity not in panel.labelled_images.rows or (word.change in learned and kept.when < learned[word.change]):
             cases.setdefault(identity, (kept, word.label))
     return [(kept, truth) for kept, truth in cases.values() if panel.task.find(truth) is not None]
 

@@ -103,7 +103,7 @@ def learn(
         lessons, known, left_out = _lessons(old, feedbacks, settings, progress)
         for id, brought_by in known.items():
             feedbacks.mark([id], brought_by)
-        records, report = old.records.with_added(
+        labelled_images, report = old.labelled_images.with_added(
             [one.kept.diagnosis.identity for one in lessons],
             [one.label for one in lessons],
             [one.kept.diagnosis.source for one in lessons],
@@ -116,10 +116,11 @@ def learn(
         if not lessons:
             return LearnReport(None, left_out)
         number = _last(history.database) + 1
-        grown = with_records(old, records, settings)
+        grown = with_records(old, labelled_images, settings)
         grown, judged = _judged(grown, lessons, number, settings)
         images = tuple(
-            (identity, records.labels[records.rows[identity]]) for identity in records.ids[len(old.records) :]
+            (identity, labelled_images.labels[labelled_images.rows[identity]])
+            for identity in labelled_images.ids[len(old.labelled_images) :]
         )
         change = LearnedChange(number, from_moment(now()), images, judged)
         with history.database.transaction() as connection:  # all of it, or what is kept here says that nothing happened
@@ -143,9 +144,9 @@ def undo(panel: str | Path, number: int, *, settings: Settings | None = None, **
             problem = "was undone already" if found else "does not exist"
             raise HistoryError(f"change {number} of the panel '{path}' {problem}: 'consilience learned' lists them")
         old = Panel.open(path)
-        records = old.records.without([identity for identity, _ in found[0].images])
-        check_each_label_is_left(old.task, records)
-        shrunk = with_records(old, records, settings)
+        labelled_images = old.labelled_images.without([identity for identity, _ in found[0].images])
+        check_each_label_is_left(old.task, labelled_images)
+        shrunk = with_records(old, labelled_images, settings)
         if shrunk.predictions is not None:
             shrunk = relearned(shrunk, shrunk.predictions, settings)
         moment = now()
@@ -167,16 +168,18 @@ def changes(panel: str | Path, *, settings: Settings | None = None, **arguments:
 def relearned(panel: Panel, predictions: LabelledPredictions, settings: Settings) -> Panel:
     """The panel with calibration, trust, fusion and thresholds learned from what of the predictions still counts."""
     lasting = predictions.take(predictions.lasting(settings.learning.half_life_images))
-    looks = [_answers(one, raw) for one, raw in zip(panel.witnesses, lasting.raw, strict=True)]
-    data = panel.labelled_features().take(np.array([panel.records.rows[one] for one in lasting.ids], dtype=np.intp))
+    looks = [_answers(one, raw) for one, raw in zip(panel.members, lasting.raw, strict=True)]
+    data = panel.labelled_features().take(
+        np.array([panel.labelled_images.rows[one] for one in lasting.ids], dtype=np.intp)
+    )
     fitted = learned(panel.heads, looks, panel.task, data, split_into_folds(lasting.labels, settings.seed))
     return replace(panel, predictions=predictions, **fitted.parts())
 
 
-def said(diagnosis: Diagnosis, witnesses: Sequence[Member], task: Task) -> np.ndarray:
-    """Raw probabilities (a, c) of each witness's look; rows of NaN where it gave none, or one over other labels."""
-    raw = np.full((len(witnesses), len(task.names)), np.nan)
-    looks = {(one.agent, one.stage): number for number, one in enumerate(witnesses)}
+def said(diagnosis: Diagnosis, members: Sequence[Member], task: Task) -> np.ndarray:
+    """Raw probabilities (a, c) of each member's look; rows of NaN where it gave none, or one over other labels."""
+    raw = np.full((len(members), len(task.names)), np.nan)
+    looks = {(one.agent, one.stage): number for number, one in enumerate(members)}
     for one in diagnosis.predictions:
         number = looks.get((one.agent, one.stage))
         if number is not None and one.probabilities is not None and set(one.probabilities) == set(task.names):
@@ -184,12 +187,12 @@ def said(diagnosis: Diagnosis, witnesses: Sequence[Member], task: Task) -> np.nd
     return raw
 
 
-def _answers(witness: Member, raw: np.ndarray) -> MemberAnswers:
-    if witness.agent in FEATURE_AGENTS:
+def _answers(member: Member, raw: np.ndarray) -> MemberAnswers:
+    if member.agent in FEATURE_AGENTS:
         kinds = FITTED_TO_HEADS
     else:
         kinds = FITTED_TO_WORDS if states_one_number(raw[np.isfinite(raw).all(axis=1)]) else FITTED
-    return MemberAnswers(witness.agent, witness.stage, raw, witness.cost_usd, kinds)
+    return MemberAnswers(member.agent, member.stage, raw, member.cost_usd, kinds)
 
 
 def _lessons(
@@ -207,11 +210,13 @@ def _lessons(
         identity, label = kept.diagnosis.identity, panel.task.find(word.label)
         if label is None:
             left_out[kept.id] = f"the panel's task has no label '{word.label}' any more"
-        elif (row := panel.records.rows.get(identity)) is not None and panel.records.labels[row] == label:
+        elif (row := panel.labelled_images.rows.get(identity)) is not None and panel.labelled_images.labels[
+            row
+        ] == label:
             known[kept.id] = _change_of(panel, identity)
         elif row is not None:
             left_out[kept.id] = (
-                f"the memory holds this image as '{panel.records.labels[row]}', not '{label}': "
+                f"the memory holds this image as '{panel.labelled_images.labels[row]}', not '{label}': "
                 f"take it out with 'consilience remove {identity}' if that is wrong"
             )
         else:
@@ -249,7 +254,7 @@ def _judged(panel: Panel, lessons: Sequence[_ConfirmedImage], number: int, setti
     by_image: dict[str, _ConfirmedImage] = {}
     for one in lessons:
         by_image.setdefault(one.kept.diagnosis.identity, one)  # of one image, the first diagnosis
-    said_of = {identity: said(one.kept.diagnosis, panel.witnesses, panel.task) for identity, one in by_image.items()}
+    said_of = {identity: said(one.kept.diagnosis, panel.members, panel.task) for identity, one in by_image.items()}
     answered = [identity for identity, raw in said_of.items() if np.isfinite(raw).any()]
     if not answered:
         return panel, 0

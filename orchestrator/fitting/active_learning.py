@@ -29,7 +29,7 @@ from consilience.agents.heads.model_selection import sample
 from consilience.core.diagnosis import FailedImage
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.task import Task
-from consilience.orchestrator.fitting.fit_ensemble import exact_views
+from consilience.orchestrator.fitting.fit_ensemble import exact_inputs
 from consilience.orchestrator.fitting.ingest import Progress, quiet
 from consilience.orchestrator.fitting.unlabelled import embedded, listed
 from consilience.orchestrator.panel.panel import Panel
@@ -98,7 +98,7 @@ def suggest(
     """
     opened, settings = Panel.open(panel), settings_or(settings, arguments)
     encoder = opened.encoder.open(settings.device)
-    found = embedded(listed(Path(folder)), encoder, opened.records.rows.keys(), settings, progress)
+    found = embedded(listed(Path(folder)), encoder, opened.labelled_images.rows.keys(), settings, progress)
     data, rows = opened.labelled_features(), found.vectors
     with one_blas_thread():
         committee = mean_prediction(opened.task, to_ask(opened.heads), data, rows)
@@ -134,8 +134,8 @@ def mean_prediction(
         return np.full((len(vectors), data.n_labels), 1 / data.n_labels)
     parts = []
     for start in range(0, len(vectors), SIMILARITY_ROWS):
-        views = exact_views(task, data, vectors[start : start + SIMILARITY_ROWS])
-        parts.append(np.mean([head.predict(views) for head in heads], axis=0))
+        inputs = exact_inputs(task, data, vectors[start : start + SIMILARITY_ROWS])
+        parts.append(np.mean([head.predict_proba(inputs) for head in heads], axis=0))
     return np.concatenate(parts)
 
 

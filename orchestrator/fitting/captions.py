@@ -46,7 +46,7 @@ async def described(
     agent: Captioner,
     encoder: Encoder,
     task: Task,
-    records: LabelledImages,
+    labelled_images: LabelledImages,
     load: Callable[[str], Image],
     timeout: float,
     progress: Progress,
@@ -54,7 +54,7 @@ async def described(
     """With what the agent says of each image; an image of which it says nothing has none.
 
     Args:
-        data: features, labels and texts of the images in `records`, in their order.
+        data: features, labels and texts of the images in `labelled_images`, in their order.
         encoder: has a text tower.
         timeout: seconds that the agent has for each image.
 
@@ -63,10 +63,10 @@ async def described(
     """
     prompt, of_labels = load_prompt("caption", task), zero_shot_texts(task)
     vectors, failed = np.zeros_like(data.features), 0
-    for start in range(0, len(records), BATCH):
-        rows = range(start, min(start + BATCH, len(records)))
+    for start in range(0, len(labelled_images), BATCH):
+        rows = range(start, min(start + BATCH, len(labelled_images)))
         nowhere = np.empty((len(rows), 0), np.float32)
-        images = [load(records.sources[row]) for row in rows]
+        images = [load(labelled_images.sources[row]) for row in rows]
         said = await caption(
             agent, AgentInput(task, images, data.features[rows], nowhere.astype(int), nowhere), timeout
         )
@@ -79,7 +79,7 @@ async def described(
             if one.rationale
         }
         vectors[list(texts)] = encoder.encode_texts([*texts.values()])
-        progress("describing labelled images", rows.stop, len(records))
+        progress("describing labelled images", rows.stop, len(labelled_images))
     if failed:
-        log.warning("the agent '%s' described %d of %d images not", agent.name, failed, len(records))
+        log.warning("the agent '%s' described %d of %d images not", agent.name, failed, len(labelled_images))
     return replace(data, described=vectors)

@@ -61,9 +61,9 @@ class MemberAnswers:
         return Prediction(self.agent, self.stage, dict(zip(task.names, self.raw[row].tolist(), strict=True)))
 
 
-async def looks_of_others(
+async def predictions_of_others(
     task: Task,
-    records: LabelledImages,
+    labelled_images: LabelledImages,
     data: LabelledFeatures,
     others: Sequence[Agent],
     heads: Sequence[MemberAnswers],
@@ -79,24 +79,26 @@ async def looks_of_others(
         heads: what they said of these images.
         images: rows of the records that are looked at; None: all. The others are as for `fit_agents`.
     """
-    memory = ImageMemory(records, task.names, ExactIndex(records))
+    memory = ImageMemory(labelled_images, task.names, ExactIndex(labelled_images))
     answers: dict[tuple[str, Stage], list[Prediction]] = {}
-    asked = range(len(records)) if images is None else images
+    asked = range(len(labelled_images)) if images is None else images
     for start in range(0, len(asked), BATCH):
         rows = asked[start : start + BATCH]
-        found = memory.query(data.features[rows], max(K, neighbours), [records.ids[row] for row in rows])
-        evidence = [Evidence.from_dict(one, records.thumbnail) for one in memory.evidence(found.first(neighbours))]
-        loaded = [load(records.sources[row]) if load is not None else None for row in rows]
-        views = AgentInput(task, loaded, data.features[rows], found.labels, found.similarities)
-        firsts = await asyncio.gather(*(first_look(agent, views, timeout) for agent in others))
+        found = memory.query(data.features[rows], max(K, neighbours), [labelled_images.ids[row] for row in rows])
+        evidence = [
+            Evidence.from_dict(one, labelled_images.thumbnail) for one in memory.evidence(found.first(neighbours))
+        ]
+        loaded = [load(labelled_images.sources[row]) if load is not None else None for row in rows]
+        inputs = AgentInput(task, loaded, data.features[rows], found.labels, found.similarities)
+        firsts = await asyncio.gather(*(first_look(agent, inputs, timeout) for agent in others))
         for agent, first in zip(others, firsts, strict=True):
             if start == 0 and all(one.error is not None for one in first):  # it will not do better on the others
                 raise AgentError(f"the agent '{agent.name}' failed on each of the first images: {first[0].error}")
         of_heads = ([head.prediction(start + place, task) for place in range(len(rows))] for head in heads)
         said = [*zip(*of_heads, *firsts, strict=True)]
-        able = [(agent, first) for agent, first in zip(others, firsts, strict=True) if agent.looks_again]
+        able = [(agent, first) for agent, first in zip(others, firsts, strict=True) if agent.can_revise]
         seconds = await asyncio.gather(
-            *(second_look(agent, views, first, _told(agent, evidence, said), timeout) for agent, first in able)
+            *(second_look(agent, inputs, first, _told(agent, evidence, said), timeout) for agent, first in able)
         )
         for agent, first in zip(others, firsts, strict=True):
             answers.setdefault((agent.name, "first"), []).extend(first)

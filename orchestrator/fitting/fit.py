@@ -66,7 +66,7 @@ class FitReport:
     cost_usd: float = 0.0
 
     @property
-    def fit_warnings(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """What so few labelled images do not allow."""
         return fit_warnings(self.panel)
 
@@ -124,47 +124,47 @@ def fit(
     if settings.memory.url is not None:
         ChromaConnection.server(settings.memory.url).close()
     with writing(path):
-        gathered = ingest(source, task, settings, progress)
-        records, task, encoder = gathered.records, gathered.task, gathered.encoder
-        data = with_texts(labelled_features(records, task), encoder, task)
-        failed, unlabelled_ids = gathered.failed, frozenset[str]()
+        ingested = ingest(source, task, settings, progress)
+        labelled_images, task, encoder = ingested.labelled_images, ingested.task, ingested.encoder
+        data = with_texts(labelled_features(labelled_images, task), encoder, task)
+        failed, unlabelled_ids = ingested.failed, frozenset[str]()
         if given is not None:
-            beside = sampled(given, encoder, records.rows.keys(), settings, progress)
+            beside = sampled(given, encoder, labelled_images.rows.keys(), settings, progress)
             data, failed = data.with_unlabelled(beside.vectors), failed + beside.failed
             unlabelled_ids = frozenset(beside.ids)
         if captioner is not None and data.texts is not None and load is not None:
             seconds = settings.policy.agent_timeout_seconds
-            data = run_sync(described(data, captioner, encoder, task, records, load, seconds, progress))
-        fitted, choices = _fitted(task, records, data, named, others, load, settings, progress)
+            data = run_sync(described(data, captioner, encoder, task, labelled_images, load, seconds, progress))
+        fitted, choices = _fitted(task, labelled_images, data, named, others, load, settings, progress)
         adviser = settings.reasoner if settings.reasoner and settings.reasoner.role == "advise" else None
         if adviser is not None:
             fitted = with_advice(
                 fitted,
                 Reasoner(adviser, task, open_replies(settings.replies), budget),
                 task,
-                records,
+                labelled_images,
                 data,
                 others,
                 neighbours=settings.memory.neighbours,
                 policy=settings.policy,
                 progress=progress,
             )
-        prepare_novelty(records, settings)
+        prepare_novelty(labelled_images, settings)
         written = Panel(
             task=task,
             encoder=EncoderRecord.of(encoder),
-            records=records,
-            agents=tuple(dict.fromkeys(one.agent for one in fitted.witnesses if one.agent != REASONER)),
+            labelled_images=labelled_images,
+            agents=tuple(dict.fromkeys(one.agent for one in fitted.members if one.agent != REASONER)),
             models=tuple(filter(None, map(settings_of, others))),
             reasoner=adviser,
             choices=tuple(choices),
-            predictions=LabelledPredictions.of_fit(records.ids, data.labels, [one.raw for one in fitted.looks]),
+            predictions=LabelledPredictions.of_fit(labelled_images.ids, data.labels, [one.raw for one in fitted.looks]),
             unlabelled_ids=unlabelled_ids if any(head.needs_unlabelled for head in fitted.heads) else frozenset(),
             **fitted.parts(),
         ).save(path, overwrite=overwrite)
     index(written, settings, progress)
-    found = settles(settings.policy, written.outcomes)
-    return FitReport(written, gathered.report, failed, gathered.ignored, found, budget.spent_usd)
+    found = settles(settings.policy, written.calibration_set)
+    return FitReport(written, ingested.report, failed, ingested.ignored, found, budget.spent_usd)
 
 
 def _agents_beside_heads(agents: Sequence[Agent | str], settings: Settings, budget: Budget) -> list[Agent]:
@@ -200,7 +200,7 @@ def _heads_named(agents: Sequence[Agent | str], settings: Settings, unlabelled: 
 
 def _fitted(
     task: Task,
-    records: LabelledImages,
+    labelled_images: LabelledImages,
     data: LabelledFeatures,
     named: Sequence[str] | None,
     others: Sequence[Agent],
@@ -216,7 +216,7 @@ def _fitted(
         kinds = [name for name in USUAL_AGENTS if name in able] if named is None else [*named]
     fitted = fit_agents(
         task,
-        records,
+        labelled_images,
         data,
         kinds,
         others,

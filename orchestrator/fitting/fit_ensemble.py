@@ -25,7 +25,7 @@ from consilience.orchestrator.decision.second_look import SecondLookAnswers
 from consilience.orchestrator.ensemble.calibration import FITTED_TO_HEADS, TemperatureScaling, fit_calibrator
 from consilience.orchestrator.ensemble.fusion import PRIOR_IMAGES, ErrorPrior, Fusion
 from consilience.orchestrator.ensemble.trust_metrics import measure
-from consilience.orchestrator.fitting.collect import MemberAnswers, looks_of_others, named
+from consilience.orchestrator.fitting.collect import MemberAnswers, named, predictions_of_others
 from consilience.orchestrator.fitting.ingest import Progress, quiet
 from consilience.orchestrator.novelty.novelty_score import Novelty
 from consilience.orchestrator.panel.panel import Member
@@ -52,9 +52,9 @@ class PanelParts(TypedDict):
     """What of a `Panel` is learned from labelled images, by its attribute."""
 
     heads: tuple[FeatureAgent, ...]
-    witnesses: tuple[Member, ...]
+    members: tuple[Member, ...]
     fusion: Fusion
-    outcomes: CalibrationSet
+    calibration_set: CalibrationSet
     second_looks: SecondLookAnswers
     novelty: Novelty | None
 
@@ -64,7 +64,7 @@ class FittedEnsemble:
     """What labelled images taught: the parts of a panel that are learned, and what they were learned from.
 
     Attributes:
-        looks: what the witnesses said, in the same order.
+        looks: what the members said, in the same order.
         folds: of the n images, int (n,).
         calibrated: what they said, calibrated, out of fold (a, n, c); rows of NaN where one did not answer.
         posterior, weights: of the first looks, out of fold, (n, c) and (n, a).
@@ -73,9 +73,9 @@ class FittedEnsemble:
     """
 
     heads: tuple[FeatureAgent, ...]
-    witnesses: tuple[Member, ...]
+    members: tuple[Member, ...]
     fusion: Fusion
-    outcomes: CalibrationSet
+    calibration_set: CalibrationSet
     second_looks: SecondLookAnswers
     looks: tuple[MemberAnswers, ...]
     folds: np.ndarray
@@ -89,9 +89,9 @@ class FittedEnsemble:
         """What a panel holds of it."""
         return {
             "heads": self.heads,
-            "witnesses": self.witnesses,
+            "members": self.members,
             "fusion": self.fusion,
-            "outcomes": self.outcomes,
+            "calibration_set": self.calibration_set,
             "second_looks": self.second_looks,
             "novelty": self.novelty,
         }
@@ -106,7 +106,7 @@ def split_into_folds(labels: np.ndarray, seed: int) -> np.ndarray:
 
 def fit_agents(
     task: Task,
-    records: LabelledImages,
+    labelled_images: LabelledImages,
     data: LabelledFeatures,
     kinds: Sequence[str],
     others: Sequence[Agent],
@@ -120,7 +120,7 @@ def fit_agents(
     """Fit feature agents, judge them and the `others` out of fold, and learn how to weigh them.
 
     Args:
-        data: features, labels and texts of the images in `records`, in their order.
+        data: features, labels and texts of the images in `labelled_images`, in their order.
         kinds: names of feature agents to fit.
         others: agents that need no fitting; they look at every labelled image, loaded from its source by `load`.
         neighbours: cases in the evidence of a second look.
@@ -144,18 +144,20 @@ def fit_agents(
             raw = np.full((len(data.labels), data.n_labels), np.nan)
             for fold in range(n_folds):
                 known, held_out = data.take(np.flatnonzero(folds != fold)), folds == fold
-                raw[held_out] = kind.fit(known).predict(exact_views(task, known, data.features[held_out]))
+                raw[held_out] = kind.fit(known).predict_proba(exact_inputs(task, known, data.features[held_out]))
                 progress("fitting agents", len(heads) * (n_folds + 1) + fold + 1, steps)
             heads.append(kind.fit(data))
             progress("fitting agents", len(heads) * (n_folds + 1), steps)
             looks.append(MemberAnswers(name, "first", raw, calibrators=FITTED_TO_HEADS))
     if others:
-        looks += run_sync(looks_of_others(task, records, data, others, looks, neighbours, load, timeout, progress))
+        looks += run_sync(
+            predictions_of_others(task, labelled_images, data, others, looks, neighbours, load, timeout, progress)
+        )
     return learned(tuple(heads), looks, task, data, folds)
 
 
-def exact_views(task: Task, known: LabelledFeatures, features: np.ndarray) -> AgentInput:
-    """Views of vectors (n, d) whose neighbours are searched exactly among the known images."""
+def exact_inputs(task: Task, known: LabelledFeatures, features: np.ndarray) -> AgentInput:
+    """Return the input for vectors (n, d) whose neighbours are searched exactly among the known images."""
     similarities = features @ known.features.T
     nearest = np.argsort(-similarities, axis=1, kind="stable")[:, :K]
     near = np.take_along_axis(similarities, nearest, axis=1)
@@ -172,16 +174,14 @@ def learned(
     """How to weigh these looks at labelled images, and how novel others are beside them; folds are int (n,)."""
     labels = data.labels
     looks = sorted(looks, key=lambda look: look.stage)  # first looks before second looks, otherwise in order
-    prior = belief_about([look.agent for look in looks], len(labels))
-    witnesses, calibrated = [], np.full((len(looks), *looks[0].raw.shape), np.nan)
+    prior = error_prior_of([look.agent for look in looks], len(labels))
+    members, calibrated = [], np.full((len(looks), *looks[0].raw.shape), np.nan)
     with one_blas_thread():
         for number, answers in enumerate(looks):
-            witness, calibrated[number] = judged(answers, labels, folds, task)
-            witnesses.append(witness)
-        heard = first_looks(witnesses, calibrated)
-        again = {
-            one.agent: looked_again(witnesses, calibrated, one.agent) for one in witnesses if one.stage == "second"
-        }
+            member, calibrated[number] = judged(answers, labels, folds, task)
+            members.append(member)
+        heard = first_looks(members, calibrated)
+        again = {one.agent: looked_again(members, calibrated, one.agent) for one in members if one.stage == "second"}
         posterior, weights = np.empty(heard.shape[1:]), np.empty((len(labels), len(looks)))
         posteriors_again = {agent: np.empty_like(posterior) for agent in again}
         for fold in np.unique(folds):
@@ -191,18 +191,18 @@ def learned(
             for agent, pooled in posteriors_again.items():
                 pooled[held_out] = others.posterior(again[agent][:, held_out])[0]
         seen = np.isfinite(heard).all(axis=2).any(axis=0)  # where nobody could be asked nothing is learned
-        outcomes_again = {
+        calibration_sets_again = {
             agent: CalibrationSet.of(pooled[seen], labels[seen]) for agent, pooled in posteriors_again.items()
         }
-        firsts = [number for number, one in enumerate(witnesses) if one.stage == "first" and one.agent != REASONER]
+        firsts = [number for number, one in enumerate(members) if one.stage == "first" and one.agent != REASONER]
         novelty, how_novel, is_judged = None, np.zeros(len(labels)), folds != UNJUDGED
         if is_judged.any():
             novelty, how_novel[is_judged] = Novelty.fit(data, folds, calibrated[firsts])
         return FittedEnsemble(
             heads=heads,
-            witnesses=tuple(witnesses),
+            members=tuple(members),
             fusion=Fusion.from_predictions(calibrated, labels, heard, prior),
-            outcomes=replace(CalibrationSet.of(posterior[seen], labels[seen]), again=outcomes_again),
+            calibration_set=replace(CalibrationSet.of(posterior[seen], labels[seen]), again=calibration_sets_again),
             second_looks=second_looks(looks, calibrated, labels),
             looks=tuple(looks),
             folds=folds,
@@ -214,7 +214,7 @@ def learned(
         )
 
 
-def belief_about(agents: Sequence[str], images: int) -> ErrorPrior:
+def error_prior_of(agents: Sequence[str], images: int) -> ErrorPrior:
     """How these agents err, as believed before anything was seen of what they say of so many images.
 
     Heads on the same features err together, and how well each kind of head does is known from elsewhere. Others are
@@ -224,8 +224,8 @@ def belief_about(agents: Sequence[str], images: int) -> ErrorPrior:
     spread = np.sqrt([1.0 if kind is None else kind.usual_error for kind in kinds])
     together = np.array([[SAME_FEATURES if one and other else 0.0 for other in kinds] for one in kinds])
     np.fill_diagonal(together, 1.0)
-    worth = np.array([PRIOR_IMAGES if kind is None else max(HEAD_IMAGES, images) for kind in kinds])
-    return ErrorPrior(together * np.outer(spread, spread), worth)
+    pseudo_counts = np.array([PRIOR_IMAGES if kind is None else max(HEAD_IMAGES, images) for kind in kinds])
+    return ErrorPrior(together * np.outer(spread, spread), pseudo_counts)
 
 
 def second_looks(looks: Sequence[MemberAnswers], calibrated: np.ndarray, labels: np.ndarray) -> SecondLookAnswers:
@@ -264,15 +264,15 @@ def judged(look: MemberAnswers, labels: np.ndarray, folds: np.ndarray, task: Tas
     return Member(look.agent, look.stage, calibrator, trust, look.cost_usd), calibrated
 
 
-def first_looks(witnesses: Sequence[Member], calibrated: np.ndarray) -> np.ndarray:
+def first_looks(members: Sequence[Member], calibrated: np.ndarray) -> np.ndarray:
     """Predictions (a, n, c) with NaN for the second looks: what a diagnosis starts with."""
-    is_first = np.array([witness.stage == "first" for witness in witnesses])
+    is_first = np.array([member.stage == "first" for member in members])
     return np.where(is_first[:, None, None], calibrated, np.nan)
 
 
-def looked_again(witnesses: Sequence[Member], calibrated: np.ndarray, agent: str) -> np.ndarray:
+def looked_again(members: Sequence[Member], calibrated: np.ndarray, agent: str) -> np.ndarray:
     """As `first_looks`, with the agent's second look, where it gave an answer, in the place of its first."""
-    heard, looks = first_looks(witnesses, calibrated), [(one.agent, one.stage) for one in witnesses]
+    heard, looks = first_looks(members, calibrated), [(one.agent, one.stage) for one in members]
     first, second = looks.index((agent, "first")), looks.index((agent, "second"))
     heard[second] = calibrated[second]
     heard[first, np.isfinite(calibrated[second]).all(axis=1)] = np.nan

@@ -14,9 +14,9 @@ RARE = 5
 
 def fit_warnings(panel: Panel) -> tuple[str, ...]:
     """One sentence each; none where there are enough images."""
-    counts = {name: panel.records.labels.count(name) for name in panel.task.names}
+    counts = {name: panel.labelled_images.labels.count(name) for name in panel.task.names}
     usual, total, found = median(counts.values()), sum(counts.values()), []
-    judged = max((one.trust.n for one in panel.witnesses), default=0)
+    judged = max((one.trust.n for one in panel.members), default=0)
     if not judged:
         found.append(
             "With one image a label nothing is left to judge the agents by: their accuracy and calibration are not "

@@ -41,7 +41,7 @@ class IngestedImages:
 
     task: Task
     encoder: Encoder
-    records: LabelledImages
+    labelled_images: LabelledImages
     report: AddReport
     failed: tuple[FailedImage, ...] = ()
     ignored: tuple[Path, ...] = ()
@@ -62,25 +62,25 @@ def ingest(source: Path, task: Task | None, settings: Settings, progress: Progre
         vectors = load_precomputed(source)
         task = task or Task.from_labels(sorted(set(vectors.labels)))
         labels = [_label_of(task, label, source) for label in vectors.labels]
-        records, report = with_vectors(_empty(vectors.encoder), vectors, labels)
-        gathered = IngestedImages(task, vectors.encoder, records, report)
+        labelled_images, report = with_vectors(_empty(vectors.encoder), vectors, labels)
+        ingested = IngestedImages(task, vectors.encoder, labelled_images, report)
     else:
         folder = read_labelled_folder(source, task)
         task = task or Task.from_labels(folder.labels)
         encoder = open_encoder(settings.encoder, device=settings.device)
-        records, report, failed = with_images(_empty(encoder), folder.images, encoder, settings, progress)
-        gathered = IngestedImages(task, encoder, records, report, failed, folder.ignored)
-    for name in gathered.task.names:
-        if not gathered.records.labels.count(name):
+        labelled_images, report, failed = with_images(_empty(encoder), folder.images, encoder, settings, progress)
+        ingested = IngestedImages(task, encoder, labelled_images, report, failed, folder.ignored)
+    for name in ingested.task.names:
+        if not ingested.labelled_images.labels.count(name):
             raise DatasetError(
-                f"the label '{name}' has no usable image in '{source}' ({len(gathered.failed)} could not be read, "
+                f"the label '{name}' has no usable image in '{source}' ({len(ingested.failed)} could not be read, "
                 f"{len(report.conflicts)} stand under several labels). Give some, or take the label out"
             )
-    return gathered
+    return ingested
 
 
 def with_images(
-    records: LabelledImages,
+    labelled_images: LabelledImages,
     images: Sequence[LabelledImage],
     encoder: Encoder,
     settings: Settings,
@@ -112,16 +112,16 @@ def with_images(
         vectors.append(batch.vectors)
         done += len(batch.sources)
         progress("embedding images", done, len(images))
-    grown, report = records.with_added(ids, labels, sources, np.concatenate(vectors), thumbnails)
+    grown, report = labelled_images.with_added(ids, labels, sources, np.concatenate(vectors), thumbnails)
     return grown, report, tuple(failed)
 
 
 def with_vectors(
-    records: LabelledImages, vectors: Precomputed, labels: Sequence[str]
+    labelled_images: LabelledImages, vectors: Precomputed, labels: Sequence[str]
 ) -> tuple[LabelledImages, AddReport]:
     """The records and these vectors, whose identity is their own hash."""
     ids = [vector_identity(vector) for vector in vectors.embeddings]
-    return records.with_added(ids, labels, vectors.names, vectors.embeddings)
+    return labelled_images.with_added(ids, labels, vectors.names, vectors.embeddings)
 
 
 def vector_identity(vector: np.ndarray) -> str:

@@ -24,7 +24,7 @@ from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.task import Label, Task
 from consilience.orchestrator.decision.policy import settles
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions, with_room
-from consilience.orchestrator.fitting.collect import MemberAnswers, looks_of_others
+from consilience.orchestrator.fitting.collect import MemberAnswers, predictions_of_others
 from consilience.orchestrator.fitting.fit import FitReport
 from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, fit_agents, learned
 from consilience.orchestrator.fitting.ingest import Progress, quiet, with_images
@@ -68,31 +68,31 @@ def add_label(
             raise PanelError(f"the panel '{path}' cannot take a new label as it is: fit it again with all images")
         encoder = old.encoder.open(settings.device)
         new = [LabelledImage(one, added.name) for one in images]
-        records, report, failed = with_images(old.records, new, encoder, settings, progress)
+        labelled_images, report, failed = with_images(old.labelled_images, new, encoder, settings, progress)
         if report.added < 2:
             raise DatasetError(
                 f"the label '{added.name}' has {report.added} usable images ({len(failed)} could not be read, "
                 f"{len(report.conflicts)} stand under another label); it needs at least 2"
             )
-        data = with_texts(labelled_features(records, task), encoder, task)
+        data = with_texts(labelled_features(labelled_images, task), encoder, task)
         if old.unlabelled is not None:
             data = data.with_unlabelled(old.unlabelled)
         neighbours, heads = settings.memory.neighbours, [head.name for head in old.heads]
         fitted = fit_agents(
-            task, records, data, heads, [], neighbours=neighbours, seed=settings.seed, progress=progress
+            task, labelled_images, data, heads, [], neighbours=neighbours, seed=settings.seed, progress=progress
         )
         if others:
-            fitted = _with_others(fitted, old, task, records, data, others, settings, progress)
-        prepare_novelty(records, settings)
+            fitted = _with_others(fitted, old, task, labelled_images, data, others, settings, progress)
+        prepare_novelty(labelled_images, settings)
         written = replace(
             old,
             task=task,
-            records=records,
-            predictions=_predictions(fitted, old, records, data),
+            labelled_images=labelled_images,
+            predictions=_predictions(fitted, old, labelled_images, data),
             **fitted.parts(),
         ).save(path, overwrite=True)
     index(written, settings, progress)
-    return FitReport(written, report, failed, (), settles(settings.policy, written.outcomes), budget.spent_usd)
+    return FitReport(written, report, failed, (), settles(settings.policy, written.calibration_set), budget.spent_usd)
 
 
 def _must_be_fitted_again(panel: Panel, others: Sequence[Agent]) -> bool:
@@ -106,18 +106,18 @@ def _with_others(
     fitted: FittedEnsemble,
     old: Panel,
     task: Task,
-    records: LabelledImages,
+    labelled_images: LabelledImages,
     data: LabelledFeatures,
     others: Sequence[Agent],
     settings: Settings,
     progress: Progress,
 ) -> FittedEnsemble:
     """What the images teach if agents that see them are heard, too: they are asked about the new ones alone."""
-    new = range(len(old.records), len(records))
+    new = range(len(old.labelled_images), len(labelled_images))
     said = run_sync(
-        looks_of_others(
+        predictions_of_others(
             task,
-            records,
+            labelled_images,
             data,
             others,
             [replace(one, raw=one.raw[new]) for one in fitted.looks],
@@ -128,25 +128,25 @@ def _with_others(
             new,
         )
     )
-    words = [_with_old_words(one, old, records.ids) for one in said]
+    words = [_with_old_words(one, old, labelled_images.ids) for one in said]
     in_order = {name: place for place, name in enumerate(old.agents)}
     looks = sorted((*fitted.looks, *words), key=lambda one: in_order[one.agent])
     return learned(fitted.heads, looks, task, data, fitted.folds)
 
 
 def _predictions(
-    fitted: FittedEnsemble, old: Panel, records: LabelledImages, data: LabelledFeatures
+    fitted: FittedEnsemble, old: Panel, labelled_images: LabelledImages, data: LabelledFeatures
 ) -> LabelledPredictions:
     """What all was learned from; an image that feedback brought stays one that it can take back."""
-    predictions = LabelledPredictions.of_fit(records.ids, data.labels, [one.raw for one in fitted.looks])
+    predictions = LabelledPredictions.of_fit(labelled_images.ids, data.labels, [one.raw for one in fitted.looks])
     changes = dict(zip(old.predictions.ids, old.predictions.changes, strict=True)) if old.predictions else {}
-    return replace(predictions, changes=np.array([changes.get(one, 0) for one in records.ids], np.intp))
+    return replace(predictions, changes=np.array([changes.get(one, 0) for one in labelled_images.ids], np.intp))
 
 
 def _with_old_words(said: MemberAnswers, old: Panel, ids: Sequence[str]) -> MemberAnswers:
     """An agent's answers on the new images behind what it said of the old ones, with room for the new label."""
     assert old.predictions is not None  # noqa: S101  the caller made sure
-    looks = [(one.agent, one.stage) for one in old.witnesses]
+    looks = [(one.agent, one.stage) for one in old.members]
     raw = np.full((len(ids), said.raw.shape[1]), np.nan)
     if (said.agent, said.stage) in looks:
         known = with_room(old.predictions.raw[looks.index((said.agent, said.stage))])

@@ -32,7 +32,7 @@ def with_advice(
     fitted: FittedEnsemble,
     reasoner: Reasoner,
     task: Task,
-    records: LabelledImages,
+    labelled_images: LabelledImages,
     data: LabelledFeatures,
     others: Sequence[Agent],
     *,
@@ -49,7 +49,7 @@ def with_advice(
         AgentError: it failed on all of the first records, or on too many to be judged.
         BudgetSpentError: its answers would cost more than they may.
     """
-    said = run_sync(_advice(fitted, reasoner, task, records, data, others, neighbours, policy, progress))
+    said = run_sync(_advice(fitted, reasoner, task, labelled_images, data, others, neighbours, policy, progress))
     looks = (*fitted.looks, MemberAnswers.of(REASONER, "first", said, task))
     return learned(fitted.heads, looks, task, data, fitted.folds)
 
@@ -58,26 +58,26 @@ async def _advice(
     fitted: FittedEnsemble,
     reasoner: Reasoner,
     task: Task,
-    records: LabelledImages,
+    labelled_images: LabelledImages,
     data: LabelledFeatures,
     others: Sequence[Agent],
     neighbours: int,
     policy: PolicySettings,
     progress: Progress,
 ) -> list[Prediction]:
-    unbounded = Policy.chosen(policy.model_copy(update={"max_cost_usd": None}), fitted.outcomes)
-    weigher = Weigher(task, fitted.witnesses, fitted.fusion, unbounded)
-    memory = ImageMemory(records, task.names, ExactIndex(records))
-    heard = first_looks(fitted.witnesses, fitted.calibrated)
+    unbounded = Policy.chosen(policy.model_copy(update={"max_cost_usd": None}), fitted.calibration_set)
+    weigher = Weigher(task, fitted.members, fitted.fusion, unbounded)
+    memory = ImageMemory(labelled_images, task.names, ExactIndex(labelled_images))
+    heard = first_looks(fitted.members, fitted.calibrated)
     first = [look for look in fitted.looks if look.stage == "first"]
     said: list[Prediction] = []
-    for start in range(0, len(records), BATCH):
-        part = range(start, min(start + BATCH, len(records)))
-        found = memory.query(data.features[part], neighbours, [records.ids[row] for row in part])
+    for start in range(0, len(labelled_images), BATCH):
+        part = range(start, min(start + BATCH, len(labelled_images)))
+        found = memory.query(data.features[part], neighbours, [labelled_images.ids[row] for row in part])
         evidence = memory.evidence(found)
         novelty = dict(enumerate(fitted.how_novel[part].tolist()))
         state: State = {
-            "identities": [records.ids[row] for row in part],
+            "identities": [labelled_images.ids[row] for row in part],
             "evidence": evidence,
             "looks": [
                 {"row": place, "prediction": look.prediction(row, task).to_dict()}
@@ -95,5 +95,5 @@ async def _advice(
             causes = [one.error for one in read.values()] or ["no agent answered"]
             raise AgentError(f"the reasoner failed on each of the first records: {causes[0]}")
         said += [read.get(row, Prediction(REASONER, error="no agent answered")) for row in novelty]
-        progress("reading records of labelled images", part.stop, len(records))
+        progress("reading records of labelled images", part.stop, len(labelled_images))
     return said

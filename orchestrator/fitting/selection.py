@@ -18,7 +18,7 @@ from consilience.agents.heads.model_selection import MAX_JUDGED_IMAGES, mean_and
 from consilience.core.task import Task
 from consilience.orchestrator.ensemble.calibration import log_probabilities
 from consilience.orchestrator.ensemble.fusion import ErrorPrior, Fusion
-from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, belief_about, first_looks, learned
+from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, error_prior_of, first_looks, learned
 from consilience.orchestrator.panel.panel import AgentChoice
 
 AUTO = "auto"
@@ -56,16 +56,16 @@ def select(fitted: FittedEnsemble, task: Task, data: LabelledFeatures) -> tuple[
         data: the labelled images that `fitted` comes from.
     """
     heads = [head.name for head in fitted.heads]
-    heard = first_looks(fitted.witnesses, fitted.calibrated)
+    heard = first_looks(fitted.members, fitted.calibrated)
     judged = fitted.folds >= 0
     if not judged.any():
         return fitted, [AgentChoice(name, True, "kept: no labelled image is left to judge it by") for name in heads]
-    agents = [one.agent for one in fitted.witnesses]
+    agents = [one.agent for one in fitted.members]
     heard, labels, folds = heard[:, judged], data.labels[judged], fitted.folds[judged]
 
     def losses(without: Sequence[str]) -> np.ndarray:
         rows = [number for number, agent in enumerate(agents) if agent not in without]
-        return _losses(heard[rows], labels, folds, belief_about([agents[row] for row in rows], len(labels)))
+        return _losses(heard[rows], labels, folds, error_prior_of([agents[row] for row in rows], len(labels)))
 
     dropped: list[str] = []
     choices: list[AgentChoice] = []

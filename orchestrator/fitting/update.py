@@ -41,10 +41,10 @@ def add(
         old = Panel.open(path)
         known = [LabelledImage(one.path, _known_label(old.task, one.label)) for one in images]
         encoder = old.encoder.open(settings.device)
-        records, report, failed = with_images(old.records, known, encoder, settings, progress)
-        written = with_records(old, records, settings).save(path, overwrite=True) if report.added else old
+        labelled_images, report, failed = with_images(old.labelled_images, known, encoder, settings, progress)
+        written = with_records(old, labelled_images, settings).save(path, overwrite=True) if report.added else old
     index(written, settings, progress)
-    return FitReport(written, report, failed, (), settles(settings.policy, written.outcomes))
+    return FitReport(written, report, failed, (), settles(settings.policy, written.calibration_set))
 
 
 def remove(
@@ -61,38 +61,40 @@ def remove(
     path, settings = Path(panel), settings_or(settings, arguments)
     with writing(path):
         old = Panel.open(path)
-        known = {*old.records.ids, *old.records.sources}
+        known = {*old.labelled_images.ids, *old.labelled_images.sources}
         by_name = {name: name if name in known else str(Path(name).absolute()) for name in names}
         if missing := [name for name, full in by_name.items() if full not in known]:
             return missing
-        records = old.records.without(by_name.values(), by_name.values())
-        check_each_label_is_left(old.task, records)
-        written = with_records(old, records, settings).save(path, overwrite=True)
+        labelled_images = old.labelled_images.without(by_name.values(), by_name.values())
+        check_each_label_is_left(old.task, labelled_images)
+        written = with_records(old, labelled_images, settings).save(path, overwrite=True)
     index(written, settings, quiet)
     return []
 
 
-def check_each_label_is_left(task: Task, records: LabelledImages) -> None:
+def check_each_label_is_left(task: Task, labelled_images: LabelledImages) -> None:
     for label in task.names:
-        if not records.labels.count(label):
+        if not labelled_images.labels.count(label):
             raise DatasetError(f"'{label}' would be left without images; nothing was removed")
 
 
-def with_records(old: Panel, records: LabelledImages, settings: Settings) -> Panel:
+def with_records(old: Panel, labelled_images: LabelledImages, settings: Settings) -> Panel:
     """The panel with these images in its memory and its heads; what was said of images that went counts no more."""
-    data, before = labelled_features(records, old.task), old.labelled_features()
-    added = data.take(_rows_not_in(records, old.records))
-    removed = before.take(_rows_not_in(old.records, records))
-    prepare_novelty(records, settings)
+    data, before = labelled_features(labelled_images, old.task), old.labelled_features()
+    added = data.take(_rows_not_in(labelled_images, old.labelled_images))
+    removed = before.take(_rows_not_in(old.labelled_images, labelled_images))
+    prepare_novelty(labelled_images, settings)
     with one_blas_thread():
         heads = tuple(head.updated(data, added, removed) for head in old.heads)
-    gone = [identity for identity in old.records.ids if identity not in records.rows]
+    gone = [identity for identity in old.labelled_images.ids if identity not in labelled_images.rows]
     predictions = old.predictions.without(gone) if old.predictions is not None else None
-    return replace(old, records=records, heads=heads, predictions=predictions)
+    return replace(old, labelled_images=labelled_images, heads=heads, predictions=predictions)
 
 
-def _rows_not_in(records: LabelledImages, others: LabelledImages) -> np.ndarray:
-    return np.array([row for row, identity in enumerate(records.ids) if identity not in others.rows], dtype=np.intp)
+def _rows_not_in(labelled_images: LabelledImages, others: LabelledImages) -> np.ndarray:
+    return np.array(
+        [row for row, identity in enumerate(labelled_images.ids) if identity not in others.rows], dtype=np.intp
+    )
 
 
 def _known_label(task: Task, label: str) -> str:

@@ -26,7 +26,9 @@ from consilience.orchestrator.novelty.predictive_entropy import predictive_entro
 from consilience.orchestrator.novelty.reference import NoveltyReference
 from consilience.orchestrator.novelty.whitening import Whitening
 
-SIGNS: Mapping[str, float] = MappingProxyType({"ensemble": 0.5, "disagreement": 0.5, "means": 1.0, "nearest": 1.0})
+SIGNS: Mapping[str, float] = MappingProxyType(
+    {"predictive_entropy": 0.5, "disagreement": 0.5, "mahalanobis": 1.0, "knn": 1.0}
+)
 """Every sign, and its weight in the score."""
 
 Signs = Mapping[str, np.ndarray]
@@ -94,7 +96,7 @@ class Novelty:
 
 def of_words(calibrated: np.ndarray) -> dict[str, np.ndarray]:
     """The signs in what agents said at first, calibrated (a, n, c)."""
-    return {"ensemble": predictive_entropy(calibrated), "disagreement": disagreement(calibrated)}
+    return {"predictive_entropy": predictive_entropy(calibrated), "disagreement": disagreement(calibrated)}
 
 
 def _as_novel(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ def predictive_entropy(calibrated: np.ndarray) -> np.ndarray:
 
     Where nobody answered it is log c: nothing is known.
 
-    >>> ensemble(np.array([[[1.0, 0.0]], [[0.0, 1.0]]])).round(3).tolist()
+    >>> predictive_entropy(np.array([[[1.0, 0.0]], [[0.0, 1.0]]])).round(3).tolist()
     [0.693]
     """
     mean = mean_of(calibrated)

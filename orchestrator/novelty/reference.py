@@ -31,7 +31,7 @@ class NoveltyReference:
     def signs(self, features: Features) -> dict[str, np.ndarray]:
         """`means` and `nearest` of vectors (m, d), (m,) each."""
         rows = self.whitening(features)
-        return {"means": mahalanobis_distance(rows, self.means), "nearest": knn_distance(rows, self.rows)}
+        return {"mahalanobis": mahalanobis_distance(rows, self.means), "knn": knn_distance(rows, self.rows)}
 
 
 def by_image(signs: Mapping[str, np.ndarray]) -> list[dict[str, float]]:

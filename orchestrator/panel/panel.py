@@ -1,11 +1,11 @@
 """A panel: one folder that holds a ready system. What is in it, and how it is written and read.
 
     task.yaml          the question
-    witnesses.json     each agent's look: its calibrator and the trust it has earned
+    members.json     each agent's look: its calibrator and the trust it has earned
     fusion.json        what the weights follow from
     policy.json        what the thresholds of a settled diagnosis are chosen on
     novelty.npz        the signs of novelty of the labelled images, and the space in which vectors are compared
-    predictions.npz    what the witnesses said of labelled images, out of fold: what all of the above is learned from
+    predictions.npz    what the members said of labelled images, out of fold: what all of the above is learned from
     second_looks.npz   the second looks at the labelled images: what one more gains is foreseen from them
     agents/*.npz       fitted heads; that of `self-trained` holds the unlabelled images' vectors
     unlabelled.json    identities of these images, so that evaluations tell which images the panel has learned from
@@ -92,10 +92,10 @@ class Panel:
         encoder: which encoder wrote the vectors.
         heads: the fitted feature agents, in the order of `agents`.
         agents: names of all agents, those included that it cannot hold and that must be given to `Diagnoser.open`.
-        witnesses: first looks in the order of `agents`, then second looks; the order of `fusion`.
+        members: first looks in the order of `agents`, then second looks; the order of `fusion`.
         outcomes: what the fusion said of the labelled images, out of fold.
         models: settings of the agents that answer in words.
-        reasoner: settings of the adviser that it was fitted with, if any; its look stands among the witnesses.
+        reasoner: settings of the adviser that it was fitted with, if any; its look stands among the members.
         second_looks: the agents' second looks at the labelled images.
         novelty: how novel an image is beside the labelled ones; None in panels of earlier versions, where the distance
             to the neighbours in the memory alone tells.
@@ -107,12 +107,12 @@ class Panel:
 
     task: Task
     encoder: EncoderRecord
-    records: LabelledImages
+    labelled_images: LabelledImages
     heads: tuple[FeatureAgent, ...]
     agents: tuple[str, ...]
-    witnesses: tuple[Member, ...]
+    members: tuple[Member, ...]
     fusion: Fusion
-    outcomes: CalibrationSet
+    calibration_set: CalibrationSet
     models: tuple[ModelSettings, ...] = ()
     reasoner: ReasonerSettings | None = None
     second_looks: SecondLookAnswers = field(default_factory=SecondLookAnswers.none)
@@ -140,11 +140,11 @@ class Panel:
 
     def has_learned_from(self, identity: str) -> bool:
         """Whether it holds this image, or was given it without its label."""
-        return identity in self.records.rows or identity in self.unlabelled_ids
+        return identity in self.labelled_images.rows or identity in self.unlabelled_ids
 
     def labelled_features(self) -> LabelledFeatures:
         """The memory's images as feature agents see them, without texts."""
-        return labelled_features(self.records, self.task)
+        return labelled_features(self.labelled_images, self.task)
 
     def known(self) -> NoveltyReference | None:
         """What is known of the memory's vectors, for signs of novelty; None where `novelty` is."""
@@ -152,7 +152,7 @@ class Panel:
 
     def open_memory(self, url: str | None = None) -> ImageMemory:
         return ImageMemory.open(
-            self.records,
+            self.labelled_images,
             self.task.names,
             store=self.path / "index",
             fingerprint=self.encoder.fingerprint,
@@ -194,9 +194,9 @@ class Panel:
 
     def _write(self, folder: Path) -> dict[str, Any]:
         (folder / "task.yaml").write_text(self.task.to_yaml(), encoding="utf-8")
-        _write_json(folder / "witnesses.json", [_witness_to_dict(witness) for witness in self.witnesses])
+        _write_json(folder / "members.json", [_member_to_dict(member) for member in self.members])
         _write_json(folder / "fusion.json", self.fusion.to_dict())
-        _write_json(folder / "policy.json", self.outcomes.to_dict())
+        _write_json(folder / "policy.json", self.calibration_set.to_dict())
         if self.choices:
             _write_json(folder / "choices.json", [asdict(choice) for choice in self.choices])
         if self.unlabelled_ids:
@@ -211,23 +211,23 @@ class Panel:
         (folder / "agents").mkdir()
         for head in self.heads:
             np.savez(folder / "agents" / f"{head.name}.npz", allow_pickle=False, **head.arrays())
-        self.records.save(folder / "memory")
+        self.labelled_images.save(folder / "memory")
         encoder = self.encoder.write(folder)
-        return {"encoder": encoder, "agents": list(self.agents), "images": len(self.records)}
+        return {"encoder": encoder, "agents": list(self.agents), "images": len(self.labelled_images)}
 
 
-def labelled_features(records: LabelledImages, task: Task) -> LabelledFeatures:
+def labelled_features(labelled_images: LabelledImages, task: Task) -> LabelledFeatures:
     place = {name: number for number, name in enumerate(task.names)}
-    labels = np.array([place[label] for label in records.labels], dtype=np.intp)
-    return LabelledFeatures(records.vectors, labels, len(task.names))
+    labels = np.array([place[label] for label in labelled_images.labels], dtype=np.intp)
+    return LabelledFeatures(labelled_images.vectors, labels, len(task.names))
 
 
 def _read(folder: PanelFolder) -> Panel:
     state, manifest = folder.state, folder.manifest
     try:
         task = Task.from_file(state / "task.yaml")
-        records = LabelledImages.open(state / "memory")
-        data = labelled_features(records, task)
+        labelled_images = LabelledImages.open(state / "memory")
+        data = labelled_features(labelled_images, task)
         names = tuple(manifest["agents"])
         heads = tuple(
             FEATURE_AGENTS[name].from_arrays(_read_arrays(path), data)
@@ -239,12 +239,12 @@ def _read(folder: PanelFolder) -> Panel:
         return Panel(
             task=task,
             encoder=EncoderRecord.read(folder),
-            records=records,
+            labelled_images=labelled_images,
             heads=heads,
             agents=names,
-            witnesses=tuple(_witness_from_dict(one) for one in _read_json(state / "witnesses.json")),
+            members=tuple(_member_from_dict(one) for one in _read_json(state / "members.json")),
             fusion=Fusion.from_dict(_read_json(state / "fusion.json")),
-            outcomes=CalibrationSet.from_dict(_read_json(state / "policy.json")),
+            calibration_set=CalibrationSet.from_dict(_read_json(state / "policy.json")),
             models=models,
             reasoner=reasoner,
             second_looks=SecondLookAnswers.from_arrays(_read_arrays(again))
@@ -263,12 +263,12 @@ def _read(folder: PanelFolder) -> Panel:
         ) from cause
 
 
-def _witness_to_dict(witness: Member) -> dict[str, Any]:
-    trust, calibrator = witness.trust.to_dict(), witness.calibrator.to_dict()
-    return {"trust": trust, "calibrator": calibrator, "cost_usd": witness.cost_usd}
+def _member_to_dict(member: Member) -> dict[str, Any]:
+    trust, calibrator = member.trust.to_dict(), member.calibrator.to_dict()
+    return {"trust": trust, "calibrator": calibrator, "cost_usd": member.cost_usd}
 
 
-def _witness_from_dict(data: Mapping[str, Any]) -> Member:
+def _member_from_dict(data: Mapping[str, Any]) -> Member:
     trust = Trust(**data["trust"])
     return Member(trust.agent, trust.stage, calibration.from_dict(data["calibrator"]), trust, data.get("cost_usd", 0.0))
 

@@ -34,14 +34,14 @@ def writing(path: Path) -> Iterator[None]:
                 path.rmdir()
 
 
-def prepare_novelty(records: LabelledImages, settings: Settings) -> None:
+def prepare_novelty(labelled_images: LabelledImages, settings: Settings) -> None:
     """Work out the distances that novelty is measured by, so that they are saved with the records."""
-    records.kth_distances(min(settings.memory.neighbours, len(records) - 1))
+    labelled_images.kth_distances(min(settings.memory.neighbours, len(labelled_images) - 1))
 
 
 def index(panel: Panel, settings: Settings, progress: Progress) -> None:
     """Bring the index up to date, if no reader owns it; whoever owns it next would do so otherwise."""
-    progress("indexing images", 0, len(panel.records))
+    progress("indexing images", 0, len(panel.labelled_images))
     with panel.open_memory(settings.memory.url) as memory:
         memory.prepare()
-        progress("indexing images", len(panel.records), len(panel.records))
+        progress("indexing images", len(panel.labelled_images), len(panel.labelled_images))

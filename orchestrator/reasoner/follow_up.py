@@ -100,7 +100,7 @@ def _record(diagnosis: Diagnosis) -> CaseSummary:
     data = diagnosis.to_dict()
     conclusion = {
         "label": diagnosis.label,
-        "posterior": data["probabilities"],
+        "posterior": data["posterior"],
         "reasons": data["reasons"],
         "predictions": [one.to_dict() for one in looks],
     }

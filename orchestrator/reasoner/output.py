@@ -35,7 +35,7 @@ class ReasonerOutput:
     ask_again: Mapping[str, str] = field(default_factory=dict)
 
 
-def output_schema(task: Task, can_look_again: Sequence[str]) -> dict[str, Any]:
+def output_schema(task: Task, can_revise: Sequence[str]) -> dict[str, Any]:
     """The JSON schema of an opinion, strict; without 'ask_again' where nobody can look again."""
     text = {"type": "string", "pattern": RATIONALE_PATTERN}
     properties: dict[str, Any] = {
@@ -43,9 +43,9 @@ def output_schema(task: Task, can_look_again: Sequence[str]) -> dict[str, Any]:
         "label": {"type": "string", "enum": list(task.names)},
         "probability": {"type": "number", "minimum": 0, "maximum": 1},
     }
-    if can_look_again:
-        wish = _strict({"agent": {"type": "string", "enum": list(can_look_again)}, "why": text})
-        properties["ask_again"] = {"type": "array", "items": wish, "maxItems": len(can_look_again)}
+    if can_revise:
+        wish = _strict({"agent": {"type": "string", "enum": list(can_revise)}, "why": text})
+        properties["ask_again"] = {"type": "array", "items": wish, "maxItems": len(can_revise)}
     return _strict(properties)
 
 
@@ -53,7 +53,7 @@ def _strict(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
 
 
-def parse_output(text: str, task: Task, can_look_again: Collection[str]) -> ReasonerOutput:
+def parse_output(text: str, task: Task, can_revise: Collection[str]) -> ReasonerOutput:
     """The opinion in a model's reply, read as `parse_answer` reads an answer.
 
     Raises:
@@ -69,21 +69,21 @@ def parse_output(text: str, task: Task, can_look_again: Collection[str]) -> Reas
         raise AnswerError(
             f"'probability' gives {quoted(label, 60)} less than an even share of {len(task.names)} labels"
         )
-    wishes = answer.field(fields, "ask_again", list) if can_look_again else fields.get("ask_again") or []
+    wishes = answer.field(fields, "ask_again", list) if can_revise else fields.get("ask_again") or []
     return ReasonerOutput(
         label,
         probability,
         clean(answer.field(fields, "rationale", str), 1000),
-        dict(_wish(one, can_look_again) for one in wishes),
+        dict(_wish(one, can_revise) for one in wishes),
     )
 
 
-def _wish(wish: Any, can_look_again: Collection[str]) -> tuple[str, str]:
+def _wish(wish: Any, can_revise: Collection[str]) -> tuple[str, str]:
     if not isinstance(wish, dict):
         raise AnswerError("'ask_again' must be a list of objects")
     agent, why = answer.field(wish, "agent", str), answer.field(wish, "why", str)
-    if agent not in can_look_again:
-        those = ", ".join(quoted(one, 60) for one in can_look_again) or "none"
+    if agent not in can_revise:
+        those = ", ".join(quoted(one, 60) for one in can_revise) or "none"
         raise AnswerError(f"{quoted(agent, 60)} cannot be asked to look again; those that can: {those}")
     return agent, clean(why)
 

@@ -57,14 +57,14 @@ class Reasoner:
         self._cache = cache
         self._respondent = ModelClient(REASONER, settings, budget)
 
-    async def read(self, records: Sequence[CaseSummary], seconds: float) -> list[ReasonerResult]:
+    async def read(self, summaries: Sequence[CaseSummary], seconds: float) -> list[ReasonerResult]:
         """A reading of each record: a failed one, with the cause, where none was had within so many seconds.
 
         Raises:
-            BudgetSpentError: an adviser may spend no more, which ends the run as with any witness.
+            BudgetSpentError: an adviser may spend no more, which ends the run as with any member.
             SettingsError: the task's own words for its prompt cannot be rendered.
         """
-        answers = await asyncio.gather(*(self._read(record, seconds) for record in records), return_exceptions=True)
+        answers = await asyncio.gather(*(self._read(record, seconds) for record in summaries), return_exceptions=True)
         readings: list[ReasonerResult] = []
         for answer in answers:  # those that went on were waited for
             if isinstance(answer, BaseException):
@@ -97,17 +97,17 @@ class Reasoner:
             prompts=self._versions,
         )
         if cache is not None and (kept := await asyncio.to_thread(cache.get, key)) is not None:
-            return ReasonerResult(replace(kept, cached=True), question.opinion(kept.raw or "").ask_again)
-        opinion = await self._respondent.answered(
-            exchange, request, messages, lambda replies: replies[0].read(question.opinion), self._repair
+            return ReasonerResult(replace(kept, cached=True), question.output(kept.raw or "").ask_again)
+        output = await self._respondent.answered(
+            exchange, request, messages, lambda replies: replies[0].read(question.output), self._repair
         )
-        shares = confidence.verbalised(LabelAnswer(opinion.label, opinion.probability), self.task)
+        shares = confidence.verbalised(LabelAnswer(output.label, output.probability), self.task)
         prediction = self._accounted(
-            Prediction(REASONER, "first", shares, opinion.probability, opinion.rationale), exchange
+            Prediction(REASONER, "first", shares, output.probability, output.rationale), exchange
         )
         if cache is not None:
             await asyncio.to_thread(cache.put, key, self.settings.model, question.record.image, prediction)
-        return ReasonerResult(prediction, opinion.ask_again)
+        return ReasonerResult(prediction, output.ask_again)
 
     def _repair(self, replies: Sequence[CompletionChoice], problem: AnswerError) -> list[Message]:
         return repair_messages(load_prompt("repair", self.task), replies[0].text, str(problem))
@@ -130,7 +130,7 @@ class ReasonerQuestion:
 
     def messages(self) -> list[Message]:
         """What the model is told."""
-        render, task, again = self._prompt.render, self._task, self.record.can_look_again
+        render, task, again = self._prompt.render, self._task, self.record.can_revise
         system = render(
             "system",
             domain=quoted(task.domain),
@@ -155,12 +155,12 @@ class ReasonerQuestion:
             "max_completion_tokens": settings.max_tokens,
         }
         if settings.structured == "json_schema":
-            schema = output_schema(self._task, self.record.can_look_again)
+            schema = output_schema(self._task, self.record.can_revise)
             named = {"name": "opinion", "strict": True, "schema": schema}
             request["response_format"] = {"type": "json_schema", "json_schema": named}
         return request | {"extra_body": dict(settings.extra_body)}
 
-    def opinion(self, text: str) -> ReasonerOutput:
+    def output(self, text: str) -> ReasonerOutput:
         """The opinion in a reply.
 
         Raises:
@@ -169,24 +169,24 @@ class ReasonerQuestion:
             AgentError: it was to explain the diagnosis, and names another label.
         """
         record, role = self.record, self._settings.role
-        opinion = parse_output(text, self._task, record.can_look_again)
-        if role == "explain" and opinion.label != record.label:  # asked again, it would only give in
-            raise AgentError(f"it was to explain {quoted(record.label, 60)}, and says {quoted(opinion.label, 60)}")
+        output = parse_output(text, self._task, record.can_revise)
+        if role == "explain" and output.label != record.label:  # asked again, it would only give in
+            raise AgentError(f"it was to explain {quoted(record.label, 60)}, and says {quoted(output.label, 60)}")
         if role == "advise":
-            return opinion
-        if not opinion.rationale:
+            return output
+        if not output.rationale:
             raise AnswerError("'rationale' is empty; it must say why")
-        if made_up := self._invented(opinion):
+        if made_up := self._invented(output):
             raise AnswerError(f"'rationale' holds numbers that the record does not: {', '.join(made_up[:5])}")
-        return opinion
+        return output
 
-    def _invented(self, opinion: ReasonerOutput) -> list[str]:
+    def _invented(self, output: ReasonerOutput) -> list[str]:
         record, labels = self.record, self._task.names
         predictions = record.conclusion["predictions"]
         return invented_figures(
-            opinion.rationale,
+            output.rationale,
             shown=" ".join([self._shown, *record.conclusion["reasons"]]),
             names=[*labels, *(one["agent"] for one in predictions)],
-            own=opinion.probability,
+            own=output.probability,
             countable=max(len(predictions), len(record.evidence["neighbours"]), len(labels)),
         )

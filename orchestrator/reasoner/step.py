@@ -120,8 +120,8 @@ class ReasonerStep:
     ) -> list[ReasonerUpdate]:
         if self.reasoner is None:
             return []
-        trusts = [witness.trust for witness in self.weigher.witnesses]
-        records: dict[int, CaseSummary] = {}
+        trusts = [member.trust for member in self.weigher.members]
+        summaries: dict[int, CaseSummary] = {}
         readings: dict[int, ReasonerResult] = {}
         for row, conclusion in conclusions.items():
             if "posterior" not in conclusion:  # no agent answered
@@ -129,12 +129,12 @@ class ReasonerStep:
             if cause := self._unaffordable(conclusion):
                 readings[row] = ReasonerResult(Prediction(REASONER, error=cause))
                 continue
-            able = self.weigher.able_to_look_again(conclusion["predictions"], agents)
+            able = self.weigher.able_to_revise(conclusion["predictions"], agents)
             again = () if self.role == "explain" else tuple(able)
-            records[row] = CaseSummary(state["identities"][row], conclusion, state["evidence"][row], trusts, again)
-        limit = self.weigher.policy.settings.agent_timeout_seconds * max(len(records), 1)
+            summaries[row] = CaseSummary(state["identities"][row], conclusion, state["evidence"][row], trusts, again)
+        limit = self.weigher.policy.settings.agent_timeout_seconds * max(len(summaries), 1)
         seconds = min(limit, max(deadline - time.monotonic(), 0.0))
-        readings |= zip(records, await self.reasoner.read([*records.values()], seconds), strict=True)
+        readings |= zip(summaries, await self.reasoner.read([*summaries.values()], seconds), strict=True)
         stage: Stage = "second" if state["round"] > 1 and self.role == "decide" else "first"
         return [
             {
@@ -148,7 +148,7 @@ class ReasonerStep:
     def _unaffordable(self, conclusion: Mapping[str, Any]) -> str:
         """Why the budget of a diagnosis leaves nothing for the reasoner; empty if it does."""
         budget, taken = self.weigher.policy.settings.max_cost_usd, spent(conclusion["predictions"])
-        expected = next((one.cost_usd for one in self.weigher.witnesses if one.agent == REASONER), 0.0)
+        expected = next((one.cost_usd for one in self.weigher.members if one.agent == REASONER), 0.0)
         if budget is None or taken + expected < budget or self.reasoner is None or self.reasoner.settings.is_free:
             return ""
         return f"not asked: of the {budget:g} US dollars of policy.max_cost_usd, {taken:.2g} are spent"

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-async def first_look(agent: Agent, views: AgentInput, timeout: float, deadline: float = math.inf) -> list[Prediction]:
+async def first_look(agent: Agent, inputs: AgentInput, timeout: float, deadline: float = math.inf) -> list[Prediction]:
     """One prediction a view; failed ones, with the cause, if the agent raises, hangs or answers wrongly.
 
     An async agent is asked about each image by itself, all at once, so that one that fails or hangs costs the others
@@ -38,42 +38,42 @@ async def first_look(agent: Agent, views: AgentInput, timeout: float, deadline: 
     Raises:
         BudgetSpentError: the agent may spend no more. That is no failure of the agent, and ends the run.
     """
-    return await _ask(agent, "first", views, timeout, deadline, agent.look)
+    return await _ask(agent, "first", inputs, timeout, deadline, agent.predict)
 
 
 async def second_look(
     agent: Agent,
-    views: AgentInput,
+    inputs: AgentInput,
     first: Sequence[Prediction],
     evidence: Sequence[Evidence],
     timeout: float,
     deadline: float = math.inf,
 ) -> list[Prediction]:
     """As `first_look`, with the agent's own first predictions and the evidence in hand."""
-    return await _ask(agent, "second", views, timeout, deadline, agent.look_again, first, evidence)
+    return await _ask(agent, "second", inputs, timeout, deadline, agent.revise, first, evidence)
 
 
-async def caption(agent: Captioner, views: AgentInput, timeout: float) -> list[Prediction]:
+async def caption(agent: Captioner, inputs: AgentInput, timeout: float) -> list[Prediction]:
     """As `first_look`, for what the agent sees in each image: abstentions with the words as their rationale."""
-    return await _ask(agent, "first", views, timeout, math.inf, agent.caption)
+    return await _ask(agent, "first", inputs, timeout, math.inf, agent.caption)
 
 
 async def _ask(
     agent: Agent,
     stage: Stage,
-    views: AgentInput,
+    inputs: AgentInput,
     timeout: float,
     deadline: float,
     look: Callable[..., Sequence[Prediction] | Awaitable[Sequence[Prediction]]],
     *known: Sequence[Any],
 ) -> list[Prediction]:
     """Ask; `known` are sequences of one entry a view that the look is given as well."""
-    seconds = min(timeout * len(views), max(deadline - time.monotonic(), 0.0))
+    seconds = min(timeout * len(inputs), max(deadline - time.monotonic(), 0.0))
     if not inspect.iscoroutinefunction(look):
-        return await _answer(agent, stage, views, seconds, look, *known)
+        return await _answer(agent, stage, inputs, seconds, look, *known)
     alone = [
-        _answer(agent, stage, views.take([row]), seconds, look, *([one[row]] for one in known))
-        for row in range(len(views))
+        _answer(agent, stage, inputs.take([row]), seconds, look, *([one[row]] for one in known))
+        for row in range(len(inputs))
     ]
     answers = await asyncio.gather(*alone, return_exceptions=True)  # those that go on are waited for
     predictions: list[Prediction] = []
@@ -87,7 +87,7 @@ async def _ask(
 async def _answer(
     agent: Agent,
     stage: Stage,
-    views: AgentInput,
+    inputs: AgentInput,
     seconds: float,
     look: Callable[..., Sequence[Prediction] | Awaitable[Sequence[Prediction]]],
     *known: Sequence[Any],
@@ -96,41 +96,41 @@ async def _answer(
     try:
         async with limit:
             if inspect.iscoroutinefunction(look):
-                answer = await look(views, *known)
+                answer = await look(inputs, *known)
             elif isinstance(agent, FeatureAgent):  # a few small products, which take less time than starting a thread
-                answer = look(views, *known)
+                answer = look(inputs, *known)
             else:
-                answer = await _in_thread(look, views, *known)
+                answer = await _in_thread(look, inputs, *known)
                 if inspect.isawaitable(answer):  # an async function behind a plain one, such as a decorator's
                     answer = await answer
-        predictions = _checked(answer, name, stage, views)
+        predictions = _checked(answer, name, stage, inputs)
     except (asyncio.CancelledError, BudgetSpentError):  # the run was given up
         raise
     except BaseException as error:  # whatever an agent raises is its failure: SystemExit, a panic in Rust
-        log.warning("agent '%s' failed on %d images", name, len(views), exc_info=error)
+        log.warning("agent '%s' failed on %d images", name, len(inputs), exc_info=error)
         said = f"{type(error).__name__}: {clean(str(error))}"
         cause = f"no answer within {seconds:.3g} seconds" if limit.expired() else said
-        predictions = _failed(name, stage, views, cause)
-    each = (time.perf_counter() - started) / max(len(views), 1)
+        predictions = _failed(name, stage, inputs, cause)
+    each = (time.perf_counter() - started) / max(len(inputs), 1)
     return [one if one.seconds else one.taking(each) for one in predictions]
 
 
-def _checked(answer: Sequence[Prediction], name: str, stage: Stage, views: AgentInput) -> list[Prediction]:
+def _checked(answer: Sequence[Prediction], name: str, stage: Stage, inputs: AgentInput) -> list[Prediction]:
     """An agent's answer under its own name and stage, whatever it claims to be. ValueError if it is no answer."""
     predictions = list(answer)
-    if len(predictions) != len(views):
-        raise ValueError(f"{len(predictions)} predictions for {len(views)} images")
+    if len(predictions) != len(inputs):
+        raise ValueError(f"{len(predictions)} predictions for {len(inputs)} images")
     for prediction in predictions:
         given = prediction.probabilities
-        if given is not None and tuple(given) != views.task.names:
-            raise ValueError(f"probabilities for the labels {list(given)}, the task has {list(views.task.names)}")
+        if given is not None and tuple(given) != inputs.task.names:
+            raise ValueError(f"probabilities for the labels {list(given)}, the task has {list(inputs.task.names)}")
     return [
         one if (one.agent, one.stage) == (name, stage) else replace(one, agent=name, stage=stage) for one in predictions
     ]
 
 
-def _failed(name: str, stage: Stage, views: AgentInput, cause: str) -> list[Prediction]:
-    return [Prediction(name, stage, error=cause) for _ in range(len(views))]
+def _failed(name: str, stage: Stage, inputs: AgentInput, cause: str) -> list[Prediction]:
+    return [Prediction(name, stage, error=cause) for _ in range(len(inputs))]
 
 
 async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:

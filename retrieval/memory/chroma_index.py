@@ -62,11 +62,13 @@ class ChromaIndex:
         ImageMemoryError: the store cannot be read; MemoryServerError: the server cannot be reached.
     """
 
-    def __init__(self, records: LabelledImages, connection: ChromaConnection, name: str, fingerprint: str) -> None:
+    def __init__(
+        self, labelled_images: LabelledImages, connection: ChromaConnection, name: str, fingerprint: str
+    ) -> None:
         self.name = connection.name
         self.mismatches = 0
-        self._records = records
-        self._exact = ExactIndex(records)
+        self._records = labelled_images
+        self._exact = ExactIndex(labelled_images)
         self._connection = connection
         self._call = connection.call
         self._process = os.getpid()
@@ -211,8 +213,8 @@ class ChromaIndex:
     @cached_property
     def _digests(self) -> list[str]:
         """What each image's entry was made from: label, source and vector."""
-        records = self._records
-        parts = zip(records.labels, records.sources, records.vectors, strict=True)
+        labelled_images = self._records
+        parts = zip(labelled_images.labels, labelled_images.sources, labelled_images.vectors, strict=True)
         return [
             hashlib.blake2b(
                 f"{label}\0{source}\0".encode("utf-8", "surrogatepass") + vector.tobytes(), digest_size=16

@@ -34,11 +34,11 @@ class EmbeddedIndex:
     refused. Safe from many threads; a forked child searches exactly.
     """
 
-    def __init__(self, records: LabelledImages, path: Path, name: str, fingerprint: str) -> None:
+    def __init__(self, labelled_images: LabelledImages, path: Path, name: str, fingerprint: str) -> None:
         """An index in the folder `path`, made when it is needed; beside it stand its lock and its seal."""
-        self._records, self._path = records, path
+        self._records, self._path = labelled_images, path
         self._collection, self._fingerprint = name, fingerprint
-        self._exact = ExactIndex(records)
+        self._exact = ExactIndex(labelled_images)
         self._process = os.getpid()
         self._opening = threading.Lock()
         self._store: Store | None = None

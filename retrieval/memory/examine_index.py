@@ -20,13 +20,13 @@ from consilience.retrieval.memory.labelled_images import LabelledImages
 
 def main(store: str, name: str, fingerprint: str, folder: str, sample: str) -> None:
     """Print how the index in `store` compares with the records in `folder`."""
-    records = LabelledImages.open(Path(folder))
+    labelled_images = LabelledImages.open(Path(folder))
     try:
-        index = ChromaIndex(records, ChromaConnection.embedded(Path(store)), name, fingerprint)
+        index = ChromaIndex(labelled_images, ChromaConnection.embedded(Path(store)), name, fingerprint)
         report = index.examine(int(sample) if sample else None)
         index.close()
     except ImageMemoryError as failure:
-        report = CheckReport("chroma", len(records), error=str(failure))
+        report = CheckReport("chroma", len(labelled_images), error=str(failure))
     print(json.dumps(asdict(report)))
 
 

@@ -62,25 +62,25 @@ class ImageMemory:
         labels: the task's labels in its order.
     """
 
-    def __init__(self, records: LabelledImages, labels: Sequence[str], index: Index) -> None:
+    def __init__(self, labelled_images: LabelledImages, labels: Sequence[str], index: Index) -> None:
         """A memory that searches through `index`.
 
         Raises:
             ImageMemoryError: an image has a label that the task does not know.
         """
-        if foreign := sorted(set(records.labels) - set(labels)):
+        if foreign := sorted(set(labelled_images.labels) - set(labels)):
             raise ImageMemoryError(f"the memory holds labels that the task lacks: {', '.join(map(repr, foreign))}")
-        self.records = records
+        self.labelled_images = labelled_images
         self.labels = tuple(labels)
         place = {label: number for number, label in enumerate(self.labels)}
-        self._label_of_row = np.array([place[label] for label in records.labels], np.intp)
+        self._label_of_row = np.array([place[label] for label in labelled_images.labels], np.intp)
         self._index = index
         self._close = weakref.finalize(self, _close_where_opened, index, os.getpid())
 
     @classmethod
     def open(
         cls,
-        records: LabelledImages,
+        labelled_images: LabelledImages,
         labels: Sequence[str],
         *,
         store: Path,
@@ -103,11 +103,11 @@ class ImageMemory:
         """
         name = collection_name(panel, fingerprint)
         if url is None:
-            return cls(records, labels, EmbeddedIndex(records, store, name, fingerprint))
-        index = ChromaIndex(records, ChromaConnection.server(url), name, fingerprint)
+            return cls(labelled_images, labels, EmbeddedIndex(labelled_images, store, name, fingerprint))
+        index = ChromaIndex(labelled_images, ChromaConnection.server(url), name, fingerprint)
         try:
             index.sync()
-            return cls(records, labels, index)
+            return cls(labelled_images, labels, index)
         except BaseException:
             index.close()
             raise
@@ -124,7 +124,7 @@ class ImageMemory:
 
     def count(self) -> int:
         """How many images the memory holds."""
-        return len(self.records)
+        return len(self.labelled_images)
 
     def query(self, vectors: Vectors, k: int, exclude: Sequence[str | None] | None = None) -> Neighbourhood:
         """The k nearest images to each of m vectors, float32 (m, d) of unit length.
@@ -142,12 +142,12 @@ class ImageMemory:
         """
         if k < 1:
             raise ImageMemoryError(f"{k} neighbours cannot be asked for: ask for 1 or more")
-        if vectors.ndim != 2 or vectors.shape[1] != self.records.vectors.shape[1]:
+        if vectors.ndim != 2 or vectors.shape[1] != self.labelled_images.vectors.shape[1]:
             raise ImageMemoryError(
-                f"vectors of shape {vectors.shape} do not fit a memory of shape {self.records.vectors.shape}: "
+                f"vectors of shape {vectors.shape} do not fit a memory of shape {self.labelled_images.vectors.shape}: "
                 "use the encoder that the memory was written with"
             )
-        own = np.array([self.records.rows.get(one, -1) if one else -1 for one in exclude or ()], np.intp)
+        own = np.array([self.labelled_images.rows.get(one, -1) if one else -1 for one in exclude or ()], np.intp)
         if (own >= 0).any():
             similarities, rows = self._index.query(vectors, k + 1)
             others = rows != own[:, None]
@@ -164,16 +164,16 @@ class ImageMemory:
         The first call for a number of neighbours compares all images of the memory with each other, unless the
         records were saved with the result.
         """
-        records, k = self.records, found.rows.shape[1]
+        labelled_images, k = self.labelled_images, found.rows.shape[1]
         places = found.rows.tolist(), found.similarities.tolist()
         return [
             {
                 "neighbours": [
                     {
-                        "id": records.ids[row],
-                        "label": records.labels[row],
+                        "id": labelled_images.ids[row],
+                        "label": labelled_images.labels[row],
                         "similarity": similarity,
-                        "source": records.sources[row],
+                        "source": labelled_images.sources[row],
                     }
                     for row, similarity in zip(rows, similarities, strict=True)
                 ],
@@ -222,10 +222,10 @@ class ImageMemory:
         return shares
 
     def _novelty(self, found: Neighbourhood) -> NDArray[np.float64]:
-        k = min(found.rows.shape[1], len(self.records) - 1)
+        k = min(found.rows.shape[1], len(self.labelled_images) - 1)
         if k < 1:
             return np.ones(len(found.rows))
-        return novelty(1.0 - found.similarities[:, k - 1], self.records.kth_distances(k))
+        return novelty(1.0 - found.similarities[:, k - 1], self.labelled_images.kth_distances(k))
 
 
 def _close_where_opened(index: Index, process: int) -> None:

@@ -56,8 +56,8 @@ class ExactIndex:
     name = "exact"
     mismatches = 0
 
-    def __init__(self, records: LabelledImages, instead: ImageMemoryError | None = None) -> None:
-        self._vectors = records.vectors
+    def __init__(self, labelled_images: LabelledImages, instead: ImageMemoryError | None = None) -> None:
+        self._vectors = labelled_images.vectors
         self._instead = instead
 
     def query(self, vectors: Vectors, k: int) -> tuple[Vectors, Rows]:

@@ -76,10 +76,12 @@ class Store:
         if self.path.exists():
             shutil.rmtree(self.path)
 
-    def examine(self, records: LabelledImages, name: str, fingerprint: str, sample: int | None = None) -> CheckReport:
+    def examine(
+        self, labelled_images: LabelledImages, name: str, fingerprint: str, sample: int | None = None
+    ) -> CheckReport:
         """Compare the index with the records in a child process. No client may have it open."""
         with tempfile.TemporaryDirectory(prefix="consilience-check-") as folder:
-            replace(records, thumbnails=()).save(Path(folder))
+            replace(labelled_images, thumbnails=()).save(Path(folder))
             asked = [str(self.path), name, fingerprint, folder, str(sample or "")]
             command = [sys.executable, "-P", "-m", "consilience.retrieval.memory.examine_index", *asked]
             try:
@@ -88,11 +90,11 @@ class Store:
                 )
             except subprocess.TimeoutExpired:
                 error = f"reading the index in '{self.path}' does not end"
-                return CheckReport("chroma", len(records), error=error)
+                return CheckReport("chroma", len(labelled_images), error=error)
         if child.returncode != 0:
             how = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
             error = f"reading the index in '{self.path}' crashes a process ({how})"
-            return CheckReport("chroma", len(records), error=error)
+            return CheckReport("chroma", len(labelled_images), error=error)
         return CheckReport(**json.loads(child.stdout.splitlines()[-1]))
 
     def release(self) -> None:

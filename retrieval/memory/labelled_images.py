@@ -200,7 +200,7 @@ class LabelledImages:
         if problem := _problem_of_vectors(vectors, len(names)):
             raise PanelDamagedError(f"'{folder / VECTORS}' is damaged: {problem}")
         archive = folder / THUMBNAILS
-        records = cls(
+        labelled_images = cls(
             tuple(identity for identity, _, _ in names),
             tuple(label for _, label, _ in names),
             tuple(source for _, _, source in names),
@@ -211,8 +211,8 @@ class LabelledImages:
             distances = _read_array(path)
             if distances.shape != (len(names),) or not np.all(np.diff(distances) >= 0):
                 raise PanelDamagedError(f"'{path}' is damaged: it must hold {len(names)} ascending numbers")
-            records._distances[int(path.stem.removeprefix("distances-"))] = distances
-        return records
+            labelled_images._distances[int(path.stem.removeprefix("distances-"))] = distances
+        return labelled_images
 
 
 def _problem_of_names(ids: Sequence[str]) -> str | None:

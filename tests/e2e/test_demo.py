@@ -26,7 +26,7 @@ def test_the_demo_on_few_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str
     run(small(), tmp_path / "out")
     said = capsys.readouterr().out
     assert said.startswith("90 electroluminescence images of solar cells")
-    for agent in ("neighbours", "probe", "gaussian", "cache", "fusion"):
+    for agent in ("neighbours", "probe", "gaussian", "tip-adapter", "fusion"):
         assert re.search(rf"^{agent} +[\d.]+ % +[\d.]+ to [\d.]+ % ", said, re.MULTILINE)
     last = said.splitlines()[-1]
     assert last == f"The same as a picture: {tmp_path / 'out' / 'diagnosis.png'}"

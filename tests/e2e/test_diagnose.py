@@ -11,7 +11,7 @@ import pytest
 
 Invoke = Callable[..., click.testing.Result]
 
-KEYS = {"image", "label", "probability", "probabilities", "verdict", "predictions", "evidence", "rounds", "seconds"}
+KEYS = {"source", "label", "probability", "posterior", "verdict", "predictions", "evidence", "rounds", "seconds"}
 
 
 def manifest_with(panel: Path, **entries: object) -> None:
@@ -34,11 +34,11 @@ def test_many_images_in_json(invoke: Invoke, fitted: Path, new_images: dict[str,
     assert (result.exit_code, result.stderr) == (0, "")
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["label"] for line in lines] == list(new_images)
-    assert [line["image"] for line in lines] == list(map(str, new_images.values()))
+    assert [line["source"] for line in lines] == list(map(str, new_images.values()))
     for line in lines:
         assert line.keys() >= KEYS | {"cost_usd"}
-        assert sum(line["probabilities"].values()) == pytest.approx(1.0)
-        assert {one["agent"] for one in line["predictions"]} == {"neighbours", "probe", "gaussian", "cache"}
+        assert sum(line["posterior"].values()) == pytest.approx(1.0)
+        assert {one["agent"] for one in line["predictions"]} == {"neighbours", "probe", "gaussian", "tip-adapter"}
         assert line["evidence"]["neighbours"][0]["label"] == line["label"]
 
 
@@ -66,9 +66,9 @@ def test_bad_images_are_named_and_the_others_diagnosed(
     result = invoke("diagnose", good[0], *bad, *good[1:], "--panel", fitted, "--json")
     assert result.exit_code == 3
     lines = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [line["image"] for line in lines] == list(map(str, [good[0], *bad, *good[1:]]))
+    assert [line["source"] for line in lines] == list(map(str, [good[0], *bad, *good[1:]]))
     assert ["error" in line for line in lines] == [False, *[True] * len(bad), False, False]
-    said = {Path(line["image"]).name: line["error"] for line in lines if "error" in line}
+    said = {Path(line["source"]).name: line["error"] for line in lines if "error" in line}
     for name, words in {
         "text.jpg": "is not an image",
         "empty.png": "is empty",
@@ -144,7 +144,7 @@ def test_names_that_would_command_the_terminal_are_inert(invoke: Invoke, fitted:
         assert printed.isprintable()
         assert "[bold red]" in printed
         assert len(result.stdout.splitlines()) == (2 if options else 1)
-    assert [json.loads(line)["image"] for line in result.stdout.splitlines()] == [str(good), str(bad)]
+    assert [json.loads(line)["source"] for line in result.stdout.splitlines()] == [str(good), str(bad)]
 
 
 @pytest.mark.parametrize(

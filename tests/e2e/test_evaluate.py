@@ -65,7 +65,7 @@ def test_a_folder_is_evaluated(invoke: Invoke, shapes: Path, fitted: Path, tmp_p
     assert result.stderr.startswith("warning: the panel has learned from 42 of the images ('")
     assert "and 37 more): they flatter the figures; leave them out with --drop-leaks" in result.stderr
     assert json.loads((tmp_path / "out" / "metrics.json").read_bytes()) == metrics
-    assert Path(rows_of(tmp_path / "out")[0]["image"]).exists()
+    assert Path(rows_of(tmp_path / "out")[0]["source"]).exists()
 
 
 def test_it_says_what_came_of_it(invoke: Invoke, shapes: Path, fitted: Path, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_images_of_no_known_label_are_told_from_the_others(
     found = json.loads((tmp_path / "out" / "metrics.json").read_bytes())["novelty"]
     assert (found["known"], found["novel"], found["novel_called"]) == (3, 4, 1.0)
     assert found["score"] == {"auroc": 1.0, "fpr_at_95": 0.0}
-    assert set(found["signs"]) == {"ensemble", "disagreement", "means", "nearest"}
+    assert set(found["signs"]) == {"predictive_entropy", "disagreement", "mahalanobis", "knn"}
     lines = [line.split() for line in said.stdout.splitlines()]
     assert ["score", "3", "4", "1.000", "0", "%"] in lines
     assert "Called novel: 100 % of the novel images" in said.stdout

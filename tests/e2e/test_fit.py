@@ -34,7 +34,7 @@ def test_fit_says_what_was_fitted(invoke: Invoke, shapes: Path, tmp_path: Path) 
     assert result.stderr == ""
     assert "42 images, 3 labels, encoder embedded" in result.stdout
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line and line[0].isalpha()}
-    for agent in ("neighbours", "probe", "gaussian", "cache"):
+    for agent in ("neighbours", "probe", "gaussian", "tip-adapter"):
         assert rows[agent][0] == "42"
     assert "of those right: one label left at 95.0 % coverage, with a posterior of at least 0.800." in " ".join(
         result.stdout.split()
@@ -204,7 +204,7 @@ def test_vectors_instead_of_images(invoke: Invoke, tmp_path: Path) -> None:
     diagnosed = invoke("diagnose", file, "--panel", panel, "--json")
     assert diagnosed.exit_code == 0
     lines = [json.loads(line) for line in diagnosed.stdout.splitlines()]
-    assert [line["image"] for line in lines] == names.tolist()
+    assert [line["source"] for line in lines] == names.tolist()
     assert [line["label"] for line in lines] == labels.tolist()
     np.savez(other, embeddings=vectors, labels=labels, names=names, encoder=np.array("another"))
     refused = invoke("diagnose", other, "--panel", panel)

@@ -115,7 +115,7 @@ def test_check_of_an_index_that_another_process_owns(invoke: Invoke, panel: Path
 def test_graph(invoke: Invoke) -> None:
     drawn = invoke("graph").stdout
     assert "graph TD;" in drawn
-    for edge in ("retrieve -.-> look", "look --> weigh", "weigh -.-> look_again", "look_again --> weigh"):
+    for edge in ("retrieve -.-> predict", "predict --> weigh", "weigh -.-> revise", "revise --> weigh"):
         assert edge in drawn
 
 

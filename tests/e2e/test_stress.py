@@ -40,7 +40,7 @@ def test_every_condition_is_measured(stressed: Path) -> None:
     assert clean["accuracy"] == 1.0
     assert worst["novelty"] > clean["novelty"]
     assert worst["referred"] >= clean["referred"]
-    assert set(worst["agents"]) == {"neighbours", "probe", "gaussian", "cache"}
+    assert set(worst["agents"]) == {"neighbours", "probe", "gaussian", "tip-adapter"}
     assert all(one["settled_wrong"] == (one["settled"]["n"] - one["settled"]["right"]) / IMAGES for one in conditions)
 
 

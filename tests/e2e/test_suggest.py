@@ -35,24 +35,24 @@ def test_a_table_is_written_filled_in_and_learned(
         writer = csv.DictWriter(stream, ["path", "label"])
         writer.writeheader()
         writer.writerows(rows)
-    before = len(Panel.open(panel).records)
+    before = len(Panel.open(panel).labelled_images)
     learned = invoke("suggest", "--labels", table, "--panel", panel)
     assert (learned.exit_code, "3 labels learned" in learned.stderr) == (0, True)
-    records = Panel.open(panel).records
-    assert len(records) == before + 3
-    by_source = dict(zip(records.sources, records.labels, strict=True))
+    labelled_images = Panel.open(panel).labelled_images
+    assert len(labelled_images) == before + 3
+    by_source = dict(zip(labelled_images.sources, labelled_images.labels, strict=True))
     assert [by_source[row["path"]] for row in rows[1:]] == [row["label"].lower() for row in rows[1:]]
 
 
 def test_answers_at_the_terminal_are_learned(invoke: Callable, panel: Path, unlabelled: Path) -> None:
-    before = len(Panel.open(panel).records)
+    before = len(Panel.open(panel).labelled_images)
     said = "hexagon\ncircle\n\n3\n"  # no label, a label, nothing, a number; then the end
     result = invoke("suggest", unlabelled, "--panel", panel, "--number", 4, "--answer", stdin=said)
     assert result.exit_code == 0
     assert "there is no label 'hexagon'" in result.stderr
     assert "2 labels learned" in result.stderr
-    records = Panel.open(panel).records
-    assert records.labels[before:] == ("circle", "stripes")
+    labelled_images = Panel.open(panel).labelled_images
+    assert labelled_images.labels[before:] == ("circle", "stripes")
 
 
 @pytest.mark.parametrize(

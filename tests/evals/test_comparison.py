@@ -36,7 +36,7 @@ def written(
         image, truth, apple = answer or ("broken", labels[0], 0.0)
         shares = {labels[0]: apple, labels[1]: 1.0 - apple}
         row: dict[str, Any] = {
-            "row": number, "image": image, "identity": (identities or {}).get(image), "truth": truth, "leak": False,
+            "row": number, "source": image, "identity": (identities or {}).get(image), "truth": truth, "leak": False,
             "label": max(shares, key=shares.__getitem__), "posterior": shares, "rounds": 1, "cost_usd": 0.25,
             "verdict": "refer" if image in referred else "confident", "error": None, "seconds": 0.1,
             "predictions": [], "prediction_set": [], "reasons": [], "rationale": "", "evidence": None,

@@ -44,14 +44,14 @@ class Expert:
     """Cannot tell beech from cedar at first, and follows the evidence afterwards."""
 
     name = "expert"
-    looks_again = True
+    can_revise = True
 
-    def look(self, views: AgentInput) -> list[Prediction]:
-        near = np.exp(4.0 * views.features[:, :3].astype(np.float64))
+    def predict(self, inputs: AgentInput) -> list[Prediction]:
+        near = np.exp(4.0 * inputs.features[:, :3].astype(np.float64))
         near[:, 1:] = near[:, 1:].mean(axis=1, keepdims=True) * [1.01, 0.99]
         return self._said(near)
 
-    def look_again(self, views: AgentInput, first: Sequence[Any], evidence: Sequence[Any]) -> list[Prediction]:
+    def revise(self, inputs: AgentInput, first: Sequence[Any], evidence: Sequence[Any]) -> list[Prediction]:
         return self._said(np.array([[*one.distribution.values()] for one in evidence]) + 0.02)
 
     def _said(self, shares: np.ndarray) -> list[Prediction]:
@@ -137,7 +137,7 @@ def test_a_row_says_everything_about_an_image(panel: Path, test_set: Path, tmp_p
     assert [row["row"] for row in rows] == list(range(100))
     assert [row["truth"] for row in rows] == drawn(100, 1)[1].tolist()
     first = rows[0]
-    assert (first["image"], first["error"], len(first["identity"])) == ("test-0", None, 64)
+    assert (first["source"], first["error"], len(first["identity"])) == ("test-0", None, 64)
     assert first["label"] == max(first["posterior"], key=first["posterior"].__getitem__)
     assert [one["agent"] for one in first["predictions"]] == ["neighbours", "gaussian"]
     assert all(one["calibrated"] and one["weight"] is not None for one in first["predictions"])
@@ -152,7 +152,7 @@ def test_what_was_killed_goes_on_and_ends_the_same(panel: Path, test_set: Path, 
         evaluate(test_set, panel, out, settings=SETTINGS, watch=killed_after(2))
     assert len(rows_of(out)) == 32
     with (out / ROWS_FILE).open("ab") as file:
-        file.write(b'{"row":32,"image":"tes')
+        file.write(b'{"row":32,"source":"tes')
     told: list[tuple[int, int]] = []
     evaluate(test_set, panel, out, settings=SETTINGS, watch=lambda tally, batch: told.append((tally.done, len(batch))))
     assert told[0] == (32, 0)
@@ -379,7 +379,7 @@ def test_a_row_holds_text_that_is_no_unicode() -> None:
 
     name = b"leaf-\xff.jpg".decode("utf-8", "surrogateescape")
     one = decided(SourceImage(0, name, "apple"), FailedImage(name, ImageError(f"'{name}' is broken")), leak=False)
-    assert json.loads(one.data)["image"] == one.name == "leaf-\\udcff.jpg"
+    assert json.loads(one.data)["source"] == one.name == "leaf-\\udcff.jpg"
     assert "is broken" in json.loads(one.data)["error"]
     hidden = decided(
         SourceImage(0, "http://host/a.jpg?token=secret", "apple"), FailedImage("", ImageError("x")), leak=False

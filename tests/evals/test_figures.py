@@ -36,7 +36,7 @@ def row(number: int, truth: str, rust: float | None, *predictions: Prediction, *
     named = None if rust is None else "rust" if rust > 0.5 else "healthy"
     return {
         "row": number,
-        "image": f"{number}.jpg",
+        "source": f"{number}.jpg",
         "identity": None if rust is None else f"{number:064x}",
         "truth": truth,
         "leak": False,

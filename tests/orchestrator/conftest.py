@@ -62,42 +62,42 @@ class Scripted:
     asked_again: list[np.ndarray] = field(default_factory=list)
 
     @property
-    def looks_again(self) -> bool:
+    def can_revise(self) -> bool:
         return self.again is not None
 
-    def look(self, views: AgentInput) -> Any:
-        self.asked.append(views.features)
-        return self.script(views)
+    def predict(self, inputs: AgentInput) -> Any:
+        self.asked.append(inputs.features)
+        return self.script(inputs)
 
-    def look_again(self, views: AgentInput, first: Any, evidence: Any) -> Any:
-        self.asked_again.append(views.features)
+    def revise(self, inputs: AgentInput, first: Any, evidence: Any) -> Any:
+        self.asked_again.append(inputs.features)
         assert self.again is not None
-        return self.again(views, first, evidence)
+        return self.again(inputs, first, evidence)
 
 
-def said(views: AgentInput, probabilities: np.ndarray, **more: Any) -> list[Prediction]:
+def said(inputs: AgentInput, probabilities: np.ndarray, **more: Any) -> list[Prediction]:
     rows = np.asarray(probabilities, dtype=np.float64)
     rows = rows / rows.sum(axis=1, keepdims=True)
     return [
-        Prediction("", probabilities=dict(zip(views.task.names, row, strict=True)), **more) for row in rows.tolist()
+        Prediction("", probabilities=dict(zip(inputs.task.names, row, strict=True)), **more) for row in rows.tolist()
     ]
 
 
-def by_centre(views: AgentInput, sharpness: float = 4.0) -> list[Prediction]:
+def by_centre(inputs: AgentInput, sharpness: float = 4.0) -> list[Prediction]:
     """A good look: by the similarity to each centre."""
-    return said(views, np.exp(sharpness * views.features @ CENTRES.T))
+    return said(inputs, np.exp(sharpness * inputs.features @ CENTRES.T))
 
 
-def short_sighted(views: AgentInput, sharpness: float = 4.0) -> list[Prediction]:
+def short_sighted(inputs: AgentInput, sharpness: float = 4.0) -> list[Prediction]:
     """A poor look: cannot tell beech from cedar."""
-    near = np.exp(sharpness * views.features @ CENTRES.T)
+    near = np.exp(sharpness * inputs.features @ CENTRES.T)
     near[:, 1:] = near[:, 1:].mean(axis=1, keepdims=True) * np.array([1.01, 0.99])
-    return said(views, near)
+    return said(inputs, near)
 
 
-def by_evidence(views: AgentInput, first: Sequence[Prediction], evidence: Sequence[Any]) -> list[Prediction]:
+def by_evidence(inputs: AgentInput, first: Sequence[Prediction], evidence: Sequence[Any]) -> list[Prediction]:
     """A second look that follows the evidence."""
-    return said(views, np.array([[*one.distribution.values()] for one in evidence]) + 0.02)
+    return said(inputs, np.array([[*one.distribution.values()] for one in evidence]) + 0.02)
 
 
 @pytest.fixture(scope="session")

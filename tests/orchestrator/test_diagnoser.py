@@ -141,9 +141,9 @@ def guesser_panel(tmp_path_factory: pytest.TempPathFactory, pictures: Path, pict
     return path
 
 
-def guess(views: AgentInput) -> list[Prediction]:
-    even = dict.fromkeys(views.task.names, 1 / len(views.task.names))
-    return [Prediction("guesser", probabilities=even) for _ in range(len(views))]
+def guess(inputs: AgentInput) -> list[Prediction]:
+    even = dict.fromkeys(inputs.task.names, 1 / len(inputs.task.names))
+    return [Prediction("guesser", probabilities=even) for _ in range(len(inputs))]
 
 
 def test_the_next_batch_is_asked_about_while_one_is_waited_for(
@@ -151,12 +151,12 @@ def test_the_next_batch_is_asked_about_while_one_is_waited_for(
 ) -> None:
     seen, both = [], asyncio.Event()
 
-    async def together(views: AgentInput) -> list[Prediction]:
-        seen.extend(views.images)
+    async def together(inputs: AgentInput) -> list[Prediction]:
+        seen.extend(inputs.images)
         if len(seen) == 8:
             both.set()
         await asyncio.wait_for(both.wait(), 20)
-        return guess(views)
+        return guess(inputs)
 
     with Diagnoser.open(guesser_panel, agents=[scripted("guesser", together)], batch_size=4) as diagnoser:
         results = list(diagnoser.diagnose_many(paths[:8]))
@@ -167,10 +167,10 @@ def test_the_next_batch_is_asked_about_while_one_is_waited_for(
 def test_who_has_seen_enough_spends_no_more(guesser_panel: Path, paths: list[Path], scripted: Any) -> None:
     first_batch, next_asked, stopped = {str(path) for path in paths[:4]}, asyncio.Event(), threading.Event()
 
-    async def endless(views: AgentInput) -> list[Prediction]:
-        if {image.source for image in views.images if image is not None} <= first_batch:
+    async def endless(inputs: AgentInput) -> list[Prediction]:
+        if {image.source for image in inputs.images if image is not None} <= first_batch:
             await next_asked.wait()
-            return guess(views)
+            return guess(inputs)
         next_asked.set()
         try:
             await asyncio.Event().wait()
@@ -245,7 +245,7 @@ def test_a_closed_diagnoser_says_so(panel: Path, blobs: Any) -> None:
 def test_who_waits_when_it_is_closed_does_not_wait_for_ever(expert_panel: Path, scripted: Any, blobs: Any) -> None:
     looking = threading.Event()
 
-    async def forever(views: Any) -> Any:
+    async def forever(inputs: Any) -> Any:
         looking.set()
         await asyncio.Event().wait()
 
@@ -261,7 +261,7 @@ def test_who_waits_when_it_is_closed_does_not_wait_for_ever(expert_panel: Path, 
 def test_ctrl_c_stops_the_run_so_that_nothing_more_is_spent(expert_panel: Path, scripted: Any, blobs: Any) -> None:
     looking, stopped = threading.Event(), threading.Event()
 
-    async def expensive(views: Any) -> Any:
+    async def expensive(inputs: Any) -> Any:
         looking.set()
         try:
             await asyncio.Event().wait()

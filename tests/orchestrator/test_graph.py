@@ -45,8 +45,10 @@ def leaves(value: Any, path: str = "state") -> Iterator[tuple[str, Any]]:
 def run_with(diagnoser: Diagnoser, vectors: np.ndarray, saver: InMemorySaver) -> list[dict[str, Any]]:
     """Run the diagnoser's own parts as a graph with a checkpointer; all the states that it kept."""
     panel, settings = diagnoser.panel, diagnoser.settings
-    policy = Policy(settings.policy, choose_threshold(panel.outcomes, settings.policy.target, settings.policy.delta))
-    weigher = Weigher(panel.task, panel.witnesses, panel.fusion, policy)
+    policy = Policy(
+        settings.policy, choose_threshold(panel.calibration_set, settings.policy.target, settings.policy.delta)
+    )
+    weigher = Weigher(panel.task, panel.members, panel.fusion, policy)
     graph = build_graph(weigher=weigher, policy=settings.policy, neighbours=5).compile(checkpointer=saver)
     names = [f"{number}" for number in range(len(vectors))]
     run = Run(diagnoser._agents, diagnoser.memory, [None] * len(vectors), vectors, time.monotonic() + 60)
@@ -91,8 +93,8 @@ def test_a_checkpoint_gives_back_the_same_state(diagnoser: Diagnoser, blobs: Any
 def test_what_an_agent_says_besides_is_made_plain_or_refused(
     expert_panel: Path, scripted: Any, good: Any, blobs: Any, given: dict[str, Any]
 ) -> None:
-    def look(views: AgentInput) -> list[Prediction]:
-        return [replace(one, **given) for one in good(views)]
+    def look(inputs: AgentInput) -> list[Prediction]:
+        return [replace(one, **given) for one in good(inputs)]
 
     with Diagnoser.open(expert_panel, agents=[scripted("expert", look)]) as opened:
         (result,) = opened.diagnose_vectors(blobs.between(0, 1, 0.1), ["a"])
@@ -105,14 +107,14 @@ def test_the_graph_shows_the_way_of_an_image(diagnoser: Diagnoser) -> None:
     edges = {(edge.source, edge.target) for edge in drawing.edges}
     assert edges == {
         ("__start__", "retrieve"),
-        ("retrieve", "look"),
-        ("look", "weigh"),
+        ("retrieve", "predict"),
+        ("predict", "weigh"),
         ("weigh", "conclude"),
-        ("weigh", "look_again"),
-        ("look_again", "weigh"),
+        ("weigh", "revise"),
+        ("revise", "weigh"),
         ("conclude", "__end__"),
     }
-    assert "look_again" in drawing.draw_mermaid()
+    assert "revise" in drawing.draw_mermaid()
 
 
 def test_the_memory_is_asked_for_the_neighbours_that_are_set(
@@ -122,7 +124,7 @@ def test_the_memory_is_asked_for_the_neighbours_that_are_set(
     with Diagnoser.open(expert_panel, settings=settings, agents=[scripted("expert", poor)]) as opened:
         (result,) = opened.diagnose_vectors(blobs.between(0, 1, 0.1), ["a"])
         assert isinstance(result, Diagnosis)
-        exact = opened.panel.records.vectors @ blobs.between(0, 1, 0.1)[0]
+        exact = opened.panel.labelled_images.vectors @ blobs.between(0, 1, 0.1)[0]
     nearest = np.sort(exact)[::-1][:3]
     assert [one.similarity for one in result.evidence.neighbours] == pytest.approx(nearest.tolist(), abs=1e-6)
     assert sum(result.evidence.distribution.values()) == pytest.approx(1)

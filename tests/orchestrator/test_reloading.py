@@ -46,7 +46,7 @@ def test_a_newer_panel_takes_over(own: Path, tmp_path: Path, painted: Any) -> No
         grow(own, image)
         old = current.panel
         assert current.refresh()
-        assert len(current.panel.records) == len(old.records) + 1
+        assert len(current.panel.labelled_images) == len(old.labelled_images) + 1
         assert current.problem is None
         with Diagnoser.open(own) as fresh:
             expected = fresh.diagnose(image).posterior
@@ -64,7 +64,7 @@ def test_a_call_finds_the_newer_panel_by_itself(own: Path, tmp_path: Path, paint
         grow(own, image)
         current.diagnose(image)
         assert looked.acquire(timeout=120)
-        assert len(current.panel.records) == 25
+        assert len(current.panel.labelled_images) == 25
 
 
 def test_who_is_being_answered_is_answered_to_the_end(own: Path, tmp_path: Path, painted: Any) -> None:
@@ -82,13 +82,13 @@ def test_a_damaged_panel_leaves_the_old_one_at_work(own: Path, tmp_path: Path, p
     with ReloadingDiagnoser.open(own) as current:
         grow(own, image)
         (state,) = own.glob("state-*")
-        sound = (state / "witnesses.json").read_bytes()
-        (state / "witnesses.json").write_bytes(b"[]")
+        sound = (state / "members.json").read_bytes()
+        (state / "members.json").write_bytes(b"[]")
         assert not current.refresh()
         assert current.problem is not None
         assert "damaged" in current.problem
         assert current.diagnose(image).label == "blue"
-        (state / "witnesses.json").write_bytes(sound)
+        (state / "members.json").write_bytes(sound)
         assert current.refresh()
         assert current.problem is None
 

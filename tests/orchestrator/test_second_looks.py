@@ -64,9 +64,9 @@ def test_nobody_is_asked_a_third_time(run: Any, poor: Any, follow: Any) -> None:
 def test_a_second_look_has_its_own_first_answer_and_the_evidence_in_hand(run: Any, poor: Any, follow: Any) -> None:
     seen: list[tuple[Sequence[Prediction], Sequence[Evidence]]] = []
 
-    def again(views: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> Any:
+    def again(inputs: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> Any:
         seen.append((first, evidence))
-        return follow(views, first, evidence)
+        return follow(inputs, first, evidence)
 
     results, _ = run(poor, again, memory__neighbours=7)
     ((first, evidence),) = seen
@@ -135,7 +135,7 @@ def test_what_stops_second_looks(run: Any, poor: Any, follow: Any, settings: dic
 def test_when_the_time_is_up_nobody_is_asked_again(
     vectors: Path, tmp_path: Path, scripted: Any, good: Any, poor: Any, follow: Any, mixed: np.ndarray
 ) -> None:
-    async def hangs(views: AgentInput) -> None:
+    async def hangs(inputs: AgentInput) -> None:
         await asyncio.Event().wait()
 
     quick = load_settings(agents="neighbours")
@@ -231,13 +231,13 @@ def test_answers_kept_from_an_earlier_run_cost_nothing_now(
 
 def test_what_a_panel_knows_of_second_looks_is_kept_with_it(dear_panel: Path) -> None:
     panel = Panel.open(dear_panel)
-    costs = {look_name(one.agent, one.stage): one.cost_usd for one in panel.witnesses}
+    costs = {look_name(one.agent, one.stage): one.cost_usd for one in panel.members}
     assert costs == {"neighbours": 0.0, "expert": 0.25, "grandee": 0.75, "expert, second look": 0.5}
     assert panel.second_looks.agents == ("expert",)
     assert panel.second_looks.words.shape == (1, 90, 3)
     assert panel.second_looks.labels.tolist() == panel.labelled_features().labels.tolist()
-    assert list(panel.outcomes.again) == ["expert"]
-    second = next(one.trust for one in panel.witnesses if one.stage == "second")
+    assert list(panel.calibration_set.again) == ["expert"]
+    second = next(one.trust for one in panel.members if one.stage == "second")
     right = panel.second_looks.words[0].argmax(axis=1) == panel.second_looks.labels
     assert second.accuracy == pytest.approx(right.mean())
 
@@ -245,8 +245,8 @@ def test_what_a_panel_knows_of_second_looks_is_kept_with_it(dear_panel: Path) ->
 def test_who_does_no_better_the_second_time_is_asked_only_on_demand(
     tmp_path: Path, vectors: Path, scripted: Any, good: Any, poor: Any, mixed: np.ndarray
 ) -> None:
-    def worse(views: AgentInput, *_: Any) -> Any:
-        return poor(views)
+    def worse(inputs: AgentInput, *_: Any) -> Any:
+        return poor(inputs)
 
     quick = load_settings(agents="neighbours")
     fit(vectors, tmp_path / "panel", settings=quick, agents=[scripted("expert", good, worse)])
@@ -261,28 +261,26 @@ class ColourReader:
     """Reads the image itself: which colour is strongest; hard to please at first, convinced by evidence."""
 
     name = "colour-reader"
-    looks_again = True
+    can_revise = True
 
     def __init__(self) -> None:
         self.sources: list[str] = []
 
-    def look(self, views: AgentInput) -> list[Prediction]:
+    def predict(self, inputs: AgentInput) -> list[Prediction]:
         answers = []
-        for image in views.images:
+        for image in inputs.images:
             assert image is not None
             self.sources.append(image.source)
             strength = image.pixels.reshape(-1, 3).mean(axis=0)[::-1] / 128  # blue, green, red
-            answers.append(self._answer(views, np.exp(strength)))
+            answers.append(self._answer(inputs, np.exp(strength)))
         return answers
 
-    def look_again(
-        self, views: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]
-    ) -> list[Prediction]:
-        return [self._answer(views, np.array([*one.distribution.values()]) + 0.01) for one in evidence]
+    def revise(self, inputs: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> list[Prediction]:
+        return [self._answer(inputs, np.array([*one.distribution.values()]) + 0.01) for one in evidence]
 
-    def _answer(self, views: AgentInput, scores: np.ndarray) -> Prediction:
+    def _answer(self, inputs: AgentInput, scores: np.ndarray) -> Prediction:
         shares = (scores / scores.sum()).tolist()
-        return Prediction(self.name, probabilities=dict(zip(views.task.names, shares, strict=True)))
+        return Prediction(self.name, probabilities=dict(zip(inputs.task.names, shares, strict=True)))
 
 
 def test_an_agent_that_reads_images_is_fitted_asked_and_asked_again(
@@ -314,13 +312,13 @@ def test_a_single_image_can_be_looked_at_again_whatever_the_policy_says(
         tmp_path / "panel", agents=[ColourReader()], policy__second_look="never", policy__max_novelty=0
     ) as diagnoser:
         usual = asyncio.run(diagnoser.adiagnose(path))
-        again = asyncio.run(diagnoser.adiagnose(path, look_again=True))
+        again = asyncio.run(diagnoser.adiagnose(path, revise=True))
     assert ("second" in looks_of(usual, "colour-reader"), usual.rounds) == (False, 1)
     assert ("second" in looks_of(again, "colour-reader"), again.rounds) == (True, 2)
 
 
 def test_an_agent_that_never_answered_cannot_be_fitted(vectors: Path, tmp_path: Path, scripted: Any) -> None:
-    def unplugged(views: AgentInput) -> Any:
+    def unplugged(inputs: AgentInput) -> Any:
         raise RuntimeError("unplugged")
 
     with pytest.raises(AgentError, match="'expert' failed on each of the first images: RuntimeError: unplugged"):
@@ -331,26 +329,26 @@ def test_an_agent_that_never_answered_cannot_be_fitted(vectors: Path, tmp_path: 
 def test_an_agent_that_hardly_ever_answered_cannot_be_judged(
     vectors: Path, tmp_path: Path, scripted: Any, good: Any
 ) -> None:
-    def once(views: AgentInput) -> Any:
-        return [*good(views)[:1], *[Prediction("", abstained=True)] * (len(views) - 1)]
+    def once(inputs: AgentInput) -> Any:
+        return [*good(inputs)[:1], *[Prediction("", abstained=True)] * (len(inputs) - 1)]
 
-    def silent(views: AgentInput) -> Any:
-        return [Prediction("", abstained=True)] * len(views)
+    def silent(inputs: AgentInput) -> Any:
+        return [Prediction("", abstained=True)] * len(inputs)
 
     scripts = iter([once, silent])
     with pytest.raises(AgentError, match="'expert' gave a first prediction for 1 of 90 labelled images"):
-        fit(vectors, tmp_path / "panel", agents=[scripted("expert", lambda views: next(scripts)(views))])
+        fit(vectors, tmp_path / "panel", agents=[scripted("expert", lambda inputs: next(scripts)(inputs))])
 
 
 def test_an_agent_that_sometimes_fails_is_fitted_on_what_it_said(
     vectors: Path, tmp_path: Path, scripted: Any, good: Any
 ) -> None:
-    def now_and_then(views: AgentInput) -> Any:
-        return [Prediction("", error="busy") if row % 3 == 0 else one for row, one in enumerate(good(views))]
+    def now_and_then(inputs: AgentInput) -> Any:
+        return [Prediction("", error="busy") if row % 3 == 0 else one for row, one in enumerate(good(inputs))]
 
     quick = load_settings(agents="gaussian")
     report = fit(vectors, tmp_path / "panel", settings=quick, agents=[scripted("expert", now_and_then)])
-    (trust,) = (one.trust for one in report.panel.witnesses if one.agent == "expert")
+    (trust,) = (one.trust for one in report.panel.members if one.agent == "expert")
     assert trust.n == 90 - len(range(0, 64, 3)) - len(range(0, 26, 3))
 
 

@@ -126,7 +126,7 @@ def test_advice_counts_for_no_more_than_it_has_earned(settings: Any, panel: Path
     """It costs no more images than chance can (twice the standard deviation of those on which the two differ)."""
     rules, results = diagnosed(panel), diagnosed(advised, settings("advise"))
     lost, won = (right(rules) & ~right(results)).sum(), (right(results) & ~right(rules)).sum()
-    trusts = {one.agent: one.trust for one in Panel.open(advised).witnesses}
+    trusts = {one.agent: one.trust for one in Panel.open(advised).members}
     its = trusts.pop("reasoner")
     print(f"rules {right(rules).mean():.3f}, advise {right(results).mean():.3f}; {used(results)}")
     print(f"its accuracy on {its.n} labelled images: {its.accuracy:.3f}")

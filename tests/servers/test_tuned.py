@@ -53,7 +53,7 @@ def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "swapped"
 
 
-def views() -> tuple[AgentInput, list[str]]:
+def inputs() -> tuple[AgentInput, list[str]]:
     """Leaves that nobody was tuned on, and their new names."""
     drawn = [(label, number) for label in SWAPPED for number in JUDGED]
     images = [Image.from_pixels(np.asarray(leaves.draw(*one)), f"{one}") for one in drawn]
@@ -69,8 +69,8 @@ def accuracy(predictions: list[Prediction], truths: list[str]) -> float:
 
 def through_transformers(model: Path, **more: Any) -> float:
     one = {"name": "tiny", "model": str(model), "device": "cpu", "confidence": "logprob", "image_side": leaves.SIDE}
-    asked, truths = views()
-    return accuracy(TransformersAgent(TransformersSettings(**one | more)).look(asked), truths)
+    asked, truths = inputs()
+    return accuracy(TransformersAgent(TransformersSettings(**one | more)).predict(asked), truths)
 
 
 def test_the_tuned_agent_is_better_on_held_out_leaves_through_transformers(tiny_model: Path, adapter: Path) -> None:
@@ -86,7 +86,7 @@ def test_the_tuned_agent_is_better_on_held_out_leaves_through_vllm(
     places = ["--executable", servers / "bin" / "vllm", "--port", free_port(), "--log", tmp_path / "log"]
     own = ["--served-model-name", "tiny", "--dtype", "float32", "--kv-cache-memory-bytes", "128M"]
     command = [SCRIPT, "serve-vlm", tiny_model, "--lora", adapter, *places, "--cpu", "--", *own]
-    asked, truths = views()
+    asked, truths = inputs()
     with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -94,7 +94,7 @@ def test_the_tuned_agent_is_better_on_held_out_leaves_through_vllm(
             agents = {one["name"]: one for one in yaml.safe_load("".join(lines))["vlm"]}
             found = {
                 name: accuracy(
-                    asyncio.run(VlmAgent(VlmSettings(**one | {"image_side": leaves.SIDE}), None).look(asked)), truths
+                    asyncio.run(VlmAgent(VlmSettings(**one | {"image_side": leaves.SIDE}), None).predict(asked)), truths
                 )
                 for name, one in agents.items()
             }

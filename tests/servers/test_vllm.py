@@ -36,7 +36,7 @@ def leaf(label: str, number: int, clarity: float | None = None) -> Image:
     return Image.from_pixels(np.asarray(leaves.draw(label, number, clarity)), f"{label}-{number}")
 
 
-def views(images: Sequence[Image], task: consilience.Task = TASK) -> AgentInput:
+def inputs(images: Sequence[Image], task: consilience.Task = TASK) -> AgentInput:
     n = len(images)
     return AgentInput(task, images, np.ones((n, 1), np.float32), np.zeros((n, 1), int), np.ones((n, 1), np.float32))
 
@@ -46,7 +46,7 @@ def agent(vllm: Any, **settings: Any) -> VlmAgent:
 
 
 def look(one: VlmAgent, *images: Image) -> list[Prediction]:
-    return asyncio.run(one.look(views(images)))
+    return asyncio.run(one.predict(inputs(images)))
 
 
 def cases(*labels: str) -> Evidence:
@@ -94,7 +94,7 @@ def test_probabilities_are_those_of_transformers(vllm: Any, tiny_model: Path) ->
     exact = Exact(tiny_model)
     apart = TASK.model_copy(update={"labels": tuple(Label(name=name) for name in ("healthy", "rust", "scab"))})
     for task, tolerance in ((apart, 1e-4), (TASK, 1e-2)):  # what two labels begin with is at times divided evenly
-        predictions = asyncio.run(agent(vllm).look(views(IMAGES[:3], task)))
+        predictions = asyncio.run(agent(vllm).predict(inputs(IMAGES[:3], task)))
         for image, prediction in zip(IMAGES, predictions, strict=False):
             messages = first_messages(load_prompt("look", task), task, image, 112, True)
             shares = exact.shares(messages, choices(task))
@@ -112,7 +112,7 @@ def test_a_second_look_reads_the_cases_and_may_change_the_answer(vllm: Any, mode
     first = [Prediction("tiny", probabilities={name: float(name == one) for name in TASK.names}) for one in wrong]
     evidence = [cases(label, label, label, label) for label in labels]
     one = agent(vllm, confidence=mode)
-    seen = asyncio.run(one.look_again(views(images), first, evidence))
+    seen = asyncio.run(one.revise(inputs(images), first, evidence))
     assert right(seen, labels) >= 0.8
     assert {one.stage for one in seen} == {"second"}
     assert min(one.tokens for one in seen) > max(one.tokens for one in look(one, *images)) + 4 * 4
@@ -123,16 +123,14 @@ def test_of_a_leaf_too_dark_to_tell_the_cases_decide(vllm: Any, mode: str) -> No
     labels = TASK.names * 3
     dark = [leaf(TASK.names[0], 60 + number, 0.0) for number in range(len(labels))]
     first = [Prediction("tiny", probabilities=dict.fromkeys(TASK.names, 1 / 3), rationale="too dark") for _ in labels]
-    seen = asyncio.run(
-        agent(vllm, confidence=mode).look_again(views(dark), first, [cases(*[one] * 3) for one in labels])
-    )
+    seen = asyncio.run(agent(vllm, confidence=mode).revise(inputs(dark), first, [cases(*[one] * 3) for one in labels]))
     assert right(seen, labels) >= 0.9
 
 
 def test_more_pictures_than_the_server_takes_are_a_failure_that_says_so(vllm: Any) -> None:
     one = agent(vllm, neighbours_shown=5)
     first = [Prediction("tiny", probabilities=dict.fromkeys(TASK.names, 1 / 3))]
-    (seen,) = asyncio.run(one.look_again(views(IMAGES[:1]), first, [cases(*["healthy"] * 5)]))
+    (seen,) = asyncio.run(one.revise(inputs(IMAGES[:1]), first, [cases(*["healthy"] * 5)]))
     assert seen.error is not None
     assert "status 400" in seen.error
     assert "5 image" in seen.error
@@ -223,7 +221,7 @@ def test_an_evaluation_asks_for_both_looks(panel: Path, settings_file: Path, tmp
 
 def test_the_trust_in_each_look_is_kept_apart(panel: Path) -> None:
     with Diagnoser.open(panel, policy__second_look="never") as diagnoser:
-        trust = {(one.agent, one.stage): one.trust for one in diagnoser.panel.witnesses}
+        trust = {(one.agent, one.stage): one.trust for one in diagnoser.panel.members}
     for mode in MODES:
         assert trust[mode, "first"].n == 30
         assert trust[mode, "second"].n == 30

@@ -18,7 +18,7 @@ from consilience.core.prediction import Prediction
 from consilience.core.task import PromptOverride, Task
 from tests.support.qwen import tiny_qwen_vl
 from tests.support.scripted_server import says
-from tests.support.vlm_cases import evidence, views
+from tests.support.vlm_cases import evidence, inputs
 
 BRIEF = Task.from_labels(["rust", "rusty", "scab"]).model_copy(
     update={
@@ -130,7 +130,7 @@ def lessons() -> list[tuple[Sequence[Message], str]]:
 
 
 def look(one: TransformersAgent, *images: Image | None, task: Task = BRIEF) -> list[Prediction]:
-    return one.look(views(*images, task=task))
+    return one.predict(inputs(*images, task=task))
 
 
 def plain_scores(model: Path, messages: Sequence[Message], words: Sequence[str]) -> list[float]:

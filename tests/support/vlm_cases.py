@@ -32,7 +32,7 @@ def image(shade: int, size: tuple[int, int] = (40, 60)) -> Image:
     return Image.from_pixels(np.full((*size, 3), shade, np.uint8), f"leaf-{shade}.jpg")
 
 
-def views(*images: Image | None, task: Task = TASK) -> AgentInput:
+def inputs(*images: Image | None, task: Task = TASK) -> AgentInput:
     n = len(images)
     return AgentInput(task, images, np.ones((n, 1), np.float32), np.zeros((n, 1), int), np.ones((n, 1), np.float32))
 
@@ -43,7 +43,7 @@ def agent(server: ScriptedServer, cache: ReplyCache | None = None, **settings: A
 
 
 def look(one: VlmAgent, *images: Image | None, task: Task = TASK) -> list[Prediction]:
-    return asyncio.run(one.look(views(*images, task=task)))
+    return asyncio.run(one.predict(inputs(*images, task=task)))
 
 
 def texts(request: dict[str, Any]) -> list[str]:
@@ -78,4 +78,4 @@ def evidence(*labels: str) -> Evidence:
 
 
 def again(one: VlmAgent, first: Sequence[Prediction], found: Sequence[Evidence]) -> list[Prediction]:
-    return asyncio.run(one.look_again(views(*[image(200 + i) for i in range(len(first))]), first, found))
+    return asyncio.run(one.revise(inputs(*[image(200 + i) for i in range(len(first))]), first, found))

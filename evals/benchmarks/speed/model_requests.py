@@ -73,9 +73,9 @@ class Bench:
 
         async def ask() -> None:
             for path in self.images[:images]:
-                views = AgentInput(task, [load_image(path)], vector, nearest, vector)
+                inputs = AgentInput(task, [load_image(path)], vector, nearest, vector)
                 for model in models:
-                    await model.look(views)
+                    await model.predict(inputs)
 
         start = time.perf_counter()
         asyncio.run(ask())

@@ -78,7 +78,9 @@ def _with_memory_of(images: int, panel: Panel, path: Path) -> Panel:
     ids = tuple(map(vector_identity, vectors))
     path.mkdir()
     with writer_lock(path):
-        return replace(panel, records=LabelledImages(ids, tuple(labels), ids, vectors)).save(path, overwrite=True)
+        return replace(panel, labelled_images=LabelledImages(ids, tuple(labels), ids, vectors)).save(
+            path, overwrite=True
+        )
 
 
 def measured(panel: Panel, turns: int) -> list[Figure]:
@@ -106,7 +108,7 @@ def measured(panel: Panel, turns: int) -> list[Figure]:
             bare.append(1000 * idle(BATCH) / BATCH)
             alone.append(took(ones))
             together.append(took([(vectors, names)]))
-    what = f"memory of {len(panel.records):,}"
+    what = f"memory of {len(panel.labelled_images):,}"
     return [
         Figure(f"ms an image, one a run, {what}", tuple(total for total, _ in alone), most=10),
         Figure("    without retrieval", tuple(total - part for total, part in alone)),
@@ -123,7 +125,7 @@ def _watched(panel: Panel) -> Iterator[tuple[Diagnoser, Stopwatch, Stopwatch]]:
     with ExitStack() as stack:
         diagnoser = stack.enter_context(Diagnoser.open(panel.path, batch_size=BATCH))
         for head in diagnoser.panel.heads:
-            stack.enter_context(patch.object(head, "look", agents.on(head.look)))
+            stack.enter_context(patch.object(head, "predict", agents.on(head.predict)))
         for name in ("query", "evidence"):
             function = getattr(diagnoser.memory, name)
             stack.enter_context(patch.object(diagnoser.memory, name, retrieval.on(function)))

@@ -65,7 +65,7 @@ def measured(images: int, turns: int) -> list[Figure]:
     """Figures of one memory. Each turn has queries of its own; the first is not measured."""
     vectors = drawn(images, 0)
     ids = tuple(map(vector_identity, vectors))
-    records = LabelledImages(ids, ("known",) * images, ids, vectors)
+    labelled_images = LabelledImages(ids, ("known",) * images, ids, vectors)
     took: dict[str, list[float]] = {}
     found: list[float] = []
 
@@ -80,10 +80,12 @@ def measured(images: int, turns: int) -> list[Figure]:
 
     with (
         TemporaryDirectory() as folder,
-        closing(ChromaIndex(records, ChromaConnection.embedded(Path(folder, "store")), "benchmark", "none")) as chroma,
+        closing(
+            ChromaIndex(labelled_images, ChromaConnection.embedded(Path(folder, "store")), "benchmark", "none")
+        ) as chroma,
     ):
         chroma.sync()
-        exact = ExactIndex(records)
+        exact = ExactIndex(labelled_images)
 
         def by_chroma(queries: Vectors) -> Rows:
             return chroma.query(queries, K)[1]

@@ -58,18 +58,18 @@ def replay(
         raise click.UsageError("Give --trust or --calibrate-on: without either, nothing is known of the agents.")
     settings = collected(settings_file, assignments)
     task = Task.from_file(task_file) if task_file is not None else None
-    witness = None
+    member = None
     if memory is not None:
         known = ingest(memory, task, settings, quiet)
         task = known.task
-        witness = replaying.neighbours_witness(known.records, task, settings)
+        member = replaying.neighbours_member(known.labelled_images, task, settings)
     if calibrate_on is not None:
         labelled, labels = read_recording(calibrate_on, task)
         recorded, truths = read_recording(recording, labelled.task)
-        weigher = replaying.from_labelled(recorded, labelled, labels, witness, settings)
+        weigher = replaying.from_labelled(recorded, labelled, labels, member, settings)
     elif trust is not None:
         recorded, truths = read_recording(recording, task)
-        weigher = replaying.from_summary(recorded, replaying.read_trust(trust), witness, settings)
+        weigher = replaying.from_summary(recorded, replaying.read_trust(trust), member, settings)
     conclusions = replaying.replay(recorded, weigher)
     scores = replaying.compare(conclusions, recorded, truths)
     metrics = replaying.figures(conclusions, recorded, weigher, scores)

@@ -66,7 +66,7 @@ def fit(
         )
     _name_what_was_left_out(report)
     _print_fitted(report, settings.policy, as_json)
-    finish(len(report.panel.records), len(report.failed) + len(report.images.conflicts))
+    finish(len(report.panel.labelled_images), len(report.failed) + len(report.images.conflicts))
 
 
 def _name_what_was_left_out(report: FitReport) -> None:
@@ -102,7 +102,7 @@ def _print_fitted(report: FitReport, policy: PolicySettings, as_json: bool) -> N
         trust_table(fitted["agents"]),
         "",
         threshold_words(fitted["policy"]),
-        *map(one_line, fitted["cautions"]),
+        *map(one_line, fitted["warnings"]),
         sep="\n",
     )
     out.print(

@@ -56,7 +56,7 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
     grid = Table.grid(padding=(0, 2))
     for name, words in rows.items():
         grid.add_row(Text(name, style="bold"), words)
-    closing = [threshold_words(held["policy"]), *(one_line(one, 500) for one in held["cautions"])]
+    closing = [threshold_words(held["policy"]), *(one_line(one, 500) for one in held["warnings"])]
     out.print(grid, "", trust_table(held["agents"]), *choice_words(held["choices"]), "", *closing, sep="\n")
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DIAGNOSES_SHOWN = 50
 """Diagnoses that are listed, unless --limit says otherwise."""
 
-COLUMNS = ("id", "when", "image", "label", "probability", "verdict", "channel", "person", "feedback")
+COLUMNS = ("id", "when", "source", "label", "probability", "verdict", "channel", "person", "feedback")
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from consilience.agents.heads.model_selection import FEW_IMAGES, nearest_labels,
 from consilience.agents.heads.probe import STRENGTHS
 from consilience.core.errors import AgentError
 from consilience.core.task import Task
-from consilience.orchestrator.fitting.fit_ensemble import exact_views
+from consilience.orchestrator.fitting.fit_ensemble import exact_inputs
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -53,12 +53,12 @@ def data(
     return replace(known, texts=centres, captions=(centres, np.arange(n_labels))) if texts else known
 
 
-def views(known: LabelledFeatures, features: np.ndarray) -> AgentInput:
-    return exact_views(Task.from_labels([f"label {n}" for n in range(known.n_labels)]), known, features)
+def inputs(known: LabelledFeatures, features: np.ndarray) -> AgentInput:
+    return exact_inputs(Task.from_labels([f"label {n}" for n in range(known.n_labels)]), known, features)
 
 
 def seen(labels: list[list[int]], similarities: list[list[float]]) -> AgentInput:
-    """Views of which only the neighbours are known."""
+    """Input of which only the neighbours are known."""
     n = len(labels)
     task = Task.from_labels(["a", "b", "c"])
     return AgentInput(
@@ -68,13 +68,13 @@ def seen(labels: list[list[int]], similarities: list[list[float]]) -> AgentInput
 
 def test_neighbours_vote_by_hand() -> None:
     voters = Neighbours(k=3, sharpness=10.0, smoothing=0.5, n_labels=3)
-    said = voters.predict(seen([[1, 0, 1, 2], [2, -1, -1, -1]], [[0.9, 0.8, 0.7, 0.6], [0.4, 0, 0, 0]]))
+    said = voters.predict_proba(seen([[1, 0, 1, 2], [2, -1, -1, -1]], [[0.9, 0.8, 0.7, 0.6], [0.4, 0, 0, 0]]))
     votes = np.array([[0.5 + np.exp(-1), 0.5 + 1 + np.exp(-2), 0.5], [0.5, 0.5, 1.5]])
     np.testing.assert_allclose(said, votes / votes.sum(axis=1, keepdims=True), rtol=1e-6)
 
 
 def test_without_neighbours_no_label_is_preferred() -> None:
-    said = Neighbours(5, 10.0, 0.3, 3).predict(seen([[-1, -1], [-1, -1]], [[0, 0], [0, 0]]))
+    said = Neighbours(5, 10.0, 0.3, 3).predict_proba(seen([[-1, -1], [-1, -1]], [[0, 0], [0, 0]]))
     np.testing.assert_allclose(said, np.full((2, 3), 1 / 3))
 
 
@@ -87,7 +87,7 @@ def test_neighbours_choose_their_settings_without_looking_at_themselves() -> Non
     assert similarities.max() < 1 - 1e-3
     fitted = Neighbours.fit(noise)
     assert fitted.smoothing == 1.0  # labels by chance: nothing is to be learned from neighbours
-    assert fitted.predict(views(noise, unit(rng.standard_normal((40, 16))))).max() < 0.8
+    assert fitted.predict_proba(inputs(noise, unit(rng.standard_normal((40, 16))))).max() < 0.8
     assert np.array_equal(near[:, 0], noise.labels[(features @ features.T - 2 * np.eye(80)).argmax(axis=1)])
 
 
@@ -103,7 +103,7 @@ def test_the_gaussian_has_its_closed_form() -> None:
     precision = 3 * np.linalg.inv(scatter + fitted.ridge * np.trace(scatter) / 29 * np.eye(3))
     logits = rows @ precision @ means.T + np.log(0.5) - np.einsum("cd,de,ce->c", means, precision, means) / 2
     np.testing.assert_allclose(
-        fitted.predict(views(known, known.features)), softmax(logits / fitted.temperature), atol=1e-6
+        fitted.predict_proba(inputs(known, known.features)), softmax(logits / fitted.temperature), atol=1e-6
     )
 
 
@@ -153,7 +153,7 @@ def test_what_heads_say_after_a_few_images_is_about_as_sure_as_it_is_right(shots
 
     known, new = drawn(shots), drawn(100)
     for head in (Gaussian, Probe):
-        said = head.fit(known).predict(views(known, new.features))
+        said = head.fit(known).predict_proba(inputs(known, new.features))
         right = (said.argmax(axis=1) == new.labels).mean()
         assert abs(said.max(axis=1).mean() - right) < 0.25, head.name
 
@@ -171,7 +171,7 @@ def test_features_of_both_signs_are_scaled_and_rectified_ones_are_not() -> None:
 
 def test_with_many_images_the_gaussian_decides_like_a_linear_discriminant() -> None:
     known, new = data(6000, 3, 4, spread=0.6), data(500, 3, 4, seed=1, spread=0.6)
-    said = Gaussian.fit(known).predict(views(known, new.features)).argmax(axis=1)
+    said = Gaussian.fit(known).predict_proba(inputs(known, new.features)).argmax(axis=1)
     expected = LinearDiscriminantAnalysis().fit(known.features, known.labels).predict(new.features)
     assert (said == expected).mean() > 0.99
 
@@ -180,8 +180,8 @@ def test_the_gaussian_weighs_labels_by_how_often_they_are_seen() -> None:
     balanced = data(60, 2, 4, spread=0.8)
     rare = balanced.take(np.flatnonzero((balanced.labels == 0) | (np.arange(60) < 10)))
     middle = unit(np.array([[1.0, 1.0, 0, 0]]))
-    often = Gaussian.fit(rare).predict(views(rare, middle))
-    assert often[0, 0] > Gaussian.fit(balanced).predict(views(balanced, middle))[0, 0] + 0.1
+    often = Gaussian.fit(rare).predict_proba(inputs(rare, middle))
+    assert often[0, 0] > Gaussian.fit(balanced).predict_proba(inputs(balanced, middle))[0, 0] + 0.1
 
 
 @pytest.mark.parametrize(("n", "dimensions", "spread"), [(600, 32, 0.6), (48, 128, 0.3), (150, 128, 0.4)])
@@ -191,7 +191,7 @@ def test_the_gaussian_is_about_honest_with_fewer_images_than_dimensions_and_with
     said, right = [], []
     for seed in range(4):
         known, new = data(n, 3, dimensions, seed=seed, spread=spread), data(600, 3, dimensions, seed=50, spread=spread)
-        probabilities = Gaussian.fit(known).predict(views(known, new.features))
+        probabilities = Gaussian.fit(known).predict_proba(inputs(known, new.features))
         said += probabilities.max(axis=1).tolist()
         right += (probabilities.argmax(axis=1) == new.labels).tolist()
     assert np.mean(right) < 0.9
@@ -212,7 +212,7 @@ def test_the_probe_is_a_cross_validated_logistic_regression(n_labels: int) -> No
     ).fit((known.features - centre) / scale, known.labels)
     assert fitted.strength == search.best_params_["C"]
     expected = search.predict_proba((new.features - centre) / scale)
-    np.testing.assert_allclose(fitted.predict(views(known, new.features)), expected, atol=5e-3)
+    np.testing.assert_allclose(fitted.predict_proba(inputs(known, new.features)), expected, atol=5e-3)
 
 
 @pytest.mark.parametrize("n_labels", [2, 3])
@@ -227,7 +227,7 @@ def test_with_fewer_images_than_dimensions_the_probe_is_the_same_one_found_soone
     np.testing.assert_allclose(axes @ axes.T, np.eye(24), atol=1e-12)
     fitted = Probe.fit(known)
     reference = LogisticRegression(C=fitted.strength, max_iter=100_000, tol=1e-9).fit(rows, known.labels)
-    said = fitted.predict(views(known, new.features))
+    said = fitted.predict_proba(inputs(known, new.features))
     np.testing.assert_allclose(said, reference.predict_proba((new.features - centre) / scale), atol=5e-3)
 
 
@@ -243,20 +243,20 @@ def test_the_cache_has_tip_adapters_formula() -> None:
                 logits[i, label] += 3.0 * np.exp(-5.5 * (1 - feature @ key))
             if text:
                 logits[i] += 100 * known.texts @ feature
-        np.testing.assert_allclose(agent.predict(views(known, new.features)), softmax(logits), atol=1e-5)
+        np.testing.assert_allclose(agent.predict_proba(inputs(known, new.features)), softmax(logits), atol=1e-5)
 
 
 def test_the_cache_chooses_its_settings_without_looking_at_itself() -> None:
     rng = np.random.default_rng(2)
     noise = LabelledFeatures(unit(rng.standard_normal((60, 32))), rng.integers(0, 2, 60), 2)
-    said = TipAdapter.fit(noise).predict(views(noise, unit(rng.standard_normal((40, 32)))))
+    said = TipAdapter.fit(noise).predict_proba(inputs(noise, unit(rng.standard_normal((40, 32)))))
     assert said.max() < 0.95  # labels by chance teach no certainty
 
 
 def test_zero_shot_names_the_nearest_text() -> None:
     texts = unit(np.array([[1.0, 0, 0], [0, 1, 0]]))
     known = LabelledFeatures(unit(np.eye(2, 3)), np.array([1, 0]), 2, texts)
-    said = ZeroShot.fit(known).predict(views(known, unit(np.array([[1.0, 0.98, 0.3], [0.0, 1.0, 0.0]]))))
+    said = ZeroShot.fit(known).predict_proba(inputs(known, unit(np.array([[1.0, 0.98, 0.3], [0.0, 1.0, 0.0]]))))
     length = np.sqrt(1 + 0.98**2 + 0.09)
     np.testing.assert_allclose(said[0], softmax(np.array([[100 / length, 98 / length]]))[0], rtol=1e-4)
     assert said[1].tolist() == pytest.approx([0, 1])
@@ -268,7 +268,9 @@ def test_zero_shot_needs_texts() -> None:
 
 
 def test_an_unknown_agent_is_refused_by_what_exists() -> None:
-    with pytest.raises(AgentError, match="no agent 'oracle'; there are: neighbours, probe, gaussian, cache, zero-shot"):
+    with pytest.raises(
+        AgentError, match="no agent 'oracle'; there are: neighbours, probe, gaussian, tip-adapter, zero-shot"
+    ):
         feature_agent("oracle")
 
 
@@ -282,17 +284,17 @@ def test_every_head_learns_keeps_to_the_protocol_and_sums_to_1(name: str, n_labe
     known, new = data(n_labels=n_labels), data(200, n_labels, seed=1)
     agent = feature_agent(name).fit(known)
     assert isinstance(agent, Agent)
-    assert (agent.name, agent.looks_again) == (name, False)
-    seen_by_it = views(known, new.features)
-    said = agent.predict(seen_by_it)
+    assert (agent.name, agent.can_revise) == (name, False)
+    seen_by_it = inputs(known, new.features)
+    said = agent.predict_proba(seen_by_it)
     assert said.shape == (200, n_labels)
     np.testing.assert_allclose(said.sum(axis=1), 1)
     assert (said.argmax(axis=1) == new.labels).mean() > 0.8
-    predictions = agent.look(seen_by_it)
+    predictions = agent.predict(seen_by_it)
     assert [list(one.probabilities or {}) for one in predictions] == [list(seen_by_it.task.names)] * 200
     np.testing.assert_allclose([list((one.probabilities or {}).values()) for one in predictions], said)
     with pytest.raises(TypeError, match="has no second look"):
-        agent.look_again(seen_by_it, predictions, [])
+        agent.revise(seen_by_it, predictions, [])
 
 
 @ALL
@@ -304,7 +306,9 @@ def test_every_head_survives_a_file_without_pickle(name: str, tmp_path: Path) ->
         arrays = {key: file[key] for key in file.files}
     without_texts = LabelledFeatures(known.features, known.labels, known.n_labels)  # as a panel holds them
     restored = feature_agent(name).from_arrays(arrays, without_texts)
-    assert np.array_equal(restored.predict(views(known, new.features)), agent.predict(views(known, new.features)))
+    assert np.array_equal(
+        restored.predict_proba(inputs(known, new.features)), agent.predict_proba(inputs(known, new.features))
+    )
 
 
 def test_a_gaussian_head_of_an_earlier_version_still_opens() -> None:
@@ -313,7 +317,9 @@ def test_a_gaussian_head_of_an_earlier_version_still_opens() -> None:
     now = Gaussian(Gaussian.fit(known).statistics, np.ones(6), 1.0, 1.0)
     then = {name: array for name, array in now.arrays().items() if name in ("counts", "sums", "moments")}
     opened = Gaussian.from_arrays({**then, "ridge": np.array(1.0), "weights": now.weights, "bias": now.bias}, known)
-    np.testing.assert_array_equal(opened.predict(views(known, new.features)), now.predict(views(known, new.features)))
+    np.testing.assert_array_equal(
+        opened.predict_proba(inputs(known, new.features)), now.predict_proba(inputs(known, new.features))
+    )
 
 
 @ALL
@@ -325,8 +331,8 @@ def test_an_updated_head_equals_one_fitted_on_all(name: str) -> None:
     updated, anew = feature_agent(name).fit(old).updated(*bare), feature_agent(name).fit(new)
     if isinstance(updated, Gaussian) and isinstance(anew, Gaussian):  # keeps the settings that were chosen
         anew = Gaussian(anew.statistics, updated.scale, updated.ridge, updated.temperature)
-    asked = views(new, data(30, seed=3).features)
-    np.testing.assert_allclose(updated.predict(asked), anew.predict(asked), atol=1e-6)
+    asked = inputs(new, data(30, seed=3).features)
+    np.testing.assert_allclose(updated.predict_proba(asked), anew.predict_proba(asked), atol=1e-6)
 
 
 def test_a_gaussian_head_that_grows_eightfold_is_as_sure_as_one_fitted_on_all() -> None:
@@ -338,7 +344,7 @@ def test_a_gaussian_head_that_grows_eightfold_is_as_sure_as_one_fitted_on_all() 
     few, came = everything.take(np.arange(60)), everything.take(np.arange(60, 480))
     nothing = everything.take(np.arange(0))
     grown, anew = Gaussian.fit(few).updated(everything, came, nothing), Gaussian.fit(everything)
-    said, expected = (one.predict(views(everything, asked)).max(axis=1).mean() for one in (grown, anew))
+    said, expected = (one.predict_proba(inputs(everything, asked)).max(axis=1).mean() for one in (grown, anew))
     assert said == pytest.approx(expected, abs=0.05)
     back = grown.updated(few, nothing, came)
     assert back.temperature == Gaussian.fit(few).temperature
@@ -354,7 +360,7 @@ def test_a_label_with_a_single_image_is_enough(name: str, counts: tuple[int, ...
     unlabelled = unit(centres[np.arange(20) % len(counts)] + 0.05 * rng.standard_normal((20, 5)))
     captions = (centres, np.arange(len(counts)))
     known = LabelledFeatures(features, labels, len(counts), centres, captions, unlabelled=unlabelled)
-    said = feature_agent(name).fit(known).predict(views(known, centres))
+    said = feature_agent(name).fit(known).predict_proba(inputs(known, centres))
     assert np.isfinite(said).all()
     if name != "neighbours":  # who smooths more than a single neighbour counts
         assert said.argmax(axis=1).tolist() == list(range(len(counts)))
@@ -364,14 +370,14 @@ def test_a_label_with_a_single_image_is_enough(name: str, counts: tuple[int, ...
 @given(st.sampled_from(WITHOUT_TOWER), st.integers(0, 999), st.integers(2, 4), st.floats(0.01, 3))
 def test_probabilities_are_a_distribution_for_any_images(name: str, seed: int, n_labels: int, spread: float) -> None:
     known = data(4 * n_labels, n_labels, seed=seed, spread=spread)
-    said = feature_agent(name).fit(known).predict(views(known, data(5, n_labels, seed=seed + 1).features))
+    said = feature_agent(name).fit(known).predict_proba(inputs(known, data(5, n_labels, seed=seed + 1).features))
     assert (said >= 0).all()
     np.testing.assert_allclose(said.sum(axis=1), 1)
 
 
 def test_views_of_some_rows_keep_them_together() -> None:
     known = data(12)
-    whole = views(known, known.features)
+    whole = inputs(known, known.features)
     some = whole.take([4, 1])
     assert (len(some), some.task) == (2, whole.task)
     for name in ("features", "similarities", "neighbour_labels"):

@@ -11,7 +11,7 @@ from consilience.agents.heads.model_selection import scales
 from consilience.agents.heads.self_trained import RIDGE
 from consilience.core.errors import AgentError
 from consilience.core.task import Task
-from consilience.orchestrator.fitting.fit_ensemble import exact_views
+from consilience.orchestrator.fitting.fit_ensemble import exact_inputs
 
 TASK = Task.from_labels(["ash", "elm"])
 
@@ -35,8 +35,8 @@ def drawn(each: int, seed: int, unlabelled: int = 300) -> LabelledFeatures:
     return LabelledFeatures(rows, labels, 2, unlabelled=stretched(unlabelled, 1000 + seed)[0])
 
 
-def views(known: LabelledFeatures, rows: np.ndarray) -> AgentInput:
-    return exact_views(TASK, known, rows)
+def inputs(known: LabelledFeatures, rows: np.ndarray) -> AgentInput:
+    return exact_inputs(TASK, known, rows)
 
 
 @pytest.mark.parametrize("each", [4, 20])
@@ -44,7 +44,7 @@ def test_it_is_the_discriminant_of_all_images_with_the_labels_that_it_gives_itse
     known = drawn(each, 0)
     assert known.unlabelled is not None
     head = SelfTrained.fit(known)
-    own = head.predict(views(known, known.unlabelled)).argmax(axis=1)
+    own = head.predict_proba(inputs(known, known.unlabelled)).argmax(axis=1)
     every = np.concatenate([known.features, known.unlabelled]).astype(np.float64)
     rows, labels = every / scales(every), np.r_[known.labels, own]
     means = np.array([rows[labels == label].mean(axis=0) for label in range(2)])
@@ -53,7 +53,7 @@ def test_it_is_the_discriminant_of_all_images_with_the_labels_that_it_gives_itse
     inverse = np.linalg.inv(within + RIDGE * size * np.eye(24))
     centred = means - rows.mean(axis=0)
     logits = (rows - rows.mean(axis=0)) @ inverse @ centred.T - np.einsum("cd,de,ce->c", centred, inverse, centred) / 2
-    np.testing.assert_allclose(head.predict(views(known, every)), softmax(logits / head.temperature), atol=1e-6)
+    np.testing.assert_allclose(head.predict_proba(inputs(known, every)), softmax(logits / head.temperature), atol=1e-6)
 
 
 def test_unlabelled_images_teach_what_a_few_labelled_ones_cannot() -> None:
@@ -62,7 +62,7 @@ def test_unlabelled_images_teach_what_a_few_labelled_ones_cannot() -> None:
     for seed in range(8):
         known = drawn(4, seed)
         for kind in (Gaussian, SelfTrained):
-            said = kind.fit(known).predict(views(known, new))
+            said = kind.fit(known).predict_proba(inputs(known, new))
             right[kind.name].append(float((said.argmax(axis=1) == truth).mean()))
     assert np.mean(right["self-trained"]) > np.mean(right["gaussian"]) + 0.1
 
@@ -81,7 +81,7 @@ def test_where_the_images_part_otherwise_than_by_label_it_is_no_surer_than_it_ma
         known = LabelledFeatures(clumps(8), np.arange(8) % 2, 2, unlabelled=clumps(200))
         new, truth = clumps(400), rng.integers(0, 2, 400)
         for kind in (Gaussian, SelfTrained):
-            said = kind.fit(known).predict(views(known, new))
+            said = kind.fit(known).predict_proba(inputs(known, new))
             losses[kind.name].append(float(-np.log(said[np.arange(400), truth]).mean()))
     assert np.mean(losses["self-trained"]) < np.mean(losses["gaussian"]) + 0.1
 
@@ -92,7 +92,7 @@ def test_it_is_not_surer_than_it_is_right(each: int) -> None:
     ahead = []
     for seed in range(8):
         known = drawn(each, seed)
-        said = SelfTrained.fit(known).predict(views(known, new))
+        said = SelfTrained.fit(known).predict_proba(inputs(known, new))
         ahead.append(said.max(axis=1).mean() - (said.argmax(axis=1) == truth).mean())
     assert np.mean(ahead) < 0.05
 
@@ -116,5 +116,5 @@ def test_when_all_unlabelled_images_have_got_their_label_it_goes_on() -> None:
     assert alone.unlabelled is not None
     assert len(alone.unlabelled) == 0
     new, truth = stretched(600, 99)
-    said = SelfTrained.fit(alone).predict(views(known, new))
+    said = SelfTrained.fit(alone).predict_proba(inputs(known, new))
     assert (said.argmax(axis=1) == truth).mean() > 0.8

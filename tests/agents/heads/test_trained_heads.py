@@ -14,7 +14,7 @@ from consilience.agents.heads.model_selection import log_loss
 from consilience.agents.heads.trained_texts import TrainedTexts
 from consilience.core.errors import AgentError
 from consilience.core.task import Task
-from consilience.orchestrator.fitting.fit_ensemble import exact_views
+from consilience.orchestrator.fitting.fit_ensemble import exact_inputs
 from consilience.retrieval.encoders.encoder import open_encoder
 from tests.support import tiny_clip
 
@@ -34,7 +34,7 @@ def drawn(each: int, d: int = 32, spread: float = 0.3, seed: int = 0, **more: An
 
 
 def loss(head: Any, known: LabelledFeatures, new: LabelledFeatures) -> float:
-    return log_loss(head.predict(exact_views(TASK, known, new.features)), new.labels)
+    return log_loss(head.predict_proba(exact_inputs(TASK, known, new.features)), new.labels)
 
 
 def test_the_gradient_of_the_keys_is_that_of_the_loss() -> None:
@@ -124,18 +124,18 @@ def test_what_is_learned_lowers_the_loss_and_leaves_the_tower_alone(kind: type[T
     np.testing.assert_array_equal(encoder.encode_texts(["a leaf"]), before)
 
 
-@pytest.mark.parametrize("name", ["tip-adapter-f", "caps-adapter", "prompt", "clip-svd"])
+@pytest.mark.parametrize("name", ["tip-adapter-f", "caps-adapter", "coop", "clip-svd"])
 def test_restored_without_pickle_they_say_the_same(name: str, encoder: Any, tmp_path: Path) -> None:
     texts = encoder.encode_texts([*TASK.names, "orange spots"])
     captions = texts, np.array([0, 1, 2, 0])
     tower, described = encoder.prompt_tower(TASK.names), drawn(9, seed=2).features
     known = drawn(9, texts=texts[:3], captions=captions, tower=tower, described=described)
-    fitted, asked = feature_agent(name).fit(known), exact_views(TASK, known, drawn(5, seed=8).features)
+    fitted, asked = feature_agent(name).fit(known), exact_inputs(TASK, known, drawn(5, seed=8).features)
     np.savez(tmp_path / "head.npz", allow_pickle=False, **fitted.arrays())
     with np.load(tmp_path / "head.npz", allow_pickle=False) as file:
         arrays = {key: file[key] for key in file.files}
     restored = feature_agent(name).from_arrays(arrays, LabelledFeatures(known.features, known.labels, 3))
-    np.testing.assert_allclose(restored.predict(asked), fitted.predict(asked), atol=1e-6)
+    np.testing.assert_allclose(restored.predict_proba(asked), fitted.predict_proba(asked), atol=1e-6)
 
 
 def test_captions_speak_by_hand() -> None:
@@ -187,7 +187,7 @@ def test_captions_come_and_go_with_their_images() -> None:
     np.testing.assert_array_equal(now.described[27:], 0)
 
 
-@pytest.mark.parametrize("name", ["caps-adapter", "prompt", "clip-svd"])
+@pytest.mark.parametrize("name", ["caps-adapter", "coop", "clip-svd"])
 def test_an_encoder_without_a_text_tower_is_refused(name: str) -> None:
     with pytest.raises(AgentError, match=f"'{name}' needs an encoder with a text tower"):
         feature_agent(name).fit(drawn(4))
@@ -209,7 +209,7 @@ def test_a_panel_with_trained_agents_is_fitted_saved_and_diagnoses_and_names_tex
     labels = [{"name": name} for name in TASK.names[1:]]
     long = {"name": "rust", "descriptions": ["orange spots " * 60]}
     task = consilience.Task.model_validate({"domain": "leaf", "labels": [long, *labels]})
-    agents = ["gaussian", "tip-adapter-f", "caps-adapter", "prompt", "clip-svd"]
+    agents = ["gaussian", "tip-adapter-f", "caps-adapter", "coop", "clip-svd"]
     panel = tmp_path / "panel"
     consilience.fit(tmp_path / "photos", panel, task=task, encoder=encoder.name, device="cpu", agents=agents)
     assert "1 of the texts of the label 'rust' are longer than" in caplog.text

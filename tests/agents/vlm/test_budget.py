@@ -12,7 +12,7 @@ from consilience.agents import Budget, ReplyCache, VlmAgent, VlmSettings
 from consilience.core.errors import BudgetSpentError
 from consilience.core.prediction import Prediction
 from tests.support.scripted_server import Scripted, ScriptedServer, chat, says
-from tests.support.vlm_cases import image, views
+from tests.support.vlm_cases import image, inputs
 
 PRICES = {"price_per_million_input_tokens": 10.0, "price_per_million_output_tokens": 100.0}
 ANSWER = chat(says("rust"), tokens=(100, 10))
@@ -30,7 +30,7 @@ async def seen(*looks: Any) -> list[list[Prediction] | BaseException]:
 
 def answered(one: VlmAgent, n: int) -> list[Prediction]:
     """What became of n images, each looked at by itself: the answers, or the error if the budget was spent."""
-    looks = [one.look(views(image(shade))) for shade in range(n)]
+    looks = [one.predict(inputs(image(shade))) for shade in range(n)]
     results = asyncio.run(seen(*looks))
     assert all(isinstance(result, list | BudgetSpentError) for result in results), results
     return [prediction for result in results if isinstance(result, list) for prediction in result]
@@ -55,9 +55,9 @@ def test_what_runs_at_once_is_bounded_by_the_endpoint_alone_once_the_cost_is_kno
     one = agent(server, budget, concurrency=64)
 
     async def look_twice() -> None:
-        await one.look(views(image(100)))
+        await one.predict(inputs(image(100)))
         server.together = 12  # answers only if twelve are there at once
-        await one.look(views(*map(image, range(12))))
+        await one.predict(inputs(*map(image, range(12))))
 
     asyncio.run(look_twice())
     assert len(server.requests) == 13
@@ -77,7 +77,7 @@ def test_the_error_says_what_was_spent_of_what_and_what_to_do(server: ScriptedSe
     server.replies = [ANSWER]
     one = agent(server, Budget(0.005))
     with pytest.raises(BudgetSpentError) as caught:
-        asyncio.run(one.look(views(*map(image, range(9)))))
+        asyncio.run(one.predict(inputs(*map(image, range(9)))))
     said = str(caught.value)
     assert "0.0040 of 0.005 USD (policy.max_run_cost_usd), and a request of 'qwen' costs 0.0020 on average" in said
     assert "Raise it and run the same again: answers in the reply cache are not paid for twice" in said
@@ -89,7 +89,7 @@ def test_agents_share_a_budget(server: ScriptedServer) -> None:
     one, other = agent(server, budget), agent(server, budget, name="gemma")
 
     async def both() -> list[list[Prediction] | BaseException]:
-        return await seen(*(who.look(views(image(shade))) for shade in range(6) for who in (one, other)))
+        return await seen(*(who.predict(inputs(image(shade))) for shade in range(6) for who in (one, other)))
 
     results = asyncio.run(both())
     # What an agent's first request costs is not known while it runs: so it may come on top.

@@ -37,7 +37,7 @@ from tests.support.taught_model import (
     settings,
     shade,
 )
-from tests.support.vlm_cases import evidence, views
+from tests.support.vlm_cases import evidence, inputs
 
 transformers = pytest.importorskip("transformers")
 
@@ -48,13 +48,13 @@ def agent(model: Path) -> Callable[..., TransformersAgent]:
 
 
 def again(one: TransformersAgent, images: Sequence[Image], found: Sequence[Evidence]) -> list[Prediction]:
-    return one.look_again(views(*images, task=BRIEF), [FIRST] * len(images), found)
+    return one.revise(inputs(*images, task=BRIEF), [FIRST] * len(images), found)
 
 
 def test_it_follows_the_protocol(agent: Callable[..., TransformersAgent]) -> None:
     assert isinstance(agent(), Agent)
-    assert (agent().name, agent().looks_again) == ("tiny", True)
-    assert not agent(second_look=False).looks_again
+    assert (agent().name, agent().can_revise) == ("tiny", True)
+    assert not agent(second_look=False).can_revise
 
 
 def test_it_is_told_what_others_said_in_a_debate_alone(agent: Callable[..., TransformersAgent]) -> None:
@@ -131,7 +131,7 @@ def test_a_second_look_shows_the_cases(model: Path, agent: Callable[..., Transfo
         for case in found.neighbours
     )
     other = Evidence(dark, found.distribution, found.novelty)
-    seen = one.look_again(views(image, image, task=task), [FIRST, FIRST], [found, other])
+    seen = one.revise(inputs(image, image, task=task), [FIRST, FIRST], [found, other])
     assert [prediction.stage for prediction in seen] == ["second", "second"]
     assert seen[0].probabilities != seen[1].probabilities  # the same words with other pictures
     assert seen[0].tokens == seen[1].tokens > look(one, image)[0].tokens
@@ -227,7 +227,7 @@ def test_a_panel_is_fitted_with_it_and_diagnoses(model: Path, tmp_path: Path) ->
     report = consilience.fit(
         tmp_path / "images", tmp_path / "panel", task=BRIEF, agents=["neighbours", one], encoder="embedded"
     )
-    trust = {(witness.agent, witness.stage): witness.trust for witness in report.panel.witnesses}
+    trust = {(member.agent, member.stage): member.trust for member in report.panel.members}
     assert trust["tiny", "first"].n >= 12
     new = painted(tmp_path / "new.png", DARK)
     diagnoser = consilience.Diagnoser.open(tmp_path / "panel", agents=[one])
@@ -246,9 +246,9 @@ def test_captions_are_written_even_where_looks_are_scored(agent: Callable[..., T
     texts = {"system": system, "question": question}
     task = BRIEF.model_copy(update={"prompts": {"caption": PromptOverride(version="brief", texts=texts)}})
     one = agent(confidence="logprob")
-    dark, clear, vector = one.caption(views(shade(DARK), shade(CLEAR), None, task=task))
+    dark, clear, vector = one.caption(inputs(shade(DARK), shade(CLEAR), None, task=task))
     assert [said.rationale for said in (dark, clear)] == [says("rust", 0.8), says("scab", 0.9)]
     assert (dark.abstained, dark.prompt) == (True, "caption brief")
     assert "needs pixels" in (vector.error or "")
-    [cut] = agent(confidence="logprob", max_tokens=3).caption(views(shade(DARK), task=task))
+    [cut] = agent(confidence="logprob", max_tokens=3).caption(inputs(shade(DARK), task=task))
     assert "cut off at max_tokens" in (cut.error or "")

@@ -19,8 +19,8 @@ from tests.support.vlm_cases import TASK, again, agent, evidence, image, look, p
 
 def test_it_follows_the_protocol(server: ScriptedServer) -> None:
     assert isinstance(agent(server), Agent)
-    assert (agent(server).name, agent(server).looks_again) == ("qwen", True)
-    assert not agent(server, second_look=False).looks_again
+    assert (agent(server).name, agent(server).can_revise) == ("qwen", True)
+    assert not agent(server, second_look=False).can_revise
 
 
 def test_a_stated_confidence_goes_to_the_label_and_the_rest_is_spread(server: ScriptedServer) -> None:

@@ -12,13 +12,13 @@ from consilience.agents import Agent, Captioner, Gaussian, LabelledFeatures, Rep
 from consilience.core.images import Image
 from consilience.core.prediction import Prediction
 from tests.support.scripted_server import Scripted, ScriptedServer, chat, says
-from tests.support.vlm_cases import agent, image, look, pictures, texts, views
+from tests.support.vlm_cases import agent, image, inputs, look, pictures, texts
 
 LEAF = "A green leaf with orange spots along its rim."
 
 
 def captions(one: VlmAgent, *images: Image | None) -> list[Prediction]:
-    return asyncio.run(one.caption(views(*images)))
+    return asyncio.run(one.caption(inputs(*images)))
 
 
 @pytest.mark.parametrize("confidence", ["verbalised", "logprob", "sampled"])

@@ -28,7 +28,7 @@ TASK = Task.from_labels(["rust", "scab"])
 SAYS = {"tiny-qwen": ("rust", 0.9, "orange spots"), "tiny-gpt": ("scab", 0.6, "olive velvet")}
 
 
-def records() -> LabelledImages:
+def labelled_images() -> LabelledImages:
     n = 16
     noise = 0.3 * np.random.default_rng(0).standard_normal((n, 8))
     vectors = np.eye(2, 8)[np.arange(n) % 2] + noise
@@ -54,7 +54,7 @@ def agents(server: ScriptedServer, debate: bool) -> list[VlmAgent]:
 
 
 def fitted(server: ScriptedServer, debate: bool) -> FittedEnsemble:
-    known = records()
+    known = labelled_images()
     data = labelled_features(known, TASK)
     kinds = ["neighbours", "gaussian"]
     load = lambda name: image(int(name.removeprefix("image-")))  # noqa: E731
@@ -63,9 +63,9 @@ def fitted(server: ScriptedServer, debate: bool) -> FittedEnsemble:
 
 def diagnosed(server: ScriptedServer, debate: bool, learned: FittedEnsemble) -> list[dict[str, Any]]:
     """The conclusion of one image at which everybody looks again."""
-    known = records()
+    known = labelled_images()
     settings = PolicySettings(second_look="always")
-    weigher = Weigher(TASK, learned.witnesses, learned.fusion, Policy.chosen(settings, learned.outcomes))
+    weigher = Weigher(TASK, learned.members, learned.fusion, Policy.chosen(settings, learned.calibration_set))
     everyone = {one.name: one for one in (*learned.heads, *agents(server, debate))}
     memory = ImageMemory(known, TASK.names, ExactIndex(known))
     run = Run(everyone, memory, [image(200)], known.vectors[:1], math.inf)
@@ -104,12 +104,12 @@ def test_in_a_debate_fit_and_diagnosis_tell_the_same_kind_of_thing(talkative: Sc
 
 def test_the_heads_are_heard_out_of_fold(talkative: ScriptedServer) -> None:
     """What is told in fit is what the heads say of an image that they were not fitted on."""
-    known = records()
+    known = labelled_images()
     learned = fitted(talkative, debate=True)
     said = second_looks(talkative.requests, "tiny-qwen")
     told = [line.split('says "')[1] for one in said for line in heard(one) if line.startswith('- "neighbours"')]
     right = [one.startswith(label) for one, label in zip(told, known.labels, strict=True)]
-    (trust,) = (one.trust for one in learned.witnesses if one.agent == "neighbours")
+    (trust,) = (one.trust for one in learned.members if one.agent == "neighbours")
     assert np.mean(right) == pytest.approx(trust.accuracy)
 
 

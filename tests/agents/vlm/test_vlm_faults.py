@@ -12,7 +12,7 @@ import pytest
 
 from consilience.core.prediction import Prediction
 from tests.support.scripted_server import Scripted, ScriptedServer, chat, logprobs, says
-from tests.support.vlm_cases import agent, image, look, pictures, views
+from tests.support.vlm_cases import agent, image, inputs, look, pictures
 
 SECRET = "sk-very-secret-1234567890"  # noqa: S105
 REFUSED = {"error": {"message": f"wrong key {SECRET}, go away", "type": "error"}}
@@ -160,7 +160,7 @@ def test_a_cancelled_look_leaves_nothing_behind(server: ScriptedServer) -> None:
     server.replies = [Scripted(fault="silence")]
 
     async def cancelled() -> None:
-        asking = asyncio.create_task(agent(server).look(views(image(1), image(2))))
+        asking = asyncio.create_task(agent(server).predict(inputs(image(1), image(2))))
         while len(server.requests) < 2:
             await asyncio.sleep(0)
         asking.cancel()

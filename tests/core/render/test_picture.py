@@ -45,7 +45,7 @@ def diagnosis(labels: Sequence[str] = ("healthy", "rust", "scab"), **changes: ob
         "reasons": (),
         "predictions": (
             Prediction("probe", probabilities=posterior, calibrated=posterior, weight=0.75),
-            Prediction("cache", stage="second", probabilities=posterior, weight=0.25),
+            Prediction("tip-adapter", stage="second", probabilities=posterior, weight=0.25),
         ),
         "evidence": Evidence(
             tuple(Neighbour(f"{i}", labels[1], 0.9, "gone.jpg", lambda _: thumbnail) for i in range(3)), posterior, 0.5

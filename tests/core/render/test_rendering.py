@@ -42,7 +42,7 @@ def diagnosis(**changes: object) -> Diagnosis:
                 weight=0.731,
             ),
             Prediction("qwen", error="TimeoutError: no answer in 30 s"),
-            Prediction("cache", abstained=True, rationale="out of focus"),
+            Prediction("tip-adapter", abstained=True, rationale="out of focus"),
             Prediction("probe", stage="second", probabilities={"healthy": 0.0, "rust": 1.0, "scab": 0.0}),
         ),
         "evidence": Evidence((Neighbour("a", "rust", 0.9126, "leaves/rust/017.jpg"),), {"rust": 1.0}, 0.95),
@@ -96,7 +96,7 @@ def test_markdown_shows_every_figure_to_its_printed_digits() -> None:
     assert agents[2:] == [
         ["probe", "rust", "91.4 %", "86.4 %", "0.73", "200", "97.2 %", "0.021", "0.015", "0.46"],
         ["qwen", "failed", *"––––––––"],
-        ["cache", "abstained", *"––––––––"],
+        ["tip-adapter", "abstained", *"––––––––"],
         ["probe, second look", "rust", "100 %", *"–––––––"],
     ]
     assert cases[2:] == [["rust", "0.913", "017.jpg"]]

@@ -81,12 +81,12 @@ def test_variables_that_are_no_settings_are_left_to_their_readers(name: str, mon
 
 
 def test_texts_of_variables_become_numbers_truths_and_lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CONSILIENCE_AGENTS", " probe, cache,probe ")
+    monkeypatch.setenv("CONSILIENCE_AGENTS", " probe, tip-adapter,probe ")
     monkeypatch.setenv("CONSILIENCE_IMAGES__ALLOW_PRIVATE_URLS", "true")
     monkeypatch.setenv("CONSILIENCE_POLICY__MAX_SECONDS", "1e3")
     monkeypatch.setenv("CONSILIENCE_ENCODER", "123")
     settings = load_settings()
-    assert settings.agents == ("probe", "cache")
+    assert settings.agents == ("probe", "tip-adapter")
     assert settings.images.allow_private_urls is True
     assert settings.policy.max_seconds == 1000.0
     assert settings.encoder == "123"
@@ -95,9 +95,9 @@ def test_texts_of_variables_become_numbers_truths_and_lists(monkeypatch: pytest.
 def test_agents_in_a_file_are_a_list(file: Path) -> None:
     file.write_text("agents: [probe, neighbours]")
     assert load_settings(file).agents == ("probe", "neighbours")
-    assert load_settings(file, agents="cache").agents == ("cache",)
+    assert load_settings(file, agents="tip-adapter").agents == ("tip-adapter",)
     assert load_settings(file, agents=["gaussian"]).agents == ("gaussian",)
-    assert load_settings(file, agents="[gaussian, cache]").agents == ("gaussian", "cache")
+    assert load_settings(file, agents="[gaussian, tip-adapter]").agents == ("gaussian", "tip-adapter")
     assert load_settings(file, agents="[]").agents == ()
 
 

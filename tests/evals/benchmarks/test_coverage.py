@@ -18,7 +18,7 @@ QUICK = load_settings(agents="neighbours,gaussian")
 """The feature agents that are fitted in no time."""
 
 
-def records(apart: float, each: int = 60, seed: int = 0) -> LabelledImages:
+def labelled_images(apart: float, each: int = 60, seed: int = 0) -> LabelledImages:
     """Vectors of two labels whose means are `apart`, in standard deviations."""
     rng = np.random.default_rng(seed)
     labels = np.repeat([0, 1], each)
@@ -33,7 +33,7 @@ def halves(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_sets_of_labels_that_are_far_apart_hold_the_truth_and_nothing_else() -> None:
-    found = covered(records(20.0), *halves(120), QUICK)
+    found = covered(labelled_images(20.0), *halves(120), QUICK)
     assert (found.sets.n, found.sets.coverage, found.sets.mean_size) == (60, 1.0, 1.0)
     assert found.strict.covered <= found.sets.covered
     assert found.strict.mean_size is not None
@@ -41,7 +41,7 @@ def test_sets_of_labels_that_are_far_apart_hold_the_truth_and_nothing_else() -> 
 
 
 def test_sets_of_labels_that_overlap_hold_the_truth_about_as_often_as_is_wished_and_often_both() -> None:
-    draws = [covered(records(1.5, each=100, seed=seed), *halves(200), QUICK) for seed in range(8)]
+    draws = [covered(labelled_images(1.5, each=100, seed=seed), *halves(200), QUICK) for seed in range(8)]
     coverage = np.mean([one.strict.coverage for one in draws])
     assert abs(coverage - QUICK.policy.coverage) < 0.03
     assert 1.2 < np.mean([one.sets.mean_size for one in draws]) < 2.0
@@ -73,7 +73,7 @@ def save(known: LabelledImages, file: Path) -> Path:
 
 
 def test_the_command_says_what_was_wished_and_what_came_of_it(tmp_path: Path) -> None:
-    source = save(records(20.0, each=30), tmp_path / "vectors.npz")
+    source = save(labelled_images(20.0, each=30), tmp_path / "vectors.npz")
     run = CliRunner().invoke(main, [str(source), "--splits", "2", "--json", str(tmp_path / "figures.json")])
     assert run.exit_code == 0, run.output
     assert "2 splits, 40 images to fit on, 20 to judge by, seed 0" in run.output
@@ -84,7 +84,7 @@ def test_the_command_says_what_was_wished_and_what_came_of_it(tmp_path: Path) ->
 
 @pytest.mark.parametrize(("each", "said"), [(2, "fewer than 3 images"), (0, "empty")])
 def test_what_cannot_be_measured_is_said(each: int, said: str, tmp_path: Path) -> None:
-    source = save(records(20.0, each=each), tmp_path / "few.npz") if each else tmp_path
+    source = save(labelled_images(20.0, each=each), tmp_path / "few.npz") if each else tmp_path
     run = CliRunner().invoke(main, [str(source)])
     assert run.exit_code == 1
     assert said in run.output

@@ -45,7 +45,7 @@ def test_images_around_another_axis_are_told_apart(diagnoser: Diagnoser) -> None
     found = told_apart(diagnoser, around([0, 1], 40, seed=1), around([5], 50, seed=2))
     assert (found.known, found.novel, found.novel_called) == (80, 50, 1.0)
     assert found.known_called < 0.15  # about 5 % are wished
-    for one in (found.score, found.signs["nearest"]):
+    for one in (found.score, found.signs["knn"]):
         assert one.fpr_at_95 < 0.05
         assert one.auroc == pytest.approx(1 - one.fpr_at_95 / 2)
     assert line_of("other axis", found).startswith(f"other axis: AUROC {found.score.auroc:.4f}, FPR at 95 %")
@@ -58,8 +58,8 @@ def test_images_of_the_same_kind_are_told_apart_by_chance_only(diagnoser: Diagno
 
 def test_rows_of_labels() -> None:
     names = ("v0", "v1", "v2")
-    records = LabelledImages(names, ("a", "b", "a"), names, around([0], 3, seed=0))
-    assert rows_of(records, {"a"}).tolist() == [0, 2]
+    labelled_images = LabelledImages(names, ("a", "b", "a"), names, around([0], 3, seed=0))
+    assert rows_of(labelled_images, {"a"}).tolist() == [0, 2]
 
 
 def draw(folder: Path, label: str, colour: tuple[int, int, int], count: int, seed: int) -> None:

@@ -23,7 +23,7 @@ from consilience.evals.paper.replay import (
     figures,
     from_labelled,
     from_summary,
-    neighbours_witness,
+    neighbours_member,
     posteriors,
     replay,
 )
@@ -104,10 +104,10 @@ def test_settings_that_were_given_win_over_those_of_a_replay(tmp_path: Path) -> 
 def test_the_neighbours_speak_from_the_recorded_shares_with_the_trust_of_the_memory(tmp_path: Path) -> None:
     cells = row(1, "rust", Qwen=("scab", 0.6)) | {"RAG_response": shares(rust=0.9, scab=0.1)}
     recording, _ = read_recording(write(tmp_path / "a.csv", [cells]), TASK)
-    witness = neighbours_witness(two_clusters(), TASK, SETTINGS)
-    assert (witness.trust.accuracy, witness.trust.n) == (1.0, 40)
-    weigher = from_summary(recording, trust(Qwen=0.5), witness, SETTINGS)
-    said = witness.calibrator(np.array([[0.9, 0.1]]))
+    member = neighbours_member(two_clusters(), TASK, SETTINGS)
+    assert (member.trust.accuracy, member.trust.n) == (1.0, 40)
+    weigher = from_summary(recording, trust(Qwen=0.5), member, SETTINGS)
+    said = member.calibrator(np.array([[0.9, 0.1]]))
     assert said.argmax() == 0
     # Qwen's 0.6 is lowered to chance: the neighbours alone decide
     np.testing.assert_allclose(posteriors(replay(recording, weigher), TASK), said)
@@ -115,7 +115,7 @@ def test_the_neighbours_speak_from_the_recorded_shares_with_the_trust_of_the_mem
 
 def test_the_neighbours_calibrator_keeps_the_label_that_the_search_named() -> None:
     raw = np.random.default_rng(3).dirichlet([1.0, 1.0], 200)
-    calibrated = neighbours_witness(two_clusters(), TASK, SETTINGS).calibrator(raw)
+    calibrated = neighbours_member(two_clusters(), TASK, SETTINGS).calibrator(raw)
     np.testing.assert_array_equal(calibrated.argmax(axis=1), raw.argmax(axis=1))
 
 
@@ -203,8 +203,8 @@ def test_labelled_recordings_teach_that_second_looks_help(tmp_path: Path) -> Non
     known, known_truths = labelled(tmp_path / "known.csv", 0)
     recording, truths = labelled(tmp_path / "new.csv", 100)
     weigher = from_labelled(recording, known, known_truths, None, load_settings(policy__worth_usd=10.0))
-    assert [one.trust.accuracy for one in weigher.witnesses] == [0.6, 0.9]
-    assert [one.cost_usd for one in weigher.witnesses] == [0.5, 0.5]
+    assert [one.trust.accuracy for one in weigher.members] == [0.6, 0.9]
+    assert [one.cost_usd for one in weigher.members] == [0.5, 0.5]
     conclusions = replay(recording, weigher)
     *_, fusion = compare(conclusions, recording, truths)
     assert fusion.accuracy == 0.9

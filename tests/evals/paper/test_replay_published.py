@@ -18,7 +18,7 @@ from consilience.evals.paper.replay import (
     figures,
     from_labelled,
     from_summary,
-    neighbours_witness,
+    neighbours_member,
     read_trust,
     replay,
 )
@@ -42,9 +42,9 @@ def experiment(name: str, path: Path | None = None) -> tuple[Recording, tuple[st
     """A published run, and how it is weighed by the published summary numbers only."""
     runs = real_data("recorded-runs")
     known = ingest(runs / "clip_vit_b32_train.npz", None, SETTINGS, quiet)
-    witness = neighbours_witness(known.records, known.task, SETTINGS)
+    member = neighbours_member(known.labelled_images, known.task, SETTINGS)
     recording, truths = read_recording(path or runs / name, known.task)
-    return recording, truths, from_summary(recording, read_trust(runs / "train_trust.json"), witness, SETTINGS)
+    return recording, truths, from_summary(recording, read_trust(runs / "train_trust.json"), member, SETTINGS)
 
 
 def test_the_papers_rows_of_experiment_three() -> None:
@@ -90,4 +90,4 @@ def test_half_of_the_papers_rows_can_teach_the_other_half(tmp_path: Path) -> Non
     weigher = from_labelled(recording, known, known_truths, None, SETTINGS)
     by_name = {one.who: one for one in compare(replay(recording, weigher), recording, truths)}
     assert by_name[FUSION].accuracy >= by_name[RECORDED].accuracy
-    assert all(one.trust.n == 40 for one in weigher.witnesses)
+    assert all(one.trust.n == 40 for one in weigher.members)

@@ -44,7 +44,7 @@ def row() -> Callable[..., Row]:
         **more: Any,
     ) -> Row:
         base: Row = {
-            "image": image, "identity": None, "truth": truth, "leak": False, "label": None, "verdict": None,
+            "source": image, "identity": None, "truth": truth, "leak": False, "label": None, "verdict": None,
             "error": "it is broken", "cost_usd": 0.0, "rounds": 0, "posterior": None, "first_posterior": None,
             "prediction_set": [], "reasons": [], "predictions": [], "evidence": None, "rationale": "", "seconds": 0.5,
         }  # fmt: skip
@@ -73,7 +73,7 @@ def written(tmp_path: Path) -> Callable[..., Path]:
         out.mkdir()
         with (out / "predictions.jsonl").open("w", encoding="utf-8") as file:
             for place, one in enumerate(rows):
-                file.write(json.dumps({"row": place, **one, "image": one["image"] or f"{place:05}.png"}) + "\n")
+                file.write(json.dumps({"row": place, **one, "source": one["source"] or f"{place:05}.png"}) + "\n")
         run = {"panel": {"id": "0a1b"}, "source": {"path": source, "kind": "folder"}, "choice": {"sample": None}}
         write_json(out / "run.json", run)
         found = measure(collect(read_rows(out, labels), labels), labels, agents_only=agents_only)

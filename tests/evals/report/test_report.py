@@ -129,7 +129,7 @@ def test_each_gallery_shows_its_images_in_its_order(rows: list[Any], written: Ca
 
 def test_every_row_is_in_the_table(rows: list[Any], written: Callable[..., Path]) -> None:
     columns = Page(write_report(written(rows, LABELS))).table["columns"]
-    assert columns["image"] == [one["image"] for one in rows]
+    assert columns["source"] == [one["source"] for one in rows]
     assert columns["truth"] == [LABELS.index(one["truth"]) for one in rows]
     assert columns["label"] == [1, 1, 1, 1, 1, 1, 1, -1]
     assert columns["sure"] == [0.99, 0.97, 0.98, 0.55, 0.6, 0.9, 0.8, None]
@@ -145,7 +145,7 @@ def test_what_anybody_may_have_written_stays_text(row: Callable[..., Any], writt
     said = {f"agent {HOSTILE}": posterior}
     near = {"id": "a", "label": labels[0], "similarity": 0.9, "source": HOSTILE}
     evidence = {"neighbours": [near], "distribution": {labels[0]: 1.0, "rust": 0.0}, "novelty": 0.5}
-    texts = {"image": f"a{HOSTILE}.png", "rationale": HOSTILE, "reasons": [HOSTILE]}
+    texts = {"source": f"a{HOSTILE}.png", "rationale": HOSTILE, "reasons": [HOSTILE]}
     rows = [
         row(labels[0], posterior, said=said, refer=refer, first=posterior) | texts | {"evidence": evidence}
         for refer in (True, False)
@@ -198,14 +198,14 @@ def test_pictures_are_those_of_the_very_images(row: Callable[..., Any], leaf: Pa
     assert address is not None
     assert load_image(base64.b64decode(address.partition(",")[2])).height == 128
     assert Pictures(None).of_image(same | {"identity": "0" * 64}) is None  # the file was changed since
-    assert Pictures(None).of_image(same | {"image": str(leaf.with_name("gone.png"))}) is None
-    assert Pictures(None).of_image(same | {"image": "http://127.0.0.1:9/leaf.png"}) is None
+    assert Pictures(None).of_image(same | {"source": str(leaf.with_name("gone.png"))}) is None
+    assert Pictures(None).of_image(same | {"source": "http://127.0.0.1:9/leaf.png"}) is None
 
 
 def test_pictures_of_similar_cases_come_from_the_memory() -> None:
-    records = LabelledImages(("a",), ("rust",), ("a.png",), np.ones((1, 1), np.float32), ({"a": b"\xff\xd8"},))
-    assert Pictures(records).of_neighbour(Neighbour("a", "rust", 0.9)) == "data:image/jpeg;base64,/9g="
-    assert Pictures(records).of_neighbour(Neighbour("b", "rust", 0.9)) is None
+    labelled_images = LabelledImages(("a",), ("rust",), ("a.png",), np.ones((1, 1), np.float32), ({"a": b"\xff\xd8"},))
+    assert Pictures(labelled_images).of_neighbour(Neighbour("a", "rust", 0.9)) == "data:image/jpeg;base64,/9g="
+    assert Pictures(labelled_images).of_neighbour(Neighbour("b", "rust", 0.9)) is None
     assert Pictures(None).of_neighbour(Neighbour("a", "rust", 0.9)) is None
 
 
@@ -227,7 +227,7 @@ def test_twenty_thousand_rows_stay_under_30_mb(row: Callable[..., Any], written:
     assert path.stat().st_size < 30 * 2**20
     found = Page(path).table
     assert found["folder"] == "/store/"
-    assert [found["folder"] + name for name in found["columns"]["image"]] == names
+    assert [found["folder"] + name for name in found["columns"]["source"]] == names
 
 
 def test_what_the_table_leaves_out_is_said(
@@ -236,7 +236,7 @@ def test_what_the_table_leaves_out_is_said(
     monkeypatch.setattr(table, "MOST_ROWS", 3)
     page = Page(write_report(written(rows, LABELS)))
     assert "The first 3 of 8 are listed; all are in predictions.jsonl." in page.text["rows"]
-    assert len(page.table["columns"]["image"]) == 3
+    assert len(page.table["columns"]["source"]) == 3
 
 
 def test_agents_alone(rows: list[Any], written: Callable[..., Path]) -> None:

@@ -63,9 +63,9 @@ def test_what_if_is_the_panels_own_fusion_without_the_agent(chat: Chat) -> None:
     between = PIL.Image.blend(draw("circle", 1000), draw("square", 1000), 0.35)
     reply = run(chat.look(between, person="ada", channel="chat", name="new.png"))
     diagnosis = chat.history.get(reply.diagnosis).diagnosis
-    sure = ("gaussian", "cache")  # of the others the posterior has digits to compare
+    sure = ("gaussian", "tip-adapter")  # of the others the posterior has digits to compare
     left = [one for one in diagnosis.predictions if one.agent not in sure]
-    present = np.array([[one.agent not in sure and one.stage == "first" for one in chat.diagnoser.panel.witnesses]])
+    present = np.array([[one.agent not in sure and one.stage == "first" for one in chat.diagnoser.panel.members]])
     weights = chat.diagnoser.panel.fusion.weights(present)[0][present[0]]
     logs = sum(w * np.log([*(one.calibrated or {}).values()]) for w, one in zip(weights, left, strict=True))
     expected = np.exp(logs) / np.exp(logs).sum()

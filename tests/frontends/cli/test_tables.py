@@ -31,20 +31,20 @@ def shown(what: RenderableType) -> str:
 
 
 def panel_of(*looks: tuple[str, Stage, float]) -> Panel:
-    """A panel with witnesses of given weights."""
-    witnesses = tuple(
+    """A panel with members of given weights."""
+    members = tuple(
         Member(agent, stage, TemperatureScaling(1.0), Trust(agent, stage, 10, 0.0, 0.0, 0.0))
         for agent, stage, _ in looks
     )
     return Panel(
         task=Task.from_labels(["rust", "scab"]),
         encoder=EncoderRecord("embedded", "0", 2),
-        records=LabelledImages((), (), (), np.empty((0, 2), np.float32)),
+        labelled_images=LabelledImages((), (), (), np.empty((0, 2), np.float32)),
         heads=(),
         agents=tuple(dict.fromkeys(agent for agent, _, _ in looks)),
-        witnesses=witnesses,
+        members=members,
         fusion=Fusion(np.array([weight for _, _, weight in looks])),
-        outcomes=CalibrationSet(np.empty(0), np.empty(0, bool)),
+        calibration_set=CalibrationSet(np.empty(0), np.empty(0, bool)),
     )
 
 
@@ -63,12 +63,12 @@ def test_shares_where_nobody_counts() -> None:
 
 def test_the_threshold_in_words() -> None:
     policy = {"target": 0.95, "delta": 0.1, "coverage": 0.9, "threshold": 0.85, "settled": 0.93}
-    policy |= {"accuracy_of_settled": 0.962, "settle": "accuracy", "images_needed": 45}
+    policy |= {"accuracy_of_settled": 0.962, "settle": "risk_control", "images_needed": 45}
     assert threshold_words(policy) == (
         "Settles 93.0 % of the labelled images, 96.2 % of those right: a posterior of at least 0.850 (promised: 95.0 % "
         "accuracy or more, but for a chance of 10.0 %)."
     )
-    assert threshold_words({**policy, "settle": "set", "threshold": 0.8}).endswith(
+    assert threshold_words({**policy, "settle": "conformal", "threshold": 0.8}).endswith(
         "those right: one label left at 90.0 % coverage, with a posterior of at least 0.800."
     )
     assert threshold_words({**policy, "threshold": None}) == (

@@ -23,7 +23,7 @@ NAMES, AGENTS = ("healthy", "rust", "scab"), ("probe", "qwen")
 CHANCE = st.integers(0, 20).map(lambda i: i / 20)
 
 
-def outcomes(*pairs: tuple[float, bool]) -> CalibrationSet:
+def calibration_set(*pairs: tuple[float, bool]) -> CalibrationSet:
     return CalibrationSet(np.array([p for p, _ in pairs]), np.array([right for _, right in pairs], dtype=bool))
 
 
@@ -37,13 +37,13 @@ def chosen(said: CalibrationSet, target: float, delta: float = HALF, least: floa
 def test_a_promise_of_95_percent_takes_45_right_images() -> None:
     # 0.95^45 = 0.0994
     sure = [(0.9, True)] * 44
-    assert chosen(outcomes(*sure), 0.95, 0.1) == Threshold(None, 0.0, 0.0)
-    assert chosen(outcomes(*sure, (0.6, True)), 0.95, 0.1) == Threshold(0.6, 1.0, 1.0)
-    assert chosen(outcomes(*sure, (0.9, True)), 0.95, 0.1) == Threshold(0.9, 1.0, 1.0)
+    assert chosen(calibration_set(*sure), 0.95, 0.1) == Threshold(None, 0.0, 0.0)
+    assert chosen(calibration_set(*sure, (0.6, True)), 0.95, 0.1) == Threshold(0.6, 1.0, 1.0)
+    assert chosen(calibration_set(*sure, (0.9, True)), 0.95, 0.1) == Threshold(0.9, 1.0, 1.0)
 
 
 def test_the_lowest_threshold_that_keeps_the_promise_is_taken() -> None:
-    said = outcomes((0.9, True), (0.8, True), (0.7, False), (0.6, True), (0.5, False))
+    said = calibration_set((0.9, True), (0.8, True), (0.7, False), (0.6, True), (0.5, False))
     # P(Binomial(k, 1/2) <= e): 1/2, 1/4, then 4/8, 5/16, then 16/32
     assert chosen(said, HALF) == Threshold(0.5, 1.0, pytest.approx(3 / 5))
     assert chosen(said, HALF, 0.4) == Threshold(0.8, pytest.approx(2 / 5), 1.0)  # 4/8 fails, and ends the sequence
@@ -51,14 +51,14 @@ def test_the_lowest_threshold_that_keeps_the_promise_is_taken() -> None:
 
 
 def test_images_of_equal_probability_are_settled_together_or_not_at_all() -> None:
-    said = outcomes((0.9, True), (0.9, True), (0.8, True), (0.8, False))
+    said = calibration_set((0.9, True), (0.9, True), (0.8, True), (0.8, False))
     assert chosen(said, HALF, 0.25) == Threshold(0.9, 0.5, 1.0)
     assert chosen(said, HALF, 0.4) == Threshold(0.8, 1.0, 0.75)  # 5/16
 
 
 def test_nothing_to_choose_on_and_a_target_of_certainty_settle_nothing() -> None:
-    assert chosen(outcomes(), HALF).probability is None
-    assert chosen(outcomes(*[(1.0, True)] * 500), 1.0).probability is None
+    assert chosen(calibration_set(), HALF).probability is None
+    assert chosen(calibration_set(*[(1.0, True)] * 500), 1.0).probability is None
 
 
 @given(st.integers(1, 80), st.integers(0, 80), st.floats(0.01, 0.99))
@@ -84,8 +84,8 @@ def again(first: CalibrationSet, second: CalibrationSet, target: float, threshol
 
 
 def test_after_a_second_look_all_that_is_settled_at_first_or_now_keeps_the_promise() -> None:
-    first = outcomes(*[(0.9, True)] * 3, (0.5, True), (0.5, False))
-    second = outcomes(*[(0.1, False)] * 3, (0.9, True), (0.85, False))
+    first = calibration_set(*[(0.9, True)] * 3, (0.5, True), (0.5, False))
+    second = calibration_set(*[(0.1, False)] * 3, (0.9, True), (0.85, False))
     # with the three of the first looks: 1/16, then P(Binomial(5, 1/2) <= 1) = 6/32
     assert again(first, second, HALF, 0.9) == 0.85
     assert again(first, second, 0.8, 0.9) == 0.9  # 0.8^4 = 0.41, then 0.74
@@ -93,9 +93,9 @@ def test_after_a_second_look_all_that_is_settled_at_first_or_now_keeps_the_promi
 
 
 def test_where_no_image_was_left_to_look_at_again_the_first_threshold_stands() -> None:
-    sure = outcomes(*[(0.95, True)] * 30)
+    sure = calibration_set(*[(0.95, True)] * 30)
     assert again(sure, sure, 0.9, 0.93) == 0.93
-    left = outcomes(*[(0.95, True)] * 30, (0.7, False))
+    left = calibration_set(*[(0.95, True)] * 30, (0.7, False))
     assert again(left, left, 0.9, 0.93) == 0.93  # its posterior is below LEAST whatever the threshold
 
 
@@ -104,7 +104,7 @@ OUTCOMES = st.lists(st.tuples(CHANCE, st.booleans()), max_size=60)
 
 @given(OUTCOMES, st.floats(0.05, 0.99), st.sampled_from([0.0, 0.5, 0.8]))
 def test_what_is_chosen_keeps_the_promise(pairs: list[tuple[float, bool]], target: float, least: float) -> None:
-    found = chosen(outcomes(*pairs), target, 0.3, least)
+    found = chosen(calibration_set(*pairs), target, 0.3, least)
     if found.probability is not None:
         settled = [right for p, right in pairs if p >= found.probability]
         assert found.probability >= least
@@ -114,14 +114,14 @@ def test_what_is_chosen_keeps_the_promise(pairs: list[tuple[float, bool]], targe
 
 
 def test_outcomes_survive_json_unchanged() -> None:
-    said = outcomes((1 - 1e-9, True), (1 / 3, False))
+    said = calibration_set((1 - 1e-9, True), (1 / 3, False))
     restored = CalibrationSet.from_dict(json.loads(json.dumps(said.to_dict())))
     assert restored.probability.tolist() == said.probability.tolist()
     assert restored.correct.tolist() == [True, False]
     both = CalibrationSet.from_dict(json.loads(json.dumps(replace(said, again={"qwen": said}).to_dict())))
     assert both.again["qwen"].probability.tolist() == said.probability.tolist()
     # a rounded threshold of 1 would settle nothing more
-    sure = outcomes(*[(1 - 1e-9, True)] * 30)
+    sure = calibration_set(*[(1 - 1e-9, True)] * 30)
     assert chosen(CalibrationSet.from_dict(sure.to_dict()), 0.95).probability == 1 - 1e-9
     whole = CalibrationSet.of(np.array([[1 / 3, 2 / 3]]), np.array([0]))
     restored = CalibrationSet.from_dict(json.loads(json.dumps(whole.to_dict())))
@@ -158,9 +158,9 @@ def test_weak_posterior_alone() -> None:
 
 
 def test_nothing_is_called_confident_below_what_the_overconfidence_ratio_counts() -> None:
-    said = outcomes(*[(0.7, True)] * 50, *[(0.9, True)] * 50)
+    said = calibration_set(*[(0.7, True)] * 50, *[(0.9, True)] * 50)
     assert choose_threshold(said, 0.95, 0.1) == Threshold(0.9, 0.5, 1.0)
-    assert choose_threshold(outcomes(*[(0.7, True)] * 50), 0.95, 0.1).probability is None
+    assert choose_threshold(calibration_set(*[(0.7, True)] * 50), 0.95, 0.1).probability is None
 
 
 def test_without_a_threshold_nothing_is_settled() -> None:
@@ -169,7 +169,7 @@ def test_without_a_threshold_nothing_is_settled() -> None:
 
 
 def test_disagreement_alone() -> None:
-    # the winner's witness is sure, and trusted enough to lead; the greater weight is against it
+    # the winner's member is sure, and trusted enough to lead; the greater weight is against it
     (reason,) = reasons(RUST, [RUST, [0.3, 0.3, 0.4]], [0.8, 1.0])
     assert reason == "disagreement: 56% of the weight names another label than rust"
     assert reasons(RUST, [RUST, [0.3, 0.3, 0.4]], [1.0, 1.0]) == []  # half is not more than half
@@ -274,16 +274,16 @@ def test_sets_are_of_the_stage_that_was_used_and_of_several_the_widest_hold() ->
 
 
 def test_a_panel_of_an_earlier_version_is_judged_by_accuracy() -> None:
-    policy = Policy.chosen(PolicySettings(), outcomes(*[(0.9, True)] * 60))
+    policy = Policy.chosen(PolicySettings(), calibration_set(*[(0.9, True)] * 60))
     assert policy.sets is None
     assert policy.threshold.probability == 0.9
     assert why(policy, [0.05, 0.9, 0.05]) == []
-    assert settles(PolicySettings(), outcomes(*[(0.9, True)] * 60)).by == "accuracy"
+    assert settles(PolicySettings(), calibration_set(*[(0.9, True)] * 60)).by == "risk_control"
 
 
 def test_accuracy_can_settle_instead_of_sets() -> None:
     rows = np.tile([0.05, 0.9, 0.05], (60, 1))
-    policy = Policy.chosen(PolicySettings(settle="accuracy"), CalibrationSet.of(rows, np.ones(60, int)))
+    policy = Policy.chosen(PolicySettings(settle="risk_control"), CalibrationSet.of(rows, np.ones(60, int)))
     assert policy.threshold.probability == 0.9
     assert why(policy, [0.4, 0.59, 0.01]) == ["weak posterior: 0.590 for rust is below 0.900"]
     assert policy.prediction_sets(np.array([[0.02, 0.93, 0.05]]), np.ones((1, 1, 3)), NAMES, AGENTS[:1]) == [["rust"]]

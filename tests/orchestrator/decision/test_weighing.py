@@ -26,24 +26,24 @@ EVIDENCE: dict[str, Any] = {"neighbours": [], "distribution": {}, "novelty": 0.0
 class Expert:
     """An agent of which only the name and the second look matter here."""
 
-    def __init__(self, name: str, looks_again: bool = True) -> None:
-        self.name, self.looks_again = name, looks_again
+    def __init__(self, name: str, can_revise: bool = True) -> None:
+        self.name, self.can_revise = name, can_revise
 
 
-def witness(agent: str, stage: Stage = "first", temperature: float = 1.0, cost_usd: float = 0.0) -> Member:
+def member(agent: str, stage: Stage = "first", temperature: float = 1.0, cost_usd: float = 0.0) -> Member:
     trust = Trust(agent, stage, 50, 0.1, 0.0, 1.0, accuracy=0.8)
     return Member(agent, stage, TemperatureScaling(temperature), trust, cost_usd)
 
 
 def weigher(
-    *witnesses: Member,
+    *members: Member,
     weights: list[float] | None = None,
     second_looks: SecondLookAnswers | None = None,
     **settings: Any,
 ) -> Weigher:
-    fusion = Fusion(np.array(weights or [1.0] * len(witnesses)))
+    fusion = Fusion(np.array(weights or [1.0] * len(members)))
     policy = Policy(PolicySettings(**settings), Threshold(0.85, 1.0, 1.0))
-    return Weigher(TASK, witnesses, fusion, policy, second_looks or SecondLookAnswers.none())
+    return Weigher(TASK, members, fusion, policy, second_looks or SecondLookAnswers.none())
 
 
 def look(row: int, agent: str, said: list[float] | None, stage: Stage = "first", **more: Any) -> dict[str, Any]:
@@ -55,7 +55,7 @@ RUST, SCAB = [0.05, 0.9, 0.05], [0.05, 0.05, 0.9]
 
 
 def test_words_are_calibrated_before_they_are_pooled() -> None:
-    one = weigher(witness("qwen", temperature=2.0), witness("probe"), weights=[1.0, 0.5])
+    one = weigher(member("qwen", temperature=2.0), member("probe"), weights=[1.0, 0.5])
     (result,) = one.weigh([look(0, "probe", SCAB), look(0, "qwen", RUST)], {0: 0.0}, 1).values()
     soft = np.sqrt(RUST) / np.sqrt(RUST).sum()
     assert result["calibrated"] == {"qwen": pytest.approx(soft.tolist()), "probe": pytest.approx(SCAB)}
@@ -66,7 +66,7 @@ def test_words_are_calibrated_before_they_are_pooled() -> None:
 
 
 def test_a_second_look_takes_the_place_of_the_first() -> None:
-    one = weigher(witness("qwen"), witness("probe"), witness("qwen", "second"))
+    one = weigher(member("qwen"), member("probe"), member("qwen", "second"))
     looks = [look(0, "qwen", RUST), look(0, "probe", RUST), look(0, "qwen", SCAB, "second")]
     result = one.weigh(looks, {0: 0.0}, 2)[0]
     assert set(result["calibrated"]) == {"probe", "qwen, second look"}
@@ -76,13 +76,13 @@ def test_a_second_look_takes_the_place_of_the_first() -> None:
 
 @pytest.mark.parametrize("silent", [{"error": "unplugged"}, {"abstained": True}])
 def test_a_second_look_without_an_answer_leaves_the_first_standing(silent: dict[str, Any]) -> None:
-    one = weigher(witness("qwen"), witness("qwen", "second"))
+    one = weigher(member("qwen"), member("qwen", "second"))
     result = one.weigh([look(0, "qwen", RUST), look(0, "qwen", None, "second", **silent)], {0: 0.0}, 2)[0]
     assert result["posterior"] == pytest.approx(RUST)
 
 
 def test_rows_are_weighed_each_by_its_own_words() -> None:
-    one = weigher(witness("qwen"), witness("probe"))
+    one = weigher(member("qwen"), member("probe"))
     looks = [look(3, "qwen", RUST), look(5, "qwen", SCAB), look(5, "probe", SCAB), look(4, "probe", RUST)]
     results = one.weigh(looks, {5: 0.0, 3: 0.999}, 1)
     assert set(results) == {3, 5}
@@ -93,7 +93,7 @@ def test_rows_are_weighed_each_by_its_own_words() -> None:
 
 
 def test_where_nobody_answered_there_is_no_posterior() -> None:
-    one = weigher(witness("qwen"))
+    one = weigher(member("qwen"))
     looks = [look(0, "qwen", None, error="unplugged")]
     results = one.weigh(looks, {0: 0.0}, 1)
     assert results[0]["posterior"] == []
@@ -102,8 +102,8 @@ def test_where_nobody_answered_there_is_no_posterior() -> None:
     assert set(conclusion) == {"predictions"}
 
 
-AGENTS: Any = {"qwen": Expert("qwen"), "gpt": Expert("gpt"), "probe": Expert("probe", looks_again=False)}
-WITNESSES = (witness("qwen"), witness("gpt"), witness("probe"), witness("qwen", "second"), witness("gpt", "second"))
+AGENTS: Any = {"qwen": Expert("qwen"), "gpt": Expert("gpt"), "probe": Expert("probe", can_revise=False)}
+MEMBERS = (member("qwen"), member("gpt"), member("probe"), member("qwen", "second"), member("gpt", "second"))
 WEAK = [0.3, 0.4, 0.3]
 FIRST = [look(row, agent, WEAK) for agent in ("qwen", "gpt", "probe") for row in (0, 1)]
 
@@ -134,12 +134,12 @@ def who(requests: list[LookRequest]) -> list[tuple[int, str]]:
     [("never", []), ("when-it-helps", [(1, "qwen")]), ("always", [(1, "qwen"), (1, "gpt")])],
 )
 def test_whom_to_ask_again(wish: str, expected: list[tuple[int, str]]) -> None:
-    one = weigher(*WITNESSES, second_looks=seen(qwen=0.9, gpt=0.8), second_look=wish)
+    one = weigher(*MEMBERS, second_looks=seen(qwen=0.9, gpt=0.8), second_look=wish)
     assert who(asked(one, FIRST, (1,))) == expected
 
 
 def test_one_agent_a_round_is_asked_the_more_helpful_one_first() -> None:
-    one = weigher(*WITNESSES, second_looks=seen(gpt=0.9, qwen=0.7))
+    one = weigher(*MEMBERS, second_looks=seen(gpt=0.9, qwen=0.7))
     requests = asked(one, FIRST)
     assert who(requests) == [(0, "gpt"), (1, "gpt")]
     assert all(1 > float(request["better"] or 0) > float(request["worse"] or 0) > 0 for request in requests)
@@ -149,24 +149,24 @@ def test_one_agent_a_round_is_asked_the_more_helpful_one_first() -> None:
 
 
 def test_who_guesses_the_second_time_or_of_whom_nothing_is_known_is_not_asked() -> None:
-    assert asked(weigher(*WITNESSES, second_looks=seen(gpt=1 / 3)), FIRST) == []
-    assert asked(weigher(*WITNESSES), FIRST) == []
-    assert who(asked(weigher(*WITNESSES, second_look="always"), FIRST, (0,))) == [(0, "qwen"), (0, "gpt")]
+    assert asked(weigher(*MEMBERS, second_looks=seen(gpt=1 / 3)), FIRST) == []
+    assert asked(weigher(*MEMBERS), FIRST) == []
+    assert who(asked(weigher(*MEMBERS, second_look="always"), FIRST, (0,))) == [(0, "qwen"), (0, "gpt")]
 
 
 def test_a_look_is_taken_if_what_it_gains_is_worth_its_cost() -> None:
-    dear = (*WITNESSES[:3], witness("qwen", "second", cost_usd=0.3), witness("gpt", "second", cost_usd=0.1))
+    dear = (*MEMBERS[:3], member("qwen", "second", cost_usd=0.3), member("gpt", "second", cost_usd=0.1))
     looks = seen(qwen=0.9, gpt=0.8)
-    (request,) = asked(weigher(*WITNESSES, second_looks=looks), FIRST, (0,))
+    (request,) = asked(weigher(*MEMBERS, second_looks=looks), FIRST, (0,))
     gain = float(request["better"] or 0) - float(request["worse"] or 0)
     assert request["agent"] == "qwen"
     for worth, expected in ((10.0, "qwen"), (0.5 / gain, "gpt"), (0.0, None)):
-        found = asked(weigher(*dear, second_looks=looks, worth_usd=worth), FIRST, (0,))
+        found = asked(weigher(*dear, second_looks=looks, value_usd=worth), FIRST, (0,))
         assert [one["agent"] for one in found] == ([expected] if expected else [])
 
 
 def test_a_budget_of_a_diagnosis_bounds_second_looks() -> None:
-    dear = (*WITNESSES[:3], witness("qwen", "second", cost_usd=0.3), witness("gpt", "second", cost_usd=0.1))
+    dear = (*MEMBERS[:3], member("qwen", "second", cost_usd=0.3), member("gpt", "second", cost_usd=0.1))
     looks = [*FIRST, look(0, "probe", WEAK, cost_usd=0.2), look(1, "probe", WEAK, cost_usd=0.2, cached=True)]
     for wish, budget, expected in [
         ("always", 0.6, [(0, "qwen"), (0, "gpt"), (1, "qwen"), (1, "gpt")]),
@@ -182,7 +182,7 @@ def test_a_budget_of_a_diagnosis_bounds_second_looks() -> None:
 
 
 def test_nobody_is_asked_a_third_time_and_not_who_failed_at_first() -> None:
-    one = weigher(*WITNESSES, second_look="always")
+    one = weigher(*MEMBERS, second_look="always")
     looks = [
         *[look(0, "qwen", WEAK), look(0, "gpt", None, error="unplugged")],
         *[look(1, "qwen", None, abstained=True), look(1, "gpt", WEAK)],
@@ -193,7 +193,7 @@ def test_nobody_is_asked_a_third_time_and_not_who_failed_at_first() -> None:
 
 
 def test_a_conclusion_holds_all_that_led_to_it() -> None:
-    one = weigher(witness("qwen"), witness("probe"), witness("qwen", "second"), weights=[1.0, 0.5, 2.0])
+    one = weigher(member("qwen"), member("probe"), member("qwen", "second"), weights=[1.0, 0.5, 2.0])
     looks = [
         look(0, "qwen", SCAB, cost_usd=0.25),
         look(0, "probe", RUST),
@@ -215,7 +215,7 @@ def test_a_conclusion_holds_all_that_led_to_it() -> None:
 
 
 def test_a_conclusion_says_why_somebody_was_asked_again() -> None:
-    one = weigher(*WITNESSES, second_looks=seen(qwen=0.9))
+    one = weigher(*MEMBERS, second_looks=seen(qwen=0.9))
     (request,) = requests = asked(one, FIRST, (1,))
     request |= {"better": 0.354, "worse": 0.04}
     looks = [*FIRST[1::2], look(1, "qwen", RUST, "second")]
@@ -231,14 +231,14 @@ def test_a_conclusion_says_why_somebody_was_asked_again() -> None:
     [(0.5, "rust"), (0.6, "rust"), (0.61, "rust scab"), (0.95, "rust scab healthy"), (1.0, "rust scab healthy")],
 )
 def test_the_prediction_set_is_the_smallest_that_covers(coverage: float, expected: str) -> None:
-    one = weigher(witness("qwen"), coverage=coverage)
+    one = weigher(member("qwen"), coverage=coverage)
     looks = [look(0, "qwen", [0.1, 0.6, 0.3])]
     (conclusion,) = one.conclude(looks, one.weigh(looks, {0: 0.0}, 1), [EVIDENCE])
     assert conclusion["prediction_set"] == expected.split()
 
 
 def test_a_referral_says_why() -> None:
-    one = weigher(witness("qwen"), witness("probe"))
+    one = weigher(member("qwen"), member("probe"))
     looks = [look(0, "qwen", [0.3, 0.4, 0.3]), look(0, "probe", None, error="unplugged")]
     found = [{"id": label, "label": label, "similarity": 0.9, "source": ""} for label in ("scab", "rust", "rust")]
     evidence = {"neighbours": found, "distribution": {"healthy": 0.0, "rust": 2 / 3, "scab": 1 / 3}, "novelty": 0.2}

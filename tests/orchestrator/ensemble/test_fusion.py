@@ -63,7 +63,7 @@ def test_summary_numbers_know_of_no_dependence_and_drop_who_is_missing() -> None
 
 
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
-def test_a_single_witness_is_taken_at_its_word_up_to_the_ceiling(sharpness: float) -> None:
+def test_a_single_member_is_taken_at_its_word_up_to_the_ceiling(sharpness: float) -> None:
     labels = some_labels(50)
     said = softmax(sharpness * np.log(words(labels, 1)[0]))[None]
     fusion = Fusion.from_predictions(said, labels)
@@ -136,7 +136,7 @@ def test_shares_agree_with_a_general_solver(errors: np.ndarray) -> None:
     assert found @ covariance @ found <= best.fun * (1 + 1e-4)
 
 
-def test_weights_of_two_witnesses_follow_from_their_errors() -> None:
+def test_weights_of_two_members_follow_from_their_errors() -> None:
     labels = some_labels(400)
     good, poor = words(labels, 1, 0, skill=2.0)[0], words(labels, 1, 1, skill=0.8)[0]
     errors = [(one - np.eye(3)[labels]).ravel() for one in (good, poor)]
@@ -168,7 +168,7 @@ def test_few_labels_change_little_and_many_decide(n: int) -> None:
     assert share == pytest.approx(0.5, abs=0.15) if n < 10 else share > 0.85
 
 
-def test_independent_witnesses_together_say_more_than_their_mean() -> None:
+def test_independent_members_together_say_more_than_their_mean() -> None:
     labels = some_labels(1000)
     said = words(labels, 4, skill=1.0)
     independent = Fusion.from_predictions(said, labels)

@@ -17,7 +17,7 @@ from consilience.core.trust import Trust
 from consilience.orchestrator.ensemble.calibration import ConfidenceDiscount, fit_calibrator
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.trust_metrics import expected_calibration_error, measure
-from consilience.orchestrator.fitting.fit_ensemble import exact_views, fit_agents
+from consilience.orchestrator.fitting.fit_ensemble import exact_inputs, fit_agents
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
 from consilience.retrieval.memory.labelled_images import LabelledImages
 from tests.support.real_data import real_data
@@ -60,7 +60,7 @@ def test_fusion_is_no_worse_than_its_best_agent(skills: tuple[float, ...]) -> No
     best_claimed = np.mean([min(ece(one, labels) for one in calibrated) for _, calibrated, labels in draws])
     assert fused >= best - 0.005
     assert claimed <= best_claimed + 0.03
-    if skills == (1.2, 1.2, 1.2):  # independent witnesses that converge
+    if skills == (1.2, 1.2, 1.2):  # independent members that converge
         assert fused > best + 0.1
 
 
@@ -70,7 +70,7 @@ def test_fusion_of_heads_on_real_embeddings(per_label: int | None) -> None:
         features, texts = file["embeddings"], file["labels"].tolist()
     task = Task.from_labels(sorted(set(texts)))
     labels = np.array([task.names.index(text) for text in texts])
-    kinds = ("neighbours", "gaussian", "cache")
+    kinds = ("neighbours", "gaussian", "tip-adapter")
     posterior, calibrated = np.empty((len(labels), 4)), np.empty((len(kinds), len(labels), 4))
     for train, test in StratifiedKFold(4, shuffle=True, random_state=0).split(features, labels):
         if per_label is not None:
@@ -78,9 +78,9 @@ def test_fusion_of_heads_on_real_embeddings(per_label: int | None) -> None:
         data = LabelledFeatures(features[train], labels[train], 4)
         nothing = LabelledImages((), (), (), np.empty((0, features.shape[1]), np.float32))
         fitted = fit_agents(task, nothing, data, kinds, [], neighbours=10, seed=0)
-        views = exact_views(task, data, features[test])
-        for number, (head, witness) in enumerate(zip(fitted.heads, fitted.witnesses, strict=True)):
-            calibrated[number, test] = witness.calibrator(head.predict(views))
+        inputs = exact_inputs(task, data, features[test])
+        for number, (head, member) in enumerate(zip(fitted.heads, fitted.members, strict=True)):
+            calibrated[number, test] = member.calibrator(head.predict_proba(inputs))
         posterior[test] = fitted.fusion.posterior(calibrated[:, test])[0]
     best, best_ece = max(accuracy(one, labels) for one in calibrated), min(ece(one, labels) for one in calibrated)
     assert accuracy(posterior, labels) >= best - 2 / len(labels)

@@ -99,6 +99,6 @@ def test_without_feedback_nothing_is_said(own: Path) -> None:
 
 
 def test_images_that_the_memory_held_do_not_count(own: Path) -> None:
-    records = Panel.open(own).records
-    confirmed(own, records.vectors[:10], list(records.labels[:10]))
+    labelled_images = Panel.open(own).labelled_images
+    confirmed(own, labelled_images.vectors[:10], list(labelled_images.labels[:10]))
     assert found(own).confirmed == 0

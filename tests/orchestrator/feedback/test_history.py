@@ -75,7 +75,7 @@ def test_the_thumbnail_of_the_image_is_kept_unless_told_not_to(
     path = painted(tmp_path / "new.png", "blue", 777)
     with Diagnoser.open(own) as diagnoser, History.open(own) as history:
         diagnosis = diagnoser.diagnose(path)
-        kept = history.get(history.keep(diagnosis).id, diagnoser.panel.records.thumbnail)
+        kept = history.get(history.keep(diagnosis).id, diagnoser.panel.labelled_images.thumbnail)
         assert diagnosis.image is not None
         assert kept.thumbnail == diagnosis.image.thumbnail()
         assert kept.diagnosis.evidence.neighbours[0].thumbnail()

@@ -62,14 +62,14 @@ def test_a_batch_is_learned_in_one_change_and_undone_without_a_trace(own: Path, 
     assert report.left_out == {}
     assert report.change is not None
     assert (report.change.number, report.change.judged, len(report.change.images)) == (1, 30, 30)
-    assert after.records.labels[90:] == tuple(labels)
-    np.testing.assert_array_equal(after.records.vectors[90:], vectors)
+    assert after.labelled_images.labels[90:] == tuple(labels)
+    np.testing.assert_array_equal(after.labelled_images.vectors[90:], vectors)
     # trust is what it would be had the kept first looks been among those of fit: counted by hand
-    for number, witness in enumerate(after.witnesses):
+    for number, member in enumerate(after.members):
         raw = np.array([list(one.predictions[number].probabilities.values()) for one in said])  # type: ignore[union-attr]
         assert after.predictions is not None
         np.testing.assert_allclose(after.predictions.raw[number, 90:], raw)
-        assert witness.trust.n == 120
+        assert member.trust.n == 120
     (gaussian,) = (head for head in after.heads if isinstance(head, Gaussian))
     anew = Gaussian.fit(after.labelled_features())
     for kept, new in zip(gaussian.statistics, anew.statistics, strict=True):
@@ -78,10 +78,10 @@ def test_a_batch_is_learned_in_one_change_and_undone_without_a_trace(own: Path, 
     undone = undo(own, 1)
     restored = Panel.open(own)
     assert undone.undone is not None
-    assert restored.records.ids == before.records.ids
-    assert restored.witnesses == before.witnesses
+    assert restored.labelled_images.ids == before.labelled_images.ids
+    assert restored.members == before.members
     assert restored.fusion.to_dict() == before.fusion.to_dict()
-    assert restored.outcomes.to_dict() == before.outcomes.to_dict()
+    assert restored.calibration_set.to_dict() == before.calibration_set.to_dict()
     with History.open(own) as history:
         assert {one.status for one in Feedbacks(history).all()} == {"undone"}
     assert learn(own).change is None
@@ -99,7 +99,7 @@ def test_an_earlier_change_is_undone_and_a_later_one_stays(own: Path, blobs: Any
     learn(own)
     undo(own, 1)
     panel = Panel.open(own)
-    np.testing.assert_array_equal(panel.records.vectors[90:], vectors[6:])
+    np.testing.assert_array_equal(panel.labelled_images.vectors[90:], vectors[6:])
     assert panel.predictions is not None
     assert panel.predictions.changes.tolist() == [0] * 90 + [2] * 6
 
@@ -107,7 +107,7 @@ def test_an_earlier_change_is_undone_and_a_later_one_stays(own: Path, blobs: Any
 def test_what_cannot_be_learned_is_named(own: Path, blobs: Any) -> None:
     vectors, labels = blobs.drawn(6, 7)
     first = diagnosed(own, vectors)
-    known = diagnosed(own, Panel.open(own).records.vectors[:2])
+    known = diagnosed(own, Panel.open(own).labelled_images.vectors[:2])
     lost = replace(first[0], embedding=None)  # and its source is no file
     ids = confirm(own, [lost, first[1], first[1], *known], [labels[0], "apple", "beech", "apple", "cedar"])
     report = learn(own)
@@ -116,7 +116,7 @@ def test_what_cannot_be_learned_is_named(own: Path, blobs: Any) -> None:
     assert "no image any more" in report.left_out[ids[0]]
     assert "the same image: 'new 1' (apple), 'new 1' (beech)" in report.left_out[ids[1]]
     assert "the memory holds this image as 'beech', not 'cedar'" in report.left_out[ids[4]]
-    assert len(Panel.open(own).records) == 90
+    assert len(Panel.open(own).labelled_images) == 90
 
 
 def test_an_image_without_a_vector_is_loaded_again_if_it_is_the_same(
@@ -129,12 +129,12 @@ def test_an_image_without_a_vector_is_loaded_again_if_it_is_the_same(
     ids = confirm(own, [replace(one, embedding=None, image=None) for one in diagnoses], ["blue", "blue"])
     painted(paths[1], "red", 999)
     report = learn(own)
-    records = Panel.open(own).records
+    labelled_images = Panel.open(own).labelled_images
     assert report.left_out == {ids[1]: f"'{paths[1]}' holds another image now"}
-    assert records.ids[-1] == diagnoses[0].identity
+    assert labelled_images.ids[-1] == diagnoses[0].identity
     assert diagnoses[0].embedding is not None
-    np.testing.assert_allclose(records.vectors[-1], diagnoses[0].embedding.vector, atol=1e-5)
-    assert records.thumbnail(records.ids[-1])
+    np.testing.assert_allclose(labelled_images.vectors[-1], diagnoses[0].embedding.vector, atol=1e-5)
+    assert labelled_images.thumbnail(labelled_images.ids[-1])
 
 
 def test_predictions_over_other_labels_join_the_memory_but_judge_nobody(own: Path, blobs: Any) -> None:
@@ -153,8 +153,8 @@ def test_predictions_over_other_labels_join_the_memory_but_judge_nobody(own: Pat
     before, report = Panel.open(own), learn(own)
     assert report.change is not None
     assert report.change.judged == 0
-    assert len(Panel.open(own).records) == 92
-    assert Panel.open(own).witnesses == before.witnesses
+    assert len(Panel.open(own).labelled_images) == 92
+    assert Panel.open(own).members == before.members
 
 
 def test_a_panel_of_an_older_version_learns_without_judging(own: Path, blobs: Any) -> None:
@@ -172,9 +172,9 @@ def test_a_panel_of_an_older_version_learns_without_judging(own: Path, blobs: An
     report = learn(own)
     assert report.change is not None
     assert report.change.judged == 0
-    assert Panel.open(own).witnesses == old.witnesses
+    assert Panel.open(own).members == old.members
     undo(own, 1)
-    assert Panel.open(own).records.ids == old.records.ids
+    assert Panel.open(own).labelled_images.ids == old.labelled_images.ids
 
 
 def test_a_panel_that_is_being_written_is_left_alone(own: Path, blobs: Any) -> None:
@@ -192,7 +192,7 @@ def test_an_agent_that_is_often_wrong_of_late_loses_trust(own: Path, blobs: Any)
     confirm(own, diagnosed(own, moved), labels)
     before, _ = Panel.open(own), learn(own, learning__half_life_images=30.0)
     after = Panel.open(own)
-    for then, now in zip(before.witnesses, after.witnesses, strict=True):
+    for then, now in zip(before.members, after.members, strict=True):
         assert then.trust.accuracy is not None
         assert now.trust.accuracy is not None
         assert now.trust.accuracy < then.trust.accuracy - 0.3
@@ -254,7 +254,7 @@ def test_a_label_is_not_emptied_by_undoing(own: Path, blobs: Any, tmp_path: Path
     learn(small.path)
     from consilience import remove
 
-    fitted = zip(small.records.ids, small.records.labels, strict=True)
+    fitted = zip(small.labelled_images.ids, small.labelled_images.labels, strict=True)
     assert remove(small.path, [identity for identity, label in fitted if label == "apple"]) == []
     with pytest.raises(DatasetError, match="'apple' would be left without images"):
         undo(small.path, 1)

@@ -70,7 +70,7 @@ def test_each_image_is_described_once_and_the_panel_diagnoses(
     panel, described = Panel.open(tmp_path / "panel"), head_of(tmp_path / "panel").described
     assert described is not None
     expected = open_encoder(spec, device="cpu").encode_texts(
-        [f"a photo of {label}. Speckles." for label in panel.records.labels]
+        [f"a photo of {label}. Speckles." for label in panel.labelled_images.labels]
     )
     np.testing.assert_allclose(described, expected, atol=1e-5)
     with Diagnoser.open(tmp_path / "panel", settings=load_settings(device="cpu")) as diagnoser:

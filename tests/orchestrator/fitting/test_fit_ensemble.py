@@ -21,8 +21,8 @@ from consilience.orchestrator.fitting.fit_ensemble import (
     FIVE_FOLDS_FROM,
     FOLDS,
     FittedEnsemble,
-    belief_about,
-    exact_views,
+    error_prior_of,
+    exact_inputs,
     fit_agents,
     learned,
     split_into_folds,
@@ -64,18 +64,18 @@ def test_the_only_image_of_a_label_is_learned_from_and_never_judged() -> None:
     rng = np.random.default_rng(0)
     data = LabelledFeatures(unit(np.eye(3, 8)[labels] + 0.1 * rng.standard_normal((6, 8))), labels, 3)
     fitted = fitted_on(data, ("probe", "gaussian"))
-    assert [witness.trust.n for witness in fitted.witnesses] == [5, 5]
-    assert len(fitted.outcomes.correct) == 5
+    assert [member.trust.n for member in fitted.members] == [5, 5]
+    assert len(fitted.calibration_set.correct) == 5
     for head in fitted.heads:
-        assert head.predict(exact_views(TASK, data, unit(np.eye(3, 8)))).argmax(axis=1).tolist() == [0, 1, 2]
+        assert head.predict_proba(exact_inputs(TASK, data, unit(np.eye(3, 8)))).argmax(axis=1).tolist() == [0, 1, 2]
 
 
 def test_with_one_image_a_label_agents_are_weighed_by_prior_belief_and_nothing_is_claimed() -> None:
     data = LabelledFeatures(unit(np.eye(3, 8)), np.arange(3), 3)
     fitted = fitted_on(data, ("neighbours", "probe", "gaussian"))
-    assert [(one.trust.n, one.trust.accuracy) for one in fitted.witnesses] == [(0, None)] * 3
-    assert len(fitted.outcomes.correct) == 0
-    assert choose_threshold(fitted.outcomes, 0.95, 0.1).probability is None  # all is referred
+    assert [(one.trust.n, one.trust.accuracy) for one in fitted.members] == [(0, None)] * 3
+    assert len(fitted.calibration_set.correct) == 0
+    assert choose_threshold(fitted.calibration_set, 0.95, 0.1).probability is None  # all is referred
     weights = fitted.fusion.weights(np.ones((1, 3), dtype=bool))[0]
     assert weights[1] == pytest.approx(weights[2])
     assert weights[0] < weights[1] / 4  # neighbours are known to tell less, and nothing that the probe does not
@@ -85,7 +85,7 @@ def test_prior_belief_gives_way_to_what_images_tell() -> None:
     """Two heads of which the one that is believed to be worse is right on all images."""
     labels = np.arange(400) % 3
     good, bad = 0.9 * np.eye(3)[labels] + 0.1 / 3, np.full((400, 3), 1 / 3)
-    said, prior = np.stack([good, bad]), belief_about(["neighbours", "probe"], 3)
+    said, prior = np.stack([good, bad]), error_prior_of(["neighbours", "probe"], 3)
     few, many = (Fusion.from_predictions(said[:, :n], labels[:n], prior=prior) for n in (3, 400))
     both = np.ones((1, 2), dtype=bool)
     assert few.weights(both)[0, 0] < 0.7 * many.weights(both)[0, 0]
@@ -93,9 +93,9 @@ def test_prior_belief_gives_way_to_what_images_tell() -> None:
 
 
 def test_agents_that_are_no_heads_are_believed_to_err_independently() -> None:
-    belief = belief_about(["qwen", "gpt", "gaussian"], 400)
+    belief = error_prior_of(["qwen", "gpt", "gaussian"], 400)
     assert belief.covariance.tolist() == np.eye(3).tolist()
-    assert belief.images[0] == belief.images[1] < belief.images[2] == 400
+    assert belief.pseudo_counts[0] == belief.images[1] < belief.images[2] == 400
 
 
 def test_heads_that_do_about_as_well_share_the_weight_however_many_images_there_are() -> None:
@@ -103,22 +103,22 @@ def test_heads_that_do_about_as_well_share_the_weight_however_many_images_there_
     rng, labels = np.random.default_rng(0), np.arange(1000) % 3
     seen = 2.0 * np.eye(3)[labels] + rng.standard_normal((1000, 3))
     said = np.stack([softmax(seen + 0.02 * rng.standard_normal((1000, 3))) for _ in range(2)])
-    fusion = Fusion.from_predictions(said, labels, prior=belief_about(["cache", "neighbours"], 1000))
+    fusion = Fusion.from_predictions(said, labels, prior=error_prior_of(["tip-adapter", "neighbours"], 1000))
     assert fusion.weights(np.ones((1, 2), dtype=bool))[0] == pytest.approx([fusion.total / 2] * 2, rel=0.1)
 
 
 def test_labels_by_chance_earn_no_trust_and_settle_nothing() -> None:
     rng = np.random.default_rng(0)
     data = LabelledFeatures(unit(rng.standard_normal((150, 40))), rng.integers(0, 3, 150), 3)
-    fitted = fitted_on(data, ("neighbours", "gaussian", "cache"))
-    for head, witness in zip(fitted.heads, fitted.witnesses, strict=True):
-        assert witness.trust.accuracy is not None
-        assert witness.trust.accuracy < 0.5
-        assert witness.trust.n == 150
+    fitted = fitted_on(data, ("neighbours", "gaussian", "tip-adapter"))
+    for head, member in zip(fitted.heads, fitted.members, strict=True):
+        assert member.trust.accuracy is not None
+        assert member.trust.accuracy < 0.5
+        assert member.trust.n == 150
         new = unit(rng.standard_normal((100, 40)))
-        assert witness.calibrator(head.predict(exact_views(TASK, data, new))).max(axis=1).mean() < 0.8
-    assert fitted.outcomes.correct.mean() < 0.5
-    assert fitted.outcomes.probability.max() < 0.8
+        assert member.calibrator(head.predict_proba(exact_inputs(TASK, data, new))).max(axis=1).mean() < 0.8
+    assert fitted.calibration_set.correct.mean() < 0.5
+    assert fitted.calibration_set.probability.max() < 0.8
 
 
 def features_of(labels: np.ndarray) -> LabelledFeatures:
@@ -142,7 +142,7 @@ def test_the_posterior_of_an_image_comes_from_weights_that_were_fitted_on_others
     labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
     said = looks(labels)
     fitted = learned((), said, TASK, features_of(labels), folds)
-    witnesses, fusion, outcomes, seen = fitted.witnesses, fitted.fusion, fitted.outcomes, fitted.second_looks
+    members, fusion, calibration_set, seen = fitted.members, fitted.fusion, fitted.calibration_set, fitted.second_looks
     calibrated = np.stack([fit_calibrator(look.raw, labels, folds)[1] for look in said])
     heard = np.where(np.array([True, True, False])[:, None, None], calibrated, np.nan)
     again = np.where(np.array([False, True, True])[:, None, None], calibrated, np.nan)
@@ -150,13 +150,13 @@ def test_the_posterior_of_an_image_comes_from_weights_that_were_fitted_on_others
         here = folds == fold
         others = Fusion.from_predictions(calibrated[:, ~here], labels[~here], heard[:, ~here])
         assert others.total != fusion.total
-        for found, words in ((outcomes, heard), (outcomes.again["one"], again)):
+        for found, words in ((calibration_set, heard), (calibration_set.again["one"], again)):
             posterior, _ = others.posterior(words[:, here])
             assert np.array_equal(found.probability[here], posterior.max(axis=1))
             assert np.array_equal(found.correct[here], posterior.argmax(axis=1) == labels[here])
-    for witness, look, rows in zip(witnesses, said, calibrated, strict=True):
-        assert witness.trust == measure(look.agent, look.stage, rows, labels, TASK.names)
-        assert witness.cost_usd == look.cost_usd
+    for member, look, rows in zip(members, said, calibrated, strict=True):
+        assert member.trust == measure(look.agent, look.stage, rows, labels, TASK.names)
+        assert member.cost_usd == look.cost_usd
     assert seen.agents == ("one",)
     assert np.array_equal(seen.words[0], calibrated[2])
     assert np.array_equal(seen.named[0], said[0].raw.argmax(axis=1))
@@ -168,9 +168,9 @@ def test_where_the_second_look_is_silent_the_first_stands() -> None:
     said = looks(labels)
     said[0].raw[:10], said[2].raw[:20] = np.nan, np.nan
     fitted = learned((), said, TASK, features_of(labels), folds)
-    outcomes, seen = fitted.outcomes, fitted.second_looks
-    assert np.array_equal(outcomes.probability[:20], outcomes.again["one"].probability[:20])
-    assert not np.isclose(outcomes.probability[20:], outcomes.again["one"].probability[20:]).any()
+    calibration_set, seen = fitted.calibration_set, fitted.second_looks
+    assert np.array_equal(calibration_set.probability[:20], calibration_set.again["one"].probability[:20])
+    assert not np.isclose(calibration_set.probability[20:], calibration_set.again["one"].probability[20:]).any()
     assert (seen.named[0][:10] == NO_LABEL).all()
     assert np.isnan(seen.words[0][:20]).all()
 
@@ -178,8 +178,8 @@ def test_where_the_second_look_is_silent_the_first_stands() -> None:
 def test_a_threshold_is_chosen_on_first_looks_only() -> None:
     labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
     said = looks(labels)
-    with_second = learned((), said, TASK, features_of(labels), folds).outcomes
-    first_only = learned((), said[:2], TASK, features_of(labels), folds).outcomes
+    with_second = learned((), said, TASK, features_of(labels), folds).calibration_set
+    first_only = learned((), said[:2], TASK, features_of(labels), folds).calibration_set
     np.testing.assert_allclose(with_second.probability, first_only.probability, atol=0.02)
 
 

@@ -33,24 +33,24 @@ def fitted_on(folder: Path, counts: tuple[int, ...]) -> FitReport:
         ((40, 9, 40), ()),
     ],
 )
-def test_cautions_name_what_is_lacking(counts: tuple[int, ...], said: tuple[str, ...], tmp_path: Path) -> None:
-    found = fitted_on(tmp_path, counts).cautions
+def test_warnings_name_what_is_lacking(counts: tuple[int, ...], said: tuple[str, ...], tmp_path: Path) -> None:
+    found = fitted_on(tmp_path, counts).warnings
     assert len(found) == len(said)
-    for caution, words in zip(found, said, strict=True):
-        assert words in caution
+    for warning, words in zip(found, said, strict=True):
+        assert words in warning
 
 
 def test_with_few_labels_unlabelled_images_are_asked_for_until_there_are_some(tmp_path: Path) -> None:
-    assert "help, too, though nobody knows their labels: --unlabelled" in fitted_on(tmp_path, (4, 4, 4)).cautions[-1]
+    assert "help, too, though nobody knows their labels: --unlabelled" in fitted_on(tmp_path, (4, 4, 4)).warnings[-1]
     rows = np.random.default_rng(0).standard_normal((30, 12))
     np.savez(tmp_path / "others.npz", embeddings=rows, names=[f"other {number}" for number in range(30)])
     report = fit(tmp_path / "v.npz", tmp_path / "beside", unlabelled=tmp_path / "others.npz")
-    assert not [one for one in report.cautions if "--unlabelled" in one]
+    assert not [one for one in report.warnings if "--unlabelled" in one]
 
 
 def test_a_panel_of_one_image_a_label_answers_and_refers(tmp_path: Path) -> None:
     report = fitted_on(tmp_path, (1, 1, 1))
-    assert report.cautions == fitted_panel_cautions(tmp_path)
+    assert report.warnings == fitted_panel_warnings(tmp_path)
     new = np.eye(3, 12, dtype=np.float32)
     with Diagnoser.open(tmp_path / "panel") as diagnoser:
         found = list(diagnoser.diagnose_vectors(new, ["a", "b", "c"]))
@@ -58,8 +58,8 @@ def test_a_panel_of_one_image_a_label_answers_and_refers(tmp_path: Path) -> None
     assert {one.verdict for one in found} == {"refer"}
 
 
-def fitted_panel_cautions(folder: Path) -> tuple[str, ...]:
+def fitted_panel_warnings(folder: Path) -> tuple[str, ...]:
     """Of the panel as it is read back."""
-    from consilience.orchestrator.fitting.fit_warnings import fit_warnings
+    from consilience.orchestrator.fitting.warnings import fit_warnings
 
     return fit_warnings(Panel.open(folder / "panel"))

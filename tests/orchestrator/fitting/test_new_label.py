@@ -57,12 +57,12 @@ def test_the_new_label_is_known_and_the_others_still_are(own: Path, white: list[
     panel = Panel.open(own)
     assert (report.images.added, panel.task.names) == (8, (*before.task.names, "white"))
     assert panel.task.find("Pale") == "white"
-    np.testing.assert_array_equal(panel.records.vectors[:24], before.records.vectors)
+    np.testing.assert_array_equal(panel.labelled_images.vectors[:24], before.labelled_images.vectors)
     assert panel.agents == before.agents
-    for witness in panel.witnesses:
-        assert witness.trust.n == 32
-        assert witness.trust.confusion is not None
-        assert sum(witness.trust.confusion["white"].values()) == 8
+    for member in panel.members:
+        assert member.trust.n == 32
+        assert member.trust.confusion is not None
+        assert sum(member.trust.confusion["white"].values()) == 8
     assert labels_of(own, probes) == list(COLOURS)
 
 
@@ -71,7 +71,7 @@ def test_it_equals_a_panel_fitted_at_once(own: Path, white: list[Path], pictures
     whole = Path(shutil.copytree(pictures, tmp_path / "whole"))
     shutil.copytree(white[0].parent, whole / "white")
     anew = fit(whole, tmp_path / "anew", settings=load_settings(agents="neighbours,gaussian")).panel
-    for one, other in zip(Panel.open(own).witnesses, anew.witnesses, strict=True):
+    for one, other in zip(Panel.open(own).members, anew.members, strict=True):
         assert one.trust == other.trust
 
 
@@ -84,13 +84,13 @@ def test_what_cannot_be_added_changes_nothing(own: Path, white: list[Path], pict
     assert (own / "panel.json").read_bytes() == before
 
 
-def watched(views: AgentInput) -> list[Any]:
+def watched(inputs: AgentInput) -> list[Any]:
     """By the mean colour of the image, over whatever labels the task has."""
-    means = np.array([image.pixels.mean(axis=(0, 1)) for image in views.images if image is not None])
-    targets = np.array([COLOURS[name] for name in views.task.names], dtype=float)
+    means = np.array([image.pixels.mean(axis=(0, 1)) for image in inputs.images if image is not None])
+    targets = np.array([COLOURS[name] for name in inputs.task.names], dtype=float)
     near = np.exp(-np.linalg.norm(means[:, None] - targets, axis=2) / 30) + 1e-6
     shares = (near / near.sum(axis=1, keepdims=True)).tolist()
-    return [Prediction("", probabilities=dict(zip(views.task.names, row, strict=True))) for row in shares]
+    return [Prediction("", probabilities=dict(zip(inputs.task.names, row, strict=True))) for row in shares]
 
 
 def test_agents_that_see_images_are_asked_about_the_new_ones_alone(
@@ -104,8 +104,8 @@ def test_agents_that_see_images_are_asked_about_the_new_ones_alone(
     add_label(own, "white", white, agents=[eye])
     assert sum(map(len, eye.asked)) == 8
     panel = Panel.open(own)
-    assert [one.agent for one in panel.witnesses] == ["gaussian", "eye"]
-    assert panel.witnesses[1].trust.n == 32
+    assert [one.agent for one in panel.members] == ["gaussian", "eye"]
+    assert panel.members[1].trust.n == 32
     assert panel.predictions is not None
     np.testing.assert_allclose(panel.predictions.raw[1].sum(axis=1), 1.0)
     assert labels_of(own, probes, agents=[scripted("eye", watched)]) == list(COLOURS)

@@ -45,16 +45,16 @@ def features_of(labels: np.ndarray) -> LabelledFeatures:
 def test_who_adds_something_is_kept_and_who_adds_noise_or_repeats_is_dropped(seed: int) -> None:
     labels, folds = np.arange(300) % 3, np.arange(300) // 3 % 5
     good, other = said(labels, 1.5, 10 * seed), said(labels, 1.5, 10 * seed + 1)
-    looks = {"probe": good, "gaussian": other, "cache": good, "neighbours": said(labels, 0.0, 10 * seed + 2)}
+    looks = {"probe": good, "gaussian": other, "tip-adapter": good, "neighbours": said(labels, 0.0, 10 * seed + 2)}
     answers = [MemberAnswers(name, "first", raw) for name, raw in looks.items()]
     heads = tuple(Head(name) for name in looks)
     fitted = learned(heads, answers, TASK, features_of(labels), folds)  # type: ignore[arg-type]
     chosen, choices = select(fitted, TASK, features_of(labels))
     kept = {one.agent for one in choices if one.kept}
     assert "gaussian" in kept
-    assert len(kept & {"probe", "cache"}) == 1
+    assert len(kept & {"probe", "tip-adapter"}) == 1
     assert "neighbours" not in kept
-    assert {head.name for head in chosen.heads} == kept == {one.agent for one in chosen.witnesses}
+    assert {head.name for head in chosen.heads} == kept == {one.agent for one in chosen.members}
     assert len(choices) == 4
     for one in choices:
         assert one.reason.startswith("kept: without it the log loss rises" if one.kept else "dropped: without it")
@@ -69,7 +69,7 @@ def test_an_agent_that_was_asked_for_by_name_stays_and_one_head_may_be_too_many(
     fitted = learned((Head("probe"),), answers, TASK, features_of(labels), folds)  # type: ignore[arg-type]
     chosen, (choice,) = select(fitted, TASK, features_of(labels))
     assert (choice.agent, choice.kept) == ("probe", False)
-    assert [one.agent for one in chosen.witnesses] == ["qwen"]
+    assert [one.agent for one in chosen.members] == ["qwen"]
     alone = learned((Head("probe"),), answers[:1], TASK, features_of(labels), folds)  # type: ignore[arg-type]
     assert [one.kept for one in select(alone, TASK, features_of(labels))[1]] == [
         True
@@ -79,7 +79,7 @@ def test_an_agent_that_was_asked_for_by_name_stays_and_one_head_may_be_too_many(
 def test_what_cannot_be_tried_is_named_with_what_it_needs() -> None:
     single = LabelledFeatures(np.eye(3, 8, dtype=np.float32), np.arange(3), 3)
     names, out = candidates(single)
-    assert names == ["neighbours", "probe", "gaussian", "cache"]
+    assert names == ["neighbours", "probe", "gaussian", "tip-adapter"]
     reasons = {one.agent: one.reason for one in out}
     assert reasons["zero-shot"] == reasons["caps-adapter"] == "not tried: the encoder has no text tower"
     assert "2 images a label to train on" in reasons["tip-adapter-f"]

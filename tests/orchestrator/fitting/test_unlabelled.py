@@ -64,9 +64,9 @@ def test_images_that_are_new_teach_and_what_cannot_be_read_is_named(
     assert len(report.panel.unlabelled) == 12
     assert [Path(one.source).name for one in report.failed] == ["broken.jpg"]
     assert not report.complete
-    assert len(report.panel.records) == 24  # the memory holds labelled images alone
+    assert len(report.panel.labelled_images) == 24  # the memory holds labelled images alone
     assert report.panel.agents == ("gaussian", "self-trained")
-    assert [one.trust.n for one in report.panel.witnesses] == [24, 24]
+    assert [one.trust.n for one in report.panel.members] == [24, 24]
 
 
 def test_the_usual_agents_include_it_where_there_are_unlabelled_images(vectors: Path, tmp_path: Path) -> None:

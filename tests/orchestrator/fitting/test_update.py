@@ -54,7 +54,7 @@ def fresh(folder: Path, paint: Paint, count: int = 6) -> list[Path]:
 
 def test_all_feature_agents_come_back_from_the_folder_bit_for_bit(vectors: Path, tmp_path: Path, blobs: Any) -> None:
     report = fit(vectors, tmp_path / "panel")
-    assert report.panel.agents == ("neighbours", "probe", "gaussian", "cache")
+    assert report.panel.agents == ("neighbours", "probe", "gaussian", "tip-adapter")
     moved = shutil.move(tmp_path / "panel", tmp_path / "elsewhere")
     new, _ = blobs.drawn(20, 5)
     results = []
@@ -63,9 +63,9 @@ def test_all_feature_agents_come_back_from_the_folder_bit_for_bit(vectors: Path,
             results.append([one.posterior for one in diagnoser.diagnose_vectors(new, [*map(str, range(20))])])
     assert results[0] == results[1]
     written, restored = report.panel, Panel.open(moved)
-    assert restored.witnesses == written.witnesses
+    assert restored.members == written.members
     assert restored.fusion.to_dict() == written.fusion.to_dict()
-    assert restored.outcomes.to_dict() == written.outcomes.to_dict()
+    assert restored.calibration_set.to_dict() == written.calibration_set.to_dict()
     for head, again in zip(written.heads, restored.heads, strict=True):
         for name, array in head.arrays().items():
             assert np.array_equal(array, again.arrays()[name])
@@ -85,8 +85,8 @@ def test_a_fit_says_what_became_of_the_images(pictures: Path, tmp_path: Path, pa
     (conflict,) = report.images.conflicts
     assert {label for _, label in conflict.images} == {"red", "green"}
     assert not report.complete
-    assert len(report.panel.records) == 24
-    assert report.settles == settles(load_settings().policy, report.panel.outcomes)
+    assert len(report.panel.labelled_images) == 24
+    assert report.settles == settles(load_settings().policy, report.panel.calibration_set)
 
 
 def test_what_cannot_be_fitted_leaves_nothing_behind(pictures: Path, tmp_path: Path, vectors: Path) -> None:
@@ -110,13 +110,13 @@ def test_what_cannot_be_fitted_leaves_nothing_behind(pictures: Path, tmp_path: P
 def test_a_task_maps_labels_to_its_own_order_and_names(vectors: Path, tmp_path: Path) -> None:
     labels = (Label(name="conifer", synonyms=("Cedar",)), Label(name="APPLE"), Label(name="beech"))
     report = fit(vectors, tmp_path / "panel", task=Task(labels=labels), settings=load_settings(agents="gaussian"))
-    records = Panel.open(tmp_path / "panel").records
-    assert records.labels[:3] == ("APPLE", "beech", "conifer")
-    trust = report.panel.witnesses[0].trust
+    labelled_images = Panel.open(tmp_path / "panel").labelled_images
+    assert labelled_images.labels[:3] == ("APPLE", "beech", "conifer")
+    trust = report.panel.members[0].trust
     assert trust.accuracy is not None
     assert trust.accuracy > 0.9
     with Diagnoser.open(tmp_path / "panel") as diagnoser:
-        (result,) = diagnoser.diagnose_vectors(records.vectors[2:3], ["cedar"])
+        (result,) = diagnoser.diagnose_vectors(labelled_images.vectors[2:3], ["cedar"])
     assert isinstance(result, Diagnosis)
     assert (list(result.posterior), result.label) == (["conifer", "APPLE", "beech"], "conifer")
 
@@ -147,9 +147,9 @@ def test_images_are_added_once_and_taken_out_again(own: Path, tmp_path: Path, pa
     report = add(own, labelled)
     assert (report.images.added, report.images.skipped, report.images.conflicts) == (6, 0, ())
     grown = Panel.open(own)
-    assert len(grown.records) == 30
-    assert grown.witnesses == held.witnesses
-    assert grown.outcomes.to_dict() == held.outcomes.to_dict()
+    assert len(grown.labelled_images) == 30
+    assert grown.members == held.members
+    assert grown.calibration_set.to_dict() == held.calibration_set.to_dict()
     with Diagnoser.open(own) as diagnoser:
         found = diagnoser.diagnose(images[0])
         assert found.evidence.neighbours[0].source == str(images[0])
@@ -159,8 +159,8 @@ def test_images_are_added_once_and_taken_out_again(own: Path, tmp_path: Path, pa
     assert (again.images.added, again.images.skipped) == (0, 6)
     assert answers(own, probes) != before
     assert remove(own, [str(path) for path in images[:3]]) == []
-    assert remove(own, [Panel.open(own).records.ids[-1], *map(str, images[3:5])]) == []
-    assert Panel.open(own).records.ids == held.records.ids
+    assert remove(own, [Panel.open(own).labelled_images.ids[-1], *map(str, images[3:5])]) == []
+    assert Panel.open(own).labelled_images.ids == held.labelled_images.ids
     for one, other in zip(answers(own, probes), before, strict=True):
         assert one == pytest.approx(other, abs=1e-6)
 
@@ -168,10 +168,10 @@ def test_images_are_added_once_and_taken_out_again(own: Path, tmp_path: Path, pa
 def test_an_updated_gaussian_equals_one_fitted_anew(own: Path, tmp_path: Path, painted: Paint) -> None:
     images = fresh(tmp_path, painted)
     add(own, [LabelledImage(path, ("blue", "green", "red")[n % 3]) for n, path in enumerate(images)])
-    remove(own, [Panel.open(own).records.ids[0]])
+    remove(own, [Panel.open(own).labelled_images.ids[0]])
     panel = Panel.open(own)
     (gaussian,) = (head for head in panel.heads if isinstance(head, Gaussian))
-    anew = Gaussian.fit(labelled_features(panel.records, panel.task))
+    anew = Gaussian.fit(labelled_features(panel.labelled_images, panel.task))
     for kept, new in zip(gaussian.statistics, anew.statistics, strict=True):
         np.testing.assert_allclose(kept, new, rtol=1e-9, atol=1e-9)
     if gaussian.ridge == anew.ridge:  # the one that `fit` chose is kept
@@ -183,9 +183,9 @@ def test_a_contradiction_is_named_and_the_old_label_stays(own: Path, pictures: P
     report = add(own, [LabelledImage(old, "green")])
     (conflict,) = report.images.conflicts
     assert str(conflict) == f"the same image: '{old}' (red), '{old}' (green)"
-    records = Panel.open(own).records
-    assert records.labels[records.rows[conflict.id]] == "red"
-    assert len(records) == 24
+    labelled_images = Panel.open(own).labelled_images
+    assert labelled_images.labels[labelled_images.rows[conflict.id]] == "red"
+    assert len(labelled_images) == 24
 
 
 def test_what_cannot_be_added_is_named_and_the_rest_is_added(own: Path, tmp_path: Path, painted: Paint) -> None:
@@ -195,25 +195,25 @@ def test_what_cannot_be_added_is_named_and_the_rest_is_added(own: Path, tmp_path
     report = add(own, [LabelledImage(bad, "red"), LabelledImage(good, "RED")])
     assert [one.source for one in report.failed] == [str(bad)]
     assert report.images.added == 1
-    assert Panel.open(own).records.labels[-1] == "red"
+    assert Panel.open(own).labelled_images.labels[-1] == "red"
     with pytest.raises(DatasetError, match="no label 'violet'; it has blue, green, red"):
         add(own, [LabelledImage(good, "violet")])
 
 
 def test_an_unknown_name_removes_nothing(own: Path, pictures: Path) -> None:
     known = str(pictures / "red" / "0.png")
-    before = Panel.open(own).records.ids
+    before = Panel.open(own).labelled_images.ids
     assert remove(own, [known, "nowhere.png"]) == ["nowhere.png"]
-    assert Panel.open(own).records.ids == before
+    assert Panel.open(own).labelled_images.ids == before
 
 
 def test_a_label_keeps_an_image(own: Path, pictures: Path) -> None:
     red = sorted(map(str, (pictures / "red").iterdir()))
     with pytest.raises(DatasetError, match="'red' would be left without images; nothing was removed"):
         remove(own, red)
-    assert len(Panel.open(own).records) == 24
+    assert len(Panel.open(own).labelled_images) == 24
     assert remove(own, red[:6]) == []
-    assert Panel.open(own).records.labels.count("red") == 2
+    assert Panel.open(own).labelled_images.labels.count("red") == 2
 
 
 def test_a_second_writer_is_refused_and_readers_go_on(own: Path, pictures: Path, tmp_path: Path) -> None:

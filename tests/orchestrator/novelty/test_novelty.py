@@ -71,9 +71,9 @@ def test_signs_of_a_known_image_and_of_the_opposite_direction(blobs: Any) -> Non
     _, _, known = fitted(blobs)
     there = data(blobs).features[:1]
     away = 2 * known.whitening.centre - there
-    assert known.signs(there)["nearest"] == pytest.approx(0.0, abs=1e-6)
-    assert known.signs(away)["nearest"] > 0.1
-    assert known.signs(away)["means"] > known.signs(there)["means"]
+    assert known.signs(there)["knn"] == pytest.approx(0.0, abs=1e-6)
+    assert known.signs(away)["knn"] > 0.1
+    assert known.signs(away)["mahalanobis"] > known.signs(there)["mahalanobis"]
 
 
 def test_about_as_many_known_images_are_passed_as_the_threshold_says(blobs: Any) -> None:
@@ -100,11 +100,11 @@ def test_no_image_is_its_own_neighbour(blobs: Any) -> None:
     """Twice the same vectors in different folds are found by each other; each vector once is not found by itself."""
     known = data(blobs, 60)
     novelty, _ = Novelty.fit(known, np.arange(60) % 5, words(known.features, blobs.centres))
-    assert novelty.signs["nearest"].min() > 1e-4
+    assert novelty.signs["knn"].min() > 1e-4
     twice = LabelledFeatures(np.tile(known.features, (2, 1)), np.tile(known.labels, 2), 3)
     folds = np.r_[np.zeros(60, int), np.ones(60, int)]
     found, _ = Novelty.fit(twice, folds, words(twice.features, blobs.centres))
-    assert found.signs["nearest"].max() < 1e-4
+    assert found.signs["knn"].max() < 1e-4
 
 
 def test_with_equal_weights_the_score_is_fishers(monkeypatch: pytest.MonkeyPatch) -> None:

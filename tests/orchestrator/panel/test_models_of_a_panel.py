@@ -75,7 +75,7 @@ def test_a_second_fit_pays_nothing(fitted: Path, seeing: ScriptedServer, picture
     report = fit(pictures, tmp_path / "other", settings=settings(seeing))
     assert len(seeing.requests) == asked
     assert report.cost_usd == 0.0
-    assert [one.trust for one in Panel.open(fitted).witnesses] == [one.trust for one in report.panel.witnesses]
+    assert [one.trust for one in Panel.open(fitted).members] == [one.trust for one in report.panel.members]
 
 
 def test_a_panel_of_models_alone(seeing: ScriptedServer, pictures: Path, tmp_path: Path) -> None:

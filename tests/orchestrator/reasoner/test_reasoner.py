@@ -25,7 +25,7 @@ def cache(tmp_path: Path) -> ReplyCache:
 
 def test_it_reads_the_record_and_no_pixels(server: ScriptedServer) -> None:
     server.replies = [chat(opinion("rust", 0.7, ask_again=[{"agent": "qwen", "why": "it is torn"}]))]
-    [reading] = read(reasoner(server, role="advise"), record(can_look_again=["qwen"]))
+    [reading] = read(reasoner(server, role="advise"), record(can_revise=["qwen"]))
     assert reading.prediction.agent == "reasoner"
     assert reading.prediction.probabilities == pytest.approx({"healthy": 0.15, "rust": 0.7, "scab": 0.15})
     assert reading.prediction.rationale == "Both looks name it."
@@ -135,7 +135,7 @@ def test_one_that_fails_does_not_stop_the_others(server: ScriptedServer) -> None
 
 def test_a_rerun_asks_nothing(server: ScriptedServer, cache: ReplyCache) -> None:
     server.replies = [chat(opinion("scab", ask_again=[{"agent": "qwen", "why": "w"}]))]
-    asked = record(can_look_again=["qwen"])
+    asked = record(can_revise=["qwen"])
     first = read(reasoner(server, cache), asked)
     again = read(reasoner(server, cache), asked)
     assert len(server.requests) == 1

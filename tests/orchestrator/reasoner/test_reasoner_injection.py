@@ -35,12 +35,12 @@ def asked(request: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def witness(scripted: Any, good: Any) -> Callable[[str], Any]:
+def member(scripted: Any, good: Any) -> Callable[[str], Any]:
     """An agent that sees well and gives a rationale."""
 
     def saying(rationale: str) -> Any:
-        def look(views: AgentInput) -> list[Prediction]:
-            return [Prediction("", probabilities=one.probabilities, rationale=rationale) for one in good(views)]
+        def look(inputs: AgentInput) -> list[Prediction]:
+            return [Prediction("", probabilities=one.probabilities, rationale=rationale) for one in good(inputs)]
 
         return scripted("expert", look)
 
@@ -59,9 +59,9 @@ def with_reasoner(server: ScriptedServer, role: str) -> Settings:
 
 
 @pytest.fixture
-def fitted(vectors: Path, tmp_path: Path, witness: Any) -> Callable[[Settings], Path]:
+def fitted(vectors: Path, tmp_path: Path, member: Any) -> Callable[[Settings], Path]:
     def panel(settings: Settings) -> Path:
-        fit(vectors, tmp_path / "panel", settings=settings, agents=["neighbours", "gaussian", witness("I see rings.")])
+        fit(vectors, tmp_path / "panel", settings=settings, agents=["neighbours", "gaussian", member("I see rings.")])
         return tmp_path / "panel"
 
     return panel
@@ -80,13 +80,13 @@ def votes(result: Diagnosis) -> dict[str, tuple[Any, Any, Any]]:
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_explaining_cannot_be_turned(
-    server: ScriptedServer, fitted: Any, witness: Any, blobs: Any, attempt: str
+    server: ScriptedServer, fitted: Any, member: Any, blobs: Any, attempt: str
 ) -> None:
     server.by_request = gullible
     rules = load_settings(agents=AGENTS)
     panel, vectors, name = fitted(rules), blobs.drawn(3, 5)[0], f"photo-7 {attempt[:200]}"
-    usual = diagnosed(panel, rules, vectors, witness("I see rings."))
-    turned = diagnosed(panel, with_reasoner(server, "explain"), vectors, witness(attempt), name)
+    usual = diagnosed(panel, rules, vectors, member("I see rings."))
+    turned = diagnosed(panel, with_reasoner(server, "explain"), vectors, member(attempt), name)
     for one, other in zip(usual, turned, strict=True):
         assert (one.label, one.posterior, one.verdict, one.reasons) == (
             other.label,
@@ -104,17 +104,17 @@ def test_explaining_cannot_be_turned(
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_advice_can_be_turned_and_counts_for_one_vote(
-    server: ScriptedServer, fitted: Any, witness: Any, blobs: Any, attempt: str
+    server: ScriptedServer, fitted: Any, member: Any, blobs: Any, attempt: str
 ) -> None:
     server.by_request = honest
     settings = with_reasoner(server, "advise")
     panel, vectors, name = fitted(settings), blobs.drawn(3, 5)[0], f"photo-7 {attempt[:200]}"
-    usual = diagnosed(panel, settings, vectors, witness("I see rings."))
+    usual = diagnosed(panel, settings, vectors, member("I see rings."))
     server.by_request = gullible
     server.requests.clear()
-    turned = diagnosed(panel, settings, vectors, witness(attempt), name)
-    with Diagnoser.open(panel, settings=settings, agents=[witness("")]) as opened:
-        fusion, looks = opened.panel.fusion, [one.agent for one in opened.panel.witnesses]
+    turned = diagnosed(panel, settings, vectors, member(attempt), name)
+    with Diagnoser.open(panel, settings=settings, agents=[member("")]) as opened:
+        fusion, looks = opened.panel.fusion, [one.agent for one in opened.panel.members]
     for one, other in zip(usual, turned, strict=True):
         before, after = votes(one), votes(other)
         own = before.pop("reasoner"), after.pop("reasoner")

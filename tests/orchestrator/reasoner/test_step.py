@@ -142,10 +142,10 @@ def test_an_adviser_earns_trust_and_is_weighed(server: ScriptedServer, settings:
     assert len(server.requests) == 90
     panel = Panel.open(path)
     assert panel.agents == ("neighbours", "gaussian")
-    [witness] = [one for one in panel.witnesses if one.agent == "reasoner"]
-    assert witness.trust.n == 90
-    assert witness.trust.accuracy is not None
-    assert witness.trust.accuracy > 0.8
+    [member] = [one for one in panel.members if one.agent == "reasoner"]
+    assert member.trust.n == 90
+    assert member.trust.accuracy is not None
+    assert member.trust.accuracy > 0.8
     [result] = diagnosed(path, blobs.between(0, 1, 0.1))
     [advice] = [one for one in result.predictions if one.agent == "reasoner"]
     assert advice.weight is not None
@@ -180,10 +180,10 @@ def test_a_rerun_of_fit_asks_the_adviser_nothing(
     asked = len(server.requests)
     fit(vectors, tmp_path / "again", settings=settings("advise"))
     assert len(server.requests) == asked
-    assert Panel.open(tmp_path / "again").witnesses == first.witnesses
+    assert Panel.open(tmp_path / "again").members == first.members
 
 
-def test_an_adviser_that_fails_is_no_witness_and_that_is_said(
+def test_an_adviser_that_fails_is_no_member_and_that_is_said(
     server: ScriptedServer, settings: Any, advised: Any, blobs: Any
 ) -> None:
     path = advised(oracle)

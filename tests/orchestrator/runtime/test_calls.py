@@ -30,15 +30,15 @@ class Awaited:
     again: Callable[..., Any] | None = None
 
     @property
-    def looks_again(self) -> bool:
+    def can_revise(self) -> bool:
         return self.again is not None
 
-    async def look(self, views: AgentInput) -> Any:
-        return await self.script(views)
+    async def predict(self, inputs: AgentInput) -> Any:
+        return await self.script(inputs)
 
-    async def look_again(self, views: AgentInput, first: Any, evidence: Any) -> Any:
+    async def revise(self, inputs: AgentInput, first: Any, evidence: Any) -> Any:
         assert self.again is not None
-        return await self.again(views, first, evidence)
+        return await self.again(inputs, first, evidence)
 
 
 @pytest.fixture
@@ -69,15 +69,15 @@ def expert_of(diagnosis: Diagnosis | FailedImage) -> Prediction:
 
 
 def raising(error: BaseException) -> Callable[[AgentInput], Any]:
-    def look(views: AgentInput) -> Any:
+    def look(inputs: AgentInput) -> Any:
         raise error
 
     return look
 
 
-def uniform(views: AgentInput, n: int | None = None, names: tuple[str, ...] | None = None) -> list[Prediction]:
-    names = names or views.task.names
-    return [Prediction("", probabilities=dict.fromkeys(names, 1 / len(names))) for _ in range(n or len(views))]
+def uniform(inputs: AgentInput, n: int | None = None, names: tuple[str, ...] | None = None) -> list[Prediction]:
+    names = names or inputs.task.names
+    return [Prediction("", probabilities=dict.fromkeys(names, 1 / len(names))) for _ in range(n or len(inputs))]
 
 
 FAILURES: dict[str, tuple[Callable[[AgentInput], Any], str]] = {
@@ -89,27 +89,27 @@ FAILURES: dict[str, tuple[Callable[[AgentInput], Any], str]] = {
     "runs out of answers": (raising(StopIteration()), "RuntimeError: coroutine raised StopIteration"),
     "leaves": (raising(SystemExit(3)), "SystemExit: 3"),
     "raises what a terminal obeys": (raising(OSError("gone\n\x1b[31mred \u202efdp")), "OSError: gone [31mred fdp"),
-    "too few": (lambda views: [], "ValueError: 0 predictions for 6 images"),
-    "too many": (lambda views: uniform(views, 7), "ValueError: 7 predictions for 6 images"),
-    "nothing": (lambda views: None, "TypeError: 'NoneType' object is not iterable"),
+    "too few": (lambda inputs: [], "ValueError: 0 predictions for 6 images"),
+    "too many": (lambda inputs: uniform(inputs, 7), "ValueError: 7 predictions for 6 images"),
+    "nothing": (lambda inputs: None, "TypeError: 'NoneType' object is not iterable"),
     "something else": (
-        lambda views: ["apple"] * len(views),
+        lambda inputs: ["apple"] * len(inputs),
         "AttributeError: 'str' object has no attribute 'probabilities'",
     ),
     "other labels": (
-        lambda views: uniform(views, names=("ash", "elm", "fir")),
+        lambda inputs: uniform(inputs, names=("ash", "elm", "fir")),
         "ValueError: probabilities for the labels ['ash', 'elm', 'fir'], the task has ['apple', 'beech', 'cedar']",
     ),
     "fewer labels": (
-        lambda views: uniform(views, names=("apple", "beech")),
+        lambda inputs: uniform(inputs, names=("apple", "beech")),
         "ValueError: probabilities for the labels ['apple', 'beech']",
     ),
     "NaN": (
-        lambda views: [Prediction("", probabilities=dict.fromkeys(views.task.names, np.nan))] * len(views),
+        lambda inputs: [Prediction("", probabilities=dict.fromkeys(inputs.task.names, np.nan))] * len(inputs),
         "ValueError: : the probability of 'apple' is nan",
     ),
     "no distribution": (
-        lambda views: [Prediction("", probabilities=dict.fromkeys(views.task.names, 0.9))] * len(views),
+        lambda inputs: [Prediction("", probabilities=dict.fromkeys(inputs.task.names, 0.9))] * len(inputs),
         "ValueError: : the probabilities sum to 2.7",
     ),
 }
@@ -122,8 +122,8 @@ def test_a_failure_is_recorded_with_its_cause_and_the_others_go_on(
 ) -> None:
     script, cause = FAILURES[case]
 
-    async def awaited(views: AgentInput) -> Any:
-        return script(views)
+    async def awaited(inputs: AgentInput) -> Any:
+        return script(inputs)
 
     results = diagnose(awaited if is_async else script)
     assert len(results) == 6
@@ -141,12 +141,12 @@ def test_a_failure_is_recorded_with_its_cause_and_the_others_go_on(
 
 
 def test_a_hanging_agent_is_left_behind(diagnose: Diagnose, never: threading.Event) -> None:
-    results = diagnose(lambda views: never.wait(), policy__agent_timeout_seconds=0.05)
+    results = diagnose(lambda inputs: never.wait(), policy__agent_timeout_seconds=0.05)
     assert {expert_of(one).error for one in results} == {"no answer within 0.3 seconds"}  # 0.05 for each of six
 
 
 def test_a_hanging_async_agent_is_left_behind(diagnose: Diagnose) -> None:
-    async def forever(views: AgentInput) -> Any:
+    async def forever(inputs: AgentInput) -> Any:
         await asyncio.Event().wait()
 
     results = diagnose(forever, policy__agent_timeout_seconds=0.05)
@@ -154,7 +154,7 @@ def test_a_hanging_async_agent_is_left_behind(diagnose: Diagnose) -> None:
 
 
 def test_the_time_of_a_run_bounds_that_of_its_agents(diagnose: Diagnose) -> None:
-    async def forever(views: AgentInput) -> Any:
+    async def forever(inputs: AgentInput) -> Any:
         await asyncio.Event().wait()
 
     (cause,) = {expert_of(one).error for one in diagnose(forever, policy__max_seconds=0.05)}
@@ -166,12 +166,12 @@ def test_an_async_agent_is_asked_about_each_image_by_itself(diagnose: Diagnose, 
     """One image hangs, one raises, one gets a wrong answer; and the others count."""
     asked, all_asked = [], asyncio.Event()
 
-    async def look(views: AgentInput) -> Any:
-        asked.append(len(views))
+    async def look(inputs: AgentInput) -> Any:
+        asked.append(len(inputs))
         if len(asked) == 6:
             all_asked.set()
         await all_asked.wait()  # passes only if all are asked at once
-        (label,) = (one.label for one in good(views))
+        (label,) = (one.label for one in good(inputs))
         if label == "beech" and "hung" not in done:
             done.add("hung")
             await asyncio.Event().wait()
@@ -180,7 +180,7 @@ def test_an_async_agent_is_asked_about_each_image_by_itself(diagnose: Diagnose, 
         if label == "apple" and "wrong" not in done:
             done.add("wrong")
             return []
-        return good(views)
+        return good(inputs)
 
     done: set[str] = set()
     results = diagnose(look, policy__agent_timeout_seconds=0.1)
@@ -196,7 +196,7 @@ def test_an_async_agent_is_asked_about_each_image_by_itself(diagnose: Diagnose, 
 
 def test_a_plain_agent_is_asked_about_a_batch_at_a_time(diagnose: Diagnose, good: Any) -> None:
     asked = []
-    diagnose(lambda views: asked.append(len(views)) or good(views))
+    diagnose(lambda inputs: asked.append(len(inputs)) or good(inputs))
     assert asked == [6]
 
 
@@ -205,12 +205,12 @@ def test_a_second_look_at_one_image_has_that_images_first_look_and_evidence(
 ) -> None:
     seen = []
 
-    async def again(views: AgentInput, first: Any, evidence: Any) -> Any:
-        seen.append((first[0].label, evidence[0].neighbours[0].label, len(views), len(first), len(evidence)))
-        return good(views)
+    async def again(inputs: AgentInput, first: Any, evidence: Any) -> Any:
+        seen.append((first[0].label, evidence[0].neighbours[0].label, len(inputs), len(first), len(evidence)))
+        return good(inputs)
 
-    async def look(views: AgentInput) -> Any:
-        return good(views)
+    async def look(inputs: AgentInput) -> Any:
+        return good(inputs)
 
     agents = [Awaited("expert", look, again)]
     with Diagnoser.open(expert_panel, agents=agents, policy__second_look="always", policy__coverage=1.0) as diagnoser:
@@ -221,17 +221,17 @@ def test_a_second_look_at_one_image_has_that_images_first_look_and_evidence(
 def test_an_agent_that_may_spend_no_more_ends_the_run(diagnose: Diagnose, good: Any) -> None:
     answered = []
 
-    async def look(views: AgentInput) -> Any:
-        if good(views)[0].label == "beech":
+    async def look(inputs: AgentInput) -> Any:
+        if good(inputs)[0].label == "beech":
             raise BudgetSpentError("spent")
         await asyncio.to_thread(answered.append, 1)
-        return good(views)
+        return good(inputs)
 
     with pytest.raises(BudgetSpentError, match=r"^spent"):
         diagnose(look)
     assert len(answered) == 4  # those that were under way were waited for
 
-    def plain(views: AgentInput) -> Any:
+    def plain(inputs: AgentInput) -> Any:
         raise BudgetSpentError("spent")
 
     with pytest.raises(BudgetSpentError, match=r"^spent"):
@@ -241,10 +241,10 @@ def test_an_agent_that_may_spend_no_more_ends_the_run(diagnose: Diagnose, good: 
 def test_what_answers_too_late_changes_nothing(diagnose: Diagnose, never: threading.Event) -> None:
     answered = threading.Event()
 
-    def late(views: AgentInput) -> Any:
+    def late(inputs: AgentInput) -> Any:
         never.wait()
         answered.set()
-        return uniform(views)
+        return uniform(inputs)
 
     results = diagnose(late, policy__agent_timeout_seconds=0.05)
     never.set()
@@ -253,8 +253,8 @@ def test_what_answers_too_late_changes_nothing(diagnose: Diagnose, never: thread
 
 
 def test_an_abstention_is_no_failure_and_no_vote(diagnose: Diagnose) -> None:
-    def look(views: AgentInput) -> list[Prediction]:
-        return [Prediction("", abstained=True, rationale="too dark")] * 2 + uniform(views, 4)
+    def look(inputs: AgentInput) -> list[Prediction]:
+        return [Prediction("", abstained=True, rationale="too dark")] * 2 + uniform(inputs, 4)
 
     results = diagnose(look)
     assert [expert_of(one).abstained for one in results] == [True, True, False, False, False, False]
@@ -265,10 +265,10 @@ def test_an_abstention_is_no_failure_and_no_vote(diagnose: Diagnose) -> None:
 
 
 def test_an_async_function_behind_a_plain_one_is_awaited(diagnose: Diagnose, good: Any) -> None:
-    async def awaited(views: AgentInput) -> Any:
-        return good(views)
+    async def awaited(inputs: AgentInput) -> Any:
+        return good(inputs)
 
-    results = diagnose(lambda views: awaited(views))
+    results = diagnose(lambda inputs: awaited(inputs))
     assert all(expert_of(one).error is None for one in results)
 
 
@@ -282,22 +282,22 @@ def lone_panel(tmp_path: Path, vectors: Path, scripted: Any, good: Any) -> Path:
 
     fit(vectors, tmp_path / "panel", agents=[scripted("one", good), scripted("two", good)])
     whole = Panel.open(tmp_path / "panel")
-    kept = [number for number, witness in enumerate(whole.witnesses) if witness.agent in ("one", "two")]
+    kept = [number for number, member in enumerate(whole.members) if member.agent in ("one", "two")]
     covariance = whole.fusion.covariance
     assert covariance is not None
     fusion = replace(whole.fusion, base=whole.fusion.base[kept], covariance=covariance[np.ix_(kept, kept)])
-    witnesses = tuple(whole.witnesses[number] for number in kept)
-    replace(whole, heads=(), agents=("one", "two"), witnesses=witnesses, fusion=fusion).save(whole.path, overwrite=True)
+    members = tuple(whole.members[number] for number in kept)
+    replace(whole, heads=(), agents=("one", "two"), members=members, fusion=fusion).save(whole.path, overwrite=True)
     return whole.path
 
 
 def test_an_agent_speaks_under_its_own_name_and_pays_for_itself(
     lone_panel: Path, scripted: Any, good: Any, blobs: Any
 ) -> None:
-    def impostor(views: AgentInput) -> list[Prediction]:
+    def impostor(inputs: AgentInput) -> list[Prediction]:
         return [
             Prediction("two", "second", one.probabilities, cost_usd=0.25, tokens=7, seconds=2.5, raw="{}")
-            for one in good(views)
+            for one in good(inputs)
         ]
 
     with Diagnoser.open(lone_panel, agents=[scripted("one", impostor), scripted("two", good)]) as diagnoser:
@@ -321,8 +321,8 @@ def test_if_all_failed_the_error_names_each_and_other_images_go_on(
     lone_panel: Path, scripted: Any, good: Any, blobs: Any
 ) -> None:
     def fails_on_beech(error: str) -> Callable[[AgentInput], list[Prediction]]:
-        def look(views: AgentInput) -> list[Prediction]:
-            return [Prediction("", error=error) if one.label == "beech" else one for one in good(views)]
+        def look(inputs: AgentInput) -> list[Prediction]:
+            return [Prediction("", error=error) if one.label == "beech" else one for one in good(inputs)]
 
         return look
 
@@ -341,9 +341,9 @@ def test_if_all_failed_the_error_names_each_and_other_images_go_on(
 def test_agents_look_all_at_once(lone_panel: Path, scripted: Any, good: Any, blobs: Any) -> None:
     together = threading.Barrier(2)
 
-    def look(views: AgentInput) -> Any:
+    def look(inputs: AgentInput) -> Any:
         together.wait(10)  # passes only while the other one is looking, too
-        return good(views)
+        return good(inputs)
 
     with Diagnoser.open(lone_panel, agents=[scripted("one", look), scripted("two", look)]) as diagnoser:
         (result,) = diagnoser.diagnose_vectors(blobs.between(0, 1, 0.1), ["a"])

@@ -26,8 +26,8 @@ def plane(*degrees: float, labels: str = "") -> LabelledImages:
     return LabelledImages(ids, tuple(labels or "x" * len(ids)), tuple(f"{i}.jpg" for i in ids), at(*degrees))
 
 
-def remember(records: LabelledImages, labels: str = "xy") -> ImageMemory:
-    return ImageMemory(records, tuple(labels), ExactIndex(records))
+def remember(labelled_images: LabelledImages, labels: str = "xy") -> ImageMemory:
+    return ImageMemory(labelled_images, tuple(labels), ExactIndex(labelled_images))
 
 
 def test_neighbours_are_the_nearest_with_their_labels() -> None:
@@ -40,15 +40,19 @@ def test_neighbours_are_the_nearest_with_their_labels() -> None:
 
 
 def test_an_image_of_the_memory_is_not_its_own_neighbour(tmp_path: Path) -> None:
-    records = plane(0, 60, 90)
-    with ImageMemory.open(records, "x", store=tmp_path / "index", fingerprint="e", panel="p") as chroma:
-        for memory in (remember(records), chroma):
-            found = memory.query(records.vectors, 1, exclude=records.ids)
+    labelled_images = plane(0, 60, 90)
+    with ImageMemory.open(labelled_images, "x", store=tmp_path / "index", fingerprint="e", panel="p") as chroma:
+        for memory in (remember(labelled_images), chroma):
+            found = memory.query(labelled_images.vectors, 1, exclude=labelled_images.ids)
             assert found.rows.tolist() == [[1], [2], [1]]
             found = memory.query(at(0, 1, 60), 2, exclude=["0", None, "not there"])
             assert found.rows.tolist() == [[1, 2], [0, 1], [1, 2]]
-            assert memory.query(records.vectors, 9, exclude=records.ids).rows.tolist() == [[1, 2], [2, 0], [1, 0]]
-            assert memory.query(records.vectors, 9).rows.shape == (3, 3)
+            assert memory.query(labelled_images.vectors, 9, exclude=labelled_images.ids).rows.tolist() == [
+                [1, 2],
+                [2, 0],
+                [1, 0],
+            ]
+            assert memory.query(labelled_images.vectors, 9).rows.shape == (3, 3)
 
 
 @pytest.mark.parametrize(("images", "is_asked"), [(20, False), (21, True)])
@@ -56,9 +60,9 @@ def test_chroma_is_opened_for_what_is_too_much_to_compare(
     images: int, is_asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded_index, "COMPARED_WITH", 20)
-    records = plane(*(360 * np.arange(images) / images))
-    with ImageMemory.open(records, "x", store=tmp_path / "index", fingerprint="e", panel="p") as memory:
-        assert memory.query(records.vectors, 1).rows[:, 0].tolist() == list(range(images))
+    labelled_images = plane(*(360 * np.arange(images) / images))
+    with ImageMemory.open(labelled_images, "x", store=tmp_path / "index", fingerprint="e", panel="p") as memory:
+        assert memory.query(labelled_images.vectors, 1).rows[:, 0].tolist() == list(range(images))
         assert (tmp_path / "index").exists() == is_asked
         assert memory.index_name == "chroma"
 
@@ -69,8 +73,8 @@ def test_a_batch_is_answered_as_its_queries_are_one_by_one(tmp_path: Path, monke
     vectors = rng.normal(size=(240, 32)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     ids = tuple(map(str, range(200)))
-    records = LabelledImages(ids, ("x",) * 200, ids, vectors[:200])
-    with ImageMemory.open(records, "x", store=tmp_path / "index", fingerprint="e", panel="p") as memory:
+    labelled_images = LabelledImages(ids, ("x",) * 200, ids, vectors[:200])
+    with ImageMemory.open(labelled_images, "x", store=tmp_path / "index", fingerprint="e", panel="p") as memory:
         assert memory.index_name == "chroma"
         together = memory.query(vectors[200:], 10)
         alone = [memory.query(one[None], 10) for one in vectors[200:]]
@@ -79,15 +83,15 @@ def test_a_batch_is_answered_as_its_queries_are_one_by_one(tmp_path: Path, monke
 
 
 def test_twins_do_not_hide_each_other_when_one_is_left_out() -> None:
-    records = LabelledImages(("a", "b", "c"), ("x",) * 3, ("",) * 3, at(10, 10, 10))
-    assert remember(records).query(at(10, 10), 2, exclude=["b", "c"]).rows.tolist() == [[0, 2], [0, 1]]
+    labelled_images = LabelledImages(("a", "b", "c"), ("x",) * 3, ("",) * 3, at(10, 10, 10))
+    assert remember(labelled_images).query(at(10, 10), 2, exclude=["b", "c"]).rows.tolist() == [[0, 2], [0, 1]]
 
 
 def test_evidence_is_what_the_core_reads() -> None:
     pictures = {"60": b"jpeg"}
     memory = remember(LabelledImages(("0", "60"), ("x", "y"), ("0.jpg", "叶.jpg"), at(0, 60), (pictures,)), "zyx")
     (plain,) = memory.evidence(memory.query(at(60), 2))
-    evidence = Evidence.from_dict(plain, memory.records.thumbnail)
+    evidence = Evidence.from_dict(plain, memory.labelled_images.thumbnail)
     assert evidence.to_dict() == plain
     assert [one.label for one in evidence.neighbours] == ["y", "x"]
     assert evidence.neighbours[0].source == "叶.jpg"
@@ -108,14 +112,14 @@ def test_novelty_is_the_share_of_the_memory_that_lies_closer() -> None:
     memory = remember(plane(0, 60, 90))  # to the nearest other: 60, 30 and 30 degrees
     novelties = [one["novelty"] for one in memory.evidence(memory.query(at(20, 130, 200, 30), 1))]
     assert novelties == pytest.approx([0, 2 / 3, 1, 0])  # 20, 40, 110 and 30 degrees to the nearest
-    own = memory.evidence(memory.query(memory.records.vectors, 1, exclude=memory.records.ids))
+    own = memory.evidence(memory.query(memory.labelled_images.vectors, 1, exclude=memory.labelled_images.ids))
     assert [one["novelty"] for one in own] == pytest.approx([2 / 3, 0, 0])
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_a_memory_too_small_to_say(n: int, tmp_path: Path) -> None:
-    records = plane(*[0.0][:n]) if n else LabelledImages((), (), (), np.empty((0, 2), np.float32))
-    with ImageMemory.open(records, "xy", store=tmp_path / "index", fingerprint="e", panel="p") as memory:
+    labelled_images = plane(*[0.0][:n]) if n else LabelledImages((), (), (), np.empty((0, 2), np.float32))
+    with ImageMemory.open(labelled_images, "xy", store=tmp_path / "index", fingerprint="e", panel="p") as memory:
         assert memory.index_name == "chroma"
         (evidence,) = memory.evidence(memory.query(at(0), 3))
         assert evidence["novelty"] == 1.0

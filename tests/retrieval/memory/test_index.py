@@ -30,7 +30,7 @@ def clustered(n: int, d: int = 32, seed: int = 0) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def records(vectors: np.ndarray) -> LabelledImages:
+def labelled_images(vectors: np.ndarray) -> LabelledImages:
     ids = tuple(f"id{row}" for row in range(len(vectors)))
     return LabelledImages(ids, tuple("ab"[row % 2] for row in range(len(ids))), ids, vectors)
 
@@ -58,7 +58,7 @@ def test_exact_search_is_a_sort_by_similarity_then_row(
     memory, queries = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (memory, queries))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(index_module, "CELLS", cells)
-        similarities, rows = ExactIndex(records(memory)).query(queries, k)
+        similarities, rows = ExactIndex(labelled_images(memory)).query(queries, k)
     for query, found, order in zip(queries, similarities, rows, strict=True):
         expected = np.clip(np.einsum("nd,d->n", memory, query), -1, 1)
         np.testing.assert_array_equal(order, np.argsort(-expected, kind="stable")[:k])
@@ -67,7 +67,7 @@ def test_exact_search_is_a_sort_by_similarity_then_row(
 
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_no_more_neighbours_than_images(n: int, connection: ChromaConnection) -> None:
-    small = records(clustered(n))
+    small = labelled_images(clustered(n))
     index = ChromaIndex(small, connection, NAME, "an encoder")
     index.sync()
     for one in (index, ExactIndex(small)):
@@ -77,7 +77,7 @@ def test_no_more_neighbours_than_images(n: int, connection: ChromaConnection) ->
 
 
 def test_chroma_finds_what_the_exact_search_finds(connection: ChromaConnection) -> None:
-    memory = records(clustered(1500))
+    memory = labelled_images(clustered(1500))
     index = ChromaIndex(memory, connection, NAME, "an encoder")
     assert index.sync() == 1500
     queries = clustered(250, seed=1)
@@ -90,7 +90,7 @@ def test_chroma_finds_what_the_exact_search_finds(connection: ChromaConnection) 
 
 
 def test_syncing_writes_only_what_changed(connection: ChromaConnection) -> None:
-    first = records(clustered(60))
+    first = labelled_images(clustered(60))
     index = ChromaIndex(first, connection, NAME, "an encoder")
     assert (index.sync(), index.sync()) == (60, 0)
     assert ChromaIndex(first, connection, NAME, "an encoder").sync() == 0
@@ -107,7 +107,7 @@ def test_syncing_writes_only_what_changed(connection: ChromaConnection) -> None:
 
 
 def test_a_row_deleted_behind_our_back_is_put_back(connection: ChromaConnection) -> None:
-    memory = records(clustered(40))
+    memory = labelled_images(clustered(40))
     ChromaIndex(memory, connection, NAME, "an encoder").sync()
     connection.client.get_collection(NAME, embedding_function=None).delete(ids=["id3"])
     assert ChromaIndex(memory, connection, NAME, "an encoder").sync() == 1
@@ -116,7 +116,7 @@ def test_a_row_deleted_behind_our_back_is_put_back(connection: ChromaConnection)
 def test_answers_that_do_not_agree_with_the_records_are_not_used(
     connection: ChromaConnection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    memory = records(clustered(300))
+    memory = labelled_images(clustered(300))
     index = ChromaIndex(memory, connection, NAME, "an encoder")
     index.sync()
     collection = connection.client.get_collection(NAME, embedding_function=None)
@@ -143,7 +143,7 @@ def test_answers_that_do_not_agree_with_the_records_are_not_used(
 def test_a_deleted_collection_is_answered_for_exactly(
     connection: ChromaConnection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    memory = records(clustered(50))
+    memory = labelled_images(clustered(50))
     index = ChromaIndex(memory, connection, NAME, "an encoder")
     index.sync()
     connection.client.delete_collection(NAME)
@@ -172,7 +172,7 @@ def test_names_in_any_script(connection: ChromaConnection) -> None:
 
 
 def test_a_forked_child_does_not_hang(connection: ChromaConnection) -> None:
-    memory = records(clustered(50))
+    memory = labelled_images(clustered(50))
     index = ChromaIndex(memory, connection, NAME, "an encoder")
     index.sync()
     index.query(memory.vectors, 1)
@@ -207,7 +207,7 @@ index.sync()
 
 
 def test_killed_while_indexing_it_goes_on_where_it_was(tmp_path: Path) -> None:
-    memory = records(clustered(1500))
+    memory = labelled_images(clustered(1500))
     memory.save(tmp_path / "records")
     arguments = [tmp_path / "records", tmp_path / "store", NAME]
     child = subprocess.run([sys.executable, "-c", KILLED_WHILE_INDEXING, *map(str, arguments)], check=False)

@@ -34,7 +34,7 @@ def clustered(n: int, d: int = 16, seed: int = 0) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def records(n: int = N) -> LabelledImages:
+def labelled_images(n: int = N) -> LabelledImages:
     ids = tuple(f"id{row}" for row in range(n))
     return LabelledImages(ids, tuple("ab"[row % 2] for row in range(n)), ids, clustered(n))
 
@@ -45,17 +45,17 @@ def opened(folder: Path, memory: LabelledImages) -> ImageMemory:
 
 def assert_right(memory: ImageMemory) -> None:
     queries = clustered(50, seed=1)
-    rows = ExactIndex(memory.records).query(queries, 5)[1]
+    rows = ExactIndex(memory.labelled_images).query(queries, 5)[1]
     found = memory.query(queries, 5)
     assert (found.rows == rows).mean() >= 0.99  # Chroma's search is approximate: 1 neighbour in 100,000 is missed
-    similarities = np.einsum("mkd,md->mk", memory.records.vectors[found.rows], queries)
+    similarities = np.einsum("mkd,md->mk", memory.labelled_images.vectors[found.rows], queries)
     np.testing.assert_allclose(found.similarities, similarities, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
-    with opened(folder, records()) as memory:
+    with opened(folder, labelled_images()) as memory:
         assert memory.index_name == "chroma"
     return folder
 
@@ -92,7 +92,7 @@ def halve_the_database(panel: Path) -> None:
 )
 def test_damage_never_shows_in_an_answer_and_can_be_repaired(panel: Path, damage: Callable[[Path], None]) -> None:
     damage(panel)
-    with opened(panel, records()) as memory:
+    with opened(panel, labelled_images()) as memory:
         assert memory.index_name == "exact"
         assert_right(memory)
         memory.repair()
@@ -103,10 +103,10 @@ def test_damage_never_shows_in_an_answer_and_can_be_repaired(panel: Path, damage
 
 def test_check_names_the_damage_and_repair_heals_it(panel: Path, caplog: pytest.LogCaptureFixture) -> None:
     random_bytes(panel)
-    with opened(panel, records()) as memory:
+    with opened(panel, labelled_images()) as memory:
         memory.prepare()
     caplog.clear()
-    with opened(panel, records()) as memory:  # known by its seal: no second examination
+    with opened(panel, labelled_images()) as memory:  # known by its seal: no second examination
         memory.prepare()
         assert "is damaged" in caplog.text
         report = memory.check()
@@ -122,14 +122,14 @@ def test_check_names_the_damage_and_repair_heals_it(panel: Path, caplog: pytest.
 def test_an_index_left_in_order_is_opened_without_examination(panel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/does/not/exist")
     for _ in range(2):
-        with opened(panel, records()) as memory:
+        with opened(panel, labelled_images()) as memory:
             assert memory.index_name == "chroma"
             assert_right(memory)
 
 
 def test_an_index_that_is_only_behind_is_brought_up_to_date(panel: Path) -> None:
     (panel / "index.seal.json").unlink()  # as if killed while writing
-    newer = replace(records(), labels=("b", *records().labels[1:])).without(ids=["id7"])
+    newer = replace(labelled_images(), labels=("b", *labelled_images().labels[1:])).without(ids=["id7"])
     with opened(panel, newer) as memory:
         assert memory.index_name == "chroma"
         assert memory.check().ok
@@ -150,7 +150,7 @@ sys.stdin.read()
 
 
 def test_a_second_reader_is_not_refused_and_follows_a_killed_owner(tmp_path: Path) -> None:
-    memory = records(80)
+    memory = labelled_images(80)
     memory.save(tmp_path / "records")
     command = [sys.executable, "-c", READER, str(tmp_path / "records"), str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
@@ -172,22 +172,22 @@ def test_a_second_reader_is_not_refused_and_follows_a_killed_owner(tmp_path: Pat
 
 
 def test_two_memories_of_one_process(tmp_path: Path) -> None:
-    first = opened(tmp_path, records(50))
+    first = opened(tmp_path, labelled_images(50))
     assert not (tmp_path / "index").exists()  # nobody owns what nobody has needed yet
     first.prepare()
-    second = opened(tmp_path, records(60))
+    second = opened(tmp_path, labelled_images(60))
     assert (first.index_name, second.index_name) == ("chroma", "exact")
     assert_right(second)
     first.close()
     first.close()
-    with opened(tmp_path, records(60)) as third:
+    with opened(tmp_path, labelled_images(60)) as third:
         assert third.index_name == "chroma"
         assert_right(third)
 
 
 def test_a_memory_that_is_dropped_lets_go(tmp_path: Path) -> None:
-    dropped = opened(tmp_path, records(20))
+    dropped = opened(tmp_path, labelled_images(20))
     assert dropped.index_name == "chroma"
     del dropped
-    with opened(tmp_path, records(20)) as memory:
+    with opened(tmp_path, labelled_images(20)) as memory:
         assert memory.index_name == "chroma"

@@ -23,7 +23,7 @@ def unit(n: int, d: int = 8, seed: int = 0) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def records(n: int = 4) -> LabelledImages:
+def labelled_images(n: int = 4) -> LabelledImages:
     ids = tuple(f"id{row}" for row in range(n))
     return LabelledImages(
         ids, ("健康", "scab", "scab", "rust")[:n], NAMES[:n], unit(n), ({"id0": b"one", "id2": b"three"},)
@@ -31,7 +31,7 @@ def records(n: int = 4) -> LabelledImages:
 
 
 def test_a_saved_memory_comes_back_whole(tmp_path: Path) -> None:
-    saved = records()
+    saved = labelled_images()
     distances = saved.kth_distances(2)
     saved.save(tmp_path / "g1")
     opened = LabelledImages.open(tmp_path / "g1")
@@ -44,7 +44,7 @@ def test_a_saved_memory_comes_back_whole(tmp_path: Path) -> None:
 
 def test_the_same_memory_is_saved_as_the_same_bytes(tmp_path: Path) -> None:
     for folder in ("a", "b"):
-        records().save(tmp_path / folder)
+        labelled_images().save(tmp_path / folder)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
@@ -108,13 +108,13 @@ def test_an_image_under_two_labels_is_kept_out_and_named() -> None:
 
 def test_vectors_of_another_encoder_are_refused() -> None:
     with pytest.raises(ImageMemoryError, match="encoder"):
-        records().with_added(("z",), ("rust",), ("z.jpg",), unit(1, d=9))
+        labelled_images().with_added(("z",), ("rust",), ("z.jpg",), unit(1, d=9))
 
 
 def test_removing_by_identity_and_by_source() -> None:
-    kept = records().without(ids=["id0", "unknown"], sources=[NAMES[1]])
+    kept = labelled_images().without(ids=["id0", "unknown"], sources=[NAMES[1]])
     assert kept.ids == ("id2", "id3")
-    np.testing.assert_array_equal(kept.vectors, records().vectors[2:])
+    np.testing.assert_array_equal(kept.vectors, labelled_images().vectors[2:])
     assert kept.thumbnail("id2") == b"three"
 
 
@@ -135,7 +135,7 @@ def test_removing_by_identity_and_by_source() -> None:
     ],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, file: str, damage: Callable[[bytes], bytes]) -> None:
-    whole = records()
+    whole = labelled_images()
     whole.kth_distances(2)
     whole.save(tmp_path)
     path = tmp_path / file
@@ -146,7 +146,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, file: str, damage: Callable[[by
 
 @pytest.mark.parametrize("file", ["images.jsonl", "vectors.npy"])
 def test_a_missing_file_is_named(tmp_path: Path, file: str) -> None:
-    records().save(tmp_path)
+    labelled_images().save(tmp_path)
     (tmp_path / file).unlink()
     with pytest.raises(PanelDamagedError, match=file):
         LabelledImages.open(tmp_path)

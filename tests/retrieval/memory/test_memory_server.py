@@ -31,7 +31,7 @@ def clustered(n: int, d: int = 32, seed: int = 0) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def records(n: int = 150) -> LabelledImages:
+def labelled_images(n: int = 150) -> LabelledImages:
     ids = tuple(f"id{row}" for row in range(n))
     return LabelledImages(ids, tuple("ab"[row % 2] for row in range(n)), ids, clustered(n))
 
@@ -62,7 +62,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_a_server_answers_as_the_exact_search_does(server: str) -> None:
-    memory = records()
+    memory = labelled_images()
     queries = clustered(120, seed=1)
     expected, rows = ExactIndex(memory).query(queries, 5)
     with opened(server, memory) as served:
@@ -75,13 +75,15 @@ def test_a_server_answers_as_the_exact_search_does(server: str) -> None:
 
 
 def test_several_panels_and_readers_share_a_server(server: str) -> None:
-    changed = replace(records(), labels=("b", *records().labels[1:])).without(ids=["id3"])
-    with opened(server, records(), "one") as one, opened(server, changed, "two") as two:
+    changed = replace(labelled_images(), labels=("b", *labelled_images().labels[1:])).without(ids=["id3"])
+    with opened(server, labelled_images(), "one") as one, opened(server, changed, "two") as two:
         assert (one.check().ok, two.check().ok) == (True, True)
         with opened(server, changed, "one") as newer:  # a writer went on; the first reader keeps its records
             assert newer.check().ok
-            found = one.query(one.records.vectors[:50], 5)
-            similarities = np.einsum("mkd,md->mk", one.records.vectors[found.rows], one.records.vectors[:50])
+            found = one.query(one.labelled_images.vectors[:50], 5)
+            similarities = np.einsum(
+                "mkd,md->mk", one.labelled_images.vectors[found.rows], one.labelled_images.vectors[:50]
+            )
             np.testing.assert_allclose(found.similarities, similarities, atol=1e-6)
             assert not one.check().ok
         one.repair()
@@ -92,7 +94,7 @@ def test_no_server_is_an_error_without_the_password() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(MemoryServerError, match=f"http://127.0.0.1:{port}.*chroma run") as refused:
-        opened(f"http://user:pa%73sword@127.0.0.1:{port}", records())
+        opened(f"http://user:pa%73sword@127.0.0.1:{port}", labelled_images())
     assert "password" not in str(refused.value)
     assert "pa%73sword" not in str(refused.value)
 
@@ -100,7 +102,7 @@ def test_no_server_is_an_error_without_the_password() -> None:
 def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "SERVER_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(MemoryServerError, match="no answer in"):
-        opened(f"http://127.0.0.1:{silent.getsockname()[1]}", records())
+        opened(f"http://127.0.0.1:{silent.getsockname()[1]}", labelled_images())
 
 
 def test_credentials_are_sent_and_not_shown() -> None:
@@ -117,7 +119,7 @@ def test_credentials_are_sent_and_not_shown() -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), Refusing) as refusing:
         threading.Thread(target=refusing.serve_forever, daemon=True).start()
         with pytest.raises(MemoryServerError) as refused:
-            opened(f"http://user:secret@127.0.0.1:{refusing.server_port}", records())
+            opened(f"http://user:secret@127.0.0.1:{refusing.server_port}", labelled_images())
         refusing.shutdown()
     assert seen[0] == "Basic dXNlcjpzZWNyZXQ="
     assert "secret" not in str(refused.value)
@@ -126,4 +128,4 @@ def test_credentials_are_sent_and_not_shown() -> None:
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://host:1", "http://", "http://host:x", "http://host:1/path"])
 def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(SettingsError, match="http://host:port"):
-        opened(url, records())
+        opened(url, labelled_images())

@@ -34,14 +34,14 @@ def examined(model: Path, course: Course) -> dict[str, float]:
             TransformersSettings(name="student", model=str(model), device="cpu", confidence=confidence, **settings)
         )
         at_first = [case.label if case.clarity else None for case in first]
-        marks[f"first, {confidence}"] = _mark(agent.look(_views(course, first)), at_first)
+        marks[f"first, {confidence}"] = _mark(agent.predict(_inputs(course, first)), at_first)
         said, evidence = [case.first for case in second], [case.evidence for case in second]
-        again = agent.look_again(_views(course, second), said, evidence)
+        again = agent.revise(_inputs(course, second), said, evidence)
         marks[f"second, {confidence}"] = _mark(again, [case.label for case in second])
     return marks
 
 
-def _views(course: Course, cases: Sequence[Case]) -> AgentInput:
+def _inputs(course: Course, cases: Sequence[Case]) -> AgentInput:
     ones = np.ones((len(cases), 1), np.float32)
     return AgentInput(course.task, [case.image for case in cases], ones, np.zeros((len(cases), 1), int), ones)
 
