@@ -1,144 +1,18 @@
-"""The answer: a label with its posterior, or a referral to a person, and all that led to it."""
+"""The answer, which shows itself: as Markdown, in Jupyter, as a picture. What it holds: diagnosis_record.py."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
+from consilience.core.diagnosis_record import DiagnosisRecord, json_of
 from consilience.core.errors import ConsilienceError
-from consilience.core.evidence import Evidence
-from consilience.core.images import Image
-from consilience.core.prediction import Prediction, check_distribution
-from consilience.core.trust import Trust
-
-if TYPE_CHECKING:
-    import numpy as np
-
-Verdict = Literal["confident", "refer"]
-"""Settled by the panel, or to be looked at by a person."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Embedding:
-    """What an encoder made of an image: `vector` float32 (d,) of unit length, `encoder` the encoder's fingerprint."""
-
-    vector: np.ndarray
-    encoder: str
 
 
 @dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """What the panel concludes about one image.
-
-    Attributes:
-        label: the most probable label, or the one that a reasoner decided for.
-        posterior: probability by label, in the task's order; sums to 1.
-        prediction_set: the labels that cannot be excluded at the policy's coverage, most probable first; the most
-            probable label always stays in it. All labels, where the panel has too few labelled images to exclude any.
-        verdict: "confident", or "refer": a person must look.
-        reasons: why it was not settled; empty if it was.
-        predictions: every prediction that was weighed or failed, first looks before second looks.
-        evidence: the most similar labelled cases.
-        rationale: how the conclusion came about, in plain words.
-        rounds: how many times the predictions were weighed.
-        seconds: wall time of the run that this image was part of, divided by its number of images.
-        cost_usd: what the answers of agents and reasoner cost; those that were kept from an earlier run cost nothing.
-        identity: hash of the image's decoded pixels.
-        source: where the image came from.
-        trust: the trust of each agent's look that was weighed.
-        first_posterior: the posterior before any second look; None if there was none.
-        novelty: share of the panel's own images that are less novel, in [0, 1]; higher = more novel. In panels of
-            earlier versions, the evidence's.
-        novelty_signs: by sign, the same for each; empty in those panels.
-        image: the image itself; dropped by `diagnose_many` where it can be loaded again from its source.
-        embedding: what the agents on features saw; not in `to_dict`.
-    """
-
-    label: str
-    posterior: Mapping[str, float]
-    prediction_set: tuple[str, ...]
-    verdict: Verdict
-    reasons: tuple[str, ...]
-    predictions: tuple[Prediction, ...]
-    evidence: Evidence
-    rationale: str
-    rounds: int
-    seconds: float
-    cost_usd: float
-    identity: str
-    source: str
-    trust: tuple[Trust, ...] = ()
-    first_posterior: Mapping[str, float] | None = None
-    novelty: float | None = None
-    novelty_signs: Mapping[str, float] = field(default_factory=dict)
-    image: Image | None = field(default=None, repr=False, compare=False)
-    embedding: Embedding | None = field(default=None, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        check_distribution(self.posterior, "the posterior")
-        if self.label not in self.posterior:
-            raise ValueError(f"the label '{self.label}' is not in the posterior")
-
-    @property
-    def probability(self) -> float:
-        """Posterior probability of the label."""
-        return self.posterior[self.label]
-
-    @property
-    def settled(self) -> bool:
-        return self.verdict == "confident"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data: what `to_json` writes."""
-        return {
-            "source": self.source,
-            "label": self.label,
-            "probability": self.probability,
-            "posterior": dict(self.posterior),
-            "first_posterior": None if self.first_posterior is None else dict(self.first_posterior),
-            "prediction_set": list(self.prediction_set),
-            "verdict": self.verdict,
-            "reasons": list(self.reasons),
-            "predictions": [prediction.to_dict() for prediction in self.predictions],
-            "evidence": self.evidence.to_dict(),
-            "novelty": self.novelty,
-            "novelty_signs": dict(self.novelty_signs),
-            "rationale": self.rationale,
-            "rounds": self.rounds,
-            "seconds": self.seconds,
-            "cost_usd": self.cost_usd,
-            "identity": self.identity,
-            "trust": [trust.to_dict() for trust in self.trust],
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any], thumbnail: Callable[[str], bytes | None] | None = None) -> Diagnosis:
-        """Restore from `to_dict`, without the image; `thumbnail` reads a case's picture by its id."""
-        return cls(
-            label=data["label"],
-            posterior=data["posterior"],
-            first_posterior=data["first_posterior"],
-            prediction_set=tuple(data["prediction_set"]),
-            verdict=data["verdict"],
-            reasons=tuple(data["reasons"]),
-            predictions=tuple(Prediction.from_dict(one) for one in data["predictions"]),
-            evidence=Evidence.from_dict(data["evidence"], thumbnail),
-            rationale=data["rationale"],
-            rounds=data["rounds"],
-            seconds=data["seconds"],
-            cost_usd=data["cost_usd"],
-            identity=data["identity"],
-            source=data["source"],
-            trust=tuple(Trust(**one) for one in data["trust"]),
-            novelty=data["novelty"],
-            novelty_signs=data["novelty_signs"],
-        )
-
-    def to_json(self, indent: int | None = None) -> str:
-        return json_of(self.to_dict(), indent)
+class Diagnosis(DiagnosisRecord):
+    """What the panel concludes about one image: a `DiagnosisRecord` that shows itself."""
 
     def to_markdown(self) -> str:
         """The diagnosis as a short page of Markdown: verdict, agents, evidence, rationale."""
@@ -176,9 +50,3 @@ class FailedImage:
 
     def to_json(self) -> str:
         return json_of(self.to_dict())
-
-
-def json_of(data: dict[str, Any], indent: int | None = None) -> str:
-    """JSON that can be written as UTF-8: a file name that is not Unicode survives as escapes."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, indent=indent)
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -22,7 +22,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import httpcore
 
 from consilience.core.errors import FetchError
-from consilience.core.images import ImageLimits
+from consilience.core.image_limits import ImageLimits
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _TYPES = ("application/octet-stream", "binary/octet-stream")  # the second is S3's default

@@ -13,11 +13,10 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
-from pydantic import Field
 
 from consilience.core.errors import ImageError
+from consilience.core.image_limits import DEFAULT_LIMITS, ImageLimits
 from consilience.core.pixels import Pixels, rgb_from_array, rgb_from_pillow
-from consilience.core.settings.settings_group import SettingsGroup
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")
 """The decoders that may run (JPEG includes MPO, PPM includes PGM and PBM): no other is given a byte."""
@@ -41,25 +40,6 @@ _SIGNATURES = {
 """How files begin: to say whether one is damaged or of an unsupported format. Text can begin like BMP and PPM."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-
-
-class ImageLimits(SettingsGroup):
-    """What an image may be; whatever is over is refused before it is decoded."""
-
-    max_bytes: int = Field(default=64 * 2**20, ge=1, description="largest file, body or byte string, in bytes")
-    max_pixels: int = Field(
-        default=50_000_000, ge=1, le=178_956_970, description="most pixels; over the bound, Pillow itself refuses"
-    )
-    max_side: int = Field(default=20_000, ge=1, description="greatest width and height, in pixels")
-    min_side: int = Field(default=2, ge=1, description="least width and height, in pixels")
-    allow_private_urls: bool = Field(default=False, description="fetch from addresses that are not public, too")
-    url_timeout_seconds: float = Field(
-        default=10.0, gt=0, allow_inf_nan=False, description="for a whole fetch with all its redirects"
-    )
-    max_redirects: int = Field(default=3, ge=0, description="redirects to follow; each is checked like the first")
-
-
-DEFAULT_LIMITS = ImageLimits()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,7 +147,7 @@ def load_image(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS, name: 
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _decoded(bytes(source), limits, name or "bytes")
     if isinstance(source, str) and _URL.match(source):
-        from consilience.core.fetch import fetch_image_bytes, without_secrets
+        from consilience.core.fetch import fetch_image_bytes, without_secrets  # httpcore is not needed for files
 
         return _decoded(fetch_image_bytes(source, limits), limits, name or without_secrets(source))
     if isinstance(source, (str, os.PathLike)):

@@ -12,10 +12,11 @@ import numpy as np
 from consilience.agents import Probe
 from consilience.agents.heads.model_selection import nearest_labels
 from consilience.core.errors import DatasetError
+from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings
 from consilience.evals.scores import accuracy_interval
 from consilience.orchestrator.fitting.fit_ensemble import exact_inputs, split_into_folds
-from consilience.orchestrator.fitting.ingest import Progress, ingest, is_vectors, quiet
+from consilience.orchestrator.fitting.ingest import ingest, is_vectors
 from consilience.orchestrator.panel.panel import labelled_features
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
 

@@ -17,16 +17,18 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from consilience.agents import Agent, Budget
-from consilience.core.diagnosis import Diagnosis, Embedding, FailedImage
+from consilience.core.diagnosis import Diagnosis, FailedImage
+from consilience.core.diagnosis_record import Embedding
 from consilience.core.errors import AllAgentsFailedError, DatasetError, EncoderError
 from consilience.core.evidence import Evidence
 from consilience.core.images import Image, ImageSource, Named, load_image
 from consilience.core.prediction import Prediction
 from consilience.core.settings.settings import PolicySettings, Settings, settings_or
 from consilience.orchestrator.decision.policy import Policy
+from consilience.orchestrator.decision.run_state import State
 from consilience.orchestrator.decision.weighing import Weigher
 from consilience.orchestrator.fitting.ingest import vector_identity
-from consilience.orchestrator.graph import Run, State, bounded, build_graph, first_state
+from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
 from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.reasoner.step import open_reasoner
 from consilience.orchestrator.runtime.background_loop import BackgroundLoop

@@ -15,11 +15,10 @@ the orchestrator cannot see.
 
 from __future__ import annotations
 
-import operator
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
 import numpy as np
 from langchain_core.runnables import RunnableConfig
@@ -35,45 +34,13 @@ from consilience.core.images import Image
 from consilience.core.prediction import Prediction
 from consilience.core.settings.settings import PolicySettings
 from consilience.orchestrator.decision.case_summary import REASONER
-from consilience.orchestrator.decision.weighing import LookRequest, Weighed, Weigher
+from consilience.orchestrator.decision.run_state import AgentRequest, ReasonerUpdate, State
+from consilience.orchestrator.decision.weighing import Weighed, Weigher
 from consilience.orchestrator.novelty.reference import NoveltyReference, by_image
 from consilience.orchestrator.reasoner.reasoner import Reasoner
-from consilience.orchestrator.reasoner.step import ReasonerStep, ReasonerUpdate
+from consilience.orchestrator.reasoner.step import ReasonerStep
 from consilience.orchestrator.runtime.calls import first_look, second_look
 from consilience.retrieval.memory.image_memory import ImageMemory
-
-
-def merged(old: dict[int, Any] | None, new: dict[int, Any]) -> dict[int, Any]:
-    return {**(old or {}), **new}
-
-
-class State(TypedDict, total=False):
-    """What the orchestrator knows. Rows number the n images of the run."""
-
-    sources: list[str]
-    identities: list[str]
-    evidence: list[dict[str, Any]]  # n, as Evidence.to_dict
-    neighbour_labels: list[list[int]]  # n x k, as AgentInput
-    similarities: list[list[float]]
-    far: list[dict[str, float]]  # n, signs of novelty in the images' vectors; empty where the panel knows none
-    looks: Annotated[list[dict[str, Any]], operator.add]  # {"row": ..., "prediction": as Prediction.to_dict}
-    weighed: Annotated[dict[int, Weighed], merged]  # by row, the latest round's
-    requests: Annotated[list[LookRequest], operator.add]  # for second looks, of all rounds
-    rows: list[int]  # that the next round weighs: all at first, then those that are looked at again
-    round: int
-    readings: Annotated[list[ReasonerUpdate], operator.add]  # by a reasoner, of all rounds
-    conclusions: list[dict[str, Any]]  # n
-
-
-class AgentRequest(TypedDict):
-    """What one agent is asked: about which rows, and what the memory said of them."""
-
-    agent: str
-    rows: list[int]
-    neighbour_labels: list[list[int]]
-    similarities: list[list[float]]
-    first: list[dict[str, Any]]  # second look only: the agent's own first predictions
-    evidence: list[dict[str, Any]]  # second look only
 
 
 @dataclass(frozen=True)

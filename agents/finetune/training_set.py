@@ -12,7 +12,8 @@ from consilience.agents.finetune.training_example import TrainingExample, traini
 from consilience.core.dataset import read_labelled_folder
 from consilience.core.diagnosis import FailedImage
 from consilience.core.errors import DatasetError, ImageError
-from consilience.core.images import ImageLimits, load_image
+from consilience.core.image_limits import ImageLimits
+from consilience.core.images import load_image
 from consilience.core.task import Task
 
 

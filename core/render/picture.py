@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import PIL.Image
 
-from consilience.core.diagnosis import Diagnosis
+from consilience.core.diagnosis_record import DiagnosisRecord
 from consilience.core.errors import ConsilienceError, ImageError
 from consilience.core.evidence import Neighbour
 from consilience.core.images import Image, load_image
@@ -43,7 +43,7 @@ MAX_BARS = 9
 CASES = 8
 
 
-def save_picture(diagnosis: Diagnosis, path: Path) -> Path:
+def save_picture(diagnosis: DiagnosisRecord, path: Path) -> Path:
     """Draw the diagnosis and write it as a PNG of 1400 x 900 pixels; the file appears whole or not at all.
 
     Raises:
@@ -67,7 +67,7 @@ def save_picture(diagnosis: Diagnosis, path: Path) -> Path:
     return path
 
 
-def _image_of(diagnosis: Diagnosis) -> Image:
+def _image_of(diagnosis: DiagnosisRecord) -> Image:
     if diagnosis.image is not None:
         return diagnosis.image
     try:
@@ -82,7 +82,7 @@ def _image_of(diagnosis: Diagnosis) -> Image:
     return image
 
 
-def drawn(diagnosis: Diagnosis, image: Image) -> bytes:
+def drawn(diagnosis: DiagnosisRecord, image: Image) -> bytes:
     """The bytes of the PNG that `save_picture` writes; `image` is the image, or a smaller one of it."""
     page = Page()
     legend = _legend(diagnosis)
@@ -97,7 +97,7 @@ def drawn(diagnosis: Diagnosis, image: Image) -> bytes:
     return page.png()
 
 
-def _legend(diagnosis: Diagnosis) -> dict[str, tuple[str, str]]:
+def _legend(diagnosis: DiagnosisRecord) -> dict[str, tuple[str, str]]:
     """Names that cannot be drawn whole are told apart by their number in the task's order."""
     names = {label: drawable(one_line(label)) for label in diagnosis.posterior}
     return {
@@ -106,7 +106,7 @@ def _legend(diagnosis: Diagnosis) -> dict[str, tuple[str, str]]:
     }
 
 
-def _draw_verdict(page: Page, diagnosis: Diagnosis, legend: Legend) -> None:
+def _draw_verdict(page: Page, diagnosis: DiagnosisRecord, legend: Legend) -> None:
     page.box(0, HEIGHT - BAND, WIDTH, BAND, VERDICT_COLOURS[diagnosis.verdict])
     word = "confident" if diagnosis.settled else "refer to a person"
     y = HEIGHT - BAND / 2
@@ -137,7 +137,7 @@ def _draw_bar(page: Page, x: float, y: float, width: float, height: float, share
     page.box(x, y, width * share, height, colour)
 
 
-def _draw_posterior(page: Page, diagnosis: Diagnosis, legend: Legend, x: float, width: float) -> None:
+def _draw_posterior(page: Page, diagnosis: DiagnosisRecord, legend: Legend, x: float, width: float) -> None:
     page.text(x, TITLES, "Posterior", size=13, bold=True)
     shown, rest = ranked(diagnosis.posterior, MAX_BARS)
     bars = [(*legend[label], share) for label, share in shown]
@@ -151,7 +151,7 @@ def _draw_posterior(page: Page, diagnosis: Diagnosis, legend: Legend, x: float, 
         _draw_bar(page, x, y - 12 - 0.3 * pitch, width, 0.3 * pitch, share, colour)
 
 
-def _draw_agents(page: Page, diagnosis: Diagnosis, legend: Legend, x: float, width: float) -> None:
+def _draw_agents(page: Page, diagnosis: DiagnosisRecord, legend: Legend, x: float, width: float) -> None:
     page.text(x, TITLES, "Agents", size=13, bold=True)
     page.text(RIGHT, TITLES, "share of the weight", size=10, colour=SOFT, right=True)
     shown = _weightiest(diagnosis.predictions)
@@ -212,7 +212,7 @@ def _draw_prediction_bar(
         x += width * share
 
 
-def _draw_cases(page: Page, diagnosis: Diagnosis, legend: Legend) -> None:
+def _draw_cases(page: Page, diagnosis: DiagnosisRecord, legend: Legend) -> None:
     """The strip of retrieved cases, each framed in the colour of its label."""
     evidence, side, pitch = diagnosis.evidence, 150, (RIGHT - LEFT) / CASES
     y = STRIP - 50 - side

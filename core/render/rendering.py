@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from consilience.core.diagnosis import Diagnosis
+from consilience.core.diagnosis_record import DiagnosisRecord
 from consilience.core.evidence import Evidence, Neighbour
 from consilience.core.prediction import Prediction, look_name
 
@@ -73,7 +73,7 @@ def percent(share: float) -> str:
     return "over 99.9 %" if share >= 0.9995 else f"{100 * share:.1f} %"
 
 
-def alternatives(diagnosis: Diagnosis) -> str:
+def alternatives(diagnosis: DiagnosisRecord) -> str:
     """The other labels of the prediction set, 'rust or canker'; empty if there are none."""
     others = [one_line(label) for label in diagnosis.prediction_set if label != diagnosis.label]
     if len(others) > 4:
@@ -81,7 +81,7 @@ def alternatives(diagnosis: Diagnosis) -> str:
     return " or ".join(filter(None, [", ".join(others[:-1]), *others[-1:]]))
 
 
-def headline(diagnosis: Diagnosis) -> str:
+def headline(diagnosis: DiagnosisRecord) -> str:
     """The verdict in a line.
 
     'rust, 98.7 %, confident', or 'refer to a person: most likely scab, 61.0 %; could also be rust'.
@@ -103,7 +103,7 @@ def ranked(distribution: Mapping[str, float], top: int) -> tuple[list[tuple[str,
     return pairs[:shown], [share for _, share in pairs[shown:]]
 
 
-def label_colours(diagnosis: Diagnosis) -> dict[str, str]:
+def label_colours(diagnosis: DiagnosisRecord) -> dict[str, str]:
     """A colour for each label: by the task's order if the palette suffices, else for the most probable ones."""
     labels = list(diagnosis.posterior)
     if len(labels) > len(PALETTE):
@@ -121,7 +121,7 @@ def novelty_words(evidence: Evidence, novelty: float | None = None, signs: Mappi
     """How unlike the remembered images the image is, and by which signs; says so where nothing was retrieved.
 
     Args:
-        novelty, signs: as in `Diagnosis`; without, the evidence's novelty counts.
+        novelty, signs: as in `DiagnosisRecord`; without, the evidence's novelty counts.
     """
     found = evidence.novelty if novelty is None else novelty
     if not evidence.neighbours:
@@ -133,18 +133,18 @@ def novelty_words(evidence: Evidence, novelty: float | None = None, signs: Mappi
     )
 
 
-def origin(diagnosis: Diagnosis) -> str:
+def origin(diagnosis: DiagnosisRecord) -> str:
     """Which image, and what the answer took."""
     rounds = f"{diagnosis.rounds} round" + ("" if diagnosis.rounds == 1 else "s")
     cost = f", {diagnosis.cost_usd:.4f} USD" if diagnosis.cost_usd > 0 else ""
     return f"{source_name(diagnosis.source)}: {rounds}, {diagnosis.seconds:.3f} s{cost}"
 
 
-def _reasons(diagnosis: Diagnosis) -> str:
+def _reasons(diagnosis: DiagnosisRecord) -> str:
     return "; ".join(one_line(reason).rstrip(".") for reason in diagnosis.reasons)
 
 
-def _agent_row(diagnosis: Diagnosis, prediction: Prediction) -> tuple[str, ...]:
+def _agent_row(diagnosis: DiagnosisRecord, prediction: Prediction) -> tuple[str, ...]:
     """The cells under _AGENT_COLUMNS."""
     label, raw, calibrated = prediction.label, prediction.probabilities, prediction.calibrated
     if label is None or raw is None:
@@ -163,7 +163,7 @@ def _agent_row(diagnosis: Diagnosis, prediction: Prediction) -> tuple[str, ...]:
     return (one_line(look_name(prediction.agent, prediction.stage)), *said, weight, f"{trust.n}", accuracy, *figures)
 
 
-def _notes(diagnosis: Diagnosis) -> list[tuple[str, str]]:
+def _notes(diagnosis: DiagnosisRecord) -> list[tuple[str, str]]:
     """Agent and what it said in words: its error, or why it answered or abstained."""
     notes = []
     for prediction in diagnosis.predictions:
@@ -181,7 +181,7 @@ def _notes(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     return notes
 
 
-def _posterior_rows(diagnosis: Diagnosis) -> list[tuple[str, float]]:
+def _posterior_rows(diagnosis: DiagnosisRecord) -> list[tuple[str, float]]:
     shown, rest = ranked(diagnosis.posterior, 10)
     rows = [(one_line(label), share) for label, share in shown]
     return [*rows, (f"{len(rest)} others", sum(rest))] if rest else rows
@@ -191,7 +191,7 @@ def _case_row(neighbour: Neighbour) -> tuple[str, ...]:
     return one_line(neighbour.label), f"{neighbour.similarity:.3f}", source_name(neighbour.source)
 
 
-def markdown(diagnosis: Diagnosis) -> str:
+def markdown(diagnosis: DiagnosisRecord) -> str:
     """The diagnosis as a short page of Markdown (CommonMark with tables), aligned to be read as text too."""
     parts = [f"### {_markdown_text(headline(diagnosis))}"]
     if diagnosis.reasons:
@@ -237,7 +237,7 @@ def _columns_of_text(text: str) -> int:
     return sum(0 if unicodedata.combining(sign) else 1 + (unicodedata.east_asian_width(sign) in "WF") for sign in text)
 
 
-def html(diagnosis: Diagnosis) -> str:
+def html(diagnosis: DiagnosisRecord) -> str:
     """The diagnosis as self-contained HTML on the page's own colours; shows the image if it was kept."""
     sign, colour = VERDICT_SIGNS[diagnosis.verdict], VERDICT_COLOURS[diagnosis.verdict]
     parts = [f'<h3 style="border-color:{colour}">{sign} {escape(headline(diagnosis))}</h3>']

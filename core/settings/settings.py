@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from pydantic.fields import FieldInfo
 
 from consilience.core.errors import SettingsError
-from consilience.core.images import ImageLimits
+from consilience.core.image_limits import ImageLimits
 from consilience.core.settings.model_settings import ModelSettings, ReasonerSettings, TransformersSettings, VlmSettings
 from consilience.core.settings.settings_group import SettingsGroup
 from consilience.core.settings.settings_problem import SettingSource, group_in, nearest, problem

@@ -19,12 +19,13 @@ import numpy as np
 
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.errors import ConsilienceError, DatasetError
+from consilience.core.progress import quiet
 from consilience.core.settings.settings import Settings, load_settings
 from consilience.evals.benchmarks.protocols import TEST, fitted_on
 from consilience.evals.figures import PredictionSets, sets_of
 from consilience.evals.scores import accuracy_interval
 from consilience.orchestrator.decision.conformal import LabelSets
-from consilience.orchestrator.fitting.ingest import ingest, is_vectors, quiet
+from consilience.orchestrator.fitting.ingest import ingest, is_vectors
 from consilience.retrieval.memory.labelled_images import LabelledImages
 
 SIMULATED_DRAWS = 2000

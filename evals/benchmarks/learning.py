@@ -23,13 +23,14 @@ import numpy as np
 from consilience.core.dataset import LabelledImage, read_labelled_folder
 from consilience.core.diagnosis import Diagnosis, FailedImage
 from consilience.core.errors import ConsilienceError
+from consilience.core.progress import quiet
 from consilience.core.settings.settings import LearningSettings, load_settings
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.feedback.feedback import Feedbacks
 from consilience.orchestrator.feedback.history import History
 from consilience.orchestrator.feedback.learning import learn
 from consilience.orchestrator.fitting.fit import fit
-from consilience.orchestrator.fitting.ingest import ingest, quiet
+from consilience.orchestrator.fitting.ingest import ingest
 from consilience.orchestrator.fitting.new_label import add_label
 from consilience.retrieval.memory.labelled_images import LabelledImages
 

@@ -22,12 +22,13 @@ import numpy as np
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.errors import ConsilienceError
 from consilience.core.images import load_image
+from consilience.core.progress import quiet
 from consilience.core.settings.settings import Settings, load_settings
 from consilience.evals.benchmarks.protocols import TEST, fitted_on
 from consilience.evals.novelty_detection import KnownNovel, compared, of_diagnoses
 from consilience.evals.robustness.corruptions import CORRUPTIONS, corrupted
 from consilience.orchestrator.diagnoser import Diagnoser
-from consilience.orchestrator.fitting.ingest import ingest, quiet
+from consilience.orchestrator.fitting.ingest import ingest
 from consilience.retrieval.memory.labelled_images import LabelledImages
 
 MILD = (1, 2)
@@ -56,7 +57,7 @@ def told_apart(diagnoser: Diagnoser, known: np.ndarray, novel: np.ndarray) -> Kn
 
 def called_when_worse(diagnoser: Diagnoser, test: LabelledImages, settings: Settings) -> dict[str, float]:
     """Share of the known images called novel, by corruption and strength."""
-    from consilience.retrieval.encoders.encoder import open_encoder
+    from consilience.retrieval.encoders.open_encoder import open_encoder
 
     encoder, found = open_encoder(settings.encoder, device=settings.device), {}
     images = [load_image(source, settings.images) for source in test.sources]

@@ -17,10 +17,11 @@ import numpy as np
 from consilience.core.dataset import read_labelled_folder
 from consilience.core.diagnosis import Diagnosis, FailedImage
 from consilience.core.errors import DatasetError
+from consilience.core.progress import quiet
 from consilience.core.settings.settings import Settings
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.fitting.fit import fit
-from consilience.orchestrator.fitting.ingest import ingest, is_vectors, quiet
+from consilience.orchestrator.fitting.ingest import ingest, is_vectors
 from consilience.retrieval.memory.labelled_images import LabelledImages
 
 TEST = "test"

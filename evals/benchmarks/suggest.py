@@ -16,11 +16,12 @@ import numpy as np
 
 from consilience.agents import Gaussian, LabelledFeatures
 from consilience.core.errors import ConsilienceError
+from consilience.core.progress import quiet
 from consilience.core.settings.settings import load_settings
 from consilience.core.task import Task
 from consilience.evals.benchmarks.protocols import TEST, judged_vectors
 from consilience.orchestrator.fitting.active_learning import mean_prediction, most_helpful, one_minus_margin, typicality
-from consilience.orchestrator.fitting.ingest import ingest, quiet
+from consilience.orchestrator.fitting.ingest import ingest
 from consilience.orchestrator.panel.panel import labelled_features
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
 

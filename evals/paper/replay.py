@@ -37,10 +37,11 @@ from consilience.orchestrator.decision.threshold import Threshold
 from consilience.orchestrator.decision.weighing import Weigher
 from consilience.orchestrator.ensemble.calibration import ORDER_KEEPING, ConfidenceDiscount
 from consilience.orchestrator.ensemble.fusion import Fusion
+from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.fitting.collect import MemberAnswers, to_array
 from consilience.orchestrator.fitting.fit_ensemble import first_looks, judged, second_looks, split_into_folds
 from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
-from consilience.orchestrator.panel.panel import Member, labelled_features
+from consilience.orchestrator.panel.panel import labelled_features
 from consilience.orchestrator.runtime.calls import run_sync
 from consilience.retrieval.memory.image_memory import ImageMemory, Neighbourhood
 from consilience.retrieval.memory.index import ExactIndex

@@ -21,8 +21,8 @@ from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.second_look import NO_LABEL, SecondLookAnswers, ValueOfInformation
 from consilience.orchestrator.decision.selective_asking import Asking, spent
 from consilience.orchestrator.ensemble.fusion import Fusion
+from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.novelty.novelty_score import Novelty, of_words
-from consilience.orchestrator.panel.panel import Member
 
 
 class Weighed(TypedDict):

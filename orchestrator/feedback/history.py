@@ -13,7 +13,8 @@ from typing import Any, Self
 import numpy as np
 from sqlalchemy import ColumnElement, Row, delete, func, select
 
-from consilience.core.diagnosis import Diagnosis, Embedding, Verdict
+from consilience.core.diagnosis import Diagnosis
+from consilience.core.diagnosis_record import Embedding, Verdict
 from consilience.core.errors import ConsilienceError, DiagnosisMissingError, HistoryError
 from consilience.core.settings.settings import HistorySettings
 from consilience.orchestrator.feedback.database import DIAGNOSES, FEEDBACK, Database, from_moment, to_json, to_moment

@@ -21,18 +21,19 @@ from consilience.agents import FEATURE_AGENTS
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.errors import HistoryError, ImageError
 from consilience.core.images import load_image
+from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.task import Task
 from consilience.orchestrator.ensemble.calibration import FITTED, FITTED_TO_HEADS, FITTED_TO_WORDS, states_one_number
+from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
 from consilience.orchestrator.feedback.database import CHANGES, Database, from_moment, now, to_json
 from consilience.orchestrator.feedback.feedback import Feedbacks
 from consilience.orchestrator.feedback.history import History, StoredDiagnosis
 from consilience.orchestrator.fitting.collect import MemberAnswers
 from consilience.orchestrator.fitting.fit_ensemble import learned, split_into_folds
-from consilience.orchestrator.fitting.ingest import Progress, quiet
 from consilience.orchestrator.fitting.update import check_each_label_is_left, with_records
-from consilience.orchestrator.panel.panel import Member, Panel
+from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.panel.writer import index, writing
 from consilience.retrieval.encoders.encoder import Encoder
 

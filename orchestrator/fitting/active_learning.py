@@ -27,10 +27,10 @@ from consilience.agents import FeatureAgent, Gaussian, LabelledFeatures
 from consilience.agents.base import SIMILARITY_ROWS, nearest_similarities
 from consilience.agents.heads.model_selection import sample
 from consilience.core.diagnosis import FailedImage
+from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.task import Task
 from consilience.orchestrator.fitting.fit_ensemble import exact_inputs
-from consilience.orchestrator.fitting.ingest import Progress, quiet
 from consilience.orchestrator.fitting.unlabelled import embedded, listed
 from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread

@@ -11,9 +11,9 @@ import numpy as np
 from consilience.agents import Agent, AgentInput, CapsAdapter, Captioner, LabelledFeatures
 from consilience.core.errors import AgentError, SettingsError
 from consilience.core.images import Image
+from consilience.core.progress import Progress
 from consilience.core.task import Task
 from consilience.orchestrator.fitting.collect import BATCH
-from consilience.orchestrator.fitting.ingest import Progress
 from consilience.orchestrator.runtime.calls import caption
 from consilience.prompts import load_prompt, zero_shot_texts
 from consilience.retrieval.encoders.encoder import Encoder

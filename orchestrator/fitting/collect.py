@@ -16,10 +16,10 @@ from consilience.core.errors import AgentError
 from consilience.core.evidence import Evidence
 from consilience.core.images import Image
 from consilience.core.prediction import Prediction, Stage
+from consilience.core.progress import Progress
 from consilience.core.task import Task
 from consilience.orchestrator.decision.second_look import NO_LABEL
 from consilience.orchestrator.ensemble.calibration import FITTED, FITTED_TO_WORDS, FittedCalibrator, states_one_number
-from consilience.orchestrator.fitting.ingest import Progress
 from consilience.orchestrator.runtime.calls import first_look, second_look
 from consilience.retrieval.memory.image_memory import ImageMemory
 from consilience.retrieval.memory.index import ExactIndex

@@ -21,22 +21,24 @@ from consilience.agents import (
 from consilience.core.diagnosis import FailedImage
 from consilience.core.errors import SettingsError
 from consilience.core.images import Image, load_image
+from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.storage.panel_folder import refuse_to_replace
 from consilience.core.task import Task
 from consilience.orchestrator.decision.case_summary import REASONER
 from consilience.orchestrator.decision.policy import Settles, settles
+from consilience.orchestrator.ensemble.members import AgentChoice
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
 from consilience.orchestrator.fitting.captions import captioner_among, described
 from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, fit_agents
 from consilience.orchestrator.fitting.fit_warnings import fit_warnings
-from consilience.orchestrator.fitting.ingest import Progress, ingest, is_vectors, quiet
+from consilience.orchestrator.fitting.ingest import ingest, is_vectors
 from consilience.orchestrator.fitting.label_texts import with_texts
 from consilience.orchestrator.fitting.reasoner_trust import with_advice
 from consilience.orchestrator.fitting.selection import AUTO, candidates, select
 from consilience.orchestrator.fitting.unlabelled import listed, sampled
 from consilience.orchestrator.panel.encoder_spec import EncoderRecord
-from consilience.orchestrator.panel.panel import AgentChoice, Panel, labelled_features
+from consilience.orchestrator.panel.panel import Panel, labelled_features
 from consilience.orchestrator.panel.writer import index, prepare_novelty, writing
 from consilience.orchestrator.reasoner.reasoner import Reasoner
 from consilience.orchestrator.runtime.calls import run_sync

@@ -18,17 +18,17 @@ from consilience.agents.heads.model_selection import UNJUDGED, stratified_folds
 from consilience.agents.heads.neighbours import K
 from consilience.core.errors import AgentError
 from consilience.core.images import Image
+from consilience.core.progress import Progress, quiet
 from consilience.core.task import Task
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.decision.case_summary import REASONER
 from consilience.orchestrator.decision.second_look import SecondLookAnswers
 from consilience.orchestrator.ensemble.calibration import FITTED_TO_HEADS, TemperatureScaling, fit_calibrator
 from consilience.orchestrator.ensemble.fusion import PRIOR_IMAGES, ErrorPrior, Fusion
+from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.ensemble.trust_metrics import measure
 from consilience.orchestrator.fitting.collect import MemberAnswers, named, predictions_of_others
-from consilience.orchestrator.fitting.ingest import Progress, quiet
 from consilience.orchestrator.novelty.novelty_score import Novelty
-from consilience.orchestrator.panel.panel import Member
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
 from consilience.orchestrator.runtime.calls import run_sync
 from consilience.retrieval.memory.labelled_images import LabelledImages

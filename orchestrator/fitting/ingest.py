@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,19 +14,14 @@ from consilience.core.dataset import LabelledImage, read_labelled_folder
 from consilience.core.diagnosis import FailedImage
 from consilience.core.errors import DatasetError
 from consilience.core.images import Image, load_image
+from consilience.core.progress import Progress
 from consilience.core.settings.settings import Settings
 from consilience.core.task import Task
 from consilience.retrieval.encoders.batch_embedding import embed_many
-from consilience.retrieval.encoders.encoder import Encoder, open_encoder
+from consilience.retrieval.encoders.encoder import Encoder
+from consilience.retrieval.encoders.open_encoder import open_encoder
 from consilience.retrieval.encoders.precomputed import Precomputed, load_precomputed
 from consilience.retrieval.memory.labelled_images import AddReport, LabelledImages
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
 
 
 @dataclass(frozen=True)

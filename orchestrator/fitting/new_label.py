@@ -20,6 +20,7 @@ from consilience.agents import FEATURE_AGENTS, Agent, Budget, CapsAdapter, Label
 from consilience.core.dataset import LabelledImage
 from consilience.core.errors import DatasetError, PanelError
 from consilience.core.images import load_image
+from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.task import Label, Task
 from consilience.orchestrator.decision.policy import settles
@@ -27,7 +28,7 @@ from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions, w
 from consilience.orchestrator.fitting.collect import MemberAnswers, predictions_of_others
 from consilience.orchestrator.fitting.fit import FitReport
 from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, fit_agents, learned
-from consilience.orchestrator.fitting.ingest import Progress, quiet, with_images
+from consilience.orchestrator.fitting.ingest import with_images
 from consilience.orchestrator.fitting.label_texts import with_texts
 from consilience.orchestrator.panel.panel import Panel, labelled_features
 from consilience.orchestrator.panel.writer import index, prepare_novelty, writing

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from consilience.agents import Agent, LabelledFeatures
 from consilience.core.errors import AgentError
 from consilience.core.prediction import Prediction
+from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import PolicySettings
 from consilience.core.task import Task
 from consilience.orchestrator.decision.case_summary import REASONER
@@ -16,7 +17,6 @@ from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.weighing import Weigher
 from consilience.orchestrator.fitting.collect import BATCH, MemberAnswers
 from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, first_looks, learned
-from consilience.orchestrator.fitting.ingest import Progress, quiet
 from consilience.orchestrator.reasoner.reasoner import Reasoner
 from consilience.orchestrator.reasoner.step import ReasonerStep
 from consilience.orchestrator.runtime.calls import run_sync
@@ -25,7 +25,7 @@ from consilience.retrieval.memory.index import ExactIndex
 from consilience.retrieval.memory.labelled_images import LabelledImages
 
 if TYPE_CHECKING:
-    from consilience.orchestrator.graph import State
+    from consilience.orchestrator.decision.run_state import State
 
 
 def with_advice(

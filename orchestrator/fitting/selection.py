@@ -18,8 +18,8 @@ from consilience.agents.heads.model_selection import MAX_JUDGED_IMAGES, mean_and
 from consilience.core.task import Task
 from consilience.orchestrator.ensemble.calibration import log_probabilities
 from consilience.orchestrator.ensemble.fusion import ErrorPrior, Fusion
+from consilience.orchestrator.ensemble.members import AgentChoice
 from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, error_prior_of, first_looks, learned
-from consilience.orchestrator.panel.panel import AgentChoice
 
 AUTO = "auto"
 """In the place of agents' names: choose them."""

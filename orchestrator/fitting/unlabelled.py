@@ -14,8 +14,9 @@ from consilience.core.dataset import images_below
 from consilience.core.diagnosis import FailedImage
 from consilience.core.errors import DatasetError
 from consilience.core.images import Image, load_image
+from consilience.core.progress import Progress
 from consilience.core.settings.settings import Settings
-from consilience.orchestrator.fitting.ingest import Progress, is_vectors, vector_identity
+from consilience.orchestrator.fitting.ingest import is_vectors, vector_identity
 from consilience.orchestrator.panel.encoder_spec import EncoderRecord
 from consilience.retrieval.encoders.batch_embedding import embed_many
 from consilience.retrieval.encoders.encoder import Encoder

@@ -11,11 +11,12 @@ import numpy as np
 
 from consilience.core.dataset import LabelledImage
 from consilience.core.errors import DatasetError
+from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.task import Task
 from consilience.orchestrator.decision.policy import settles
 from consilience.orchestrator.fitting.fit import FitReport
-from consilience.orchestrator.fitting.ingest import Progress, quiet, with_images
+from consilience.orchestrator.fitting.ingest import with_images
 from consilience.orchestrator.panel.panel import Panel, labelled_features
 from consilience.orchestrator.panel.writer import index, prepare_novelty, writing
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread

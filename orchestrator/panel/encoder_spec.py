@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from consilience.core.errors import EncoderError
 from consilience.core.storage.panel_folder import PanelFolder
-from consilience.retrieval.encoders.encoder import Encoder, open_encoder
+from consilience.retrieval.encoders.encoder import Encoder
+from consilience.retrieval.encoders.open_encoder import open_encoder
 
 ENCODER_FILE = "encoder.onnx"
 

@@ -41,7 +41,6 @@ from consilience.agents import (
 )
 from consilience.agents.base import Features
 from consilience.core.errors import AgentError, PanelDamagedError
-from consilience.core.prediction import Stage
 from consilience.core.settings.model_settings import ModelSettings, ReasonerSettings, TransformersSettings, VlmSettings
 from consilience.core.settings.settings import Settings
 from consilience.core.storage.panel_folder import PanelFolder, read_panel_folder, write_panel_folder
@@ -50,8 +49,8 @@ from consilience.core.trust import Trust
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.decision.second_look import SecondLookAnswers
 from consilience.orchestrator.ensemble import calibration
-from consilience.orchestrator.ensemble.calibration import Calibrator
 from consilience.orchestrator.ensemble.fusion import Fusion
+from consilience.orchestrator.ensemble.members import AgentChoice, Member
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
 from consilience.orchestrator.novelty.novelty_score import Novelty
 from consilience.orchestrator.novelty.reference import NoveltyReference
@@ -62,26 +61,6 @@ from consilience.retrieval.memory.labelled_images import LabelledImages
 SECOND_LOOKS_FILE = "second_looks.npz"
 NOVELTY_FILE = "novelty.npz"
 PREDICTIONS_FILE = "predictions.npz"
-
-
-@dataclass(frozen=True)
-class Member:
-    """One look of one agent, as the orchestrator weighs it; `cost_usd` is what it costs on average."""
-
-    agent: str
-    stage: Stage
-    calibrator: Calibrator
-    trust: Trust
-    cost_usd: float = 0.0
-
-
-@dataclass(frozen=True)
-class AgentChoice:
-    """Whether an agent was kept when agents were chosen, and why."""
-
-    agent: str
-    kept: bool
-    reason: str
 
 
 @dataclass(frozen=True)

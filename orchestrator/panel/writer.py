@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from consilience.core.errors import PanelError
+from consilience.core.progress import Progress
 from consilience.core.settings.settings import Settings
-from consilience.orchestrator.fitting.ingest import Progress
 from consilience.orchestrator.panel.panel import Panel
 from consilience.retrieval.memory.image_memory import writer_lock
 from consilience.retrieval.memory.labelled_images import LabelledImages

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any
 
 import numpy as np
 
@@ -23,13 +23,11 @@ from consilience.core.settings.model_settings import Role
 from consilience.core.settings.settings import Settings
 from consilience.orchestrator.decision.case_summary import REASONER, CaseSummary
 from consilience.orchestrator.decision.explain import not_used
+from consilience.orchestrator.decision.run_state import ReasonerUpdate, State
 from consilience.orchestrator.decision.selective_asking import spent
 from consilience.orchestrator.decision.weighing import Weighed, Weigher
 from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.reasoner.reasoner import Reasoner, ReasonerResult
-
-if TYPE_CHECKING:
-    from consilience.orchestrator.graph import State
 
 
 def open_reasoner(panel: Panel, settings: Settings, budget: Budget) -> Reasoner | None:
@@ -49,14 +47,6 @@ def open_reasoner(panel: Panel, settings: Settings, budget: Budget) -> Reasoner 
             )
         reached(panel.reasoner, given)
     return Reasoner(given, panel.task, open_replies(settings.replies), budget)
-
-
-class ReasonerUpdate(TypedDict):
-    """A `ReasonerResult` as plain data."""
-
-    row: int
-    prediction: dict[str, Any]
-    ask_again: dict[str, str]
 
 
 @dataclass(frozen=True)

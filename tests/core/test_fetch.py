@@ -17,7 +17,8 @@ import pytest
 import consilience.core.fetch
 from consilience.core.errors import FetchError, ImageError
 from consilience.core.fetch import Bearer, fetch_image_bytes
-from consilience.core.images import ImageLimits, load_image
+from consilience.core.image_limits import ImageLimits
+from consilience.core.images import load_image
 
 LOOPBACK_ALLOWED = ImageLimits(allow_private_urls=True)
 

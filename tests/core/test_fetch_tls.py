@@ -17,7 +17,7 @@ import pytest
 import consilience.core.fetch
 from consilience.core.errors import FetchError
 from consilience.core.fetch import fetch_image_bytes
-from consilience.core.images import ImageLimits
+from consilience.core.image_limits import ImageLimits
 
 LOOPBACK_ALLOWED = ImageLimits(allow_private_urls=True)
 REQUEST = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]

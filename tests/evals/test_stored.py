@@ -13,7 +13,7 @@ import pytest
 
 from consilience import evaluate, fit, load_image, load_settings
 from consilience.core.errors import ConsilienceError, DatasetError, ImageError, MissingExtraError
-from consilience.core.images import ImageLimits
+from consilience.core.image_limits import ImageLimits
 from consilience.evals.source import open_source
 from consilience.evals.stored import check_address, openable, shown_address
 

@@ -22,7 +22,7 @@ from consilience.core.images import load_image
 from consilience.evals.benchmarks.speed.measure import Figure, ratios, seconds
 from consilience.retrieval.encoders.batch_embedding import embed_many, usable_cores
 from consilience.retrieval.encoders.embedded_encoder import EmbeddedEncoder
-from consilience.retrieval.encoders.encoder import open_encoder
+from consilience.retrieval.encoders.open_encoder import open_encoder
 
 CLIP_MODEL = "ViT-B-32"
 

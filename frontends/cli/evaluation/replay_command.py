@@ -49,10 +49,11 @@ def replay(
     <Agent>_confidence (with _1 after the name for the first of two looks); what was retrieved as RAG_response. No
     category is looked at before everything is weighed.
     """
+    from consilience.core.progress import quiet
     from consilience.core.task import Task
     from consilience.evals.paper import replay as replaying
     from consilience.evals.paper.recordings import read_recording
-    from consilience.orchestrator.fitting.ingest import ingest, quiet
+    from consilience.orchestrator.fitting.ingest import ingest
 
     if trust is None and calibrate_on is None:
         raise click.UsageError("Give --trust or --calibrate-on: without either, nothing is known of the agents.")

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from consilience.core.diagnosis import Diagnosis
+    from consilience.core.progress import Progress
     from consilience.frontends.cli.panels.solar_cells import SolarCell, SolarCellSplit
     from consilience.orchestrator.diagnoser import Diagnoser
-    from consilience.orchestrator.fitting.ingest import Progress
 
 DOMAIN = "electroluminescence image of a solar cell"
 TO_FIT = 1000

@@ -49,7 +49,8 @@ def diagnose(
 
     Every diagnosis is kept with a small picture, see `consilience history`; what is said of it there can be learned.
     """
-    from consilience.core.diagnosis import FailedImage, json_of
+    from consilience.core.diagnosis import FailedImage
+    from consilience.core.diagnosis_record import json_of
     from consilience.frontends.cli.people.history_command import keeper
     from consilience.frontends.cli.terminal import console, print_json, progress_on
     from consilience.orchestrator.diagnoser import Diagnoser, Step

@@ -17,7 +17,7 @@ from consilience.agents.finetune.training_example import CONFIDENCE, training_ex
 from consilience.agents.finetune.training_set import training_set_of
 from consilience.agents.vlm.label_answer import answer_schema, parse_answer, parse_label
 from consilience.core.errors import DatasetError
-from consilience.core.images import ImageLimits
+from consilience.core.image_limits import ImageLimits
 from tests.support.vlm_cases import TASK, image
 
 

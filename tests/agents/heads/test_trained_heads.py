@@ -15,7 +15,7 @@ from consilience.agents.heads.trained_texts import TrainedTexts
 from consilience.core.errors import AgentError
 from consilience.core.task import Task
 from consilience.orchestrator.fitting.fit_ensemble import exact_inputs
-from consilience.retrieval.encoders.encoder import open_encoder
+from consilience.retrieval.encoders.open_encoder import open_encoder
 from tests.support import tiny_clip
 
 TASK = Task.from_labels(["rust", "scab", "healthy"])

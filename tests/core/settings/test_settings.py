@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consilience.core.errors import SettingsError
-from consilience.core.images import ImageLimits
+from consilience.core.image_limits import ImageLimits
 from consilience.core.settings.settings import FIELDS, Settings, load_settings
 
 

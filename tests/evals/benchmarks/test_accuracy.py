@@ -10,7 +10,8 @@ import PIL.Image
 import pytest
 from click.testing import CliRunner
 
-from consilience.core.diagnosis import Diagnosis, Verdict
+from consilience.core.diagnosis import Diagnosis
+from consilience.core.diagnosis_record import Verdict
 from consilience.core.errors import DatasetError
 from consilience.core.evidence import Evidence
 from consilience.core.prediction import Prediction

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from consilience.core.progress import quiet
 from consilience.core.settings.settings import Settings
 from consilience.core.task import Task
 from consilience.evals.paper.recordings import Recording, read_recording
@@ -24,7 +25,7 @@ from consilience.evals.paper.replay import (
 )
 from consilience.evals.scores import FUSION
 from consilience.orchestrator.decision.weighing import Weigher
-from consilience.orchestrator.fitting.ingest import ingest, quiet
+from consilience.orchestrator.fitting.ingest import ingest
 from tests.support.real_data import real_data
 
 SETTINGS = Settings()

@@ -19,8 +19,9 @@ from consilience.frontends.cli.panels.solar_cells import SolarCell
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.ensemble.calibration import TemperatureScaling
 from consilience.orchestrator.ensemble.fusion import Fusion
+from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.panel.encoder_spec import EncoderRecord
-from consilience.orchestrator.panel.panel import Member, Panel
+from consilience.orchestrator.panel.panel import Panel
 from consilience.retrieval.memory.labelled_images import LabelledImages
 
 

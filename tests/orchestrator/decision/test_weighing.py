@@ -17,7 +17,7 @@ from consilience.orchestrator.decision.threshold import Threshold
 from consilience.orchestrator.decision.weighing import LookRequest, Weigher
 from consilience.orchestrator.ensemble.calibration import TemperatureScaling
 from consilience.orchestrator.ensemble.fusion import Fusion
-from consilience.orchestrator.panel.panel import Member
+from consilience.orchestrator.ensemble.members import Member
 
 TASK = Task.from_labels(["healthy", "rust", "scab"])
 EVIDENCE: dict[str, Any] = {"neighbours": [], "distribution": {}, "novelty": 0.0}

@@ -13,7 +13,7 @@ from consilience.agents import CapsAdapter
 from consilience.core.errors import AgentError, BudgetSpentError, PanelError, SettingsError
 from consilience.orchestrator.fitting.new_label import add_label
 from consilience.orchestrator.panel.panel import Panel
-from consilience.retrieval.encoders.encoder import open_encoder
+from consilience.retrieval.encoders.open_encoder import open_encoder
 from tests.support import colour_server, tiny_clip
 from tests.support.scripted_server import Scripted, ScriptedServer, chat
 from tests.support.vlm_cases import texts

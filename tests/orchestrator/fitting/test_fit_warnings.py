@@ -60,6 +60,6 @@ def test_a_panel_of_one_image_a_label_answers_and_refers(tmp_path: Path) -> None
 
 def fitted_panel_warnings(folder: Path) -> tuple[str, ...]:
     """Of the panel as it is read back."""
-    from consilience.orchestrator.fitting.warnings import fit_warnings
+    from consilience.orchestrator.fitting.fit_warnings import fit_warnings
 
     return fit_warnings(Panel.open(folder / "panel"))

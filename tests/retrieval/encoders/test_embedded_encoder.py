@@ -12,7 +12,7 @@ import pytest
 from consilience.core.errors import EncoderError
 from consilience.core.images import Image
 from consilience.retrieval.encoders.embedded_encoder import FILE, EmbeddedEncoder, build_tower
-from consilience.retrieval.encoders.encoder import open_encoder
+from consilience.retrieval.encoders.open_encoder import open_encoder
 
 RNG = np.random.default_rng(7)
 

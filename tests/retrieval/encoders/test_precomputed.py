@@ -8,7 +8,7 @@ import pytest
 
 from consilience.core.errors import DatasetError, EncoderError
 from consilience.core.images import Image
-from consilience.retrieval.encoders.encoder import open_encoder
+from consilience.retrieval.encoders.open_encoder import open_encoder
 from consilience.retrieval.encoders.precomputed import PrecomputedEncoder, load_precomputed
 from tests.support.real_data import real_data
 

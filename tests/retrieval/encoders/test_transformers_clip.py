@@ -13,7 +13,7 @@ import pytest
 
 from consilience.core.errors import EncoderError
 from consilience.core.images import Image
-from consilience.retrieval.encoders.encoder import open_encoder
+from consilience.retrieval.encoders.open_encoder import open_encoder
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -10,7 +10,8 @@ import pytest
 
 from consilience.core.errors import ImageMemoryError, PanelBusyError, PanelError
 from consilience.core.evidence import Evidence
-from consilience.retrieval.memory.image_memory import ImageMemory, embedded_index, writer_lock
+from consilience.retrieval.memory import embedded_index
+from consilience.retrieval.memory.image_memory import ImageMemory, writer_lock
 from consilience.retrieval.memory.index import ExactIndex
 from consilience.retrieval.memory.labelled_images import LabelledImages
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from consilience.core.errors import MemoryBusyError
-from consilience.retrieval.memory.image_memory import ImageMemory, embedded_index
+from consilience.retrieval.memory import embedded_index
+from consilience.retrieval.memory.image_memory import ImageMemory
 from consilience.retrieval.memory.index import ExactIndex
 from consilience.retrieval.memory.labelled_images import LabelledImages
 

@@ -1,0 +1,49 @@
+"""The state of a run: plain data that can be checkpointed, printed and replayed. No pixels are in it."""
+
+from __future__ import annotations
+
+import operator
+from typing import Annotated, Any, TypedDict
+
+from consilience.orchestrator.decision.weighing import LookRequest, Weighed
+
+
+def merged(old: dict[int, Any] | None, new: dict[int, Any]) -> dict[int, Any]:
+    return {**(old or {}), **new}
+
+
+class ReasonerUpdate(TypedDict):
+    """A `ReasonerResult` as plain data."""
+
+    row: int
+    prediction: dict[str, Any]
+    ask_again: dict[str, str]
+
+
+class State(TypedDict, total=False):
+    """What the orchestrator knows. Rows number the n images of the run."""
+
+    sources: list[str]
+    identities: list[str]
+    evidence: list[dict[str, Any]]  # n, as Evidence.to_dict
+    neighbour_labels: list[list[int]]  # n x k, as AgentInput
+    similarities: list[list[float]]
+    far: list[dict[str, float]]  # n, signs of novelty in the images' vectors; empty where the panel knows none
+    looks: Annotated[list[dict[str, Any]], operator.add]  # {"row": ..., "prediction": as Prediction.to_dict}
+    weighed: Annotated[dict[int, Weighed], merged]  # by row, the latest round's
+    requests: Annotated[list[LookRequest], operator.add]  # for second looks, of all rounds
+    rows: list[int]  # that the next round weighs: all at first, then those that are looked at again
+    round: int
+    readings: Annotated[list[ReasonerUpdate], operator.add]  # by a reasoner, of all rounds
+    conclusions: list[dict[str, Any]]  # n
+
+
+class AgentRequest(TypedDict):
+    """What one agent is asked: about which rows, and what the memory said of them."""
+
+    agent: str
+    rows: list[int]
+    neighbour_labels: list[list[int]]
+    similarities: list[list[float]]
+    first: list[dict[str, Any]]  # second look only: the agent's own first predictions
+    evidence: list[dict[str, Any]]  # second look only
