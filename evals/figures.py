@@ -40,11 +40,7 @@ from consilience.evals.answer_columns import AnswerColumns, Collected, Raw, Spok
 from consilience.evals.metrics import Paired, PairedChange
 from consilience.evals.novelty_detection import KnownNovel
 from consilience.evals.scores import FUSION, accuracy_interval
-from consilience.orchestrator.ensemble.trust_metrics import (
-    confidence_correctness_correlation,
-    expected_calibration_error,
-    overconfidence_ratio,
-)
+from consilience.orchestrator.ensemble.trust_metrics import expected_calibration_error, score_columns
 
 FORMAT = 1
 
@@ -244,8 +240,9 @@ def _figures(
     errors: int = 0,
     **more: Any,
 ) -> Figures:
-    n, correct, confidence = len(answers), answers.correct, answers.confidence
-    low, high = accuracy_interval(int(correct.sum()), n)
+    correct, confidence = answers.correct, answers.confidence
+    scores = score_columns(confidence, correct, answers.squared, answers.of_truth)
+    low, high = accuracy_interval(int(correct.sum()), scores.n)
     confusion = metrics.confusion(answers.truth, answers.named, len(names))
     each = metrics.per_label(confusion)
     columns = {name: map(_defined, getattr(each, name).tolist()) for name in ("n", "precision", "recall", "f1")}
@@ -255,10 +252,10 @@ def _figures(
         who=who,
         agent=agent,
         stage=stage,
-        n=n,
+        n=scores.n,
         abstained=abstained,
         errors=errors,
-        accuracy=float(correct.mean()) if n else None,
+        accuracy=scores.accuracy,
         low=low,
         high=high,
         macro_f1=metrics.macro_f1(each),
@@ -267,12 +264,12 @@ def _figures(
             for name, *values in zip(names, *columns.values(), strict=True)
         },
         confusion=metrics.by_name(confusion, names),
-        ece=expected_calibration_error(confidence, correct),
+        ece=scores.ece,
         ece_adaptive=metrics.adaptive_calibration_error(confidence, correct),
-        ocr=overconfidence_ratio(confidence, correct),
-        ccc=confidence_correctness_correlation(confidence, correct),
-        brier=float(answers.squared.mean(dtype=np.float64)) if n else None,
-        log_loss=metrics.log_loss(answers.of_truth.astype(np.float64)),
+        ocr=scores.ocr,
+        ccc=scores.ccc,
+        brier=scores.brier,
+        log_loss=scores.log_loss,
         auroc=metrics.confidence_auroc(confidence, correct),
         aurc=curve.area,
         reliability=_reliability(answers),

@@ -1,4 +1,5 @@
-"""What an evaluation measures: small pure functions on arrays. ECE, OCR, CCC and Brier score: `orchestrator.trust`.
+"""What an evaluation measures: small pure functions on arrays. ECE, OCR, CCC, Brier score and log loss:
+`consilience.orchestrator.ensemble.trust_metrics`.
 
 `confidence` float (n,) in [0, 1] is how sure somebody was of the label that it named; `correct` bool (n,) is whether
 that label was right. Undefined is None, never a guess.
@@ -70,19 +71,6 @@ def adaptive_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins
     0.075
     """
     return round(binned(confidence, correct, equal_mass(confidence, bins)).error, 15)
-
-
-def log_loss(probability_of_truth: np.ndarray) -> float | None:
-    """Mean negative log probability of the true label, float (n,) in [0, 1]; lower is better.
-
-    A probability of 0 counts as the smallest difference from 1 that a float can hold, as in scikit-learn.
-
-    >>> round(log_loss(np.array([0.5, 0.25])) or 0.0, 4)
-    1.0397
-    """
-    if not len(probability_of_truth):
-        return None
-    return float(-np.log(np.clip(probability_of_truth, np.finfo(np.float64).eps, 1.0)).mean())
 
 
 def confidence_auroc(confidence: np.ndarray, correct: np.ndarray) -> float | None:

@@ -1,15 +1,11 @@
 """A row an image: what `predictions.jsonl` holds, a line of JSON each, and `rows.parquet` holds again.
 
+A row holds the fields of `Diagnosis.to_dict`, by the same names, but for `trust`, which is the panel's and the same in
+every row. Without a diagnosis they are null, 0 or empty. These are the evaluation's own:
+
 row            place of the image in the source, from 0; rows need not stand in this order
-image          its path or address; the name of a vector
-identity       hash of its decoded pixels, or of its vector; null if it could not be read
-truth, label   what it is, and what the panel called it (null without a diagnosis)
-posterior      probability by label; null without a diagnosis
-prediction_set, verdict, reasons, rationale, rounds, cost_usd    as in `Diagnosis`
-predictions    every agent's looks, as `Prediction.to_dict`, with calibrated probabilities and weight
-novelty, novelty_signs         as in `Diagnosis`; null without a diagnosis
-evidence       neighbours, distribution, novelty, as `Evidence.to_dict`; null without a diagnosis
-first_posterior  the posterior before any second look, where it is known
+source         its path or address, without secrets; the name of a vector
+truth          its label in the source
 leak           the panel has learned from this very image, with its label or without; left out if the run drops leaks
 error          why there is no diagnosis; null if there is one
 seconds        wall time of the evaluation for this image: its batch's, divided by the images in it
@@ -18,7 +14,7 @@ seconds        wall time of the evaluation for this image: its batch's, divided 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,35 +57,27 @@ class Decided:
 
 
 def decided(case: SourceImage, result: Diagnosis | FailedImage, leak: bool) -> Decided:
-    """The row of one image."""
+    """Return the row of one image.
+
+    Args:
+        leak: whether the panel has learned from this image.
+    """
     name = _shown(case.name)
-    row: dict[str, Any] = {"row": case.row, "source": name, "identity": None, "truth": case.truth, "leak": leak}
+    row: dict[str, Any] = {"row": case.row, "source": name, "truth": case.truth, "leak": leak}
     if isinstance(result, FailedImage):
         error = str(result.error)
-        row |= {**_NOTHING, "error": error}
-        return Decided(name, _json(row), None, leak, 0.0, error)
-    row |= {
-        "identity": result.identity,
-        "label": result.label,
-        "verdict": result.verdict,
-        "error": None,
-        "cost_usd": result.cost_usd,
-        "rounds": result.rounds,
-        "posterior": dict(result.posterior),
-        "first_posterior": result.first_posterior,
-        "prediction_set": list(result.prediction_set),
-        "reasons": list(result.reasons),
-        "predictions": [prediction.to_dict() for prediction in result.predictions],
-        "evidence": result.evidence.to_dict(),
-        "novelty": result.novelty,
-        "novelty_signs": dict(result.novelty_signs) or None,
-        "rationale": result.rationale,
-    }
-    return Decided(name, _json(row), result.label == case.truth, leak, result.cost_usd, None)
+        return Decided(name, _json({**_NOTHING, **row, "error": error}), None, leak, 0.0, error)
+    fields = replace(result, trust=()).to_dict()
+    del fields["trust"], fields["seconds"]
+    return Decided(
+        name, _json({**fields, **row, "error": None}), result.label == case.truth, leak, result.cost_usd, None
+    )
 
 
 _NOTHING: dict[str, Any] = {
+    "identity": None,
     "label": None,
+    "probability": None,
     "verdict": None,
     "cost_usd": 0.0,
     "rounds": 0,
@@ -100,7 +88,7 @@ _NOTHING: dict[str, Any] = {
     "predictions": [],
     "evidence": None,
     "novelty": None,
-    "novelty_signs": None,
+    "novelty_signs": {},
     "rationale": "",
 }
 
@@ -135,6 +123,7 @@ def schema(labels: Sequence[str]) -> pyarrow.Schema:
     neighbour = {"id": text, "label": text, "similarity": number, "source": text}
     evidence = {"neighbours": pa.list_(pa.struct(neighbour)), "distribution": shares, "novelty": number}
     row = {"row": whole, "source": text, "identity": text, "truth": text, "leak": flag, "label": text, "verdict": text}
+    row |= {"probability": number}
     row |= {"error": text, "cost_usd": number, "rounds": whole, "posterior": shares, "first_posterior": shares}
     row |= {"prediction_set": pa.list_(text), "reasons": pa.list_(text), "predictions": pa.list_(pa.struct(prediction))}
     row |= {"novelty": number, "novelty_signs": pa.struct([(name, number) for name in SIGNS])}

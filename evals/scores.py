@@ -11,12 +11,7 @@ import numpy as np
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.errors import DatasetError
 from consilience.core.prediction import Prediction, look_name
-from consilience.orchestrator.ensemble.trust_metrics import (
-    brier_score,
-    confidence_correctness_correlation,
-    expected_calibration_error,
-    overconfidence_ratio,
-)
+from consilience.orchestrator.ensemble.trust_metrics import score_predictions
 
 FUSION = "fusion"
 
@@ -93,17 +88,7 @@ def score(who: str, probabilities: np.ndarray, labels: np.ndarray, weight: float
     """The score of predictions (n, c), rows of NaN where there is none, for labels int (n,)."""
     answered = np.isfinite(probabilities).all(axis=1)
     probabilities, labels = probabilities[answered], labels[answered]
-    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    low, high = accuracy_interval(int(correct.sum()), len(labels))
-    return Score(
-        who,
-        len(labels),
-        float(correct.mean()) if len(labels) else math.nan,
-        low,
-        high,
-        expected_calibration_error(confidence, correct),
-        overconfidence_ratio(confidence, correct),
-        confidence_correctness_correlation(confidence, correct),
-        brier_score(probabilities, labels),
-        weight,
-    )
+    scores = score_predictions(probabilities, labels)
+    low, high = accuracy_interval(int((probabilities.argmax(axis=1) == labels).sum()), scores.n)
+    accuracy = math.nan if scores.accuracy is None else scores.accuracy
+    return Score(who, scores.n, accuracy, low, high, scores.ece, scores.ocr, scores.ccc, scores.brier or 0.0, weight)

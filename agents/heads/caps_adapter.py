@@ -23,7 +23,7 @@ from typing import Self
 import numpy as np
 
 from consilience.agents.base import Features, LabelledFeatures, one_hot, softmax
-from consilience.agents.heads.model_selection import are_few, log_loss, sample, similarities_to_others
+from consilience.agents.heads.model_selection import are_few, softened_log_loss, sample, similarities_to_others
 from consilience.agents.heads.tip_adapter import TipAdapter, text_logits
 from consilience.core.errors import AgentError
 
@@ -81,7 +81,9 @@ class CapsAdapter(TipAdapter):
         rows = sample(len(data.features))
         affinities = np.exp(self.sharpness * (similarities_to_others(data.features, rows) - 1)) @ self.values
         features, labels = data.features[rows], data.labels[rows]
-        return min(TEXT_AMOUNTS, key=lambda one: log_loss(self._pooled(features, affinities, one, rows), labels))
+        return min(
+            TEXT_AMOUNTS, key=lambda one: softened_log_loss(self._pooled(features, affinities, one, rows), labels)
+        )
 
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
         described = None

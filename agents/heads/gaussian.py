@@ -18,8 +18,8 @@ from consilience.agents.base import AgentInput, FeatureAgent, Features, Labelled
 from consilience.agents.heads.model_selection import (
     first_unless_beaten,
     inner_folds,
-    log_loss,
-    log_losses,
+    softened_log_loss,
+    softened_log_losses,
     row_space,
     scales,
 )
@@ -145,7 +145,9 @@ def _choose(data: LabelledFeatures, scale: np.ndarray, ridges: Sequence[float] =
             weights, bias = discriminant(statistics, ridge, unscaled)
             # the d of the formula is here that of the images' own space
             logits[ridge][test] = (rows[test] @ weights.T + bias) * len(train) / rows.shape[1]
-    best = [min(DOUBTS, key=lambda doubt: log_loss(softmax(logits[r] / doubt), data.labels)) for r in ridges]
-    losses = [log_losses(softmax(logits[r] / doubt), data.labels) for r, doubt in zip(ridges, best, strict=True)]
+    best = [min(DOUBTS, key=lambda doubt: softened_log_loss(softmax(logits[r] / doubt), data.labels)) for r in ridges]
+    losses = [
+        softened_log_losses(softmax(logits[r] / doubt), data.labels) for r, doubt in zip(ridges, best, strict=True)
+    ]
     place = first_unless_beaten(losses)
     return ridges[place], float(best[place]) * per_image

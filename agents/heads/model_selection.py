@@ -56,8 +56,8 @@ def soft_targets(labels: np.ndarray, n_labels: int) -> np.ndarray:
     return (1 - unknown) * one_hot(labels, n_labels) + unknown / n_labels
 
 
-def log_losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Cross-entropy of each of the probabilities (n, c) to the soft targets of labels (n,), (n,).
+def softened_log_losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the cross-entropy of each row of probabilities (n, c) to the soft targets of its label, (n,).
 
     With hard targets the sharpest setting wins wherever no held-out image is wrong, and the first that is then is wrong
     with certainty.
@@ -66,9 +66,9 @@ def log_losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.asarray(-(targets * np.log(np.maximum(probabilities, 1e-12))).sum(axis=1))
 
 
-def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """The mean of `log_losses`."""
-    return float(log_losses(probabilities, labels).mean())
+def softened_log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean of `softened_log_losses`."""
+    return float(softened_log_losses(probabilities, labels).mean())
 
 
 def mean_and_error(differences: np.ndarray) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 
 from consilience.agents.base import AgentInput, FeatureAgent, LabelledFeatures
-from consilience.agents.heads.model_selection import are_few, log_loss, nearest_labels
+from consilience.agents.heads.model_selection import are_few, softened_log_loss, nearest_labels
 
 K = 10
 """Neighbours looked at, at most: what the memory is asked for."""
@@ -41,7 +41,7 @@ class Neighbours(FeatureAgent):
             cls(k, sharpness, smoothing, data.n_labels)
             for k, sharpness, smoothing in product((1, 3, 5, K), (0.0, 10.0, 30.0, 100.0), (0.03, 0.3, 1.0))
         ]
-        return min(choices, key=lambda choice: log_loss(choice.vote(neighbour_labels, similarities), own))
+        return min(choices, key=lambda choice: softened_log_loss(choice.vote(neighbour_labels, similarities), own))
 
     def vote(self, neighbour_labels: np.ndarray, similarities: np.ndarray) -> np.ndarray:
         """Probabilities (n, n_labels) from the neighbours' labels (n, >= k; -1 = none) and similarities."""

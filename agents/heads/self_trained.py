@@ -26,7 +26,7 @@ import numpy as np
 
 from consilience.agents.base import AgentInput, FeatureAgent, Features, LabelledFeatures, one_hot, softmax
 from consilience.agents.heads.gaussian import RIDGES, Gaussian, discriminant, statistics_of
-from consilience.agents.heads.model_selection import UNJUDGED, log_loss, row_space, scales, stratified_folds
+from consilience.agents.heads.model_selection import UNJUDGED, softened_log_loss, row_space, scales, stratified_folds
 from consilience.core.errors import AgentError
 
 RIDGE = 3.0
@@ -156,6 +156,6 @@ def _temperature(pool: _Pool, said: np.ndarray, sure: float) -> float:
 
     def loss(doubt: float) -> float:
         far = math.log(doubt / prior_mean) / BELIEF_WIDTH
-        return len(labels) * log_loss(softmax(logits / doubt), labels) + far**2 / 2
+        return len(labels) * softened_log_loss(softmax(logits / doubt), labels) + far**2 / 2
 
     return min(doubts, key=loss)

@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 
 from consilience.agents.base import AgentInput, FeatureAgent, Features, LabelledFeatures, one_hot, softmax
-from consilience.agents.heads.model_selection import are_few, log_loss, sample, similarities_to_others
+from consilience.agents.heads.model_selection import are_few, softened_log_loss, sample, similarities_to_others
 from consilience.agents.heads.zero_shot import LOGIT_SCALE
 
 DEFAULT_SHARPNESS_AND_WEIGHT = (10.0, 5.5)
@@ -43,7 +43,7 @@ class TipAdapter(FeatureAgent):
             affinities = np.exp(sharpness * (similarities - 1)) @ values
             for amount in (0.3, 1.0, 3.0, 10.0, 30.0, 100.0):
                 logits = amount * affinities + text_logits(features, data.texts)
-                best = min(best, (log_loss(softmax(logits), labels), amount, sharpness))
+                best = min(best, (softened_log_loss(softmax(logits), labels), amount, sharpness))
         return cls(data, *best[1:])
 
     def predict_proba(self, inputs: AgentInput) -> np.ndarray:

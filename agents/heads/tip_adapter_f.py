@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 
 from consilience.agents.base import LabelledFeatures, one_hot, softmax
-from consilience.agents.heads.model_selection import inner_folds, log_loss, sample
+from consilience.agents.heads.model_selection import inner_folds, softened_log_loss, sample
 from consilience.agents.heads.tip_adapter import TipAdapter, text_logits
 
 STEPS = (0, 4, 12, 30)
@@ -97,5 +97,5 @@ def _steps(data: LabelledFeatures) -> int:
         agent = TipAdapterF(known, untrained.amount, untrained.sharpness)
         for place, keys in enumerate(agent._trained(known, STEPS)):
             agent.keys = keys
-            losses[place] += len(test) * log_loss(agent.probabilities(held_out.features), held_out.labels)
+            losses[place] += len(test) * softened_log_loss(agent.probabilities(held_out.features), held_out.labels)
     return STEPS[int(losses.argmin())]

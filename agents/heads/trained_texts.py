@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from consilience.agents.base import AgentInput, FeatureAgent, Features, LabelledFeatures, softmax
-from consilience.agents.heads.model_selection import inner_folds, log_loss
+from consilience.agents.heads.model_selection import inner_folds, softened_log_loss
 from consilience.agents.heads.zero_shot import LOGIT_SCALE
 from consilience.core.errors import AgentError, import_extra
 from consilience.retrieval.encoders.prompt_tower import PromptTower
@@ -76,7 +76,7 @@ class TrainedTexts(FeatureAgent):
         for train, test in inner_folds(data.labels):
             found = cls._trained(data.take(train), cls.steps)
             said = [softmax(LOGIT_SCALE * data.features[test] @ texts.T) for texts, _ in found]
-            return cls.steps[int(np.argmin([log_loss(one, data.labels[test]) for one in said]))]
+            return cls.steps[int(np.argmin([softened_log_loss(one, data.labels[test]) for one in said]))]
         return cls.usual_steps
 
     @classmethod

@@ -2,6 +2,10 @@
 
 A worker opens the panel and reads cases from its standard input until that ends, so it ends with whoever started it,
 however that one ended. What passes is a line of JSON and the vectors' own bytes: nothing is unpickled.
+
+Why not `concurrent.futures.ProcessPoolExecutor`: its spawned processes import the caller's `__main__`, so a script that
+calls `evaluate` without `if __name__ == "__main__"`, or one read from standard input, would break; and they outlive a
+caller that is killed, since each holds both ends of the pool's pipes.
 """
 
 from __future__ import annotations

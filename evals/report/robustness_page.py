@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from consilience.evals.report.axis import Axis
-from consilience.evals.report.report_page import pages, text_of
+from consilience.evals.report.report_page import base_css, pages, text_of
 from consilience.evals.robustness.corruptions import CORRUPTIONS, STRENGTHS
 from consilience.evals.robustness.robustness_metrics import Robustness
 
@@ -26,7 +26,7 @@ def write_page(found: Robustness, title: str) -> Path:
         pages()
         .get_template("robustness.html")
         .render(
-            style=text_of("base.css") + text_of("style.css"),
+            style=base_css() + text_of("style.css"),
             title=title,
             found=found,
             metrics=found.clean.metrics,

@@ -37,7 +37,7 @@ function matching(state) {
   const words = (state.get("q") || "").toLowerCase();
   return columns.row.map((_, row) => row).filter((row) =>
     wanted.every(([column, value]) => String(column[row]) === value) &&
-    (!words || columns.image[row].toLowerCase().includes(words) || columns.note[row].toLowerCase().includes(words)));
+    (!words || columns.source[row].toLowerCase().includes(words) || columns.note[row].toLowerCase().includes(words)));
 }
 
 // Rows without a value come last, whichever way; equal ones stay in the order of the rows.

@@ -6,6 +6,8 @@ that it named; `correct` bool (n,) is whether that label was right.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from consilience.core.prediction import Stage
@@ -61,6 +63,73 @@ def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(((probabilities - truth) ** 2).sum(axis=1).mean()) if len(labels) else 0.0
 
 
+def negative_log_likelihood(probability_of_truth: np.ndarray) -> float | None:
+    """Log loss: mean negative log probability of the true label, float (n,) in [0, 1]; lower is better.
+
+    A probability of 0 counts as the smallest difference from 1 that a float can hold, as in scikit-learn. Without
+    images it is None.
+
+    >>> round(negative_log_likelihood(np.array([0.5, 0.25])) or 0.0, 4)
+    1.0397
+    """
+    if not len(probability_of_truth):
+        return None
+    return float(-np.log(np.clip(probability_of_truth, np.finfo(np.float64).eps, 1.0)).mean())
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionScores:
+    """The figures of n predictions for images whose label is known.
+
+    Attributes:
+        n: predictions.
+        accuracy, brier, log_loss: None where n is 0.
+        ece, ocr, ccc: see the functions of this module; 0 where n is 0.
+    """
+
+    n: int
+    accuracy: float | None
+    ece: float
+    ocr: float
+    ccc: float
+    brier: float | None
+    log_loss: float | None
+
+
+def score_predictions(probabilities: np.ndarray, labels: np.ndarray) -> PredictionScores:
+    """Return the figures of predictions, float (n, c), each row with sum 1, for labels int (n,)."""
+    truth = np.eye(probabilities.shape[1])[labels]
+    return score_columns(
+        probabilities.max(axis=1),
+        probabilities.argmax(axis=1) == labels,
+        ((probabilities - truth) ** 2).sum(axis=1),
+        probabilities[np.arange(len(labels)), labels],
+    )
+
+
+def score_columns(
+    confidence: np.ndarray, correct: np.ndarray, squared_distance: np.ndarray, probability_of_truth: np.ndarray
+) -> PredictionScores:
+    """Return the figures of predictions from what is needed of each, (n,): a million of them take 25 MB.
+
+    Args:
+        confidence: probability of the named label, float in [0, 1].
+        correct: whether the named label is the true one, bool.
+        squared_distance: of the probabilities to the one-hot label, float in [0, 2].
+        probability_of_truth: float in [0, 1].
+    """
+    n = len(confidence)
+    return PredictionScores(
+        n,
+        float(correct.mean()) if n else None,
+        expected_calibration_error(confidence, correct),
+        overconfidence_ratio(confidence, correct),
+        confidence_correctness_correlation(confidence, correct),
+        float(squared_distance.mean(dtype=np.float64)) if n else None,
+        negative_log_likelihood(probability_of_truth.astype(np.float64)),
+    )
+
+
 def measure(agent: str, stage: Stage, probabilities: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> Trust:
     """An agent's trust from labelled predictions that it was not fitted on.
 
@@ -71,20 +140,20 @@ def measure(agent: str, stage: Stage, probabilities: np.ndarray, labels: np.ndar
     """
     answered = np.isfinite(probabilities).all(axis=1)
     probabilities, labels = probabilities[answered], labels[answered]
-    named, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    correct = named == labels
+    named = probabilities.argmax(axis=1)
     confusion = {
         true: {guess: int(np.sum((labels == i) & (named == j))) for j, guess in enumerate(names)}
         for i, true in enumerate(names)
     }
+    scores = score_predictions(probabilities, labels)
     return Trust(
         agent=agent,
         stage=stage,
-        n=len(labels),
-        ece=expected_calibration_error(confidence, correct),
-        ocr=overconfidence_ratio(confidence, correct),
-        ccc=confidence_correctness_correlation(confidence, correct),
-        accuracy=float(correct.mean()) if len(labels) else None,
-        brier=brier_score(probabilities, labels) if len(labels) else None,
+        n=scores.n,
+        ece=scores.ece,
+        ocr=scores.ocr,
+        ccc=scores.ccc,
+        accuracy=scores.accuracy,
+        brier=scores.brier,
         confusion=confusion,
     )

@@ -41,6 +41,7 @@ def row(number: int, truth: str, rust: float | None, *predictions: Prediction, *
         "truth": truth,
         "leak": False,
         "label": named,
+        "probability": None if rust is None else max(rust, 1 - rust),
         "verdict": None if rust is None else "confident",
         "error": "cannot be read" if rust is None else None,
         "cost_usd": sum(one.cost_usd for one in predictions),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consilience.evals import metrics
-from consilience.orchestrator.ensemble.trust_metrics import expected_calibration_error
+from consilience.orchestrator.ensemble.trust_metrics import expected_calibration_error, negative_log_likelihood
 
 
 @st.composite
@@ -72,11 +72,11 @@ def test_log_loss_is_scikit_learns(raw: np.ndarray) -> None:
     probabilities = raw / raw.sum(axis=1, keepdims=True)
     truth = np.arange(len(raw)) % 3
     expected = log_loss(truth, probabilities, labels=[0, 1, 2])
-    assert metrics.log_loss(probabilities[np.arange(len(raw)), truth]) == pytest.approx(expected)
+    assert negative_log_likelihood(probabilities[np.arange(len(raw)), truth]) == pytest.approx(expected)
 
 
 def test_a_probability_of_nought_for_the_truth_is_finite() -> None:
-    assert metrics.log_loss(np.array([0.0])) == pytest.approx(-math.log(np.finfo(float).eps))
+    assert negative_log_likelihood(np.array([0.0])) == pytest.approx(-math.log(np.finfo(float).eps))
 
 
 @given(judged())
@@ -198,7 +198,7 @@ def test_what_a_second_look_changed() -> None:
 
 def test_nothing_is_defined_for_nothing() -> None:
     nothing, nobody = np.empty(0), np.empty(0, bool)
-    assert metrics.log_loss(nothing) is None
+    assert negative_log_likelihood(nothing) is None
     assert metrics.confidence_auroc(nothing, nobody) is None
     assert metrics.risk_coverage(nothing, nobody).area is None
     assert metrics.paired(nobody, nobody) is None

@@ -10,7 +10,7 @@ from consilience.agents.base import softmax
 from consilience.agents.heads.model_selection import (
     MAX_JUDGED_IMAGES,
     first_unless_beaten,
-    log_loss,
+    softened_log_loss,
     nearest_labels,
     sample,
     similarities_to_others,
@@ -54,14 +54,14 @@ def test_log_loss_is_what_scikit_learn_says_with_one_more_image_shared_by_all_la
     probabilities, labels = np.array([[0.7, 0.3], [0.4, 0.6], [0.9, 0.1]]), np.array([0, 1, 1])
     twice, both = np.repeat(probabilities, 2, axis=0), np.tile([0, 1], 3)
     share = np.where(both == np.repeat(labels, 2), 3 / 4 + 1 / 8, 1 / 8)
-    assert log_loss(probabilities, labels) == pytest.approx(reference(both, twice, sample_weight=share))
-    assert np.isfinite(log_loss(np.array([[1.0, 0.0]]), np.array([1])))
+    assert softened_log_loss(probabilities, labels) == pytest.approx(reference(both, twice, sample_weight=share))
+    assert np.isfinite(softened_log_loss(np.array([[1.0, 0.0]]), np.array([1])))
 
 
 def test_where_no_image_is_wrong_the_sharpest_setting_does_not_win() -> None:
     labels = np.arange(40) % 2
     logits = np.where(np.arange(2) == labels[:, None], 1.0, -1.0)
-    best = min((0.1, 0.3, 1.0, 3.0), key=lambda temperature: log_loss(softmax(logits / temperature), labels))
+    best = min((0.1, 0.3, 1.0, 3.0), key=lambda temperature: softened_log_loss(softmax(logits / temperature), labels))
     assert softmax(logits / best).max() == pytest.approx(1 - 1 / 41, abs=0.03)
     assert best == 0.3
 

@@ -10,7 +10,7 @@ import pytest
 
 from consilience.agents import CapsAdapter, ClipSvd, CoOp, LabelledFeatures, TipAdapter, TipAdapterF, feature_agent
 from consilience.agents.base import softmax
-from consilience.agents.heads.model_selection import log_loss
+from consilience.agents.heads.model_selection import softened_log_loss
 from consilience.agents.heads.trained_texts import TrainedTexts
 from consilience.core.errors import AgentError
 from consilience.core.task import Task
@@ -34,7 +34,7 @@ def drawn(each: int, d: int = 32, spread: float = 0.3, seed: int = 0, **more: An
 
 
 def loss(head: Any, known: LabelledFeatures, new: LabelledFeatures) -> float:
-    return log_loss(head.predict_proba(exact_inputs(TASK, known, new.features)), new.labels)
+    return softened_log_loss(head.predict_proba(exact_inputs(TASK, known, new.features)), new.labels)
 
 
 def test_the_gradient_of_the_keys_is_that_of_the_loss() -> None:
@@ -47,7 +47,7 @@ def test_the_gradient_of_the_keys_is_that_of_the_loss() -> None:
     def left_out(keys: np.ndarray) -> float:
         affinities = np.exp(5.5 * (known.features @ keys.T - 1))
         np.fill_diagonal(affinities, 0.0)
-        return log_loss(softmax(3.0 * affinities @ np.eye(3)[known.labels]), known.labels)
+        return softened_log_loss(softmax(3.0 * affinities @ np.eye(3)[known.labels]), known.labels)
 
     losses = [left_out(keys) for keys in trained]
     assert losses[0] > losses[1] > losses[2]

@@ -14,7 +14,9 @@ from consilience.orchestrator.ensemble.trust_metrics import (
     confidence_correctness_correlation,
     expected_calibration_error,
     measure,
+    negative_log_likelihood,
     overconfidence_ratio,
+    score_predictions,
 )
 
 RIGHT, WRONG = True, False
@@ -157,3 +159,23 @@ def test_measure_by_hand_and_a_failure_counts_nowhere() -> None:
 def test_an_agent_that_never_answered_has_no_figures_to_speak_of() -> None:
     trust = measure("mute", "first", np.full((3, 2), np.nan), np.array([0, 1, 1]), ("healthy", "rust"))
     assert (trust.n, trust.accuracy, trust.ece, trust.ocr, trust.ccc) == (0, None, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_scorer_gives_each_metric_to_the_last_bit(seed: int) -> None:
+    probabilities, labels = random_answers(seed, n=157)
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    scores = score_predictions(probabilities, labels)
+    assert scores.n == 157
+    assert scores.accuracy == float(correct.mean())
+    assert scores.ece == expected_calibration_error(confidence, correct)
+    assert scores.ocr == overconfidence_ratio(confidence, correct)
+    assert scores.ccc == confidence_correctness_correlation(confidence, correct)
+    assert scores.brier == brier_score(probabilities, labels)
+    assert scores.log_loss == negative_log_likelihood(probabilities[np.arange(157), labels])
+
+
+def test_the_scorer_has_no_figure_without_predictions() -> None:
+    scores = score_predictions(np.empty((0, 3)), np.empty(0, int))
+    assert (scores.n, scores.accuracy, scores.brier, scores.log_loss) == (0, None, None, None)
+    assert scores.ece == scores.ocr == scores.ccc == 0.0
