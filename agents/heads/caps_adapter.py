@@ -23,7 +23,7 @@ from typing import Self
 import numpy as np
 
 from consilience.agents.base import Features, LabelledFeatures, one_hot, softmax
-from consilience.agents.heads.model_selection import are_few, softened_log_loss, sample, similarities_to_others
+from consilience.agents.heads.model_selection import are_few, sample, similarities_to_others, softened_log_loss
 from consilience.agents.heads.tip_adapter import TipAdapter, text_logits
 from consilience.core.errors import AgentError
 

@@ -18,10 +18,10 @@ from consilience.agents.base import AgentInput, FeatureAgent, Features, Labelled
 from consilience.agents.heads.model_selection import (
     first_unless_beaten,
     inner_folds,
-    softened_log_loss,
-    softened_log_losses,
     row_space,
     scales,
+    softened_log_loss,
+    softened_log_losses,
 )
 
 RIDGES = (0.3, 0.1, 1.0)

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 
 from consilience.agents.base import AgentInput, FeatureAgent, LabelledFeatures
-from consilience.agents.heads.model_selection import are_few, softened_log_loss, nearest_labels
+from consilience.agents.heads.model_selection import are_few, nearest_labels, softened_log_loss
 
 K = 10
 """Neighbours looked at, at most: what the memory is asked for."""

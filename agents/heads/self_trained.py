@@ -26,7 +26,7 @@ import numpy as np
 
 from consilience.agents.base import AgentInput, FeatureAgent, Features, LabelledFeatures, one_hot, softmax
 from consilience.agents.heads.gaussian import RIDGES, Gaussian, discriminant, statistics_of
-from consilience.agents.heads.model_selection import UNJUDGED, softened_log_loss, row_space, scales, stratified_folds
+from consilience.agents.heads.model_selection import UNJUDGED, row_space, scales, softened_log_loss, stratified_folds
 from consilience.core.errors import AgentError
 
 RIDGE = 3.0

@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 
 from consilience.agents.base import AgentInput, FeatureAgent, Features, LabelledFeatures, one_hot, softmax
-from consilience.agents.heads.model_selection import are_few, softened_log_loss, sample, similarities_to_others
+from consilience.agents.heads.model_selection import are_few, sample, similarities_to_others, softened_log_loss
 from consilience.agents.heads.zero_shot import LOGIT_SCALE
 
 DEFAULT_SHARPNESS_AND_WEIGHT = (10.0, 5.5)

@@ -10,10 +10,10 @@ from consilience.agents.base import softmax
 from consilience.agents.heads.model_selection import (
     MAX_JUDGED_IMAGES,
     first_unless_beaten,
-    softened_log_loss,
     nearest_labels,
     sample,
     similarities_to_others,
+    softened_log_loss,
 )
 
 
