@@ -64,10 +64,10 @@ def _mapping(data: bytes, name: str) -> Row:
     import orjson
 
     try:
-        found: Row = orjson.loads(data)
+        mapping: Row = orjson.loads(data)
     except ValueError as cause:
         raise EvaluationError(f"{name} was damaged ({cause}): evaluate again into another folder") from cause
-    return found
+    return mapping
 
 
 @contextmanager
@@ -75,4 +75,6 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as cause:
-        raise EvaluationError(f"'{path}' cannot be read ({cause.strerror}): evaluate first") from cause
+        raise EvaluationError(
+            f"'{path}' cannot be read ({cause.strerror}): run `consilience evaluate` first"
+        ) from cause

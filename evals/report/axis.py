@@ -21,11 +21,12 @@ class Axis:
     end: float
 
     def __call__(self, value: float) -> float:
+        """Return the pixel of a value."""
         share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
         return round(self.start + share * (self.end - self.start), 1)
 
     def ticks(self, count: int = 5) -> list[float]:
-        """At most about `count` round numbers within the axis."""
+        """Return at most about `count` round numbers within the axis."""
         from matplotlib.ticker import MaxNLocator
 
         ticks = MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]).tick_values(self.low, self.high)
@@ -33,11 +34,11 @@ class Axis:
 
 
 def from_lowest(lows: Iterable[float], start: float, end: float) -> Axis:
-    """From the tenth below the lowest interval to 1, so that the agents of a good panel can be told apart."""
+    """Return an axis from the tenth below the lowest interval to 1, so that good agents can be told apart."""
     lowest = min(lows, default=0.0)
     return Axis(min(math.floor(10 * lowest) / 10, 0.9), 1.0, start, end)
 
 
 def to_highest(highs: Iterable[float], start: float, end: float) -> Axis:
-    """From 0 to a little above the highest value."""
+    """Return an axis from 0 to a little above the highest value."""
     return Axis(0.0, max(max(highs, default=0.0) * 1.08, 0.01), start, end)

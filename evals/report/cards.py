@@ -12,7 +12,7 @@ from consilience.evals.report.galleries import Row, novelty_of, of_truth, surene
 
 @dataclass(frozen=True)
 class Card:
-    """A row, with what its card says beyond it.
+    """A row of the evaluation, with what its card shows beyond it.
 
     Attributes:
         picture: data address of the image; None if it is gone.
@@ -38,7 +38,7 @@ class Card:
 
     @property
     def was(self) -> str | None:
-        """What the first look came to; None if there was no second."""
+        """The label of the first look with its probability; None if there was no second look."""
         first = self.row["first_posterior"]
         return None if first is None else f"{top_label(first)} {percent(max(first.values()))}"
 
@@ -55,17 +55,17 @@ class Card:
         return novelty_words(self.evidence, self.novelty, self.row.get("novelty_signs"))
 
     @property
-    def said(self) -> list[tuple[str, str, str]]:
-        """By look: its name, its label and weight, and its own words."""
-        looks = [Prediction.from_dict(one) for one in self.row["predictions"]]
-        return [(look_name(one.agent, one.stage), _answer(one), one.rationale) for one in looks]
+    def predictions(self) -> list[tuple[str, str, str]]:
+        """By look: its name, its label with probability and weight, and its rationale."""
+        looks = [Prediction.from_dict(prediction) for prediction in self.row["predictions"]]
+        return [(look_name(look.agent, look.stage), _answer(look), look.rationale) for look in looks]
 
 
-def _answer(said: Prediction) -> str:
-    if said.error is not None:
-        return f"failed: {said.error}"
-    if said.calibrated is None:
-        return "abstained"
-    label = top_label(said.calibrated)
-    weight = "" if said.weight is None else f", weight {said.weight:.2f}"
-    return f"{label} {percent(said.calibrated[label])}{weight}"
+def _answer(prediction: Prediction) -> str:
+    if prediction.error is not None:
+        return f"failed: {prediction.error}"
+    if prediction.calibrated is None:
+        return "gave no answer"
+    label = top_label(prediction.calibrated)
+    weight = "" if prediction.weight is None else f", weight {prediction.weight:.2f}"
+    return f"{label} {percent(prediction.calibrated[label])}{weight}"

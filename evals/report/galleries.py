@@ -1,4 +1,4 @@
-"""Which images of an evaluation are worth a person's eyes, and why.
+"""Which images of an evaluation a person should see, and why.
 
 A row is one line of `predictions.jsonl`. Each gallery ranks rows, the highest first, and keeps a bounded number, so
 that one pass over any number of rows takes the same memory.
@@ -24,7 +24,7 @@ ALL_LABELS = 600
 
 @dataclass
 class Best:
-    """The `size` rows of the highest rank; the earlier one where ranks are equal.
+    """Keeps the `size` rows of the highest rank; the earlier one where ranks are equal.
 
     Attributes:
         seen: how many rows were offered.
@@ -35,72 +35,83 @@ class Best:
     _heap: list[tuple[float, int, Row]] = field(default_factory=list)
 
     def offer(self, rank: float, row: Row) -> None:
+        """Keep the row if its rank is among the highest so far."""
         self.seen += 1
-        keep = heapq.heappush if len(self._heap) < self.size else heapq.heappushpop
-        keep(self._heap, (rank, -self.seen, row))
+        push = heapq.heappush if len(self._heap) < self.size else heapq.heappushpop
+        push(self._heap, (rank, -self.seen, row))
 
     def rows(self) -> list[Row]:
-        """Highest rank first."""
-        return [row for *_, row in sorted(self._heap, key=lambda one: one[:2], reverse=True)]
+        """Return the rows that were kept, highest rank first."""
+        return [row for *_, row in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)]
 
 
 def top_label(distribution: Mapping[str, float]) -> str:
-    """The most probable label; the first of equals."""
+    """Return the most probable label; the first of equals."""
     return max(distribution, key=distribution.__getitem__)
 
 
 def sureness(row: Row) -> float:
-    """Posterior probability of the label that the panel named."""
+    """Return the posterior probability of the label that the panel named."""
     return float(row["posterior"][row["label"]])
 
 
 def of_truth(row: Row, posterior: str = "posterior") -> float:
-    """Posterior probability of the folder's label; 0 if the panel does not know it."""
+    """Return the posterior probability of the folder's label; 0 if the panel does not know it."""
     return float(row[posterior].get(row["truth"], 0.0))
 
 
 def novelty_of(row: Row) -> float | None:
-    """How novel the image is; where the row does not say, as its evidence tells; None without a diagnosis."""
+    """Return how novel the image is, [0, 1]; where the row has no novelty, its evidence's; None without a diagnosis."""
     if row.get("novelty") is None:
         return None if row["evidence"] is None else float(row["evidence"]["novelty"])
     return float(row["novelty"])
 
 
 def confident_error(row: Row) -> float | None:
+    """Return the probability of a wrong label that was settled; None for other rows."""
     return sureness(row) if row["verdict"] == "confident" and row["label"] != row["truth"] else None
 
 
 def referred(row: Row) -> float | None:
+    """Return how unsure a referred image is, as the negative probability of its label; None for settled ones."""
     return -sureness(row) if row["verdict"] == "refer" else None
 
 
 def suspected_label_error(row: Row) -> float | None:
-    """The panel is sure of another label than the folder's, and no agent that answered says otherwise."""
-    said = {top_label(one["calibrated"]) for one in row["predictions"] if one["calibrated"] is not None}
-    if row["label"] == row["truth"] or said != {row["label"]} or sureness(row) < OVERCONFIDENT:
+    """Return how much surer the panel is of its label than of the folder's, where all agents that answered agree.
+
+    None where they don't, or the panel is not sure, or the folder has the same label.
+    """
+    predictions = (prediction["calibrated"] for prediction in row["predictions"])
+    labels = {top_label(calibrated) for calibrated in predictions if calibrated is not None}
+    if row["label"] == row["truth"] or labels != {row["label"]} or sureness(row) < OVERCONFIDENT:
         return None
     return sureness(row) - of_truth(row)
 
 
-def _looked_again(row: Row, before: bool) -> float | None:
+def _second_look_change(row: Row, right_before: bool) -> float | None:
     """By how much the second look moved the folder's label, where it was named before or after, not both."""
     if row["first_posterior"] is None:
         return None
-    was, is_now = top_label(row["first_posterior"]) == row["truth"], row["label"] == row["truth"]
-    return abs(of_truth(row) - of_truth(row, "first_posterior")) if was == before and is_now != before else None
+    before, after = top_label(row["first_posterior"]) == row["truth"], row["label"] == row["truth"]
+    if before != right_before or after == right_before:
+        return None
+    return abs(of_truth(row) - of_truth(row, "first_posterior"))
 
 
 def helped(row: Row) -> float | None:
-    return _looked_again(row, before=False)
+    """Return by how much a second look that corrected the label moved its probability; None for other rows."""
+    return _second_look_change(row, right_before=False)
 
 
 def harmed(row: Row) -> float | None:
-    return _looked_again(row, before=True)
+    """Return by how much a second look that made the label wrong moved its probability; None for other rows."""
+    return _second_look_change(row, right_before=True)
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """What to show: `rank` is None for a row that has no place in it."""
+    """What to show. `rank` returns None for a row that does not belong in it, higher for a row to show earlier."""
 
     key: str
     title: str
@@ -111,34 +122,34 @@ class Gallery:
 GALLERIES = (
     Gallery(
         "errors",
-        "Worst confident errors",
-        "Settled without a person, and the folder says otherwise. The surest come first.",
+        "Confident mistakes",
+        "Settled without a person, but the folder has another label. Most confident first.",
         confident_error,
     ),
     Gallery(
         "suspects",
-        "Suspected label errors",
-        "The panel is sure, every agent that answered says the same, and the folder disagrees: look at the label.",
+        "Possible label errors",
+        "The panel is sure and all agents agree, but the folder has another label: check the folder's label.",
         suspected_label_error,
     ),
-    Gallery("referred", "Referred to a person", "The least certain come first.", referred),
+    Gallery("referred", "Referred to a person", "Least certain first.", referred),
     Gallery(
         "helped",
-        "Second looks that helped",
-        "Wrong at the first look and right after the second. The greatest change comes first.",
+        "Corrected by the second look",
+        "Wrong after the first look, right after the second. Largest change first.",
         helped,
     ),
     Gallery(
         "harmed",
-        "Second looks that harmed",
-        "Right at the first look and wrong after the second. The greatest change comes first.",
+        "Made wrong by the second look",
+        "Right after the first look, wrong after the second. Largest change first.",
         harmed,
     ),
 )
 
 
 class Chosen:
-    """The rows that the galleries show, found in one pass: `offer` each row that has a diagnosis."""
+    """Chooses the rows that the galleries show, in one pass: `offer` each row that has a diagnosis."""
 
     def __init__(self, labels: int) -> None:
         self.best = {gallery.key: Best(A_GALLERY) for gallery in GALLERIES}
@@ -147,6 +158,7 @@ class Chosen:
         self.typical: dict[str, Best] = {}
 
     def offer(self, row: Row) -> None:
+        """Give the row its place in each gallery that it belongs in."""
         for gallery in GALLERIES:
             if (rank := gallery.rank(row)) is not None:
                 self.best[gallery.key].offer(rank, row)
@@ -154,5 +166,5 @@ class Chosen:
         kind.setdefault(row["truth"], Best(self._each)).offer(sureness(row), row)
 
     def of_label(self, label: str) -> list[Row]:
-        """The label's surest mistakes, then its clearest cases."""
+        """Return the label's most confident mistakes, then its most confident right answers."""
         return [row for kind in (self.mistaken, self.typical) if label in kind for row in kind[label].rows()]

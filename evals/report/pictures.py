@@ -21,7 +21,7 @@ class Pictures:
         self._known = known
 
     def of_image(self, row: Row) -> str | None:
-        """Read again from its file. What is no local file is not fetched; what has changed since is not shown."""
+        """Return the picture of a row's image, read again from its file; None if it is not local, gone or changed."""
         if "://" in row["source"]:
             return None
         try:
@@ -31,7 +31,7 @@ class Pictures:
         return _address(image.thumbnail(SIDE)) if image.identity == row["identity"] else None
 
     def of_neighbour(self, neighbour: Neighbour) -> str | None:
-        """From the records. Raises PanelDamagedError."""
+        """Return the picture of a similar case, from the panel. Raises PanelDamagedError."""
         picture = None if self._known is None else self._known.thumbnail(neighbour.id)
         return None if picture is None else _address(picture)
 

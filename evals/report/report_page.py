@@ -1,4 +1,4 @@
-"""The page: its template, filled with figures as `metrics.json` has them, with words, drawings and rows."""
+"""Fills the template of the report with figures (`metrics.json`), sentences, drawings and rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_LABELS = 25
 def render(
     title: str, metrics: Metrics, run: Mapping[str, Any], table: RowTable, chosen: Chosen, pictures: Pictures
 ) -> str:
-    """The whole page as HTML. Raises PanelDamagedError: the pictures of similar cases cannot be read."""
+    """Return the whole page as HTML. Raises PanelDamagedError: the pictures of similar cases cannot be read."""
     environment = pages()
     environment.filters |= {
         "source_name": source_name,
@@ -49,20 +49,22 @@ def render(
         looks=looks,
         labels=metrics["labels"],
         most_labels=MOST_LABELS,
-        accuracy=from_lowest((one["low"] for one in looks if one["n"]), 8, 200),
+        accuracy=from_lowest((figures["low"] for figures in looks if figures["n"]), 8, 200),
         coverage=Axis(0.0, 1.0, 46, 458),
-        risk=to_highest((wrong for one in looks for wrong in one["risk_coverage"]["risk"]), 252, 10),
+        risk=to_highest((wrong for figures in looks for wrong in figures["risk_coverage"]["risk"]), 252, 10),
         sure=Axis(0.0, 1.0, 42, 238),
         right=Axis(0.0, 1.0, 196, 10),
         verdict_signs=VERDICT_SIGNS,
-        galleries=[(one, chosen.best[one.key].seen, cards(chosen.best[one.key].rows())) for one in GALLERIES],
+        galleries=[
+            (gallery, chosen.best[gallery.key].seen, cards(chosen.best[gallery.key].rows())) for gallery in GALLERIES
+        ],
         by_label=[(label, cards(rows)) for label in metrics["labels"] if (rows := chosen.of_label(label))],
         table=table,
     )
 
 
 def pages() -> Environment:
-    """The templates of this folder, with the filters that all have."""
+    """Return the templates of this folder, with the filters that all use."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
@@ -78,12 +80,12 @@ def pages() -> Environment:
 
 
 def base_css() -> str:
-    """The style that reports share with the web page."""
+    """Return the style that reports share with the web page."""
     return (files("consilience.core.render") / "base.css").read_text(encoding="utf-8")
 
 
 def text_of(name: str) -> str:
-    """A file of this folder."""
+    """Return the text of a file of this folder."""
     return (files("consilience.evals.report") / name).read_text(encoding="utf-8")
 
 

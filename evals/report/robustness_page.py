@@ -17,10 +17,10 @@ CURVES = (
     ("settled and wrong", "settled_wrong"),
     ("novelty", "novelty"),
 )
-"""What each drawing shows, in words and as `robustness.Condition` calls it; all are in [0, 1]."""
+"""What each drawing shows, in words and as `robustness_metrics.Condition` calls it; all are in [0, 1]."""
 
 
-def write_page(found: Robustness, title: str) -> Path:
+def write_page(robustness: Robustness, title: str) -> Path:
     """Write OUT/report.html; it replaces an earlier one whole. Raises OSError: it cannot be written."""
     page = (
         pages()
@@ -28,15 +28,15 @@ def write_page(found: Robustness, title: str) -> Path:
         .render(
             style=base_css() + text_of("style.css"),
             title=title,
-            found=found,
-            metrics=found.clean.metrics,
+            robustness=robustness,
+            metrics=robustness.clean.metrics,
             corruptions=CORRUPTIONS,
             curves=CURVES,
             x=Axis(0.0, float(STRENGTHS[-1]), 46, 290),
             y=Axis(0.0, 1.0, 196, 10),
         )
     )
-    path, partial = found.out / REPORT, found.out / f"{REPORT}.partial"
+    path, partial = robustness.out / REPORT, robustness.out / f"{REPORT}.partial"
     partial.write_text(page, encoding="utf-8")
     partial.replace(path)
     return path

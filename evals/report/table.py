@@ -28,10 +28,12 @@ class RowTable:
         }  # fmt: skip
 
     def add(self, row: Row) -> None:
+        """Append a row; beyond `MOST_ROWS` it is only counted."""
         self.total += 1
         if self.total > MOST_ROWS:
             return
-        answered = [one["calibrated"] for one in row["predictions"] if one["calibrated"] is not None]
+        predictions = (prediction["calibrated"] for prediction in row["predictions"])
+        answered = [calibrated for calibrated in predictions if calibrated is not None]
         label, verdict = row["label"], row["verdict"]
         note = row["error"] if row["error"] is not None else "; ".join(row["reasons"])
         cells = {
@@ -41,7 +43,7 @@ class RowTable:
             "label": -1 if label is None else self.place(label),
             "sure": None if label is None else round(row["posterior"][label], 4),
             "verdict": -1 if verdict is None else VERDICTS.index(verdict),
-            "agree": sum(top_label(said) == label for said in answered),
+            "agree": sum(top_label(calibrated) == label for calibrated in answered),
             "looks": len(answered),
             "novelty": None if (novelty := novelty_of(row)) is None else round(novelty, 3),
             "rounds": row["rounds"],
@@ -53,15 +55,16 @@ class RowTable:
             self._columns[name].append(cell)
 
     def place(self, label: str) -> int:
-        """Where the label stands in the list of labels; one that the panel does not know is put at its end."""
+        """Return the place of the label in the list of labels; one that the panel does not know is put at its end."""
         return self._labels.setdefault(label, len(self._labels))
 
     @property
     def shown(self) -> int:
+        """How many rows the table holds."""
         return min(self.total, MOST_ROWS)
 
     def data(self) -> dict[str, Any]:
-        """What the page embeds as JSON. The part that all images' names begin with is written once."""
+        """Return what the page embeds as JSON; the folder that all images' names begin with is written once."""
         images = self._columns["source"]
         folder = _common_folder(min(images, default=""), max(images, default=""))
         return {
@@ -72,6 +75,6 @@ class RowTable:
 
 
 def _common_folder(first: str, last: str) -> str:
-    """With how much of the folder's name both names, and so all that lie between them, begin."""
+    """The folder that both names, and so all that lie between them in order, begin with."""
     same = next((place for place, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
     return first[: max(first.rfind("/", 0, same), first.rfind("\\", 0, same)) + 1]

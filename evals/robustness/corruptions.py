@@ -122,7 +122,7 @@ CORRUPTIONS: Mapping[str, Corruption] = {
 
 
 def corrupted(image: Image, corruption: str, strength: int) -> Image:
-    """The image made worse; the same for the same image, whatever its file and its place in a run.
+    """Return the image made worse; the same for the same image, whatever its file and its place in a run.
 
     What is drawn at random does not depend on the strength: a stronger noise is the same pattern, only more of it.
 
@@ -136,7 +136,7 @@ def corrupted(image: Image, corruption: str, strength: int) -> Image:
 
 
 def background(pixels: Pixels) -> np.ndarray:
-    """What belongs to the background, bool (height, width).
+    """Return which pixels belong to the background, bool (height, width).
 
     It is what hangs together with the border and has its median colour. Where the border has no colour of its own (less
     than a twentieth of the picture is such), it is all outside the largest ellipse.
@@ -147,9 +147,9 @@ def background(pixels: Pixels) -> np.ndarray:
     alike = (np.abs(pixels - _border_colour(pixels)) <= BORDER_TOLERANCE).all(axis=2)
     parts, _ = label(alike)
     at_border = np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
-    found: np.ndarray = np.isin(parts, at_border[at_border > 0])
-    if found.mean() >= 0.05:
-        return found
+    inside: np.ndarray = np.isin(parts, at_border[at_border > 0])
+    if inside.mean() >= 0.05:
+        return inside
     y, x = np.ogrid[-1.0 : 1.0 : height * 1j, -1.0 : 1.0 : width * 1j]
     outside: np.ndarray = x**2 + y**2 > 1.0
     return outside

@@ -49,7 +49,7 @@ class Seen:
 
 
 def all_ways() -> Iterator[Seen]:
-    """The clean images, then every corruption at every strength."""
+    """Yield the clean images, then every corruption at every strength."""
     yield Seen()
     for corruption in CORRUPTIONS:
         for strength in STRENGTHS:
@@ -86,7 +86,7 @@ class Condition:
 
 
 def condition(seen: Seen, metrics: EvaluationMetrics, folder: Path) -> Condition:
-    """The figures of the evaluation in `folder`.
+    """Return the figures of the evaluation in `folder`, whose images were made worse as `seen` says.
 
     Raises:
         EvaluationError: only its agents were judged, or its rows cannot be read.
@@ -108,7 +108,7 @@ def condition(seen: Seen, metrics: EvaluationMetrics, folder: Path) -> Condition
         1.0 - settled.n / n if n else None,
         (settled.n - settled.right) / n if n else None,
         _mean_novelty(folder, metrics.labels),
-        {one.who: {"n": one.n, "accuracy": one.accuracy, "ece": _ece(one)} for one in metrics.agents},
+        {look.who: {"n": look.n, "accuracy": look.accuracy, "ece": _ece(look)} for look in metrics.agents},
     )
 
 
@@ -126,12 +126,12 @@ def _mean_novelty(folder: Path, labels: Sequence[str]) -> float | None:
     return total / n if n else None
 
 
-def _settled_wrong(one: Condition) -> float:
-    return one.settled_wrong or 0.0
+def _settled_wrong(condition: Condition) -> float:
+    return condition.settled_wrong or 0.0
 
 
-def _referred(one: Condition) -> float:
-    return one.referred or 0.0
+def _referred(condition: Condition) -> float:
+    return condition.referred or 0.0
 
 
 @dataclass(frozen=True)
@@ -151,44 +151,46 @@ class Robustness:
     conditions: tuple[Condition, ...]
 
     def course(self, corruption: str) -> tuple[Condition, ...]:
-        """From the clean images to those of strength 5."""
-        return (self.conditions[0], *(one for one in self.conditions if one.corruption == corruption))
+        """Return the conditions of one corruption, from the clean images to strength 5."""
+        return (self.conditions[0], *(condition for condition in self.conditions if condition.corruption == corruption))
 
     def answer(self) -> str:
-        """Whether the panel refers more, rather than being wrong with confidence.
+        """Return two sentences: does the panel refer more as images get worse, rather than be wrong with confidence?
 
         Not, where under some corruption, at any strength, more images are settled and wrong than chance explains beside
         the clean ones: where their share is above the 95 % interval (Wilson 1927) of the clean images' share.
         """
-        clean, decided = self.conditions[0], [one for one in self.conditions[1:] if one.n]
-        worst = [one for one in decided if one.strength == STRENGTHS[-1]]
-        if not clean.n or not worst:
-            return "Nothing can be said: the clean images, or those made worse, could not be decided."
+        clean, decided = self.conditions[0], [condition for condition in self.conditions[1:] if condition.n]
+        strongest = [condition for condition in decided if condition.strength == STRENGTHS[-1]]
+        if not clean.n or not strongest:
+            return "No answer: the clean images, or the corrupted ones, could not be decided."
         bound = accuracy_interval(clean.settled.n - clean.settled.right, clean.n)[1]
-        over = {one.corruption: one for one in sorted(decided, key=_settled_wrong) if _settled_wrong(one) > bound}
+        over = [condition for condition in decided if _settled_wrong(condition) > bound]
+        worst = {condition.corruption: condition for condition in sorted(over, key=_settled_wrong)}
         named = ", ".join(
-            f"{one.corruption} ({percent(_settled_wrong(one))} at strength {one.strength})"
-            for one in sorted(over.values(), key=_settled_wrong, reverse=True)
+            f"{condition.corruption} ({percent(_settled_wrong(condition))} at strength {condition.strength})"
+            for condition in sorted(worst.values(), key=_settled_wrong, reverse=True)
         )
         verdict = (
-            f"is more often wrong with confidence under {named}" if over else "is not more often wrong with confidence"
+            f"The panel is wrong with confidence more often under {named}."
+            if over
+            else "As images get worse, the panel is not wrong with confidence more often."
         )
         return (
-            f"As images get worse the panel {verdict}; from clean images to strength 5, averaged over the corruptions, "
-            f"those settled and wrong go from {percent(_settled_wrong(clean))} to "
-            f"{percent(fmean(map(_settled_wrong, worst)))}, those referred from {percent(_referred(clean))} to "
-            f"{percent(fmean(map(_referred, worst)))}."
+            f"{verdict} From clean images to strength 5, as a mean over the corruptions: settled and wrong "
+            f"{percent(_settled_wrong(clean))} to {percent(fmean(map(_settled_wrong, strongest)))} of the images, "
+            f"referred to a person {percent(_referred(clean))} to {percent(fmean(map(_referred, strongest)))}."
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: what `metrics.json` holds."""
+        """Return plain data: what `metrics.json` holds."""
         plain = {
             "format": FORMAT,
             "written_by": f"consilience {version('consilience')}",
             "labels": self.clean.metrics.labels,
             "target": self.target,
             "answer": self.answer(),
-            "conditions": [asdict(one) for one in self.conditions],
+            "conditions": [asdict(condition) for condition in self.conditions],
         }
-        found: dict[str, Any] = json.loads(json.dumps(plain, allow_nan=False))
-        return found
+        data: dict[str, Any] = json.loads(json.dumps(plain, allow_nan=False))
+        return data

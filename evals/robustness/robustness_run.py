@@ -1,7 +1,7 @@
 """Evaluate a panel on the same images under corruptions: does it refer more, rather than be wrong with confidence?
 
 OUT/clean, OUT/noise-1, ...  an evaluation each (evaluation.py), which goes on where it was; `compare` reads them, too
-OUT/metrics.json             figures of all of them (robustness.py)              OUT/report.html  for people
+OUT/metrics.json             figures of all of them (robustness_metrics.py)              OUT/report.html  for people
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Watch = Callable[[int, int, str], None]
 
 
 class Corrupting(Diagnoser):
-    """Sees images in one way, which may be changed while nothing is under way."""
+    """Corrupts every image that it loads, as `seen` says; change `seen` only while no image is under way."""
 
     seen = Seen()
 
@@ -56,14 +56,14 @@ def stress(
     watch: Watch | None = None,
     **arguments: Any,
 ) -> Robustness:
-    """Evaluate a panel on images, and on the same images made worse. Run again, it goes on where it was.
+    """Evaluate a panel on images, and on the same images made worse. Run again, it continues where it stopped.
 
     >>> print(stress("photos/test/", "panel/", "stress/", sample=200).answer())        # doctest: +SKIP
-    As images get worse the panel is not wrong with confidence more often: ...
+    As images get worse, the panel is not wrong with confidence more often. From clean images ...
 
     Args:
         source: a folder with one subfolder a label, or a manifest; for the other arguments see `evaluate`.
-        watch: is told where it stands.
+        watch: called with the progress, see `Watch`.
 
     Raises:
         DatasetError: the source cannot be used, holds vectors, or names labels that the task does not know.
@@ -72,14 +72,14 @@ def stress(
     """
     source, panel, out = Path(source), Path(panel), Path(out)
     settings = settings_or(settings, arguments)
-    opened, given = Panel.open(panel), open_source(source)
-    if isinstance(given, VectorSource):
-        raise DatasetError(f"'{source}' holds vectors: only images can be made worse; name a folder or a manifest")
+    opened, images = Panel.open(panel), open_source(source)
+    if isinstance(images, VectorSource):
+        raise DatasetError(f"'{source}' holds vectors: only images can be corrupted; name a folder or a manifest")
     names, ways = opened.task.names, list(all_ways())
-    labels = labels_of(given, opened.task, renamed or {})
-    rows = chosen_rows(len(given), sample, limit, settings.seed)
+    labels = labels_of(images, opened.task, renamed or {})
+    rows = chosen_rows(len(images), sample, limit, settings.seed)
     _check(out, ways)
-    run = run_of(panel, given, settings, {"sample": sample, "limit": limit, "map": dict(renamed or {})})
+    run = run_of(panel, images, settings, {"sample": sample, "limit": limit, "map": dict(renamed or {})})
     conditions, metrics = list[Condition](), list[EvaluationMetrics]()
     with ExitStack() as stack:
         diagnoser: Corrupting | None = None  # is not opened where all is decided
@@ -90,28 +90,28 @@ def stress(
                 if watch is not None:
                     watch(before + done, len(ways) * len(rows), str(seen))
 
-            with open_run_log(folder, run | {"images": str(seen)}, names, rows, drop_leaks=False) as journal:
-                report(journal.tally.done)
-                if journal.waiting.any():
+            with open_run_log(folder, run | {"images": str(seen)}, names, rows, drop_leaks=False) as run_log:
+                report(run_log.tally.done)
+                if run_log.waiting.any():
                     if diagnoser is None:
                         diagnoser = Corrupting.open(panel, settings=settings, agents=agents, encoder=encoder)
                         stack.enter_context(diagnoser)
                     diagnoser.seen = seen
-                    waiting = cases(given, labels, journal.waiting)
-                    decide_waiting(journal, LocalEngine(diagnoser), waiting, lambda tally, _: report(tally.done))
+                    waiting = cases(images, labels, run_log.waiting)
+                    decide_waiting(run_log, LocalEngine(diagnoser), waiting, lambda tally, _: report(tally.done))
                 metrics.append(write_figures(folder, names))
             conditions.append(condition(seen, metrics[-1], folder))
     unseen = tuple(name for name in names if name not in labels.values())
-    clean = Evaluation(out / str(ways[0]), metrics[0], unseen, given.ignored)
-    found = Robustness(out, clean, settings.policy.target, tuple(conditions))
+    clean = Evaluation(out / str(ways[0]), metrics[0], unseen, images.ignored)
+    robustness = Robustness(out, clean, settings.policy.target, tuple(conditions))
     with written_to(out):
-        write_json(out / METRICS, found.to_dict())
-        write_page(found, f"{panel.name} on {source.name}")
-    return found
+        write_json(out / METRICS, robustness.to_dict())
+        write_page(robustness, f"{panel.name} on {source.name}")
+    return robustness
 
 
 def _check(out: Path, ways: Sequence[Seen]) -> None:
-    """Whatever else is in the folder is not ours."""
+    """Raise EvaluationError if the folder holds what `stress` did not write."""
     ours = {*map(str, ways), METRICS, REPORT, f"{METRICS}.partial", f"{REPORT}.partial"}
     with written_to(out):
         others = sorted(set(os.listdir(out)) - ours) if out.exists() else []

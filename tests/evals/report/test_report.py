@@ -89,13 +89,17 @@ def test_the_first_screen_says_what_the_figures_say(rows: list[Any], written: Ca
     answer, figures = page.text["answer"], page.text["figures"]
     assert metrics["fusion"]["accuracy"] == pytest.approx(3 / 7)
     assert "Accuracy 42.9 % 15.8 to 75.0 %" in answer  # Wilson's interval of 3 out of 7
-    assert "It settled 71.4 % of the images without a person, and of those 40.0 % agree with the folder" in answer
-    assert "It is weakest on healthy: it finds 0 % of 4 images; what it misses it mostly takes for rust." in answer
+    assert (
+        "The panel settles 71.4 % of the images without a person. Of those, 40.0 % match the folder's label" in answer
+    )
+    assert (
+        "The weakest label is healthy: 0 % of 4 images are recognised; most of the others are taken for rust." in answer
+    )
     assert "1 of 8 images could not be decided" in answer
     for one in (metrics["fusion"], *metrics["agents"]):
         assert f"{one['who']} " in figures
         assert f"{percent(one['accuracy'])} {one['ece']:.3f} {one['ocr']:.3f} {one['ccc']:.2f} {one['n']}" in figures
-    assert "Second looks at 2 images changed 2 answers of the fusion: 1 for the better, 1 for the worse." in figures
+    assert "Second look, the fusion: 2 of 2 answers changed, 1 from wrong to right, 1 from right to wrong." in figures
     assert "healthy taken for rust : 4 of 4, 100 %" in figures
     assert page.text["title"].startswith("panel 0a1b on test")
 
@@ -109,7 +113,7 @@ def test_the_weakest_label_is_not_one_that_is_merely_rare(
     said = [("scab", "rust"), *[("rust", "healthy")] * 12, *[("rust", "rust")] * 8, *[("healthy", "healthy")] * 20]
     page = Page(write_report(written([row(truth, named(label)) for truth, label in said], ("healthy", "rust", "scab"))))
     assert (
-        "It is weakest on rust: it finds 40.0 % of 20 images; what it misses it mostly takes for healthy."
+        "The weakest label is rust: 40.0 % of 20 images are recognised; most of the others are taken for healthy."
         in (page.text["answer"])
     )
 
@@ -123,7 +127,7 @@ def test_each_gallery_shows_its_images_in_its_order(rows: list[Any], written: Ca
     assert page.cards["harmed"] == ["harmed.png"]
     assert page.cards["labels"][:4] == ["mislabelled.png", "wrong.png", "harmed.png", "weak.png"]  # healthy ones
     assert page.cards["labels"][4:] == ["right.png", "helped.png", "unsure.png"]
-    assert "at first healthy 80.0 %" in page.text["harmed"]
+    assert "first look: healthy 80.0 %" in page.text["harmed"]
     assert "failed: unplugged" in page.text["referred"]
 
 
@@ -156,7 +160,7 @@ def test_what_anybody_may_have_written_stays_text(row: Callable[..., Any], writt
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
     assert page.table["labels"][0] == labels[0]
     assert page.table["columns"]["note"] == [HOSTILE] * 3
-    assert f"What the agents said agent {HOSTILE} : rust 90.0 %" in page.text["errors"]
+    assert f"What each agent predicted agent {HOSTILE} : rust 90.0 %" in page.text["errors"]
 
 
 def test_the_page_needs_and_allows_nothing_from_outside(rows: list[Any], written: Callable[..., Path]) -> None:
@@ -235,20 +239,20 @@ def test_what_the_table_leaves_out_is_said(
 ) -> None:
     monkeypatch.setattr(table, "MOST_ROWS", 3)
     page = Page(write_report(written(rows, LABELS)))
-    assert "The first 3 of 8 are listed; all are in predictions.jsonl." in page.text["rows"]
+    assert "The first 3 of 8 images are listed; all are in predictions.jsonl." in page.text["rows"]
     assert len(page.table["columns"]["source"]) == 3
 
 
 def test_agents_alone(rows: list[Any], written: Callable[..., Path]) -> None:
     page = Page(write_report(written(rows, LABELS, agents_only=True)))
-    assert "Only the agents were judged. The best, probe, has" in page.text["answer"]
+    assert "Only the agents were evaluated, not their fusion. The best one, probe, is right on" in page.text["answer"]
     assert "fusion" not in page.text["figures"]
     assert "errors" not in page.cards
 
 
 def test_a_run_that_decided_nothing_has_a_page(row: Callable[..., Any], written: Callable[..., Path]) -> None:
     page = Page(write_report(written([row("rust"), row("healthy")], LABELS)))
-    assert "No image was decided. 2 of 2 images could not be decided" in page.text["answer"]
+    assert "No image could be decided. 2 of 2 images could not be decided" in page.text["answer"]
 
 
 def test_a_missing_or_damaged_file_is_named(rows: list[Any], written: Callable[..., Path], tmp_path: Path) -> None:

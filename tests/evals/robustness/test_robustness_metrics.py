@@ -1,4 +1,4 @@
-"""What is said of a panel as images get worse."""
+"""The answer about a panel as images get worse."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from consilience.evals.robustness.robustness_metrics import Condition, Robustnes
 
 
 def under(corruption: str, strength: int, *, settled: int, right: int, n: int = 40) -> Condition:
-    """A condition of which only that matters what was settled."""
+    """A condition of which only the settled images matter."""
     share, accuracy = settled / n, right / settled if settled else None
-    found = Settled(settled, share, right, accuracy, 0.0, 1.0)
+    settled_figures = Settled(settled, share, right, accuracy, 0.0, 1.0)
     wrong = (settled - right) / n
-    return Condition(corruption, strength, n, 0, 0.5, 0.0, 1.0, 0.1, found, 1.0 - share, wrong, 0.5, {})
+    return Condition(corruption, strength, n, 0, 0.5, 0.0, 1.0, 0.1, settled_figures, 1.0 - share, wrong, 0.5, {})
 
 
 def robustness(*conditions: Condition) -> Robustness:
@@ -30,37 +30,40 @@ def test_all_ways_are_the_clean_images_and_eight_corruptions_of_five_strengths()
 
 
 def test_a_panel_that_refers_is_praised() -> None:
-    found = robustness(
+    stressed = robustness(
         under("clean", 0, settled=38, right=38),
         under("noise", 5, settled=2, right=2),
         under("blur", 5, settled=10, right=9),
     )
-    assert found.answer() == (
-        "As images get worse the panel is not more often wrong with confidence; from clean images to strength 5, "
-        "averaged over the corruptions, those settled and wrong go from 0 % to 1.2 %, those referred from 5.0 % to "
+    assert stressed.answer() == (
+        "As images get worse, the panel is not wrong with confidence more often. From clean images to strength 5, as a "
+        "mean over the corruptions: settled and wrong 0 % to 1.2 % of the images, referred to a person 5.0 % to "
         "85.0 %."
     )
 
 
-def test_a_panel_that_is_wrong_with_confidence_is_told_so_whatever_the_strength() -> None:
+def test_a_panel_that_is_wrong_with_confidence_at_any_strength_is_reported() -> None:
     """Of 40 clean images none is: up to 8.8 % may be chance (Wilson)."""
-    found = robustness(
+    stressed = robustness(
         under("clean", 0, settled=40, right=40),
         under("noise", 2, settled=40, right=36),
         under("noise", 5, settled=0, right=0),
         under("blur", 5, settled=40, right=30),
         under("jpeg", 5, settled=40, right=37),
     )
-    assert "wrong with confidence under blur (25.0 % at strength 5), noise (10.0 % at strength 2);" in found.answer()
+    assert (
+        "wrong with confidence more often under blur (25.0 % at strength 5), noise (10.0 % at strength 2)."
+        in stressed.answer()
+    )
 
 
-def test_nothing_is_said_of_nothing() -> None:
-    assert robustness(under("clean", 0, settled=1, right=1)).answer().startswith("Nothing can be said")
+def test_without_images_there_is_no_answer() -> None:
+    assert robustness(under("clean", 0, settled=1, right=1)).answer().startswith("No answer")
 
 
 def test_the_course_of_a_corruption_begins_with_the_clean_images() -> None:
     clean, noise, blur = (under(name, n, settled=1, right=1) for name, n in (("clean", 0), ("noise", 1), ("blur", 1)))
-    found = robustness(clean, noise, blur)
-    assert found.course("blur") == (clean, blur)
-    assert json.loads(json.dumps(found.to_dict()))["conditions"][2]["corruption"] == "blur"
+    stressed = robustness(clean, noise, blur)
+    assert stressed.course("blur") == (clean, blur)
+    assert json.loads(json.dumps(stressed.to_dict()))["conditions"][2]["corruption"] == "blur"
     assert str(Seen("blur", 1)) == "blur-1"
