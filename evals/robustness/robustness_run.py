@@ -19,9 +19,9 @@ from consilience.core.settings.settings import Settings, settings_or
 from consilience.evals.engines.engine import LocalEngine
 from consilience.evals.evaluation import METRICS, Evaluation, decide_waiting, run_of, write_figures
 from consilience.evals.figures import EvaluationMetrics
-from consilience.evals.report.robustness_page import REPORT, write_page
 from consilience.evals.robustness.corruptions import corrupted
 from consilience.evals.robustness.robustness_metrics import Condition, Robustness, Seen, all_ways, condition
+from consilience.evals.robustness.robustness_page import REPORT, write_page
 from consilience.evals.run_log import open_run_log, write_json, written_to
 from consilience.evals.source import VectorSource, cases, chosen_rows, labels_of, open_source
 from consilience.orchestrator.diagnoser import Diagnoser

@@ -9,7 +9,9 @@ from typing import Any
 import click
 
 from consilience.core.errors import ConsilienceError
-from consilience.frontends.chat.chat_command import chat
+from consilience.frontends.cli.channels.chat_command import chat
+from consilience.frontends.cli.channels.slack_command import slack
+from consilience.frontends.cli.channels.web_command import web
 from consilience.frontends.cli.evaluation.compare_command import compare
 from consilience.frontends.cli.evaluation.evaluate_command import evaluate
 from consilience.frontends.cli.evaluation.replay_command import replay
@@ -30,8 +32,6 @@ from consilience.frontends.cli.people.feedback_command import feedback, review
 from consilience.frontends.cli.people.history_command import history
 from consilience.frontends.cli.people.learn_command import learn, learned, undo
 from consilience.frontends.cli.people.suggest_command import suggest
-from consilience.frontends.slack.slack_command import slack
-from consilience.frontends.web.web_command import web
 
 
 class CommandLine(click.Group):

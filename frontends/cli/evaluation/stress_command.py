@@ -78,7 +78,7 @@ def stress(
 
 def _show(found: Robustness) -> None:
     from consilience.core.render.rendering import one_line
-    from consilience.evals.report.robustness_page import REPORT
+    from consilience.evals.robustness.robustness_page import REPORT
     from consilience.frontends.cli.terminal import console
 
     out = console()

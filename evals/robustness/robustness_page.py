@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
 from consilience.evals.report.axis import Axis
@@ -22,9 +23,10 @@ CURVES = (
 
 def write_page(robustness: Robustness, title: str) -> Path:
     """Write OUT/report.html; it replaces an earlier one whole. Raises OSError: it cannot be written."""
+    template = (files("consilience.evals.robustness") / "robustness.html").read_text(encoding="utf-8")
     page = (
         pages()
-        .get_template("robustness.html")
+        .from_string(template)
         .render(
             style=base_css() + text_of("style.css"),
             title=title,
