@@ -1,6 +1,6 @@
 """What a panel gains and loses by a new label and by feedback, on a folder with train/, val/ and test/.
 
-    python -m consilience.evals.benchmarks.learning FOLDER
+    python -m consilience.evals.benchmarks.continual FOLDER
 
 - A new label: for each label in turn, a panel is fitted on the others in train/, and the label is added by `add_label`
   from 32 images. Judged on test/: the others before and after, and all labels against a panel that was fitted on the
