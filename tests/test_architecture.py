@@ -55,7 +55,7 @@ def test_one_name_one_thing() -> None:
     classes = Counter(
         node.name
         for file in modules().values()
-        for node in ast.walk(ast.parse(file.read_bytes()))
+        for node in ast.parse(file.read_bytes()).body
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
     assert [name for name, n in classes.items() if n > 1] == []
