@@ -1,17 +1,22 @@
 # make demo, make test: the two commands. Each first installs what is missing; a second run installs nothing.
+# make test leaves out what is slow (kills, whole benchmarks, the wheel in an environment of its own); make test-all runs it.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SERVERS ?= .venv-vllm
 
 .NOTPARALLEL:
-.PHONY: demo test test-vllm servers lint benchmark benchmark-compare clean
+.PHONY: demo test test-all test-vllm servers lint benchmark benchmark-compare clean
 
 demo: $(VENV)/.demo
 	$(BIN)/consilience demo --out demo
 
+# Processes share the files of tests between them, a file to one.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
+
+test-all: $(VENV)/.test
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # The tests that ask real model servers, which have an environment of their own (2.5 GB).
 test-vllm: $(VENV)/.test servers

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--context", type=int, default=2048, help="tokens of each")
     given = parser.parse_args()
 
-    import xllamacpp
+    import xllamacpp  # pyright: ignore[reportMissingImports] - it lives in the environment of the servers
 
     settings = xllamacpp.CommonParams()
     settings.model.path = str(weights())
