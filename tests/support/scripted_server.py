@@ -55,7 +55,7 @@ def logprobs(*positions: tuple[str, Sequence[tuple[str, float]]]) -> dict[str, A
 class ScriptedServer:
     """Replies in order from `replies`, the last one for ever; or, if set, by `by_request` from the request's JSON.
 
-    With `together` = n it holds every n requests back until all of them are there.
+    With `together` = n it holds every n requests back until all of them are there, counted from when it is set.
     """
 
     def __init__(self) -> None:
@@ -79,6 +79,14 @@ class ScriptedServer:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
+    @property
+    def together(self) -> int:
+        return self._together
+
+    @together.setter
+    def together(self, n: int) -> None:
+        self._together, self._waiting = n, 0
+
     def connections(self) -> int:
         """How many are open."""
         return len(self._runner.server.connections) if self._runner.server is not None else 0
@@ -94,7 +102,7 @@ class ScriptedServer:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._arrived, self._waiting = asyncio.Event(), 0
+        self._arrived = asyncio.Event()
         application = web.Application(client_max_size=2**28)
         application.router.add_post("/v1/chat/completions", self._reply)
         self._runner = runner = web.AppRunner(application, shutdown_timeout=0.1)

@@ -54,12 +54,12 @@ def test_what_runs_at_once_is_bounded_by_the_endpoint_alone_once_the_cost_is_kno
     budget = Budget(100 * COST)
     one = agent(server, budget, concurrency=64)
 
-    async def look_twice() -> None:
+    async def look_twice() -> list[Prediction]:
         await one.predict(inputs(image(100)))
         server.together = 12  # answers only if twelve are there at once
-        await one.predict(inputs(*map(image, range(12))))
+        return await one.predict(inputs(*map(image, range(12))))
 
-    asyncio.run(look_twice())
+    assert [prediction.label for prediction in asyncio.run(look_twice())] == ["rust"] * 12
     assert len(server.requests) == 13
 
 
