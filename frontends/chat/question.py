@@ -44,7 +44,7 @@ def recognised(text: str, agents: Sequence[str]) -> ChatQuestion | None:
     """The question in a text; None if no rule fits.
 
     >>> recognised("What if you don't trust qwen?", ["gaussian", "qwen"])
-    Question(kind='without', agents=('qwen',), is_plain=True)
+    ChatQuestion(kind='without', agents=('qwen',), is_plain=True)
     """
     words = plain(text.replace("’", "'")).strip(" ?!.")
     kind = next((kind for kind, rule in _RULES if re.search(rule, words)), None)

@@ -179,7 +179,7 @@ def kt_ceiling(n: int) -> float:
     Krichevsky and Trofimov (1981); Laplace's rule of succession, (n + 1) / (n + 2), was too low for images that more
     than one agent is sure of: the ECE rose by 0.001 to 0.006 with it, by at most 0.002 with this.
 
-    >>> most_supported(24)
+    >>> kt_ceiling(24)
     0.98
     """
     return (n + 0.5) / (n + 1.0)
@@ -188,7 +188,7 @@ def kt_ceiling(n: int) -> float:
 def cap_confidence(ceiling: float, posterior: np.ndarray) -> np.ndarray:
     """Rows of (n, c) that are surer than the ceiling, mixed with the uniform distribution down to it.
 
-    >>> at_most(0.9, np.array([[1.0, 0.0], [0.8, 0.2]])).round(3)
+    >>> cap_confidence(0.9, np.array([[1.0, 0.0], [0.8, 0.2]])).round(3)
     array([[0.9, 0.1],
            [0.8, 0.2]])
     """
@@ -230,7 +230,7 @@ def apart(covariance: np.ndarray) -> float:
 def min_variance_weights(covariance: np.ndarray) -> np.ndarray:
     """Shares w (a,), w >= 0, sum 1, of the least variance w' C w (Bates and Granger 1969).
 
-    >>> shares(np.array([[1.0, 0.0], [0.0, 3.0]])).round(3)
+    >>> min_variance_weights(np.array([[1.0, 0.0], [0.0, 3.0]])).round(3)
     array([0.75, 0.25])
     """
     n = len(covariance)

@@ -13,7 +13,7 @@ import numpy as np
 def knn_distance(rows: np.ndarray, known: np.ndarray) -> np.ndarray:
     """1 - cosine, (m,), in [0, 2], of whitened vectors (m, d) and those of known images (n, d).
 
-    >>> distance_to_nearest(np.array([[0.0, 1.0]]), np.array([[1.0, 0.0], [0.6, 0.8]])).round(3).tolist()
+    >>> knn_distance(np.array([[0.0, 1.0]]), np.array([[1.0, 0.0], [0.6, 0.8]])).round(3).tolist()
     [0.2]
     """
     return np.asarray(1.0 - (rows @ known.T).max(axis=1))

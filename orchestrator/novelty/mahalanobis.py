@@ -20,7 +20,7 @@ def label_means(rows: np.ndarray, labels: np.ndarray, n_labels: int) -> np.ndarr
 def mahalanobis_distance(rows: np.ndarray, means: np.ndarray) -> np.ndarray:
     """(m,), in [0, 2], of whitened vectors (m, d) and means (c, d).
 
-    >>> distance_to_means(np.array([[1.0, 0.0], [-1.0, 0.0]]), np.eye(2)).tolist()
+    >>> mahalanobis_distance(np.array([[1.0, 0.0], [-1.0, 0.0]]), np.eye(2)).tolist()
     [0.0, 1.0]
     """
     return np.asarray(1.0 - (rows @ means.T).max(axis=1))

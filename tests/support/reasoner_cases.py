@@ -60,7 +60,7 @@ def record(looks: Sequence[dict[str, Any]] = LOOKS, **changed: Any) -> CaseSumma
     ]
     conclusion |= {key: value for key, value in changed.items() if key in conclusion}
     evidence |= {key: value for key, value in changed.items() if key in evidence}
-    return CaseSummary("identity", conclusion, evidence, trusts, changed.get("can_look_again", ()))
+    return CaseSummary("identity", conclusion, evidence, trusts, changed.get("can_revise", ()))
 
 
 def opinion(label: str, probability: Any = 0.8, rationale: str = "Both looks name it.", **more: Any) -> str:

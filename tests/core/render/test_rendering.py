@@ -101,7 +101,7 @@ def test_markdown_shows_every_figure_to_its_printed_digits() -> None:
     ]
     assert cases[2:] == [["rust", "0.913", "017.jpg"]]
     assert "- **qwen**: failed: TimeoutError: no answer in 30 s" in page
-    assert "- **cache**: abstained: out of focus" in page
+    assert "- **tip-adapter**: abstained: out of focus" in page
     assert "An unusual image: more novel than 95.0 % of the remembered ones." in page
     assert "Image 007.jpg: 1 round, 0.034 s" in page
     assert "Why a person" not in page
