@@ -125,7 +125,7 @@ class Diagnoser:
         """`diagnose`, awaited: the caller's event loop goes on meanwhile.
 
         Args:
-            look_again: if the first looks settle nothing, agents look again whether that is worth its price or not, as
+            revise: if the first looks settle nothing, agents look again whether that is worth its price or not, as
                 with the setting `policy.second_look: always`.
         """
         loaded = await asyncio.to_thread(self._load, image)

@@ -34,7 +34,7 @@ class CaseSummary:
         conclusion: label, posterior, reasons and predictions, as `Weigher.conclude` gives them.
         evidence: as `Evidence.to_dict`.
         trusts: of every look that can be weighed.
-        can_look_again: the agents that can be asked once more.
+        can_revise: the agents that can be asked once more.
     """
 
     image: str

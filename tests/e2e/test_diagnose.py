@@ -104,7 +104,7 @@ def test_names_on_standard_input(invoke: Invoke, fitted: Path, new_images: dict[
 def test_every_step_as_an_event(invoke: Invoke, fitted: Path, new_images: dict[str, Path]) -> None:
     result = invoke("diagnose", new_images["square"], "--panel", fitted, "--events")
     *steps, diagnosis = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [step["node"] for step in steps] == ["retrieve", *["look"] * 4, "weigh", "conclude"]
+    assert [step["node"] for step in steps] == ["retrieve", *["predict"] * 4, "weigh", "conclude"]
     assert steps[-1]["update"]["conclusions"][0]["label"] == diagnosis["label"] == "square"
 
 

@@ -202,7 +202,7 @@ def labelled(path: Path, start: int, n: int = 40) -> tuple[Recording, tuple[str,
 def test_labelled_recordings_teach_that_second_looks_help(tmp_path: Path) -> None:
     known, known_truths = labelled(tmp_path / "known.csv", 0)
     recording, truths = labelled(tmp_path / "new.csv", 100)
-    weigher = from_labelled(recording, known, known_truths, None, load_settings(policy__worth_usd=10.0))
+    weigher = from_labelled(recording, known, known_truths, None, load_settings(policy__value_usd=10.0))
     assert [one.trust.accuracy for one in weigher.members] == [0.6, 0.9]
     assert [one.cost_usd for one in weigher.members] == [0.5, 0.5]
     conclusions = replay(recording, weigher)
@@ -214,7 +214,7 @@ def test_labelled_recordings_teach_that_second_looks_help(tmp_path: Path) -> Non
 def test_second_looks_that_cost_more_than_they_are_worth_are_left_out(tmp_path: Path) -> None:
     known, known_truths = labelled(tmp_path / "known.csv", 0)
     recording, truths = labelled(tmp_path / "new.csv", 100)
-    weigher = from_labelled(recording, known, known_truths, None, load_settings(policy__worth_usd=0.5))
+    weigher = from_labelled(recording, known, known_truths, None, load_settings(policy__value_usd=0.5))
     assert compare(replay(recording, weigher), recording, truths)[-1].accuracy == 0.6
 
 

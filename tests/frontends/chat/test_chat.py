@@ -69,10 +69,10 @@ def test_what_if_is_the_panels_own_fusion_without_the_agent(chat: Chat) -> None:
     weights = chat.diagnoser.panel.fusion.weights(present)[0][present[0]]
     logs = sum(w * np.log([*(one.calibrated or {}).values()]) for w, one in zip(weights, left, strict=True))
     expected = np.exp(logs) / np.exp(logs).sum()
-    answer = ask(chat, reply.diagnosis, "what if you don't trust gaussian and cache?")
+    answer = ask(chat, reply.diagnosis, "what if you don't trust gaussian and tip-adapter?")
     assert expected.max() < 0.999
     assert answer.text.startswith(
-        f"Without gaussian and cache: refer to a person: most likely circle, {100 * expected.max():.1f} %."
+        f"Without gaussian and tip-adapter: refer to a person: most likely circle, {100 * expected.max():.1f} %."
     )
     assert answer.table is not None
     assert [row[0] for row in answer.table.rows] == [one.agent for one in left]

@@ -86,9 +86,9 @@ def test_what_was_looked_at_again_goes_back_to_its_image(tmp_path: Path) -> None
 def test_what_is_written_outlives_a_kill(tmp_path: Path) -> None:
     program = (
         "import os, sys, pathlib\n"
-        "from consilience.frontends.slack.inbox import Journal\n"
+        "from consilience.frontends.slack.inbox import Inbox\n"
         "from consilience.frontends.slack.request import Request\n"
-        "journal = Journal(pathlib.Path(sys.argv[1]))\n"
+        "journal = Inbox(pathlib.Path(sys.argv[1]))\n"
         "journal.receive([Request('C1:1.0:0', 'look', 'U1', 'C1', '1.0', '1.0')])\n"
         "journal.noted('C1:1.0:0', '2.0')\n"
         "os.kill(os.getpid(), 9)\n"

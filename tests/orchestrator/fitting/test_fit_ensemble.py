@@ -95,7 +95,7 @@ def test_prior_belief_gives_way_to_what_images_tell() -> None:
 def test_agents_that_are_no_heads_are_believed_to_err_independently() -> None:
     belief = error_prior_of(["qwen", "gpt", "gaussian"], 400)
     assert belief.covariance.tolist() == np.eye(3).tolist()
-    assert belief.pseudo_counts[0] == belief.images[1] < belief.images[2] == 400
+    assert belief.pseudo_counts[0] == belief.pseudo_counts[1] < belief.pseudo_counts[2] == 400
 
 
 def test_heads_that_do_about_as_well_share_the_weight_however_many_images_there_are() -> None:

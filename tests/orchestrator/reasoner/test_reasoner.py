@@ -154,7 +154,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "extra_body": ({}, {"extra_body": {"seed": 1}}),
     "the looks": ({"looks": LOOKS[:1]}, {}),
     "the posterior": ({"posterior": {"healthy": 0.02, "rust": 0.12, "scab": 0.86}}, {}),
-    "who can look again": ({"can_look_again": ["gaussian"]}, {}),
+    "who can look again": ({"can_revise": ["gaussian"]}, {}),
 }
 
 

@@ -241,7 +241,7 @@ def test_a_wish_for_a_second_look_is_granted_where_nothing_is_settled(
     server.by_request = wishing
     expert = scripted("expert", poor, follow)
     vectors = np.concatenate([STRANGE, blobs.between(0, 1, 0.02)])
-    given = settings("decide", policy__worth_usd=0.0)
+    given = settings("decide", policy__value_usd=0.0)
     with Diagnoser.open(expert_panel, settings=given, agents=[expert]) as opened:
         strange, clear = opened.diagnose_vectors(vectors, ["strange", "clear"])
     assert isinstance(strange, Diagnosis)

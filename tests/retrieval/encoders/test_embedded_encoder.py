@@ -21,7 +21,7 @@ RNG = np.random.default_rng(7)
 def first_use(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A cache folder, and the process that exported the encoder into it."""
     folder = tmp_path_factory.mktemp("cache") / "new" / "folder"
-    program = "from consilience.retrieval.encoders.encoder import open_encoder; open_encoder('embedded')"
+    program = "from consilience.retrieval.encoders.open_encoder import open_encoder; open_encoder('embedded')"
     return folder, run_python(program, folder)
 
 
@@ -114,7 +114,7 @@ def test_an_exported_file_works_without_torch(exported: Path) -> None:
     program = (
         "import sys, pathlib, numpy as np\n"
         "from consilience.core.images import Image\n"
-        "from consilience.retrieval.encoders.encoder import open_encoder\n"
+        "from consilience.retrieval.encoders.open_encoder import open_encoder\n"
         "encoder = open_encoder('embedded')\n"
         "vectors = encoder.encode([Image.from_pixels(np.zeros((8, 8, 3), np.uint8), 'black')])\n"
         "print(vectors.shape, [name for name in ('torch', 'onnx', 'open_clip') if name in sys.modules])\n"
@@ -223,7 +223,7 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
         "import sys\n"
         "sys.modules['torch'] = None\n"  # what an import of a package that is not installed comes to
         "from consilience.core.errors import MissingExtraError\n"
-        "from consilience.retrieval.encoders.encoder import open_encoder\n"
+        "from consilience.retrieval.encoders.open_encoder import open_encoder\n"
         "for spec in ('embedded', 'open_clip:ViT-B-32:openai'):\n"
         "    try:\n"
         "        open_encoder(spec)\n"
