@@ -219,7 +219,13 @@ def test_inside_a_running_event_loop_it_works_as_well(diagnoser: Diagnoser, path
 
 def test_every_step_can_be_watched_and_the_diagnosis_comes_last(diagnoser: Diagnoser, paths: list[Path]) -> None:
     *steps, result = diagnoser.stream(paths[0])
-    assert [step.node for step in steps if isinstance(step, Step)] == ["retrieve", "predict", "predict", "weigh", "conclude"]
+    assert [step.node for step in steps if isinstance(step, Step)] == [
+        "retrieve",
+        "predict",
+        "predict",
+        "weigh",
+        "conclude",
+    ]
     assert isinstance(result, Diagnosis)
     assert_same(result, diagnoser.diagnose(paths[0]))
 

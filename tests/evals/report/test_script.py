@@ -73,8 +73,8 @@ def test_without_a_wish_all_rows_stand_in_their_order(rows: list[Any], opened: C
 @pytest.mark.parametrize(
     ("wish", "order"),
     [
-        ("sort=image", [2, 4, 3, 1, 0]),  # numbers in names count as numbers
-        ("sort=-image", [0, 1, 3, 4, 2]),
+        ("sort=source", [2, 4, 3, 1, 0]),  # numbers in names count as numbers
+        ("sort=-source", [0, 1, 3, 4, 2]),
         ("sort=-sure", [0, 4, 1, 3, 2]),  # what has no value comes last
         ("sort=verdict", [0, 1, 4, 3, 2]),
         ("truth=0&label=1", [1]),

@@ -87,9 +87,9 @@ def test_what_is_written_outlives_a_kill(tmp_path: Path) -> None:
     program = (
         "import os, sys, pathlib\n"
         "from consilience.frontends.slack.inbox import Inbox\n"
-        "from consilience.frontends.slack.request import Request\n"
+        "from consilience.frontends.slack.request import SlackRequest\n"
         "journal = Inbox(pathlib.Path(sys.argv[1]))\n"
-        "journal.receive([Request('C1:1.0:0', 'look', 'U1', 'C1', '1.0', '1.0')])\n"
+        "journal.receive([SlackRequest('C1:1.0:0', 'look', 'U1', 'C1', '1.0', '1.0')])\n"
         "journal.noted('C1:1.0:0', '2.0')\n"
         "os.kill(os.getpid(), 9)\n"
     )

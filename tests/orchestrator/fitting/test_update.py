@@ -94,7 +94,9 @@ def test_what_cannot_be_fitted_leaves_nothing_behind(pictures: Path, tmp_path: P
     shutil.copytree(pictures / "red", tmp_path / "one" / "red")
     with pytest.raises(DatasetError, match="'red' only"):
         fit(tmp_path / "one", tmp_path / "panel")
-    with pytest.raises(AgentError, match="there is no agent 'oracle'; there are: neighbours, probe, gaussian, tip-adapter"):
+    with pytest.raises(
+        AgentError, match="there is no agent 'oracle'; there are: neighbours, probe, gaussian, tip-adapter"
+    ):
         fit(vectors, tmp_path / "panel", settings=load_settings(agents="oracle"))
     with pytest.raises(AgentError, match="needs an encoder with a text tower"):
         fit(vectors, tmp_path / "panel", settings=load_settings(agents="zero-shot"))

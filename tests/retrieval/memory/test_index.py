@@ -188,11 +188,12 @@ KILLED_WHILE_INDEXING = """
 import os, signal, sys, threading
 from pathlib import Path
 from consilience.retrieval.memory import chroma_index as chroma
-from consilience.retrieval.memory.chroma_connection import Connection
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.chroma_connection import ChromaConnection
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
 chroma.WRITTEN_AT_ONCE = 100
-index = chroma.ChromaIndex(Records.open(Path(sys.argv[1])), Connection.embedded(Path(sys.argv[2])), sys.argv[3], "e")
+memory, connection = LabelledImages.open(Path(sys.argv[1])), ChromaConnection.embedded(Path(sys.argv[2]))
+index = chroma.ChromaIndex(memory, connection, sys.argv[3], "e")
 upsert, calls = index._collection.upsert, []
 
 def killed_in_the_fifth_call(**batch):

@@ -141,9 +141,9 @@ READER = """
 import json, sys
 from pathlib import Path
 from consilience.retrieval.memory.image_memory import ImageMemory
-from consilience.retrieval.memory.labelled_images import Records
+from consilience.retrieval.memory.labelled_images import LabelledImages
 
-records = Records.open(Path(sys.argv[1]))
+records = LabelledImages.open(Path(sys.argv[1]))
 memory = ImageMemory.open(records, ("a", "b"), store=Path(sys.argv[2]) / "index", fingerprint="e", panel="p")
 print(json.dumps([memory.index_name, memory.query(records.vectors[:5], 3).rows.tolist()]), flush=True)
 sys.stdin.read()
