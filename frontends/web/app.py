@@ -19,7 +19,14 @@ from consilience.core.errors import ConsilienceError
 from consilience.core.render.rendering import one_line, source_name
 from consilience.core.settings.settings import WebSettings
 from consilience.frontends.chat.chat import Chat
-from consilience.frontends.web import api_models as view
+from consilience.frontends.web.api_models import (
+    DiagnosisSummary,
+    Turn,
+    diagnosis_response,
+    diagnosis_response_schema,
+    diagnosis_summary,
+    turn_response,
+)
 from consilience.frontends.web.guard import BROWSER, SESSION, Guard, cookie, session_of
 from consilience.frontends.web.limits import TooManyError
 from consilience.frontends.web.problem import MEDIA_TYPE, Problem, problem, problem_of
@@ -94,7 +101,7 @@ def create_app(chat: Chat, settings: WebSettings, *, token: str | None, hosts: C
 
 
 def _add_diagnoses(app: FastAPI, site: Site) -> None:
-    @app.post("/v1/diagnose", openapi_extra={"requestBody": BODY}, responses=_gives(view.DiagnosisResponse))
+    @app.post("/v1/diagnose", openapi_extra={"requestBody": BODY}, responses=_gives_diagnosis(201))
     async def diagnose(request: Request, name: Annotated[str, Query(max_length=255)] = "image") -> Response:
         """Diagnose one image, and keep the diagnosis."""
         site.rate.take(address_of(request))
@@ -102,25 +109,26 @@ def _add_diagnoses(app: FastAPI, site: Site) -> None:
             person = person_of(request)
             try:
                 data = await body_of(request, site.settings.max_bytes)
-                kept = await site.chat.diagnose(data, person=person, channel="web", name=source_name(name))
+                stored = await site.chat.diagnose(data, person=person, channel="web", name=source_name(name))
             except ConsilienceError:
                 site.metrics.failed.inc()
                 raise
-        site.metrics.diagnosed(kept.diagnosis)
-        return as_json(view.answer(kept, (), person), 201, {"location": f"/v1/diagnoses/{kept.id}"})
+        site.metrics.diagnosed(stored.diagnosis)
+        return as_json(diagnosis_response(stored, (), person), 201, {"location": f"/v1/diagnoses/{stored.id}"})
 
-    @app.get("/v1/diagnoses", responses=_gives(list[view.Brief]))
-    async def diagnoses(request: Request) -> list[view.Brief]:
+    @app.get("/v1/diagnoses", responses=_gives(list[DiagnosisSummary]))
+    async def diagnoses(request: Request) -> list[DiagnosisSummary]:
         """The last diagnoses of this browser, the newest first; programs without its cookie get none."""
         if not (person := person_of(request)):
             return []
 
-        def find() -> list[view.Brief]:
-            return [view.brief(one) for one in site.chat.history.find(person=person, channel="web", limit=RECENT)]
+        def find() -> list[DiagnosisSummary]:
+            recent = site.chat.history.find(person=person, channel="web", limit=RECENT)
+            return [diagnosis_summary(stored) for stored in recent]
 
         return await asyncio.to_thread(find)
 
-    @app.get("/v1/diagnoses/{id}", responses=_gives(view.DiagnosisResponse))
+    @app.get("/v1/diagnoses/{id}", responses=_gives_diagnosis(200))
     async def diagnosis(request: Request, id: Id) -> Response:
         """A diagnosis that was kept."""
         return await site.answer(id, person_of(request))
@@ -128,14 +136,14 @@ def _add_diagnoses(app: FastAPI, site: Site) -> None:
     @app.get("/v1/diagnoses/{id}/image", responses=_gives_picture("image/jpeg"), response_class=Response)
     async def image(id: Id) -> Response:
         """The image, made small."""
-        return as_picture((await site.kept(id)).thumbnail)
+        return as_picture((await site.stored(id)).thumbnail)
 
     @app.get("/v1/diagnoses/{id}/cases/{place}", responses=_gives_picture("image/jpeg"), response_class=Response)
     async def case(id: Id, place: Annotated[int, Path(ge=0, lt=100)]) -> Response:
         """The picture of a similar case."""
-        neighbours = (await site.kept(id)).diagnosis.evidence.neighbours
-        found = neighbours[place] if place < len(neighbours) else None
-        return as_picture(await asyncio.to_thread(found.thumbnail) if found is not None else None)
+        neighbours = (await site.stored(id)).diagnosis.evidence.neighbours
+        jpeg = await asyncio.to_thread(neighbours[place].thumbnail) if place < len(neighbours) else None
+        return as_picture(jpeg)
 
     @app.get("/v1/diagnoses/{id}/picture", responses=_gives_picture("image/png"), response_class=Response)
     async def picture(request: Request, id: Id) -> Response:
@@ -148,17 +156,15 @@ def _add_diagnoses(app: FastAPI, site: Site) -> None:
 
 
 def _add_conversation(app: FastAPI, site: Site) -> None:
-    @app.post("/v1/diagnoses/{id}/questions", responses=_gives(view.Turn))
-    async def question(request: Request, id: Id, asked: QuestionBody) -> view.Turn:
+    @app.post("/v1/diagnoses/{id}/questions", responses=_gives(Turn))
+    async def question(request: Request, id: Id, asked: QuestionBody) -> Turn:
         """Ask about a diagnosis; the answer comes from its record."""
         site.asking.take(address_of(request))
         reply = await site.chat.ask(id, asked.text, person=person_of(request), channel="web")
-        return view.turn(reply)
+        return turn_response(reply)
 
-    @app.post(
-        "/v1/diagnoses/{id}/again", status_code=201, openapi_extra={"requestBody": BODY}, responses=_gives(view.Turn)
-    )
-    async def again(request: Request, id: Id) -> view.Turn:
+    @app.post("/v1/diagnoses/{id}/again", status_code=201, openapi_extra={"requestBody": BODY}, responses=_gives(Turn))
+    async def again(request: Request, id: Id) -> Turn:
         """Look again at an image that was diagnosed; it was not kept, so it is sent once more."""
         site.rate.take(address_of(request))
         with site.places.one():
@@ -168,19 +174,19 @@ def _add_conversation(app: FastAPI, site: Site) -> None:
                 return data
 
             reply = await site.chat.ask(id, "look again", person=person_of(request), channel="web", image=image)
-        return view.turn(reply)
+        return turn_response(reply)
 
-    @app.post("/v1/diagnoses/{id}/feedback", responses=_gives(view.Turn))
-    async def feedback(request: Request, id: Id, word: VoteBody) -> Response:
-        """Say that a diagnosis is right, or what the image shows instead. The last word of a person counts."""
+    @app.post("/v1/diagnoses/{id}/feedback", responses=_gives(Turn))
+    async def feedback(request: Request, id: Id, vote: VoteBody) -> Turn:
+        """Say that a diagnosis is right, or what the image shows instead. The last vote of a person counts."""
         site.asking.take(address_of(request))
         task = site.chat.diagnoser.panel.task
-        if word.label is not None and task.find(word.label) is None:
-            return problem(422, f"there is no label '{word.label}'; there are {', '.join(task.names)}")
-        said = "right" if word.label is None else "wrong"
-        reply = await site.chat.press(id, said, word.label or "", person=person_of(request))
-        site.metrics.feedback.labels(said).inc()
-        return as_json(view.turn(reply))
+        if vote.label is not None and task.find(vote.label) is None:
+            raise HTTPException(422, f"there is no label '{vote.label}'; choose one of {', '.join(task.names)}")
+        action = "right" if vote.label is None else "wrong"
+        reply = await site.chat.press(id, action, vote.label or "", person=person_of(request))
+        site.metrics.feedback.labels(action).inc()
+        return turn_response(reply)
 
 
 def _add_the_rest(app: FastAPI, site: Site) -> None:
@@ -198,10 +204,10 @@ def _add_the_rest(app: FastAPI, site: Site) -> None:
         )
 
     @app.post("/v1/session", status_code=204, response_class=Response)
-    async def sign_in(request: Request, given: TokenBody) -> Response:
+    async def sign_in(request: Request, body: TokenBody) -> Response:
         """Sign a browser in: it gets a cookie."""
         site.signing_in.take(address_of(request))
-        if site.token is None or not secrets.compare_digest(given.token.encode(), site.token.encode()):
+        if site.token is None or not secrets.compare_digest(body.token.encode(), site.token.encode()):
             return problem(403, "this is not the token that the server was started with")
         answer = Response(status_code=204)
         set_cookie(request, answer, SESSION, session_of(site.token))
@@ -251,12 +257,16 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
-        found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-        return problem(422, "; ".join(found))
+        causes = [f"{'.'.join(map(str, cause['loc']))}: {cause['msg']}" for cause in error.errors()]
+        return problem(422, "; ".join(causes))
 
 
 def _gives(model: Any) -> dict[int | str, dict[str, Any]]:
     return {200: {"model": model}}
+
+
+def _gives_diagnosis(status: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"content": {"application/json": {"schema": diagnosis_response_schema()}}}}
 
 
 def _gives_picture(media_type: str) -> dict[int | str, dict[str, Any]]:

@@ -7,15 +7,16 @@ import hashlib
 import logging
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from consilience.core.diagnosis_record import json_of
 from consilience.core.errors import HistoryError
 from consilience.core.settings.settings import WebSettings
 from consilience.frontends.chat.chat import Chat
-from consilience.frontends.web import api_models as view
+from consilience.frontends.web.api_models import diagnosis_response
 from consilience.frontends.web.guard import BROWSER, cookie
 from consilience.frontends.web.limits import Places, Rate
 from consilience.frontends.web.problem import problem
@@ -73,19 +74,30 @@ class Site:
             log.warning("whether an agent has become worse is not known: %s", error)
             return []
 
-    async def kept(self, id: str) -> StoredDiagnosis:
+    async def stored(self, id: str) -> StoredDiagnosis:
+        """Return a diagnosis with the pictures of its similar cases.
+
+        Raises:
+            HistoryError: it is gone, or was never there.
+        """
         return await asyncio.to_thread(self.chat.history.get, id, self.chat.diagnoser.memory.labelled_images.thumbnail)
 
     async def answer(self, id: str, person: str) -> Response:
-        def read() -> view.DiagnosisResponse:
-            kept = self.chat.history.get(id)
-            return view.answer(kept, self.chat.feedbacks.of(id), person)
+        """Answer with a diagnosis and what people say of it; `person`: who asks.
+
+        Raises:
+            HistoryError: it is gone, or was never there.
+        """
+
+        def read() -> dict[str, Any]:
+            return diagnosis_response(self.chat.history.get(id), self.chat.feedbacks.of(id), person)
 
         return as_json(await asyncio.to_thread(read))
 
 
-def as_json(answer: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(answer.model_dump_json(), status, headers, "application/json")
+def as_json(data: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Answer with JSON; what is not Unicode in it is written as escapes."""
+    return Response(json_of(data), status, headers, "application/json")
 
 
 def as_picture(data: bytes | None, media_type: str = "image/jpeg") -> Response:
@@ -99,7 +111,10 @@ def address_of(request: Request) -> str:
 
 
 def person_of(request: Request) -> str:
-    """Whose browser it is; empty for a program. The history need not know what opens somebody's own history."""
+    """Return whose browser it is; empty for a program.
+
+    It is a hash of the cookie: the history need not know what opens somebody's own history.
+    """
     browser = cookie(request.headers, BROWSER)
     return f"browser {hashlib.sha256(browser.encode()).hexdigest()[:16]}" if browser else ""
 

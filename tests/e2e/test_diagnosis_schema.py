@@ -80,7 +80,7 @@ def test_every_writer_follows_it(invoke: Invoke, panel: Path, new_images: dict[s
     for record in invoke("history", "--panel", panel, "--json").stdout.splitlines():
         check(json.loads(record), "id", "when", "channel", "person", "feedback")
     with serving(panel) as address, httpx.Client(base_url=address, timeout=120, trust_env=False) as client:
-        check(diagnosed(client)["record"])
+        check(diagnosed(client), "id", "when", "page")
 
 
 def test_a_row_of_an_evaluation_holds_a_diagnosis(invoke: Invoke, panel: Path, shapes: Path, tmp_path: Path) -> None:

@@ -15,17 +15,17 @@ class Refusal extends Error {
 }
 
 async function api(path, options = {}) {
-  let answer;
+  let response;
   try {
-    answer = await fetch(path, options);
+    response = await fetch(path, options);
   } catch {
     throw new Refusal(0, "The server cannot be reached. Is it running, and are you online?");
   }
-  if (answer.status === 204) return null;
-  const body = await answer.json().catch(() => ({}));
-  if (answer.ok) return body;
-  if (answer.status === 401) showSignIn();
-  throw new Refusal(answer.status, body.detail || `The server answered ${answer.status}.`);
+  if (response.status === 204) return null;
+  const body = await response.json().catch(() => ({}));
+  if (response.ok) return body;
+  if (response.status === 401) showSignIn();
+  throw new Refusal(response.status, body.detail || `The server answered with status ${response.status}.`);
 }
 
 const post = (path, body) => api(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
@@ -50,22 +50,22 @@ by("sign-in").addEventListener("submit", async (event) => {
   }
 });
 
-function makeCurrent(found) {
-  current = found;
+function makeCurrent(diagnosis) {
+  current = diagnosis;
   document.body.classList.add("has-turns");
-  for (const [id, card] of cards) card.classList.toggle("current", id === found.id);
-  for (const link of by("history").querySelectorAll("a")) link.toggleAttribute("aria-current", link.dataset.id === found.id);
-  by("about").textContent = `${found.name}: ${found.headline}`;
+  for (const [id, card] of cards) card.classList.toggle("current", id === diagnosis.id);
+  for (const link of by("history").querySelectorAll("a")) link.toggleAttribute("aria-current", link.dataset.id === diagnosis.id);
+  by("about").textContent = `${diagnosis.source}: ${diagnosis.page.headline}`;
   by("composer").hidden = false;
-  history.replaceState(null, "", `/d/${found.id}`);
+  history.replaceState(null, "", `/d/${diagnosis.id}`);
 }
 
-function show(card, found, local) {
-  fill(card, found, local, { say, share });
-  cards.set(found.id, card);
-  card.addEventListener("focusin", () => { if (current.id !== found.id) makeCurrent(found); });
-  makeCurrent(found);
-  announce(`${found.name}: ${found.headline}`);
+function show(card, diagnosis, local) {
+  fill(card, diagnosis, local, { cast, share });
+  cards.set(diagnosis.id, card);
+  card.addEventListener("focusin", () => { if (current.id !== diagnosis.id) makeCurrent(diagnosis); });
+  makeCurrent(diagnosis);
+  announce(`${diagnosis.source}: ${diagnosis.page.headline}`);
 }
 
 function newCard() {
@@ -83,9 +83,9 @@ async function diagnose(file) {
   card.scrollIntoView({ block: "nearest", behavior: "smooth" });
   try {
     if (file.size > limit) throw new Refusal(413, `${name} has ${file.size.toLocaleString()} bytes; at most ${limit.toLocaleString()} are allowed here.`);
-    const found = await send(`/v1/diagnose?name=${encodeURIComponent(name.slice(-200))}`, file);
-    brought.set(found.id, file);
-    show(card, found, local);
+    const diagnosis = await send(`/v1/diagnose?name=${encodeURIComponent(name.slice(-200))}`, file);
+    brought.set(diagnosis.id, file);
+    show(card, diagnosis, local);
     card.scrollIntoView({ block: "start", behavior: "smooth" });
     await showHistory();
   } catch (error) {
@@ -110,8 +110,8 @@ async function open(id) {
   }
   const card = newCard();
   try {
-    const found = await api(`/v1/diagnoses/${id}`);
-    show(card, found, null);
+    const diagnosis = await api(`/v1/diagnoses/${id}`);
+    show(card, diagnosis, null);
     card.scrollIntoView({ block: "start" });
     card.querySelector("h2").focus({ preventScroll: true });
   } catch (error) {
@@ -125,7 +125,7 @@ async function ask(text) {
   const file = /\blook again\b/i.test(text) ? brought.get(about.id) : null;
   try {
     const turn = file ? await send(`/v1/diagnoses/${about.id}/again`, file) : await post(`/v1/diagnoses/${about.id}/questions`, { text });
-    log.append(answer(turn));
+    log.append(reply(turn));
     if (file) {
       brought.set(turn.diagnosis, file);
       await open(turn.diagnosis);
@@ -137,17 +137,17 @@ async function ask(text) {
   log.lastElementChild.scrollIntoView({ block: "nearest", behavior: "smooth" });
 }
 
-async function say(found, label, said) {
+async function cast(diagnosis, label, vote) {
   try {
-    const turn = await post(`/v1/diagnoses/${found.id}/feedback`, { label });
-    said.textContent = turn.text;
+    const turn = await post(`/v1/diagnoses/${diagnosis.id}/feedback`, { label });
+    vote.textContent = turn.text;
   } catch (error) {
-    said.textContent = error.message;
+    vote.textContent = error.message;
   }
 }
 
-async function share(found, button) {
-  const link = location.origin + found.link;
+async function share(diagnosis, button) {
+  const link = `${location.origin}/d/${diagnosis.id}`;
   try {
     await navigator.clipboard.writeText(link);
     button.textContent = "Link copied";
@@ -157,9 +157,9 @@ async function share(found, button) {
 }
 
 async function showHistory() {
-  const found = await api("/v1/diagnoses");
-  by("no-history").hidden = found.length > 0;
-  by("history").replaceChildren(...found.map((one) => entry(one, open)));
+  const summaries = await api("/v1/diagnoses");
+  by("no-history").hidden = summaries.length > 0;
+  by("history").replaceChildren(...summaries.map((summary) => entry(summary, open)));
   if (current) makeCurrent(current);
 }
 

@@ -1,17 +1,24 @@
 "use strict";
-// What the page shows: a diagnosis, a question, an answer. Texts are only ever written as texts: names, reasons and labels
+// What the page shows: a diagnosis, a question, a reply. Texts are only ever written as texts: names, reasons and labels
 // may have been written by anybody.
+
+const GREY = "#9A9A9A";  // labels for which no colour is left
+const MOST_BARS = 10, MOST_CASES = 12;
+const STATUS = { waiting: "waiting for review", counts: "the panel can learn from it", refused: "rejected in review", undone: "taken back" };
+
+// Without what would turn the direction of a text or cannot be seen.
+const readable = (text) => text.replace(/[\u202a-\u202e\u2066-\u2069]|(?!\n)\p{Cc}/gu, "");
 
 function make(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (name === "text") made.textContent = value;
+    else if (name === "text") made.textContent = readable(value);
     else if (name === "css") Object.assign(made.style, value);
     else made.setAttribute(name, value === true ? "" : value);
   }
-  made.append(...children.filter((child) => child !== null));
+  made.append(...children.filter((child) => child !== null).map((child) => (typeof child === "string" ? readable(child) : child)));
   return made;
 }
 
@@ -22,6 +29,7 @@ function percent(share) {  // what is not quite 0 or 1 never looks as if it were
   return share >= 0.9995 ? "over 99.9 %" : `${(100 * share).toFixed(1)} %`;
 }
 
+const ranked = (posterior) => Object.keys(posterior).sort((a, b) => posterior[b] - posterior[a]);
 const section = (title, ...children) => make("section", { class: "wide" }, make("h3", { text: title }), ...children);
 const bar = (share, colour) => make("div", { class: "track", "aria-hidden": "true" }, make("div", { class: "fill", css: { width: `${100 * share}%`, ...(colour ? { backgroundColor: colour } : {}) } }));
 const swatch = (colour) => make("span", { class: "swatch", "aria-hidden": "true", css: { backgroundColor: colour } });
@@ -32,74 +40,80 @@ function picture(address, words) {
   return image;
 }
 
-function verdict(found) {
-  const settled = found.verdict === "confident";
-  return make("div", { class: `verdict ${found.verdict}` },
-    make("h2", { tabindex: "-1" }, settled ? "" : make("span", { text: "Most likely " }), found.label, make("span", { text: `, ${found.words}` })),
+function verdict(diagnosis) {
+  const settled = diagnosis.verdict === "confident", others = diagnosis.page.alternatives;
+  return make("div", { class: `verdict ${diagnosis.verdict}` },
+    make("h2", { tabindex: "-1" }, settled ? "" : make("span", { text: "Most likely " }), diagnosis.label, make("span", { text: `, ${percent(diagnosis.probability)}` })),
     make("span", { class: "badge", text: settled ? "✔ confident" : "⚑ a person must look" }),
-    settled || !found.alternatives ? null : make("p", { text: `It could also be ${found.alternatives}.` }));
+    settled || !others ? null : make("p", { text: `It could also be ${others}.` }));
 }
 
-function posterior(found) {
-  const bars = found.posterior.map((one) => make("li", {},
-    make("div", { class: "row" }, make("span", { text: one.label }), make("span", { class: "value", text: one.words })), bar(one.share, one.colour)));
-  const reasons = found.reasons.length ? make("div", { class: "reason" }, make("b", { text: "Why a person should look" }), make("ul", {}, ...found.reasons.map((text) => make("li", { text })))) : null;
+function posterior(diagnosis) {
+  const labels = ranked(diagnosis.posterior);
+  const shown = labels.length > MOST_BARS ? labels.slice(0, MOST_BARS - 1) : labels, others = labels.slice(shown.length);
+  const row = (text, share, colour) => make("li", {}, make("div", { class: "row" }, make("span", { text }), make("span", { class: "value", text: percent(share) })), bar(share, colour));
+  const bars = shown.map((label) => row(label, diagnosis.posterior[label], diagnosis.page.colours[label]));
+  if (others.length) bars.push(row(`${others.length} others`, Math.min(1, others.reduce((sum, label) => sum + diagnosis.posterior[label], 0)), GREY));
+  const reasons = diagnosis.reasons.length ? make("div", { class: "reason" }, make("b", { text: "Why a person should look" }), make("ul", {}, ...diagnosis.reasons.map((reason) => make("li", { text: reason.replace(/\.$/, "") })))) : null;
   return make("section", {}, make("h3", { text: "How likely" }), make("ul", { class: "bars" }, ...bars), reasons);
 }
 
-function look(one) {
-  const said = one.outcome === "answered" ? [swatch(one.colour), `${one.label}, ${percent(one.probability)}`] : [one.outcome];
-  const trust = one.trust === null ? "–" : `${percent(one.trust.accuracy)} of ${one.trust.n}`;
-  const weight = one.weight === null ? [make("span", { text: "–" })] : [make("span", { text: percent(one.weight) }), bar(one.weight)];
-  const ece = one.trust === null ? "–" : one.trust.ece.toFixed(3);
-  return make("tr", {}, make("th", { scope: "row" }, one.name, one.note ? make("span", { class: "note", text: one.note }) : null),
-    make("td", { class: "says" }, ...said), make("td", { class: "weight", "data-name": "weight" }, ...weight),
-    make("td", { class: "number", "data-name": "right on", text: trust }), make("td", { class: "number", "data-name": "ECE", text: ece }));
+function prediction(row, diagnosis, total) {
+  const shares = row.calibrated || row.probabilities, label = shares && ranked(shares)[0];
+  const answer = shares ? [swatch(diagnosis.page.colours[label] || GREY), `${label}, ${percent(shares[label])}`] : [row.error === null ? "abstained" : "failed"];
+  const trust = diagnosis.trust.find((earned) => earned.agent === row.agent && earned.stage === row.stage);
+  const share = row.weight === null || !total ? null : row.weight / total;
+  const weight = share === null ? [make("span", { text: "–" })] : [make("span", { text: percent(share) }), bar(share)];
+  const note = row.error || row.rationale;
+  return make("tr", {}, make("th", { scope: "row" }, row.stage === "first" ? row.agent : `${row.agent}, second look`, note ? make("span", { class: "note", text: note }) : null),
+    make("td", { class: "says" }, ...answer), make("td", { class: "weight", "data-name": "weight" }, ...weight),
+    make("td", { class: "number", "data-name": "right on", text: trust ? `${percent(trust.accuracy)} of ${trust.n}` : "–" }), make("td", { class: "number", "data-name": "ECE", text: trust ? trust.ece.toFixed(3) : "–" }));
 }
 
-function agents(found) {
+function predictions(diagnosis) {
   const head = [["Agent", ""], ["Says", ""], ["Share of the weight", ""], ["Right on labelled images", "number"], ["ECE", "number"]];
-  return section("Who said what, and how much it is trusted",
-    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "The agents" }, make("table", { class: "looks" },
+  const total = diagnosis.predictions.reduce((sum, row) => sum + (row.weight || 0), 0);
+  return section("What each agent says, and how far it is trusted",
+    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "The agents" }, make("table", { class: "predictions" },
       make("thead", {}, make("tr", {}, ...head.map(([text, kind]) => make("th", { scope: "col", class: kind || null, text, title: text === "ECE" ? "Expected calibration error: how far its confidence is from its accuracy; lower is better" : null })))),
-      make("tbody", {}, ...found.looks.map(look)))));
+      make("tbody", {}, ...diagnosis.predictions.map((row) => prediction(row, diagnosis, total))))));
 }
 
-function evidence(found) {
-  const cases = found.evidence.map((one) => {
-    const shown = picture(one.picture, `Known case: ${one.label}`);
-    shown.style.borderColor = one.colour;
-    return make("li", {}, make("figure", {}, shown, make("figcaption", {}, make("b", { text: one.label }), make("br"), make("span", { class: "soft", text: `similarity ${one.similarity.toFixed(3)}` }))));
+function evidence(diagnosis) {
+  const cases = diagnosis.evidence.neighbours.slice(0, MOST_CASES).map((neighbour, place) => {
+    const shown = picture(`/v1/diagnoses/${diagnosis.id}/cases/${place}`, `Known case: ${neighbour.label}`);
+    shown.style.borderColor = diagnosis.page.colours[neighbour.label] || GREY;
+    return make("li", {}, make("figure", {}, shown, make("figcaption", {}, make("b", { text: neighbour.label }), make("br"), make("span", { class: "soft", text: `similarity ${neighbour.similarity.toFixed(3)}` }))));
   });
-  return section("The most similar known cases", make("p", { class: "soft", text: found.novelty_words }), make("ul", { class: "cases" }, ...cases));
+  return section("The most similar known cases", make("p", { class: "soft", text: diagnosis.page.novelty }), make("ul", { class: "cases" }, ...cases));
 }
 
-function way(found) {
-  const steps = found.way.map((one) => make("li", {}, make("b", { text: one.title }), ...one.lines.map((text) => make("p", { text }))));
-  return make("details", { class: "more wide" }, make("summary", { text: "How it went" }), make("ol", { class: "way" }, ...steps), make("p", { class: "soft", text: found.took }));
+function steps(diagnosis) {
+  const items = diagnosis.page.steps.map((step) => make("li", {}, make("b", { text: step.title }), ...step.lines.map((text) => make("p", { text }))));
+  return make("details", { class: "more wide" }, make("summary", { text: "How it went" }), make("ol", { class: "steps" }, ...items), make("p", { class: "soft", text: diagnosis.page.origin }));
 }
 
 // `local`: the image as this browser has it, sharper than what the server keeps.
-function fill(card, found, local, actions) {
-  const address = local || found.picture;
-  const shown = address ? picture(address, `The image that was diagnosed, ${found.name}`) : make("div", { class: "none", text: "The image was not kept." });
-  card.setAttribute("aria-label", `Diagnosis of ${found.name}: ${found.headline}`);
-  card.replaceChildren(verdict(found), make("div", { class: "body" },
-    make("figure", { class: "subject" }, shown, make("figcaption", { text: `${found.name} · ${new Date(found.when).toLocaleString()}` })),
-    posterior(found), agents(found), evidence(found), section("Why", make("p", { class: "rationale", text: found.rationale })), way(found)), feedback(found, actions));
+function fill(card, diagnosis, local, actions) {
+  const address = local || diagnosis.page.picture;
+  const shown = address ? picture(address, `The image that was diagnosed, ${diagnosis.source}`) : make("div", { class: "none", text: "The image was not kept." });
+  card.setAttribute("aria-label", `Diagnosis of ${diagnosis.source}: ${diagnosis.page.headline}`);
+  card.replaceChildren(verdict(diagnosis), make("div", { class: "body" },
+    make("figure", { class: "subject" }, shown, make("figcaption", { text: `${diagnosis.source} · ${new Date(diagnosis.when).toLocaleString()}` })),
+    posterior(diagnosis), predictions(diagnosis), evidence(diagnosis), section("Why", make("p", { class: "rationale", text: diagnosis.rationale })), steps(diagnosis)), feedback(diagnosis, actions));
 }
 
-function feedback(found, actions) {
-  const said = make("span", { class: "said", role: "status" });
-  const mine = found.feedback.find((one) => one.is_mine);
-  if (mine) said.textContent = `You said: ${mine.label} (${mine.status})`;
-  const labels = found.labels.filter((label) => label !== found.label);
-  const menu = make("select", { "aria-label": "Wrong: what it is instead", onchange: () => menu.value && actions.say(found, menu.value, said) },
+function feedback(diagnosis, actions) {
+  const vote = make("span", { class: "vote", role: "status" });
+  const mine = diagnosis.page.feedback.find((vote) => vote.is_mine);
+  if (mine) vote.textContent = readable(`You said: ${mine.label} (${STATUS[mine.status]})`);
+  const labels = ranked(diagnosis.posterior).filter((label) => label !== diagnosis.label);
+  const menu = make("select", { "aria-label": "Wrong: what it is instead", onchange: () => menu.value && actions.cast(diagnosis, menu.value, vote) },
     make("option", { value: "", text: "Wrong: it is…" }), ...labels.map((label) => make("option", { value: label, text: label })));
   return make("div", { class: "feedback", role: "group", "aria-label": "Is this right?" }, make("span", { text: "Is this right?" }),
-    make("button", { type: "button", text: "Right", onclick: () => actions.say(found, null, said) }), labels.length ? menu : null, said, make("span", { class: "spacer" }),
-    make("a", { href: `/v1/diagnoses/${found.id}/picture`, target: "_blank", rel: "noopener", text: "As a picture" }),
-    make("button", { type: "button", text: "Copy link", onclick: (event) => actions.share(found, event.target) }));
+    make("button", { type: "button", text: "Right", onclick: () => actions.cast(diagnosis, null, vote) }), labels.length ? menu : null, vote, make("span", { class: "spacer" }),
+    make("a", { href: `/v1/diagnoses/${diagnosis.id}/picture`, target: "_blank", rel: "noopener", text: "As a picture" }),
+    make("button", { type: "button", text: "Copy link", onclick: (event) => actions.share(diagnosis, event.target) }));
 }
 
 function waiting(card, name, local) {
@@ -113,15 +127,15 @@ function failed(card, name, words) {
   card.replaceChildren(make("div", { class: "verdict failed" }, make("h2", { tabindex: "-1", text: "No diagnosis" }), make("p", { class: "bad", text: words })));
 }
 
-function answer(turn) {
-  const table = turn.table && make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of the answer" }, make("table", {},
+function reply(turn) {
+  const table = turn.table && make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of the reply" }, make("table", {},
     make("thead", {}, make("tr", {}, ...turn.table.columns.map((text) => make("th", { scope: "col", text })))),
     make("tbody", {}, ...turn.table.rows.map((row) => make("tr", {}, ...row.map((text, place) => make(place ? "td" : "th", place ? { text } : { scope: "row", text })))))));
   return make("div", { class: "reply" }, make("p", { text: turn.text }), table, turn.picture ? picture(turn.picture, turn.picture_words) : null, turn.closing ? make("p", { text: turn.closing }) : null);
 }
 
-function entry(found, open) {
-  return make("li", {}, make("a", { href: `/d/${found.id}`, "data-id": found.id, onclick: (event) => { if (!event.ctrlKey && !event.metaKey) { event.preventDefault(); open(found.id); } } },
-    found.picture ? picture(found.picture, "") : make("span", { class: "none" }),
-    make("span", {}, make("b", { text: `${found.verdict === "confident" ? "✔" : "⚑"} ${found.label}, ${percent(found.probability)}` }), make("span", { class: "soft", text: `${found.name} · ${new Date(found.when).toLocaleString([], { dateStyle: "short", timeStyle: "short" })}` }))));
+function entry(summary, open) {
+  return make("li", {}, make("a", { href: `/d/${summary.id}`, "data-id": summary.id, onclick: (event) => { if (!event.ctrlKey && !event.metaKey) { event.preventDefault(); open(summary.id); } } },
+    summary.page.picture ? picture(summary.page.picture, "") : make("span", { class: "none" }),
+    make("span", {}, make("b", { text: `${summary.verdict === "confident" ? "✔" : "⚑"} ${summary.label}, ${percent(summary.probability)}` }), make("span", { class: "soft", text: `${summary.source} · ${new Date(summary.when).toLocaleString([], { dateStyle: "short", timeStyle: "short" })}` }))));
 }

@@ -19,15 +19,15 @@ def served_panel(fitted_shapes: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def address(served_panel: Path) -> Iterator[str]:
-    with serving(served_panel, "--set", "web.images_a_minute=10000", "--set", "web.max_bytes=1000000") as found:
-        yield found
+    with serving(served_panel, "--set", "web.images_a_minute=10000", "--set", "web.max_bytes=1000000") as url:
+        yield url
 
 
 @pytest.fixture
 def client(address: str) -> Iterator[httpx.Client]:
     """A program that asks."""
-    with httpx.Client(base_url=address, timeout=120, trust_env=False) as one:
-        yield one
+    with httpx.Client(base_url=address, timeout=120, trust_env=False) as program:
+        yield program
 
 
 @pytest.fixture

@@ -8,36 +8,74 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
+import jsonschema
 import PIL.Image
 import pytest
 
-from consilience.core.images import load_image
+import consilience
+from consilience.core.diagnosis_schema import diagnosis_schema
+from consilience.core.images import Named, load_image
+from consilience.orchestrator.feedback.history import History
 from tests.support.shapes import LABELS, draw
 from tests.support.web_server import BYTES, diagnosed, png
 
 
 @pytest.mark.parametrize("label", LABELS)
 def test_an_image_is_diagnosed_and_kept(label: str, client: httpx.Client) -> None:
-    found = diagnosed(client, label)
-    assert (found["label"], found["name"]) == (label, "new.png")
-    assert sum(one["share"] for one in found["posterior"]) == pytest.approx(1)
-    assert found["posterior"][0]["label"] == label
-    assert sum(one["weight"] for one in found["looks"]) == pytest.approx(1)
-    assert found["record"]["identity"] == load_image(draw(label, 1000)).identity
-    assert client.get(f"/v1/diagnoses/{found['id']}").json() == found
+    diagnosis = diagnosed(client, label)
+    assert (diagnosis["label"], diagnosis["source"]) == (label, "new.png")
+    assert sum(diagnosis["posterior"].values()) == pytest.approx(1)
+    assert max(diagnosis["posterior"], key=diagnosis["posterior"].__getitem__) == label
+    assert diagnosis["identity"] == load_image(draw(label, 1000)).identity
+    assert client.get(f"/v1/diagnoses/{diagnosis['id']}").json() == diagnosis
+
+
+def test_the_response_is_the_diagnosis_and_what_the_page_needs(client: httpx.Client, served_panel: Path) -> None:
+    response = diagnosed(client)
+    added = {name: response.pop(name) for name in ("id", "when", "page")}
+    with History.open(served_panel) as history:
+        stored = history.get(added["id"])
+    assert _named_by_file(stored.diagnosis.to_dict()) == response
+    assert stored.when.isoformat(timespec="seconds") == added["when"]
+    image = Named(draw("circle", 1000), "new.png")
+    diagnosis = _named_by_file(consilience.diagnose(image, panel=served_panel).to_dict())
+    assert _without_seconds(diagnosis) == _without_seconds(response)
+
+
+def _named_by_file(diagnosis: dict[str, Any]) -> dict[str, Any]:
+    """Where files lie on the server is not told: images are named by their files alone."""
+    neighbours = diagnosis["evidence"]["neighbours"]
+    for neighbour in neighbours:
+        neighbour["source"] = Path(neighbour["source"]).name
+    return diagnosis
+
+
+def _without_seconds(diagnosis: dict[str, Any]) -> dict[str, Any]:
+    predictions = [prediction | {"seconds": None} for prediction in diagnosis["predictions"]]
+    return diagnosis | {"seconds": None, "predictions": predictions}
+
+
+def test_the_description_holds_the_schema_of_a_diagnosis(client: httpx.Client) -> None:
+    paths = client.get("/v1/openapi.json").json()["paths"]
+    posted = paths["/v1/diagnose"]["post"]["responses"]["201"]["content"]["application/json"]["schema"]
+    assert posted == paths["/v1/diagnoses/{id}"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    jsonschema.Draft202012Validator.check_schema(posted)
+    jsonschema.validate(diagnosed(client), posted)
+    assert set(diagnosis_schema()["properties"]) == posted["properties"].keys() - {"id", "when", "page"}
 
 
 def test_pictures_are_made_anew_and_never_what_was_uploaded(client: httpx.Client) -> None:
     hidden = io.BytesIO()
     draw("circle", 7).save(hidden, "PNG")
     upload = hidden.getvalue() + b"<script>alert(1)</script>"
-    found = client.post("/v1/diagnose", content=upload, headers=BYTES).json()
+    diagnosis = client.post("/v1/diagnose", content=upload, headers=BYTES).json()
     for address, kind in (
-        (found["picture"], "JPEG"),
-        (found["evidence"][0]["picture"], "JPEG"),
-        (f"/v1/diagnoses/{found['id']}/picture", "PNG"),
+        (diagnosis["page"]["picture"], "JPEG"),
+        (f"/v1/diagnoses/{diagnosis['id']}/cases/0", "JPEG"),
+        (f"/v1/diagnoses/{diagnosis['id']}/picture", "PNG"),
     ):
         answer = client.get(address)
         assert PIL.Image.open(io.BytesIO(answer.content)).format == kind
@@ -47,9 +85,9 @@ def test_pictures_are_made_anew_and_never_what_was_uploaded(client: httpx.Client
 
 
 def test_nothing_tells_where_the_servers_files_lie(client: httpx.Client, served_panel: Path) -> None:
-    found = diagnosed(client, name="/home/somebody/secret/leaf.png")
+    diagnosis = diagnosed(client, name="/home/somebody/secret/leaf.png")
     gone = client.get("/v1/diagnoses/not-there")
-    for text in (client.get(f"/v1/diagnoses/{found['id']}").text, gone.text):
+    for text in (client.get(f"/v1/diagnoses/{diagnosis['id']}").text, gone.text):
         assert str(served_panel.parent) not in text
         assert "/shapes" not in text
         assert "somebody" not in text
@@ -57,24 +95,24 @@ def test_nothing_tells_where_the_servers_files_lie(client: httpx.Client, served_
 
 
 def test_questions_are_answered_from_the_record(client: httpx.Client) -> None:
-    found = diagnosed(client)
-    why = client.post(f"/v1/diagnoses/{found['id']}/questions", json={"text": "why?"}).json()
-    assert found["rationale"] in why["text"]
-    who = client.post(f"/v1/diagnoses/{found['id']}/questions", json={"text": "who disagreed?"}).json()
-    assert [row[0] for row in who["table"]["rows"]] == [one["name"] for one in found["looks"]]
-    again = client.post(f"/v1/diagnoses/{found['id']}/questions", json={"text": "look again"})
+    diagnosis = diagnosed(client)
+    why = client.post(f"/v1/diagnoses/{diagnosis['id']}/questions", json={"text": "why?"}).json()
+    assert diagnosis["rationale"] in why["text"]
+    who = client.post(f"/v1/diagnoses/{diagnosis['id']}/questions", json={"text": "who disagreed?"}).json()
+    assert [row[0] for row in who["table"]["rows"]] == [row["agent"] for row in diagnosis["predictions"]]
+    again = client.post(f"/v1/diagnoses/{diagnosis['id']}/questions", json={"text": "look again"})
     assert again.status_code == 422
     assert "give it once more" in again.json()["detail"]
 
 
 def test_an_image_that_is_sent_once_more_is_looked_at_again(client: httpx.Client) -> None:
-    found = diagnosed(client, "circle", 1)
-    address = f"/v1/diagnoses/{found['id']}/again"
+    diagnosis = diagnosed(client, "circle", 1)
+    address = f"/v1/diagnoses/{diagnosis['id']}/again"
     again = client.post(address, content=png("circle", 1), headers=BYTES)
     assert again.status_code == 201
     other = client.get(f"/v1/diagnoses/{again.json()['diagnosis']}").json()
-    assert other["id"] != found["id"]
-    assert (other["name"], other["record"]["identity"]) == (found["name"], found["record"]["identity"])
+    assert other["id"] != diagnosis["id"]
+    assert (other["source"], other["identity"]) == (diagnosis["source"], diagnosis["identity"])
     assert "circle" in again.json()["text"]
     wrong = client.post(address, content=png("square", 1), headers=BYTES)
     assert (wrong.status_code, "is not the image that was diagnosed" in wrong.json()["detail"]) == (422, True)
@@ -82,31 +120,31 @@ def test_an_image_that_is_sent_once_more_is_looked_at_again(client: httpx.Client
 
 
 def test_feedback_is_kept_with_whose_it_is(browser: httpx.Client, address: str) -> None:
-    found = diagnosed(browser)
-    said = browser.post(f"/v1/diagnoses/{found['id']}/feedback", json={"label": "square"})
-    assert "square" in said.json()["text"]
-    shown = browser.get(f"/v1/diagnoses/{found['id']}").json()["feedback"]
+    diagnosis = diagnosed(browser)
+    saved = browser.post(f"/v1/diagnoses/{diagnosis['id']}/feedback", json={"label": "square"})
+    assert "square" in saved.json()["text"]
+    shown = browser.get(f"/v1/diagnoses/{diagnosis['id']}").json()["page"]["feedback"]
     assert shown == [{"label": "square", "is_mine": True, "status": "waiting"}]
-    other = httpx.get(f"{address}/v1/diagnoses/{found['id']}", trust_env=False).json()["feedback"]
-    assert [one["is_mine"] for one in other] == [False]
-    browser.post(f"/v1/diagnoses/{found['id']}/feedback", json={"label": None})
-    shown = browser.get(f"/v1/diagnoses/{found['id']}").json()["feedback"]
-    assert [one["label"] for one in shown] == [found["label"]]
+    other = httpx.get(f"{address}/v1/diagnoses/{diagnosis['id']}", trust_env=False).json()["page"]["feedback"]
+    assert [vote["is_mine"] for vote in other] == [False]
+    browser.post(f"/v1/diagnoses/{diagnosis['id']}/feedback", json={"label": None})
+    shown = browser.get(f"/v1/diagnoses/{diagnosis['id']}").json()["page"]["feedback"]
+    assert [vote["label"] for vote in shown] == [diagnosis["label"]]
 
 
 def test_feedback_that_cannot_be(browser: httpx.Client) -> None:
-    found = diagnosed(browser)
-    unknown = browser.post(f"/v1/diagnoses/{found['id']}/feedback", json={"label": "hexagon"})
+    diagnosis = diagnosed(browser)
+    unknown = browser.post(f"/v1/diagnoses/{diagnosis['id']}/feedback", json={"label": "hexagon"})
     assert unknown.status_code == 422
     assert "circle, square, stripes" in unknown.json()["detail"]
     gone = browser.post("/v1/diagnoses/not-there/feedback", json={"label": None})
     assert gone.status_code == 404
-    assert browser.post(f"/v1/diagnoses/{found['id']}/feedback", json={}).status_code == 422
+    assert browser.post(f"/v1/diagnoses/{diagnosis['id']}/feedback", json={}).status_code == 422
 
 
 def test_the_history_is_one_browsers_own(browser: httpx.Client, address: str) -> None:
     first, second = diagnosed(browser, "circle"), diagnosed(browser, "square")
-    assert [one["id"] for one in browser.get("/v1/diagnoses").json()] == [second["id"], first["id"]]
+    assert [summary["id"] for summary in browser.get("/v1/diagnoses").json()] == [second["id"], first["id"]]
     with httpx.Client(base_url=address, trust_env=False) as other:
         assert other.get("/v1/diagnoses").json() == []
         other.get("/")
@@ -180,10 +218,10 @@ def test_many_at_once_are_diagnosed_together_and_each_for_itself(client: httpx.C
     before = _metrics(client)
     wanted = [(label, number) for number in range(2000, 2011) for label in LABELS][:32]
     with ThreadPoolExecutor(32) as pool:
-        found = list(pool.map(lambda one: diagnosed(client, *one), wanted))
-    for (label, number), one in zip(wanted, found, strict=True):
-        assert one["record"]["identity"] == load_image(draw(label, number)).identity
-        assert one["label"] == label
+        diagnoses = list(pool.map(lambda shape: diagnosed(client, *shape), wanted))
+    for (label, number), diagnosis in zip(wanted, diagnoses, strict=True):
+        assert diagnosis["identity"] == load_image(draw(label, number)).identity
+        assert diagnosis["label"] == label
     after = _metrics(client)
     assert after["consilience_run_images_sum"] - before["consilience_run_images_sum"] == 32
     assert after["consilience_run_images_count"] - before["consilience_run_images_count"] < 32
@@ -191,14 +229,14 @@ def test_many_at_once_are_diagnosed_together_and_each_for_itself(client: httpx.C
 
 def test_metrics_count_and_hold_no_ids(client: httpx.Client) -> None:
     before = _metrics(client)
-    found = diagnosed(client)
-    client.get(f"/v1/diagnoses/{found['id']}")
+    diagnosis = diagnosed(client)
+    client.get(f"/v1/diagnoses/{diagnosis['id']}")
     client.post("/v1/diagnose", content=b"hello", headers=BYTES)
     after = _metrics(client)
-    verdict = f'consilience_images_total{{verdict="{found["verdict"]}"}}'
+    verdict = f'consilience_images_total{{verdict="{diagnosis["verdict"]}"}}'
     assert after[verdict] - before.get(verdict, 0) == 1
     assert after["consilience_failed_images_total"] - before["consilience_failed_images_total"] == 1
-    assert found["id"] not in client.get("/metrics").text
+    assert diagnosis["id"] not in client.get("/metrics").text
 
 
 def _metrics(client: httpx.Client) -> dict[str, float]:

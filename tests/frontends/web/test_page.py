@@ -46,7 +46,7 @@ def new_page(chromium: Browser, address: str) -> Iterator[Callable[..., Page]]:
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda said: problems.append(said.text) if "Content Security Policy" in said.text else None)
+        page.on("console", lambda line: problems.append(line.text) if "Content Security Policy" in line.text else None)
         page.goto(base + path)
         return page
 
@@ -70,7 +70,7 @@ def test_from_an_image_to_feedback_and_back_again(new_page: Callable[..., Page])
     card = page.locator("article")
     assert card.locator("h2").inner_text().startswith("circle, ")
     assert card.locator(".bars li").count() == 3
-    assert card.locator(".looks tbody tr").count() == 4
+    assert card.locator(".predictions tbody tr").count() == 4
     pictures = card.locator(".cases img")
     pictures.first.scroll_into_view_if_needed()
     page.wait_for_function("document.querySelector('.cases img').naturalWidth > 0")
@@ -78,7 +78,7 @@ def test_from_an_image_to_feedback_and_back_again(new_page: Callable[..., Page])
     assert pictures.first.get_attribute("alt") == "Known case: circle"
 
     page.get_by_text("How it went").click()
-    assert "4 for circle" in card.locator(".way").inner_text()
+    assert "4 for circle" in card.locator(".steps").inner_text()
 
     page.get_by_label("Your question").fill("why?")
     page.get_by_label("Your question").press("Enter")
@@ -87,12 +87,12 @@ def test_from_an_image_to_feedback_and_back_again(new_page: Callable[..., Page])
     assert card.locator(".rationale").inner_text() in reply.inner_text()
 
     card.get_by_label("Wrong: what it is instead").select_option("square")
-    page.locator(".said", has_text="square").wait_for()
+    page.locator(".vote", has_text="square").wait_for()
 
     page.reload()
     page.locator("article .badge").wait_for()
     assert page.url.endswith(page.locator("#history a").get_attribute("href") or "-")
-    assert "You said: square" in card.locator(".said").inner_text()
+    assert "You said: square" in card.locator(".vote").inner_text()
     assert page.locator("#history a").count() == 1
     page.wait_for_function("document.querySelector('.subject img').naturalWidth > 0")
 
@@ -182,10 +182,10 @@ def test_everything_can_be_done_with_the_keyboard(new_page: Callable[..., Page])
     page.locator("article .badge").wait_for()
     reach("article summary")
     page.keyboard.press("Enter")
-    assert page.locator(".way").is_visible()
+    assert page.locator(".steps").is_visible()
     reach(".feedback button")
     page.keyboard.press("Enter")
-    page.locator(".said", has_text="circle").wait_for()
+    page.locator(".vote", has_text="circle").wait_for()
     reach("#question")
     page.keyboard.type("how sure?")
     page.keyboard.press("Enter")
