@@ -43,7 +43,7 @@ class Answered:
     def fits(self, diagnosis: Diagnosis) -> bool:
         """Whether it says of the same image what `diagnose_many` said."""
         found = json.loads(self.body)
-        return (found["record"]["identity"], found["label"]) == (diagnosis.identity, diagnosis.label)
+        return (found["identity"], found["label"]) == (diagnosis.identity, diagnosis.label)
 
 
 def figures(quick: bool) -> list[Figure]:
