@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consilience.core.errors import AnswerError
-from consilience.core.render.rendering import percent
+from consilience.core.render.phrases import percent
 from consilience.orchestrator.reasoner.output import invented_figures, output_schema, parse_output
 from tests.support.reasoner_cases import TASK, opinion
 
