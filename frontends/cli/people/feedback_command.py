@@ -117,7 +117,7 @@ def _show(kept: StoredDiagnosis, case: VotedDiagnosis, folder: Path, where: str)
         picture.write_bytes(kept.thumbnail)
         out.print(f"picture, until the review ends: {picture}", soft_wrap=True)
     for number, label in enumerate(case.labels, 1):
-        people = ", ".join(one.person or "unknown" for one in case.words if one.label == label)
+        people = ", ".join(one.person or "unknown" for one in case.votes if one.label == label)
         out.print(one_line(f"{number} {label}, says {people}"), soft_wrap=True)
 
 
