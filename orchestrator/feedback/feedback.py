@@ -57,19 +57,15 @@ class Feedback:
 
 @dataclass(frozen=True)
 class VotedDiagnosis:
-    """A diagnosis and the votes on it, the oldest first.
-
-    Attributes:
-        diagnosis: its id.
-    """
+    """A diagnosis with what people said of it, the oldest word first."""
 
     diagnosis: str
-    votes: tuple[Feedback, ...]
+    words: tuple[Feedback, ...]
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Return the labels that people voted for, each once; refused and undone votes left out."""
-        return tuple(dict.fromkeys(vote.label for vote in self.votes if vote.status in ("waiting", "counts")))
+        """What is said, each once; refused and undone words left out."""
+        return tuple(dict.fromkeys(one.label for one in self.words if one.status in ("waiting", "counts")))
 
     @property
     def is_disputed(self) -> bool:
@@ -129,7 +125,7 @@ class Feedbacks:
 
     def waiting(self) -> list[VotedDiagnosis]:
         """The diagnoses with words that wait, the longest waiting first, with all that was said of them."""
-        waiting = dict.fromkeys(vote.diagnosis for vote in self.all("waiting"))
+        waiting = dict.fromkeys(one.diagnosis for one in self.all("waiting"))
         return [VotedDiagnosis(id, tuple(self.of(id))) for id in waiting]
 
     def accept(self, id: str, label: str, reviewer: str = "") -> None:
@@ -142,12 +138,12 @@ class Feedbacks:
         """
         named = self._label(label)
         self.history.get(id)
-        votes = [vote for vote in self.of(id) if vote.status in ("waiting", "counts")]
-        if learned := [vote for vote in votes if vote.change is not None and vote.label != named]:
+        words = [one for one in self.of(id) if one.status in ("waiting", "counts")]
+        if learned := [one for one in words if one.change is not None and one.label != named]:
             raise HistoryError(
                 f"the diagnosis '{id}' was learned as '{learned[0].label}' (change {learned[0].change}): undo it"
             )
-        if not any(vote.label == named for vote in votes):
+        if not any(one.label == named for one in words):
             self.give(id, reviewer, named)
         unlearned = (FEEDBACK.c.diagnosis == id, FEEDBACK.c.change.is_(None))
         live = FEEDBACK.c.status.in_(("waiting", "counts"))
@@ -164,8 +160,8 @@ class Feedbacks:
 
     def to_learn(self) -> list[Feedback]:
         """What counts and was not learned yet: of each diagnosis one word, the oldest first."""
-        counts = [vote for vote in self.all("counts") if vote.change is None]
-        return list({vote.diagnosis: vote for vote in reversed(counts)}.values())[::-1]
+        counts = [one for one in self.all("counts") if one.change is None]
+        return list({one.diagnosis: one for one in reversed(counts)}.values())[::-1]
 
     def mark(self, ids: Iterable[str], change: int, connection: Connection | None = None) -> None:
         """What counts of these diagnoses was learned with a change; in the caller's transaction, if it has one."""
@@ -181,23 +177,23 @@ class Feedbacks:
 
     def _judge(self, connection: Connection, id: str) -> None:
         """Which words about a diagnosis count now, by the rule."""
-        voted = VotedDiagnosis(id, tuple(map(_feedback, connection.execute(_in_order(FEEDBACK.c.diagnosis == id)))))
-        live = [vote for vote in voted.votes if vote.status in ("waiting", "counts")]
-        people = {vote.person for vote in live if vote.person}
+        words = VotedDiagnosis(id, tuple(map(_feedback, connection.execute(_in_order(FEEDBACK.c.diagnosis == id)))))
+        live = [one for one in words.words if one.status in ("waiting", "counts")]
+        people = {one.person for one in live if one.person}
         is_enough = (
-            any(vote.status == "counts" for vote in live)
+            any(one.status == "counts" for one in live)
             or self.settings.review == "at-once"
             or (self.settings.review == "agreement" and len(people) >= self.settings.people)
         )
-        status = "counts" if is_enough and not voted.is_disputed else "waiting"
+        status = "counts" if is_enough and not words.is_disputed else "waiting"
         mine = (FEEDBACK.c.diagnosis == id, FEEDBACK.c.change.is_(None), FEEDBACK.c.status.in_(("waiting", "counts")))
         connection.execute(update(FEEDBACK).where(*mine).values(status=status))
 
     def _label(self, text: str) -> str:
         task = read_panel_folder(self._database.folder, lambda folder: Task.from_file(folder.state / "task.yaml"))
-        if (name := task.find(text)) is None:
+        if (found := task.find(text)) is None:
             raise HistoryError(f"the panel's task has no label '{text}'; it has {', '.join(task.names)}")
-        return name
+        return found
 
     def _read(self, *wanted: Any) -> list[Feedback]:
         with self._database.transaction() as connection:

@@ -91,18 +91,18 @@ def with_images(
         [],
     )
 
-    def load(source: LabelledImage) -> Image:
-        return load_image(source.path, settings.images)
+    def load(one: LabelledImage) -> Image:
+        return load_image(one.path, settings.images)
 
     done = 0
     for batch in embed_many(images, encoder, load=load, batch_size=settings.batch_size):
-        for source, image, error in zip(batch.sources, batch.images, batch.errors, strict=True):
+        for one, image, error in zip(batch.sources, batch.images, batch.errors, strict=True):
             if image is None:
-                failed.append(FailedImage(str(source.path), error or DatasetError("unreadable")))
+                failed.append(FailedImage(str(one.path), error or DatasetError("unreadable")))
             else:
                 ids.append(image.identity)
-                labels.append(source.label)
-                sources.append(str(source.path.absolute()))
+                labels.append(one.label)
+                sources.append(str(one.path.absolute()))
                 thumbnails[image.identity] = image.thumbnail()
         vectors.append(batch.vectors)
         done += len(batch.sources)
@@ -129,6 +129,6 @@ def _empty(encoder: Encoder) -> LabelledImages:
 
 
 def _label_of(task: Task, label: str, source: Path) -> str:
-    if (name := task.find(label)) is None:
+    if (found := task.find(label)) is None:
         raise DatasetError(f"'{source}' has the label '{label}', which the task lacks; it has {', '.join(task.names)}")
-    return name
+    return found

@@ -179,9 +179,9 @@ def test_answers_are_kept_in_the_cache_folder_if_nothing_else_is_said(
     assert json.loads(invoke("replies", "--json").stdout)["path"] == str(tmp_path / "cache" / "replies.sqlite")
 
 
-def test_the_settings_file_in_the_readme_is_one(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (tmp_path / "models.yaml").write_text(readme.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+def test_the_settings_file_in_the_docs_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    (tmp_path / "models.yaml").write_text(page.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
     settings = load_settings(tmp_path / "models.yaml")
     assert [one.name for one in settings.vlm] == ["qwen", "gpt"]
     assert settings.policy.max_run_cost_usd == 5
