@@ -16,13 +16,13 @@ class Diagnosis(DiagnosisRecord):
 
     def to_markdown(self) -> str:
         """The diagnosis as a short page of Markdown: verdict, agents, evidence, rationale."""
-        from consilience.core.render.rendering import markdown
+        from consilience.core.render.markdown import markdown
 
         return markdown(self)
 
     def _repr_html_(self) -> str:
         """Shown by Jupyter: self-contained HTML, pictures included."""
-        from consilience.core.render.rendering import html
+        from consilience.core.render.html import html
 
         return html(self)
 

@@ -15,7 +15,7 @@ from consilience.agents.vlm.label_answer import UNSURE, choices
 from consilience.core.evidence import Evidence, Neighbour
 from consilience.core.images import Image, load_image
 from consilience.core.prediction import Prediction
-from consilience.core.render.rendering import percent
+from consilience.core.render.phrases import percent
 from consilience.core.task import Task
 from consilience.prompts import Prompt, clean, label_lines, quoted
 

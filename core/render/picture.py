@@ -16,19 +16,9 @@ from consilience.core.errors import ConsilienceError, ImageError
 from consilience.core.evidence import Neighbour
 from consilience.core.images import Image, load_image
 from consilience.core.prediction import Prediction
+from consilience.core.render.colours import OTHER, VERDICT_COLOURS, VERDICT_SIGNS, label_colours
 from consilience.core.render.drawing import FAINT, GREY, HEIGHT, MISSING, PAPER, SOFT, WIDTH, Page, drawable
-from consilience.core.render.rendering import (
-    OTHER,
-    VERDICT_COLOURS,
-    VERDICT_SIGNS,
-    alternatives,
-    label_colours,
-    novelty_words,
-    one_line,
-    origin,
-    percent,
-    ranked,
-)
+from consilience.core.render.phrases import alternatives, novelty_words, one_line, origin, percent, ranked
 
 Legend: TypeAlias = Mapping[str, tuple[str, str]]
 """Label -> (its name as it can be drawn, its colour)."""

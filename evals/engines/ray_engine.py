@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from consilience.core.errors import EvaluationError, SettingsError, import_extra
-from consilience.core.render.rendering import one_line
+from consilience.core.render.phrases import one_line
 from consilience.core.settings.settings import Settings
 from consilience.evals.engines.engine import FreshDiagnoser, LocalEngine
 from consilience.evals.rows import Decided

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from consilience.core.evidence import Evidence
 from consilience.core.prediction import Prediction, look_name
-from consilience.core.render.rendering import novelty_words, percent
+from consilience.core.render.phrases import novelty_words, percent
 from consilience.evals.report.galleries import Row, novelty_of, of_truth, sureness, top_label
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from consilience.core.render.rendering import VERDICT_SIGNS, one_line, source_name
+from consilience.core.render.colours import VERDICT_SIGNS
+from consilience.core.render.phrases import one_line, source_name
 from consilience.evals.report import words
 from consilience.evals.report.axis import Axis, from_lowest, to_highest
 from consilience.evals.report.cards import Card

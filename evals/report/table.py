@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from consilience.core.render.rendering import one_line
+from consilience.core.render.phrases import one_line
 from consilience.evals.report.galleries import Row, novelty_of, top_label
 
 MOST_ROWS = 50_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from consilience.core.render.rendering import percent, source_name
+from consilience.core.render.phrases import percent, source_name
 from consilience.evals.scores import accuracy_interval
 
 Metrics = Mapping[str, Any]

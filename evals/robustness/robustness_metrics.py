@@ -21,7 +21,7 @@ from statistics import fmean
 from typing import Any
 
 from consilience.core.errors import EvaluationError
-from consilience.core.render.rendering import percent
+from consilience.core.render.phrases import percent
 from consilience.evals.evaluation import Evaluation
 from consilience.evals.figures import EvaluationMetrics, Figures, Settled
 from consilience.evals.robustness.corruptions import CORRUPTIONS, STRENGTHS

@@ -12,7 +12,7 @@ from consilience.core.errors import AgentError, ConsilienceError, ImageError
 from consilience.core.evidence import Evidence
 from consilience.core.images import Image, ImageSource, Named, load_image
 from consilience.core.prediction import look_name
-from consilience.core.render.rendering import one_line
+from consilience.core.render.phrases import one_line
 from consilience.frontends.chat import rule_answers as answers
 from consilience.frontends.chat.coalescer import Coalescer
 from consilience.frontends.chat.question import ChatQuestion, recognised

@@ -8,7 +8,7 @@ from dataclasses import replace
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.images import Image
 from consilience.core.prediction import Prediction, look_name
-from consilience.core.render.rendering import headline, novelty_words, one_line, percent, ranked, source_name
+from consilience.core.render.phrases import headline, novelty_words, one_line, percent, ranked, source_name
 from consilience.frontends.chat.reply import Button, Reply, ReplyPicture, ReplyTable
 from consilience.frontends.cli.diagnosis_text import AGENT_COLUMNS, agent_rows
 from consilience.orchestrator.decision.leave_out import without

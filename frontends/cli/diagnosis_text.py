@@ -10,18 +10,8 @@ from rich.text import Text
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.evidence import Neighbour
 from consilience.core.prediction import Prediction, look_name
-from consilience.core.render.rendering import (
-    VERDICT_COLOURS,
-    VERDICT_SIGNS,
-    headline,
-    label_colours,
-    novelty_words,
-    one_line,
-    origin,
-    percent,
-    ranked,
-    source_name,
-)
+from consilience.core.render.colours import VERDICT_COLOURS, VERDICT_SIGNS, label_colours
+from consilience.core.render.phrases import headline, novelty_words, one_line, origin, percent, ranked, source_name
 from consilience.frontends.cli.panel_text import figures_table
 from consilience.frontends.cli.terminal import table
 

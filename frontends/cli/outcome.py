@@ -34,7 +34,7 @@ class Failure(click.ClickException):
 
 def complain(kind: str, message: str) -> None:
     """One line on stderr, safe to show whatever the message quotes."""
-    from consilience.core.render.rendering import one_line
+    from consilience.core.render.phrases import one_line
 
     click.echo(f"{kind}: {one_line(message, 2000)}", err=True)
 

@@ -10,7 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from consilience.core.prediction import look_name
-from consilience.core.render.rendering import one_line, percent
+from consilience.core.render.phrases import one_line, percent
 from consilience.core.settings.model_settings import VlmSettings
 from consilience.core.settings.settings import PolicySettings
 from consilience.frontends.cli.terminal import table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from consilience.core.render.rendering import one_line
+from consilience.core.render.phrases import one_line
 from consilience.frontends.chat.reply import Button, Reply, ReplyTable
 
 Block = dict[str, Any]

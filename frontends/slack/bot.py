@@ -11,7 +11,7 @@ from typing import Any
 
 from consilience.core.errors import ConsilienceError, SlackError
 from consilience.core.fetch import Bearer
-from consilience.core.render.rendering import one_line
+from consilience.core.render.phrases import one_line
 from consilience.frontends.chat.chat import Chat
 from consilience.frontends.chat.reply import Reply
 from consilience.frontends.chat.rule_answers import HELP

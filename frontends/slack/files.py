@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from consilience.core.errors import FetchError
 from consilience.core.fetch import Bearer, fetch_image_bytes
 from consilience.core.image_limits import ImageLimits
-from consilience.core.render.rendering import source_name
+from consilience.core.render.phrases import source_name
 from consilience.frontends.slack.request import SlackRequest
 
 

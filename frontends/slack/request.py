@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from consilience.core.render.rendering import source_name
+from consilience.core.render.phrases import source_name
 from consilience.frontends.chat.question import recognised
 
 Kind = Literal["look", "ask", "press"]

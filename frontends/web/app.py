@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from consilience.core.errors import ConsilienceError
-from consilience.core.render.rendering import one_line, source_name
+from consilience.core.render.phrases import one_line, source_name
 from consilience.core.settings.settings import WebSettings
 from consilience.frontends.chat.chat import Chat
 from consilience.frontends.web.api_models import (

@@ -18,7 +18,7 @@ from consilience.core.errors import (
     MemoryServerError,
     PanelError,
 )
-from consilience.core.render.rendering import one_line
+from consilience.core.render.phrases import one_line
 
 log = logging.getLogger(__name__)
 

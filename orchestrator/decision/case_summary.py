@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from consilience.core.prediction import look_name
-from consilience.core.render.rendering import percent, ranked
+from consilience.core.render.phrases import percent, ranked
 from consilience.core.trust import Trust
 from consilience.prompts import Prompt, quoted
 

@@ -153,7 +153,7 @@ class Database:
         self._engine.dispose()
 
     def _failed(self, cause: SQLAlchemyError) -> HistoryError:
-        said = first_line(getattr(cause, "orig", None) or cause)
+        message = first_line(getattr(cause, "orig", None) or cause)
         remedies = {
             "locked": "another process is writing it for long: try again",
             "full": "make room on the disk, then try again",
@@ -164,8 +164,10 @@ class Database:
             "unable to open": "check the path and your rights",
             "no such column": "it was made by another version of Consilience: move it away to begin anew",
         }
-        remedy = next((words for sign, words in remedies.items() if sign in said), "check the database, then try again")
-        return HistoryError(f"the history '{self.name}' cannot be used ({said}): {remedy}")
+        remedy = next(
+            (words for sign, words in remedies.items() if sign in message), "check the database, then try again"
+        )
+        return HistoryError(f"the history '{self.name}' cannot be used ({message}): {remedy}")
 
 
 def _set_up_sqlite(connection: Any, _: Any) -> None:

@@ -83,11 +83,11 @@ class Drift:
 
     @property
     def fallen(self) -> tuple[AgentDrift, ...]:
-        return tuple(one for one in self.agents if one.has_fallen)
+        return tuple(agent for agent in self.agents if agent.has_fallen)
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "agents": [one.to_dict() for one in self.agents],
+            "agents": [agent.to_dict() for agent in self.agents],
             "diagnosed": self.diagnosed,
             "confirmed": self.confirmed,
             "corrected": self.corrected,
@@ -104,13 +104,13 @@ def drift(panel: Panel, history: History, *, seed: int = 0) -> Drift:
         HistoryError: the store cannot be used.
     """
     cases = _confirmed(panel, history)
-    found = []
+    agents = []
     for number, member in enumerate(panel.members):
         before = _at_fit(panel, number)
         after = [(kept.when, label == truth) for kept, truth, label in _named(cases, member.agent, member.stage)]
-        found.append(_compared(member.agent, member.stage, before, after, np.random.default_rng([seed, number])))
+        agents.append(_compared(member.agent, member.stage, before, after, np.random.default_rng([seed, number])))
     return Drift(
-        tuple(_corrected(found)),
+        tuple(_corrected(agents)),
         history.count(),
         len(cases),
         sum(kept.diagnosis.label != truth for kept, truth in cases),
@@ -164,7 +164,7 @@ def _compared(
     if ratio == 0.0:
         return compared
     shuffled = (_ratios(rng.permutation(row)[None], len(before))[1].max() for _ in range(SHUFFLES))
-    p_value = (1 + sum(bool(one >= ratio - 1e-12) for one in shuffled)) / (SHUFFLES + 1)
+    p_value = (1 + sum(bool(value >= ratio - 1e-12) for value in shuffled)) / (SHUFFLES + 1)
     recent = right[place - len(before) :]
     interval = binomtest(int(recent.sum()), len(recent)).proportion_ci(method="wilson")
     return replace(
@@ -178,13 +178,13 @@ def _compared(
     )
 
 
-def _corrected(found: Sequence[AgentDrift]) -> list[AgentDrift]:
+def _corrected(agents: Sequence[AgentDrift]) -> list[AgentDrift]:
     """With Holm's correction."""
-    worst_first = sorted(range(len(found)), key=lambda number: found[number].p_value)
-    corrected, least = list(found), 0.0
+    worst_first = sorted(range(len(agents)), key=lambda number: agents[number].p_value)
+    corrected, least = list(agents), 0.0
     for rank, number in enumerate(worst_first):
-        least = max(least, min(found[number].p_value * (len(found) - rank), 1.0))
-        corrected[number] = replace(found[number], p_value=least, has_fallen=bool(least < ALPHA))
+        least = max(least, min(agents[number].p_value * (len(agents) - rank), 1.0))
+        corrected[number] = replace(agents[number], p_value=least, has_fallen=bool(least < ALPHA))
     return corrected
 
 
@@ -201,13 +201,13 @@ def _at_fit(panel: Panel, number: int) -> np.ndarray:
 
 def _confirmed(panel: Panel, history: History) -> list[tuple[StoredDiagnosis, str]]:
     """Confirmed diagnoses with the true label, the oldest first."""
-    words = {one.diagnosis: one for one in Feedbacks(history).all("counts")}
-    learned = {one.number: one.when for one in changes_in(history.database)}
+    votes = {vote.diagnosis: vote for vote in Feedbacks(history).all("counts")}
+    learned = {change.number: change.when for change in changes_in(history.database)}
     cases: dict[str, tuple[StoredDiagnosis, str]] = {}
-    for kept in sorted(map(history.get, words), key=lambda one: one.when):
-        word, identity = words[kept.id], kept.diagnosis.identity
-        if identity not in panel.labelled_images.rows or (word.change in learned and kept.when < learned[word.change]):
-            cases.setdefault(identity, (kept, word.label))
+    for kept in sorted(map(history.get, votes), key=lambda stored: stored.when):
+        vote, identity = votes[kept.id], kept.diagnosis.identity
+        if identity not in panel.labelled_images.rows or (vote.change in learned and kept.when < learned[vote.change]):
+            cases.setdefault(identity, (kept, vote.label))
     return [(kept, truth) for kept, truth in cases.values() if panel.task.find(truth) is not None]
 
 
@@ -216,8 +216,8 @@ def _named(
 ) -> list[tuple[StoredDiagnosis, str, str]]:
     """The cases of which an agent's look named a label, with that label, before calibration."""
     return [
-        (kept, truth, one.label)
+        (kept, truth, prediction.label)
         for kept, truth in cases
-        for one in kept.diagnosis.predictions
-        if (one.agent, one.stage) == (agent, stage) and one.label is not None
+        for prediction in kept.diagnosis.predictions
+        if (prediction.agent, prediction.stage) == (agent, stage) and prediction.label is not None
     ]

@@ -57,15 +57,19 @@ class Feedback:
 
 @dataclass(frozen=True)
 class VotedDiagnosis:
-    """A diagnosis with what people said of it, the oldest word first."""
+    """A diagnosis and the votes on it, the oldest first.
+
+    Attributes:
+        diagnosis: its id.
+    """
 
     diagnosis: str
-    words: tuple[Feedback, ...]
+    votes: tuple[Feedback, ...]
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What is said, each once; refused and undone words left out."""
-        return tuple(dict.fromkeys(one.label for one in self.words if one.status in ("waiting", "counts")))
+        """Return the labels that people voted for, each once; refused and undone votes left out."""
+        return tuple(dict.fromkeys(vote.label for vote in self.votes if vote.status in ("waiting", "counts")))
 
     @property
     def is_disputed(self) -> bool:
@@ -125,7 +129,7 @@ class Feedbacks:
 
     def waiting(self) -> list[VotedDiagnosis]:
         """The diagnoses with words that wait, the longest waiting first, with all that was said of them."""
-        waiting = dict.fromkeys(one.diagnosis for one in self.all("waiting"))
+        waiting = dict.fromkeys(vote.diagnosis for vote in self.all("waiting"))
         return [VotedDiagnosis(id, tuple(self.of(id))) for id in waiting]
 
     def accept(self, id: str, label: str, reviewer: str = "") -> None:
@@ -138,12 +142,12 @@ class Feedbacks:
         """
         named = self._label(label)
         self.history.get(id)
-        words = [one for one in self.of(id) if one.status in ("waiting", "counts")]
-        if learned := [one for one in words if one.change is not None and one.label != named]:
+        votes = [vote for vote in self.of(id) if vote.status in ("waiting", "counts")]
+        if learned := [vote for vote in votes if vote.change is not None and vote.label != named]:
             raise HistoryError(
                 f"the diagnosis '{id}' was learned as '{learned[0].label}' (change {learned[0].change}): undo it"
             )
-        if not any(one.label == named for one in words):
+        if not any(vote.label == named for vote in votes):
             self.give(id, reviewer, named)
         unlearned = (FEEDBACK.c.diagnosis == id, FEEDBACK.c.change.is_(None))
         live = FEEDBACK.c.status.in_(("waiting", "counts"))
@@ -160,8 +164,8 @@ class Feedbacks:
 
     def to_learn(self) -> list[Feedback]:
         """What counts and was not learned yet: of each diagnosis one word, the oldest first."""
-        counts = [one for one in self.all("counts") if one.change is None]
-        return list({one.diagnosis: one for one in reversed(counts)}.values())[::-1]
+        counts = [vote for vote in self.all("counts") if vote.change is None]
+        return list({vote.diagnosis: vote for vote in reversed(counts)}.values())[::-1]
 
     def mark(self, ids: Iterable[str], change: int, connection: Connection | None = None) -> None:
         """What counts of these diagnoses was learned with a change; in the caller's transaction, if it has one."""
@@ -177,23 +181,23 @@ class Feedbacks:
 
     def _judge(self, connection: Connection, id: str) -> None:
         """Which words about a diagnosis count now, by the rule."""
-        words = VotedDiagnosis(id, tuple(map(_feedback, connection.execute(_in_order(FEEDBACK.c.diagnosis == id)))))
-        live = [one for one in words.words if one.status in ("waiting", "counts")]
-        people = {one.person for one in live if one.person}
+        voted = VotedDiagnosis(id, tuple(map(_feedback, connection.execute(_in_order(FEEDBACK.c.diagnosis == id)))))
+        live = [vote for vote in voted.votes if vote.status in ("waiting", "counts")]
+        people = {vote.person for vote in live if vote.person}
         is_enough = (
-            any(one.status == "counts" for one in live)
+            any(vote.status == "counts" for vote in live)
             or self.settings.review == "at-once"
             or (self.settings.review == "agreement" and len(people) >= self.settings.people)
         )
-        status = "counts" if is_enough and not words.is_disputed else "waiting"
+        status = "counts" if is_enough and not voted.is_disputed else "waiting"
         mine = (FEEDBACK.c.diagnosis == id, FEEDBACK.c.change.is_(None), FEEDBACK.c.status.in_(("waiting", "counts")))
         connection.execute(update(FEEDBACK).where(*mine).values(status=status))
 
     def _label(self, text: str) -> str:
         task = read_panel_folder(self._database.folder, lambda folder: Task.from_file(folder.state / "task.yaml"))
-        if (found := task.find(text)) is None:
+        if (name := task.find(text)) is None:
             raise HistoryError(f"the panel's task has no label '{text}'; it has {', '.join(task.names)}")
-        return found
+        return name
 
     def _read(self, *wanted: Any) -> list[Feedback]:
         with self._database.transaction() as connection:

@@ -90,8 +90,8 @@ class History:
 
     def keep_many(self, asked: Iterable[tuple[Diagnosis, str, str]]) -> list[StoredDiagnosis]:
         """`keep` diagnoses, each with its channel and person, in one transaction: all of them, or none."""
-        kept = [self._new(*one) for one in asked]
-        rows = [self._row(one) for one in kept]
+        kept = [self._new(*request) for request in asked]
+        rows = [self._row(stored) for stored in kept]
         with self.database.transaction() as connection:
             connection.execute(DIAGNOSES.insert(), rows)
         return kept
@@ -133,8 +133,8 @@ class History:
         columns = DIAGNOSES.c
         wanted = [
             self._own(),
-            *(columns[name] == value for name, value in _given(label=label, verdict=verdict).items()),
-            *(columns[name] == value for name, value in _given(person=person, channel=channel).items()),
+            *(columns[name] == value for name, value in _not_none(label=label, verdict=verdict).items()),
+            *(columns[name] == value for name, value in _not_none(person=person, channel=channel).items()),
             *([columns.moment >= to_moment(since)] if since is not None else []),
             *([columns.moment < to_moment(until)] if until is not None else []),
         ]
@@ -220,5 +220,5 @@ class History:
         return StoredDiagnosis(row.id, from_moment(row.moment), diagnosis, row.thumbnail, row.channel, row.person)
 
 
-def _given(**values: object) -> dict[str, object]:
+def _not_none(**values: object) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}

@@ -101,24 +101,32 @@ def learn(
     path, settings = Path(panel), settings_or(settings, arguments)
     with writing(path), History.open(path, settings.history) as history:
         old, feedbacks = Panel.open(path), Feedbacks(history, settings.learning)
-        lessons, known, left_out = _lessons(old, feedbacks, settings, progress)
+        examples, known, left_out = _examples_of(old, feedbacks, settings, progress)
         for id, brought_by in known.items():
             feedbacks.mark([id], brought_by)
         labelled_images, report = old.labelled_images.with_added(
-            [one.kept.diagnosis.identity for one in lessons],
-            [one.label for one in lessons],
-            [one.kept.diagnosis.source for one in lessons],
-            np.array([one.vector for one in lessons], dtype=np.float32).reshape(len(lessons), old.encoder.dimension),
-            {one.kept.diagnosis.identity: one.kept.thumbnail for one in lessons if one.kept.thumbnail is not None},
+            [example.kept.diagnosis.identity for example in examples],
+            [example.label for example in examples],
+            [example.kept.diagnosis.source for example in examples],
+            np.array([example.vector for example in examples], dtype=np.float32).reshape(
+                len(examples), old.encoder.dimension
+            ),
+            {
+                example.kept.diagnosis.identity: example.kept.thumbnail
+                for example in examples
+                if example.kept.thumbnail is not None
+            },
         )
         for conflict in report.conflicts:
-            left_out |= {one.kept.id: str(conflict) for one in lessons if one.kept.diagnosis.identity == conflict.id}
-        lessons = [one for one in lessons if one.kept.id not in left_out]
-        if not lessons:
+            left_out |= {
+                example.kept.id: str(conflict) for example in examples if example.kept.diagnosis.identity == conflict.id
+            }
+        examples = [example for example in examples if example.kept.id not in left_out]
+        if not examples:
             return LearnReport(None, left_out)
         number = _last(history.database) + 1
         grown = with_records(old, labelled_images, settings)
-        grown, judged = _judged(grown, lessons, number, settings)
+        grown, judged = _judged(grown, examples, number, settings)
         images = tuple(
             (identity, labelled_images.labels[labelled_images.rows[identity]])
             for identity in labelled_images.ids[len(old.labelled_images) :]
@@ -126,7 +134,7 @@ def learn(
         change = LearnedChange(number, from_moment(now()), images, judged)
         with history.database.transaction() as connection:  # all of it, or what is kept here says that nothing happened
             _log(connection, history.database, change)
-            feedbacks.mark([one.kept.id for one in lessons], number, connection)
+            feedbacks.mark([example.kept.id for example in examples], number, connection)
             written = grown.save(path, overwrite=True)
     index(written, settings, progress)
     return LearnReport(change, left_out)
@@ -140,12 +148,12 @@ def undo(panel: str | Path, number: int, *, settings: Settings | None = None, **
     """
     path, settings = Path(panel), settings_or(settings, arguments)
     with writing(path), History.open(path, settings.history) as history:
-        found = [one for one in changes_in(history.database) if one.number == number]
-        if not found or found[0].undone is not None:
-            problem = "was undone already" if found else "does not exist"
+        matching = [change for change in changes_in(history.database) if change.number == number]
+        if not matching or matching[0].undone is not None:
+            problem = "was undone already" if matching else "does not exist"
             raise HistoryError(f"change {number} of the panel '{path}' {problem}: 'consilience learned' lists them")
         old = Panel.open(path)
-        labelled_images = old.labelled_images.without([identity for identity, _ in found[0].images])
+        labelled_images = old.labelled_images.without([identity for identity, _ in matching[0].images])
         check_each_label_is_left(old.task, labelled_images)
         shrunk = with_records(old, labelled_images, settings)
         if shrunk.predictions is not None:
@@ -157,7 +165,7 @@ def undo(panel: str | Path, number: int, *, settings: Settings | None = None, **
             Feedbacks(history, settings.learning).mark_undone(number, connection)
             written = shrunk.save(path, overwrite=True)
     index(written, settings, quiet)
-    return replace(found[0], undone=from_moment(moment))
+    return replace(matching[0], undone=from_moment(moment))
 
 
 def changes(panel: str | Path, *, settings: Settings | None = None, **arguments: Any) -> list[LearnedChange]:
@@ -169,22 +177,23 @@ def changes(panel: str | Path, *, settings: Settings | None = None, **arguments:
 def relearned(panel: Panel, predictions: LabelledPredictions, settings: Settings) -> Panel:
     """The panel with calibration, trust, fusion and thresholds learned from what of the predictions still counts."""
     lasting = predictions.take(predictions.lasting(settings.learning.half_life_images))
-    looks = [_answers(one, raw) for one, raw in zip(panel.members, lasting.raw, strict=True)]
+    looks = [_answers(member, raw) for member, raw in zip(panel.members, lasting.raw, strict=True)]
     data = panel.labelled_features().take(
-        np.array([panel.labelled_images.rows[one] for one in lasting.ids], dtype=np.intp)
+        np.array([panel.labelled_images.rows[identity] for identity in lasting.ids], dtype=np.intp)
     )
     fitted = learned(panel.heads, looks, panel.task, data, split_into_folds(lasting.labels, settings.seed))
     return replace(panel, predictions=predictions, **fitted.parts())
 
 
-def said(diagnosis: Diagnosis, members: Sequence[Member], task: Task) -> np.ndarray:
+def raw_predictions(diagnosis: Diagnosis, members: Sequence[Member], task: Task) -> np.ndarray:
     """Raw probabilities (a, c) of each member's look; rows of NaN where it gave none, or one over other labels."""
     raw = np.full((len(members), len(task.names)), np.nan)
-    looks = {(one.agent, one.stage): number for number, one in enumerate(members)}
-    for one in diagnosis.predictions:
-        number = looks.get((one.agent, one.stage))
-        if number is not None and one.probabilities is not None and set(one.probabilities) == set(task.names):
-            raw[number] = [one.probabilities[name] for name in task.names]
+    looks = {(member.agent, member.stage): number for number, member in enumerate(members)}
+    for prediction in diagnosis.predictions:
+        number = looks.get((prediction.agent, prediction.stage))
+        probabilities = prediction.probabilities
+        if number is not None and probabilities is not None and set(probabilities) == set(task.names):
+            raw[number] = [probabilities[name] for name in task.names]
     return raw
 
 
@@ -196,21 +205,21 @@ def _answers(member: Member, raw: np.ndarray) -> MemberAnswers:
     return MemberAnswers(member.agent, member.stage, raw, member.cost_usd, kinds)
 
 
-def _lessons(
+def _examples_of(
     panel: Panel, feedbacks: Feedbacks, settings: Settings, progress: Progress
 ) -> tuple[list[_ConfirmedImage], dict[str, int], dict[str, str]]:
     """What is to be learned; by the diagnosis's id, the change that brought an image that is there; and what cannot."""
-    lessons: list[_ConfirmedImage] = []
+    examples: list[_ConfirmedImage] = []
     known: dict[str, int] = {}
     left_out: dict[str, str] = {}
     encoder: Encoder | None = None
-    words = feedbacks.to_learn()
-    for done, word in enumerate(words):
-        progress("reading feedback", done, len(words))
-        kept = feedbacks.history.get(word.diagnosis)
-        identity, label = kept.diagnosis.identity, panel.task.find(word.label)
+    votes = feedbacks.to_learn()
+    for done, vote in enumerate(votes):
+        progress("reading feedback", done, len(votes))
+        kept = feedbacks.history.get(vote.diagnosis)
+        identity, label = kept.diagnosis.identity, panel.task.find(vote.label)
         if label is None:
-            left_out[kept.id] = f"the panel's task has no label '{word.label}' any more"
+            left_out[kept.id] = f"the panel's task has no label '{vote.label}' any more"
         elif (row := panel.labelled_images.rows.get(identity)) is not None and panel.labelled_images.labels[
             row
         ] == label:
@@ -223,7 +232,7 @@ def _lessons(
         else:
             embedding = kept.diagnosis.embedding
             if embedding is not None and embedding.encoder == panel.encoder.fingerprint:
-                lessons.append(_ConfirmedImage(kept, label, embedding.vector))
+                examples.append(_ConfirmedImage(kept, label, embedding.vector))
                 continue
             try:
                 image = load_image(kept.diagnosis.source, settings.images)
@@ -234,10 +243,10 @@ def _lessons(
                 left_out[kept.id] = f"'{kept.diagnosis.source}' holds another image now"
                 continue
             encoder = encoder or panel.encoder.open(settings.device)
-            lessons.append(
+            examples.append(
                 _ConfirmedImage(replace(kept, thumbnail=image.thumbnail()), label, encoder.encode([image])[0])
             )
-    return lessons, known, left_out
+    return examples, known, left_out
 
 
 def _change_of(panel: Panel, identity: str) -> int:
@@ -247,20 +256,23 @@ def _change_of(panel: Panel, identity: str) -> int:
     return int(panel.predictions.changes[panel.predictions.ids.index(identity)])
 
 
-def _judged(panel: Panel, lessons: Sequence[_ConfirmedImage], number: int, settings: Settings) -> tuple[Panel, int]:
-    """The panel with calibration and trust that know of the lessons, and of how many."""
+def _judged(panel: Panel, examples: Sequence[_ConfirmedImage], number: int, settings: Settings) -> tuple[Panel, int]:
+    """The panel with calibration and trust that know of the examples, and of how many."""
     if panel.predictions is None:
         return panel, 0
     place = {name: number for number, name in enumerate(panel.task.names)}
     by_image: dict[str, _ConfirmedImage] = {}
-    for one in lessons:
-        by_image.setdefault(one.kept.diagnosis.identity, one)  # of one image, the first diagnosis
-    said_of = {identity: said(one.kept.diagnosis, panel.members, panel.task) for identity, one in by_image.items()}
-    answered = [identity for identity, raw in said_of.items() if np.isfinite(raw).any()]
+    for example in examples:
+        by_image.setdefault(example.kept.diagnosis.identity, example)  # of one image, the first diagnosis
+    raw_of = {
+        identity: raw_predictions(example.kept.diagnosis, panel.members, panel.task)
+        for identity, example in by_image.items()
+    }
+    answered = [identity for identity, raw in raw_of.items() if np.isfinite(raw).any()]
     if not answered:
         return panel, 0
     labels = np.array([place[by_image[identity].label] for identity in answered], dtype=np.intp)
-    raw = np.stack([said_of[identity] for identity in answered], axis=1)
+    raw = np.stack([raw_of[identity] for identity in answered], axis=1)
     return relearned(panel, panel.predictions.with_added(answered, labels, raw, number), settings), len(answered)
 
 

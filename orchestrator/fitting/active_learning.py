@@ -98,8 +98,8 @@ def suggest(
     """
     opened, settings = Panel.open(panel), settings_or(settings, arguments)
     encoder = opened.encoder.open(settings.device)
-    found = embedded(listed(Path(folder)), encoder, opened.labelled_images.rows.keys(), settings, progress)
-    data, rows = opened.labelled_features(), found.vectors
+    pool = embedded(listed(Path(folder)), encoder, opened.labelled_images.rows.keys(), settings, progress)
+    data, rows = opened.labelled_features(), pool.vectors
     with one_blas_thread():
         committee = mean_prediction(opened.task, to_ask(opened.heads), data, rows)
         uncertainty, typical = one_minus_margin(committee), typicality(rows, data.features)
@@ -108,7 +108,7 @@ def suggest(
     return Suggestions(
         tuple(
             Suggestion(
-                found.paths[row],
+                pool.paths[row],
                 tuple(names[np.argsort(-committee[row], kind="stable")[:2]].tolist()),
                 float(uncertainty[row]),
                 float(typical[row]),
@@ -116,8 +116,8 @@ def suggest(
             )
             for row, distance in chosen
         ),
-        found.known,
-        found.failed,
+        pool.known,
+        pool.failed,
     )
 
 

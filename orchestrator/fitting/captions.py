@@ -34,11 +34,11 @@ def captioner_among(agents: Sequence[Agent], name: str | None, kinds: Sequence[s
         raise SettingsError(
             f"'{name}' is to be the captioner, and no agent reads captions: add '{CapsAdapter.name}' to the agents"
         )
-    found = next((one for one in agents if one.name == name), None)
-    if not isinstance(found, Captioner):
-        known = ", ".join(one.name for one in agents if isinstance(one, Captioner)) or "none"
+    captioner = next((agent for agent in agents if agent.name == name), None)
+    if not isinstance(captioner, Captioner):
+        known = ", ".join(agent.name for agent in agents if isinstance(agent, Captioner)) or "none"
         raise SettingsError(f"the captioner '{name}' is no agent that can describe images; there are: {known}")
-    return found
+    return captioner
 
 
 async def described(
@@ -67,16 +67,16 @@ async def described(
         rows = range(start, min(start + BATCH, len(labelled_images)))
         nowhere = np.empty((len(rows), 0), np.float32)
         images = [load(labelled_images.sources[row]) for row in rows]
-        said = await caption(
+        predictions = await caption(
             agent, AgentInput(task, images, data.features[rows], nowhere.astype(int), nowhere), timeout
         )
-        if start == 0 and all(one.error is not None for one in said):  # it will not do better on the others
-            raise AgentError(f"the agent '{agent.name}' described none of the first images: {said[0].error}")
-        failed += sum(one.error is not None for one in said)
+        if start == 0 and all(p.error is not None for p in predictions):  # it will not do better on the others
+            raise AgentError(f"the agent '{agent.name}' described none of the first images: {predictions[0].error}")
+        failed += sum(p.error is not None for p in predictions)
         texts = {
-            row: prompt.render("labelled", beginning=of_labels[data.labels[row]][0], said=one.rationale)
-            for row, one in zip(rows, said, strict=True)
-            if one.rationale
+            row: prompt.render("labelled", beginning=of_labels[data.labels[row]][0], said=prediction.rationale)
+            for row, prediction in zip(rows, predictions, strict=True)
+            if prediction.rationale
         }
         vectors[list(texts)] = encoder.encode_texts([*texts.values()])
         progress("describing labelled images", rows.stop, len(labelled_images))

@@ -50,7 +50,7 @@ class MemberAnswers:
     @classmethod
     def of(cls, agent: str, stage: Stage, predictions: Sequence[Prediction], task: Task) -> Self:
         """With the mean cost, and the calibrators that suit: those for words would fit noise in full distributions."""
-        raw, cost = to_array(predictions, task), float(np.mean([one.cost_usd for one in predictions]))
+        raw, cost = to_array(predictions, task), float(np.mean([prediction.cost_usd for prediction in predictions]))
         in_words = states_one_number(raw[np.isfinite(raw).all(axis=1)])
         return cls(agent, stage, raw, cost, FITTED_TO_WORDS if in_words else FITTED, tuple(predictions))
 
@@ -84,21 +84,24 @@ async def predictions_of_others(
     asked = range(len(labelled_images)) if images is None else images
     for start in range(0, len(asked), BATCH):
         rows = asked[start : start + BATCH]
-        found = memory.query(data.features[rows], max(K, neighbours), [labelled_images.ids[row] for row in rows])
+        nearest = memory.query(data.features[rows], max(K, neighbours), [labelled_images.ids[row] for row in rows])
         evidence = [
-            Evidence.from_dict(one, labelled_images.thumbnail) for one in memory.evidence(found.first(neighbours))
+            Evidence.from_dict(item, labelled_images.thumbnail) for item in memory.evidence(nearest.first(neighbours))
         ]
         loaded = [load(labelled_images.sources[row]) if load is not None else None for row in rows]
-        inputs = AgentInput(task, loaded, data.features[rows], found.labels, found.similarities)
+        inputs = AgentInput(task, loaded, data.features[rows], nearest.labels, nearest.similarities)
         firsts = await asyncio.gather(*(first_look(agent, inputs, timeout) for agent in others))
         for agent, first in zip(others, firsts, strict=True):
-            if start == 0 and all(one.error is not None for one in first):  # it will not do better on the others
+            if start == 0 and all(p.error is not None for p in first):  # it will not do better on the others
                 raise AgentError(f"the agent '{agent.name}' failed on each of the first images: {first[0].error}")
         of_heads = ([head.prediction(start + place, task) for place in range(len(rows))] for head in heads)
-        said = [*zip(*of_heads, *firsts, strict=True)]
+        per_image = [*zip(*of_heads, *firsts, strict=True)]
         able = [(agent, first) for agent, first in zip(others, firsts, strict=True) if agent.can_revise]
         seconds = await asyncio.gather(
-            *(second_look(agent, inputs, first, _told(agent, evidence, said), timeout) for agent, first in able)
+            *(
+                second_look(agent, inputs, first, _with_first_predictions(agent, evidence, per_image), timeout)
+                for agent, first in able
+            )
         )
         for agent, first in zip(others, firsts, strict=True):
             answers.setdefault((agent.name, "first"), []).extend(first)
@@ -108,15 +111,18 @@ async def predictions_of_others(
     return [MemberAnswers.of(name, stage, predictions, task) for (name, stage), predictions in answers.items()]
 
 
-def _told(agent: Agent, evidence: Sequence[Evidence], said: Sequence[Sequence[Prediction]]) -> list[Evidence]:
+def _with_first_predictions(
+    agent: Agent, evidence: Sequence[Evidence], first_predictions: Sequence[Sequence[Prediction]]
+) -> list[Evidence]:
     """The evidence on each image with what all said of it at first, as far as the agent is told of it."""
-    return [replace(one, testimony=testimony_for(agent, them)) for one, them in zip(evidence, said, strict=True)]
+    pairs = zip(evidence, first_predictions, strict=True)
+    return [replace(item, testimony=testimony_for(agent, predictions)) for item, predictions in pairs]
 
 
 def to_array(predictions: Sequence[Prediction], task: Task) -> np.ndarray:
     """Raw probabilities (n, c), rows of NaN where the agent abstained or failed."""
     silent = [np.nan] * len(task.names)
-    return np.array([silent if one.probabilities is None else list(one.probabilities.values()) for one in predictions])
+    return np.array([silent if p.probabilities is None else list(p.probabilities.values()) for p in predictions])
 
 
 def named(raw: np.ndarray) -> np.ndarray:

@@ -120,7 +120,7 @@ def fit(
     budget = Budget(settings.policy.max_run_cost_usd)
     others = _agents_beside_heads(agents, settings, budget)
     named = _heads_named(agents, settings, unlabelled is not None)
-    given = None if unlabelled is None else listed(Path(unlabelled))
+    unlabelled_source = None if unlabelled is None else listed(Path(unlabelled))
     captioner = captioner_among(others, settings.captioner, None if named == [AUTO] else named or USUAL_AGENTS)
     load = None if is_vectors(source) else lambda image: load_image(image, settings.images)
     if settings.memory.url is not None:
@@ -130,8 +130,8 @@ def fit(
         labelled_images, task, encoder = ingested.labelled_images, ingested.task, ingested.encoder
         data = with_texts(labelled_features(labelled_images, task), encoder, task)
         failed, unlabelled_ids = ingested.failed, frozenset[str]()
-        if given is not None:
-            beside = sampled(given, encoder, labelled_images.rows.keys(), settings, progress)
+        if unlabelled_source is not None:
+            beside = sampled(unlabelled_source, encoder, labelled_images.rows.keys(), settings, progress)
             data, failed = data.with_unlabelled(beside.vectors), failed + beside.failed
             unlabelled_ids = frozenset(beside.ids)
         if captioner is not None and data.texts is not None and load is not None:
@@ -156,27 +156,29 @@ def fit(
             task=task,
             encoder=EncoderRecord.of(encoder),
             labelled_images=labelled_images,
-            agents=tuple(dict.fromkeys(one.agent for one in fitted.members if one.agent != REASONER)),
+            agents=tuple(dict.fromkeys(member.agent for member in fitted.members if member.agent != REASONER)),
             models=tuple(filter(None, map(settings_of, others))),
             reasoner=adviser,
             choices=tuple(choices),
-            predictions=LabelledPredictions.of_fit(labelled_images.ids, data.labels, [one.raw for one in fitted.looks]),
+            predictions=LabelledPredictions.of_fit(
+                labelled_images.ids, data.labels, [look.raw for look in fitted.looks]
+            ),
             unlabelled_ids=unlabelled_ids if any(head.needs_unlabelled for head in fitted.heads) else frozenset(),
             **fitted.parts(),
         ).save(path, overwrite=overwrite)
     index(written, settings, progress)
-    found = settles(settings.policy, written.calibration_set)
-    return FitReport(written, ingested.report, failed, ingested.ignored, found, budget.spent_usd)
+    settling = settles(settings.policy, written.calibration_set)
+    return FitReport(written, ingested.report, failed, ingested.ignored, settling, budget.spent_usd)
 
 
 def _agents_beside_heads(agents: Sequence[Agent | str], settings: Settings, budget: Budget) -> list[Agent]:
     """The agents that need no fitting: those given, and those of the settings."""
-    others = [one for one in agents if not isinstance(one, str)]
+    others = [agent for agent in agents if not isinstance(agent, str)]
     if settings.models:
         others += open_agents(settings.models, open_replies(settings.replies), budget)
-    if taken := [one.name for one in others if one.name in FEATURE_AGENTS]:
+    if taken := [agent.name for agent in others if agent.name in FEATURE_AGENTS]:
         raise SettingsError(f"'{taken[0]}' is the name of an agent on the encoder's features: give yours another")
-    if REASONER in (one.name for one in others):
+    if REASONER in (agent.name for agent in others):
         raise SettingsError(f"'{REASONER}' is the name of what reads the record: give your agent another")
     return others
 
@@ -187,7 +189,7 @@ def _heads_named(agents: Sequence[Agent | str], settings: Settings, unlabelled: 
     Args:
         unlabelled: whether unlabelled images are given.
     """
-    named = [one for one in agents if isinstance(one, str)] or settings.agents
+    named = [name for name in agents if isinstance(name, str)] or settings.agents
     if named is None:
         return None
     if [*named] == [AUTO]:

@@ -180,28 +180,34 @@ def learned(
         for number, answers in enumerate(looks):
             member, calibrated[number] = judged(answers, labels, folds, task)
             members.append(member)
-        heard = first_looks(members, calibrated)
-        again = {one.agent: looked_again(members, calibrated, one.agent) for one in members if one.stage == "second"}
-        posterior, weights = np.empty(heard.shape[1:]), np.empty((len(labels), len(looks)))
+        first = first_looks(members, calibrated)
+        again = {
+            member.agent: with_second_look(members, calibrated, member.agent)
+            for member in members
+            if member.stage == "second"
+        }
+        posterior, weights = np.empty(first.shape[1:]), np.empty((len(labels), len(looks)))
         posteriors_again = {agent: np.empty_like(posterior) for agent in again}
         for fold in np.unique(folds):
             held_out = folds == fold
-            others = Fusion.from_predictions(calibrated[:, ~held_out], labels[~held_out], heard[:, ~held_out], prior)
-            posterior[held_out], weights[held_out] = others.posterior(heard[:, held_out])
+            others = Fusion.from_predictions(calibrated[:, ~held_out], labels[~held_out], first[:, ~held_out], prior)
+            posterior[held_out], weights[held_out] = others.posterior(first[:, held_out])
             for agent, pooled in posteriors_again.items():
                 pooled[held_out] = others.posterior(again[agent][:, held_out])[0]
-        seen = np.isfinite(heard).all(axis=2).any(axis=0)  # where nobody could be asked nothing is learned
+        seen = np.isfinite(first).all(axis=2).any(axis=0)  # where nobody could be asked nothing is learned
         calibration_sets_again = {
             agent: CalibrationSet.of(pooled[seen], labels[seen]) for agent, pooled in posteriors_again.items()
         }
-        firsts = [number for number, one in enumerate(members) if one.stage == "first" and one.agent != REASONER]
+        firsts = [
+            number for number, member in enumerate(members) if member.stage == "first" and member.agent != REASONER
+        ]
         novelty, how_novel, is_judged = None, np.zeros(len(labels)), folds != UNJUDGED
         if is_judged.any():
             novelty, how_novel[is_judged] = Novelty.fit(data, folds, calibrated[firsts])
         return FittedEnsemble(
             heads=heads,
             members=tuple(members),
-            fusion=Fusion.from_predictions(calibrated, labels, heard, prior),
+            fusion=Fusion.from_predictions(calibrated, labels, first, prior),
             calibration_set=replace(CalibrationSet.of(posterior[seen], labels[seen]), again=calibration_sets_again),
             second_looks=second_looks(looks, calibrated, labels),
             looks=tuple(looks),
@@ -222,7 +228,7 @@ def error_prior_of(agents: Sequence[str], images: int) -> ErrorPrior:
     """
     kinds = [FEATURE_AGENTS.get(agent) for agent in agents]
     spread = np.sqrt([1.0 if kind is None else kind.usual_error for kind in kinds])
-    together = np.array([[SAME_FEATURES if one and other else 0.0 for other in kinds] for one in kinds])
+    together = np.array([[SAME_FEATURES if kind and other else 0.0 for other in kinds] for kind in kinds])
     np.fill_diagonal(together, 1.0)
     pseudo_counts = np.array([PRIOR_IMAGES if kind is None else max(HEAD_IMAGES, images) for kind in kinds])
     return ErrorPrior(together * np.outer(spread, spread), pseudo_counts)
@@ -270,10 +276,10 @@ def first_looks(members: Sequence[Member], calibrated: np.ndarray) -> np.ndarray
     return np.where(is_first[:, None, None], calibrated, np.nan)
 
 
-def looked_again(members: Sequence[Member], calibrated: np.ndarray, agent: str) -> np.ndarray:
+def with_second_look(members: Sequence[Member], calibrated: np.ndarray, agent: str) -> np.ndarray:
     """As `first_looks`, with the agent's second look, where it gave an answer, in the place of its first."""
-    heard, looks = first_looks(members, calibrated), [(one.agent, one.stage) for one in members]
+    predictions, looks = first_looks(members, calibrated), [(member.agent, member.stage) for member in members]
     first, second = looks.index((agent, "first")), looks.index((agent, "second"))
-    heard[second] = calibrated[second]
-    heard[first, np.isfinite(calibrated[second]).all(axis=1)] = np.nan
-    return heard
+    predictions[second] = calibrated[second]
+    predictions[first, np.isfinite(calibrated[second]).all(axis=1)] = np.nan
+    return predictions

@@ -91,18 +91,18 @@ def with_images(
         [],
     )
 
-    def load(one: LabelledImage) -> Image:
-        return load_image(one.path, settings.images)
+    def load(source: LabelledImage) -> Image:
+        return load_image(source.path, settings.images)
 
     done = 0
     for batch in embed_many(images, encoder, load=load, batch_size=settings.batch_size):
-        for one, image, error in zip(batch.sources, batch.images, batch.errors, strict=True):
+        for source, image, error in zip(batch.sources, batch.images, batch.errors, strict=True):
             if image is None:
-                failed.append(FailedImage(str(one.path), error or DatasetError("unreadable")))
+                failed.append(FailedImage(str(source.path), error or DatasetError("unreadable")))
             else:
                 ids.append(image.identity)
-                labels.append(one.label)
-                sources.append(str(one.path.absolute()))
+                labels.append(source.label)
+                sources.append(str(source.path.absolute()))
                 thumbnails[image.identity] = image.thumbnail()
         vectors.append(batch.vectors)
         done += len(batch.sources)
@@ -129,6 +129,6 @@ def _empty(encoder: Encoder) -> LabelledImages:
 
 
 def _label_of(task: Task, label: str, source: Path) -> str:
-    if (found := task.find(label)) is None:
+    if (name := task.find(label)) is None:
         raise DatasetError(f"'{source}' has the label '{label}', which the task lacks; it has {', '.join(task.names)}")
-    return found
+    return name

@@ -64,11 +64,13 @@ def add_label(
     with writing(path):
         old = Panel.open(path)
         task, budget = old.task.with_label(added), Budget(settings.policy.max_run_cost_usd)
-        others = [one for name, one in old.open_agents(settings, agents, budget).items() if name not in FEATURE_AGENTS]
+        others = [
+            agent for name, agent in old.open_agents(settings, agents, budget).items() if name not in FEATURE_AGENTS
+        ]
         if _must_be_fitted_again(old, others):
             raise PanelError(f"the panel '{path}' cannot take a new label as it is: fit it again with all images")
         encoder = old.encoder.open(settings.device)
-        new = [LabelledImage(one, added.name) for one in images]
+        new = [LabelledImage(image, added.name) for image in images]
         labelled_images, report, failed = with_images(old.labelled_images, new, encoder, settings, progress)
         if report.added < 2:
             raise DatasetError(
@@ -115,13 +117,13 @@ def _with_others(
 ) -> FittedEnsemble:
     """What the images teach if agents that see them are heard, too: they are asked about the new ones alone."""
     new = range(len(old.labelled_images), len(labelled_images))
-    said = run_sync(
+    answers = run_sync(
         predictions_of_others(
             task,
             labelled_images,
             data,
             others,
-            [replace(one, raw=one.raw[new]) for one in fitted.looks],
+            [replace(look, raw=look.raw[new]) for look in fitted.looks],
             settings.memory.neighbours,
             lambda source: load_image(source, settings.images),
             settings.policy.agent_timeout_seconds,
@@ -129,9 +131,9 @@ def _with_others(
             new,
         )
     )
-    words = [_with_old_words(one, old, labelled_images.ids) for one in said]
+    extended = [_with_old_answers(look, old, labelled_images.ids) for look in answers]
     in_order = {name: place for place, name in enumerate(old.agents)}
-    looks = sorted((*fitted.looks, *words), key=lambda one: in_order[one.agent])
+    looks = sorted((*fitted.looks, *extended), key=lambda look: in_order[look.agent])
     return learned(fitted.heads, looks, task, data, fitted.folds)
 
 
@@ -139,22 +141,24 @@ def _predictions(
     fitted: FittedEnsemble, old: Panel, labelled_images: LabelledImages, data: LabelledFeatures
 ) -> LabelledPredictions:
     """What all was learned from; an image that feedback brought stays one that it can take back."""
-    predictions = LabelledPredictions.of_fit(labelled_images.ids, data.labels, [one.raw for one in fitted.looks])
+    predictions = LabelledPredictions.of_fit(labelled_images.ids, data.labels, [look.raw for look in fitted.looks])
     changes = dict(zip(old.predictions.ids, old.predictions.changes, strict=True)) if old.predictions else {}
-    return replace(predictions, changes=np.array([changes.get(one, 0) for one in labelled_images.ids], np.intp))
+    return replace(
+        predictions, changes=np.array([changes.get(identity, 0) for identity in labelled_images.ids], np.intp)
+    )
 
 
-def _with_old_words(said: MemberAnswers, old: Panel, ids: Sequence[str]) -> MemberAnswers:
+def _with_old_answers(answers: MemberAnswers, old: Panel, ids: Sequence[str]) -> MemberAnswers:
     """An agent's answers on the new images behind what it said of the old ones, with room for the new label."""
     assert old.predictions is not None  # noqa: S101  the caller made sure
-    looks = [(one.agent, one.stage) for one in old.members]
-    raw = np.full((len(ids), said.raw.shape[1]), np.nan)
-    if (said.agent, said.stage) in looks:
-        known = with_room(old.predictions.raw[looks.index((said.agent, said.stage))])
+    looks = [(member.agent, member.stage) for member in old.members]
+    raw = np.full((len(ids), answers.raw.shape[1]), np.nan)
+    if (answers.agent, answers.stage) in looks:
+        known = with_room(old.predictions.raw[looks.index((answers.agent, answers.stage))])
         row_of = {identity: row for row, identity in enumerate(ids)}
         places = [row_of.get(identity) for identity in old.predictions.ids]
         for place, row in zip(places, known, strict=True):
             if place is not None:
                 raw[place] = row
-    raw[len(ids) - len(said.raw) :] = said.raw
-    return replace(said, raw=raw, predictions=())
+    raw[len(ids) - len(answers.raw) :] = answers.raw
+    return replace(answers, raw=raw, predictions=())

@@ -49,8 +49,8 @@ def with_advice(
         AgentError: it failed on all of the first records, or on too many to be judged.
         BudgetSpentError: its answers would cost more than they may.
     """
-    said = run_sync(_advice(fitted, reasoner, task, labelled_images, data, others, neighbours, policy, progress))
-    looks = (*fitted.looks, MemberAnswers.of(REASONER, "first", said, task))
+    advice = run_sync(_advice(fitted, reasoner, task, labelled_images, data, others, neighbours, policy, progress))
+    looks = (*fitted.looks, MemberAnswers.of(REASONER, "first", advice, task))
     return learned(fitted.heads, looks, task, data, fitted.folds)
 
 
@@ -68,13 +68,13 @@ async def _advice(
     unbounded = Policy.chosen(policy.model_copy(update={"max_cost_usd": None}), fitted.calibration_set)
     weigher = Weigher(task, fitted.members, fitted.fusion, unbounded)
     memory = ImageMemory(labelled_images, task.names, ExactIndex(labelled_images))
-    heard = first_looks(fitted.members, fitted.calibrated)
+    first_predictions = first_looks(fitted.members, fitted.calibrated)
     first = [look for look in fitted.looks if look.stage == "first"]
-    said: list[Prediction] = []
+    advice: list[Prediction] = []
     for start in range(0, len(labelled_images), BATCH):
         part = range(start, min(start + BATCH, len(labelled_images)))
-        found = memory.query(data.features[part], neighbours, [labelled_images.ids[row] for row in part])
-        evidence = memory.evidence(found)
+        nearest = memory.query(data.features[part], neighbours, [labelled_images.ids[row] for row in part])
+        evidence = memory.evidence(nearest)
         novelty = dict(enumerate(fitted.how_novel[part].tolist()))
         state: State = {
             "identities": [labelled_images.ids[row] for row in part],
@@ -84,16 +84,18 @@ async def _advice(
                 for look in first
                 for place, row in enumerate(part)
             ],
-            "weighed": weigher.weighed(heard[:, part], fitted.posterior[part], fitted.weights[part], novelty, 1),
+            "weighed": weigher.weighed(
+                first_predictions[:, part], fitted.posterior[part], fitted.weights[part], novelty, 1
+            ),
             "requests": [],
             "rows": [*novelty],
             "round": 1,
         }
-        readings = await ReasonerStep(weigher, reasoner).read(state, {one.name: one for one in others}, math.inf)
-        read = {one["row"]: Prediction.from_dict(one["prediction"]) for one in readings}
-        if start == 0 and all(one.error is not None for one in read.values()):  # it will not do better on the others
-            causes = [one.error for one in read.values()] or ["no agent answered"]
+        readings = await ReasonerStep(weigher, reasoner).read(state, {agent.name: agent for agent in others}, math.inf)
+        read = {reading["row"]: Prediction.from_dict(reading["prediction"]) for reading in readings}
+        if start == 0 and all(p.error is not None for p in read.values()):  # it will not do better on the others
+            causes = [p.error for p in read.values()] or ["no agent answered"]
             raise AgentError(f"the reasoner failed on each of the first records: {causes[0]}")
-        said += [read.get(row, Prediction(REASONER, error="no agent answered")) for row in novelty]
+        advice += [read.get(row, Prediction(REASONER, error="no agent answered")) for row in novelty]
         progress("reading records of labelled images", part.stop, len(labelled_images))
-    return said
+    return advice

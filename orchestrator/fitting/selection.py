@@ -56,16 +56,16 @@ def select(fitted: FittedEnsemble, task: Task, data: LabelledFeatures) -> tuple[
         data: the labelled images that `fitted` comes from.
     """
     heads = [head.name for head in fitted.heads]
-    heard = first_looks(fitted.members, fitted.calibrated)
+    first = first_looks(fitted.members, fitted.calibrated)
     judged = fitted.folds >= 0
     if not judged.any():
         return fitted, [AgentChoice(name, True, "kept: no labelled image is left to judge it by") for name in heads]
-    agents = [one.agent for one in fitted.members]
-    heard, labels, folds = heard[:, judged], data.labels[judged], fitted.folds[judged]
+    agents = [member.agent for member in fitted.members]
+    first, labels, folds = first[:, judged], data.labels[judged], fitted.folds[judged]
 
     def losses(without: Sequence[str]) -> np.ndarray:
         rows = [number for number, agent in enumerate(agents) if agent not in without]
-        return _losses(heard[rows], labels, folds, error_prior_of([agents[row] for row in rows], len(labels)))
+        return _losses(first[rows], labels, folds, error_prior_of([agents[row] for row in rows], len(labels)))
 
     dropped: list[str] = []
     choices: list[AgentChoice] = []
@@ -76,7 +76,7 @@ def select(fitted: FittedEnsemble, task: Task, data: LabelledFeatures) -> tuple[
             missed = dict.fromkeys(left, (np.inf, 0.0))
         else:
             without = {name: losses([*dropped, name]) for name in left}
-            missed = {name: mean_and_error(one - now) for name, one in without.items()}
+            missed = {name: mean_and_error(loss - now) for name, loss in without.items()}
         least = min(left, key=lambda name: missed[name][0] - missed[name][1], default=None)
         if least is None or missed[least][0] > max(missed[least][1], WORTH):
             break
@@ -94,13 +94,13 @@ def select(fitted: FittedEnsemble, task: Task, data: LabelledFeatures) -> tuple[
     return learned(remaining, looks, task, data, fitted.folds), choices
 
 
-def _losses(heard: np.ndarray, labels: np.ndarray, folds: np.ndarray, prior: ErrorPrior) -> np.ndarray:
+def _losses(first: np.ndarray, labels: np.ndarray, folds: np.ndarray, prior: ErrorPrior) -> np.ndarray:
     """Negative log posterior of the true label, (n,), each from weights fitted on the other folds."""
-    posterior = np.empty(heard.shape[1:])
+    posterior = np.empty(first.shape[1:])
     for fold in np.unique(folds):
         here = folds == fold
-        others = Fusion.from_predictions(heard[:, ~here], labels[~here], prior=prior)
-        posterior[here] = others.posterior(heard[:, here])[0]
+        others = Fusion.from_predictions(first[:, ~here], labels[~here], prior=prior)
+        posterior[here] = others.posterior(first[:, here])[0]
     return np.asarray(-log_probabilities(posterior)[np.arange(len(labels)), labels])
 
 

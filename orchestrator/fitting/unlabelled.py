@@ -64,26 +64,26 @@ def listed(source: Path) -> Listed:
 
 
 def sampled(
-    given: Listed, encoder: Encoder, labelled: Collection[str], settings: Settings, progress: Progress
+    listing: Listed, encoder: Encoder, labelled: Collection[str], settings: Settings, progress: Progress
 ) -> Unlabelled:
     """As `embedded`; of very many a fixed random part (`tuning.MOST`).
 
     Raises:
         DatasetError: no image is left. EncoderError: the vectors are of another encoder.
     """
-    if given.vectors is None:
-        some = tuple(given.paths[row] for row in sample(len(given.paths)))
-        return embedded(replace(given, paths=some), encoder, labelled, settings, progress)
-    EncoderRecord.of(encoder).check(given.vectors.encoder)
-    vectors = given.vectors.embeddings[sample(len(given.vectors.embeddings))]
+    if listing.vectors is None:
+        some = tuple(listing.paths[row] for row in sample(len(listing.paths)))
+        return embedded(replace(listing, paths=some), encoder, labelled, settings, progress)
+    EncoderRecord.of(encoder).check(listing.vectors.encoder)
+    vectors = listing.vectors.embeddings[sample(len(listing.vectors.embeddings))]
     rows = {identity: row for row, identity in enumerate(map(vector_identity, vectors)) if identity not in labelled}
     if not rows:
-        raise _nothing_left(given.source, len(vectors), 0)
+        raise _nothing_left(listing.source, len(vectors), 0)
     return Unlabelled((*rows,), (), vectors[[*rows.values()]], len(vectors) - len(rows))
 
 
 def embedded(
-    given: Listed, encoder: Encoder, labelled: Collection[str], settings: Settings, progress: Progress
+    listing: Listed, encoder: Encoder, labelled: Collection[str], settings: Settings, progress: Progress
 ) -> Unlabelled:
     """All images but those whose identity is among the `labelled`.
 
@@ -98,7 +98,7 @@ def embedded(
         return load_image(path, settings.images)
 
     done = 0
-    for batch in embed_many(given.paths, encoder, load=load, batch_size=settings.batch_size):
+    for batch in embed_many(listing.paths, encoder, load=load, batch_size=settings.batch_size):
         readable = iter(batch.vectors)
         for path, image, error in zip(batch.sources, batch.images, batch.errors, strict=True):
             if image is None:
@@ -111,9 +111,9 @@ def embedded(
             fresh[image.identity] = path
             vectors.append(vector)
         done += len(batch.sources)
-        progress("embedding unlabelled images", done, len(given.paths))
+        progress("embedding unlabelled images", done, len(listing.paths))
     if not fresh:
-        raise _nothing_left(given.source, known, len(failed))
+        raise _nothing_left(listing.source, known, len(failed))
     return Unlabelled((*fresh,), (*fresh.values(),), np.stack(vectors), known, tuple(failed))
 
 

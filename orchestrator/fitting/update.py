@@ -40,7 +40,7 @@ def add(
     path, settings = Path(panel), settings_or(settings, arguments)
     with writing(path):
         old = Panel.open(path)
-        known = [LabelledImage(one.path, _known_label(old.task, one.label)) for one in images]
+        known = [LabelledImage(image.path, _known_label(old.task, image.label)) for image in images]
         encoder = old.encoder.open(settings.device)
         labelled_images, report, failed = with_images(old.labelled_images, known, encoder, settings, progress)
         written = with_records(old, labelled_images, settings).save(path, overwrite=True) if report.added else old
@@ -99,6 +99,6 @@ def _rows_not_in(labelled_images: LabelledImages, others: LabelledImages) -> np.
 
 
 def _known_label(task: Task, label: str) -> str:
-    if (found := task.find(label)) is None:
+    if (name := task.find(label)) is None:
         raise DatasetError(f"the panel's task has no label '{label}'; it has {', '.join(task.names)}")
-    return found
+    return name

@@ -96,13 +96,13 @@ class FollowUp:
 
 def _record(diagnosis: Diagnosis) -> CaseSummary:
     # A reasoner that decided has no trust of its own; its words stand in the rationale.
-    looks = [one if one.weight is not None else replace(one, weight=0.0) for one in diagnosis.predictions]
+    looks = [p if p.weight is not None else replace(p, weight=0.0) for p in diagnosis.predictions]
     data = diagnosis.to_dict()
     conclusion = {
         "label": diagnosis.label,
         "posterior": data["posterior"],
         "reasons": data["reasons"],
-        "predictions": [one.to_dict() for one in looks],
+        "predictions": [prediction.to_dict() for prediction in looks],
     }
     return CaseSummary(diagnosis.identity, conclusion, data["evidence"], diagnosis.trust)
 
@@ -113,7 +113,7 @@ def _checked(text: str, shown: str, diagnosis: Diagnosis) -> str:
     made_up = invented_figures(
         answer,
         shown=" ".join([shown, *diagnosis.reasons]),
-        names=[*diagnosis.posterior, *(one.agent for one in diagnosis.predictions)],
+        names=[*diagnosis.posterior, *(prediction.agent for prediction in diagnosis.predictions)],
         own=diagnosis.probability,
         countable=max(len(diagnosis.predictions), len(diagnosis.evidence.neighbours), len(diagnosis.posterior)),
     )

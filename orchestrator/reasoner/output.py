@@ -74,7 +74,7 @@ def parse_output(text: str, task: Task, can_revise: Collection[str]) -> Reasoner
         label,
         probability,
         clean(answer.field(fields, "rationale", str), 1000),
-        dict(_wish(one, can_revise) for one in wishes),
+        dict(_wish(wish, can_revise) for wish in wishes),
     )
 
 
@@ -83,7 +83,7 @@ def _wish(wish: Any, can_revise: Collection[str]) -> tuple[str, str]:
         raise AnswerError("'ask_again' must be a list of objects")
     agent, why = answer.field(wish, "agent", str), answer.field(wish, "why", str)
     if agent not in can_revise:
-        those = ", ".join(quoted(one, 60) for one in can_revise) or "none"
+        those = ", ".join(quoted(name, 60) for name in can_revise) or "none"
         raise AnswerError(f"{quoted(agent, 60)} cannot be asked to look again; those that can: {those}")
     return agent, clean(why)
 
@@ -100,13 +100,14 @@ def invented_figures(words: str, *, shown: str, names: Collection[str], own: flo
     return [
         figure
         for figure, value, unit in _figures(words)
-        if not (unit == 1.0 and value <= countable) and not any(abs(value - one) <= unit / 2 + 1e-9 for one in known)
+        if not (unit == 1.0 and value <= countable)
+        and not any(abs(value - other) <= unit / 2 + 1e-9 for other in known)
     ]
 
 
 def _figures(text: str) -> Iterator[tuple[str, float, float]]:
     """Each figure, its value (a percentage as a share), and how much its last digit stands for."""
-    for found in _FIGURE.finditer(unicodedata.normalize("NFKC", text)):
-        digits, decimals, percent = found.groups()
+    for match in _FIGURE.finditer(unicodedata.normalize("NFKC", text)):
+        digits, decimals, percent = match.groups()
         scale = 0.01 if percent else 1.0
-        yield found[0].strip(), float(digits) * scale, scale * 10.0 ** -len(decimals or "")
+        yield match[0].strip(), float(digits) * scale, scale * 10.0 ** -len(decimals or "")

@@ -186,7 +186,7 @@ class ReasonerQuestion:
         return invented_figures(
             output.rationale,
             shown=" ".join([self._shown, *record.conclusion["reasons"]]),
-            names=[*labels, *(one["agent"] for one in predictions)],
+            names=[*labels, *(prediction["agent"] for prediction in predictions)],
             own=output.probability,
             countable=max(len(predictions), len(record.evidence["neighbours"]), len(labels)),
         )

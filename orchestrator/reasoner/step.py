@@ -37,16 +37,16 @@ def open_reasoner(panel: Panel, settings: Settings, budget: Budget) -> Reasoner 
         AgentError: it is to advise, and the panel has no trust in it.
         SettingsError: it would be asked otherwise than when its trust was earned.
     """
-    given = settings.reasoner or panel.reasoner
-    if given is None:
+    chosen = settings.reasoner or panel.reasoner
+    if chosen is None:
         return None
-    if given.role == "advise":
+    if chosen.role == "advise":
         if panel.reasoner is None:
             raise AgentError(
                 "the panel has no trust in a reasoner that advises: fit it with reasoner.role advise first"
             )
-        reached(panel.reasoner, given)
-    return Reasoner(given, panel.task, open_replies(settings.replies), budget)
+        reached(panel.reasoner, chosen)
+    return Reasoner(chosen, panel.task, open_replies(settings.replies), budget)
 
 
 @dataclass(frozen=True)
@@ -86,23 +86,23 @@ class ReasonerStep:
         weighed = {row: state["weighed"][row] for row in state["rows"]}
         if self.role != "advise":
             return [], weighed
-        looks = [{"row": one["row"], "prediction": one["prediction"]} for one in readings]
-        novelty = {row: one["novelty"] for row, one in weighed.items()}
+        looks = [{"row": reading["row"], "prediction": reading["prediction"]} for reading in readings]
+        novelty = {row: result["novelty"] for row, result in weighed.items()}
         return looks, self.weigher.weigh([*state["looks"], *looks], novelty, state["round"], weighed)
 
     async def conclude(self, state: State, agents: Mapping[str, Agent], deadline: float) -> list[dict[str, Any]]:
         """As `Weigher.conclude`, with the reasoner's part in it."""
         if self.role == "decide":
             weighed = dict(state["weighed"])
-            for one in state["readings"]:
-                weighed[one["row"]] = self._decided(state["weighed"][one["row"]], one)
+            for reading in state["readings"]:
+                weighed[reading["row"]] = self._decided(state["weighed"][reading["row"]], reading)
             return self.weigher.conclude(
                 [*state["looks"], *state["readings"]], weighed, state["evidence"], state["requests"]
             )
         conclusions = self.weigher.conclude(state["looks"], state["weighed"], state["evidence"], state["requests"])
         if self.role == "explain":
-            for one in await self._read(dict(enumerate(conclusions)), state, agents, deadline):
-                conclusions[one["row"]] = _explained(conclusions[one["row"]], one["prediction"])
+            for reading in await self._read(dict(enumerate(conclusions)), state, agents, deadline):
+                conclusions[reading["row"]] = _explained(conclusions[reading["row"]], reading["prediction"])
         return conclusions
 
     async def _read(
@@ -138,7 +138,7 @@ class ReasonerStep:
     def _unaffordable(self, conclusion: Mapping[str, Any]) -> str:
         """Why the budget of a diagnosis leaves nothing for the reasoner; empty if it does."""
         budget, taken = self.weigher.policy.settings.max_cost_usd, spent(conclusion["predictions"])
-        expected = next((one.cost_usd for one in self.weigher.members if one.agent == REASONER), 0.0)
+        expected = next((member.cost_usd for member in self.weigher.members if member.agent == REASONER), 0.0)
         if budget is None or taken + expected < budget or self.reasoner is None or self.reasoner.settings.is_free:
             return ""
         return f"not asked: of the {budget:g} US dollars of policy.max_cost_usd, {taken:.2g} are spent"
@@ -148,10 +148,10 @@ class ReasonerStep:
 
         The policy judges it like any other: a decision against the weight of the agents is referred.
         """
-        said, names, looks = reading["prediction"], self.weigher.task.names, self.weigher.names
-        if said["error"] is not None:
+        prediction, names, looks = reading["prediction"], self.weigher.task.names, self.weigher.names
+        if prediction["error"] is not None:
             return result
-        label, probability = said["label"], said["confidence"]
+        label, probability = prediction["label"], prediction["confidence"]
         posterior, place = np.array(result["posterior"]) + 1e-12, names.index(label)
         posterior[place] = 0.0
         posterior *= (1.0 - probability) / posterior.sum()
@@ -161,13 +161,13 @@ class ReasonerStep:
         [reasons] = self.weigher.policy.reasons(posterior[None], calibrated, weights, names, looks, [result["novelty"]])
         [left] = self.weigher.policy.prediction_sets(posterior[None], calibrated, names, looks)
         if (first := names[posterior.argmax()]) != label:
-            left = [label, *(one for one in left if one != label)]
+            left = [label, *(name for name in left if name != label)]
             reasons = [f"indecision: the reasoner decided for {label}, and {first} is more probable", *reasons]
         return {**result, "label": label, "posterior": posterior.tolist(), "prediction_set": left, "reasons": reasons}
 
 
-def _explained(conclusion: dict[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+def _explained(conclusion: dict[str, Any], prediction: Mapping[str, Any]) -> dict[str, Any]:
     """The conclusion in the reasoner's words; in those of the rules, if it failed."""
-    failed = said["error"] is not None
-    rationale = f"{conclusion['rationale']} {not_used(said['error'])}" if failed else said["rationale"]
-    return {**conclusion, "rationale": rationale, "cost_usd": conclusion["cost_usd"] + spent([said])}
+    failed = prediction["error"] is not None
+    rationale = f"{conclusion['rationale']} {not_used(prediction['error'])}" if failed else prediction["rationale"]
+    return {**conclusion, "rationale": rationale, "cost_usd": conclusion["cost_usd"] + spent([prediction])}

@@ -87,7 +87,7 @@ def slack(
 
 
 def _ready(identity: Identity, waiting: int) -> None:
-    from consilience.core.render.rendering import one_line
+    from consilience.core.render.phrases import one_line
     from consilience.frontends.cli.terminal import console
 
     took_up = f"; {waiting} requests of before are taken up again" if waiting else ""

@@ -42,7 +42,7 @@ def compare(outs: tuple[Path, ...], as_json: bool) -> None:
 
 
 def _table(found: Comparison) -> Table:
-    from consilience.core.render.rendering import one_line, percent
+    from consilience.core.render.phrases import one_line, percent
     from consilience.evals.report.words import share
     from consilience.frontends.cli.panel_text import figures_table
 
@@ -78,7 +78,7 @@ def _sentences(number: int, side: Side) -> Iterator[str]:
 
 
 def _named(words: str, n: int, names: tuple[str, ...]) -> Iterator[str]:
-    from consilience.core.render.rendering import one_line
+    from consilience.core.render.phrases import one_line
 
     if n:
         yield one_line(f"{words}: {listed(names, n)}", 2000)

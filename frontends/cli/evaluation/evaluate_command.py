@@ -103,7 +103,7 @@ def evaluate(
 
 def words_of(tally: Tally) -> str:
     """Running accuracy with its interval, errors and cost so far."""
-    from consilience.core.render.rendering import percent
+    from consilience.core.render.phrases import percent
     from consilience.evals.scores import accuracy_interval
 
     words = []
@@ -139,7 +139,7 @@ def listed(names: Sequence[str], total: int | None = None) -> str:
 
 
 def _show(done: Evaluation) -> None:
-    from consilience.core.render.rendering import one_line
+    from consilience.core.render.phrases import one_line
     from consilience.frontends.cli.terminal import console
 
     out, metrics = console(), done.metrics
@@ -153,7 +153,7 @@ def _show(done: Evaluation) -> None:
 
 
 def _table(metrics: EvaluationMetrics) -> Table:
-    from consilience.core.render.rendering import one_line, percent
+    from consilience.core.render.phrases import one_line, percent
     from consilience.frontends.cli.panel_text import figures_table
 
     table = figures_table("Who", "Images", "Accuracy", "95 % interval", "F1", "ECE", "raw ECE", "OCR", "CCC", "AURC")
@@ -174,7 +174,7 @@ def _table(metrics: EvaluationMetrics) -> Table:
 
 
 def _novelty_table(found: KnownNovel) -> Table:
-    from consilience.core.render.rendering import percent
+    from consilience.core.render.phrases import percent
     from consilience.frontends.cli.panel_text import figures_table
 
     table = figures_table("Novelty by", "Known", "Novel", "AUROC", "FPR at 95 %")
@@ -186,7 +186,7 @@ def _novelty_table(found: KnownNovel) -> Table:
 
 
 def _novelty(metrics: EvaluationMetrics) -> str:
-    from consilience.core.render.rendering import percent
+    from consilience.core.render.phrases import percent
 
     found = metrics.novelty
     if found is None:
@@ -197,7 +197,7 @@ def _novelty(metrics: EvaluationMetrics) -> str:
 
 
 def _sets(metrics: EvaluationMetrics) -> str:
-    from consilience.core.render.rendering import percent
+    from consilience.core.render.phrases import percent
 
     found = metrics.prediction_sets
     if found is None or found.coverage is None:
@@ -220,7 +220,7 @@ def _difference(metrics: EvaluationMetrics) -> str:
 
 
 def _settled(metrics: EvaluationMetrics) -> str:
-    from consilience.core.render.rendering import percent
+    from consilience.core.render.phrases import percent
 
     found = metrics.settled
     if found is None or found.share is None:

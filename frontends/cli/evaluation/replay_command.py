@@ -92,7 +92,7 @@ def _write(folder: Path, metrics: dict[str, Any]) -> None:
 
 
 def _show(metrics: dict[str, Any], scores: Sequence[Score], beside: str | None, as_json: bool) -> None:
-    from consilience.core.render.rendering import percent
+    from consilience.core.render.phrases import percent
     from consilience.evals.paper.published import PUBLISHED
     from consilience.frontends.cli.terminal import console, print_json
 
@@ -112,7 +112,7 @@ def _show(metrics: dict[str, Any], scores: Sequence[Score], beside: str | None, 
 
 def _published_words(published: Mapping[str, Mapping[str, float]]) -> str:
     """The paper's three experiments, each with its best agent beside its orchestrator."""
-    from consilience.core.render.rendering import percent
+    from consilience.core.render.phrases import percent
     from consilience.evals.paper.replay import RECORDED
 
     told = [
@@ -128,7 +128,7 @@ def _table(scores: Sequence[Score], published: Mapping[str, float]) -> Table:
     Args:
         published: accuracies by who was scored; a column of its own if there are any.
     """
-    from consilience.core.render.rendering import one_line, percent
+    from consilience.core.render.phrases import one_line, percent
     from consilience.frontends.cli.panel_text import figures_table
 
     table = figures_table("Who", "Images", "Accuracy", "95 % interval", "ECE", "OCR", "CCC", "Brier")

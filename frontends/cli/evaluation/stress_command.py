@@ -77,7 +77,7 @@ def stress(
 
 
 def _show(found: Robustness) -> None:
-    from consilience.core.render.rendering import one_line
+    from consilience.core.render.phrases import one_line
     from consilience.evals.robustness.robustness_page import REPORT
     from consilience.frontends.cli.terminal import console
 
@@ -87,7 +87,7 @@ def _show(found: Robustness) -> None:
 
 
 def _table(found: Robustness) -> Table:
-    from consilience.core.render.rendering import one_line
+    from consilience.core.render.phrases import one_line
     from consilience.evals.report.words import decimals, share
     from consilience.frontends.cli.panel_text import figures_table
 

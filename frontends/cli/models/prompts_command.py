@@ -87,7 +87,7 @@ def _show(out: Console, prompt: dict[str, Any]) -> None:
 
 def _harmless(line: str) -> str:
     """With its leading blanks, and nothing that a terminal obeys."""
-    from consilience.core.render.rendering import one_line
+    from consilience.core.render.phrases import one_line
 
     return " " * (len(line) - len(line.lstrip(" "))) + one_line(line, 2000)
 

@@ -27,7 +27,7 @@ def replies(clear: bool, yes: bool, as_json: bool, settings_file: Path | None, a
     A `fit` or `diagnose` that asks the same again takes them from there and pays nothing. The setting replies.path
     names the file.
     """
-    from consilience.core.render.rendering import one_line
+    from consilience.core.render.phrases import one_line
     from consilience.frontends.cli.terminal import console, print_json
 
     if yes and not clear:
@@ -79,7 +79,7 @@ def _facts(settings: RepliesSettings) -> dict[str, Any]:
 
 
 def _table(models: list[dict[str, Any]]) -> Any:
-    from consilience.core.render.rendering import one_line
+    from consilience.core.render.phrases import one_line
     from consilience.frontends.cli.terminal import table
 
     shown = table("Model", "Prompts", "Look", "Answers")

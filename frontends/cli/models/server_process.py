@@ -36,7 +36,7 @@ class ServerFailure(Failure):
         self.log = log
 
     def show(self, file: object = None) -> None:
-        from consilience.core.render.rendering import one_line
+        from consilience.core.render.phrases import one_line
         from consilience.frontends.cli.terminal import console
 
         lines = self.log.read_text("utf-8", errors="replace").splitlines()

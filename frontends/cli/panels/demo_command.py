@@ -46,7 +46,7 @@ def run(cells: SolarCellSplit, out: Path) -> None:
     Raises:
         PanelError: `out` holds another panel than the demo's.
     """
-    from consilience.core.render.rendering import percent
+    from consilience.core.render.phrases import percent
     from consilience.frontends.cli.diagnosis_text import detail_of
     from consilience.frontends.cli.terminal import console, progress_on
     from consilience.orchestrator.diagnoser import Diagnoser
@@ -131,7 +131,7 @@ def _diagnosed(diagnoser: Diagnoser, cells: Sequence[SolarCell], what: str, prog
 
 
 def _print_scores(diagnoses: Sequence[Diagnosis], truths: Sequence[str], shown: Console) -> None:
-    from consilience.core.render.rendering import one_line, percent
+    from consilience.core.render.phrases import one_line, percent
     from consilience.evals.scores import FUSION, scores
     from consilience.frontends.cli.panel_text import figures_table
 
@@ -158,7 +158,7 @@ def _print_scores(diagnoses: Sequence[Diagnosis], truths: Sequence[str], shown: 
 def _print_verdicts(
     held_out: Sequence[Diagnosis], truths: Sequence[str], between: Sequence[Diagnosis], shown: Console
 ) -> None:
-    from consilience.core.render.rendering import percent
+    from consilience.core.render.phrases import percent
     from consilience.frontends.cli.panel_text import figures_table
 
     table = figures_table("Verdicts", "Images", "Confident", "of those right", "Referred to a person")

@@ -150,7 +150,7 @@ def _print(out: Console, result: Diagnosis | FailedImage, *, in_detail: bool) ->
 def _save_picture(result: Diagnosis | FailedImage, folder: Path) -> None:
     """Named like the image, and by its identity, so that images of one name do not meet."""
     from consilience.core.diagnosis import FailedImage
-    from consilience.core.render.rendering import source_name
+    from consilience.core.render.phrases import source_name
 
     if isinstance(result, FailedImage):
         return

@@ -80,7 +80,7 @@ def _name_what_was_left_out(report: FitReport) -> None:
 
 
 def _print_fitted(report: FitReport, policy: PolicySettings, as_json: bool) -> None:
-    from consilience.core.render.rendering import one_line
+    from consilience.core.render.phrases import one_line
     from consilience.frontends.cli.panel_text import facts, threshold_words, trust_table
     from consilience.frontends.cli.terminal import console, print_json
 

@@ -23,7 +23,7 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
     from rich.table import Table
     from rich.text import Text
 
-    from consilience.core.render.rendering import one_line
+    from consilience.core.render.phrases import one_line
     from consilience.core.storage.panel_folder import open_panel_folder
     from consilience.frontends.cli.panel_text import choice_words, facts, threshold_words, trust_table
     from consilience.frontends.cli.terminal import console, print_json
@@ -69,7 +69,7 @@ def check(panel: Path, repair: bool, settings_file: Path | None, assignments: tu
 
     The exit code is 0 where all is well, or was repaired.
     """
-    from consilience.core.render.rendering import one_line
+    from consilience.core.render.phrases import one_line
     from consilience.orchestrator.panel.panel import Panel
 
     settings = collected(settings_file, assignments)

@@ -20,7 +20,7 @@ def drift(panel: Path, as_json: bool, settings_file: Path | None, assignments: t
     Which one, since when, and how probable so great a fall is by chance (corrected for the number of agents).
     """
     from consilience.core.prediction import look_name
-    from consilience.core.render.rendering import one_line, percent
+    from consilience.core.render.phrases import one_line, percent
     from consilience.frontends.cli.panel_text import figures_table
     from consilience.frontends.cli.terminal import console, print_json
     from consilience.orchestrator.feedback.drift import drift as drift_of

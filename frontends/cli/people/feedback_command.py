@@ -41,7 +41,7 @@ def feedback(
 
     Whether that counts at once is the setting learning.review; `consilience learn` learns what counts.
     """
-    from consilience.core.render.rendering import one_line
+    from consilience.core.render.phrases import one_line
     from consilience.orchestrator.feedback.feedback import Feedbacks
     from consilience.orchestrator.feedback.history import History
 
@@ -105,7 +105,7 @@ def _decided(case: VotedDiagnosis, feedbacks: Feedbacks, reviewer: str) -> str:
 
 
 def _show(kept: StoredDiagnosis, case: VotedDiagnosis, folder: Path, where: str) -> None:
-    from consilience.core.render.rendering import one_line
+    from consilience.core.render.phrases import one_line
     from consilience.frontends.cli.diagnosis_text import line_of
     from consilience.frontends.cli.terminal import console
 
@@ -117,7 +117,7 @@ def _show(kept: StoredDiagnosis, case: VotedDiagnosis, folder: Path, where: str)
         picture.write_bytes(kept.thumbnail)
         out.print(f"picture, until the review ends: {picture}", soft_wrap=True)
     for number, label in enumerate(case.labels, 1):
-        people = ", ".join(one.person or "unknown" for one in case.words if one.label == label)
+        people = ", ".join(one.person or "unknown" for one in case.votes if one.label == label)
         out.print(one_line(f"{number} {label}, says {people}"), soft_wrap=True)
 
 

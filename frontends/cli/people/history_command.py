@@ -183,7 +183,7 @@ def _no_formula(text: str) -> str:
 
 
 def _show(kept: StoredDiagnosis, feedbacks: Feedbacks) -> None:
-    from consilience.core.render.rendering import one_line
+    from consilience.core.render.phrases import one_line
     from consilience.frontends.cli.diagnosis_text import detail_of
     from consilience.frontends.cli.terminal import console
 
@@ -196,7 +196,7 @@ def _show(kept: StoredDiagnosis, feedbacks: Feedbacks) -> None:
 
 
 def _list(found: list[StoredDiagnosis], count: int, feedbacks: Feedbacks) -> None:
-    from consilience.core.render.rendering import one_line, percent, source_name
+    from consilience.core.render.phrases import one_line, percent, source_name
     from consilience.frontends.cli.terminal import console, table
 
     out = console()

@@ -74,7 +74,7 @@ def undo(number: int, panel: Path, settings_file: Path | None, assignments: tupl
 
 
 def _words(change: LearnedChange) -> str:
-    from consilience.core.render.rendering import one_line
+    from consilience.core.render.phrases import one_line
 
     counts = Counter(label for _, label in change.images)
     labels = ", ".join(f"{label} {count}" for label, count in counts.items())

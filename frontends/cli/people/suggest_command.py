@@ -77,7 +77,7 @@ def suggest(
 
 
 def _show(chosen: Sequence[Suggestion], as_json: bool) -> None:
-    from consilience.core.render.rendering import one_line
+    from consilience.core.render.phrases import one_line
     from consilience.frontends.cli.terminal import console, print_json, table
 
     out = console()
@@ -98,7 +98,7 @@ def _draw(file: Path, chosen: Sequence[Suggestion], settings: Settings) -> None:
 
     from consilience.core.images import load_image
     from consilience.core.render.contact_sheet import SheetCell, contact_sheet
-    from consilience.core.render.rendering import one_line
+    from consilience.core.render.phrases import one_line
 
     cells = [
         SheetCell(PIL.Image.fromarray(load_image(one.path, settings.images).pixels), one_line(one.path.name))
@@ -141,7 +141,7 @@ def _read(file: Path, task: Task) -> list[LabelledImage]:
 def _asked(chosen: Sequence[Suggestion], task: Task) -> list[LabelledImage]:
     """The answers of whoever sits at the terminal; Ctrl-D or Ctrl-C ends the questions and loses no answer."""
     from consilience.core.dataset import LabelledImage
-    from consilience.core.render.rendering import one_line
+    from consilience.core.render.phrases import one_line
 
     for place, name in enumerate(task.names, start=1):
         click.echo(f"  {place}  {one_line(name)}", err=True)

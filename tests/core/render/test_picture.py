@@ -23,8 +23,8 @@ from consilience.core.evidence import Evidence, Neighbour
 from consilience.core.images import Image, load_image
 from consilience.core.prediction import Prediction
 from consilience.core.render import drawing as page_module
+from consilience.core.render.colours import PALETTE, VERDICT_COLOURS
 from consilience.core.render.drawing import HEIGHT, MISSING, WIDTH, Page, drawable
-from consilience.core.render.rendering import PALETTE, VERDICT_COLOURS
 
 MAGENTA, LIME = (255, 0, 255), (50, 255, 0)
 
@@ -244,7 +244,8 @@ def test_threads_draw_what_one_draws(tmp_path: Path) -> None:
 
 def test_matplotlib_is_imported_when_drawing_only() -> None:
     code = (
-        "import sys, consilience.core.diagnosis, consilience.core.render.rendering, consilience.core.render.picture; "
+        "import sys, consilience.core.diagnosis, consilience.core.render.html, consilience.core.render.markdown, "
+        "consilience.core.render.picture; "
         "sys.exit('matplotlib' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

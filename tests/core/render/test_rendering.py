@@ -11,19 +11,10 @@ from hypothesis import strategies as st
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.evidence import Evidence, Neighbour
 from consilience.core.prediction import Prediction
-from consilience.core.render.rendering import (
-    OTHER,
-    PALETTE,
-    headline,
-    html,
-    label_colours,
-    markdown,
-    novelty_words,
-    one_line,
-    percent,
-    ranked,
-    source_name,
-)
+from consilience.core.render.colours import OTHER, PALETTE, label_colours
+from consilience.core.render.html import html
+from consilience.core.render.markdown import markdown
+from consilience.core.render.phrases import headline, novelty_words, one_line, percent, ranked, source_name
 from consilience.core.trust import Trust
 
 

@@ -19,7 +19,9 @@ from consilience.core.diagnosis import Diagnosis
 from consilience.core.evidence import Evidence, Neighbour
 from consilience.core.images import load_image
 from consilience.core.prediction import Prediction
-from consilience.core.render.rendering import html, markdown, one_line
+from consilience.core.render.html import html
+from consilience.core.render.markdown import markdown
+from consilience.core.render.phrases import one_line
 from consilience.core.trust import Trust
 
 MAGENTA = load_image(np.full((40, 60, 3), (255, 0, 255), np.uint8))

@@ -18,7 +18,7 @@ import pytest
 from consilience.core.errors import EvaluationError
 from consilience.core.evidence import Neighbour
 from consilience.core.images import load_image
-from consilience.core.render.rendering import percent
+from consilience.core.render.phrases import percent
 from consilience.evals.report import table, write_report
 from consilience.evals.report.pictures import Pictures
 from consilience.retrieval.memory.labelled_images import LabelledImages

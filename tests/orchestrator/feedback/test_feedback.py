@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from consilience import Diagnoser
+from consilience import Diagnoser, Diagnosis
 from consilience.core.errors import HistoryError
 from consilience.core.settings.settings import LearningSettings
 from consilience.orchestrator.feedback.feedback import Feedbacks
@@ -30,6 +30,7 @@ def id(history: History, blobs: Any) -> str:
     """Of a diagnosis of an apple, which says so."""
     with Diagnoser.open(history.database.folder) as diagnoser:
         (diagnosis,) = diagnoser.diagnose_vectors(blobs.centres[:1], ["fruit"])
+    assert isinstance(diagnosis, Diagnosis)
     assert diagnosis.label == "apple"
     return history.keep(diagnosis).id
 
@@ -40,17 +41,17 @@ def under(history: History) -> Under:
 
 
 def statuses(feedbacks: Feedbacks, id: str) -> dict[str, tuple[str, str]]:
-    return {one.person: (one.label, one.status) for one in feedbacks.of(id)}
+    return {vote.person: (vote.label, vote.status) for vote in feedbacks.of(id)}
 
 
 def test_at_once(under: Under, id: str) -> None:
     feedbacks = under("at-once")
     right = feedbacks.give(id, "Ada", None)
     assert (right.label, right.status) == ("apple", "counts")
-    assert [one.label for one in feedbacks.to_learn()] == ["apple"]
+    assert [vote.label for vote in feedbacks.to_learn()] == ["apple"]
     changed = feedbacks.give(id, "Ada", " BEECH ")
     assert (changed.label, changed.status) == ("beech", "counts")
-    assert [one.label for one in feedbacks.to_learn()] == ["beech"]
+    assert [vote.label for vote in feedbacks.to_learn()] == ["beech"]
 
 
 def test_agreement(under: Under, id: str) -> None:

@@ -31,14 +31,14 @@ def own(panel: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def diagnoses(own: Path, blobs: Any) -> list[Diagnosis]:
     with Diagnoser.open(own) as diagnoser:
-        found = list(diagnoser.diagnose_vectors(blobs.drawn(6, 5)[0], [f"leaf {n}" for n in range(6)]))
-    return [one for one in found if isinstance(one, Diagnosis)]
+        diagnoses = list(diagnoser.diagnose_vectors(blobs.drawn(6, 5)[0], [f"leaf {n}" for n in range(6)]))
+    return [diagnosis for diagnosis in diagnoses if isinstance(diagnosis, Diagnosis)]
 
 
 def test_a_diagnosis_comes_back_as_it_was(own: Path, diagnoses: list[Diagnosis]) -> None:
     odd = replace(diagnoses[0], source="bl\udcffau.jpg")  # a file name that is not Unicode
     with History.open(own) as history:
-        ids = [history.keep(one, channel="web", person="Ada").id for one in (odd, diagnoses[1])]
+        ids = [history.keep(diagnosis, channel="web", person="Ada").id for diagnosis in (odd, diagnoses[1])]
     with History.open(own) as history:
         kept = history.get(ids[0])
         assert kept.diagnosis == odd
@@ -56,15 +56,15 @@ def test_many_are_kept_together_or_none_is(
 ) -> None:
     with History.open(own) as history:
         kept = history.keep_many([(diagnoses[0], "web", "Ada"), (diagnoses[1], "slack", "")])
-        found = [history.get(one.id) for one in kept]
-        assert [(one.diagnosis, one.channel, one.person) for one in found] == [
+        read = [history.get(stored.id) for stored in kept]
+        assert [(stored.diagnosis, stored.channel, stored.person) for stored in read] == [
             (diagnoses[0], "web", "Ada"),
             (diagnoses[1], "slack", ""),
         ]
-        assert [one.when for one in found] == [one.when for one in kept]
+        assert [stored.when for stored in read] == [stored.when for stored in kept]
         monkeypatch.setattr("consilience.orchestrator.feedback.history.secrets.token_hex", lambda _: "0" * 32)
         with pytest.raises(HistoryError, match="UNIQUE"):
-            history.keep_many([(one, "web", "") for one in diagnoses])
+            history.keep_many([(diagnosis, "web", "") for diagnosis in diagnoses])
         assert history.count() == 2
 
 
@@ -88,24 +88,24 @@ def test_find_filters_and_goes_from_the_newest_to_the_oldest(
 ) -> None:
     monkeypatch.setattr("consilience.orchestrator.feedback.history.PAGE", 2)
     with History.open(own) as history:
-        ids = [history.keep(one, person=("Ada", "Bo")[n % 2]).id for n, one in enumerate(diagnoses)]
+        ids = [history.keep(diagnosis, person=("Ada", "Bo")[n % 2]).id for n, diagnosis in enumerate(diagnoses)]
 
-        def found(**wanted: Any) -> list[str]:
-            return [one.id for one in history.find(**wanted)]
+        def ids_of(**wanted: Any) -> list[str]:
+            return [stored.id for stored in history.find(**wanted)]
 
-        assert found() == ids[::-1]
-        assert found(limit=3) == ids[:2:-1]
-        assert found(person="Bo") == ids[5::-2]
+        assert ids_of() == ids[::-1]
+        assert ids_of(limit=3) == ids[:2:-1]
+        assert ids_of(person="Bo") == ids[5::-2]
         label = diagnoses[0].label
-        assert found(label=label) == [i for i, d in zip(ids[::-1], diagnoses[::-1], strict=True) if d.label == label]
-        assert sorted(found(verdict="confident") + found(verdict="refer")) == sorted(ids)
+        assert ids_of(label=label) == [i for i, d in zip(ids[::-1], diagnoses[::-1], strict=True) if d.label == label]
+        assert sorted(ids_of(verdict="confident") + ids_of(verdict="refer")) == sorted(ids)
         middle = history.get(ids[3]).when
-        assert found(since=middle) == ids[:2:-1]
-        assert found(until=middle) == ids[2::-1]
-        assert found(since=middle + timedelta(days=1)) == found(channel="slack") == []
+        assert ids_of(since=middle) == ids[:2:-1]
+        assert ids_of(until=middle) == ids[2::-1]
+        assert ids_of(since=middle + timedelta(days=1)) == ids_of(channel="slack") == []
         assert history.count() == 6
         assert history.delete([ids[0], ids[1], "no such id"]) == 2
-        assert found() == ids[:1:-1]
+        assert ids_of() == ids[:1:-1]
         with pytest.raises(HistoryError, match="has no diagnosis"):
             history.get(ids[0])
 
@@ -129,13 +129,13 @@ def test_one_database_at_a_url_serves_many_panels(
     other = tmp_path / "other"
     fit(vectors, other, agents=["gaussian"])
     settings = HistorySettings(url=f"sqlite:///{tmp_path / 'all.sqlite'}")
-    with History.open(own, settings) as one, History.open(other, settings) as two:
-        id = one.keep(diagnoses[0]).id
-        assert [kept.id for kept in one.find()] == [id]
-        assert list(two.find()) == []
-        assert two.delete([id]) == 0
+    with History.open(own, settings) as first, History.open(other, settings) as second:
+        id = first.keep(diagnoses[0]).id
+        assert [kept.id for kept in first.find()] == [id]
+        assert list(second.find()) == []
+        assert second.delete([id]) == 0
         with pytest.raises(HistoryError, match="another panel's"):
-            two.get(id)
+            second.get(id)
     assert not (own / "history.sqlite").exists()
 
 
@@ -150,16 +150,16 @@ def test_threads_and_processes_keep_at_once(own: Path, diagnoses: list[Diagnosis
         history.keep(diagnoses[0])
         others = [subprocess.Popen([sys.executable, "-c", program, str(own)]) for _ in range(2)]
         threads = [
-            threading.Thread(target=lambda: [history.keep(one) for one in diagnoses for _ in range(5)])
+            threading.Thread(target=lambda: [history.keep(diagnosis) for diagnosis in diagnoses for _ in range(5)])
             for _ in range(3)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert [one.wait(timeout=300) for one in others] == [0, 0]
+        assert [process.wait(timeout=300) for process in others] == [0, 0]
         assert history.count() == 1 + 40 + 90
-        assert len({one.id for one in history.find()}) == 131
+        assert len({stored.id for stored in history.find()}) == 131
 
 
 def test_what_is_no_history_is_refused(own: Path, tmp_path: Path) -> None:
@@ -204,11 +204,11 @@ def test_a_locked_store_says_so(own: Path, diagnoses: list[Diagnosis], monkeypat
 def test_a_full_or_read_only_store_says_so(own: Path, diagnoses: list[Diagnosis], pragma: str, words: str) -> None:
     with History.open(own) as history:
         history.database.close()  # the next connection is a new one
-        event.listen(history.database._engine, "connect", lambda one, _: one.execute(f"PRAGMA {pragma}"))
+        event.listen(history.database._engine, "connect", lambda connection, _: connection.execute(f"PRAGMA {pragma}"))
         many = replace(diagnoses[0], rationale="long " * 100_000)  # the pages that are there may take a short one
         with pytest.raises(HistoryError, match=words):
             history.keep(many)
-        assert all(isinstance(one, StoredDiagnosis) for one in history.find())
+        assert all(isinstance(stored, StoredDiagnosis) for stored in history.find())
 
 
 def test_a_damaged_record_is_named(own: Path, diagnoses: list[Diagnosis]) -> None:

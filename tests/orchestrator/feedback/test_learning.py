@@ -35,28 +35,30 @@ def own(panel: Path, tmp_path: Path) -> Path:
 
 def diagnosed(panel: Path, vectors: np.ndarray) -> list[Diagnosis]:
     with Diagnoser.open(panel) as diagnoser:
-        found = diagnoser.diagnose_vectors(vectors, [f"new {n}" for n in range(len(vectors))])
-        return [one for one in found if isinstance(one, Diagnosis)]
+        diagnoses = diagnoser.diagnose_vectors(vectors, [f"new {n}" for n in range(len(vectors))])
+        return [diagnosis for diagnosis in diagnoses if isinstance(diagnosis, Diagnosis)]
 
 
 def confirm(panel: Path, diagnoses: Sequence[Diagnosis], labels: Sequence[str]) -> list[str]:
     """Keep diagnoses, and say at once what they show."""
     with History.open(panel) as history:
-        ids = [history.keep(one).id for one in diagnoses]
+        ids = [history.keep(diagnosis).id for diagnosis in diagnoses]
         for id, label in zip(ids, labels, strict=True):
             Feedbacks(history, AT_ONCE).give(id, "Ada", label)
     return ids
 
 
 def accuracy(panel: Path, vectors: np.ndarray, labels: Sequence[str]) -> float:
-    return float(np.mean([one.label == label for one, label in zip(diagnosed(panel, vectors), labels, strict=True)]))
+    return float(
+        np.mean([diagnosis.label == label for diagnosis, label in zip(diagnosed(panel, vectors), labels, strict=True)])
+    )
 
 
 def test_a_batch_is_learned_in_one_change_and_undone_without_a_trace(own: Path, blobs: Any) -> None:
     vectors, labels = blobs.drawn(30, 5)
     before = Panel.open(own)
-    said = diagnosed(own, vectors)
-    confirm(own, said, labels)
+    diagnoses = diagnosed(own, vectors)
+    confirm(own, diagnoses, labels)
     report = learn(own, learning__half_life_images=1e9)
     after = Panel.open(own)
     assert report.left_out == {}
@@ -66,7 +68,7 @@ def test_a_batch_is_learned_in_one_change_and_undone_without_a_trace(own: Path, 
     np.testing.assert_array_equal(after.labelled_images.vectors[90:], vectors)
     # trust is what it would be had the kept first looks been among those of fit: counted by hand
     for number, member in enumerate(after.members):
-        raw = np.array([list(one.predictions[number].probabilities.values()) for one in said])  # type: ignore[union-attr]
+        raw = np.array([list(diagnosis.predictions[number].probabilities.values()) for diagnosis in diagnoses])  # type: ignore[union-attr]
         assert after.predictions is not None
         np.testing.assert_allclose(after.predictions.raw[number, 90:], raw)
         assert member.trust.n == 120
@@ -83,12 +85,12 @@ def test_a_batch_is_learned_in_one_change_and_undone_without_a_trace(own: Path, 
     assert restored.fusion.to_dict() == before.fusion.to_dict()
     assert restored.calibration_set.to_dict() == before.calibration_set.to_dict()
     with History.open(own) as history:
-        assert {one.status for one in Feedbacks(history).all()} == {"undone"}
+        assert {vote.status for vote in Feedbacks(history).all()} == {"undone"}
     assert learn(own).change is None
     for number, words in ((1, "was undone already"), (2, "does not exist")):
         with pytest.raises(HistoryError, match=words):
             undo(own, number)
-    assert [one.number for one in changes(own)] == [1]
+    assert [change.number for change in changes(own)] == [1]
 
 
 def test_an_earlier_change_is_undone_and_a_later_one_stays(own: Path, blobs: Any) -> None:
@@ -126,7 +128,7 @@ def test_an_image_without_a_vector_is_loaded_again_if_it_is_the_same(
     paths = [painted(tmp_path / f"{n}.png", "blue", 600 + n) for n in range(2)]
     with Diagnoser.open(own) as diagnoser:
         diagnoses = [diagnoser.diagnose(path) for path in paths]
-    ids = confirm(own, [replace(one, embedding=None, image=None) for one in diagnoses], ["blue", "blue"])
+    ids = confirm(own, [replace(diagnosis, embedding=None, image=None) for diagnosis in diagnoses], ["blue", "blue"])
     painted(paths[1], "red", 999)
     report = learn(own)
     labelled_images = Panel.open(own).labelled_images
@@ -139,15 +141,16 @@ def test_an_image_without_a_vector_is_loaded_again_if_it_is_the_same(
 
 def test_predictions_over_other_labels_join_the_memory_but_judge_nobody(own: Path, blobs: Any) -> None:
     vectors, labels = blobs.drawn(2, 8)
-    said = diagnosed(own, vectors)
+    diagnoses = diagnosed(own, vectors)
     fewer = [
         replace(
-            one,
+            diagnosis,
             predictions=tuple(
-                replace(each, probabilities={"apple": 0.5, "beech": 0.5}, calibrated=None) for each in one.predictions
+                replace(each, probabilities={"apple": 0.5, "beech": 0.5}, calibrated=None)
+                for each in diagnosis.predictions
             ),
         )
-        for one in said
+        for diagnosis in diagnoses
     ]
     confirm(own, fewer, labels)
     before, report = Panel.open(own), learn(own)
@@ -202,7 +205,7 @@ def test_an_agent_that_is_often_wrong_of_late_loses_trust(own: Path, blobs: Any)
 def test_half_of_the_evidence_is_left_after_a_half_life() -> None:
     n = 4000
     rows = LabelledPredictions(
-        tuple(f"image {one}" for one in range(n)),
+        tuple(f"image {number}" for number in range(n)),
         np.zeros(n, dtype=np.intp),
         np.full((1, n, 2), 0.5),
         np.r_[np.zeros(2000, np.intp), np.ones(1000, np.intp), np.full(1000, 2)],

@@ -24,25 +24,25 @@ def at(*degrees: float) -> np.ndarray:
 
 def test_of_equally_worthy_ones_the_farthest_comes_first_and_its_double_last() -> None:
     labelled, pool = at(0), at(90, 91, 60, 5)
-    found = most_helpful(np.ones(4), pool, labelled, 4)
-    assert [row for row, _ in found] == [1, 2, 3, 0]
+    chosen = most_helpful(np.ones(4), pool, labelled, 4)
+    assert [row for row, _ in chosen] == [1, 2, 3, 0]
     distances = [1 - np.cos(np.radians(apart)) for apart in (91, 31, 5, 1)]  # to the nearest labelled or earlier one
-    np.testing.assert_allclose([distance for _, distance in found], distances, atol=1e-9)
+    np.testing.assert_allclose([distance for _, distance in chosen], distances, atol=1e-9)
 
 
 def test_one_of_little_worth_is_passed_over_though_it_is_far() -> None:
-    found = most_helpful(np.array([0.01, 1.0, 0.9]), at(90, 40, 38), at(0), 2)
-    assert [row for row, _ in found] == [1, 2] or [row for row, _ in found] == [1, 0]
+    chosen = most_helpful(np.array([0.01, 1.0, 0.9]), at(90, 40, 38), at(0), 2)
+    assert [row for row, _ in chosen] == [1, 2] or [row for row, _ in chosen] == [1, 0]
     # after row 1 at 40 degrees: row 0 is worth 0.01 (1 - cos 50), row 2 is worth 0.9 (1 - cos 2)
     worth = {0: 0.01 * (1 - np.cos(np.radians(50))), 2: 0.9 * (1 - np.cos(np.radians(2)))}
-    assert found[1][0] == max(worth, key=worth.__getitem__)
+    assert chosen[1][0] == max(worth, key=worth.__getitem__)
 
 
 def test_in_a_crowd_is_typical_and_alone_is_not() -> None:
-    found = typicality(at(0, 10, 90), at(5))
+    values = typicality(at(0, 10, 90), at(5))
     apart = {degrees: 1 - np.cos(np.radians(degrees)) for degrees in (5, 10, 80, 85, 90)}
     means = [apart[5] + apart[10] + apart[90], apart[5] + apart[10] + apart[80], apart[80] + apart[85] + apart[90]]
-    np.testing.assert_allclose(found, [3 / mean for mean in means])
+    np.testing.assert_allclose(values, [3 / mean for mean in means])
 
 
 def test_only_the_nearest_others_tell_what_is_typical() -> None:
@@ -51,16 +51,16 @@ def test_only_the_nearest_others_tell_what_is_typical() -> None:
 
 
 def test_images_that_are_all_the_same_are_typical_and_the_number_is_finite() -> None:
-    found = typicality(at(*[30] * (CROWD + 5)), at(0))
-    assert np.isfinite(found).all()
-    assert np.ptp(found) == 0
+    values = typicality(at(*[30] * (CROWD + 5)), at(0))
+    assert np.isfinite(values).all()
+    assert np.ptp(values) == 0
 
 
 def test_of_very_many_a_part_tells_what_all_would() -> None:
     rng = np.random.default_rng(0)
     degrees = np.concatenate([rng.normal(0, 2, 4000), rng.uniform(90, 270, 1000)])
-    found = typicality(at(*degrees), at(45))
-    assert np.median(found[:4000]) > 10 * np.median(found[4000:])
+    values = typicality(at(*degrees), at(45))
+    assert np.median(values[:4000]) > 10 * np.median(values[4000:])
 
 
 @given(st.integers(1, 30), st.integers(1, 40), st.integers(0, 2**32 - 1))
@@ -68,10 +68,10 @@ def test_each_is_asked_for_once_and_all_if_there_are_no_more(n: int, number: int
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(n + 3, 5))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    found = most_helpful(rng.choice([0.0, 0.5, 1.0], n), vectors[:n], vectors[n:], number)
-    rows = [row for row, _ in found]
+    chosen = most_helpful(rng.choice([0.0, 0.5, 1.0], n), vectors[:n], vectors[n:], number)
+    rows = [row for row, _ in chosen]
     assert len(rows) == len(set(rows)) == min(n, number)
-    assert all(0 <= distance <= 2 for _, distance in found)
+    assert all(0 <= distance <= 2 for _, distance in chosen)
 
 
 def test_the_margin_counts_and_not_the_other_labels() -> None:
@@ -106,16 +106,16 @@ def test_what_the_agents_cannot_tell_is_asked_for_first(panel: Path, tmp_path: P
     (pool / "known.png").write_bytes((tmp_path / "known" / "red" / "0.png").read_bytes())
     (pool / "double.png").write_bytes((pool / "between.png").read_bytes())
     (pool / "broken.png").write_bytes(b"no image")
-    found = suggest(panel, pool, 3)
-    assert len(found.chosen) == 3
-    assert found.chosen[0].path.name in ("between.png", "double.png")
-    assert set(found.chosen[0].likely) == {"red", "blue"}
-    assert found.known == 2
-    assert [Path(one.source).name for one in found.failed] == ["broken.png"]
+    suggestions = suggest(panel, pool, 3)
+    assert len(suggestions.chosen) == 3
+    assert suggestions.chosen[0].path.name in ("between.png", "double.png")
+    assert set(suggestions.chosen[0].likely) == {"red", "blue"}
+    assert suggestions.known == 2
+    assert [Path(image.source).name for image in suggestions.failed] == ["broken.png"]
 
-    consilience.add(panel, [LabelledImage(found.chosen[0].path, "red")])
+    consilience.add(panel, [LabelledImage(suggestions.chosen[0].path, "red")])
     again = suggest(panel, pool, 100)
-    assert found.chosen[0].path not in {one.path for one in again.chosen}
+    assert suggestions.chosen[0].path not in {suggestion.path for suggestion in again.chosen}
     assert len(again.chosen) == 12
 
 

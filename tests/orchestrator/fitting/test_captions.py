@@ -57,7 +57,7 @@ def arguments(server: ScriptedServer, spec: str, tmp_path: Path, **more: Any) ->
 
 
 def head_of(panel: Path) -> CapsAdapter:
-    [head] = [one for one in Panel.open(panel).heads if isinstance(one, CapsAdapter)]
+    [head] = [head for head in Panel.open(panel).heads if isinstance(head, CapsAdapter)]
     return head
 
 
@@ -74,8 +74,8 @@ def test_each_image_is_described_once_and_the_panel_diagnoses(
     )
     np.testing.assert_allclose(described, expected, atol=1e-5)
     with Diagnoser.open(tmp_path / "panel", settings=load_settings(device="cpu")) as diagnoser:
-        [found] = diagnoser.diagnose_many([photos / "red" / "0.png"])
-    assert isinstance(found, Diagnosis)
+        [diagnosis] = diagnoser.diagnose_many([photos / "red" / "0.png"])
+    assert isinstance(diagnosis, Diagnosis)
     asked = len(server.requests)
     assert fit(photos, tmp_path / "again", **arguments(server, spec, tmp_path)).cost_usd == 0.0
     assert len(server.requests) == asked

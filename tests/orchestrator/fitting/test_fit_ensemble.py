@@ -70,10 +70,10 @@ def test_the_only_image_of_a_label_is_learned_from_and_never_judged() -> None:
         assert head.predict_proba(exact_inputs(TASK, data, unit(np.eye(3, 8)))).argmax(axis=1).tolist() == [0, 1, 2]
 
 
-def test_with_one_image_a_label_agents_are_weighed_by_prior_belief_and_nothing_is_claimed() -> None:
+def test_with_one_image_a_label_agents_are_weighed_by_the_prior_and_nothing_is_claimed() -> None:
     data = LabelledFeatures(unit(np.eye(3, 8)), np.arange(3), 3)
     fitted = fitted_on(data, ("neighbours", "probe", "gaussian"))
-    assert [(one.trust.n, one.trust.accuracy) for one in fitted.members] == [(0, None)] * 3
+    assert [(member.trust.n, member.trust.accuracy) for member in fitted.members] == [(0, None)] * 3
     assert len(fitted.calibration_set.correct) == 0
     assert choose_threshold(fitted.calibration_set, 0.95, 0.1).probability is None  # all is referred
     weights = fitted.fusion.weights(np.ones((1, 3), dtype=bool))[0]
@@ -81,29 +81,29 @@ def test_with_one_image_a_label_agents_are_weighed_by_prior_belief_and_nothing_i
     assert weights[0] < weights[1] / 4  # neighbours are known to tell less, and nothing that the probe does not
 
 
-def test_prior_belief_gives_way_to_what_images_tell() -> None:
+def test_the_prior_gives_way_to_what_images_tell() -> None:
     """Two heads of which the one that is believed to be worse is right on all images."""
     labels = np.arange(400) % 3
     good, bad = 0.9 * np.eye(3)[labels] + 0.1 / 3, np.full((400, 3), 1 / 3)
-    said, prior = np.stack([good, bad]), error_prior_of(["neighbours", "probe"], 3)
-    few, many = (Fusion.from_predictions(said[:, :n], labels[:n], prior=prior) for n in (3, 400))
+    predictions, prior = np.stack([good, bad]), error_prior_of(["neighbours", "probe"], 3)
+    few, many = (Fusion.from_predictions(predictions[:, :n], labels[:n], prior=prior) for n in (3, 400))
     both = np.ones((1, 2), dtype=bool)
     assert few.weights(both)[0, 0] < 0.7 * many.weights(both)[0, 0]
     assert many.weights(both)[0, 1] < 0.05
 
 
-def test_agents_that_are_no_heads_are_believed_to_err_independently() -> None:
-    belief = error_prior_of(["qwen", "gpt", "gaussian"], 400)
-    assert belief.covariance.tolist() == np.eye(3).tolist()
-    assert belief.pseudo_counts[0] == belief.pseudo_counts[1] < belief.pseudo_counts[2] == 400
+def test_agents_that_are_no_heads_err_independently_a_priori() -> None:
+    prior = error_prior_of(["qwen", "gpt", "gaussian"], 400)
+    assert prior.covariance.tolist() == np.eye(3).tolist()
+    assert prior.pseudo_counts[0] == prior.pseudo_counts[1] < prior.pseudo_counts[2] == 400
 
 
 def test_heads_that_do_about_as_well_share_the_weight_however_many_images_there_are() -> None:
     """Two heads that say nearly the same: which errs less is a matter of chance."""
     rng, labels = np.random.default_rng(0), np.arange(1000) % 3
     seen = 2.0 * np.eye(3)[labels] + rng.standard_normal((1000, 3))
-    said = np.stack([softmax(seen + 0.02 * rng.standard_normal((1000, 3))) for _ in range(2)])
-    fusion = Fusion.from_predictions(said, labels, prior=error_prior_of(["tip-adapter", "neighbours"], 1000))
+    predictions = np.stack([softmax(seen + 0.02 * rng.standard_normal((1000, 3))) for _ in range(2)])
+    fusion = Fusion.from_predictions(predictions, labels, prior=error_prior_of(["tip-adapter", "neighbours"], 1000))
     assert fusion.weights(np.ones((1, 2), dtype=bool))[0] == pytest.approx([fusion.total / 2] * 2, rel=0.1)
 
 
@@ -130,44 +130,44 @@ def features_of(labels: np.ndarray) -> LabelledFeatures:
 def looks(labels: np.ndarray) -> list[MemberAnswers]:
     rng = np.random.default_rng(0)
     truth = np.eye(3)[labels]
-    said = [softmax(3 * (skill * truth + rng.standard_normal((len(labels), 3)))) for skill in (1.5, 1.0, 2.0)]
+    predictions = [softmax(3 * (skill * truth + rng.standard_normal((len(labels), 3)))) for skill in (1.5, 1.0, 2.0)]
     return [
-        MemberAnswers("one", "first", said[0]),
-        MemberAnswers("two", "first", said[1]),
-        MemberAnswers("one", "second", said[2], 0.5),
+        MemberAnswers("one", "first", predictions[0]),
+        MemberAnswers("two", "first", predictions[1]),
+        MemberAnswers("one", "second", predictions[2], 0.5),
     ]
 
 
 def test_the_posterior_of_an_image_comes_from_weights_that_were_fitted_on_others() -> None:
     labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
-    said = looks(labels)
-    fitted = learned((), said, TASK, features_of(labels), folds)
+    answers = looks(labels)
+    fitted = learned((), answers, TASK, features_of(labels), folds)
     members, fusion, calibration_set, seen = fitted.members, fitted.fusion, fitted.calibration_set, fitted.second_looks
-    calibrated = np.stack([fit_calibrator(look.raw, labels, folds)[1] for look in said])
-    heard = np.where(np.array([True, True, False])[:, None, None], calibrated, np.nan)
+    calibrated = np.stack([fit_calibrator(look.raw, labels, folds)[1] for look in answers])
+    first = np.where(np.array([True, True, False])[:, None, None], calibrated, np.nan)
     again = np.where(np.array([False, True, True])[:, None, None], calibrated, np.nan)
     for fold in range(5):
         here = folds == fold
-        others = Fusion.from_predictions(calibrated[:, ~here], labels[~here], heard[:, ~here])
+        others = Fusion.from_predictions(calibrated[:, ~here], labels[~here], first[:, ~here])
         assert others.total != fusion.total
-        for found, words in ((calibration_set, heard), (calibration_set.again["one"], again)):
+        for measured, words in ((calibration_set, first), (calibration_set.again["one"], again)):
             posterior, _ = others.posterior(words[:, here])
-            assert np.array_equal(found.probability[here], posterior.max(axis=1))
-            assert np.array_equal(found.correct[here], posterior.argmax(axis=1) == labels[here])
-    for member, look, rows in zip(members, said, calibrated, strict=True):
+            assert np.array_equal(measured.probability[here], posterior.max(axis=1))
+            assert np.array_equal(measured.correct[here], posterior.argmax(axis=1) == labels[here])
+    for member, look, rows in zip(members, answers, calibrated, strict=True):
         assert member.trust == measure(look.agent, look.stage, rows, labels, TASK.names)
         assert member.cost_usd == look.cost_usd
     assert seen.agents == ("one",)
     assert np.array_equal(seen.words[0], calibrated[2])
-    assert np.array_equal(seen.named[0], said[0].raw.argmax(axis=1))
+    assert np.array_equal(seen.named[0], answers[0].raw.argmax(axis=1))
     assert np.array_equal(seen.labels, labels)
 
 
 def test_where_the_second_look_is_silent_the_first_stands() -> None:
     labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
-    said = looks(labels)
-    said[0].raw[:10], said[2].raw[:20] = np.nan, np.nan
-    fitted = learned((), said, TASK, features_of(labels), folds)
+    answers = looks(labels)
+    answers[0].raw[:10], answers[2].raw[:20] = np.nan, np.nan
+    fitted = learned((), answers, TASK, features_of(labels), folds)
     calibration_set, seen = fitted.calibration_set, fitted.second_looks
     assert np.array_equal(calibration_set.probability[:20], calibration_set.again["one"].probability[:20])
     assert not np.isclose(calibration_set.probability[20:], calibration_set.again["one"].probability[20:]).any()
@@ -177,9 +177,9 @@ def test_where_the_second_look_is_silent_the_first_stands() -> None:
 
 def test_a_threshold_is_chosen_on_first_looks_only() -> None:
     labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
-    said = looks(labels)
-    with_second = learned((), said, TASK, features_of(labels), folds).calibration_set
-    first_only = learned((), said[:2], TASK, features_of(labels), folds).calibration_set
+    answers = looks(labels)
+    with_second = learned((), answers, TASK, features_of(labels), folds).calibration_set
+    first_only = learned((), answers[:2], TASK, features_of(labels), folds).calibration_set
     np.testing.assert_allclose(with_second.probability, first_only.probability, atol=0.02)
 
 
@@ -192,8 +192,8 @@ def test_two_agents_of_one_name_or_none_are_refused() -> None:
 
 def test_only_an_agent_that_states_one_number_may_be_calibrated_by_the_label_that_it_names() -> None:
     def answers(*rows: list[float]) -> MemberAnswers:
-        said = [Prediction("qwen", probabilities=dict(zip(TASK.names, row, strict=True))) for row in rows]
-        return MemberAnswers.of("qwen", "first", [*said, Prediction("qwen", abstained=True)], TASK)
+        predictions = [Prediction("qwen", probabilities=dict(zip(TASK.names, row, strict=True))) for row in rows]
+        return MemberAnswers.of("qwen", "first", [*predictions, Prediction("qwen", abstained=True)], TASK)
 
     assert "per-label" in answers([0.8, 0.1, 0.1], [0.3, 0.4, 0.3]).calibrators
     assert "per-label" not in answers([0.8, 0.1, 0.1], [0.2, 0.5, 0.3]).calibrators

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from consilience.core.diagnosis import Diagnosis
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.fitting.fit import FitReport, fit
 from consilience.orchestrator.panel.panel import Panel
@@ -23,7 +24,7 @@ def fitted_on(folder: Path, counts: tuple[int, ...]) -> FitReport:
 
 
 @pytest.mark.parametrize(
-    ("counts", "said"),
+    ("counts", "expected"),
     [
         ((40, 40, 40), ()),
         ((1, 1, 1), ("one image a label nothing is left to judge", "The labelled images are few (1 a label)")),
@@ -33,10 +34,10 @@ def fitted_on(folder: Path, counts: tuple[int, ...]) -> FitReport:
         ((40, 9, 40), ()),
     ],
 )
-def test_warnings_name_what_is_lacking(counts: tuple[int, ...], said: tuple[str, ...], tmp_path: Path) -> None:
-    found = fitted_on(tmp_path, counts).warnings
-    assert len(found) == len(said)
-    for warning, words in zip(found, said, strict=True):
+def test_warnings_name_what_is_lacking(counts: tuple[int, ...], expected: tuple[str, ...], tmp_path: Path) -> None:
+    warnings = fitted_on(tmp_path, counts).warnings
+    assert len(warnings) == len(expected)
+    for warning, words in zip(warnings, expected, strict=True):
         assert words in warning
 
 
@@ -45,7 +46,7 @@ def test_with_few_labels_unlabelled_images_are_asked_for_until_there_are_some(tm
     rows = np.random.default_rng(0).standard_normal((30, 12))
     np.savez(tmp_path / "others.npz", embeddings=rows, names=[f"other {number}" for number in range(30)])
     report = fit(tmp_path / "v.npz", tmp_path / "beside", unlabelled=tmp_path / "others.npz")
-    assert not [one for one in report.warnings if "--unlabelled" in one]
+    assert not [warning for warning in report.warnings if "--unlabelled" in warning]
 
 
 def test_a_panel_of_one_image_a_label_answers_and_refers(tmp_path: Path) -> None:
@@ -53,9 +54,10 @@ def test_a_panel_of_one_image_a_label_answers_and_refers(tmp_path: Path) -> None
     assert report.warnings == fitted_panel_warnings(tmp_path)
     new = np.eye(3, 12, dtype=np.float32)
     with Diagnoser.open(tmp_path / "panel") as diagnoser:
-        found = list(diagnoser.diagnose_vectors(new, ["a", "b", "c"]))
-    assert [one.label for one in found] == ["tree-0", "tree-1", "tree-2"]
-    assert {one.verdict for one in found} == {"refer"}
+        results = list(diagnoser.diagnose_vectors(new, ["a", "b", "c"]))
+    diagnoses = [result for result in results if isinstance(result, Diagnosis)]
+    assert [diagnosis.label for diagnosis in diagnoses] == ["tree-0", "tree-1", "tree-2"]
+    assert {diagnosis.verdict for diagnosis in diagnoses} == {"refer"}
 
 
 def fitted_panel_warnings(folder: Path) -> tuple[str, ...]:

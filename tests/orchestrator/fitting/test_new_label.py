@@ -31,7 +31,7 @@ def pale(path: Path, seed: int) -> Path:
 @pytest.fixture
 def probes(tmp_path: Path, painted: Any) -> list[Path]:
     """An image of each label."""
-    known = [painted(tmp_path / f"probe-{one}.png", one, 950) for one in ("blue", "green", "red")]
+    known = [painted(tmp_path / f"probe-{colour}.png", colour, 950) for colour in ("blue", "green", "red")]
     return [*known, pale(tmp_path / "probe-white.png", 950)]
 
 
@@ -48,7 +48,7 @@ def white(tmp_path: Path) -> list[Path]:
 
 def labels_of(panel: Path, images: list[Path], **more: Any) -> list[str]:
     with Diagnoser.open(panel, **more) as diagnoser:
-        return [one.label for one in diagnoser.diagnose_many(images) if isinstance(one, Diagnosis)]
+        return [diagnosis.label for diagnosis in diagnoser.diagnose_many(images) if isinstance(diagnosis, Diagnosis)]
 
 
 def test_the_new_label_is_known_and_the_others_still_are(own: Path, white: list[Path], probes: list[Path]) -> None:
@@ -71,8 +71,8 @@ def test_it_equals_a_panel_fitted_at_once(own: Path, white: list[Path], pictures
     whole = Path(shutil.copytree(pictures, tmp_path / "whole"))
     shutil.copytree(white[0].parent, whole / "white")
     anew = fit(whole, tmp_path / "anew", settings=load_settings(agents="neighbours,gaussian")).panel
-    for one, other in zip(Panel.open(own).members, anew.members, strict=True):
-        assert one.trust == other.trust
+    for member, other in zip(Panel.open(own).members, anew.members, strict=True):
+        assert member.trust == other.trust
 
 
 def test_what_cannot_be_added_changes_nothing(own: Path, white: list[Path], pictures: Path) -> None:
@@ -104,7 +104,7 @@ def test_agents_that_see_images_are_asked_about_the_new_ones_alone(
     add_label(own, "white", white, agents=[eye])
     assert sum(map(len, eye.asked)) == 8
     panel = Panel.open(own)
-    assert [one.agent for one in panel.members] == ["gaussian", "eye"]
+    assert [member.agent for member in panel.members] == ["gaussian", "eye"]
     assert panel.members[1].trust.n == 32
     assert panel.predictions is not None
     np.testing.assert_allclose(panel.predictions.raw[1].sum(axis=1), 1.0)

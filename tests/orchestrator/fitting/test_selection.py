@@ -30,7 +30,7 @@ class Head:
         self.name = name
 
 
-def said(labels: np.ndarray, skill: float, seed: int) -> np.ndarray:
+def predicted(labels: np.ndarray, skill: float, seed: int) -> np.ndarray:
     noise = np.random.default_rng(seed).standard_normal((len(labels), 3))
     return softmax(3 * (skill * np.eye(3)[labels] + noise))
 
@@ -44,34 +44,34 @@ def features_of(labels: np.ndarray) -> LabelledFeatures:
 @pytest.mark.parametrize("seed", range(5))
 def test_who_adds_something_is_kept_and_who_adds_noise_or_repeats_is_dropped(seed: int) -> None:
     labels, folds = np.arange(300) % 3, np.arange(300) // 3 % 5
-    good, other = said(labels, 1.5, 10 * seed), said(labels, 1.5, 10 * seed + 1)
-    looks = {"probe": good, "gaussian": other, "tip-adapter": good, "neighbours": said(labels, 0.0, 10 * seed + 2)}
+    good, other = predicted(labels, 1.5, 10 * seed), predicted(labels, 1.5, 10 * seed + 1)
+    looks = {"probe": good, "gaussian": other, "tip-adapter": good, "neighbours": predicted(labels, 0.0, 10 * seed + 2)}
     answers = [MemberAnswers(name, "first", raw) for name, raw in looks.items()]
     heads = tuple(Head(name) for name in looks)
     fitted = learned(heads, answers, TASK, features_of(labels), folds)  # type: ignore[arg-type]
     chosen, choices = select(fitted, TASK, features_of(labels))
-    kept = {one.agent for one in choices if one.kept}
+    kept = {choice.agent for choice in choices if choice.kept}
     assert "gaussian" in kept
     assert len(kept & {"probe", "tip-adapter"}) == 1
     assert "neighbours" not in kept
-    assert {head.name for head in chosen.heads} == kept == {one.agent for one in chosen.members}
+    assert {head.name for head in chosen.heads} == kept == {member.agent for member in chosen.members}
     assert len(choices) == 4
-    for one in choices:
-        assert one.reason.startswith("kept: without it the log loss rises" if one.kept else "dropped: without it")
+    for choice in choices:
+        assert choice.reason.startswith("kept: without it the log loss rises" if choice.kept else "dropped: without it")
 
 
 def test_an_agent_that_was_asked_for_by_name_stays_and_one_head_may_be_too_many() -> None:
     labels, folds = np.arange(300) % 3, np.arange(300) // 3 % 5
     answers = [
-        MemberAnswers("probe", "first", said(labels, 0.0, 1)),
-        MemberAnswers("qwen", "first", said(labels, 2.5, 2)),
+        MemberAnswers("probe", "first", predicted(labels, 0.0, 1)),
+        MemberAnswers("qwen", "first", predicted(labels, 2.5, 2)),
     ]
     fitted = learned((Head("probe"),), answers, TASK, features_of(labels), folds)  # type: ignore[arg-type]
     chosen, (choice,) = select(fitted, TASK, features_of(labels))
     assert (choice.agent, choice.kept) == ("probe", False)
-    assert [one.agent for one in chosen.members] == ["qwen"]
+    assert [member.agent for member in chosen.members] == ["qwen"]
     alone = learned((Head("probe"),), answers[:1], TASK, features_of(labels), folds)  # type: ignore[arg-type]
-    assert [one.kept for one in select(alone, TASK, features_of(labels))[1]] == [
+    assert [choice.kept for choice in select(alone, TASK, features_of(labels))[1]] == [
         True
     ]  # a panel without agents says nothing
 
@@ -80,10 +80,10 @@ def test_what_cannot_be_tried_is_named_with_what_it_needs() -> None:
     single = LabelledFeatures(np.eye(3, 8, dtype=np.float32), np.arange(3), 3)
     names, out = candidates(single)
     assert names == ["neighbours", "probe", "gaussian", "tip-adapter"]
-    reasons = {one.agent: one.reason for one in out}
+    reasons = {choice.agent: choice.reason for choice in out}
     assert reasons["zero-shot"] == reasons["caps-adapter"] == "not tried: the encoder has no text tower"
     assert "2 images a label to train on" in reasons["tip-adapter-f"]
-    assert not any(one.kept for one in out)
+    assert not any(choice.kept for choice in out)
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +102,11 @@ def test_a_panel_remembers_why_and_commands_show_it(vectors: Path, tmp_path: Pat
     fitted = runner.invoke(main, ["fit", str(vectors), "--panel", str(tmp_path / "p"), "--agents", "auto", "--json"])
     assert fitted.exit_code == 0, fitted.output
     choices = json.loads(fitted.stdout)["choices"]
-    assert {one["agent"] for one in choices if one["kept"]} == set(Panel.open(tmp_path / "p").agents)
+    assert {choice["agent"] for choice in choices if choice["kept"]} == set(Panel.open(tmp_path / "p").agents)
     shown = runner.invoke(main, ["show", str(tmp_path / "p")]).stdout
     plain = " ".join(shown.split())
-    for one in choices:
-        assert f"{one['agent']} {one['reason']}" in plain
+    for choice in choices:
+        assert f"{choice['agent']} {choice['reason']}" in plain
     again = runner.invoke(main, ["show", str(tmp_path / "p"), "--json"])
     assert json.loads(again.stdout)["choices"] == choices
 

@@ -52,7 +52,7 @@ def own(panel: Path, tmp_path: Path) -> Path:
 
 
 def head_of(panel: Path) -> SelfTrained:
-    (head,) = (one for one in Panel.open(panel).heads if isinstance(one, SelfTrained))
+    (head,) = (head for head in Panel.open(panel).heads if isinstance(head, SelfTrained))
     return head
 
 
@@ -62,11 +62,11 @@ def test_images_that_are_new_teach_and_what_cannot_be_read_is_named(
     report = fit(pictures, tmp_path / "panel", unlabelled=others, settings=BOTH)
     assert report.panel.unlabelled is not None
     assert len(report.panel.unlabelled) == 12
-    assert [Path(one.source).name for one in report.failed] == ["broken.jpg"]
+    assert [Path(image.source).name for image in report.failed] == ["broken.jpg"]
     assert not report.complete
     assert len(report.panel.labelled_images) == 24  # the memory holds labelled images alone
     assert report.panel.agents == ("gaussian", "self-trained")
-    assert [one.trust.n for one in report.panel.members] == [24, 24]
+    assert [member.trust.n for member in report.panel.members] == [24, 24]
 
 
 def test_the_usual_agents_include_it_where_there_are_unlabelled_images(vectors: Path, tmp_path: Path) -> None:
@@ -78,9 +78,9 @@ def test_the_usual_agents_include_it_where_there_are_unlabelled_images(vectors: 
 def test_the_panel_keeps_what_it_learned(panel: Path, others: Path) -> None:
     with Diagnoser.open(panel) as diagnoser:
         images = sorted(others.glob("*/*.png"))
-        found = [one for one in diagnoser.diagnose_many(images) if isinstance(one, Diagnosis)]
-    assert [one.label for one in found] == [COLOURS[int(image.stem) % 3] for image in images]
-    assert {one.agent for one in found[0].predictions} == {"gaussian", "self-trained"}
+        diagnoses = [diagnosis for diagnosis in diagnoser.diagnose_many(images) if isinstance(diagnosis, Diagnosis)]
+    assert [diagnosis.label for diagnosis in diagnoses] == [COLOURS[int(image.stem) % 3] for image in images]
+    assert {prediction.agent for prediction in diagnoses[0].predictions} == {"gaussian", "self-trained"}
 
 
 def test_it_knows_which_images_it_has_learned_from(own: Path, pictures: Path, others: Path, painted: Paint) -> None:
@@ -95,7 +95,7 @@ def test_images_from_which_no_agent_learned_are_new_to_the_panel(vectors: Path, 
     """`auto` drops the agent: unlabelled vectors that have nothing to do with the labels do not help."""
     settings = load_settings(agents="auto")
     report = fit(vectors, tmp_path / "panel", unlabelled=vectors_of(tmp_path, 40), settings=settings)
-    assert not {one.agent: one for one in report.panel.choices}["self-trained"].kept
+    assert not {choice.agent: choice for choice in report.panel.choices}["self-trained"].kept
     assert not report.panel.unlabelled_ids
 
 
@@ -158,7 +158,7 @@ def test_agents_and_unlabelled_images_must_go_together(vectors: Path, tmp_path: 
 
 def test_auto_says_what_it_would_take(vectors: Path, tmp_path: Path) -> None:
     auto = load_settings(agents="auto")
-    without = {one.agent: one for one in fit(vectors, tmp_path / "without", settings=auto).panel.choices}
+    without = {choice.agent: choice for choice in fit(vectors, tmp_path / "without", settings=auto).panel.choices}
     assert without["self-trained"].reason == "not tried: no unlabelled images were given"
     beside = fit(vectors, tmp_path / "with", unlabelled=vectors_of(tmp_path, 40), settings=auto).panel.choices
-    assert {one.agent: one for one in beside}["self-trained"].reason.startswith(("kept:", "dropped:"))
+    assert {choice.agent: choice for choice in beside}["self-trained"].reason.startswith(("kept:", "dropped:"))

@@ -40,11 +40,15 @@ def own(picture_panel: Path, tmp_path: Path) -> Path:
 def answers(panel: Path, images: list[Path]) -> list[dict[str, float]]:
     """What the panel and each of its agents make of the images."""
     with Diagnoser.open(panel) as diagnoser:
-        found = [one for one in diagnoser.diagnose_many(images) if isinstance(one, Diagnosis)]
+        diagnoses = [diagnosis for diagnosis in diagnoser.diagnose_many(images) if isinstance(diagnosis, Diagnosis)]
     return [
-        {f"{said.agent} {label}": p for said in one.predictions for label, p in (said.probabilities or {}).items()}
-        | dict(one.posterior)
-        for one in found
+        {
+            f"{prediction.agent} {label}": p
+            for prediction in diagnosis.predictions
+            for label, p in (prediction.probabilities or {}).items()
+        }
+        | dict(diagnosis.posterior)
+        for diagnosis in diagnoses
     ]
 
 
@@ -60,8 +64,10 @@ def test_all_feature_agents_come_back_from_the_folder_bit_for_bit(vectors: Path,
     results = []
     for path in (moved, shutil.copytree(moved, tmp_path / "copy")):
         with Diagnoser.open(path) as diagnoser:
-            results.append([one.posterior for one in diagnoser.diagnose_vectors(new, [*map(str, range(20))])])
+            diagnoses = diagnoser.diagnose_vectors(new, [*map(str, range(20))])
+            results.append([diagnosis.posterior for diagnosis in diagnoses if isinstance(diagnosis, Diagnosis)])
     assert results[0] == results[1]
+    assert len(results[0]) == 20
     written, restored = report.panel, Panel.open(moved)
     assert restored.members == written.members
     assert restored.fusion.to_dict() == written.fusion.to_dict()
@@ -80,7 +86,7 @@ def test_a_fit_says_what_became_of_the_images(pictures: Path, tmp_path: Path, pa
     shutil.copy(folder / "red" / "both.png", folder / "green" / "both too.png")
     report = fit(folder, tmp_path / "panel", settings=load_settings(agents="neighbours"))
     assert (report.images.added, report.images.skipped) == (24, 1)
-    assert [one.source for one in report.failed] == [str(folder / "blue" / "broken.png")]
+    assert [image.source for image in report.failed] == [str(folder / "blue" / "broken.png")]
     assert report.ignored == (folder / "blue" / "notes.txt",)
     (conflict,) = report.images.conflicts
     assert {label for _, label in conflict.images} == {"red", "green"}
@@ -153,9 +159,9 @@ def test_images_are_added_once_and_taken_out_again(own: Path, tmp_path: Path, pa
     assert grown.members == held.members
     assert grown.calibration_set.to_dict() == held.calibration_set.to_dict()
     with Diagnoser.open(own) as diagnoser:
-        found = diagnoser.diagnose(images[0])
-        assert found.evidence.neighbours[0].source == str(images[0])
-        assert found.evidence.neighbours[0].thumbnail()
+        diagnosis = diagnoser.diagnose(images[0])
+        assert diagnosis.evidence.neighbours[0].source == str(images[0])
+        assert diagnosis.evidence.neighbours[0].thumbnail()
         assert diagnoser.memory.check().ok
     again = add(own, labelled)
     assert (again.images.added, again.images.skipped) == (0, 6)
@@ -163,8 +169,8 @@ def test_images_are_added_once_and_taken_out_again(own: Path, tmp_path: Path, pa
     assert remove(own, [str(path) for path in images[:3]]) == []
     assert remove(own, [Panel.open(own).labelled_images.ids[-1], *map(str, images[3:5])]) == []
     assert Panel.open(own).labelled_images.ids == held.labelled_images.ids
-    for one, other in zip(answers(own, probes), before, strict=True):
-        assert one == pytest.approx(other, abs=1e-6)
+    for answer, other in zip(answers(own, probes), before, strict=True):
+        assert answer == pytest.approx(other, abs=1e-6)
 
 
 def test_an_updated_gaussian_equals_one_fitted_anew(own: Path, tmp_path: Path, painted: Paint) -> None:
@@ -195,7 +201,7 @@ def test_what_cannot_be_added_is_named_and_the_rest_is_added(own: Path, tmp_path
     bad = tmp_path / "bad.png"
     bad.write_text("no picture")
     report = add(own, [LabelledImage(bad, "red"), LabelledImage(good, "RED")])
-    assert [one.source for one in report.failed] == [str(bad)]
+    assert [image.source for image in report.failed] == [str(bad)]
     assert report.images.added == 1
     assert Panel.open(own).labelled_images.labels[-1] == "red"
     with pytest.raises(DatasetError, match="no label 'violet'; it has blue, green, red"):

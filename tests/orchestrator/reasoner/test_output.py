@@ -11,22 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consilience.core.errors import AnswerError
-from consilience.core.render.rendering import percent
+from consilience.core.render.phrases import percent
 from consilience.orchestrator.reasoner.output import invented_figures, output_schema, parse_output
 from tests.support.reasoner_cases import TASK, opinion
 
 
 def test_an_opinion_is_read() -> None:
     wish = {"agent": "qwen", "why": "it looked\nonce"}
-    found = parse_output(opinion("Scab", 0.7, ask_again=[wish]), TASK, ["qwen", "gpt"])
-    assert (found.label, found.probability, found.rationale) == ("scab", 0.7, "Both looks name it.")
-    assert found.ask_again == {"qwen": "it looked once"}
+    output = parse_output(opinion("Scab", 0.7, ask_again=[wish]), TASK, ["qwen", "gpt"])
+    assert (output.label, output.probability, output.rationale) == ("scab", 0.7, "Both looks name it.")
+    assert output.ask_again == {"qwen": "it looked once"}
 
 
 @pytest.mark.parametrize("text", ['Well. ```json\n{"LABEL": "scab", "Rationale": "r", "probability": "70 %"}\n```'])
 def test_what_is_harmless_is_repaired(text: str) -> None:
-    found = parse_output(text, TASK, ())
-    assert (found.label, found.probability, found.ask_again) == ("scab", 0.7, {})
+    output = parse_output(text, TASK, ())
+    assert (output.label, output.probability, output.ask_again) == ("scab", 0.7, {})
 
 
 REFUSED = {
@@ -63,15 +63,15 @@ def objects(schema: Any) -> list[dict[str, Any]]:
     """All object schemas within a schema."""
     inner = [*schema.values()] if isinstance(schema, dict) else schema if isinstance(schema, list) else []
     own = [schema] if isinstance(schema, dict) and schema.get("type") == "object" else []
-    return own + [one for value in inner for one in objects(value)]
+    return own + [nested for value in inner for nested in objects(value)]
 
 
 def test_the_schema_is_strict_throughout() -> None:
     schema = output_schema(TASK, ["qwen"])
     assert len(objects(schema)) == 2
-    for one in objects(schema):
-        assert one["required"] == list(one["properties"])
-        assert one["additionalProperties"] is False
+    for part in objects(schema):
+        assert part["required"] == list(part["properties"])
+        assert part["additionalProperties"] is False
     assert schema["properties"]["label"]["enum"] == ["healthy", "rust", "scab"]
     assert schema["properties"]["ask_again"]["items"]["properties"]["agent"]["enum"] == ["qwen"]
 

@@ -32,7 +32,10 @@ def test_it_reads_the_record_and_no_pixels(server: ScriptedServer) -> None:
     assert reading.prediction.prompt == "reasoner 1, repair 1"
     assert reading.ask_again == {"qwen": "it is torn"}
     [request] = server.requests
-    assert [(one["role"], type(one["content"])) for one in request["messages"]] == [("system", str), ("user", str)]
+    assert [(message["role"], type(message["content"])) for message in request["messages"]] == [
+        ("system", str),
+        ("user", str),
+    ]
     assert '"gaussian": "scab", confidence 81.0 %' in said(request)
     assert "leaves" not in said(request)
     assert (request["model"], request["temperature"], request["max_completion_tokens"]) == ("tiny", 0.0, 400)
@@ -44,7 +47,7 @@ def test_four_agents_and_ten_cases_fit_into_a_small_context(server: ScriptedServ
     server.replies = [chat(opinion("scab"))]
     looks = [look(name, "scab", 0.8, rationale="olive spots, " * 40) for name in ("gpt", "llava", "qwen", "gaussian")]
     cases = [{"id": f"{i}", "label": TASK.names[i % 3], "similarity": 0.9 - i / 50, "source": ""} for i in range(10)]
-    trusts = [Trust(one["agent"], "first", 90, 0.031, 0.011, 0.45, 0.933) for one in looks]
+    trusts = [Trust(look["agent"], "first", 90, 0.031, 0.011, 0.45, 0.933) for look in looks]
     read(reasoner(server, role="advise"), replace(record(looks, neighbours=cases), trusts=trusts))
     assert len(said(server.requests[0])) < 2.6 * 1200
 
@@ -91,8 +94,8 @@ FAILURES: dict[str, tuple[list[Scripted], str]] = {
 @pytest.mark.parametrize("case", FAILURES)
 def test_what_fails_says_why_and_what_it_cost(server: ScriptedServer, case: str) -> None:
     server.replies, cause = FAILURES[case]
-    one = reasoner(server, price_per_million_input_tokens=1.0, price_per_million_output_tokens=10.0)
-    [reading] = read(one, record())
+    adviser = reasoner(server, price_per_million_input_tokens=1.0, price_per_million_output_tokens=10.0)
+    [reading] = read(adviser, record())
     assert cause in (reading.prediction.error or "")
     assert reading.ask_again == {}
     answered = sum(1 for _ in server.requests) if reading.prediction.raw is not None else 0
@@ -123,14 +126,14 @@ def test_it_is_given_up_when_its_time_is_up(server: ScriptedServer) -> None:
 def test_many_records_are_read_at_once(server: ScriptedServer) -> None:
     server.replies, server.together = [chat(opinion("scab"))], 8
     readings = read(reasoner(server, concurrency=8), *[record(novelty=i / 8) for i in range(8)])
-    assert [one.prediction.label for one in readings] == ["scab"] * 8
+    assert [reading.prediction.label for reading in readings] == ["scab"] * 8
     assert server.most_at_once == 8
 
 
 def test_one_that_fails_does_not_stop_the_others(server: ScriptedServer) -> None:
     server.by_request = lambda request: chat(opinion("rust" if "25.0 %" in said(request) else "scab"))
     readings = read(reasoner(server), record(), record(LOOKS[:1]))
-    assert [one.prediction.label for one in readings] == [None, "scab"]
+    assert [reading.prediction.label for reading in readings] == [None, "scab"]
 
 
 def test_a_rerun_asks_nothing(server: ScriptedServer, cache: ReplyCache) -> None:
@@ -190,10 +193,10 @@ def test_a_key_that_is_missing_is_named_and_one_that_is_there_is_not(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.replies = [Scripted({"error": {"message": "bad key sk-secret-1"}}, 401)]
-    one = reasoner(server, key_variable="REASONER_KEY")
-    [reading] = read(one, record())
+    adviser = reasoner(server, key_variable="REASONER_KEY")
+    [reading] = read(adviser, record())
     assert "REASONER_KEY" in (reading.prediction.error or "")
     monkeypatch.setenv("REASONER_KEY", "sk-secret-1")
-    [reading] = read(one, record())
+    [reading] = read(adviser, record())
     assert "sk-secret" not in (reading.prediction.error or "")
     assert server.headers[0]["Authorization"] == "Bearer sk-secret-1"

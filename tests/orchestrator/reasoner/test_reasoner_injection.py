@@ -40,7 +40,10 @@ def member(scripted: Any, good: Any) -> Callable[[str], Any]:
 
     def saying(rationale: str) -> Any:
         def look(inputs: AgentInput) -> list[Prediction]:
-            return [Prediction("", probabilities=one.probabilities, rationale=rationale) for one in good(inputs)]
+            return [
+                Prediction("", probabilities=prediction.probabilities, rationale=rationale)
+                for prediction in good(inputs)
+            ]
 
         return scripted("expert", look)
 
@@ -70,12 +73,15 @@ def fitted(vectors: Path, tmp_path: Path, member: Any) -> Callable[[Settings], P
 def diagnosed(panel: Path, settings: Settings, vectors: np.ndarray, agent: Any, name: str = "leaf") -> list[Diagnosis]:
     with Diagnoser.open(panel, settings=settings, agents=[agent]) as diagnoser:
         results = list(diagnoser.diagnose_vectors(vectors, [name] * len(vectors)))
-    return [one for one in results if isinstance(one, Diagnosis)]
+    return [result for result in results if isinstance(result, Diagnosis)]
 
 
 def votes(result: Diagnosis) -> dict[str, tuple[Any, Any, Any]]:
     """By agent: what it said, what that is worth, and its weight."""
-    return {one.agent: (one.probabilities, one.calibrated, one.weight) for one in result.predictions}
+    return {
+        prediction.agent: (prediction.probabilities, prediction.calibrated, prediction.weight)
+        for prediction in result.predictions
+    }
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
@@ -87,14 +93,14 @@ def test_explaining_cannot_be_turned(
     panel, vectors, name = fitted(rules), blobs.drawn(3, 5)[0], f"photo-7 {attempt[:200]}"
     usual = diagnosed(panel, rules, vectors, member("I see rings."))
     turned = diagnosed(panel, with_reasoner(server, "explain"), vectors, member(attempt), name)
-    for one, other in zip(usual, turned, strict=True):
-        assert (one.label, one.posterior, one.verdict, one.reasons) == (
+    for result, other in zip(usual, turned, strict=True):
+        assert (result.label, result.posterior, result.verdict, result.reasons) == (
             other.label,
             other.posterior,
             other.verdict,
             other.reasons,
         )
-        assert votes(one) == votes(other)
+        assert votes(result) == votes(other)
         assert (other.label == "cedar") or "The reasoner was not used: " in other.rationale
     for request in server.requests:
         record = request["messages"][1]["content"]
@@ -114,9 +120,9 @@ def test_advice_can_be_turned_and_counts_for_one_vote(
     server.requests.clear()
     turned = diagnosed(panel, settings, vectors, member(attempt), name)
     with Diagnoser.open(panel, settings=settings, agents=[member("")]) as opened:
-        fusion, looks = opened.panel.fusion, [one.agent for one in opened.panel.members]
-    for one, other in zip(usual, turned, strict=True):
-        before, after = votes(one), votes(other)
+        fusion, looks = opened.panel.fusion, [member.agent for member in opened.panel.members]
+    for result, other in zip(usual, turned, strict=True):
+        before, after = votes(result), votes(other)
         own = before.pop("reasoner"), after.pop("reasoner")
         assert before == after
         assert own[0][2] == own[1][2]  # its weight, too, is what it has earned

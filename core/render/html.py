@@ -1,0 +1,86 @@
+"""A diagnosis as self-contained HTML, as Jupyter shows it: whatever its texts hold, none of it becomes markup."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from consilience.core.diagnosis_record import DiagnosisRecord
+from consilience.core.evidence import Neighbour
+from consilience.core.render.colours import OTHER, VERDICT_COLOURS, VERDICT_SIGNS, label_colours
+from consilience.core.render.phrases import headline, novelty_words, one_line, origin, percent, reasons_of
+from consilience.core.render.tables import AGENT_COLUMNS, agent_row, case_row, notes_of, posterior_rows
+
+_STYLE = """<style>
+.consilience{max-width:60em;line-height:1.45;color:inherit}
+.consilience h3{margin:0 0 .4em;padding-left:.6em;border-left:.35em solid}
+.consilience table{border-collapse:collapse;margin:.8em 0;font-size:.92em;color:inherit}
+.consilience tr,.consilience tr:hover{background:none!important}
+.consilience th,.consilience td{padding:.2em .7em;text-align:left;border-bottom:1px solid #8885;vertical-align:middle;\
+overflow-wrap:anywhere}
+.consilience .number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+.consilience img{display:block;max-height:224px;border-radius:3px}
+.consilience .track{width:14em;height:.8em;background:#8883}
+.consilience .bar{height:100%;outline:1px solid #8888}
+.consilience .swatch{display:inline-block;width:.7em;height:.7em;margin-right:.4em;outline:1px solid #8888}
+.consilience .small{font-size:.88em;opacity:.8}
+</style>"""
+
+
+def html(diagnosis: DiagnosisRecord) -> str:
+    """The diagnosis as self-contained HTML on the page's own colours; shows the image if it was kept."""
+    sign, colour = VERDICT_SIGNS[diagnosis.verdict], VERDICT_COLOURS[diagnosis.verdict]
+    parts = [f'<h3 style="border-color:{colour}">{sign} {escape(headline(diagnosis))}</h3>']
+    if diagnosis.reasons:
+        parts.append(f"<p>Why a person should look: {escape(reasons_of(diagnosis))}.</p>")
+    if diagnosis.image is not None:
+        parts.append(_html_picture(diagnosis.image.thumbnail(224), "the image"))
+    colours = {one_line(label): colour for label, colour in label_colours(diagnosis).items()}
+    bars = [
+        (escape(label), percent(share), _html_bar(share, colours.get(label, OTHER)))
+        for label, share in posterior_rows(diagnosis)
+    ]
+    parts.append(_html_table(("Label", "Posterior", ""), bars, numbers={1}))
+    if rationale := one_line(diagnosis.rationale, 2000):
+        parts.append(f"<p>{escape(rationale)}</p>")
+    agents = [[escape(cell) for cell in agent_row(diagnosis, prediction)] for prediction in diagnosis.predictions]
+    parts.append(_html_table(AGENT_COLUMNS, agents, numbers=set(range(2, len(AGENT_COLUMNS)))))
+    if notes := notes_of(diagnosis):
+        items = "".join(f"<li><b>{escape(name)}</b>: {escape(note)}</li>" for name, note in notes)
+        parts.append(f"<ul>{items}</ul>")
+    if cases := [_html_case(neighbour, colours) for neighbour in diagnosis.evidence.neighbours]:
+        parts.append(_html_table(("", "Similar case", "Similarity", "Source"), cases, numbers={2}))
+    novelty = novelty_words(diagnosis.evidence, diagnosis.novelty, diagnosis.novelty_signs)
+    parts.append(f"<p>{escape(novelty)}</p>")
+    parts.append(f'<p class="small">Image {escape(origin(diagnosis))}</p>')
+    body = "\n".join(parts)
+    # the two other classes keep MathJax from reading dollar signs as formulas
+    return f'<div class="consilience tex2jax_ignore mathjax_ignore">{_STYLE}\n{body}\n</div>\n'
+
+
+def _html_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: set[int]) -> str:
+    """A table of cells that are HTML already."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        kinds = [' class="number"' if i in numbers else "" for i in range(len(cells))]
+        return f"<tr>{''.join(f'<{tag}{kind}>{cell}</{tag}>' for kind, cell in zip(kinds, cells, strict=True))}</tr>"
+
+    body = "".join(line("td", row) for row in rows)
+    return f"<table><thead>{line('th', columns)}</thead><tbody>{body}</tbody></table>"
+
+
+def _html_case(neighbour: Neighbour, colours: Mapping[str, str]) -> tuple[str, ...]:
+    label, similarity, source = map(escape, case_row(neighbour))
+    jpeg = neighbour.thumbnail()
+    picture = "no picture" if jpeg is None else _html_picture(jpeg, label)
+    swatch = f'<span class="swatch" style="background:{colours.get(one_line(neighbour.label), OTHER)}"></span>'
+    return picture, swatch + label, similarity, source
+
+
+def _html_picture(jpeg: bytes, escaped_words: str) -> str:
+    return f'<img alt="{escaped_words}" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode("ascii")}">'
+
+
+def _html_bar(share: float, colour: str) -> str:
+    return f'<div class="track"><div class="bar" style="width:{100 * share:.1f}%;background:{colour}"></div></div>'

@@ -1,0 +1,63 @@
+"""A diagnosis as Markdown: whatever its texts hold, none of it becomes markup."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from consilience.core.diagnosis_record import DiagnosisRecord
+from consilience.core.render.phrases import headline, novelty_words, one_line, origin, percent, reasons_of
+from consilience.core.render.tables import AGENT_COLUMNS, agent_row, case_row, notes_of, posterior_rows
+
+_BAR = 20
+_MARKDOWN = str.maketrans(
+    {"\\": "&#92;", "|": "&#124;", "<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "&#64;"}
+    | {sign: f"\\{sign}" for sign in "`*_[]~$#"}
+)
+
+
+def markdown(diagnosis: DiagnosisRecord) -> str:
+    """The diagnosis as a short page of Markdown (CommonMark with tables), aligned to be read as text too."""
+    parts = [f"### {_markdown_text(headline(diagnosis))}"]
+    if diagnosis.reasons:
+        parts.append(f"Why a person should look: {_markdown_text(reasons_of(diagnosis))}.")
+    bars = [(label, percent(share), "█" * round(_BAR * share)) for label, share in posterior_rows(diagnosis)]
+    parts.append(_markdown_table(("Label", "Posterior", ""), bars, numbers={1}))
+    if rationale := one_line(diagnosis.rationale, 2000):
+        parts.append(f"Rationale: {_markdown_text(rationale)}")
+    agents = [agent_row(diagnosis, prediction) for prediction in diagnosis.predictions]
+    parts.append(_markdown_table(AGENT_COLUMNS, agents, numbers=set(range(2, len(AGENT_COLUMNS)))))
+    if notes := notes_of(diagnosis):
+        parts.append("\n".join(f"- **{_markdown_text(name)}**: {_markdown_text(note)}" for name, note in notes))
+    if cases := [case_row(neighbour) for neighbour in diagnosis.evidence.neighbours]:
+        parts.append(_markdown_table(("Similar case", "Similarity", "Source"), cases, numbers={1}))
+    parts.append(_markdown_text(novelty_words(diagnosis.evidence, diagnosis.novelty, diagnosis.novelty_signs)))
+    parts.append(f"Image {_markdown_text(origin(diagnosis))}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_text(text: str) -> str:
+    """One line as Markdown that shows it as it is; never put at the start of a block."""
+    inert = text.translate(_MARKDOWN).replace("://", "&#58;//")
+    return re.sub(r"(?i)(www)\.", r"\1&#46;", inert)  # some dialects turn bare addresses into links
+
+
+def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: set[int]) -> str:
+    cells = [list(columns), *([_markdown_text(cell) for cell in row] for row in rows)]
+    widths = [max(3, *map(_columns_of_text, column)) for column in zip(*cells, strict=True)]
+    rule = ["-" * (width - 1) + (":" if i in numbers else "-") for i, width in enumerate(widths)]
+    return "\n".join(
+        "| " + " | ".join(_padded(cell, widths[i], i in numbers) for i, cell in enumerate(row)) + " |"
+        for row in (cells[0], rule, *cells[1:])
+    )
+
+
+def _padded(cell: str, width: int, right: bool) -> str:
+    space = " " * (width - _columns_of_text(cell))
+    return space + cell if right else cell + space
+
+
+def _columns_of_text(text: str) -> int:
+    """How many columns of a terminal it takes: East Asian wide characters two, combining ones none."""
+    return sum(0 if unicodedata.combining(sign) else 1 + (unicodedata.east_asian_width(sign) in "WF") for sign in text)

@@ -1,0 +1,101 @@
+"""Words and figures of a diagnosis for people, each on one line, the same on every surface.
+
+Labels, agent names, rationales, sources and errors are data that anybody may have written: `one_line` makes them safe
+to show as text; Markdown and HTML escape them as well.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+
+from consilience.core.diagnosis_record import DiagnosisRecord
+from consilience.core.evidence import Evidence
+
+_DROPPED = re.compile(r"[\u202a-\u202e\u2066-\u2069]")  # they would turn the direction of what follows
+
+
+def one_line(text: str, limit: int = 500) -> str:
+    """`text` on one line of at most `limit` characters, without control characters and changes of direction."""
+    if len(text) <= limit and text.isascii() and text.isprintable() and "  " not in text and text == text.strip():
+        return text  # as most are: it is asked of every word that a page shows
+    joined = _DROPPED.sub("", " ".join(text[: 4 * limit].split()))
+    kinds = ((sign, unicodedata.category(sign)) for sign in joined)
+    clean = "".join("\ufffd" if kind == "Cs" else sign for sign, kind in kinds if kind != "Cc")
+    return clean if len(clean) <= limit else clean[: limit - 1].rstrip() + "…"
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] to a tenth of a percent; what is not quite 0 or 1 never looks as if it were.
+
+    >>> percent(0.987), percent(0.99999), percent(1.0)
+    ('98.7 %', 'over 99.9 %', '100 %')
+    """
+    if share <= 0.0 or share >= 1.0:
+        return "0 %" if share <= 0.0 else "100 %"
+    if share < 0.0005:
+        return "under 0.1 %"
+    return "over 99.9 %" if share >= 0.9995 else f"{100 * share:.1f} %"
+
+
+def alternatives(diagnosis: DiagnosisRecord) -> str:
+    """The other labels of the prediction set, 'rust or canker'; empty if there are none."""
+    others = [one_line(label) for label in diagnosis.prediction_set if label != diagnosis.label]
+    if len(others) > 4:
+        others[3:] = [f"{len(others) - 3} more"]
+    return " or ".join(filter(None, [", ".join(others[:-1]), *others[-1:]]))
+
+
+def headline(diagnosis: DiagnosisRecord) -> str:
+    """The verdict in a line.
+
+    'rust, 98.7 %, confident', or 'refer to a person: most likely scab, 61.0 %; could also be rust'.
+    """
+    claim = f"{one_line(diagnosis.label)}, {percent(diagnosis.probability)}"
+    if diagnosis.settled:
+        return f"{claim}, confident"
+    others = alternatives(diagnosis)
+    return f"refer to a person: most likely {claim}" + (f"; could also be {others}" if others else "")
+
+
+def ranked(distribution: Mapping[str, float], top: int) -> tuple[list[tuple[str, float]], list[float]]:
+    """The labels with the highest probability, highest first, and the probabilities of the others.
+
+    All if there are at most `top`, else `top` - 1, so that a line for the others fits as well.
+    """
+    pairs = sorted(distribution.items(), key=lambda pair: -pair[1])
+    shown = len(pairs) if len(pairs) <= top else top - 1
+    return pairs[:shown], [share for _, share in pairs[shown:]]
+
+
+def source_name(source: str) -> str:
+    """The last part of a path or an address."""
+    return one_line(source.replace("\\", "/").rstrip("/").rpartition("/")[2]) or "unnamed"
+
+
+def novelty_words(evidence: Evidence, novelty: float | None = None, signs: Mapping[str, float] | None = None) -> str:
+    """How unlike the remembered images the image is, and by which signs; says so where nothing was retrieved.
+
+    Args:
+        novelty, signs: as in `DiagnosisRecord`; without, the evidence's novelty counts.
+    """
+    found = evidence.novelty if novelty is None else novelty
+    if not evidence.neighbours:
+        return "No similar cases were found."
+    degree = "A familiar" if found < 0.9 else "An unusual" if found < 0.99 else "A very unusual"
+    by_sign = ", ".join(f"{one_line(name)} {percent(share)}" for name, share in (signs or {}).items())
+    return f"{degree} image: more novel than {percent(found)} of the remembered ones" + (
+        f" ({by_sign})." if by_sign else "."
+    )
+
+
+def origin(diagnosis: DiagnosisRecord) -> str:
+    """Which image, and what the answer took."""
+    rounds = f"{diagnosis.rounds} round" + ("" if diagnosis.rounds == 1 else "s")
+    cost = f", {diagnosis.cost_usd:.4f} USD" if diagnosis.cost_usd > 0 else ""
+    return f"{source_name(diagnosis.source)}: {rounds}, {diagnosis.seconds:.3f} s{cost}"
+
+
+def reasons_of(diagnosis: DiagnosisRecord) -> str:
+    return "; ".join(one_line(reason).rstrip(".") for reason in diagnosis.reasons)
