@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
+FILES = ("LICENSE", "NOTICE", "README.md", "pyproject.toml")
 PARTS = ("agents", "core", "evals", "frontends", "orchestrator", "prompts", "retrieval", "src")
 
 pytestmark = pytest.mark.slow
@@ -29,8 +30,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base")
     if pip("download", "--no-deps", "--dest", folder / "probe", "click").returncode != 0:
         pytest.skip("no package index can be reached")
-    for name in ("pyproject.toml", "README.md"):  # a copy, so that building leaves nothing in the checkout
-        (folder / "source").mkdir(exist_ok=True)
+    (folder / "source").mkdir()  # a copy, so that building leaves nothing in the checkout
+    for name in FILES:
         shutil.copy(PROJECT / name, folder / "source")
     for name in PARTS:
         without = shutil.ignore_patterns("__pycache__", "*.egg-info")
