@@ -31,7 +31,7 @@ from consilience.orchestrator.feedback.database import CHANGES, Database, from_m
 from consilience.orchestrator.feedback.feedback import Feedbacks
 from consilience.orchestrator.feedback.history import History, StoredDiagnosis
 from consilience.orchestrator.fitting.collect import MemberAnswers
-from consilience.orchestrator.fitting.fit_ensemble import learned, split_into_folds
+from consilience.orchestrator.fitting.fit_ensemble import fit_ensemble, split_into_folds
 from consilience.orchestrator.fitting.update import check_each_label_is_left, with_records
 from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.panel.writer import index, writing
@@ -181,7 +181,7 @@ def relearned(panel: Panel, predictions: LabelledPredictions, settings: Settings
     data = panel.labelled_features().take(
         np.array([panel.labelled_images.rows[identity] for identity in lasting.ids], dtype=np.intp)
     )
-    fitted = learned(panel.heads, looks, panel.task, data, split_into_folds(lasting.labels, settings.seed))
+    fitted = fit_ensemble(panel.heads, looks, panel.task, data, split_into_folds(lasting.labels, settings.seed))
     return replace(panel, predictions=predictions, **fitted.parts())
 
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from consilience.agents import Agent, AgentInput, CapsAdapter, Captioner, LabelledFeatures
 from consilience.core.errors import AgentError, SettingsError
-from consilience.core.images import Image
-from consilience.core.progress import Progress
-from consilience.core.task import Task
 from consilience.orchestrator.fitting.collect import BATCH
+from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.runtime.calls import caption
 from consilience.prompts import load_prompt, zero_shot_texts
 from consilience.retrieval.encoders.encoder import Encoder
-from consilience.retrieval.memory.labelled_images import LabelledImages
 
 log = logging.getLogger(__name__)
 
@@ -41,26 +38,21 @@ def captioner_among(agents: Sequence[Agent], name: str | None, kinds: Sequence[s
     return captioner
 
 
-async def described(
-    data: LabelledFeatures,
-    agent: Captioner,
-    encoder: Encoder,
-    task: Task,
-    labelled_images: LabelledImages,
-    load: Callable[[str], Image],
-    timeout: float,
-    progress: Progress,
-) -> LabelledFeatures:
-    """With what the agent says of each image; an image of which it says nothing has none.
+async def with_captions(context: FitContext, agent: Captioner, encoder: Encoder) -> LabelledFeatures:
+    """Return the context's data with an embedded caption of each image, written by a vision-language agent.
+
+    A caption that the agent fails to write is a row of zeros.
 
     Args:
-        data: features, labels and texts of the images in `labelled_images`, in their order.
-        encoder: has a text tower.
-        timeout: seconds that the agent has for each image.
+        context: its images can be loaded.
+        encoder: embeds the captions with its text tower.
 
     Raises:
-        AgentError: it failed on every image of the first batch. BudgetSpentError: it may spend no more.
+        AgentError: the agent failed on every image of the first batch. BudgetSpentError: it may spend no more.
     """
+    task, labelled_images, data, load = context.task, context.labelled_images, context.data, context.load
+    if load is None:
+        return data
     prompt, of_labels = load_prompt("caption", task), zero_shot_texts(task)
     vectors, failed = np.zeros_like(data.features), 0
     for start in range(0, len(labelled_images), BATCH):
@@ -68,7 +60,7 @@ async def described(
         nowhere = np.empty((len(rows), 0), np.float32)
         images = [load(labelled_images.sources[row]) for row in rows]
         predictions = await caption(
-            agent, AgentInput(task, images, data.features[rows], nowhere.astype(int), nowhere), timeout
+            agent, AgentInput(task, images, data.features[rows], nowhere.astype(int), nowhere), context.timeout_seconds
         )
         if start == 0 and all(p.error is not None for p in predictions):  # it will not do better on the others
             raise AgentError(f"the agent '{agent.name}' described none of the first images: {predictions[0].error}")
@@ -79,7 +71,7 @@ async def described(
             if prediction.rationale
         }
         vectors[list(texts)] = encoder.encode_texts([*texts.values()])
-        progress("describing labelled images", rows.stop, len(labelled_images))
+        context.progress("describing labelled images", rows.stop, len(labelled_images))
     if failed:
         log.warning("the agent '%s' described %d of %d images not", agent.name, failed, len(labelled_images))
     return replace(data, described=vectors)

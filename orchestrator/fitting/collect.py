@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
 
-from consilience.agents import Agent, AgentInput, LabelledFeatures
+from consilience.agents import Agent, AgentInput
 from consilience.agents.base import testimony_for
 from consilience.agents.heads.neighbours import K
 from consilience.core.errors import AgentError
 from consilience.core.evidence import Evidence
-from consilience.core.images import Image
 from consilience.core.prediction import Prediction, Stage
-from consilience.core.progress import Progress
 from consilience.core.task import Task
 from consilience.orchestrator.decision.second_look import NO_LABEL
 from consilience.orchestrator.ensemble.calibration import FITTED, FITTED_TO_WORDS, FittedCalibrator, states_one_number
+from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.runtime.calls import first_look, second_look
 from consilience.retrieval.memory.image_memory import ImageMemory
 from consilience.retrieval.memory.index import ExactIndex
-from consilience.retrieval.memory.labelled_images import LabelledImages
 
 BATCH = 64
 """Labelled images that agents are asked about at a time."""
@@ -62,23 +60,24 @@ class MemberAnswers:
 
 
 async def predictions_of_others(
-    task: Task,
-    labelled_images: LabelledImages,
-    data: LabelledFeatures,
-    others: Sequence[Agent],
-    heads: Sequence[MemberAnswers],
-    neighbours: int,
-    load: Callable[[str], Image] | None,
-    timeout: float,
-    progress: Progress,
-    images: range | None = None,
+    context: FitContext, heads: Sequence[MemberAnswers], images: range | None = None
 ) -> list[MemberAnswers]:
-    """First and second looks of agents that see images; evidence is leave-one-out, and the heads' word out of fold.
+    """Ask the context's other agents about labelled images: first looks, then second looks with evidence.
+
+    The evidence on an image leaves the image itself out, and what the heads say of it is out of fold.
 
     Args:
-        heads: what they said of these images.
-        images: rows of the records that are looked at; None: all. The others are as for `fit_agents`.
+        heads: their answers on the images that are looked at.
+        images: rows of the labelled images that are looked at; None: all.
+
+    Returns:
+        The answers of each agent in its first look, and in its second where it can revise.
+
+    Raises:
+        AgentError: an agent failed on every image of the first batch. BudgetSpentError: the agents may spend no more.
     """
+    task, labelled_images, data, others = context.task, context.labelled_images, context.data, context.others
+    neighbours, load, timeout = context.neighbours, context.load, context.timeout_seconds
     memory = ImageMemory(labelled_images, task.names, ExactIndex(labelled_images))
     answers: dict[tuple[str, Stage], list[Prediction]] = {}
     asked = range(len(labelled_images)) if images is None else images
@@ -107,7 +106,7 @@ async def predictions_of_others(
             answers.setdefault((agent.name, "first"), []).extend(first)
         for (agent, _), second in zip(able, seconds, strict=True):
             answers.setdefault((agent.name, "second"), []).extend(second)
-        progress("looking at labelled images", start + len(rows), len(asked))
+        context.progress("looking at labelled images", start + len(rows), len(asked))
     return [MemberAnswers.of(name, stage, predictions, task) for (name, stage), predictions in answers.items()]
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from consilience.agents import (
     USUAL_AGENTS,
     Agent,
     Budget,
-    LabelledFeatures,
     feature_agent,
     open_agents,
     open_replies,
@@ -20,7 +19,7 @@ from consilience.agents import (
 )
 from consilience.core.diagnosis import FailedImage
 from consilience.core.errors import SettingsError
-from consilience.core.images import Image, load_image
+from consilience.core.images import load_image
 from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.storage.panel_folder import refuse_to_replace
@@ -29,7 +28,8 @@ from consilience.orchestrator.decision.case_summary import REASONER
 from consilience.orchestrator.decision.policy import Settles, settles
 from consilience.orchestrator.ensemble.members import AgentChoice
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
-from consilience.orchestrator.fitting.captions import captioner_among, described
+from consilience.orchestrator.fitting.captions import captioner_among, with_captions
+from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, fit_agents
 from consilience.orchestrator.fitting.fit_warnings import fit_warnings
 from consilience.orchestrator.fitting.ingest import ingest, is_vectors
@@ -44,7 +44,7 @@ from consilience.orchestrator.reasoner.reasoner import Reasoner
 from consilience.orchestrator.runtime.calls import run_sync
 from consilience.prompts import check_prompts
 from consilience.retrieval.memory.chroma_connection import ChromaConnection
-from consilience.retrieval.memory.labelled_images import AddReport, LabelledImages
+from consilience.retrieval.memory.labelled_images import AddReport
 
 
 @dataclass(frozen=True)
@@ -134,23 +134,14 @@ def fit(
             beside = sampled(unlabelled_source, encoder, labelled_images.rows.keys(), settings, progress)
             data, failed = data.with_unlabelled(beside.vectors), failed + beside.failed
             unlabelled_ids = frozenset(beside.ids)
-        if captioner is not None and data.texts is not None and load is not None:
-            seconds = settings.policy.agent_timeout_seconds
-            data = run_sync(described(data, captioner, encoder, task, labelled_images, load, seconds, progress))
-        fitted, choices = _fitted(task, labelled_images, data, named, others, load, settings, progress)
+        context = FitContext.of(task, labelled_images, data, settings, others=others, load=load, progress=progress)
+        if captioner is not None and data.texts is not None:
+            context = replace(context, data=run_sync(with_captions(context, captioner, encoder)))
+        fitted, choices = _fitted(context, named)
         adviser = settings.reasoner if settings.reasoner and settings.reasoner.role == "advise" else None
         if adviser is not None:
-            fitted = with_advice(
-                fitted,
-                Reasoner(adviser, task, open_replies(settings.replies), budget),
-                task,
-                labelled_images,
-                data,
-                others,
-                neighbours=settings.memory.neighbours,
-                policy=settings.policy,
-                progress=progress,
-            )
+            reasoner = Reasoner(adviser, task, open_replies(settings.replies), budget)
+            fitted = with_advice(fitted, context, reasoner, settings.policy)
         prepare_novelty(labelled_images, settings)
         written = Panel(
             task=task,
@@ -202,35 +193,15 @@ def _heads_named(agents: Sequence[Agent | str], settings: Settings, unlabelled: 
     return [kind.name for kind in kinds]
 
 
-def _fitted(
-    task: Task,
-    labelled_images: LabelledImages,
-    data: LabelledFeatures,
-    named: Sequence[str] | None,
-    others: Sequence[Agent],
-    load: Callable[[str], Image] | None,
-    settings: Settings,
-    progress: Progress,
-) -> tuple[FittedEnsemble, list[AgentChoice]]:
-    """What the images teach with the heads of those names; with [AUTO], with those worth having, and the reasons."""
-    able, untried = candidates(data)
+def _fitted(context: FitContext, named: Sequence[str] | None) -> tuple[FittedEnsemble, list[AgentChoice]]:
+    """Return what the images teach with the heads of those names; with [AUTO], with those worth having, and why."""
+    able, untried = candidates(context.data)
     if is_auto := named == [AUTO]:
         kinds = able
     else:
         kinds = [name for name in USUAL_AGENTS if name in able] if named is None else [*named]
-    fitted = fit_agents(
-        task,
-        labelled_images,
-        data,
-        kinds,
-        others,
-        neighbours=settings.memory.neighbours,
-        seed=settings.seed,
-        load=load,
-        timeout=settings.policy.agent_timeout_seconds,
-        progress=progress,
-    )
+    fitted = fit_agents(context, kinds)
     if not is_auto:
         return fitted, []
-    fitted, chosen = select(fitted, task, data)
+    fitted, chosen = select(fitted, context.task, context.data)
     return fitted, chosen + untried

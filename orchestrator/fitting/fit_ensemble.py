@@ -7,18 +7,16 @@ others' predictions, and its fused posterior from weights fitted on the others' 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
 import numpy as np
 
-from consilience.agents import FEATURE_AGENTS, Agent, AgentInput, FeatureAgent, LabelledFeatures, feature_agent
+from consilience.agents import FEATURE_AGENTS, AgentInput, FeatureAgent, LabelledFeatures, feature_agent
 from consilience.agents.heads.model_selection import UNJUDGED, stratified_folds
 from consilience.agents.heads.neighbours import K
 from consilience.core.errors import AgentError
-from consilience.core.images import Image
-from consilience.core.progress import Progress, quiet
 from consilience.core.task import Task
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.decision.case_summary import REASONER
@@ -28,10 +26,10 @@ from consilience.orchestrator.ensemble.fusion import PRIOR_IMAGES, ErrorPrior, F
 from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.ensemble.trust_metrics import measure
 from consilience.orchestrator.fitting.collect import MemberAnswers, named, predictions_of_others
+from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.novelty.novelty_score import Novelty
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
 from consilience.orchestrator.runtime.calls import run_sync
-from consilience.retrieval.memory.labelled_images import LabelledImages
 
 FOLDS = 20
 """At most; as many as the label in the middle has images, if that is fewer."""
@@ -104,36 +102,22 @@ def split_into_folds(labels: np.ndarray, seed: int) -> np.ndarray:
     return stratified_folds(labels, min(5 if len(labels) >= FIVE_FOLDS_FROM else FOLDS, max(usual, 2)), seed)
 
 
-def fit_agents(
-    task: Task,
-    labelled_images: LabelledImages,
-    data: LabelledFeatures,
-    kinds: Sequence[str],
-    others: Sequence[Agent],
-    *,
-    neighbours: int,
-    seed: int,
-    load: Callable[[str], Image] | None = None,
-    timeout: float = 120.0,
-    progress: Progress = quiet,
-) -> FittedEnsemble:
-    """Fit feature agents, judge them and the `others` out of fold, and learn how to weigh them.
+def fit_agents(context: FitContext, kinds: Sequence[str]) -> FittedEnsemble:
+    """Fit feature agents, judge them and the context's other agents out of fold, and learn how to weigh them.
 
     Args:
-        data: features, labels and texts of the images in `labelled_images`, in their order.
         kinds: names of feature agents to fit.
-        others: agents that need no fitting; they look at every labelled image, loaded from its source by `load`.
-        neighbours: cases in the evidence of a second look.
-        timeout: seconds that one of the others has for each image.
 
     Raises:
-        AgentError: no agents, two of one name, or one that failed on every image of the first batch, or on too many.
-        BudgetSpentError: their answers would cost more than they may.
+        AgentError: there is no agent, two have one name, or one failed on every image of the first batch, or on so many
+            that it cannot be judged.
+        BudgetSpentError: the answers would cost more than they may.
     """
-    names = [*kinds, *(other.name for other in others)]
+    task, data, progress = context.task, context.data, context.progress
+    names = [*kinds, *(agent.name for agent in context.others)]
     if not names or len(set(names)) != len(names):
         raise AgentError(f"a panel needs at least one agent, and each name once; got: {', '.join(names) or 'none'}")
-    folds = split_into_folds(data.labels, seed)
+    folds = split_into_folds(data.labels, context.seed)
     n_folds = int(folds.max()) + 1
     steps = len(kinds) * (n_folds + 1)
     looks: list[MemberAnswers] = []
@@ -149,11 +133,9 @@ def fit_agents(
             heads.append(kind.fit(data))
             progress("fitting agents", len(heads) * (n_folds + 1), steps)
             looks.append(MemberAnswers(name, "first", raw, calibrators=FITTED_TO_HEADS))
-    if others:
-        looks += run_sync(
-            predictions_of_others(task, labelled_images, data, others, looks, neighbours, load, timeout, progress)
-        )
-    return learned(tuple(heads), looks, task, data, folds)
+    if context.others:
+        looks += run_sync(predictions_of_others(context, looks))
+    return fit_ensemble(tuple(heads), looks, task, data, folds)
 
 
 def exact_inputs(task: Task, known: LabelledFeatures, features: np.ndarray) -> AgentInput:
@@ -164,7 +146,7 @@ def exact_inputs(task: Task, known: LabelledFeatures, features: np.ndarray) -> A
     return AgentInput(task, [None] * len(features), features, known.labels[nearest], near)
 
 
-def learned(
+def fit_ensemble(
     heads: tuple[FeatureAgent, ...],
     looks: Sequence[MemberAnswers],
     task: Task,

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from consilience.agents import FEATURE_AGENTS, Agent, Budget, CapsAdapter, LabelledFeatures
+from consilience.agents import FEATURE_AGENTS, Agent, Budget, CapsAdapter
 from consilience.core.dataset import LabelledImage
 from consilience.core.errors import DatasetError, PanelError
 from consilience.core.images import load_image
@@ -27,13 +27,13 @@ from consilience.orchestrator.decision.policy import settles
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions, with_room
 from consilience.orchestrator.fitting.collect import MemberAnswers, predictions_of_others
 from consilience.orchestrator.fitting.fit import FitReport
-from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, fit_agents, learned
+from consilience.orchestrator.fitting.fit_context import FitContext
+from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, fit_agents, fit_ensemble
 from consilience.orchestrator.fitting.ingest import with_images
 from consilience.orchestrator.fitting.label_texts import with_texts
 from consilience.orchestrator.panel.panel import Panel, labelled_features
 from consilience.orchestrator.panel.writer import index, prepare_novelty, writing
 from consilience.orchestrator.runtime.calls import run_sync
-from consilience.retrieval.memory.labelled_images import LabelledImages
 
 
 def add_label(
@@ -80,18 +80,23 @@ def add_label(
         data = with_texts(labelled_features(labelled_images, task), encoder, task)
         if old.unlabelled is not None:
             data = data.with_unlabelled(old.unlabelled)
-        neighbours, heads = settings.memory.neighbours, [head.name for head in old.heads]
-        fitted = fit_agents(
-            task, labelled_images, data, heads, [], neighbours=neighbours, seed=settings.seed, progress=progress
+        context = FitContext.of(
+            task,
+            labelled_images,
+            data,
+            settings,
+            load=lambda source: load_image(source, settings.images),
+            progress=progress,
         )
+        fitted = fit_agents(context, [head.name for head in old.heads])
         if others:
-            fitted = _with_others(fitted, old, task, labelled_images, data, others, settings, progress)
+            fitted = _with_others(fitted, old, replace(context, others=others))
         prepare_novelty(labelled_images, settings)
         written = replace(
             old,
             task=task,
             labelled_images=labelled_images,
-            predictions=_predictions(fitted, old, labelled_images, data),
+            predictions=_predictions(fitted, old, context),
             **fitted.parts(),
         ).save(path, overwrite=True)
     index(written, settings, progress)
@@ -105,47 +110,24 @@ def _must_be_fitted_again(panel: Panel, others: Sequence[Agent]) -> bool:
     return not panel.heads or panel.reasoner is not None or captions or unheard
 
 
-def _with_others(
-    fitted: FittedEnsemble,
-    old: Panel,
-    task: Task,
-    labelled_images: LabelledImages,
-    data: LabelledFeatures,
-    others: Sequence[Agent],
-    settings: Settings,
-    progress: Progress,
-) -> FittedEnsemble:
-    """What the images teach if agents that see them are heard, too: they are asked about the new ones alone."""
-    new = range(len(old.labelled_images), len(labelled_images))
-    answers = run_sync(
-        predictions_of_others(
-            task,
-            labelled_images,
-            data,
-            others,
-            [replace(look, raw=look.raw[new]) for look in fitted.looks],
-            settings.memory.neighbours,
-            lambda source: load_image(source, settings.images),
-            settings.policy.agent_timeout_seconds,
-            progress,
-            new,
-        )
-    )
-    extended = [_with_old_answers(look, old, labelled_images.ids) for look in answers]
+def _with_others(fitted: FittedEnsemble, old: Panel, context: FitContext) -> FittedEnsemble:
+    """Return what the images teach with the context's other agents, which are asked about the new ones alone."""
+    ids = context.labelled_images.ids
+    new = range(len(old.labelled_images), len(ids))
+    heads = [replace(look, raw=look.raw[new]) for look in fitted.looks]
+    answers = run_sync(predictions_of_others(context, heads, new))
+    extended = [_with_old_answers(look, old, ids) for look in answers]
     in_order = {name: place for place, name in enumerate(old.agents)}
     looks = sorted((*fitted.looks, *extended), key=lambda look: in_order[look.agent])
-    return learned(fitted.heads, looks, task, data, fitted.folds)
+    return fit_ensemble(fitted.heads, looks, context.task, context.data, fitted.folds)
 
 
-def _predictions(
-    fitted: FittedEnsemble, old: Panel, labelled_images: LabelledImages, data: LabelledFeatures
-) -> LabelledPredictions:
-    """What all was learned from; an image that feedback brought stays one that it can take back."""
-    predictions = LabelledPredictions.of_fit(labelled_images.ids, data.labels, [look.raw for look in fitted.looks])
+def _predictions(fitted: FittedEnsemble, old: Panel, context: FitContext) -> LabelledPredictions:
+    """Return what all was learned from; an image that feedback brought stays one that it can take back."""
+    ids = context.labelled_images.ids
+    predictions = LabelledPredictions.of_fit(ids, context.data.labels, [look.raw for look in fitted.looks])
     changes = dict(zip(old.predictions.ids, old.predictions.changes, strict=True)) if old.predictions else {}
-    return replace(
-        predictions, changes=np.array([changes.get(identity, 0) for identity in labelled_images.ids], np.intp)
-    )
+    return replace(predictions, changes=np.array([changes.get(identity, 0) for identity in ids], np.intp))
 
 
 def _with_old_answers(answers: MemberAnswers, old: Panel, ids: Sequence[str]) -> MemberAnswers:

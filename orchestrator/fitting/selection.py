@@ -19,7 +19,7 @@ from consilience.core.task import Task
 from consilience.orchestrator.ensemble.calibration import log_probabilities
 from consilience.orchestrator.ensemble.fusion import ErrorPrior, Fusion
 from consilience.orchestrator.ensemble.members import AgentChoice
-from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, error_prior_of, first_looks, learned
+from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, error_prior_of, first_looks, fit_ensemble
 
 AUTO = "auto"
 """In the place of agents' names: choose them."""
@@ -91,7 +91,7 @@ def select(fitted: FittedEnsemble, task: Task, data: LabelledFeatures) -> tuple[
         return fitted, choices
     remaining = tuple(head for head in fitted.heads if head.name not in dropped)
     looks = [look for look in fitted.looks if look.agent not in dropped]
-    return learned(remaining, looks, task, data, fitted.folds), choices
+    return fit_ensemble(remaining, looks, task, data, fitted.folds), choices
 
 
 def _losses(first: np.ndarray, labels: np.ndarray, folds: np.ndarray, prior: ErrorPrior) -> np.ndarray:

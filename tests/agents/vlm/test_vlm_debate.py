@@ -15,6 +15,7 @@ from consilience.core.settings.settings import PolicySettings
 from consilience.core.task import Task
 from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.weighing import Weigher
+from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, fit_agents
 from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
 from consilience.orchestrator.panel.panel import labelled_features
@@ -58,7 +59,8 @@ def fitted(server: ScriptedServer, debate: bool) -> FittedEnsemble:
     data = labelled_features(known, TASK)
     kinds = ["neighbours", "gaussian"]
     load = lambda name: image(int(name.removeprefix("image-")))  # noqa: E731
-    return fit_agents(TASK, known, data, kinds, agents(server, debate), neighbours=3, seed=0, load=load)
+    context = FitContext(TASK, known, data, neighbours=3, seed=0, others=agents(server, debate), load=load)
+    return fit_agents(context, kinds)
 
 
 def diagnosed(server: ScriptedServer, debate: bool, learned: FittedEnsemble) -> list[dict[str, Any]]:

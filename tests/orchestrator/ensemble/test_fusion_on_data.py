@@ -17,6 +17,7 @@ from consilience.core.trust import Trust
 from consilience.orchestrator.ensemble.calibration import ConfidenceDiscount, fit_calibrator
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.trust_metrics import expected_calibration_error, measure
+from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.fitting.fit_ensemble import exact_inputs, fit_agents
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
 from consilience.retrieval.memory.labelled_images import LabelledImages
@@ -77,7 +78,7 @@ def test_fusion_of_heads_on_real_embeddings(per_label: int | None) -> None:
             train = np.concatenate([train[labels[train] == label][:per_label] for label in range(4)])
         data = LabelledFeatures(features[train], labels[train], 4)
         nothing = LabelledImages((), (), (), np.empty((0, features.shape[1]), np.float32))
-        fitted = fit_agents(task, nothing, data, kinds, [], neighbours=10, seed=0)
+        fitted = fit_agents(FitContext(task, nothing, data, neighbours=10, seed=0), kinds)
         inputs = exact_inputs(task, data, features[test])
         for number, (head, member) in enumerate(zip(fitted.heads, fitted.members, strict=True)):
             calibrated[number, test] = member.calibrator(head.predict_proba(inputs))

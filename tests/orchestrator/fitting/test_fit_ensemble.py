@@ -17,6 +17,7 @@ from consilience.orchestrator.ensemble.calibration import fit_calibrator
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.trust_metrics import measure
 from consilience.orchestrator.fitting.collect import MemberAnswers
+from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.fitting.fit_ensemble import (
     FIVE_FOLDS_FROM,
     FOLDS,
@@ -24,7 +25,7 @@ from consilience.orchestrator.fitting.fit_ensemble import (
     error_prior_of,
     exact_inputs,
     fit_agents,
-    learned,
+    fit_ensemble,
     split_into_folds,
 )
 from consilience.retrieval.memory.labelled_images import LabelledImages
@@ -38,7 +39,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 def fitted_on(data: LabelledFeatures, kinds: tuple[str, ...]) -> FittedEnsemble:
     nothing = LabelledImages((), (), (), np.empty((0, data.features.shape[1]), np.float32))
-    return fit_agents(TASK, nothing, data, kinds, [], neighbours=5, seed=0)
+    return fit_agents(FitContext(TASK, nothing, data, neighbours=5, seed=0), kinds)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def looks(labels: np.ndarray) -> list[MemberAnswers]:
 def test_the_posterior_of_an_image_comes_from_weights_that_were_fitted_on_others() -> None:
     labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
     answers = looks(labels)
-    fitted = learned((), answers, TASK, features_of(labels), folds)
+    fitted = fit_ensemble((), answers, TASK, features_of(labels), folds)
     members, fusion, calibration_set, seen = fitted.members, fitted.fusion, fitted.calibration_set, fitted.second_looks
     calibrated = np.stack([fit_calibrator(look.raw, labels, folds)[1] for look in answers])
     first = np.where(np.array([True, True, False])[:, None, None], calibrated, np.nan)
@@ -167,7 +168,7 @@ def test_where_the_second_look_is_silent_the_first_stands() -> None:
     labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
     answers = looks(labels)
     answers[0].raw[:10], answers[2].raw[:20] = np.nan, np.nan
-    fitted = learned((), answers, TASK, features_of(labels), folds)
+    fitted = fit_ensemble((), answers, TASK, features_of(labels), folds)
     calibration_set, seen = fitted.calibration_set, fitted.second_looks
     assert np.array_equal(calibration_set.probability[:20], calibration_set.again["one"].probability[:20])
     assert not np.isclose(calibration_set.probability[20:], calibration_set.again["one"].probability[20:]).any()
@@ -178,8 +179,8 @@ def test_where_the_second_look_is_silent_the_first_stands() -> None:
 def test_a_threshold_is_chosen_on_first_looks_only() -> None:
     labels, folds = np.arange(200) % 3, np.arange(200) // 3 % 5
     answers = looks(labels)
-    with_second = learned((), answers, TASK, features_of(labels), folds).calibration_set
-    first_only = learned((), answers[:2], TASK, features_of(labels), folds).calibration_set
+    with_second = fit_ensemble((), answers, TASK, features_of(labels), folds).calibration_set
+    first_only = fit_ensemble((), answers[:2], TASK, features_of(labels), folds).calibration_set
     np.testing.assert_allclose(with_second.probability, first_only.probability, atol=0.02)
 
 

@@ -16,7 +16,7 @@ from consilience.core.task import Task
 from consilience.frontends.cli.main import main
 from consilience.orchestrator.fitting.collect import MemberAnswers
 from consilience.orchestrator.fitting.fit import fit
-from consilience.orchestrator.fitting.fit_ensemble import learned
+from consilience.orchestrator.fitting.fit_ensemble import fit_ensemble
 from consilience.orchestrator.fitting.selection import candidates, select
 from consilience.orchestrator.panel.panel import Panel
 
@@ -48,7 +48,7 @@ def test_who_adds_something_is_kept_and_who_adds_noise_or_repeats_is_dropped(see
     looks = {"probe": good, "gaussian": other, "tip-adapter": good, "neighbours": predicted(labels, 0.0, 10 * seed + 2)}
     answers = [MemberAnswers(name, "first", raw) for name, raw in looks.items()]
     heads = tuple(Head(name) for name in looks)
-    fitted = learned(heads, answers, TASK, features_of(labels), folds)  # type: ignore[arg-type]
+    fitted = fit_ensemble(heads, answers, TASK, features_of(labels), folds)  # type: ignore[arg-type]
     chosen, choices = select(fitted, TASK, features_of(labels))
     kept = {choice.agent for choice in choices if choice.kept}
     assert "gaussian" in kept
@@ -66,11 +66,11 @@ def test_an_agent_that_was_asked_for_by_name_stays_and_one_head_may_be_too_many(
         MemberAnswers("probe", "first", predicted(labels, 0.0, 1)),
         MemberAnswers("qwen", "first", predicted(labels, 2.5, 2)),
     ]
-    fitted = learned((Head("probe"),), answers, TASK, features_of(labels), folds)  # type: ignore[arg-type]
+    fitted = fit_ensemble((Head("probe"),), answers, TASK, features_of(labels), folds)  # type: ignore[arg-type]
     chosen, (choice,) = select(fitted, TASK, features_of(labels))
     assert (choice.agent, choice.kept) == ("probe", False)
     assert [member.agent for member in chosen.members] == ["qwen"]
-    alone = learned((Head("probe"),), answers[:1], TASK, features_of(labels), folds)  # type: ignore[arg-type]
+    alone = fit_ensemble((Head("probe"),), answers[:1], TASK, features_of(labels), folds)  # type: ignore[arg-type]
     assert [choice.kept for choice in select(alone, TASK, features_of(labels))[1]] == [
         True
     ]  # a panel without agents says nothing
