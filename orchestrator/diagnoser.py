@@ -264,7 +264,9 @@ class Diagnoser:
         policy = self.settings.policy
         run = Run(self._agents, self.memory, images, vectors, started + policy.max_seconds)
         sources = list(names) or [image.source for image in images if image is not None]
-        identities = [vector_identity(vectors[row]) if one is None else one.identity for row, one in enumerate(images)]
+        identities = [
+            vector_identity(vectors[row]) if image is None else image.identity for row, image in enumerate(images)
+        ]
         state, config = first_state(sources, identities), bounded(policy)
         final: Any = {}
         chunk: Any
@@ -283,11 +285,13 @@ class Diagnoser:
         self, state: Any, row: int, image: Image | None, vector: np.ndarray, seconds: float
     ) -> Diagnosis | FailedImage:
         conclusion, source = state["conclusions"][row], state["sources"][row]
-        predictions = tuple(Prediction.from_dict(one) for one in conclusion["predictions"])
+        predictions = tuple(Prediction.from_dict(data) for data in conclusion["predictions"])
         if "posterior" not in conclusion:
-            causes = "; ".join(f"{one.agent}: {one.error or 'abstained'}" for one in predictions)
+            causes = "; ".join(f"{prediction.agent}: {prediction.error or 'abstained'}" for prediction in predictions)
             return FailedImage(source, AllAgentsFailedError(f"no agent could look at '{source}': {causes}"))
-        looks = {(one.agent, one.stage) for one in predictions if one.calibrated is not None}
+        looks = {
+            (prediction.agent, prediction.stage) for prediction in predictions if prediction.calibrated is not None
+        }
         return Diagnosis(
             label=conclusion["label"],
             posterior=conclusion["posterior"],
@@ -303,7 +307,7 @@ class Diagnoser:
             cost_usd=conclusion["cost_usd"],
             identity=state["identities"][row],
             source=source,
-            trust=tuple(one.trust for one in self.panel.members if (one.agent, one.stage) in looks),
+            trust=tuple(member.trust for member in self.panel.members if (member.agent, member.stage) in looks),
             novelty=conclusion["novelty"],
             novelty_signs=conclusion["novelty_signs"],
             image=image,

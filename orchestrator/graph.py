@@ -112,11 +112,11 @@ class _Nodes:
 
     async def retrieve(self, state: State, runtime: Runtime[Run]) -> State:
         run = runtime.context
-        found = run.memory.query(run.features, max(K, self.neighbours))
+        neighbours = run.memory.query(run.features, max(K, self.neighbours))
         return {
-            "evidence": run.memory.evidence(found.first(self.neighbours)),
-            "neighbour_labels": found.labels.tolist(),
-            "similarities": found.similarities.tolist(),
+            "evidence": run.memory.evidence(neighbours.first(self.neighbours)),
+            "neighbour_labels": neighbours.labels.tolist(),
+            "similarities": neighbours.similarities.tolist(),
             "far": [] if self.known is None else by_image(self.known.signs(run.features)),
             "rows": list(range(len(run.features))),
             "round": 0,
@@ -129,8 +129,8 @@ class _Nodes:
         run, seconds = runtime.context, self.policy.agent_timeout_seconds
         agent, inputs = run.agents[state["agent"]], _inputs(self.weigher, state, run)
         if state["first"]:
-            first = [Prediction.from_dict(one) for one in state["first"]]
-            evidence = [Evidence.from_dict(one, run.memory.labelled_images.thumbnail) for one in state["evidence"]]
+            first = [Prediction.from_dict(data) for data in state["first"]]
+            evidence = [Evidence.from_dict(data, run.memory.labelled_images.thumbnail) for data in state["evidence"]]
             predictions = await second_look(agent, inputs, first, evidence, seconds, run.deadline)
         elif (cause := self.left_out.get(agent.name)) is not None:
             predictions = [Prediction(agent.name, error=cause)] * len(inputs)
@@ -138,7 +138,8 @@ class _Nodes:
             predictions = await first_look(agent, inputs, seconds, run.deadline)
         return {
             "looks": [
-                {"row": row, "prediction": one.to_dict()} for row, one in zip(state["rows"], predictions, strict=True)
+                {"row": row, "prediction": prediction.to_dict()}
+                for row, prediction in zip(state["rows"], predictions, strict=True)
             ]
         }
 
@@ -162,7 +163,7 @@ class _Nodes:
         """Whom to ask again after round `number`, and so what the next round weighs."""
         if number >= self.policy.max_rounds or time.monotonic() >= run.deadline:
             return {"requests": [], "rows": []}
-        wishes = {one["row"]: one["ask_again"] for one in readings}
+        wishes = {reading["row"]: reading["ask_again"] for reading in readings}
         requests = self.weigher.whom_to_ask_again([*state["looks"], *readings], weighed, run.agents, wishes)
         return {"requests": requests, "rows": sorted({request["row"] for request in requests})}
 
@@ -223,15 +224,17 @@ def _look(state: State, agent: str, rows: Sequence[int]) -> AgentRequest:
 
 
 def _revision_request(state: State, agent: Agent, rows: Sequence[int]) -> AgentRequest:
-    said: dict[int, list[dict[str, Any]]] = {row: [] for row in rows}
+    by_row: dict[int, list[dict[str, Any]]] = {row: [] for row in rows}
     for look in state["looks"]:
-        if look["row"] in said and look["prediction"]["agent"] != REASONER:
-            said[look["row"]].append(look["prediction"])
+        if look["row"] in by_row and look["prediction"]["agent"] != REASONER:
+            by_row[look["row"]].append(look["prediction"])
     look_of = _look(state, agent.name, rows)
-    for row, predictions in said.items():
+    for row, predictions in by_row.items():
         testimony = testimony_for(agent, map(Prediction.from_dict, predictions))
-        look_of["first"] += [one for one in predictions if one["agent"] == agent.name]
-        look_of["evidence"].append({**state["evidence"][row], "testimony": [one.to_dict() for one in testimony]})
+        look_of["first"] += [prediction for prediction in predictions if prediction["agent"] == agent.name]
+        look_of["evidence"].append(
+            {**state["evidence"][row], "testimony": [prediction.to_dict() for prediction in testimony]}
+        )
     return look_of
 
 

@@ -181,7 +181,7 @@ class ReloadingDiagnoser:
 def _mark(path: Path) -> Mark | None:
     """None where there is no manifest."""
     try:
-        found = os.stat(path / MANIFEST)
+        status = os.stat(path / MANIFEST)
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return status.st_ino, status.st_mtime_ns, status.st_size

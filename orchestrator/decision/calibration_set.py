@@ -41,7 +41,7 @@ class CalibrationSet:
 
     def take(self, rows: np.ndarray) -> CalibrationSet:
         """The outcomes of some images, without those of second looks."""
-        posterior, labels = (None if one is None else one[rows] for one in (self.posterior, self.labels))
+        posterior, labels = (None if array is None else array[rows] for array in (self.posterior, self.labels))
         return CalibrationSet(self.probability[rows], self.correct[rows], {}, posterior, labels)
 
     def sets(self, coverage: float) -> LabelSets | None:
@@ -58,16 +58,16 @@ class CalibrationSet:
         return np.asarray((sets.of(self.posterior).sum(axis=1) == 1) & (self.probability >= MIN_JUDGED_POSTERIOR))
 
     def to_dict(self) -> dict[str, Any]:
-        again = {agent: one.to_dict() for agent, one in self.again.items()}
-        found = {"probability": self.probability.tolist(), "correct": self.correct.tolist(), "again": again}
+        again = {agent: calibration_set.to_dict() for agent, calibration_set in self.again.items()}
+        data = {"probability": self.probability.tolist(), "correct": self.correct.tolist(), "again": again}
         if self.posterior is not None and self.labels is not None:
             shares, n_labels = self.posterior.tolist(), self.posterior.shape[1]
-            found |= {"posterior": shares, "labels": self.labels.tolist(), "n_labels": n_labels}
-        return found
+            data |= {"posterior": shares, "labels": self.labels.tolist(), "n_labels": n_labels}
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        again = {agent: cls.from_dict(one) for agent, one in data.get("again", {}).items()}
+        again = {agent: cls.from_dict(entry) for agent, entry in data.get("again", {}).items()}
         probability, correct = np.array(data["probability"], np.float64), np.array(data["correct"], bool)
         if "posterior" not in data:
             return cls(probability, correct, again)

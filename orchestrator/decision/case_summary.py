@@ -65,34 +65,40 @@ class CaseSummary:
 
     def _looks(self, prompt: Prompt) -> list[str]:
         predictions = self.conclusion["predictions"]
-        total = sum(one["weight"] for one in predictions) or 1.0
+        total = sum(prediction["weight"] for prediction in predictions) or 1.0
         trusts = {(trust.agent, trust.stage): trust for trust in self.trusts}
-        again = {one["agent"] for one in predictions if one["stage"] == "second" and one["calibrated"] is not None}
+        again = {
+            prediction["agent"]
+            for prediction in predictions
+            if prediction["stage"] == "second" and prediction["calibrated"] is not None
+        }
         lines = []
-        for one in predictions:
-            who = quoted(look_name(one["agent"], one["stage"]))
-            words = one["rationale"] and prompt.render(
-                "own-words", rationale=quoted(one["rationale"], RATIONALE_CHARACTERS)
+        for prediction in predictions:
+            who = quoted(look_name(prediction["agent"], prediction["stage"]))
+            words = prediction["rationale"] and prompt.render(
+                "own-words", rationale=quoted(prediction["rationale"], RATIONALE_CHARACTERS)
             )
-            if one["label"] is None:
-                lines.append(prompt.render("failed" if one["error"] is not None else "abstained", who=who, words=words))
+            if prediction["label"] is None:
+                lines.append(
+                    prompt.render("failed" if prediction["error"] is not None else "abstained", who=who, words=words)
+                )
                 continue
-            if one["calibrated"] is not None:
+            if prediction["calibrated"] is not None:
                 standing = prompt.render(
                     "weighed",
-                    calibrated=percent(one["calibrated"][one["label"]]),
-                    weight=percent(one["weight"] / total),
-                    earned=_earned(prompt, trusts[one["agent"], one["stage"]]),
+                    calibrated=percent(prediction["calibrated"][prediction["label"]]),
+                    weight=percent(prediction["weight"] / total),
+                    earned=_earned(prompt, trusts[prediction["agent"], prediction["stage"]]),
                 )
             else:
-                is_replaced = one["stage"] == "first" and one["agent"] in again
+                is_replaced = prediction["stage"] == "first" and prediction["agent"] in again
                 standing = prompt.render("replaced" if is_replaced else "uncounted")
             lines.append(
                 prompt.render(
                     "look",
                     who=who,
-                    label=quoted(one["label"]),
-                    confidence=percent(one["confidence"]),
+                    label=quoted(prediction["label"]),
+                    confidence=percent(prediction["confidence"]),
                     standing=standing,
                     words=words,
                 )
@@ -101,14 +107,14 @@ class CaseSummary:
 
     def _cases(self, prompt: Prompt) -> list[str]:
         similarities: dict[str, list[str]] = {}
-        for one in self.evidence["neighbours"]:
-            similarities.setdefault(one["label"], []).append(f"{one['similarity']:.2f}")
+        for neighbour in self.evidence["neighbours"]:
+            similarities.setdefault(neighbour["label"], []).append(f"{neighbour['similarity']:.2f}")
         shares = self.evidence["distribution"]
         return [
             prompt.render(
-                "case", label=quoted(label), share=percent(shares.get(label, 0.0)), similarities=" ".join(found)
+                "case", label=quoted(label), share=percent(shares.get(label, 0.0)), similarities=" ".join(values)
             )
-            for label, found in similarities.items()
+            for label, values in similarities.items()
         ]
 
 

@@ -50,7 +50,7 @@ class LabelSets:
     def calibrated(cls, of_truth: np.ndarray, labels: np.ndarray, n_labels: int, coverage: float) -> Self:
         """From the posterior of the true label, float (n,), of images that it was not fitted on, and their labels."""
         own = [of_truth[labels == label] for label in range(n_labels)]
-        return cls(np.array([_least(one if _in_tail(one, coverage) >= IN_TAIL else of_truth, coverage) for one in own]))
+        return cls(np.array([_least(p if _in_tail(p, coverage) >= IN_TAIL else of_truth, coverage) for p in own]))
 
     @property
     def excludes(self) -> bool:
@@ -71,7 +71,7 @@ def with_top(posterior: np.ndarray, left: np.ndarray) -> np.ndarray:
 
 def widest(sets: Sequence[LabelSets]) -> LabelSets:
     """What none of the sets excludes."""
-    return LabelSets(np.min([one.least for one in sets], axis=0))
+    return LabelSets(np.min([label_sets.least for label_sets in sets], axis=0))
 
 
 def _in_tail(of_truth: np.ndarray, coverage: float) -> int:

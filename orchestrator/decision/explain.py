@@ -27,26 +27,26 @@ def explain(
     """
     label, posterior = conclusion["label"], conclusion["posterior"]
     sentences = [f"{label} has a posterior of {posterior[label]:.1%}."]
-    answered = [one for one in conclusion["predictions"] if one["calibrated"] is not None]
-    total = sum(one["weight"] for one in answered) or 1.0
+    answered = [prediction for prediction in conclusion["predictions"] if prediction["calibrated"] is not None]
+    total = sum(prediction["weight"] for prediction in answered) or 1.0
     measured = {(trust.agent, trust.stage): trust for trust in trusts}
-    agree = [one for one in answered if one["label"] == label]
-    differ = [one for one in answered if one["label"] != label]
+    agree = [prediction for prediction in answered if prediction["label"] == label]
+    differ = [prediction for prediction in answered if prediction["label"] != label]
     if agree:
         sentences.append("For it: " + _list(agree, total, measured) + ".")
     if differ:
         sentences.append("Against it: " + _list(differ, total, measured) + ".")
     sentences += _silent(conclusion["predictions"])
     sentences += [
-        f"{one['agent']} was asked to look again: judged by labelled images, that makes this diagnosis better with a "
-        f"chance of {one['better']:.0%}, and worse with {one['worse']:.0%}."
-        for one in requests
-        if one["better"] is not None
+        f"{request['agent']} was asked to look again: judged by labelled images, that makes this diagnosis better "
+        f"with a chance of {request['better']:.0%}, and worse with {request['worse']:.0%}."
+        for request in requests
+        if request["better"] is not None
     ]
     sentences += [
-        f"{one['agent']} was asked to look again, as the reasoner wished: {one['why'].rstrip('.')}."
-        for one in requests
-        if one["why"]
+        f"{request['agent']} was asked to look again, as the reasoner wished: {request['why'].rstrip('.')}."
+        for request in requests
+        if request["why"]
     ]
     sentences += _changes(conclusion["predictions"])
     sentences += _evidence(evidence)
@@ -58,13 +58,13 @@ def explain(
 
 def _list(predictions: Sequence[Mapping[str, Any]], total: float, trusts: Mapping[tuple[str, Stage], Trust]) -> str:
     parts = []
-    for one in sorted(predictions, key=lambda one: -one["weight"]):
-        trust = trusts[one["agent"], one["stage"]]
+    for prediction in sorted(predictions, key=lambda p: -p["weight"]):
+        trust = trusts[prediction["agent"], prediction["stage"]]
         record = "" if trust.accuracy is None else f", right on {trust.accuracy:.0%} of {trust.n} labelled images"
-        said = max(one["calibrated"], key=one["calibrated"].__getitem__)
+        named = max(prediction["calibrated"], key=prediction["calibrated"].__getitem__)
         parts.append(
-            f"{look_name(one['agent'], one['stage'])} ({said} {one['calibrated'][said]:.0%}, "
-            f"{one['weight'] / total:.0%} of the weight{record})"
+            f"{look_name(prediction['agent'], prediction['stage'])} ({named} {prediction['calibrated'][named]:.0%}, "
+            f"{prediction['weight'] / total:.0%} of the weight{record})"
         )
     return ", ".join(parts)
 
@@ -76,21 +76,23 @@ def not_used(cause: str) -> str:
 
 def _reasoner(predictions: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reasoner's last word was, where it is not weighed as one of the agents."""
-    for one in reversed(predictions):
-        if one["agent"] == REASONER and one["error"] is not None:
-            return [not_used(one["error"])]
-        if one["agent"] == REASONER and one["calibrated"] is None:
-            return [f"The reasoner decided for {one['label']}: {one['rationale'].rstrip('.')}."]
+    for prediction in reversed(predictions):
+        if prediction["agent"] == REASONER and prediction["error"] is not None:
+            return [not_used(prediction["error"])]
+        if prediction["agent"] == REASONER and prediction["calibrated"] is None:
+            return [f"The reasoner decided for {prediction['label']}: {prediction['rationale'].rstrip('.')}."]
     return []
 
 
 def _silent(predictions: Sequence[Mapping[str, Any]]) -> list[str]:
     failed = [
-        look_name(one["agent"], one["stage"])
-        for one in predictions
-        if one["error"] is not None and one["agent"] != REASONER
+        look_name(prediction["agent"], prediction["stage"])
+        for prediction in predictions
+        if prediction["error"] is not None and prediction["agent"] != REASONER
     ]
-    abstained = [look_name(one["agent"], one["stage"]) for one in predictions if one["abstained"]]
+    abstained = [
+        look_name(prediction["agent"], prediction["stage"]) for prediction in predictions if prediction["abstained"]
+    ]
     return [
         *([f"Failed and not counted: {', '.join(failed)}."] if failed else []),
         *([f"Abstained: {', '.join(abstained)}."] if abstained else []),
@@ -98,13 +100,17 @@ def _silent(predictions: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _changes(predictions: Sequence[Mapping[str, Any]]) -> list[str]:
-    first = {one["agent"]: one["label"] for one in predictions if one["stage"] == "first"}
+    first = {prediction["agent"]: prediction["label"] for prediction in predictions if prediction["stage"] == "first"}
     sentences = []
-    for one in predictions:
-        if one["stage"] == "second" and one["label"] is not None:
-            before = first.get(one["agent"])
-            changed = f"changed from {before} to {one['label']}" if before != one["label"] else f"stayed with {before}"
-            sentences.append(f"In the second look {one['agent']} {changed}.")
+    for prediction in predictions:
+        if prediction["stage"] == "second" and prediction["label"] is not None:
+            before = first.get(prediction["agent"])
+            changed = (
+                f"changed from {before} to {prediction['label']}"
+                if before != prediction["label"]
+                else f"stayed with {before}"
+            )
+            sentences.append(f"In the second look {prediction['agent']} {changed}.")
     return sentences
 
 
@@ -113,5 +119,5 @@ def _evidence(evidence: Mapping[str, Any]) -> list[str]:
     if not labels:
         return []
     counts = sorted({label: labels.count(label) for label in labels}.items(), key=lambda item: -item[1])
-    said = ", ".join(f"{count} {label}" for label, count in counts)
-    return [f"Of the {len(labels)} most similar known images: {said}."]
+    counted = ", ".join(f"{count} {label}" for label, count in counts)
+    return [f"Of the {len(labels)} most similar known images: {counted}."]

@@ -28,23 +28,28 @@ def without(diagnosis: Diagnosis, agents: Collection[str], weigher: Weigher) -> 
     names, looks = weigher.task.names, {name: index for index, name in enumerate(weigher.names)}
     if tuple(diagnosis.posterior) != names:
         raise PanelError("the panel has other labels by now than when it made this diagnosis: diagnose the image anew")
-    heard = tuple(one for one in diagnosis.predictions if one.agent not in agents)
+    kept = tuple(prediction for prediction in diagnosis.predictions if prediction.agent not in agents)
     calibrated = np.full((len(looks), 1, len(names)), np.nan)
-    for one in heard:
-        if one.calibrated is None:
+    for prediction in kept:
+        if prediction.calibrated is None:
             continue
-        if (index := looks.get(look_name(one.agent, one.stage))) is None:
-            raise PanelError(f"the panel does not know the agent '{one.agent}' any more: diagnose the image anew")
-        calibrated[index, 0] = [one.calibrated[name] for name in names]
+        if (index := looks.get(look_name(prediction.agent, prediction.stage))) is None:
+            raise PanelError(
+                f"the panel does not know the agent '{prediction.agent}' any more: diagnose the image anew"
+            )
+        calibrated[index, 0] = [prediction.calibrated[name] for name in names]
     if np.isnan(calibrated).all():
         return None
     novelty = {0: diagnosis.evidence.novelty if diagnosis.novelty is None else diagnosis.novelty}
     signs, fused = {0: diagnosis.novelty_signs}, weigher.fusion.posterior(calibrated)
     weighed = weigher.weighed(calibrated, *fused, novelty, diagnosis.rounds, signs)
     [concluded] = weigher.conclude(
-        [{"row": 0, "prediction": one.to_dict()} for one in heard], weighed, [diagnosis.evidence.to_dict()]
+        [{"row": 0, "prediction": prediction.to_dict()} for prediction in kept], weighed, [diagnosis.evidence.to_dict()]
     )
-    weight = {look_name(one["agent"], one["stage"]): one["weight"] for one in concluded["predictions"]}
+    weight = {
+        look_name(prediction["agent"], prediction["stage"]): prediction["weight"]
+        for prediction in concluded["predictions"]
+    }
     return replace(
         diagnosis,
         label=concluded["label"],
@@ -53,7 +58,9 @@ def without(diagnosis: Diagnosis, agents: Collection[str], weigher: Weigher) -> 
         prediction_set=tuple(concluded["prediction_set"]),
         verdict=concluded["verdict"],
         reasons=tuple(concluded["reasons"]),
-        predictions=tuple(replace(one, weight=weight[look_name(one.agent, one.stage)]) for one in heard),
+        predictions=tuple(
+            replace(prediction, weight=weight[look_name(prediction.agent, prediction.stage)]) for prediction in kept
+        ),
         rationale=concluded["rationale"],
-        trust=tuple(one for one in diagnosis.trust if one.agent not in agents),
+        trust=tuple(trust for trust in diagnosis.trust if trust.agent not in agents),
     )

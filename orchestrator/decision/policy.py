@@ -126,8 +126,8 @@ class Policy:
         """With what the outcomes support. Those of panels without labels in them are judged by accuracy alone."""
         sets, images = calibration_set.sets(settings.coverage), len(calibration_set.probability)
         looked = {look_name(agent, "second"): second for agent, second in calibration_set.again.items()}
-        found = {name: sets_again(calibration_set, second, settings.coverage) for name, second in looked.items()}
-        again_sets = {name: one for name, one in found.items() if one is not None}
+        per_look = {name: sets_again(calibration_set, second, settings.coverage) for name, second in looked.items()}
+        again_sets = {name: label_sets for name, label_sets in per_look.items() if label_sets is not None}
         if settings.settle == "conformal" and sets is not None:
             return cls(settings, Threshold(MIN_JUDGED_POSTERIOR, np.nan, np.nan), {}, sets, again_sets, images)
         first = choose_threshold(calibration_set, settings.target, settings.delta)
@@ -141,17 +141,17 @@ class Policy:
     def follows_sets(self) -> bool:
         return self.settings.settle == "conformal" and self.sets is not None
 
-    def _left(self, posterior: np.ndarray, heard: np.ndarray, looks: Sequence[str]) -> np.ndarray:
+    def _left(self, posterior: np.ndarray, answered: np.ndarray, looks: Sequence[str]) -> np.ndarray:
         """Labels that cannot be excluded, bool (n, c); a row may be empty. All, where nothing is known."""
         if self.sets is None:
             return np.ones(posterior.shape, dtype=bool)
         left = self.sets.of(posterior)
-        told = [index for index, look in enumerate(looks) if look in self.sets_again]
-        again = heard[told]  # (t, n)
+        revised = [index for index, look in enumerate(looks) if look in self.sets_again]
+        again = answered[revised]  # (t, n)
         for who in np.unique(again, axis=1).T:
             if who.any():
                 here = (again == who[:, None]).all(axis=0)
-                used = [self.sets_again[looks[index]] for index in np.array(told)[who]]
+                used = [self.sets_again[looks[index]] for index in np.array(revised)[who]]
                 left[here] = widest(used).of(posterior[here])
         return left
 
@@ -189,14 +189,14 @@ class Policy:
             posterior: (n, c). calibrated: (a, n, c), NaN where a look was not taken. weights: (n, a).
             looks: the names of the a looks. novelty: (n,), in [0, 1].
         """
-        winner, heard = posterior.argmax(axis=1), np.isfinite(calibrated[:, :, 0])
+        winner, answered = posterior.argmax(axis=1), np.isfinite(calibrated[:, :, 0])
         of_look = np.array([self.again[look].least if look in self.again else 0.0 for look in looks])
-        again = np.where(heard, of_look[:, None], 0.0).max(axis=0)
+        again = np.where(answered, of_look[:, None], 0.0).max(axis=0)
         least = np.where(again > 0, again, self.threshold.least)
-        left = self._left(posterior, heard, looks)
+        left = self._left(posterior, answered, looks)
         size = left.sum(axis=1) if self.follows_sets else np.ones(len(left), np.intp)
         logs = log_probabilities(np.nan_to_num(np.ascontiguousarray(np.moveaxis(calibrated, 2, 0))))  # (c, a, n)
-        at_winner = np.broadcast_to(winner, (1, *heard.shape))
+        at_winner = np.broadcast_to(winner, (1, *answered.shape))
         for_winner = np.take_along_axis(logs, at_winner, axis=0)[0]
         np.put_along_axis(logs, at_winner, -np.inf, axis=0)
         lead = for_winner - logs.max(axis=0)  # (a, n)
@@ -231,9 +231,9 @@ class Policy:
         Args: as for `doubts`; and names: the c labels.
         """
         doubts = self.doubts(posterior, calibrated, weights, looks, np.asarray(novelty))
-        found: list[list[str]] = [[] for _ in novelty]
+        by_image: list[list[str]] = [[] for _ in novelty]
         for row in np.flatnonzero(~doubts.settled).tolist():
-            winner, least, reasons = names[doubts.winner[row]], doubts.least[row], found[row]
+            winner, least, reasons = names[doubts.winner[row]], doubts.least[row], by_image[row]
             if doubts.is_open[row]:
                 reasons.append(self._several(posterior[row], doubts.left[row], names))
             if doubts.is_weak[row] and least == np.inf:
@@ -254,7 +254,7 @@ class Policy:
                 reasons.append(f"a distrusted agent leads: {leader} decides for {winner} with little weight")
             if doubts.is_novel[row]:
                 reasons.append(f"novelty: {novelty[row]:.1%} of the known images are more familiar than this one")
-        return found
+        return by_image
 
     def _several(self, posterior: np.ndarray, left: np.ndarray, names: Sequence[str]) -> str:
         coverage, needed = _percent(self.settings.coverage), images_needed(self.settings.coverage)

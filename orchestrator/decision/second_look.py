@@ -116,16 +116,16 @@ class ValueOfInformation:
         """
         words, named_then, labels = self.seen.of(agent)
         chance = _chances(posterior, labels, named_then == named)
-        said = np.isfinite(words[:, 0])  # without an answer nothing changes
-        words, labels, chance = words[said], labels[said], chance[said]
+        answered = np.isfinite(words[:, 0])  # without an answer nothing changes
+        words, labels, chance = words[answered], labels[answered], chance[answered]
         first, second = self.looks.index((agent, "first")), self.looks.index((agent, "second"))
-        heard = np.isfinite(calibrated[:, 0])
-        heard[first], heard[second] = False, True
+        present = np.isfinite(calibrated[:, 0])
+        present[first], present[second] = False, True
         after = np.repeat(calibrated[:, None, :], len(words), axis=1)  # (a, m, c)
         after[second] = words
-        after, weights = after[heard], self.fusion.weights(heard[None])[0, heard]
+        after, weights = after[present], self.fusion.weights(present[None])[0, present]
         pooled = softmax(np.tensordot(weights, log_probabilities(after), 1))
-        names = [look_name(*look) for look, is_heard in zip(self.looks, heard, strict=True) if is_heard]
+        names = [look_name(*look) for look, is_present in zip(self.looks, present, strict=True) if is_present]
         doubts = self.policy.doubts(
             pooled, after, np.tile(weights, (len(words), 1)), names, np.full(len(words), novelty)
         )

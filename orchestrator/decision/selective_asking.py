@@ -16,7 +16,7 @@ from consilience.orchestrator.decision.second_look import Gain, ValueOfInformati
 
 def spent(predictions: Iterable[Mapping[str, Any]]) -> float:
     """What answers cost, in US dollars; those kept from an earlier run cost nothing."""
-    return math.fsum(one["cost_usd"] for one in predictions if not one["cached"])
+    return math.fsum(prediction["cost_usd"] for prediction in predictions if not prediction["cached"])
 
 
 def affordable(costs: Mapping[str, float], budget: float | None) -> list[str]:

@@ -103,7 +103,7 @@ class Weigher:
             far: by row, the signs of novelty in the image's vector (`novelty.known.Known.signs`).
         """
         rows = list(novelty)
-        raw = self._heard(looks, rows)
+        raw = self._raw_probabilities(looks, rows)
         calibrated = np.full_like(raw, np.nan)
         for index, member in enumerate(self.members):
             answered = np.isfinite(raw[index]).all(axis=1)
@@ -127,16 +127,16 @@ class Weigher:
         """The results of round `number` for the n rows of `novelty`.
 
         Args:
-            calibrated: (a, n, c), rows of NaN where a member was not heard. posterior: (n, c). weights: (n, a).
+            calibrated: (a, n, c), rows of NaN where a member did not answer. posterior: (n, c). weights: (n, a).
         """
-        names, heard = self.names, np.isfinite(calibrated).all(axis=2)
+        names, answered = self.names, np.isfinite(calibrated).all(axis=2)
         reasons = self.policy.reasons(posterior, calibrated, weights, self.task.names, names, list(novelty.values()))
         named, shares = posterior.argmax(axis=1).tolist(), posterior.tolist()
         words, counts = calibrated.tolist(), weights.tolist()
         sets = self.policy.prediction_sets(posterior, calibrated, self.task.names, names)
         results: dict[int, Weighed] = {}
         for place, row in enumerate(novelty):
-            here = np.flatnonzero(heard[:, place]).tolist()
+            here = np.flatnonzero(answered[:, place]).tolist()
             results[row] = {
                 "label": self.task.names[named[place]] if here else "",
                 "posterior": shares[place] if here else [],
@@ -163,22 +163,24 @@ class Weigher:
         Args:
             wishes: by row and agent, why a reasoner wants it to look again.
         """
-        unsettled: dict[int, list[Mapping[str, Any]]] = {row: [] for row, one in weighed.items() if one["reasons"]}
+        unsettled: dict[int, list[Mapping[str, Any]]] = {
+            row: [] for row, result in weighed.items() if result["reasons"]
+        }
         for look in looks:
             if look["row"] in unsettled:
                 unsettled[look["row"]].append(look["prediction"])
         asking, requests = self.asking, list[LookRequest]()
-        for row, said in unsettled.items():
-            able, result, wished = self.able_to_revise(said, agents), weighed[row], wishes.get(row, {})
-            found = asking.again(
+        for row, predictions in unsettled.items():
+            able, result, wished = self.able_to_revise(predictions, agents), weighed[row], wishes.get(row, {})
+            gains = asking.again(
                 able,
                 self.calibrated(result),
                 np.array(result["posterior"]),
                 result["novelty"],
-                spent(said),
+                spent(predictions),
                 wished,
             )
-            for agent, gain in found.items():
+            for agent, gain in gains.items():
                 better, worse = (None, None) if gain is None else (gain.better, gain.worse)
                 requests.append(
                     {
@@ -192,17 +194,17 @@ class Weigher:
                 )
         return requests
 
-    def able_to_revise(self, said: Sequence[Mapping[str, Any]], agents: Mapping[str, Agent]) -> dict[str, int]:
+    def able_to_revise(self, predictions: Sequence[Mapping[str, Any]], agents: Mapping[str, Agent]) -> dict[str, int]:
         """By agent, the label that its first look named: nobody looks a third time, and nobody who failed at first."""
         place = {label: place for place, label in enumerate(self.task.names)}
-        twice = {one["agent"] for one in said if one["stage"] == "second"}
+        twice = {prediction["agent"] for prediction in predictions if prediction["stage"] == "second"}
         return {
-            one["agent"]: place.get(one["label"], NO_LABEL)
-            for one in said
-            if one["agent"] in agents
-            and one["agent"] not in twice
-            and one["error"] is None
-            and agents[one["agent"]].can_revise
+            prediction["agent"]: place.get(prediction["label"], NO_LABEL)
+            for prediction in predictions
+            if prediction["agent"] in agents
+            and prediction["agent"] not in twice
+            and prediction["error"] is None
+            and agents[prediction["agent"]].can_revise
         }
 
     def conclude(
@@ -213,38 +215,38 @@ class Weigher:
         requests: Sequence[LookRequest] = (),
     ) -> list[dict[str, Any]]:
         """For each weighed image what its `Diagnosis` says; only "predictions" where no agent answered."""
-        said: dict[int, list[dict[str, Any]]] = {row: [] for row in weighed}
+        predictions: dict[int, list[dict[str, Any]]] = {row: [] for row in weighed}
         asked: dict[int, list[LookRequest]] = {row: [] for row in weighed}
         for look in looks:
-            if look["row"] in said:
-                said[look["row"]].append(look["prediction"])
+            if look["row"] in predictions:
+                predictions[look["row"]].append(look["prediction"])
         for request in requests:
             if request["row"] in asked:
                 asked[request["row"]].append(request)
-        return [self._conclusion(weighed[row], said[row], evidence[row], asked[row]) for row in sorted(weighed)]
+        return [self._conclusion(weighed[row], predictions[row], evidence[row], asked[row]) for row in sorted(weighed)]
 
     def _novelty(
         self,
         calibrated: np.ndarray,
-        told: Mapping[int, float],
+        evidence_novelty: Mapping[int, float],
         before: Mapping[int, Weighed],
         far: Mapping[int, Mapping[str, float]],
     ) -> tuple[dict[int, float], dict[int, Mapping[str, float]]]:
         """By row, in the order of `told`, how novel it is, and what each sign says."""
-        novelty: dict[int, float] = dict(told)
-        signs: dict[int, Mapping[str, float]] = {row: before[row]["signs"] for row in told if row in before}
+        novelty: dict[int, float] = dict(evidence_novelty)
+        signs: dict[int, Mapping[str, float]] = {row: before[row]["signs"] for row in evidence_novelty if row in before}
         novelty |= {row: before[row]["novelty"] for row in signs}
-        fresh = {row: place for place, row in enumerate(told) if row in far and row not in before}
+        fresh = {row: place for place, row in enumerate(evidence_novelty) if row in far and row not in before}
         if self.novelty is None or not fresh:
             return novelty, signs
         first = [member.stage == "first" and member.agent != REASONER for member in self.members]
-        given = {name: np.array([far[row][name] for row in fresh]) for name in next(iter(far.values()))}
-        score, shares = self.novelty.of(of_words(calibrated[first][:, [*fresh.values()]]) | given)
+        by_sign = {name: np.array([far[row][name] for row in fresh]) for name in next(iter(far.values()))}
+        score, shares = self.novelty.of(of_words(calibrated[first][:, [*fresh.values()]]) | by_sign)
         by_row = zip(*(values.tolist() for values in shares.values()), strict=True)
         signs |= {row: dict(zip(shares, values, strict=True)) for row, values in zip(fresh, by_row, strict=True)}
         return novelty | dict(zip(fresh, score.tolist(), strict=True)), signs
 
-    def _heard(self, looks: Looks, rows: Sequence[int]) -> np.ndarray:
+    def _raw_probabilities(self, looks: Looks, rows: Sequence[int]) -> np.ndarray:
         """Raw probabilities (a, n, c); NaN where a look was not taken, failed, abstained or was replaced."""
         place_of_row = {row: place for place, row in enumerate(rows)}
         index_of = {(member.agent, member.stage): index for index, member in enumerate(self.members)}
@@ -272,11 +274,11 @@ class Weigher:
         requests: Sequence[LookRequest],
     ) -> dict[str, Any]:
         names = self.task.names
-        said = []
+        weighed_predictions = []
         for prediction in predictions:
             who = look_name(prediction["agent"], prediction["stage"])
             calibrated = result["calibrated"].get(who)
-            said.append(
+            weighed_predictions.append(
                 {
                     **prediction,
                     "calibrated": None if calibrated is None else dict(zip(names, calibrated, strict=True)),
@@ -284,7 +286,7 @@ class Weigher:
                 }
             )
         if not result["posterior"]:
-            return {"predictions": said}
+            return {"predictions": weighed_predictions}
         posterior = dict(zip(names, result["posterior"], strict=True))
         conclusion = {
             "label": result["label"],
@@ -295,7 +297,7 @@ class Weigher:
             "novelty_signs": result["signs"],
             "verdict": "refer" if result["reasons"] else "confident",
             "reasons": result["reasons"],
-            "predictions": said,
+            "predictions": weighed_predictions,
             "rounds": result["round"],
             "cost_usd": spent(predictions),
         }

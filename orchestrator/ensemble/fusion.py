@@ -103,7 +103,7 @@ class Fusion:
         cls,
         probabilities: np.ndarray,
         labels: np.ndarray,
-        heard: np.ndarray | None = None,
+        spoken: np.ndarray | None = None,
         prior: ErrorPrior | None = None,
     ) -> Self:
         """What labelled predictions support.
@@ -111,7 +111,7 @@ class Fusion:
         Args:
             probabilities: calibrated and out of fold (a, n, c); rows of NaN where a member did not answer.
             labels: int (n,).
-            heard: the same, with NaN for those who do not speak at once, such as second looks: what the sum of the
+            spoken: the same, with NaN for those who do not speak at once, such as second looks: what the sum of the
                 weights is fitted on; default: all.
             prior: how they are believed to err; default: independently and equally.
         """
@@ -120,10 +120,10 @@ class Fusion:
         prior = ErrorPrior.none(len(probabilities)) if prior is None else prior
         covariance = error_covariance(probabilities, labels, prior)
         unscaled = cls(np.ones(len(covariance)), covariance)
-        heard = probabilities if heard is None else heard
-        words, weights = unscaled._words_and_weights(heard)
+        spoken = probabilities if spoken is None else spoken
+        words, weights = unscaled._words_and_weights(spoken)
         pooled = np.einsum("na,anc->nc", weights, words)
-        speak = np.flatnonzero(np.isfinite(heard).any(axis=(1, 2)))
+        speak = np.flatnonzero(np.isfinite(spoken).any(axis=(1, 2)))
         width = TOTAL_WIDTH * np.sqrt(apart(prior.covariance[np.ix_(speak, speak)]))
 
         def loss(log_total: float) -> float:
@@ -210,8 +210,8 @@ def error_covariance(probabilities: np.ndarray, labels: np.ndarray, prior: Error
     as_known = (prior.pseudo_counts >= prior.pseudo_counts[:, None]).astype(
         np.float64
     )  # a poor stranger is no measure for heads
-    found, believed = as_known @ np.diag(sums), as_known @ (np.diag(both) * np.diag(prior.covariance))
-    usual = np.sqrt(np.where(believed > 0, found / np.maximum(believed, 1e-12), 1.0))
+    known, believed = as_known @ np.diag(sums), as_known @ (np.diag(both) * np.diag(prior.covariance))
+    usual = np.sqrt(np.where(believed > 0, known / np.maximum(believed, 1e-12), 1.0))
     worth = np.maximum.outer(prior.pseudo_counts, prior.pseudo_counts)
     return np.asarray((sums + worth * np.outer(usual, usual) * prior.covariance) / (both + worth))
 

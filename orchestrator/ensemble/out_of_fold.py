@@ -58,18 +58,18 @@ class LabelledPredictions:
 
     def without(self, ids: Collection[str]) -> LabelledPredictions:
         gone = set(ids)
-        return self.take(np.array([one not in gone for one in self.ids], dtype=bool))
+        return self.take(np.array([identity not in gone for identity in self.ids], dtype=bool))
 
     def take(self, chosen: np.ndarray) -> LabelledPredictions:
         """Those for which `chosen`, bool (n,), is true."""
-        ids = tuple(one for one, is_in in zip(self.ids, chosen, strict=True) if is_in)
+        ids = tuple(identity for identity, is_in in zip(self.ids, chosen, strict=True) if is_in)
         return LabelledPredictions(ids, self.labels[chosen], self.raw[:, chosen], self.changes[chosen])
 
     def lasting(self, half_life: float) -> np.ndarray:
         """Which rows still count, bool (n,), with a half-life in learned images."""
         learned = np.sort(self.changes[self.changes > 0])
         ages = len(learned) - np.searchsorted(learned, self.changes, side="right")  # images of later changes
-        lasts = ages < half_life * np.array([_lifetime(one) for one in self.ids])
+        lasts = ages < half_life * np.array([_lifetime(identity) for identity in self.ids])
         newest_first = np.lexsort((np.arange(len(ages)), ages))
         for label in np.unique(self.labels):
             lasts[newest_first[self.labels[newest_first] == label][:MIN_CAPACITY]] = True

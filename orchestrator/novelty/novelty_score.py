@@ -61,8 +61,8 @@ class Novelty:
         signs, is_judged = {name: np.empty(len(data.labels)) for name in SIGNS} | of_words(calibrated), folds >= 0
         for fold in np.unique(folds[is_judged]):
             held_out, others = folds == fold, data.take(np.flatnonzero(folds != fold))
-            found = NoveltyReference.of(Whitening.fit(others), others).signs(data.features[held_out])
-            for name, values in found.items():
+            by_sign = NoveltyReference.of(Whitening.fit(others), others).signs(data.features[held_out])
+            for name, values in by_sign.items():
                 signs[name][held_out] = values
         judged = {name: values[is_judged] for name, values in signs.items()}
         ascending = {name: np.sort(values) for name, values in judged.items()}

@@ -25,6 +25,6 @@ def predictive_entropy(calibrated: np.ndarray) -> np.ndarray:
 def mean_of(calibrated: np.ndarray) -> np.ndarray:
     """Mean (n, c) over those who answered; uniform where nobody did."""
     answered = np.isfinite(calibrated).all(axis=2)
-    said = np.where(answered[:, :, None], calibrated, 0.0).sum(axis=0)
+    total = np.where(answered[:, :, None], calibrated, 0.0).sum(axis=0)
     count = answered.sum(axis=0)[:, None]
-    return np.asarray(np.where(count, said / np.maximum(count, 1), 1.0 / calibrated.shape[2]))
+    return np.asarray(np.where(count, total / np.maximum(count, 1), 1.0 / calibrated.shape[2]))

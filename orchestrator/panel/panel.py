@@ -139,7 +139,7 @@ class Panel:
             url=url,
         )
 
-    def open_agents(self, settings: Settings, given: Sequence[Agent], budget: Budget) -> dict[str, Agent]:
+    def open_agents(self, settings: Settings, supplied: Sequence[Agent], budget: Budget) -> dict[str, Agent]:
         """The agents by name: fitted heads, those that answer in words, and those that the panel cannot hold itself.
 
         Args:
@@ -151,9 +151,9 @@ class Panel:
             AgentError: one is missing, or the panel does not know it.
             SettingsError: one would be asked otherwise than when its trust was earned.
         """
-        own = {one.name: one for one in given}
-        set_up = {one.name: one for one in settings.models}
-        held = {one.name for one in self.models}
+        own = {agent.name: agent for agent in supplied}
+        set_up = {model.name: model for model in settings.models}
+        held = {model.name for model in self.models}
         if unknown := [*own.keys() - set(self.agents), *set_up.keys() - held]:
             raise AgentError(f"the panel has no trust in {', '.join(sorted(unknown))}: fit it with these agents first")
         models = []
@@ -163,7 +163,7 @@ class Panel:
             elif (now := settings_of(own[model.name])) is not None:
                 reached(model, now)
         cache = open_replies(settings.replies) if models else None
-        agents = {one.name: one for one in (*self.heads, *open_agents(models, cache, budget), *given)}
+        agents = {agent.name: agent for agent in (*self.heads, *open_agents(models, cache, budget), *supplied)}
         if missing := [name for name in self.agents if name not in agents]:
             raise AgentError(
                 f"the panel was fitted with agents that it does not hold: {', '.join(missing)}; "
@@ -213,7 +213,7 @@ def _read(folder: PanelFolder) -> Panel:
             for name in names
             if name in FEATURE_AGENTS and (path := state / "agents" / f"{name}.npz").exists()
         )
-        again, novelty, said = state / SECOND_LOOKS_FILE, state / NOVELTY_FILE, state / PREDICTIONS_FILE
+        again, novelty, predictions = state / SECOND_LOOKS_FILE, state / NOVELTY_FILE, state / PREDICTIONS_FILE
         models, reasoner = _models_from_dict(_read_json_or(state / "models.json", {}))
         return Panel(
             task=task,
@@ -221,7 +221,7 @@ def _read(folder: PanelFolder) -> Panel:
             labelled_images=labelled_images,
             heads=heads,
             agents=names,
-            members=tuple(_member_from_dict(one) for one in _read_json(state / "members.json")),
+            members=tuple(_member_from_dict(member) for member in _read_json(state / "members.json")),
             fusion=Fusion.from_dict(_read_json(state / "fusion.json")),
             calibration_set=CalibrationSet.from_dict(_read_json(state / "policy.json")),
             models=models,
@@ -230,8 +230,8 @@ def _read(folder: PanelFolder) -> Panel:
             if again.exists()
             else SecondLookAnswers.none(),
             novelty=Novelty.from_arrays(_read_arrays(novelty)) if novelty.exists() else None,
-            choices=tuple(AgentChoice(**one) for one in _read_json_or(state / "choices.json", [])),
-            predictions=LabelledPredictions.from_arrays(_read_arrays(said)) if said.exists() else None,
+            choices=tuple(AgentChoice(**choice) for choice in _read_json_or(state / "choices.json", [])),
+            predictions=LabelledPredictions.from_arrays(_read_arrays(predictions)) if predictions.exists() else None,
             unlabelled_ids=frozenset(_read_json_or(state / "unlabelled.json", [])),
             path=folder.path,
             id=folder.id,
@@ -255,8 +255,8 @@ def _member_from_dict(data: Mapping[str, Any]) -> Member:
 def _models_to_dict(models: Sequence[ModelSettings], reasoner: ReasonerSettings | None) -> dict[str, Any]:
     """As in a settings file."""
     return {
-        "vlm": [one.model_dump(mode="json") for one in models if isinstance(one, VlmSettings)],
-        "transformers": [one.model_dump(mode="json") for one in models if isinstance(one, TransformersSettings)],
+        "vlm": [model.model_dump(mode="json") for model in models if isinstance(model, VlmSettings)],
+        "transformers": [model.model_dump(mode="json") for model in models if isinstance(model, TransformersSettings)],
         "reasoner": reasoner and reasoner.model_dump(mode="json"),
     }
 

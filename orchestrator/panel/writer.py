@@ -28,7 +28,7 @@ def writing(path: Path) -> Iterator[None]:
         with writer_lock(path):
             yield
     finally:
-        if is_new and {one.name for one in path.iterdir()} <= {"writer.lock"}:
+        if is_new and {entry.name for entry in path.iterdir()} <= {"writer.lock"}:
             with suppress(OSError):
                 (path / "writer.lock").unlink(missing_ok=True)
                 path.rmdir()

@@ -72,7 +72,7 @@ async def _ask(
     if not inspect.iscoroutinefunction(look):
         return await _answer(agent, stage, inputs, seconds, look, *known)
     alone = [
-        _answer(agent, stage, inputs.take([row]), seconds, look, *([one[row]] for one in known))
+        _answer(agent, stage, inputs.take([row]), seconds, look, *([values[row]] for values in known))
         for row in range(len(inputs))
     ]
     answers = await asyncio.gather(*alone, return_exceptions=True)  # those that go on are waited for
@@ -108,11 +108,11 @@ async def _answer(
         raise
     except BaseException as error:  # whatever an agent raises is its failure: SystemExit, a panic in Rust
         log.warning("agent '%s' failed on %d images", name, len(inputs), exc_info=error)
-        said = f"{type(error).__name__}: {clean(str(error))}"
-        cause = f"no answer within {seconds:.3g} seconds" if limit.expired() else said
+        detail = f"{type(error).__name__}: {clean(str(error))}"
+        cause = f"no answer within {seconds:.3g} seconds" if limit.expired() else detail
         predictions = _failed(name, stage, inputs, cause)
     each = (time.perf_counter() - started) / max(len(inputs), 1)
-    return [one if one.seconds else one.taking(each) for one in predictions]
+    return [prediction if prediction.seconds else prediction.taking(each) for prediction in predictions]
 
 
 def _checked(answer: Sequence[Prediction], name: str, stage: Stage, inputs: AgentInput) -> list[Prediction]:
@@ -121,11 +121,16 @@ def _checked(answer: Sequence[Prediction], name: str, stage: Stage, inputs: Agen
     if len(predictions) != len(inputs):
         raise ValueError(f"{len(predictions)} predictions for {len(inputs)} images")
     for prediction in predictions:
-        given = prediction.probabilities
-        if given is not None and tuple(given) != inputs.task.names:
-            raise ValueError(f"probabilities for the labels {list(given)}, the task has {list(inputs.task.names)}")
+        probabilities = prediction.probabilities
+        if probabilities is not None and tuple(probabilities) != inputs.task.names:
+            raise ValueError(
+                f"probabilities for the labels {list(probabilities)}, the task has {list(inputs.task.names)}"
+            )
     return [
-        one if (one.agent, one.stage) == (name, stage) else replace(one, agent=name, stage=stage) for one in predictions
+        prediction
+        if (prediction.agent, prediction.stage) == (name, stage)
+        else replace(prediction, agent=name, stage=stage)
+        for prediction in predictions
     ]
 
 

@@ -41,9 +41,9 @@ class Blobs:
         noise = np.random.default_rng(seed).standard_normal((n, 8))
         return unit(self.centres[labels] + spread * noise), [self.names[label] for label in labels]
 
-    def between(self, one: int, other: int, share: float = 0.5) -> np.ndarray:
+    def between(self, first: int, other: int, share: float = 0.5) -> np.ndarray:
         """The unit vector (1, 8) that lies between two centres."""
-        return unit((1 - share) * self.centres[one] + share * self.centres[other])[None]
+        return unit((1 - share) * self.centres[first] + share * self.centres[other])[None]
 
     def save(self, path: Path, vectors: np.ndarray, labels: Sequence[str], **more: Any) -> Path:
         names = [f"{path.stem}-{number}" for number in range(len(labels))]
@@ -75,7 +75,7 @@ class Scripted:
         return self.again(inputs, first, evidence)
 
 
-def said(inputs: AgentInput, probabilities: np.ndarray, **more: Any) -> list[Prediction]:
+def predictions_of(inputs: AgentInput, probabilities: np.ndarray, **more: Any) -> list[Prediction]:
     rows = np.asarray(probabilities, dtype=np.float64)
     rows = rows / rows.sum(axis=1, keepdims=True)
     return [
@@ -85,19 +85,19 @@ def said(inputs: AgentInput, probabilities: np.ndarray, **more: Any) -> list[Pre
 
 def by_centre(inputs: AgentInput, sharpness: float = 4.0) -> list[Prediction]:
     """A good look: by the similarity to each centre."""
-    return said(inputs, np.exp(sharpness * inputs.features @ CENTRES.T))
+    return predictions_of(inputs, np.exp(sharpness * inputs.features @ CENTRES.T))
 
 
 def short_sighted(inputs: AgentInput, sharpness: float = 4.0) -> list[Prediction]:
     """A poor look: cannot tell beech from cedar."""
     near = np.exp(sharpness * inputs.features @ CENTRES.T)
     near[:, 1:] = near[:, 1:].mean(axis=1, keepdims=True) * np.array([1.01, 0.99])
-    return said(inputs, near)
+    return predictions_of(inputs, near)
 
 
 def by_evidence(inputs: AgentInput, first: Sequence[Prediction], evidence: Sequence[Any]) -> list[Prediction]:
     """A second look that follows the evidence."""
-    return said(inputs, np.array([[*one.distribution.values()] for one in evidence]) + 0.02)
+    return predictions_of(inputs, np.array([[*case.distribution.values()] for case in evidence]) + 0.02)
 
 
 @pytest.fixture(scope="session")

@@ -40,18 +40,18 @@ def paths(tmp_path_factory: pytest.TempPathFactory, painted: Paint) -> list[Path
     return [painted(folder / f"{number:02}.png", LABELS[number % 3], 1000 + number) for number in range(12)]
 
 
-def assert_same(one: Diagnosis | FailedImage, other: Diagnosis | FailedImage) -> None:
-    assert isinstance(one, Diagnosis)
+def assert_same(first: Diagnosis | FailedImage, other: Diagnosis | FailedImage) -> None:
+    assert isinstance(first, Diagnosis)
     assert isinstance(other, Diagnosis)
-    assert (one.label, one.verdict, one.identity) == (other.label, other.verdict, other.identity)
-    assert one.posterior == pytest.approx(other.posterior, abs=1e-6)
-    assert [said.agent for said in one.predictions] == [said.agent for said in other.predictions]
-    for said, also in zip(one.predictions, other.predictions, strict=True):
-        assert said.calibrated == pytest.approx(also.calibrated, abs=1e-6)
-        assert said.weight == pytest.approx(also.weight, abs=1e-6)
-    near, also_near = one.evidence.neighbours, other.evidence.neighbours
+    assert (first.label, first.verdict, first.identity) == (other.label, other.verdict, other.identity)
+    assert first.posterior == pytest.approx(other.posterior, abs=1e-6)
+    assert [p.agent for p in first.predictions] == [p.agent for p in other.predictions]
+    for prediction, also in zip(first.predictions, other.predictions, strict=True):
+        assert prediction.calibrated == pytest.approx(also.calibrated, abs=1e-6)
+        assert prediction.weight == pytest.approx(also.weight, abs=1e-6)
+    near, also_near = first.evidence.neighbours, other.evidence.neighbours
     assert [case.similarity for case in near] == pytest.approx([case.similarity for case in also_near], abs=1e-5)
-    assert one.evidence.novelty == other.evidence.novelty
+    assert first.evidence.novelty == other.evidence.novelty
 
 
 def test_a_diagnosis_says_what_it_is_of_and_why(diagnoser: Diagnoser, paths: list[Path]) -> None:
@@ -61,7 +61,7 @@ def test_a_diagnosis_says_what_it_is_of_and_why(diagnoser: Diagnoser, paths: lis
     assert result.probability == max(result.posterior.values()) > 0.8
     assert result.source == str(paths[1])
     assert result.identity == load_image(paths[1]).identity
-    assert [said.agent for said in result.predictions] == ["neighbours", "gaussian"]
+    assert [p.agent for p in result.predictions] == ["neighbours", "gaussian"]
     assert [trust.agent for trust in result.trust] == ["neighbours", "gaussian"]
     assert {case.label for case in result.evidence.neighbours[:5]} == {"green"}
     assert load_image(result.evidence.neighbours[0].source).width == 48
@@ -73,11 +73,11 @@ def test_a_diagnosis_says_what_it_is_of_and_why(diagnoser: Diagnoser, paths: lis
 def test_all_kinds_of_image_give_the_same_diagnosis(diagnoser: Diagnoser, paths: list[Path]) -> None:
     path = paths[2]
     with path.open("rb") as file, PIL.Image.open(path) as picture:
-        given: list[Any] = [str(path), path.read_bytes(), picture, np.asarray(picture), file, load_image(path)]
+        sources: list[Any] = [str(path), path.read_bytes(), picture, np.asarray(picture), file, load_image(path)]
         expected = diagnoser.diagnose(path)
         assert expected.label == "red"
-        for one in given:
-            assert_same(diagnoser.diagnose(one), expected)
+        for source in sources:
+            assert_same(diagnoser.diagnose(source), expected)
 
 
 def test_a_one_line_call_does_the_same(picture_panel: Path, diagnoser: Diagnoser, paths: list[Path]) -> None:
@@ -94,7 +94,7 @@ def test_many_are_diagnosed_in_order_and_bad_ones_are_named(
     bad = [tmp_path / "missing.png", tmp_path / "empty.png", tmp_path / "text.jpg"]
     mixed = [bad[0], *paths[:3], bad[1], *paths[3:], bad[2]]
     results = list(diagnoser.diagnose_many(mixed))
-    assert [one.source for one in results] == [str(path) for path in mixed]
+    assert [result.source for result in results] == [str(path) for path in mixed]
     for path, result in zip(mixed, results, strict=True):
         if path in bad:
             assert isinstance(result, FailedImage)
@@ -107,7 +107,7 @@ def test_many_are_diagnosed_in_order_and_bad_ones_are_named(
 def test_only_bad_images_and_none_at_all(diagnoser: Diagnoser, tmp_path: Path) -> None:
     assert list(diagnoser.diagnose_many([])) == []
     results = list(diagnoser.diagnose_many([tmp_path / f"{number}" for number in range(9)]))
-    assert all(isinstance(one, FailedImage) for one in results)
+    assert all(isinstance(result, FailedImage) for result in results)
     assert len(results) == 9
 
 
@@ -120,7 +120,7 @@ def test_images_are_taken_as_they_are_needed(diagnoser: Diagnoser, paths: list[P
             yield paths[taken[-1] % len(paths)]
 
     results = diagnoser.diagnose_many(endless())
-    labels = [one.label for one, _ in zip(results, range(30), strict=False) if isinstance(one, Diagnosis)]
+    labels = [result.label for result, _ in zip(results, range(30), strict=False) if isinstance(result, Diagnosis)]
     assert labels == [LABELS[number % 3] for number in range(30)]
     assert len(taken) < 1000
 
@@ -160,8 +160,8 @@ def test_the_next_batch_is_asked_about_while_one_is_waited_for(
 
     with Diagnoser.open(guesser_panel, agents=[scripted("guesser", together)], batch_size=4) as diagnoser:
         results = list(diagnoser.diagnose_many(paths[:8]))
-    assert [one.source for one in results] == [str(path) for path in paths[:8]]
-    assert all(isinstance(one, Diagnosis) and not any(said.error for said in one.predictions) for one in results)
+    assert [result.source for result in results] == [str(path) for path in paths[:8]]
+    assert all(isinstance(result, Diagnosis) and not any(p.error for p in result.predictions) for result in results)
 
 
 def test_who_has_seen_enough_spends_no_more(guesser_panel: Path, paths: list[Path], scripted: Any) -> None:
@@ -188,7 +188,7 @@ def test_who_has_seen_enough_spends_no_more(guesser_panel: Path, paths: list[Pat
 
 def test_from_many_threads_each_image_gets_its_own_answer(diagnoser: Diagnoser, paths: list[Path]) -> None:
     alone = [diagnoser.diagnose(path) for path in paths]
-    assert [one.label for one in alone] == [LABELS[number % 3] for number in range(12)]
+    assert [result.label for result in alone] == [LABELS[number % 3] for number in range(12)]
     with ThreadPoolExecutor(8) as pool:
         for result, expected in zip(pool.map(diagnoser.diagnose, paths * 3), alone * 3, strict=True):
             assert_same(result, expected)
@@ -203,7 +203,7 @@ def test_from_many_tasks_each_image_gets_its_own_answer(diagnoser: Diagnoser, pa
         return await asyncio.gather(*(diagnoser.adiagnose(path) for path in paths))
 
     results = asyncio.run(all_at_once())
-    assert [one.label for one in results] == [LABELS[number % 3] for number in range(12)]
+    assert [result.label for result in results] == [LABELS[number % 3] for number in range(12)]
     for result, path in zip(results, paths, strict=True):
         assert_same(result, diagnoser.diagnose(path))
 

@@ -32,12 +32,12 @@ def diagnoser(expert_panel: Path, scripted: Any, poor: Any, follow: Any) -> Iter
 
 def leaves(value: Any, path: str = "state") -> Iterator[tuple[str, Any]]:
     if type(value) is dict:
-        for key, one in value.items():
+        for key, entry in value.items():
             yield f"{path}: a key", key
-            yield from leaves(one, f"{path}[{key!r}]")
+            yield from leaves(entry, f"{path}[{key!r}]")
     elif type(value) is list:
-        for number, one in enumerate(value):
-            yield from leaves(one, f"{path}[{number}]")
+        for number, entry in enumerate(value):
+            yield from leaves(entry, f"{path}[{number}]")
     else:
         yield path, value
 
@@ -88,13 +88,13 @@ def test_a_checkpoint_gives_back_the_same_state(diagnoser: Diagnoser, blobs: Any
 
 
 @pytest.mark.parametrize(
-    "given", [{"confidence": np.float32(0.5)}, {"cost_usd": np.float32(0.25)}, {"raw": np.zeros((2, 2, 3))}]
+    "fields", [{"confidence": np.float32(0.5)}, {"cost_usd": np.float32(0.25)}, {"raw": np.zeros((2, 2, 3))}]
 )
 def test_what_an_agent_says_besides_is_made_plain_or_refused(
-    expert_panel: Path, scripted: Any, good: Any, blobs: Any, given: dict[str, Any]
+    expert_panel: Path, scripted: Any, good: Any, blobs: Any, fields: dict[str, Any]
 ) -> None:
     def look(inputs: AgentInput) -> list[Prediction]:
-        return [replace(one, **given) for one in good(inputs)]
+        return [replace(p, **fields) for p in good(inputs)]
 
     with Diagnoser.open(expert_panel, agents=[scripted("expert", look)]) as opened:
         (result,) = opened.diagnose_vectors(blobs.between(0, 1, 0.1), ["a"])
@@ -126,5 +126,7 @@ def test_the_memory_is_asked_for_the_neighbours_that_are_set(
         assert isinstance(result, Diagnosis)
         exact = opened.panel.labelled_images.vectors @ blobs.between(0, 1, 0.1)[0]
     nearest = np.sort(exact)[::-1][:3]
-    assert [one.similarity for one in result.evidence.neighbours] == pytest.approx(nearest.tolist(), abs=1e-6)
+    assert [neighbour.similarity for neighbour in result.evidence.neighbours] == pytest.approx(
+        nearest.tolist(), abs=1e-6
+    )
     assert sum(result.evidence.distribution.values()) == pytest.approx(1)

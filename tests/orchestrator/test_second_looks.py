@@ -35,29 +35,29 @@ def run(expert_panel: Path, mixed: np.ndarray, scripted: Any) -> Callable[..., t
         expert = scripted("expert", look, again)
         with Diagnoser.open(expert_panel, agents=[expert], **settings) as diagnoser:
             results = list(diagnoser.diagnose_vectors(mixed, list("abcde")))
-        assert all(isinstance(one, Diagnosis) for one in results)
-        return [one for one in results if isinstance(one, Diagnosis)], expert
+        assert all(isinstance(result, Diagnosis) for result in results)
+        return [result for result in results if isinstance(result, Diagnosis)], expert
 
     return diagnose
 
 
 def looks_of(diagnosis: Diagnosis, agent: str = "expert") -> dict[str, Prediction]:
-    return {one.stage: one for one in diagnosis.predictions if one.agent == agent}
+    return {p.stage: p for p in diagnosis.predictions if p.agent == agent}
 
 
 def test_only_what_is_unsettled_is_asked_about_once(run: Any, poor: Any, follow: Any, mixed: np.ndarray) -> None:
     results, expert = run(poor, follow)
     np.testing.assert_array_equal(expert.asked, [mixed])
     np.testing.assert_array_equal(expert.asked_again, [mixed[[0, STRANGE]]])
-    assert [one.rounds for one in results] == [2, 1, 1, 2, 1]
-    assert [len(looks_of(one)) for one in results] == [2, 1, 1, 2, 1]
+    assert [result.rounds for result in results] == [2, 1, 1, 2, 1]
+    assert [len(looks_of(result)) for result in results] == [2, 1, 1, 2, 1]
     assert [results[row].label for row in (1, 2, 4)] == ["beech", "cedar", "apple"]
 
 
 def test_nobody_is_asked_a_third_time(run: Any, poor: Any, follow: Any) -> None:
     results, expert = run(poor, follow, policy__max_rounds=5)
     assert results[STRANGE].verdict == "refer"
-    assert [one.rounds for one in results] == [2, 1, 1, 2, 1]
+    assert [result.rounds for result in results] == [2, 1, 1, 2, 1]
     assert len(expert.asked_again) == 1
 
 
@@ -71,9 +71,9 @@ def test_a_second_look_has_its_own_first_answer_and_the_evidence_in_hand(run: An
     results, _ = run(poor, again, memory__neighbours=7)
     ((first, evidence),) = seen
     for place, row in enumerate((0, STRANGE)):
-        said = looks_of(results[row])["first"]
+        own = looks_of(results[row])["first"]
         assert (first[place].agent, first[place].stage) == ("expert", "first")
-        assert first[place].probabilities == said.probabilities
+        assert first[place].probabilities == own.probabilities
         assert evidence[place].neighbours == results[row].evidence.neighbours
         assert len(evidence[place].neighbours) == 7
 
@@ -152,16 +152,15 @@ def test_when_the_time_is_up_nobody_is_asked_again(
 
 def test_when_the_time_is_up_who_has_not_answered_counts_as_failed(run: Any, poor: Any, follow: Any) -> None:
     results, _ = run(poor, follow, policy__max_seconds=1e-6)
-    for one in results:
-        assert looks_of(one)["first"].error == "no answer within 0 seconds"
-        assert looks_of(one, "gaussian")["first"].calibrated is not None
+    for result in results:
+        assert looks_of(result)["first"].error == "no answer within 0 seconds"
+        assert looks_of(result, "gaussian")["first"].calibrated is not None
 
 
 def at_a_price(function: Any, price: float, cached: bool = False) -> Any:
     def look(*arguments: Any) -> list[Prediction]:
         return [
-            Prediction("", probabilities=one.probabilities, cost_usd=price, cached=cached)
-            for one in function(*arguments)
+            Prediction("", probabilities=p.probabilities, cost_usd=price, cached=cached) for p in function(*arguments)
         ]
 
     return look
@@ -201,11 +200,11 @@ def test_a_budget_of_a_diagnosis_buys_the_cheapest_looks_and_is_never_exceeded(
         scripted("expert", at_a_price(poor, 0.25), at_a_price(follow, 0.5)),
         scripted("grandee", at_a_price(good, 0.75)),
     ]
-    with Diagnoser.open(dear_panel, agents=agents, policy__max_cost_usd=bound, policy__second_look="always") as one:
-        (result,) = one.diagnose_vectors(mixed[[STRANGE]], ["d"])
+    with Diagnoser.open(dear_panel, agents=agents, policy__max_cost_usd=bound, policy__second_look="always") as opened:
+        (result,) = opened.diagnose_vectors(mixed[[STRANGE]], ["d"])
     assert isinstance(result, Diagnosis)
     assert result.cost_usd == paid
-    assert [one.error or one.stage for one in looks_of(result).values()] == expert
+    assert [p.error or p.stage for p in looks_of(result).values()] == expert
     assert looks_of(result, "grandee")["first"].error == grandee
     assert looks_of(result, "neighbours")["first"].error is None
     assert [len(agent.asked) + len(agent.asked_again) for agent in agents] == [
@@ -221,8 +220,8 @@ def test_answers_kept_from_an_earlier_run_cost_nothing_now(
         scripted("expert", at_a_price(poor, 0.25), at_a_price(follow, 0.5)),
         scripted("grandee", at_a_price(good, 0.75, cached=True)),
     ]
-    with Diagnoser.open(dear_panel, agents=agents, policy__max_cost_usd=1.0, policy__second_look="always") as one:
-        (result,) = one.diagnose_vectors(mixed[[STRANGE]], ["d"])
+    with Diagnoser.open(dear_panel, agents=agents, policy__max_cost_usd=1.0, policy__second_look="always") as opened:
+        (result,) = opened.diagnose_vectors(mixed[[STRANGE]], ["d"])
     assert isinstance(result, Diagnosis)
     assert list(looks_of(result)) == ["first", "second"]
     assert result.cost_usd == 0.75
@@ -231,13 +230,13 @@ def test_answers_kept_from_an_earlier_run_cost_nothing_now(
 
 def test_what_a_panel_knows_of_second_looks_is_kept_with_it(dear_panel: Path) -> None:
     panel = Panel.open(dear_panel)
-    costs = {look_name(one.agent, one.stage): one.cost_usd for one in panel.members}
+    costs = {look_name(member.agent, member.stage): member.cost_usd for member in panel.members}
     assert costs == {"neighbours": 0.0, "expert": 0.25, "grandee": 0.75, "expert, second look": 0.5}
     assert panel.second_looks.agents == ("expert",)
     assert panel.second_looks.words.shape == (1, 90, 3)
     assert panel.second_looks.labels.tolist() == panel.labelled_features().labels.tolist()
     assert list(panel.calibration_set.again) == ["expert"]
-    second = next(one.trust for one in panel.members if one.stage == "second")
+    second = next(member.trust for member in panel.members if member.stage == "second")
     right = panel.second_looks.words[0].argmax(axis=1) == panel.second_looks.labels
     assert second.accuracy == pytest.approx(right.mean())
 
@@ -276,7 +275,7 @@ class ColourReader:
         return answers
 
     def revise(self, inputs: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> list[Prediction]:
-        return [self._answer(inputs, np.array([*one.distribution.values()]) + 0.01) for one in evidence]
+        return [self._answer(inputs, np.array([*case.distribution.values()]) + 0.01) for case in evidence]
 
     def _answer(self, inputs: AgentInput, scores: np.ndarray) -> Prediction:
         shares = (scores / scores.sum()).tolist()
@@ -294,12 +293,12 @@ def test_an_agent_that_reads_images_is_fitted_asked_and_asked_again(
     with Diagnoser.open(
         tmp_path / "panel", agents=[reader], policy__second_look="always", policy__max_novelty=0
     ) as diagnoser:
-        results = [one for one in diagnoser.diagnose_many(paths) if isinstance(one, Diagnosis)]
+        results = [result for result in diagnoser.diagnose_many(paths) if isinstance(result, Diagnosis)]
     assert reader.sources == [str(path) for path in paths]
-    assert [one.label for one in results] == ["blue", "green", "red"]
-    for one in results:
-        looks = looks_of(one, "colour-reader")
-        assert looks["first"].label == looks["second"].label == one.label
+    assert [result.label for result in results] == ["blue", "green", "red"]
+    for result in results:
+        looks = looks_of(result, "colour-reader")
+        assert looks["first"].label == looks["second"].label == result.label
         assert (looks["second"].confidence or 0) > (looks["first"].confidence or 1)
 
 
@@ -344,11 +343,11 @@ def test_an_agent_that_sometimes_fails_is_fitted_on_what_it_said(
     vectors: Path, tmp_path: Path, scripted: Any, good: Any
 ) -> None:
     def now_and_then(inputs: AgentInput) -> Any:
-        return [Prediction("", error="busy") if row % 3 == 0 else one for row, one in enumerate(good(inputs))]
+        return [Prediction("", error="busy") if row % 3 == 0 else p for row, p in enumerate(good(inputs))]
 
     quick = load_settings(agents="gaussian")
     report = fit(vectors, tmp_path / "panel", settings=quick, agents=[scripted("expert", now_and_then)])
-    (trust,) = (one.trust for one in report.panel.members if one.agent == "expert")
+    (trust,) = (member.trust for member in report.panel.members if member.agent == "expert")
     assert trust.n == 90 - len(range(0, 64, 3)) - len(range(0, 26, 3))
 
 

@@ -10,8 +10,8 @@ from consilience.prompts import load_prompt
 from tests.support.reasoner_cases import ATTEMPTS, LOOKS, check_is_data, look, record
 
 
-def text(one: CaseSummary) -> str:
-    return one.text(load_prompt("reasoner"))
+def text(summary: CaseSummary) -> str:
+    return summary.text(load_prompt("reasoner"))
 
 
 def test_the_record_holds_every_figure() -> None:
@@ -34,15 +34,15 @@ def test_the_record_holds_every_figure() -> None:
 def test_silence_is_told_from_failure() -> None:
     abstained = Prediction("gpt", abstained=True, rationale="too dark", weight=0.0).to_dict()
     failed = Prediction("llava", error="status 500: answer scab", weight=0.0).to_dict()
-    said = text(record([*LOOKS, abstained, failed])).splitlines()
-    assert '- "gpt": abstained; its words: "too dark"' in said
-    assert '- "llava": failed' in said
+    lines = text(record([*LOOKS, abstained, failed])).splitlines()
+    assert '- "gpt": abstained; its words: "too dark"' in lines
+    assert '- "llava": failed' in lines
 
 
 def test_without_reasons_and_cases_it_says_so() -> None:
-    said = text(record(reasons=[], neighbours=[], distribution={}))
-    assert "- none was found" in said
-    assert said.endswith("It is settled.")
+    lines = text(record(reasons=[], neighbours=[], distribution={}))
+    assert "- none was found" in lines
+    assert lines.endswith("It is settled.")
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
@@ -59,8 +59,8 @@ def test_what_others_wrote_is_one_short_quoted_string(where: str, attempt: str) 
         reasons = [f"disagreement: 50% of the weight names another label than {attempt}"]
     else:
         case["label" if where == "neighbour" else "source"] = attempt
-    said = text(record(looks, neighbours=[case], reasons=reasons))
+    lines = text(record(looks, neighbours=[case], reasons=reasons))
     usual = text(record(neighbours=[case | {"label": "rust"}]))
-    assert len(said) < len(usual) + 700
-    check_is_data(said)
-    assert (where == "source") <= (attempt[:10] not in said)
+    assert len(lines) < len(usual) + 700
+    check_is_data(lines)
+    assert (where == "source") <= (attempt[:10] not in lines)

@@ -30,8 +30,8 @@ def calibration_set(*pairs: tuple[float, bool]) -> CalibrationSet:
 HALF = 0.5
 
 
-def chosen(said: CalibrationSet, target: float, delta: float = HALF, least: float = 0.0) -> Threshold:
-    return choose_threshold(said, target, delta, least)
+def chosen(outcomes: CalibrationSet, target: float, delta: float = HALF, least: float = 0.0) -> Threshold:
+    return choose_threshold(outcomes, target, delta, least)
 
 
 def test_a_promise_of_95_percent_takes_45_right_images() -> None:
@@ -43,17 +43,17 @@ def test_a_promise_of_95_percent_takes_45_right_images() -> None:
 
 
 def test_the_lowest_threshold_that_keeps_the_promise_is_taken() -> None:
-    said = calibration_set((0.9, True), (0.8, True), (0.7, False), (0.6, True), (0.5, False))
+    outcomes = calibration_set((0.9, True), (0.8, True), (0.7, False), (0.6, True), (0.5, False))
     # P(Binomial(k, 1/2) <= e): 1/2, 1/4, then 4/8, 5/16, then 16/32
-    assert chosen(said, HALF) == Threshold(0.5, 1.0, pytest.approx(3 / 5))
-    assert chosen(said, HALF, 0.4) == Threshold(0.8, pytest.approx(2 / 5), 1.0)  # 4/8 fails, and ends the sequence
-    assert chosen(said, HALF, 0.2).probability is None  # it begins with three images
+    assert chosen(outcomes, HALF) == Threshold(0.5, 1.0, pytest.approx(3 / 5))
+    assert chosen(outcomes, HALF, 0.4) == Threshold(0.8, pytest.approx(2 / 5), 1.0)  # 4/8 fails, and ends the sequence
+    assert chosen(outcomes, HALF, 0.2).probability is None  # it begins with three images
 
 
 def test_images_of_equal_probability_are_settled_together_or_not_at_all() -> None:
-    said = calibration_set((0.9, True), (0.9, True), (0.8, True), (0.8, False))
-    assert chosen(said, HALF, 0.25) == Threshold(0.9, 0.5, 1.0)
-    assert chosen(said, HALF, 0.4) == Threshold(0.8, 1.0, 0.75)  # 5/16
+    outcomes = calibration_set((0.9, True), (0.9, True), (0.8, True), (0.8, False))
+    assert chosen(outcomes, HALF, 0.25) == Threshold(0.9, 0.5, 1.0)
+    assert chosen(outcomes, HALF, 0.4) == Threshold(0.8, 1.0, 0.75)  # 5/16
 
 
 def test_nothing_to_choose_on_and_a_target_of_certainty_settle_nothing() -> None:
@@ -64,8 +64,8 @@ def test_nothing_to_choose_on_and_a_target_of_certainty_settle_nothing() -> None
 @given(st.integers(1, 80), st.integers(0, 80), st.floats(0.01, 0.99))
 def test_tails_are_those_of_scipy(trials: int, successes: int, chance: float) -> None:
     expected = binom.cdf(min(successes, trials), trials, chance)
-    (found,) = binomial_tails(np.array([min(successes, trials)]), np.array([trials]), chance)
-    assert found == pytest.approx(expected, abs=1e-9)
+    (tail,) = binomial_tails(np.array([min(successes, trials)]), np.array([trials]), chance)
+    assert tail == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_promise_is_kept_as_often_as_it_says() -> None:
@@ -73,9 +73,9 @@ def test_the_promise_is_kept_as_often_as_it_says() -> None:
     rng, broken = np.random.default_rng(0), 0
     for _ in range(400):
         p = rng.random(200)
-        found = choose_threshold(CalibrationSet(p, rng.random(200) < 0.8 + 0.2 * p), 0.9, 0.1, 0.0)
-        if found.probability is not None:
-            broken += 0.8 + 0.2 * (1 + found.probability) / 2 < 0.9
+        threshold = choose_threshold(CalibrationSet(p, rng.random(200) < 0.8 + 0.2 * p), 0.9, 0.1, 0.0)
+        if threshold.probability is not None:
+            broken += 0.8 + 0.2 * (1 + threshold.probability) / 2 < 0.9
     assert broken <= 40 + 3 * 6
 
 
@@ -104,22 +104,22 @@ OUTCOMES = st.lists(st.tuples(CHANCE, st.booleans()), max_size=60)
 
 @given(OUTCOMES, st.floats(0.05, 0.99), st.sampled_from([0.0, 0.5, 0.8]))
 def test_what_is_chosen_keeps_the_promise(pairs: list[tuple[float, bool]], target: float, least: float) -> None:
-    found = chosen(calibration_set(*pairs), target, 0.3, least)
-    if found.probability is not None:
-        settled = [right for p, right in pairs if p >= found.probability]
-        assert found.probability >= least
+    threshold = chosen(calibration_set(*pairs), target, 0.3, least)
+    if threshold.probability is not None:
+        settled = [right for p, right in pairs if p >= threshold.probability]
+        assert threshold.probability >= least
         assert binom.cdf(settled.count(False), len(settled), 1 - target) <= 0.3 + 1e-9
-        assert found.settled == pytest.approx(len(settled) / len(pairs))
-        assert found.accuracy == pytest.approx(sum(settled) / len(settled))
+        assert threshold.settled == pytest.approx(len(settled) / len(pairs))
+        assert threshold.accuracy == pytest.approx(sum(settled) / len(settled))
 
 
 def test_outcomes_survive_json_unchanged() -> None:
-    said = calibration_set((1 - 1e-9, True), (1 / 3, False))
-    restored = CalibrationSet.from_dict(json.loads(json.dumps(said.to_dict())))
-    assert restored.probability.tolist() == said.probability.tolist()
+    outcomes = calibration_set((1 - 1e-9, True), (1 / 3, False))
+    restored = CalibrationSet.from_dict(json.loads(json.dumps(outcomes.to_dict())))
+    assert restored.probability.tolist() == outcomes.probability.tolist()
     assert restored.correct.tolist() == [True, False]
-    both = CalibrationSet.from_dict(json.loads(json.dumps(replace(said, again={"qwen": said}).to_dict())))
-    assert both.again["qwen"].probability.tolist() == said.probability.tolist()
+    both = CalibrationSet.from_dict(json.loads(json.dumps(replace(outcomes, again={"qwen": outcomes}).to_dict())))
+    assert both.again["qwen"].probability.tolist() == outcomes.probability.tolist()
     # a rounded threshold of 1 would settle nothing more
     sure = calibration_set(*[(1 - 1e-9, True)] * 30)
     assert chosen(CalibrationSet.from_dict(sure.to_dict()), 0.95).probability == 1 - 1e-9
@@ -131,16 +131,16 @@ def test_outcomes_survive_json_unchanged() -> None:
 
 def reasons(
     posterior: list[float],
-    said: list[list[float]],
+    member_predictions: list[list[float]],
     weights: list[float],
     novelty: float = 0.0,
     threshold: float | None = 0.85,
     **settings: float,
 ) -> list[str]:
     policy = Policy(PolicySettings(**settings), Threshold(threshold, 1.0, 1.0))  # type: ignore[arg-type]
-    calibrated = np.array(said)[:, None, :]
-    (found,) = policy.reasons(np.array([posterior]), calibrated, np.array([weights]), NAMES, AGENTS, [novelty])
-    return found
+    calibrated = np.array(member_predictions)[:, None, :]
+    (per_image,) = policy.reasons(np.array([posterior]), calibrated, np.array([weights]), NAMES, AGENTS, [novelty])
+    return per_image
 
 
 RUST, WEAK_RUST, SCAB = [0.05, 0.9, 0.05], [0.2, 0.6, 0.2], [0.1, 0.1, 0.8]
@@ -158,8 +158,8 @@ def test_weak_posterior_alone() -> None:
 
 
 def test_nothing_is_called_confident_below_what_the_overconfidence_ratio_counts() -> None:
-    said = calibration_set(*[(0.7, True)] * 50, *[(0.9, True)] * 50)
-    assert choose_threshold(said, 0.95, 0.1) == Threshold(0.9, 0.5, 1.0)
+    outcomes = calibration_set(*[(0.7, True)] * 50, *[(0.9, True)] * 50)
+    assert choose_threshold(outcomes, 0.95, 0.1) == Threshold(0.9, 0.5, 1.0)
     assert choose_threshold(calibration_set(*[(0.7, True)] * 50), 0.95, 0.1).probability is None
 
 
@@ -202,22 +202,24 @@ def test_each_image_has_its_own_reasons() -> None:
     weights = np.array([[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]])
     first, second, third = policy.reasons(posterior, calibrated, weights, NAMES, AGENTS, [0.0, 0.0, 1.0])
     assert first == []
-    assert [one.split(":")[0] for one in second] == ["weak posterior"]
-    assert [one.split(":")[0] for one in third] == ["weak posterior", "novelty"]
+    assert [reason.split(":")[0] for reason in second] == ["weak posterior"]
+    assert [reason.split(":")[0] for reason in third] == ["weak posterior", "novelty"]
 
 
 def test_of_those_who_looked_again_the_greatest_threshold_holds() -> None:
     looks = ("qwen", "gpt", "qwen, second look", "gpt, second look", "new, second look")
     again = {looks[2]: Threshold(0.9, 1, 1), looks[3]: Threshold(0.7, 1, 1)}
     policy = Policy(PolicySettings(), Threshold(0.8, 1, 1), again)
-    heard = np.array([[1, 0, 1, 0, 1], [1, 1, 0, 0, 1], [0, 1, 0, 0, 0], [0, 0, 1, 1, 1], [0, 0, 0, 0, 1]], dtype=bool)
-    calibrated = np.where(heard.T[:, :, None], np.array([0.5, 0.25, 0.25]), np.nan)
-    doubts = policy.doubts(np.full((5, 3), 1 / 3), calibrated, heard * 1.0, looks, np.zeros(5))
+    answered = np.array(
+        [[1, 0, 1, 0, 1], [1, 1, 0, 0, 1], [0, 1, 0, 0, 0], [0, 0, 1, 1, 1], [0, 0, 0, 0, 1]], dtype=bool
+    )
+    calibrated = np.where(answered.T[:, :, None], np.array([0.5, 0.25, 0.25]), np.nan)
+    doubts = policy.doubts(np.full((5, 3), 1 / 3), calibrated, answered * 1.0, looks, np.zeros(5))
     assert doubts.least.tolist() == [0.9, 0.8, 0.8, 0.9, 0.8]
     nothing = replace(policy, again={looks[2]: Threshold(None, 0, 0)})
-    found = nothing.reasons(np.tile([0.99, 0.01, 0], (5, 1)), calibrated, heard * 1.0, NAMES, looks, [0] * 5)
+    per_image = nothing.reasons(np.tile([0.99, 0.01, 0], (5, 1)), calibrated, answered * 1.0, NAMES, looks, [0] * 5)
     few = ["too few labelled images were right to promise 95% accuracy: the surest 45 must be"]
-    assert found == [few, [], [], few, []]
+    assert per_image == [few, [], [], few, []]
 
 
 def following(sets: list[float], **settings: float) -> Policy:
@@ -225,9 +227,9 @@ def following(sets: list[float], **settings: float) -> Policy:
 
 
 def why(policy: Policy, posterior: list[float]) -> list[str]:
-    said = np.array([[posterior], [posterior]])
-    (found,) = policy.reasons(np.array([posterior]), said, np.ones((1, 2)), NAMES, AGENTS, [0.0])
-    return found
+    calibrated = np.array([[posterior], [posterior]])
+    (per_image,) = policy.reasons(np.array([posterior]), calibrated, np.ones((1, 2)), NAMES, AGENTS, [0.0])
+    return per_image
 
 
 def test_one_label_left_is_settled_and_several_are_named() -> None:
@@ -263,10 +265,10 @@ def test_sets_are_of_the_stage_that_was_used_and_of_several_the_widest_hold() ->
     looks = ("qwen", "qwen, second look", "gpt, second look")
     again = {looks[1]: LabelSets(np.array([0.0, 0.5, 0.5])), looks[2]: LabelSets(np.array([0.5, 0.0, 0.5]))}
     policy = replace(following([0.3, 0.3, 0.3]), sets_again=again)
-    heard = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 1]], dtype=bool)
-    calibrated = np.where(heard.T[:, :, None], 1 / 3, np.nan) * np.ones(3)
+    answered = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 1]], dtype=bool)
+    calibrated = np.where(answered.T[:, :, None], 1 / 3, np.nan) * np.ones(3)
     posterior = np.tile([0.2, 0.2, 0.6], (3, 1))
-    assert [sorted(one) for one in policy.prediction_sets(posterior, calibrated, NAMES, looks)] == [
+    assert [sorted(labels) for labels in policy.prediction_sets(posterior, calibrated, NAMES, looks)] == [
         ["scab"],
         ["healthy", "scab"],
         ["healthy", "rust", "scab"],

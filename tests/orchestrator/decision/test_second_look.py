@@ -57,18 +57,18 @@ TRUE = [RUST] * 4 + [SCAB] * 4
 
 
 def test_the_gain_by_hand() -> None:
-    found = gain(seen(SAID, TRUE), [0.6, 0.4])
-    assert found.better == pytest.approx(0.6 * 2 / 4 + 0.4 * 2 / 4)
-    assert found.worse == pytest.approx(0.6 * 1 / 4 + 0.4 * 1 / 4)
-    assert found.expected == pytest.approx(0.25)
+    expected_gain = gain(seen(SAID, TRUE), [0.6, 0.4])
+    assert expected_gain.better == pytest.approx(0.6 * 2 / 4 + 0.4 * 2 / 4)
+    assert expected_gain.worse == pytest.approx(0.6 * 1 / 4 + 0.4 * 1 / 4)
+    assert expected_gain.expected == pytest.approx(0.25)
 
 
 def test_each_label_counts_by_its_posterior_however_many_images_it_has() -> None:
     many = seen(SAID + SAID[:4] * 9, TRUE + [RUST] * 36)
     assert gain(many, [0.6, 0.4]).better == pytest.approx(gain(seen(SAID, TRUE), [0.6, 0.4]).better)
     assert gain(many, [0.6, 0.4]).worse == pytest.approx(gain(seen(SAID, TRUE), [0.6, 0.4]).worse)
-    found = gain(seen(SAID, TRUE), [0.8, 0.2])
-    assert found.better == pytest.approx(0.8 * 0.5 + 0.2 * 0.5)
+    expected_gain = gain(seen(SAID, TRUE), [0.8, 0.2])
+    assert expected_gain.better == pytest.approx(0.8 * 0.5 + 0.2 * 0.5)
 
 
 def test_the_others_keep_their_say() -> None:
@@ -88,9 +88,9 @@ def test_a_word_that_the_probe_contradicts_settles_nothing() -> None:
 
 
 def test_an_unusual_image_gains_by_its_label_alone() -> None:
-    found = gain(seen(SAID, TRUE), [0.6, 0.4], novelty=1.0)
-    assert found.better == pytest.approx(0.4 * 2 / 4)
-    assert found.worse == pytest.approx(0.6 * 1 / 4)
+    novel = gain(seen(SAID, TRUE), [0.6, 0.4], novelty=1.0)
+    assert novel.better == pytest.approx(0.4 * 2 / 4)
+    assert novel.worse == pytest.approx(0.6 * 1 / 4)
 
 
 def test_the_threshold_is_that_of_second_looks() -> None:
@@ -99,8 +99,8 @@ def test_the_threshold_is_that_of_second_looks() -> None:
 
 
 def test_silence_changes_nothing() -> None:
-    found = gain(seen([*SAID, NOBODY, NOBODY, NOBODY, NOBODY], [*TRUE, RUST, RUST, SCAB, SCAB]), [0.6, 0.4])
-    assert found.better == pytest.approx((0.6 * 2 + 0.4 * 2) / 6)
+    with_silence = gain(seen([*SAID, NOBODY, NOBODY, NOBODY, NOBODY], [*TRUE, RUST, RUST, SCAB, SCAB]), [0.6, 0.4])
+    assert with_silence.better == pytest.approx((0.6 * 2 + 0.4 * 2) / 6)
     assert gain(seen([NOBODY], [RUST]), [0.6, 0.4]) == Gain(0.0, 0.0)
 
 
@@ -128,41 +128,45 @@ CHANCE = st.floats(0.01, 0.99)
 WORDS = st.lists(st.tuples(CHANCE, st.sampled_from([RUST, SCAB])), min_size=1, max_size=30)
 
 
-def drawn(said: list[tuple[float, int]]) -> SecondLookAnswers:
-    return seen([[p, 1 - p] for p, _ in said], [truth for _, truth in said])
+def drawn(answers: list[tuple[float, int]]) -> SecondLookAnswers:
+    return seen([[p, 1 - p] for p, _ in answers], [truth for _, truth in answers])
 
 
 @given(WORDS, CHANCE, CHANCE, st.sampled_from([None, 0.8, 0.9]))
-def test_chances_are_chances(said: list[tuple[float, int]], first: float, probe: float, least: float | None) -> None:
-    found = gain(drawn(said), [first, 1 - first], [probe, 1 - probe], threshold=least)
-    assert found.better >= 0.0
-    assert found.worse >= 0.0
-    assert found.better + found.worse <= 1.0 + 1e-9
+def test_chances_are_chances(answers: list[tuple[float, int]], first: float, probe: float, least: float | None) -> None:
+    foreseen = gain(drawn(answers), [first, 1 - first], [probe, 1 - probe], threshold=least)
+    assert foreseen.better >= 0.0
+    assert foreseen.worse >= 0.0
+    assert foreseen.better + foreseen.worse <= 1.0 + 1e-9
 
 
 @given(WORDS, st.floats(0.7, 0.84))
-def test_nothing_is_gained_where_every_word_leaves_label_and_verdict(said: list[tuple[float, int]], p: float) -> None:
-    kept = [(0.5 + 0.3 * abs(word - 0.5), truth) for word, truth in said]  # rust still, and never more sure than 0.65
+def test_nothing_is_gained_where_every_word_leaves_label_and_verdict(
+    answers: list[tuple[float, int]], p: float
+) -> None:
+    kept = [
+        (0.5 + 0.3 * abs(word - 0.5), truth) for word, truth in answers
+    ]  # rust still, and never more sure than 0.65
     assert gain(drawn(kept), [p, 1 - p]) == Gain(0.0, 0.0)
 
 
 @given(WORDS, st.floats(0.55, 0.8))
-def test_nothing_is_gained_by_one_whose_word_has_no_weight(said: list[tuple[float, int]], p: float) -> None:
-    assert gain(drawn(said), [0.5, 0.5], [p, 1 - p], weights=(1.0, 1.0, 0.0)) == Gain(0.0, 0.0)
+def test_nothing_is_gained_by_one_whose_word_has_no_weight(answers: list[tuple[float, int]], p: float) -> None:
+    assert gain(drawn(answers), [0.5, 0.5], [p, 1 - p], weights=(1.0, 1.0, 0.0)) == Gain(0.0, 0.0)
 
 
 @given(WORDS, CHANCE)
-def test_without_a_threshold_only_a_better_label_is_a_gain(said: list[tuple[float, int]], p: float) -> None:
-    found = gain(drawn([(word, RUST) for word, _ in said]), [0.6, 0.4], threshold=None)
-    assert found.better == 0.0  # the label is right for every case there is
+def test_without_a_threshold_only_a_better_label_is_a_gain(answers: list[tuple[float, int]], p: float) -> None:
+    foreseen = gain(drawn([(word, RUST) for word, _ in answers]), [0.6, 0.4], threshold=None)
+    assert foreseen.better == 0.0  # the label is right for every case there is
 
 
 @pytest.mark.parametrize("sure", [0.7, 0.8, 0.84])
 def test_who_guesses_the_second_time_gains_nothing_for_what_is_probably_right(sure: float) -> None:
     guesses = np.linspace(0.2, 0.8, 100).tolist()
-    found = gain(seen([[p, 1 - p] for p in guesses * 2], [RUST] * 100 + [SCAB] * 100), [sure, 1 - sure])
-    assert found.expected == pytest.approx((1 - sure) / 2 - sure / 2)
-    assert found.worse == pytest.approx(sure / 2)
+    foreseen = gain(seen([[p, 1 - p] for p in guesses * 2], [RUST] * 100 + [SCAB] * 100), [sure, 1 - sure])
+    assert foreseen.expected == pytest.approx((1 - sure) / 2 - sure / 2)
+    assert foreseen.worse == pytest.approx(sure / 2)
 
 
 @pytest.mark.parametrize("skill", [0.6, 0.8, 0.95])

@@ -46,17 +46,19 @@ def weigher(
     return Weigher(TASK, members, fusion, policy, second_looks or SecondLookAnswers.none())
 
 
-def look(row: int, agent: str, said: list[float] | None, stage: Stage = "first", **more: Any) -> dict[str, Any]:
-    given = None if said is None else dict(zip(TASK.names, said, strict=True))
-    return {"row": row, "prediction": Prediction(agent, stage, given, **more).to_dict()}
+def look(
+    row: int, agent: str, row_probabilities: list[float] | None, stage: Stage = "first", **more: Any
+) -> dict[str, Any]:
+    probabilities = None if row_probabilities is None else dict(zip(TASK.names, row_probabilities, strict=True))
+    return {"row": row, "prediction": Prediction(agent, stage, probabilities, **more).to_dict()}
 
 
 RUST, SCAB = [0.05, 0.9, 0.05], [0.05, 0.05, 0.9]
 
 
 def test_words_are_calibrated_before_they_are_pooled() -> None:
-    one = weigher(member("qwen", temperature=2.0), member("probe"), weights=[1.0, 0.5])
-    (result,) = one.weigh([look(0, "probe", SCAB), look(0, "qwen", RUST)], {0: 0.0}, 1).values()
+    tested = weigher(member("qwen", temperature=2.0), member("probe"), weights=[1.0, 0.5])
+    (result,) = tested.weigh([look(0, "probe", SCAB), look(0, "qwen", RUST)], {0: 0.0}, 1).values()
     soft = np.sqrt(RUST) / np.sqrt(RUST).sum()
     assert result["calibrated"] == {"qwen": pytest.approx(soft.tolist()), "probe": pytest.approx(SCAB)}
     pooled = soft * np.sqrt(SCAB)
@@ -66,9 +68,9 @@ def test_words_are_calibrated_before_they_are_pooled() -> None:
 
 
 def test_a_second_look_takes_the_place_of_the_first() -> None:
-    one = weigher(member("qwen"), member("probe"), member("qwen", "second"))
+    tested = weigher(member("qwen"), member("probe"), member("qwen", "second"))
     looks = [look(0, "qwen", RUST), look(0, "probe", RUST), look(0, "qwen", SCAB, "second")]
-    result = one.weigh(looks, {0: 0.0}, 2)[0]
+    result = tested.weigh(looks, {0: 0.0}, 2)[0]
     assert set(result["calibrated"]) == {"probe", "qwen, second look"}
     assert set(result["weights"]) == {"probe", "qwen, second look"}
     assert result["posterior"][1] == pytest.approx(result["posterior"][2])
@@ -76,15 +78,15 @@ def test_a_second_look_takes_the_place_of_the_first() -> None:
 
 @pytest.mark.parametrize("silent", [{"error": "unplugged"}, {"abstained": True}])
 def test_a_second_look_without_an_answer_leaves_the_first_standing(silent: dict[str, Any]) -> None:
-    one = weigher(member("qwen"), member("qwen", "second"))
-    result = one.weigh([look(0, "qwen", RUST), look(0, "qwen", None, "second", **silent)], {0: 0.0}, 2)[0]
+    tested = weigher(member("qwen"), member("qwen", "second"))
+    result = tested.weigh([look(0, "qwen", RUST), look(0, "qwen", None, "second", **silent)], {0: 0.0}, 2)[0]
     assert result["posterior"] == pytest.approx(RUST)
 
 
 def test_rows_are_weighed_each_by_its_own_words() -> None:
-    one = weigher(member("qwen"), member("probe"))
+    tested = weigher(member("qwen"), member("probe"))
     looks = [look(3, "qwen", RUST), look(5, "qwen", SCAB), look(5, "probe", SCAB), look(4, "probe", RUST)]
-    results = one.weigh(looks, {5: 0.0, 3: 0.999}, 1)
+    results = tested.weigh(looks, {5: 0.0, 3: 0.999}, 1)
     assert set(results) == {3, 5}
     assert results[3]["posterior"] == pytest.approx(RUST)
     assert results[5]["posterior"][2] > 0.95
@@ -93,12 +95,12 @@ def test_rows_are_weighed_each_by_its_own_words() -> None:
 
 
 def test_where_nobody_answered_there_is_no_posterior() -> None:
-    one = weigher(member("qwen"))
+    tested = weigher(member("qwen"))
     looks = [look(0, "qwen", None, error="unplugged")]
-    results = one.weigh(looks, {0: 0.0}, 1)
+    results = tested.weigh(looks, {0: 0.0}, 1)
     assert results[0]["posterior"] == []
     assert results[0]["reasons"] != []
-    (conclusion,) = one.conclude(looks, results, [EVIDENCE])
+    (conclusion,) = tested.conclude(looks, results, [EVIDENCE])
     assert set(conclusion) == {"predictions"}
 
 
@@ -119,14 +121,14 @@ def seen(**right: float) -> SecondLookAnswers:
 
 
 def asked(
-    one: Weigher, looks: list[dict[str, Any]], rows: tuple[int, ...] = (0, 1), number: int = 1
+    tested: Weigher, looks: list[dict[str, Any]], rows: tuple[int, ...] = (0, 1), number: int = 1
 ) -> list[LookRequest]:
     novelty = dict.fromkeys(rows, 0.0)
-    return one.whom_to_ask_again(looks, one.weigh(looks, novelty, number), AGENTS)
+    return tested.whom_to_ask_again(looks, tested.weigh(looks, novelty, number), AGENTS)
 
 
 def who(requests: list[LookRequest]) -> list[tuple[int, str]]:
-    return [(one["row"], one["agent"]) for one in requests]
+    return [(request["row"], request["agent"]) for request in requests]
 
 
 @pytest.mark.parametrize(
@@ -134,18 +136,18 @@ def who(requests: list[LookRequest]) -> list[tuple[int, str]]:
     [("never", []), ("when-it-helps", [(1, "qwen")]), ("always", [(1, "qwen"), (1, "gpt")])],
 )
 def test_whom_to_ask_again(wish: str, expected: list[tuple[int, str]]) -> None:
-    one = weigher(*MEMBERS, second_looks=seen(qwen=0.9, gpt=0.8), second_look=wish)
-    assert who(asked(one, FIRST, (1,))) == expected
+    tested = weigher(*MEMBERS, second_looks=seen(qwen=0.9, gpt=0.8), second_look=wish)
+    assert who(asked(tested, FIRST, (1,))) == expected
 
 
 def test_one_agent_a_round_is_asked_the_more_helpful_one_first() -> None:
-    one = weigher(*MEMBERS, second_looks=seen(gpt=0.9, qwen=0.7))
-    requests = asked(one, FIRST)
+    tested = weigher(*MEMBERS, second_looks=seen(gpt=0.9, qwen=0.7))
+    requests = asked(tested, FIRST)
     assert who(requests) == [(0, "gpt"), (1, "gpt")]
     assert all(1 > float(request["better"] or 0) > float(request["worse"] or 0) > 0 for request in requests)
     undecided = [*FIRST, look(0, "gpt", WEAK, "second"), look(1, "gpt", RUST, "second"), look(1, "probe", RUST)]
-    assert who(asked(one, undecided, number=2)) == [(0, "qwen")]
-    assert asked(one, [*undecided, look(0, "qwen", WEAK, "second")], number=3) == []
+    assert who(asked(tested, undecided, number=2)) == [(0, "qwen")]
+    assert asked(tested, [*undecided, look(0, "qwen", WEAK, "second")], number=3) == []
 
 
 def test_who_guesses_the_second_time_or_of_whom_nothing_is_known_is_not_asked() -> None:
@@ -161,8 +163,8 @@ def test_a_look_is_taken_if_what_it_gains_is_worth_its_cost() -> None:
     gain = float(request["better"] or 0) - float(request["worse"] or 0)
     assert request["agent"] == "qwen"
     for worth, expected in ((10.0, "qwen"), (0.5 / gain, "gpt"), (0.0, None)):
-        found = asked(weigher(*dear, second_looks=looks, value_usd=worth), FIRST, (0,))
-        assert [one["agent"] for one in found] == ([expected] if expected else [])
+        requests = asked(weigher(*dear, second_looks=looks, value_usd=worth), FIRST, (0,))
+        assert [request["agent"] for request in requests] == ([expected] if expected else [])
 
 
 def test_a_budget_of_a_diagnosis_bounds_second_looks() -> None:
@@ -177,32 +179,35 @@ def test_a_budget_of_a_diagnosis_bounds_second_looks() -> None:
         ("when-it-helps", 0.05, []),
     ]:
         settings = {"second_look": wish, "max_cost_usd": budget, "value_usd": 10.0}
-        found = asked(weigher(*dear, second_looks=seen(qwen=0.9, gpt=0.8), **settings), looks)
-        assert sorted(who(found)) == sorted(expected)
+        requests = asked(weigher(*dear, second_looks=seen(qwen=0.9, gpt=0.8), **settings), looks)
+        assert sorted(who(requests)) == sorted(expected)
 
 
 def test_nobody_is_asked_a_third_time_and_not_who_failed_at_first() -> None:
-    one = weigher(*MEMBERS, second_look="always")
+    tested = weigher(*MEMBERS, second_look="always")
     looks = [
         *[look(0, "qwen", WEAK), look(0, "gpt", None, error="unplugged")],
         *[look(1, "qwen", None, abstained=True), look(1, "gpt", WEAK)],
         look(1, "gpt", None, "second", error="unplugged"),
     ]
-    assert who(asked(one, looks)) == [(0, "qwen"), (1, "qwen")]
-    assert asked(one, [*looks, look(0, "qwen", WEAK, "second")], (0,)) == []
+    assert who(asked(tested, looks)) == [(0, "qwen"), (1, "qwen")]
+    assert asked(tested, [*looks, look(0, "qwen", WEAK, "second")], (0,)) == []
 
 
 def test_a_conclusion_holds_all_that_led_to_it() -> None:
-    one = weigher(member("qwen"), member("probe"), member("qwen", "second"), weights=[1.0, 0.5, 2.0])
+    tested = weigher(member("qwen"), member("probe"), member("qwen", "second"), weights=[1.0, 0.5, 2.0])
     looks = [
         look(0, "qwen", SCAB, cost_usd=0.25),
         look(0, "probe", RUST),
         look(0, "qwen", RUST, "second", cost_usd=0.5),
     ]
-    (conclusion,) = one.conclude(looks, one.weigh(looks, {0: 0.0}, 2), [EVIDENCE])
+    (conclusion,) = tested.conclude(looks, tested.weigh(looks, {0: 0.0}, 2), [EVIDENCE])
     assert (conclusion["label"], conclusion["verdict"], conclusion["reasons"]) == ("rust", "confident", [])
     assert (conclusion["rounds"], conclusion["cost_usd"]) == (2, 0.75)
-    assert [(said["stage"], said["weight"], said["calibrated"] is None) for said in conclusion["predictions"]] == [
+    assert [
+        (prediction["stage"], prediction["weight"], prediction["calibrated"] is None)
+        for prediction in conclusion["predictions"]
+    ] == [
         ("first", 0.0, True),
         ("first", 0.5, False),
         ("second", 2.0, False),
@@ -215,11 +220,11 @@ def test_a_conclusion_holds_all_that_led_to_it() -> None:
 
 
 def test_a_conclusion_says_why_somebody_was_asked_again() -> None:
-    one = weigher(*MEMBERS, second_looks=seen(qwen=0.9))
-    (request,) = requests = asked(one, FIRST, (1,))
+    tested = weigher(*MEMBERS, second_looks=seen(qwen=0.9))
+    (request,) = requests = asked(tested, FIRST, (1,))
     request |= {"better": 0.354, "worse": 0.04}
     looks = [*FIRST[1::2], look(1, "qwen", RUST, "second")]
-    (conclusion,) = one.conclude(looks, one.weigh(looks, {1: 0.0}, 2), {1: EVIDENCE}, requests)  # type: ignore[arg-type]
+    (conclusion,) = tested.conclude(looks, tested.weigh(looks, {1: 0.0}, 2), {1: EVIDENCE}, requests)  # type: ignore[arg-type]
     assert (
         "qwen was asked to look again: judged by labelled images, that makes this diagnosis better with a chance of "
         "35%, and worse with 4%. In the second look qwen stayed with rust."
@@ -231,18 +236,22 @@ def test_a_conclusion_says_why_somebody_was_asked_again() -> None:
     [(0.5, "rust"), (0.6, "rust"), (0.61, "rust scab"), (0.95, "rust scab healthy"), (1.0, "rust scab healthy")],
 )
 def test_the_prediction_set_is_the_smallest_that_covers(coverage: float, expected: str) -> None:
-    one = weigher(member("qwen"), coverage=coverage)
+    tested = weigher(member("qwen"), coverage=coverage)
     looks = [look(0, "qwen", [0.1, 0.6, 0.3])]
-    (conclusion,) = one.conclude(looks, one.weigh(looks, {0: 0.0}, 1), [EVIDENCE])
+    (conclusion,) = tested.conclude(looks, tested.weigh(looks, {0: 0.0}, 1), [EVIDENCE])
     assert conclusion["prediction_set"] == expected.split()
 
 
 def test_a_referral_says_why() -> None:
-    one = weigher(member("qwen"), member("probe"))
+    tested = weigher(member("qwen"), member("probe"))
     looks = [look(0, "qwen", [0.3, 0.4, 0.3]), look(0, "probe", None, error="unplugged")]
-    found = [{"id": label, "label": label, "similarity": 0.9, "source": ""} for label in ("scab", "rust", "rust")]
-    evidence = {"neighbours": found, "distribution": {"healthy": 0.0, "rust": 2 / 3, "scab": 1 / 3}, "novelty": 0.2}
-    (conclusion,) = one.conclude(looks, one.weigh(looks, {0: 0.0}, 1), [evidence])
+    neighbours = [{"id": label, "label": label, "similarity": 0.9, "source": ""} for label in ("scab", "rust", "rust")]
+    evidence = {
+        "neighbours": neighbours,
+        "distribution": {"healthy": 0.0, "rust": 2 / 3, "scab": 1 / 3},
+        "novelty": 0.2,
+    }
+    (conclusion,) = tested.conclude(looks, tested.weigh(looks, {0: 0.0}, 1), [evidence])
     assert conclusion["verdict"] == "refer"
     for words in (
         "rust has a posterior of 40.0%.",

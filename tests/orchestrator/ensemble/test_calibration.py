@@ -53,24 +53,24 @@ def folds_of(n: int, count: int = 5) -> np.ndarray:
 def test_a_known_temperature_is_found(temperature: float) -> None:
     honest = honest_rows(4000)
     claimed = softmax(np.log(honest) * temperature)
-    found = TemperatureScaling.fit(claimed, drawn(honest, 1))
-    assert found.temperature == pytest.approx(temperature, rel=0.06)
-    np.testing.assert_allclose(found(claimed), honest, atol=0.03)
+    scaling = TemperatureScaling.fit(claimed, drawn(honest, 1))
+    assert scaling.temperature == pytest.approx(temperature, rel=0.06)
+    np.testing.assert_allclose(scaling(claimed), honest, atol=0.03)
 
 
 def test_a_known_scale_and_shift_of_each_label_is_found() -> None:
     honest, shift = honest_rows(6000, c=3), np.array([1.5, 0.0, -1.5])
     claimed = softmax(np.log(honest) * 2 + shift)
-    found = VectorScaling.fit(claimed, drawn(honest, 1))
-    np.testing.assert_allclose(found(claimed), honest, atol=0.05)
-    assert np.diff(found.shift) == pytest.approx([0.75, 0.75], abs=0.2)
+    scaling = VectorScaling.fit(claimed, drawn(honest, 1))
+    np.testing.assert_allclose(scaling(claimed), honest, atol=0.05)
+    assert np.diff(scaling.shift) == pytest.approx([0.75, 0.75], abs=0.2)
 
 
 def test_a_bent_curve_is_straightened() -> None:
     honest = honest_rows(4000, c=2)
     claimed = np.where(honest > 0.5, 1 - 2 * (1 - honest) ** 2, 2 * honest**2)
-    found = IsotonicScaling.fit(claimed, drawn(honest, 1))(claimed)
-    assert np.abs(found - honest).mean() < 0.02 < np.abs(claimed - honest).mean()
+    scaled = IsotonicScaling.fit(claimed, drawn(honest, 1))(claimed)
+    assert np.abs(scaled - honest).mean() < 0.02 < np.abs(claimed - honest).mean()
 
 
 def test_targets_are_softened_by_one_image_of_unknown_label() -> None:
@@ -79,8 +79,8 @@ def test_targets_are_softened_by_one_image_of_unknown_label() -> None:
 
 @pytest.mark.parametrize("n", [10, 40, 160])
 def test_the_temperature_of_a_constant_word_has_a_closed_form(n: int) -> None:
-    said = np.tile([0.9, 0.1], (n, 1))
-    calibrated = TemperatureScaling.fit(said, np.zeros(n, int))(said)
+    claimed = np.tile([0.9, 0.1], (n, 1))
+    calibrated = TemperatureScaling.fit(claimed, np.zeros(n, int))(claimed)
     assert calibrated[0, 0] == pytest.approx(1 - 1 / (2 * (n + 1)), abs=1e-5)
 
 
@@ -93,17 +93,17 @@ def test_where_images_say_nothing_of_a_head_its_usual_temperature_stays(shots: i
 
 def test_one_bad_mistake_of_16_does_not_decide_the_temperature_of_a_head() -> None:
     labels = np.repeat(np.arange(4), 4)
-    said = softmax(3 * np.eye(4)[labels])
-    said[0] = said[0, ::-1]  # as sure of a wrong label
-    sure = softmax(4 * np.log(said))
+    claimed = softmax(3 * np.eye(4)[labels])
+    claimed[0] = claimed[0, ::-1]  # as sure of a wrong label
+    sure = softmax(4 * np.log(claimed))
     assert TemperatureScaling.fit(sure, labels).temperature > 3
     assert 1.0 < HeadTemperatureScaling.fit(sure, labels).temperature < 1.5
 
 
 def test_many_images_overrule_what_is_believed_of_a_head() -> None:
     honest = honest_rows(8000)
-    found = HeadTemperatureScaling.fit(softmax(2 * np.log(honest)), drawn(honest, 1))
-    assert found.temperature == pytest.approx(2.0, rel=0.06)
+    scaling = HeadTemperatureScaling.fit(softmax(2 * np.log(honest)), drawn(honest, 1))
+    assert scaling.temperature == pytest.approx(2.0, rel=0.06)
 
 
 def test_one_image_more_than_too_few_opens_the_choice_of_calibrators() -> None:
@@ -166,8 +166,8 @@ def held_out_losses(claimed: np.ndarray, labels: np.ndarray, folds: np.ndarray) 
     return losses
 
 
-def beats(loss: dict[str, np.ndarray], one: str, other: str) -> bool:
-    gain = loss[other] - loss[one]
+def beats(loss: dict[str, np.ndarray], better: str, other: str) -> bool:
+    gain = loss[other] - loss[better]
     return bool(gain.mean() > gain.std() / np.sqrt(len(gain)))
 
 
@@ -206,8 +206,8 @@ def test_the_vector_is_drawn_towards_the_temperature_by_a_known_measure() -> Non
         return float(-(targets * np.log(scaled)).sum() + drift @ drift / 2)
 
     best = minimize(loss, np.array([1.0, 1.0, 0.0, 0.0]), method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-10})
-    found = VectorScaling.fit(honest, labels)
-    assert [*found.scale, *found.shift] == pytest.approx(best.x.tolist(), abs=1e-3)
+    scaling = VectorScaling.fit(honest, labels)
+    assert [*scaling.scale, *scaling.shift] == pytest.approx(best.x.tolist(), abs=1e-3)
 
 
 @pytest.mark.parametrize("scale", [0.5, 3.0])
@@ -258,7 +258,7 @@ def test_calibrated_rows_are_probabilities(calibrator: Calibrator, rows: np.ndar
     np.testing.assert_allclose(calibrated.sum(axis=1), 1.0, atol=1e-12)
 
 
-@given(CALIBRATORS.filter(lambda one: not isinstance(one, VectorScaling | ConfusionScaling)), ROWS)
+@given(CALIBRATORS.filter(lambda calibrator: not isinstance(calibrator, VectorScaling | ConfusionScaling)), ROWS)
 def test_all_without_shifts_keep_the_order_of_the_labels(calibrator: Calibrator, rows: np.ndarray) -> None:
     calibrated = calibrator(rows)
     for before, after in zip(rows, calibrated, strict=True):
@@ -277,8 +277,8 @@ def test_a_calibrator_survives_json(calibrator: Calibrator, rows: np.ndarray) ->
 
 @pytest.mark.parametrize("kind", FITTED_TO_WORDS.values(), ids=list(FITTED_TO_WORDS))
 def test_an_agent_that_always_says_the_same_can_be_calibrated(kind: type[TemperatureScaling]) -> None:
-    said, labels = np.tile([1.0, 0.0, 0.0], (20, 1)), np.arange(20) % 2
-    calibrated = kind.fit(said, labels)(said)
+    claimed, labels = np.tile([1.0, 0.0, 0.0], (20, 1)), np.arange(20) % 2
+    calibrated = kind.fit(claimed, labels)(claimed)
     assert np.isfinite(calibrated).all()
     assert calibrated[0, 0] < 0.65  # it is right on every second image
 
@@ -295,9 +295,9 @@ CONFUSION = np.array([[0.6, 0.4, 0.0], [0.0, 0.6, 0.4], [0.4, 0.0, 0.6]])
 def test_a_word_that_is_worth_more_for_one_label_than_for_another_is_taken_so() -> None:
     named = np.repeat([0, 1, 2], 400)
     labels = np.concatenate([np.repeat([0, 1, 2], (row * 400).astype(int)) for row in CONFUSION])
-    found, rows = fit_calibrator(stated(named, 0.9), labels, folds_of(1200), FITTED_TO_WORDS)
-    assert isinstance(found, ConfusionScaling)
-    np.testing.assert_allclose(found(stated(np.arange(3), 0.9)), CONFUSION, atol=0.03)
+    calibrator, rows = fit_calibrator(stated(named, 0.9), labels, folds_of(1200), FITTED_TO_WORDS)
+    assert isinstance(calibrator, ConfusionScaling)
+    np.testing.assert_allclose(calibrator(stated(np.arange(3), 0.9)), CONFUSION, atol=0.03)
     np.testing.assert_allclose(rows[::400], CONFUSION, atol=0.04)
 
 
@@ -309,8 +309,8 @@ def test_a_label_is_shifted_as_far_as_the_images_for_which_it_was_named_tell() -
 
 def test_an_agent_whose_word_is_worth_the_same_for_all_labels_keeps_the_temperature() -> None:
     honest = honest_rows(600, c=3)
-    found, _ = fit_calibrator(softmax(np.log(honest) * 2), drawn(honest, 3), folds_of(600), FITTED_TO_WORDS)
-    assert isinstance(found, TemperatureScaling)
+    calibrator, _ = fit_calibrator(softmax(np.log(honest) * 2), drawn(honest, 3), folds_of(600), FITTED_TO_WORDS)
+    assert isinstance(calibrator, TemperatureScaling)
 
 
 def test_who_states_one_number_is_known_by_it() -> None:
@@ -326,22 +326,22 @@ def test_with_few_images_no_label_that_is_as_good_as_the_others_is_shifted(n: in
     kinds = []
     for seed in range(10):
         labels = np.random.default_rng(seed).permutation(np.arange(n) % 3)
-        said = stated(drawn(0.1 + 0.7 * np.eye(3)[labels], seed), 0.9)
-        kinds.append(fit_calibrator(said, labels, folds_of(n), FITTED_TO_WORDS)[0].kind)
+        claimed = stated(drawn(0.1 + 0.7 * np.eye(3)[labels], seed), 0.9)
+        kinds.append(fit_calibrator(claimed, labels, folds_of(n), FITTED_TO_WORDS)[0].kind)
     assert kinds.count("per-label") <= 1
 
 
 def test_the_shifts_are_drawn_towards_the_temperature_by_a_known_measure() -> None:
     labels = np.arange(40) % 2
-    said = stated(drawn(np.array([[0.9, 0.1], [0.5, 0.5]])[labels], 1), 0.8, c=2)
-    targets, start = soft_targets(labels, 2), 1 / TemperatureScaling.fit(said, labels).temperature
+    claimed = stated(drawn(np.array([[0.9, 0.1], [0.5, 0.5]])[labels], 1), 0.8, c=2)
+    targets, start = soft_targets(labels, 2), 1 / TemperatureScaling.fit(claimed, labels).temperature
 
     def loss(parameters: np.ndarray) -> float:
-        scaled = softmax(parameters[0] * np.log(said) + parameters[1:].reshape(2, 2)[said.argmax(axis=1)])
+        scaled = softmax(parameters[0] * np.log(claimed) + parameters[1:].reshape(2, 2)[claimed.argmax(axis=1)])
         drift = parameters - np.array([start, 0, 0, 0, 0])
         return float(-(targets * np.log(scaled)).sum() + drift @ drift / 2)
 
     tight = {"xatol": 1e-7, "fatol": 1e-11, "maxiter": 9000, "maxfev": 9000}
     best = minimize(loss, np.array([start, 0, 0, 0, 0]), method="Nelder-Mead", options=tight)
-    found = ConfusionScaling.fit(said, labels)
-    assert [found.scale, *np.ravel(found.shifts)] == pytest.approx(best.x.tolist(), abs=2e-3)
+    scaling = ConfusionScaling.fit(claimed, labels)
+    assert [scaling.scale, *np.ravel(scaling.shifts)] == pytest.approx(best.x.tolist(), abs=2e-3)

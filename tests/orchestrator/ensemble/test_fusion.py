@@ -29,7 +29,7 @@ from consilience.orchestrator.ensemble.fusion import (
 def words(labels: np.ndarray, agents: int, seed: int = 0, c: int = 3, skill: float = 1.5) -> np.ndarray:
     """Honest probabilities (a, n, c) of agents that each see the label through their own noise of deviation 1."""
     noise = np.random.default_rng(seed).standard_normal((agents, len(labels), c))
-    return np.stack([softmax(skill * (skill * np.eye(c)[labels] + one)) for one in noise])
+    return np.stack([softmax(skill * (skill * np.eye(c)[labels] + own_noise)) for own_noise in noise])
 
 
 def some_labels(n: int, c: int = 3, seed: int = 9) -> np.ndarray:
@@ -65,48 +65,48 @@ def test_summary_numbers_know_of_no_dependence_and_drop_who_is_missing() -> None
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
 def test_a_single_member_is_taken_at_its_word_up_to_the_ceiling(sharpness: float) -> None:
     labels = some_labels(50)
-    said = softmax(sharpness * np.log(words(labels, 1)[0]))[None]
-    fusion = Fusion.from_predictions(said, labels)
-    posterior, weights = fusion.posterior(said)
-    np.testing.assert_allclose(posterior, cap_confidence(fusion.ceiling, said[0]), atol=1e-5)
+    claimed = softmax(sharpness * np.log(words(labels, 1)[0]))[None]
+    fusion = Fusion.from_predictions(claimed, labels)
+    posterior, weights = fusion.posterior(claimed)
+    np.testing.assert_allclose(posterior, cap_confidence(fusion.ceiling, claimed[0]), atol=1e-5)
     assert (weights == 1).all()
 
 
 def test_the_error_covariance_by_hand() -> None:
     silent = [np.nan, np.nan]
-    said = np.array([[[0.8, 0.2], [0.4, 0.6], [0.5, 0.5]], [[0.6, 0.4], [0.9, 0.1], silent]])
+    predictions = np.array([[[0.8, 0.2], [0.4, 0.6], [0.5, 0.5]], [[0.6, 0.4], [0.9, 0.1], silent]])
     # errors of the label 0 (those of 1 are their negatives): -0.2, 0.4, -0.5 and -0.4, 0.9, silent
-    one, other, both = 2 * (0.04 + 0.16 + 0.25), 2 * (0.16 + 0.81), 2 * (0.2 * 0.4 + 0.4 * 0.9)
-    prior = PRIOR_IMAGES * (one + other) / 5  # five answers in all
+    first_variance, other, both = 2 * (0.04 + 0.16 + 0.25), 2 * (0.16 + 0.81), 2 * (0.2 * 0.4 + 0.4 * 0.9)
+    prior = PRIOR_IMAGES * (first_variance + other) / 5  # five answers in all
     p = PRIOR_IMAGES
-    expected = [[(one + prior) / (3 + p), both / (2 + p)], [both / (2 + p), (other + prior) / (2 + p)]]
-    np.testing.assert_allclose(error_covariance(said, np.array([0, 1, 0]), ErrorPrior.none(2)), expected)
+    expected = [[(first_variance + prior) / (3 + p), both / (2 + p)], [both / (2 + p), (other + prior) / (2 + p)]]
+    np.testing.assert_allclose(error_covariance(predictions, np.array([0, 1, 0]), ErrorPrior.none(2)), expected)
 
 
 def test_the_belief_about_two_is_worth_what_it_is_about_the_better_known_and_takes_its_factor_from_those() -> None:
     """Three images, errors of the label 0 (those of 1 are their negatives): -0.2, 0.4, -0.5 and -0.4, 0.9, -0.6."""
-    said = np.array([[[0.8, 0.2], [0.4, 0.6], [0.5, 0.5]], [[0.6, 0.4], [0.9, 0.1], [0.4, 0.6]]])
-    one, other, both = 0.9, 2.66, 2 * (0.08 + 0.36 + 0.3)
+    predictions = np.array([[[0.8, 0.2], [0.4, 0.6], [0.5, 0.5]], [[0.6, 0.4], [0.9, 0.1], [0.4, 0.6]]])
+    first_variance, other, both = 0.9, 2.66, 2 * (0.08 + 0.36 + 0.3)
     belief = ErrorPrior(np.array([[1.0, 0.8], [0.8, 1.0]]), np.array([50, 10]))
-    known, usual = one / 3, (one + other) / 6
+    known, usual = first_variance / 3, (first_variance + other) / 6
     common = (both + 50 * 0.8 * np.sqrt(known * usual)) / 53
-    expected = [[(one + 50 * known) / 53, common], [common, (other + 10 * usual) / 13]]
-    np.testing.assert_allclose(error_covariance(said, np.array([0, 1, 0]), belief), expected)
+    expected = [[(first_variance + 50 * known) / 53, common], [common, (other + 10 * usual) / 13]]
+    np.testing.assert_allclose(error_covariance(predictions, np.array([0, 1, 0]), belief), expected)
 
 
 def test_who_hardly_ever_answered_does_not_take_over() -> None:
     labels = some_labels(200)
-    said = words(labels, 3)
-    said[0, 1:] = np.nan
-    said[0, 0] = np.eye(3)[labels[0]]  # one answer, right and certain
-    _, weights = Fusion.from_predictions(said, labels).posterior(words(labels, 3))
+    predictions = words(labels, 3)
+    predictions[0, 1:] = np.nan
+    predictions[0, 0] = np.eye(3)[labels[0]]  # one answer, right and certain
+    _, weights = Fusion.from_predictions(predictions, labels).posterior(words(labels, 3))
     assert 0.2 < weights[0, 0] / weights[0].sum() < 0.6
 
 
-@pytest.mark.parametrize(("one", "other", "both"), [(1.0, 3.0, 0.0), (0.2, 0.1, 0.05), (0.5, 0.5, 0.4), (2, 1, -0.5)])
-def test_shares_of_two_have_the_closed_form_of_bates_and_granger(one: float, other: float, both: float) -> None:
-    expected = (other - both) / (one + other - 2 * both)
-    assert min_variance_weights(np.array([[one, both], [both, other]])) == pytest.approx(
+@pytest.mark.parametrize(("variance", "other", "both"), [(1.0, 3.0, 0.0), (0.2, 0.1, 0.05), (0.5, 0.5, 0.4), (2, 1, -0.5)])
+def test_shares_of_two_have_the_closed_form_of_bates_and_granger(variance: float, other: float, both: float) -> None:
+    expected = (other - both) / (variance + other - 2 * both)
+    assert min_variance_weights(np.array([[variance, both], [both, other]])) == pytest.approx(
         [expected, 1 - expected], abs=1e-6
     )
 
@@ -121,7 +121,7 @@ def test_who_only_repeats_a_better_one_gets_no_share() -> None:
 def test_shares_agree_with_a_general_solver(errors: np.ndarray) -> None:
     n = errors.shape[1]
     covariance = errors.T @ errors / len(errors) + 1e-3 * np.eye(n)
-    found = min_variance_weights(covariance)
+    weights = min_variance_weights(covariance)
     best = minimize(
         lambda w: w @ covariance @ w,
         np.full(n, 1 / n),
@@ -131,15 +131,15 @@ def test_shares_agree_with_a_general_solver(errors: np.ndarray) -> None:
         method="SLSQP",
         options={"ftol": 1e-12, "maxiter": 500},
     )
-    assert (found >= 0).all()
-    assert found.sum() == pytest.approx(1)
-    assert found @ covariance @ found <= best.fun * (1 + 1e-4)
+    assert (weights >= 0).all()
+    assert weights.sum() == pytest.approx(1)
+    assert weights @ covariance @ weights <= best.fun * (1 + 1e-4)
 
 
 def test_weights_of_two_members_follow_from_their_errors() -> None:
     labels = some_labels(400)
     good, poor = words(labels, 1, 0, skill=2.0)[0], words(labels, 1, 1, skill=0.8)[0]
-    errors = [(one - np.eye(3)[labels]).ravel() for one in (good, poor)]
+    errors = [(probabilities - np.eye(3)[labels]).ravel() for probabilities in (good, poor)]
     usual = sum(e @ e for e in errors) / 800
     a, b = (e @ e + PRIOR_IMAGES * usual for e in errors)
     both = errors[0] @ errors[1]
@@ -150,9 +150,9 @@ def test_weights_of_two_members_follow_from_their_errors() -> None:
 
 def test_an_agent_that_is_there_twice_counts_as_one() -> None:
     labels = some_labels(3000)
-    said = words(labels, 2)
-    twice = said[[0, 0, 1]]
-    once_posterior, once = Fusion.from_predictions(said, labels).posterior(said)
+    predictions = words(labels, 2)
+    twice = predictions[[0, 0, 1]]
+    once_posterior, once = Fusion.from_predictions(predictions, labels).posterior(predictions)
     twice_posterior, doubled = Fusion.from_predictions(twice, labels).posterior(twice)
     np.testing.assert_allclose(twice_posterior, once_posterior, atol=0.02)
     assert doubled[0, 0] == pytest.approx(doubled[0, 1])
@@ -162,41 +162,41 @@ def test_an_agent_that_is_there_twice_counts_as_one() -> None:
 @pytest.mark.parametrize("n", [2, 8, 3000])
 def test_few_labels_change_little_and_many_decide(n: int) -> None:
     labels = some_labels(n)
-    said = np.stack([words(labels, 1, 0, skill=2.0)[0], words(labels, 1, 1, skill=0.8)[0]])
-    _, weights = Fusion.from_predictions(said, labels).posterior(said)
+    predictions = np.stack([words(labels, 1, 0, skill=2.0)[0], words(labels, 1, 1, skill=0.8)[0]])
+    _, weights = Fusion.from_predictions(predictions, labels).posterior(predictions)
     share = weights[0, 0] / weights[0].sum()
     assert share == pytest.approx(0.5, abs=0.15) if n < 10 else share > 0.85
 
 
 def test_independent_members_together_say_more_than_their_mean() -> None:
     labels = some_labels(1000)
-    said = words(labels, 4, skill=1.0)
-    independent = Fusion.from_predictions(said, labels)
-    copies = Fusion.from_predictions(said[[0, 0, 0, 0]], labels)
+    predictions = words(labels, 4, skill=1.0)
+    independent = Fusion.from_predictions(predictions, labels)
+    copies = Fusion.from_predictions(predictions[[0, 0, 0, 0]], labels)
     assert independent.total > 1.8
     assert copies.total == pytest.approx(1.0, abs=0.1)
-    posterior, _ = independent.posterior(said)
+    posterior, _ = independent.posterior(predictions)
     right = posterior.argmax(axis=1) == labels
-    assert right.mean() > max((one.argmax(axis=1) == labels).mean() for one in said) + 0.05
+    assert right.mean() > max((member.argmax(axis=1) == labels).mean() for member in predictions) + 0.05
     assert abs(posterior.max(axis=1).mean() - right.mean()) < 0.03
 
 
 def test_few_labels_do_not_move_the_sum_of_the_weights_far_from_1() -> None:
-    said = words(some_labels(1000), 4, skill=1.0)
-    few, many = (Fusion.from_predictions(said[:, :n], some_labels(1000)[:n]) for n in (4, 1000))
+    predictions = words(some_labels(1000), 4, skill=1.0)
+    few, many = (Fusion.from_predictions(predictions[:, :n], some_labels(1000)[:n]) for n in (4, 1000))
     assert 0.8 < few.total < 1.4
     assert many.total > 3
 
 
 def test_the_less_is_common_to_the_errors_the_further_the_sum_of_the_weights_may_go() -> None:
     """Near 1 the likelihood is as good as quadratic, and the sum goes as far as the variance of its prior."""
-    said, labels = words(some_labels(6), 4, skill=0.7), some_labels(6)
+    predictions, labels = words(some_labels(6), 4, skill=0.7), some_labels(6)
 
     def log_total(common: float) -> float:
         belief = replace(ErrorPrior.none(4), covariance=np.full((4, 4), common) + (1 - common) * np.eye(4))
         shared = np.outer([1, 2, 3, 4], [1, 2, 3, 4]) * belief.covariance  # how good they are does not matter here
         assert apart(shared) == pytest.approx(1 - common)
-        return float(np.log(Fusion.from_predictions(said, labels, prior=belief).total))
+        return float(np.log(Fusion.from_predictions(predictions, labels, prior=belief).total))
 
     assert log_total(0.99) / log_total(0.9) == pytest.approx(0.1, rel=0.15)
     assert abs(log_total(0.9)) < abs(log_total(0.5)) < abs(log_total(0.0))
@@ -204,19 +204,19 @@ def test_the_less_is_common_to_the_errors_the_further_the_sum_of_the_weights_may
 
 def test_the_sum_of_the_weights_is_fitted_on_who_speaks_at_once() -> None:
     labels = some_labels(500)
-    said = words(labels, 3, skill=1.0)
-    first = np.where(np.array([True, True, False])[:, None, None], said, np.nan)
-    fusion = Fusion.from_predictions(said, labels, first)
-    assert fusion.total == pytest.approx(Fusion.from_predictions(said[:2], labels).total, abs=1e-4)
+    predictions = words(labels, 3, skill=1.0)
+    first = np.where(np.array([True, True, False])[:, None, None], predictions, np.nan)
+    fusion = Fusion.from_predictions(predictions, labels, first)
+    assert fusion.total == pytest.approx(Fusion.from_predictions(predictions[:2], labels).total, abs=1e-4)
     assert fusion.covariance is not None
     assert fusion.covariance.shape == (3, 3)
 
 
 def test_who_is_missing_has_no_weight_and_the_others_take_over() -> None:
     labels = some_labels(500)
-    said = words(labels, 3)
-    fusion = Fusion.from_predictions(said, labels)
-    silent = said.copy()
+    predictions = words(labels, 3)
+    fusion = Fusion.from_predictions(predictions, labels)
+    silent = predictions.copy()
     silent[0, 0] = np.nan
     silent[:2, 1] = np.nan
     silent[:, 2] = np.nan
@@ -224,9 +224,9 @@ def test_who_is_missing_has_no_weight_and_the_others_take_over() -> None:
     assert weights[0, 0] == 0
     assert weights[0].sum() == pytest.approx(fusion.total)
     assert weights[1].tolist() == [0, 0, 1]
-    np.testing.assert_allclose(posterior[1], said[2, 1])
+    np.testing.assert_allclose(posterior[1], predictions[2, 1])
     np.testing.assert_allclose((posterior[2], weights[2]), (np.full(3, 1 / 3), np.zeros(3)))
-    np.testing.assert_allclose(posterior[3:], fusion.posterior(said[:, 3:])[0])
+    np.testing.assert_allclose(posterior[3:], fusion.posterior(predictions[:, 3:])[0])
 
 
 def test_n_images_support_no_more_than_n_and_a_half_of_n_and_one() -> None:
@@ -242,8 +242,8 @@ def test_n_images_support_no_more_than_n_and_a_half_of_n_and_one() -> None:
 
 
 def test_a_fusion_of_an_earlier_version_has_no_ceiling() -> None:
-    said = words(some_labels(60), 3)
-    kept = Fusion.from_predictions(said, some_labels(60)).to_dict()
+    predictions = words(some_labels(60), 3)
+    kept = Fusion.from_predictions(predictions, some_labels(60)).to_dict()
     del kept["ceiling"]
     assert Fusion.from_dict(kept).ceiling == 1.0
 
@@ -258,18 +258,18 @@ MISSING = arrays(np.bool_, (3, 5))
 
 @given(PROBABILITIES, MISSING, st.permutations(range(3)), st.permutations(range(4)))
 def test_order_does_not_matter_and_the_posterior_is_a_distribution(
-    said: np.ndarray, missing: np.ndarray, agents: list[int], names: list[int]
+    predictions: np.ndarray, missing: np.ndarray, agents: list[int], names: list[int]
 ) -> None:
-    said[missing] = np.nan
+    predictions[missing] = np.nan
     labels = np.array([0, 1, 2, 3, 0])
     place = np.argsort(names)
-    posterior, weights = Fusion.from_predictions(said, labels).posterior(said)
+    posterior, weights = Fusion.from_predictions(predictions, labels).posterior(predictions)
     assert np.isfinite(posterior).all()
     assert (weights >= 0).all()
     assert (weights[missing.T] == 0).all()
     np.testing.assert_allclose(posterior.sum(axis=1), 1)
     np.testing.assert_allclose(posterior[missing.all(axis=0)], 0.25)
-    shuffled = said[agents][:, :, names]
+    shuffled = predictions[agents][:, :, names]
     other, moved = Fusion.from_predictions(shuffled, place[labels]).posterior(shuffled)
     np.testing.assert_allclose(other, posterior[:, names], atol=1e-4)
     np.testing.assert_allclose(moved, weights[:, agents], atol=1e-3)
@@ -277,7 +277,7 @@ def test_order_does_not_matter_and_the_posterior_is_a_distribution(
 
 def test_a_fusion_survives_json() -> None:
     labels = some_labels(60)
-    said = words(labels, 3)
-    for fusion in (Fusion.from_predictions(said, labels), Fusion.from_trust([trust(0.1, 0.2, 0.3)] * 3)):
+    predictions = words(labels, 3)
+    for fusion in (Fusion.from_predictions(predictions, labels), Fusion.from_trust([trust(0.1, 0.2, 0.3)] * 3)):
         restored = Fusion.from_dict(json.loads(json.dumps(fusion.to_dict())))
-        assert np.array_equal(restored.posterior(said)[0], fusion.posterior(said)[0])
+        assert np.array_equal(restored.posterior(predictions)[0], fusion.posterior(predictions)[0])

@@ -56,9 +56,9 @@ def test_fusion_is_no_worse_than_its_best_agent(skills: tuple[float, ...]) -> No
     with one_blas_thread():
         draws = [drawn(skills, seed) for seed in range(20)]
     fused = np.mean([accuracy(posterior, labels) for posterior, _, labels in draws])
-    best = np.mean([max(accuracy(one, labels) for one in calibrated) for _, calibrated, labels in draws])
+    best = np.mean([max(accuracy(p, labels) for p in calibrated) for _, calibrated, labels in draws])
     claimed = np.mean([ece(posterior, labels) for posterior, _, labels in draws])
-    best_claimed = np.mean([min(ece(one, labels) for one in calibrated) for _, calibrated, labels in draws])
+    best_claimed = np.mean([min(ece(p, labels) for p in calibrated) for _, calibrated, labels in draws])
     assert fused >= best - 0.005
     assert claimed <= best_claimed + 0.03
     if skills == (1.2, 1.2, 1.2):  # independent members that converge
@@ -83,7 +83,7 @@ def test_fusion_of_heads_on_real_embeddings(per_label: int | None) -> None:
         for number, (head, member) in enumerate(zip(fitted.heads, fitted.members, strict=True)):
             calibrated[number, test] = member.calibrator(head.predict_proba(inputs))
         posterior[test] = fitted.fusion.posterior(calibrated[:, test])[0]
-    best, best_ece = max(accuracy(one, labels) for one in calibrated), min(ece(one, labels) for one in calibrated)
+    best, best_ece = max(accuracy(p, labels) for p in calibrated), min(ece(p, labels) for p in calibrated)
     assert accuracy(posterior, labels) >= best - 2 / len(labels)
     assert ece(posterior, labels) <= best_ece + 0.01
     assert accuracy(posterior, labels) >= (0.99 if per_label is None else 0.94)
@@ -98,19 +98,19 @@ def test_summary_numbers_alone_can_weigh_recorded_answers() -> None:
     names = tuple(sorted({row["Category"] for row in rows}))
     labels = np.array([names.index(row["Category"]) for row in rows])
 
-    def said(row: dict[str, str], agent: str) -> list[float]:
+    def answer_of(row: dict[str, str], agent: str) -> list[float]:
         confidence = float(row[f"{agent}_confidence"])
         return [confidence if name == row[agent] else (1 - confidence) / (len(names) - 1) for name in names]
 
-    def found(row: dict[str, str]) -> list[float]:
-        shares = {one["category"]: one["confidence"] for one in json.loads(row["RAG_response"])}
+    def neighbours_of(row: dict[str, str]) -> list[float]:
+        shares = {case["category"]: case["confidence"] for case in json.loads(row["RAG_response"])}
         return [shares.get(name, 0.0) for name in names]
 
-    raw = {agent: np.array([said(row, f"{agent}_1") for row in rows]) for agent in ("Qwen", "GPT")}
-    neighbours = np.array([found(row) for row in rows])
+    raw = {agent: np.array([answer_of(row, f"{agent}_1") for row in rows]) for agent in ("Qwen", "GPT")}
+    neighbours = np.array([neighbours_of(row) for row in rows])
     trusts = [Trust(agent, "first", 512, **summary[agent]) for agent in raw]
     fusion = Fusion.from_trust([*trusts, _trust_in_neighbours(names)])
-    lowered = [ConfidenceDiscount(one.ece)(raw[one.agent]) for one in trusts]
+    lowered = [ConfidenceDiscount(trust.ece)(raw[trust.agent]) for trust in trusts]
     posterior, _ = fusion.posterior(np.stack([*lowered, neighbours]))
     as_they_are, _ = fusion.posterior(np.stack([*raw.values(), neighbours]))
     assert accuracy(neighbours, labels) == pytest.approx(0.975)

@@ -134,7 +134,7 @@ def test_brier_score_agrees_with_scikit_learn(seed: int) -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60))
 def test_all_figures_stay_in_their_ranges(answers: list[tuple[float, bool]]) -> None:
-    confidence, correct = np.array([one for one, _ in answers]), np.array([one for _, one in answers])
+    confidence, correct = np.array([p for p, _ in answers]), np.array([right for _, right in answers])
     assert 0 <= expected_calibration_error(confidence, correct) <= 1
     # one bin can only hide a gap that ten bins show
     assert expected_calibration_error(confidence, correct, 1) <= expected_calibration_error(confidence, correct) + 1e-12
@@ -144,8 +144,8 @@ def test_all_figures_stay_in_their_ranges(answers: list[tuple[float, bool]]) -> 
 
 def test_measure_by_hand_and_a_failure_counts_nowhere() -> None:
     silent = [np.nan, np.nan]
-    said = np.array([[0.9, 0.1], silent, [0.2, 0.8], [0.9, 0.1], silent])
-    trust = measure("probe", "second", said, np.array([0, 0, 1, 1, 1]), ("healthy", "rust"))
+    predictions = np.array([[0.9, 0.1], silent, [0.2, 0.8], [0.9, 0.1], silent])
+    trust = measure("probe", "second", predictions, np.array([0, 0, 1, 1, 1]), ("healthy", "rust"))
     assert (trust.agent, trust.stage, trust.n) == ("probe", "second", 3)
     assert trust.accuracy == pytest.approx(2 / 3)
     assert trust.ocr == pytest.approx(1 / 3)

@@ -46,13 +46,13 @@ def judged(
 
 
 def test_the_entropy_is_that_of_the_mean_of_those_who_answered() -> None:
-    said = np.array([[[0.9, 0.1], SILENT, SILENT], [[0.5, 0.5], [0.8, 0.2], SILENT]])
-    assert predictive_entropy(said) == pytest.approx([entropy([0.7, 0.3]), entropy([0.8, 0.2]), np.log(2)])
+    predictions = np.array([[[0.9, 0.1], SILENT, SILENT], [[0.5, 0.5], [0.8, 0.2], SILENT]])
+    assert predictive_entropy(predictions) == pytest.approx([entropy([0.7, 0.3]), entropy([0.8, 0.2]), np.log(2)])
 
 
 def test_disagreement_is_the_mean_distance_from_the_mean() -> None:
-    said = np.array([[[0.9, 0.1], SILENT, SILENT], [[0.5, 0.5], [0.8, 0.2], SILENT]])
-    assert disagreement(said) == pytest.approx([0.2, 0.0, 0.0])
+    predictions = np.array([[[0.9, 0.1], SILENT, SILENT], [[0.5, 0.5], [0.8, 0.2], SILENT]])
+    assert disagreement(predictions) == pytest.approx([0.2, 0.0, 0.0])
 
 
 def test_distances_between_whitened_vectors_are_mahalanobis_distances(blobs: Any) -> None:
@@ -63,8 +63,8 @@ def test_distances_between_whitened_vectors_are_mahalanobis_distances(blobs: Any
     raw = (known.features - whitening.centre) @ whitening.root
     pairs = [(0, 1), (5, 17), (30, 99)]
     expected = [mahalanobis(known.features[i], known.features[j], inverse) for i, j in pairs]
-    found = [np.linalg.norm(raw[i] - raw[j]) for i, j in pairs]
-    assert np.array(found) / expected == pytest.approx([found[0] / expected[0]] * 3, rel=1e-4)
+    distances = [np.linalg.norm(raw[i] - raw[j]) for i, j in pairs]
+    assert np.array(distances) / expected == pytest.approx([distances[0] / expected[0]] * 3, rel=1e-4)
 
 
 def test_signs_of_a_known_image_and_of_the_opposite_direction(blobs: Any) -> None:
@@ -103,8 +103,8 @@ def test_no_image_is_its_own_neighbour(blobs: Any) -> None:
     assert novelty.signs["knn"].min() > 1e-4
     twice = LabelledFeatures(np.tile(known.features, (2, 1)), np.tile(known.labels, 2), 3)
     folds = np.r_[np.zeros(60, int), np.ones(60, int)]
-    found, _ = Novelty.fit(twice, folds, words(twice.features, blobs.centres))
-    assert found.signs["knn"].max() < 1e-4
+    of_both, _ = Novelty.fit(twice, folds, words(twice.features, blobs.centres))
+    assert of_both.signs["knn"].max() < 1e-4
 
 
 def test_with_equal_weights_the_score_is_fishers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_what_is_written_is_what_is_read(blobs: Any) -> None:
 def test_a_label_without_images_and_one_silent_agent_are_no_trouble(blobs: Any) -> None:
     known = data(blobs, 90)
     some = LabelledFeatures(known.features, known.labels, 4)
-    said = np.concatenate([words(known.features, blobs.centres), np.full((2, 90, 1), 1e-9)], axis=2)
-    said[0, :10] = np.nan
-    _, own = Novelty.fit(some, np.arange(90) % 5, said)
+    predictions = np.concatenate([words(known.features, blobs.centres), np.full((2, 90, 1), 1e-9)], axis=2)
+    predictions[0, :10] = np.nan
+    _, own = Novelty.fit(some, np.arange(90) % 5, predictions)
     assert np.isfinite(own).all()

@@ -44,10 +44,10 @@ def settings(server: ScriptedServer, **more: Any) -> Settings:
     )
 
 
-def said(diagnosis: object, agent: str = "qwen") -> Prediction:
+def prediction_of(diagnosis: object, agent: str = "qwen") -> Prediction:
     assert isinstance(diagnosis, Diagnosis)
-    (one,) = (one for one in diagnosis.predictions if one.agent == agent)
-    return one
+    (prediction,) = (p for p in diagnosis.predictions if p.agent == agent)
+    return prediction
 
 
 @pytest.fixture
@@ -64,10 +64,10 @@ def test_a_panel_opens_its_models_by_itself(
     with Diagnoser.open(fitted, policy__second_look="never") as diagnoser:
         diagnosis = diagnoser.diagnose(painted(tmp_path / "new.png", "green", 999))
         again = diagnoser.diagnose(tmp_path / "new.png")
-    assert said(diagnosis).label == diagnosis.label == "green"
-    assert said(diagnosis).rationale == "it is green"
-    assert (said(diagnosis).cached, said(again).cached) == (False, True)
-    assert said(diagnosis).cost_usd == pytest.approx(COST)
+    assert prediction_of(diagnosis).label == diagnosis.label == "green"
+    assert prediction_of(diagnosis).rationale == "it is green"
+    assert (prediction_of(diagnosis).cached, prediction_of(again).cached) == (False, True)
+    assert prediction_of(diagnosis).cost_usd == pytest.approx(COST)
 
 
 def test_a_second_fit_pays_nothing(fitted: Path, seeing: ScriptedServer, pictures: Path, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_second_fit_pays_nothing(fitted: Path, seeing: ScriptedServer, picture
     report = fit(pictures, tmp_path / "other", settings=settings(seeing))
     assert len(seeing.requests) == asked
     assert report.cost_usd == 0.0
-    assert [one.trust for one in Panel.open(fitted).members] == [one.trust for one in report.panel.members]
+    assert [member.trust for member in Panel.open(fitted).members] == [member.trust for member in report.panel.members]
 
 
 def test_a_panel_of_models_alone(seeing: ScriptedServer, pictures: Path, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_panel_of_models_alone(seeing: ScriptedServer, pictures: Path, tmp_pat
     assert report.cost_usd == pytest.approx(3 * IMAGES * COST)
     with Diagnoser.open(tmp_path / "panel") as diagnoser:
         diagnosis = diagnoser.diagnose(pictures / "red" / "1.png")
-    assert {one.label for one in diagnosis.predictions} == {"red"}
+    assert {p.label for p in diagnosis.predictions} == {"red"}
     assert len(diagnosis.evidence.neighbours) == 10
     with pytest.raises(AgentError, match="at least one agent"):
         fit(pictures, tmp_path / "nobody", agents=[], settings=load_settings(agents=[]))
@@ -96,10 +96,12 @@ def test_an_agent_that_was_given_in_python_is_kept_too(seeing: ScriptedServer, p
     mine = VlmAgent(VlmSettings(**model(seeing.url, extra_body={"seed": 1})))
     fit(pictures, tmp_path / "panel", agents=["neighbours", mine])
     with Diagnoser.open(tmp_path / "panel") as diagnoser:
-        assert said(diagnoser.diagnose(pictures / "blue" / "1.png")).label == "blue"
+        assert prediction_of(diagnoser.diagnose(pictures / "blue" / "1.png")).label == "blue"
     assert seeing.requests[-1]["seed"] == 1
     with Diagnoser.open(tmp_path / "panel", agents=[mine], replies__path=tmp_path / "none.sqlite") as diagnoser:
-        assert said(diagnoser.diagnose(pictures / "blue" / "1.png")).cached is False  # it has no cache of its own
+        assert (
+            prediction_of(diagnoser.diagnose(pictures / "blue" / "1.png")).cached is False
+        )  # it has no cache of its own
     assert not (tmp_path / "none.sqlite").exists()
     other = VlmAgent(VlmSettings(**model(seeing.url, model="other")))
     with pytest.raises(SettingsError, match=r"'qwen' differ from those that .* in model, extra_body, and its trust"):
@@ -156,9 +158,9 @@ def test_a_model_may_be_reached_otherwise(
 ) -> None:
     moved = seeing.url.replace("127.0.0.1", "localhost")
     monkeypatch.setenv("A_KEY", SECRET)
-    given = [model(moved, **REACH)]
-    with Diagnoser.open(fitted, vlm=given, policy__second_look="never", replies__keep=False) as diagnoser:
-        qwen = said(diagnoser.diagnose(pictures / "red" / "1.png"))
+    supplied = [model(moved, **REACH)]
+    with Diagnoser.open(fitted, vlm=supplied, policy__second_look="never", replies__keep=False) as diagnoser:
+        qwen = prediction_of(diagnoser.diagnose(pictures / "red" / "1.png"))
     assert qwen.cost_usd > 110 * 0.5 / 1e6  # and so much for each second
     assert qwen.label == "red"
     assert seeing.headers[-1]["Authorization"] == f"Bearer {SECRET}"
@@ -258,12 +260,12 @@ def test_a_diagnoser_stops_at_its_budget_after_what_was_decided(
             diagnoser.diagnose(fresh[4])
         with pytest.raises(BudgetSpentError):
             list(diagnoser.stream(fresh[4]))
-        assert said(diagnoser.diagnose(fresh[0])).cached
+        assert prediction_of(diagnoser.diagnose(fresh[0])).cached
     assert len(seeing.requests) == asked + 3
     with Diagnoser.open(fitted, policy__max_run_cost_usd=3 * COST, **bounds) as diagnoser:
         results = list(diagnoser.diagnose_many(fresh))
     assert len(seeing.requests) == asked + 6
-    cached = [said(one).cached for one in results]
+    cached = [prediction_of(result).cached for result in results]
     assert cached[:2] == [True, True]
     assert cached[2:4].count(True) == 1  # of the second batch either was paid for
     assert cached[4:] == [False, False]
@@ -281,7 +283,7 @@ def test_what_was_decided_before_the_budget_was_spent_is_handed_out(
         pytest.raises(BudgetSpentError),
     ):
         decided.extend(iter(diagnoser.diagnose_many(fresh)))
-    assert [said(one).label for one in decided] == ["red", "red"]
+    assert [prediction_of(result).label for result in decided] == ["red", "red"]
 
 
 def test_connections_are_closed_with_the_diagnoser(fitted: Path, seeing: ScriptedServer, pictures: Path) -> None:

@@ -8,7 +8,7 @@ from consilience.orchestrator.runtime.blas_threads import OneBlasThread
 
 
 def blas_threads() -> set[int]:
-    return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
 
 def test_the_last_to_leave_gives_the_threads_back() -> None:

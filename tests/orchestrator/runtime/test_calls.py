@@ -64,7 +64,7 @@ def never() -> Iterator[threading.Event]:
 
 def expert_of(diagnosis: Diagnosis | FailedImage) -> Prediction:
     assert isinstance(diagnosis, Diagnosis)
-    (expert,) = (one for one in diagnosis.predictions if one.agent == "expert")
+    (expert,) = (p for p in diagnosis.predictions if p.agent == "expert")
     return expert
 
 
@@ -134,15 +134,15 @@ def test_a_failure_is_recorded_with_its_cause_and_the_others_go_on(
         assert expert.error.startswith(cause.replace("for 6 images", "for 1 images") if is_async else cause)
         assert (expert.probabilities, expert.calibrated, expert.weight) == (None, None, 0.0)
         assert isinstance(result, Diagnosis)
-        others = [one for one in result.predictions if one.agent != "expert"]
-        assert all(one.error is None and one.calibrated for one in others)
+        others = [p for p in result.predictions if p.agent != "expert"]
+        assert all(p.error is None and p.calibrated for p in others)
         assert "Failed and not counted: expert." in result.rationale
-    assert [one.label for one in results if isinstance(one, Diagnosis)] == ["apple", "beech", "cedar"] * 2
+    assert [result.label for result in results if isinstance(result, Diagnosis)] == ["apple", "beech", "cedar"] * 2
 
 
 def test_a_hanging_agent_is_left_behind(diagnose: Diagnose, never: threading.Event) -> None:
     results = diagnose(lambda inputs: never.wait(), policy__agent_timeout_seconds=0.05)
-    assert {expert_of(one).error for one in results} == {"no answer within 0.3 seconds"}  # 0.05 for each of six
+    assert {expert_of(result).error for result in results} == {"no answer within 0.3 seconds"}  # 0.05 for each of six
 
 
 def test_a_hanging_async_agent_is_left_behind(diagnose: Diagnose) -> None:
@@ -150,14 +150,14 @@ def test_a_hanging_async_agent_is_left_behind(diagnose: Diagnose) -> None:
         await asyncio.Event().wait()
 
     results = diagnose(forever, policy__agent_timeout_seconds=0.05)
-    assert {expert_of(one).error for one in results} == {"no answer within 0.3 seconds"}
+    assert {expert_of(result).error for result in results} == {"no answer within 0.3 seconds"}
 
 
 def test_the_time_of_a_run_bounds_that_of_its_agents(diagnose: Diagnose) -> None:
     async def forever(inputs: AgentInput) -> Any:
         await asyncio.Event().wait()
 
-    (cause,) = {expert_of(one).error for one in diagnose(forever, policy__max_seconds=0.05)}
+    (cause,) = {expert_of(result).error for result in diagnose(forever, policy__max_seconds=0.05)}
     assert cause is not None
     assert float(cause.removeprefix("no answer within ").removesuffix(" seconds")) < 0.05
 
@@ -171,7 +171,7 @@ def test_an_async_agent_is_asked_about_each_image_by_itself(diagnose: Diagnose, 
         if len(asked) == 6:
             all_asked.set()
         await all_asked.wait()  # passes only if all are asked at once
-        (label,) = (one.label for one in good(inputs))
+        (label,) = (prediction.label for prediction in good(inputs))
         if label == "beech" and "hung" not in done:
             done.add("hung")
             await asyncio.Event().wait()
@@ -185,13 +185,13 @@ def test_an_async_agent_is_asked_about_each_image_by_itself(diagnose: Diagnose, 
     done: set[str] = set()
     results = diagnose(look, policy__agent_timeout_seconds=0.1)
     assert asked == [1] * 6
-    experts = [expert_of(one) for one in results]
-    assert sorted(one.error for one in experts if one.error) == [
+    experts = [expert_of(result) for result in results]
+    assert sorted(p.error for p in experts if p.error) == [
         "RuntimeError: out of memory",
         "ValueError: 0 predictions for 1 images",
         "no answer within 0.6 seconds",
     ]
-    assert [one.label for one in experts if one.error is None] == ["cedar", "apple", "cedar"]
+    assert [p.label for p in experts if p.error is None] == ["cedar", "apple", "cedar"]
 
 
 def test_a_plain_agent_is_asked_about_a_batch_at_a_time(diagnose: Diagnose, good: Any) -> None:
@@ -249,7 +249,7 @@ def test_what_answers_too_late_changes_nothing(diagnose: Diagnose, never: thread
     results = diagnose(late, policy__agent_timeout_seconds=0.05)
     never.set()
     assert answered.wait(10)
-    assert all(expert_of(one).error for one in results)
+    assert all(expert_of(result).error for result in results)
 
 
 def test_an_abstention_is_no_failure_and_no_vote(diagnose: Diagnose) -> None:
@@ -257,7 +257,7 @@ def test_an_abstention_is_no_failure_and_no_vote(diagnose: Diagnose) -> None:
         return [Prediction("", abstained=True, rationale="too dark")] * 2 + uniform(inputs, 4)
 
     results = diagnose(look)
-    assert [expert_of(one).abstained for one in results] == [True, True, False, False, False, False]
+    assert [expert_of(result).abstained for result in results] == [True, True, False, False, False, False]
     assert expert_of(results[0]).weight == 0.0
     assert expert_of(results[2]).calibrated is not None
     assert isinstance(results[0], Diagnosis)
@@ -269,7 +269,7 @@ def test_an_async_function_behind_a_plain_one_is_awaited(diagnose: Diagnose, goo
         return good(inputs)
 
     results = diagnose(lambda inputs: awaited(inputs))
-    assert all(expert_of(one).error is None for one in results)
+    assert all(expert_of(result).error is None for result in results)
 
 
 @pytest.fixture
@@ -296,15 +296,15 @@ def test_an_agent_speaks_under_its_own_name_and_pays_for_itself(
 ) -> None:
     def impostor(inputs: AgentInput) -> list[Prediction]:
         return [
-            Prediction("two", "second", one.probabilities, cost_usd=0.25, tokens=7, seconds=2.5, raw="{}")
-            for one in good(inputs)
+            Prediction("two", "second", p.probabilities, cost_usd=0.25, tokens=7, seconds=2.5, raw="{}")
+            for p in good(inputs)
         ]
 
     with Diagnoser.open(lone_panel, agents=[scripted("one", impostor), scripted("two", good)]) as diagnoser:
         (result,) = diagnoser.diagnose_vectors(blobs.between(0, 1, 0.1), ["a"])
     assert isinstance(result, Diagnosis)
-    one, two = result.predictions
-    assert (one.agent, one.stage, one.cost_usd, one.tokens, one.seconds, one.raw) == (
+    first, two = result.predictions
+    assert (first.agent, first.stage, first.cost_usd, first.tokens, first.seconds, first.raw) == (
         "one",
         "first",
         0.25,
@@ -313,8 +313,8 @@ def test_an_agent_speaks_under_its_own_name_and_pays_for_itself(
         "{}",
     )
     assert (two.agent, two.cost_usd, result.cost_usd) == ("two", 0.0, 0.25)
-    assert one.weight
-    assert one.weight == pytest.approx(two.weight)
+    assert first.weight
+    assert first.weight == pytest.approx(two.weight)
 
 
 def test_if_all_failed_the_error_names_each_and_other_images_go_on(
@@ -322,7 +322,7 @@ def test_if_all_failed_the_error_names_each_and_other_images_go_on(
 ) -> None:
     def fails_on_beech(error: str) -> Callable[[AgentInput], list[Prediction]]:
         def look(inputs: AgentInput) -> list[Prediction]:
-            return [Prediction("", error=error) if one.label == "beech" else one for one in good(inputs)]
+            return [Prediction("", error=error) if p.label == "beech" else p for p in good(inputs)]
 
         return look
 
@@ -330,7 +330,7 @@ def test_if_all_failed_the_error_names_each_and_other_images_go_on(
     with Diagnoser.open(lone_panel, agents=agents) as diagnoser:
         vectors, _ = blobs.drawn(6, 1)
         results = list(diagnoser.diagnose_vectors(vectors, list("abcdef")))
-    assert [isinstance(one, FailedImage) for one in results] == [False, True, False, False, True, False]
+    assert [isinstance(result, FailedImage) for result in results] == [False, True, False, False, True, False]
     failed = results[1]
     assert isinstance(failed, FailedImage)
     assert failed.source == "b"
@@ -348,7 +348,7 @@ def test_agents_look_all_at_once(lone_panel: Path, scripted: Any, good: Any, blo
     with Diagnoser.open(lone_panel, agents=[scripted("one", look), scripted("two", look)]) as diagnoser:
         (result,) = diagnoser.diagnose_vectors(blobs.between(0, 1, 0.1), ["a"])
     assert isinstance(result, Diagnosis)
-    assert [one.error for one in result.predictions] == [None, None]
+    assert [p.error for p in result.predictions] == [None, None]
 
 
 def test_agents_that_the_panel_lacks_or_does_not_know_are_named(
