@@ -10,8 +10,16 @@ from consilience.core.diagnosis_record import DiagnosisRecord
 from consilience.core.evidence import Neighbour
 from consilience.core.render.colours import OTHER, VERDICT_COLOURS, VERDICT_SIGNS, label_colours
 from consilience.core.render.phrases import headline, novelty_words, one_line, origin, percent, reasons_of
-from consilience.core.render.tables import AGENT_COLUMNS, agent_row, case_row, notes_of, posterior_rows
+from consilience.core.render.tables import (
+    AGENT_COLUMNS,
+    CASE_COLUMNS,
+    agent_cells,
+    agent_rows,
+    case_cells,
+    posterior_rows,
+)
 
+_LABELS = 10
 _STYLE = """<style>
 .consilience{max-width:60em;line-height:1.45;color:inherit}
 .consilience h3{margin:0 0 .4em;padding-left:.6em;border-left:.35em solid}
@@ -36,21 +44,21 @@ def html(diagnosis: DiagnosisRecord) -> str:
         parts.append(f"<p>Why a person should look: {escape(reasons_of(diagnosis))}.</p>")
     if diagnosis.image is not None:
         parts.append(_html_picture(diagnosis.image.thumbnail(224), "the image"))
-    colours = {one_line(label): colour for label, colour in label_colours(diagnosis).items()}
     bars = [
-        (escape(label), percent(share), _html_bar(share, colours.get(label, OTHER)))
-        for label, share in posterior_rows(diagnosis)
+        (escape(row.name), percent(row.share), _html_bar(row.share, row.colour))
+        for row in posterior_rows(diagnosis, _LABELS)
     ]
     parts.append(_html_table(("Label", "Posterior", ""), bars, numbers={1}))
     if rationale := one_line(diagnosis.rationale, 2000):
         parts.append(f"<p>{escape(rationale)}</p>")
-    agents = [[escape(cell) for cell in agent_row(diagnosis, prediction)] for prediction in diagnosis.predictions]
-    parts.append(_html_table(AGENT_COLUMNS, agents, numbers=set(range(2, len(AGENT_COLUMNS)))))
-    if notes := notes_of(diagnosis):
-        items = "".join(f"<li><b>{escape(name)}</b>: {escape(note)}</li>" for name, note in notes)
-        parts.append(f"<ul>{items}</ul>")
+    agents = agent_rows(diagnosis.predictions, diagnosis.trust)
+    cells = [[escape(cell) for cell in row] for row in agent_cells(agents, AGENT_COLUMNS)]
+    parts.append(_html_table(AGENT_COLUMNS, cells, numbers=set(range(2, len(AGENT_COLUMNS)))))
+    if notes := [f"<li><b>{escape(row.name)}</b>: {escape(row.note)}</li>" for row in agents if row.note]:
+        parts.append(f"<ul>{''.join(notes)}</ul>")
+    colours = label_colours(diagnosis)
     if cases := [_html_case(neighbour, colours) for neighbour in diagnosis.evidence.neighbours]:
-        parts.append(_html_table(("", "Similar case", "Similarity", "Source"), cases, numbers={2}))
+        parts.append(_html_table(("", *CASE_COLUMNS), cases, numbers={2}))
     novelty = novelty_words(diagnosis.evidence, diagnosis.novelty, diagnosis.novelty_signs)
     parts.append(f"<p>{escape(novelty)}</p>")
     parts.append(f'<p class="small">Image {escape(origin(diagnosis))}</p>')
@@ -71,10 +79,10 @@ def _html_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: 
 
 
 def _html_case(neighbour: Neighbour, colours: Mapping[str, str]) -> tuple[str, ...]:
-    label, similarity, source = map(escape, case_row(neighbour))
+    label, similarity, source = map(escape, case_cells(neighbour))
     jpeg = neighbour.thumbnail()
     picture = "no picture" if jpeg is None else _html_picture(jpeg, label)
-    swatch = f'<span class="swatch" style="background:{colours.get(one_line(neighbour.label), OTHER)}"></span>'
+    swatch = f'<span class="swatch" style="background:{colours.get(neighbour.label, OTHER)}"></span>'
     return picture, swatch + label, similarity, source
 
 

@@ -8,9 +8,17 @@ from collections.abc import Sequence
 
 from consilience.core.diagnosis_record import DiagnosisRecord
 from consilience.core.render.phrases import headline, novelty_words, one_line, origin, percent, reasons_of
-from consilience.core.render.tables import AGENT_COLUMNS, agent_row, case_row, notes_of, posterior_rows
+from consilience.core.render.tables import (
+    AGENT_COLUMNS,
+    CASE_COLUMNS,
+    agent_cells,
+    agent_rows,
+    case_cells,
+    posterior_rows,
+)
 
 _BAR = 20
+_LABELS = 10
 _MARKDOWN = str.maketrans(
     {"\\": "&#92;", "|": "&#124;", "<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "&#64;"}
     | {sign: f"\\{sign}" for sign in "`*_[]~$#"}
@@ -22,16 +30,18 @@ def markdown(diagnosis: DiagnosisRecord) -> str:
     parts = [f"### {_markdown_text(headline(diagnosis))}"]
     if diagnosis.reasons:
         parts.append(f"Why a person should look: {_markdown_text(reasons_of(diagnosis))}.")
-    bars = [(label, percent(share), "█" * round(_BAR * share)) for label, share in posterior_rows(diagnosis)]
+    posterior = posterior_rows(diagnosis, _LABELS)
+    bars = [(row.name, percent(row.share), "█" * round(_BAR * row.share)) for row in posterior]
     parts.append(_markdown_table(("Label", "Posterior", ""), bars, numbers={1}))
     if rationale := one_line(diagnosis.rationale, 2000):
         parts.append(f"Rationale: {_markdown_text(rationale)}")
-    agents = [agent_row(diagnosis, prediction) for prediction in diagnosis.predictions]
-    parts.append(_markdown_table(AGENT_COLUMNS, agents, numbers=set(range(2, len(AGENT_COLUMNS)))))
-    if notes := notes_of(diagnosis):
-        parts.append("\n".join(f"- **{_markdown_text(name)}**: {_markdown_text(note)}" for name, note in notes))
-    if cases := [case_row(neighbour) for neighbour in diagnosis.evidence.neighbours]:
-        parts.append(_markdown_table(("Similar case", "Similarity", "Source"), cases, numbers={1}))
+    agents = agent_rows(diagnosis.predictions, diagnosis.trust)
+    cells = agent_cells(agents, AGENT_COLUMNS)
+    parts.append(_markdown_table(AGENT_COLUMNS, cells, numbers=set(range(2, len(AGENT_COLUMNS)))))
+    if notes := [f"- **{_markdown_text(row.name)}**: {_markdown_text(row.note)}" for row in agents if row.note]:
+        parts.append("\n".join(notes))
+    if cases := [case_cells(neighbour) for neighbour in diagnosis.evidence.neighbours]:
+        parts.append(_markdown_table(CASE_COLUMNS, cases, numbers={1}))
     parts.append(_markdown_text(novelty_words(diagnosis.evidence, diagnosis.novelty, diagnosis.novelty_signs)))
     parts.append(f"Image {_markdown_text(origin(diagnosis))}")
     return "\n\n".join(parts) + "\n"

@@ -15,10 +15,10 @@ from consilience.core.diagnosis_record import DiagnosisRecord
 from consilience.core.errors import ConsilienceError, ImageError
 from consilience.core.evidence import Neighbour
 from consilience.core.images import Image, load_image
-from consilience.core.prediction import Prediction
 from consilience.core.render.colours import OTHER, VERDICT_COLOURS, VERDICT_SIGNS, label_colours
 from consilience.core.render.drawing import FAINT, GREY, HEIGHT, MISSING, PAPER, SOFT, WIDTH, Page, drawable
-from consilience.core.render.phrases import alternatives, novelty_words, one_line, origin, percent, ranked
+from consilience.core.render.phrases import alternatives, novelty_words, one_line, origin, percent
+from consilience.core.render.tables import AgentRow, agent_rows, posterior_rows
 
 Legend: TypeAlias = Mapping[str, tuple[str, str]]
 """Label -> (its name as it can be drawn, its colour)."""
@@ -129,73 +129,65 @@ def _draw_bar(page: Page, x: float, y: float, width: float, height: float, share
 
 def _draw_posterior(page: Page, diagnosis: DiagnosisRecord, legend: Legend, x: float, width: float) -> None:
     page.text(x, TITLES, "Posterior", size=13, bold=True)
-    shown, rest = ranked(diagnosis.posterior, MAX_BARS)
-    bars = [(*legend[label], share) for label, share in shown]
-    if rest:
-        bars.append((f"{len(rest)} others", OTHER, sum(rest)))
-    pitch = _pitch(len(bars))
-    for i, (name, colour, share) in enumerate(bars):
+    rows = posterior_rows(diagnosis, MAX_BARS)
+    pitch = _pitch(len(rows))
+    for i, row in enumerate(rows):
         y = TOP - 14 - pitch * i
-        taken = page.text(x + width, y, percent(share), bold=i == 0, right=True)
+        taken = page.text(x + width, y, percent(row.share), bold=i == 0, right=True)
+        name = row.name if row.label is None else legend[row.label][0]
         page.text(x, y, name, bold=i == 0, room=width - taken - 12)
-        _draw_bar(page, x, y - 12 - 0.3 * pitch, width, 0.3 * pitch, share, colour)
+        _draw_bar(page, x, y - 12 - 0.3 * pitch, width, 0.3 * pitch, row.share, row.colour)
 
 
 def _draw_agents(page: Page, diagnosis: DiagnosisRecord, legend: Legend, x: float, width: float) -> None:
     page.text(x, TITLES, "Agents", size=13, bold=True)
     page.text(RIGHT, TITLES, "share of the weight", size=10, colour=SOFT, right=True)
-    shown = _weightiest(diagnosis.predictions)
-    left_out = len(diagnosis.predictions) - len(shown)
+    rows = agent_rows(diagnosis.predictions)
+    shown = _weightiest(rows)
+    left_out = len(rows) - len(shown)
     pitch = _pitch(len(shown) + (left_out > 0))
-    total = sum(prediction.weight or 0.0 for prediction in diagnosis.predictions)
-    for i, prediction in enumerate(shown):
+    for i, row in enumerate(shown):
         y = TOP - 14 - pitch * i
         bottom, height = y - 12 - 0.3 * pitch, 0.3 * pitch
-        _draw_prediction_words(page, prediction, legend, x, y, width)
-        _draw_prediction_bar(page, prediction, legend, x, bottom, width, height)
-        share = None if prediction.weight is None or total <= 0.0 else prediction.weight / total
-        page.text(RIGHT, y, "–" if share is None else percent(share), right=True)
-        _draw_bar(page, RIGHT - 92, bottom, 92, height, share or 0.0, SOFT)
+        _draw_prediction_words(page, row, legend, x, y, width)
+        _draw_prediction_bar(page, row, legend, x, bottom, width, height)
+        page.text(RIGHT, y, "–" if row.share is None else percent(row.share), right=True)
+        _draw_bar(page, RIGHT - 92, bottom, 92, height, row.share or 0.0, SOFT)
     if left_out:
         page.text(x, TOP - 14 - pitch * len(shown), f"and {left_out} more", colour=SOFT)
 
 
-def _weightiest(predictions: tuple[Prediction, ...]) -> list[Prediction]:
+def _weightiest(rows: list[AgentRow]) -> list[AgentRow]:
     """Those for which there is room, in their order; the ones that did not answer are kept first."""
-    if len(predictions) <= MAX_BARS:
-        return list(predictions)
-    weights = [math.inf if one.probabilities is None else one.weight or 0.0 for one in predictions]
-    kept = sorted(sorted(range(len(predictions)), key=lambda i: -weights[i])[: MAX_BARS - 1])
-    return [predictions[i] for i in kept]
+    if len(rows) <= MAX_BARS:
+        return rows
+    weights = [math.inf if row.probabilities is None else row.share or 0.0 for row in rows]
+    kept = sorted(sorted(range(len(rows)), key=lambda i: -weights[i])[: MAX_BARS - 1])
+    return [rows[i] for i in kept]
 
 
-def _draw_prediction_words(
-    page: Page, prediction: Prediction, legend: Legend, x: float, y: float, width: float
-) -> None:
-    taken = page.text(x, y, one_line(prediction.agent), bold=True, room=0.4 * width)
-    if prediction.stage == "second":
+def _draw_prediction_words(page: Page, row: AgentRow, legend: Legend, x: float, y: float, width: float) -> None:
+    taken = page.text(x, y, one_line(row.prediction.agent), bold=True, room=0.4 * width)
+    if row.prediction.stage == "second":
         taken += 8 + page.text(x + taken + 8, y, "second look", size=9, colour=SOFT)
-    shares = prediction.calibrated or prediction.probabilities
-    if shares is None:
-        outcome = "abstained" if prediction.error is None else f"failed: {one_line(prediction.error)}"
-        page.text(x + width, y, outcome, colour=SOFT, room=width - taken - 16, right=True)
+    if row.label is None or row.probabilities is None:
+        words = row.outcome if row.prediction.error is None else row.note
+        page.text(x + width, y, words, colour=SOFT, room=width - taken - 16, right=True)
         return
-    label = max(shares, key=shares.__getitem__)
-    number = page.text(x + width, y, percent(shares[label]), right=True)
-    name = legend[label][0] + ("" if prediction.calibrated else " (raw)")
+    number = page.text(x + width, y, percent(row.probabilities[row.label]), right=True)
+    name = legend[row.label][0] + ("" if row.prediction.calibrated else " (raw)")
     page.text(x + width - number - 8, y, name, room=width - taken - number - 24, right=True)
 
 
 def _draw_prediction_bar(
-    page: Page, prediction: Prediction, legend: Legend, x: float, y: float, width: float, height: float
+    page: Page, row: AgentRow, legend: Legend, x: float, y: float, width: float, height: float
 ) -> None:
     """The probabilities side by side, highest first; hatched if there are none."""
-    shares = prediction.calibrated or prediction.probabilities
-    if shares is None:
+    if row.probabilities is None:
         page.box(x, y, width, height, PAPER, edge=GREY, hatch="////")
         return
     page.box(x, y, width, height, OTHER)
-    for label, share in sorted(shares.items(), key=lambda pair: -pair[1]):
+    for label, share in sorted(row.probabilities.items(), key=lambda pair: -pair[1]):
         if width * share < 0.5:  # what is too narrow to be seen stays grey: there may be thousands of labels
             return
         page.box(x, y, width * share, height, legend[label][1])

@@ -1,57 +1,153 @@
-"""The tables of a diagnosis."""
+"""The tables of a diagnosis as rows: who says what, the posterior, the similar cases. Each surface formats them."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 
 from consilience.core.diagnosis_record import DiagnosisRecord
 from consilience.core.evidence import Neighbour
 from consilience.core.prediction import Prediction, look_name
+from consilience.core.render.colours import OTHER, label_colours
 from consilience.core.render.phrases import one_line, percent, ranked, source_name
+from consilience.core.trust import Trust
+
+NOTHING = "–"
+"""Stands for what there is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRow:
+    """What an agent says at one look, and how far it is trusted.
+
+    Attributes:
+        prediction: the answer itself.
+        share: its share of the weight of all answers, [0, 1]; None if it was not weighed.
+        trust: the trust that counted for it; None if it was not weighed.
+    """
+
+    prediction: Prediction
+    share: float | None
+    trust: Trust | None
+
+    @property
+    def name(self) -> str:
+        """The agent and its look, on one line."""
+        return one_line(look_name(self.prediction.agent, self.prediction.stage))
+
+    @property
+    def outcome(self) -> str:
+        """The label that the agent names, on one line; else "abstained" or "failed"."""
+        if self.prediction.label is not None:
+            return one_line(self.prediction.label)
+        return "abstained" if self.prediction.error is None else "failed"
+
+    @property
+    def probabilities(self) -> Mapping[str, float] | None:
+        """The probabilities that count: the calibrated ones, the raw ones where there are no others."""
+        return self.prediction.calibrated or self.prediction.probabilities
+
+    @property
+    def label(self) -> str | None:
+        """The most probable label after calibration; None if the agent did not answer."""
+        return None if self.probabilities is None else max(self.probabilities, key=self.probabilities.__getitem__)
+
+    @property
+    def note(self) -> str:
+        """What the agent says in words, on one line: its error, or why it answers or abstains; may be empty."""
+        words = one_line(self.prediction.error or self.prediction.rationale)
+        return f"{self.outcome}: {words}" if words and self.prediction.probabilities is None else words
+
+
+def agent_rows(predictions: Sequence[Prediction], trust: Sequence[Trust] = ()) -> list[AgentRow]:
+    """Return a row for each prediction, in their order; `trust` is of the looks that were weighed."""
+    total = sum(prediction.weight or 0.0 for prediction in predictions)
+    by_look = {(earned.agent, earned.stage): earned for earned in trust}
+    return [
+        AgentRow(
+            prediction,
+            prediction.weight / total if prediction.weight is not None and total > 0.0 else None,
+            by_look.get((prediction.agent, prediction.stage)),
+        )
+        for prediction in predictions
+    ]
+
+
+def _raw(row: AgentRow) -> str:
+    label, raw = row.prediction.label, row.prediction.probabilities
+    return NOTHING if label is None or raw is None else percent(raw[label])
+
+
+def _calibrated(row: AgentRow) -> str:
+    """Of the label that the agent names, and of the most probable one if calibration makes that another."""
+    label, calibrated = row.prediction.label, row.prediction.calibrated
+    if label is None or calibrated is None:
+        return NOTHING
+    top = max(calibrated, key=calibrated.__getitem__)
+    return percent(calibrated[label]) + ("" if top == label else f"; {one_line(top)} {percent(calibrated[top])}")
+
+
+def _accuracy(row: AgentRow) -> str:
+    return NOTHING if row.trust is None or row.trust.accuracy is None else percent(row.trust.accuracy)
+
+
+_AGENT_CELLS: Mapping[str, Callable[[AgentRow], str]] = MappingProxyType(
+    {
+        "Agent": lambda row: row.name,
+        "Says": lambda row: row.outcome,
+        "Raw": _raw,
+        "Calibrated": _calibrated,
+        "Weight": lambda row: NOTHING if row.prediction.weight is None else f"{row.prediction.weight:.2f}",
+        "Share of weight": lambda row: NOTHING if row.share is None else percent(row.share),
+        "n": lambda row: NOTHING if row.trust is None else f"{row.trust.n}",
+        "Accuracy": _accuracy,
+        "ECE": lambda row: NOTHING if row.trust is None else f"{row.trust.ece:.3f}",
+        "OCR": lambda row: NOTHING if row.trust is None else f"{row.trust.ocr:.3f}",
+        "CCC": lambda row: NOTHING if row.trust is None else f"{row.trust.ccc:.2f}",
+    }
+)
 
 AGENT_COLUMNS = ("Agent", "Says", "Raw", "Calibrated", "Weight", "n", "Accuracy", "ECE", "OCR", "CCC")
+"""Of a page: all figures."""
+
+NARROW_AGENT_COLUMNS = ("Agent", "Says", "Calibrated", "Share of weight", "Accuracy", "ECE")
+"""Of a terminal or a conversation."""
 
 
-def agent_row(diagnosis: DiagnosisRecord, prediction: Prediction) -> tuple[str, ...]:
-    """The cells under AGENT_COLUMNS."""
-    label, raw, calibrated = prediction.label, prediction.probabilities, prediction.calibrated
-    if label is None or raw is None:
-        said = ["failed" if prediction.error is not None else "abstained", "–", "–"]
-    else:
-        said = [one_line(label), percent(raw[label]), "–" if calibrated is None else percent(calibrated[label])]
-        if calibrated is not None and (first := max(calibrated, key=calibrated.__getitem__)) != label:
-            said[2] += f"; {one_line(first)} {percent(calibrated[first])}"
-    weight = "–" if prediction.weight is None else f"{prediction.weight:.2f}"
-    key = (prediction.agent, prediction.stage)
-    trust = next((trust for trust in diagnosis.trust if (trust.agent, trust.stage) == key), None)
-    if trust is None:
-        return (one_line(look_name(prediction.agent, prediction.stage)), *said, weight, *"–––––")
-    accuracy = "–" if trust.accuracy is None else percent(trust.accuracy)
-    figures = (f"{trust.ece:.3f}", f"{trust.ocr:.3f}", f"{trust.ccc:.2f}")
-    return (one_line(look_name(prediction.agent, prediction.stage)), *said, weight, f"{trust.n}", accuracy, *figures)
+def agent_cells(rows: Sequence[AgentRow], columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the cells of each row under `columns`: AGENT_COLUMNS or NARROW_AGENT_COLUMNS."""
+    return [tuple(_AGENT_CELLS[name](row) for name in columns) for row in rows]
 
 
-def notes_of(diagnosis: DiagnosisRecord) -> list[tuple[str, str]]:
-    """Agent and what it said in words: its error, or why it answered or abstained."""
-    notes = []
-    for prediction in diagnosis.predictions:
-        if prediction.error is not None:
-            notes.append(
-                (one_line(look_name(prediction.agent, prediction.stage)), f"failed: {one_line(prediction.error)}")
-            )
-        elif said := one_line(prediction.rationale):
-            notes.append(
-                (
-                    one_line(look_name(prediction.agent, prediction.stage)),
-                    f"abstained: {said}" if prediction.abstained else said,
-                )
-            )
-    return notes
+@dataclass(frozen=True, slots=True)
+class PosteriorRow:
+    """A label and its posterior probability, or the sum of the labels for which there is no room.
+
+    Attributes:
+        name: the label on one line; "51 others" for a sum.
+        label: the label itself; None for a sum.
+        share: posterior probability, [0, 1].
+        colour: of the label, "#0072B2".
+    """
+
+    name: str
+    label: str | None
+    share: float
+    colour: str
 
 
-def posterior_rows(diagnosis: DiagnosisRecord) -> list[tuple[str, float]]:
-    shown, rest = ranked(diagnosis.posterior, 10)
-    rows = [(one_line(label), share) for label, share in shown]
-    return [*rows, (f"{len(rest)} others", sum(rest))] if rest else rows
+def posterior_rows(diagnosis: DiagnosisRecord, most: int) -> list[PosteriorRow]:
+    """Return the most probable labels, highest first, in at most `most` rows; the last sums up what has no room."""
+    colours = label_colours(diagnosis)
+    shown, rest = ranked(diagnosis.posterior, most)
+    rows = [PosteriorRow(one_line(label), label, share, colours[label]) for label, share in shown]
+    return [*rows, PosteriorRow(f"{len(rest)} others", None, min(1.0, sum(rest)), OTHER)] if rest else rows
 
 
-def case_row(neighbour: Neighbour) -> tuple[str, ...]:
+CASE_COLUMNS = ("Similar case", "Similarity", "Source")
+
+
+def case_cells(neighbour: Neighbour) -> tuple[str, str, str]:
+    """Return the cells under CASE_COLUMNS: label, cosine similarity, [-1, 1], and the name of the file."""
     return one_line(neighbour.label), f"{neighbour.similarity:.3f}", source_name(neighbour.source)

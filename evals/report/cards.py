@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consilience.core.evidence import Evidence
-from consilience.core.prediction import Prediction, look_name
+from consilience.core.prediction import Prediction
 from consilience.core.render.phrases import novelty_words, percent
+from consilience.core.render.tables import AgentRow, agent_rows
 from consilience.evals.report.galleries import Row, novelty_of, of_truth, sureness, top_label
 
 
@@ -56,16 +57,13 @@ class Card:
 
     @property
     def predictions(self) -> list[tuple[str, str, str]]:
-        """By look: its name, its label with probability and weight, and its rationale."""
-        looks = [Prediction.from_dict(prediction) for prediction in self.row["predictions"]]
-        return [(look_name(look.agent, look.stage), _answer(look), look.rationale) for look in looks]
+        """By look: its name, its label with probability and share of the weight, and its words."""
+        rows = agent_rows([Prediction.from_dict(prediction) for prediction in self.row["predictions"]])
+        return [(row.name, _answer(row), row.note) for row in rows]
 
 
-def _answer(prediction: Prediction) -> str:
-    if prediction.error is not None:
-        return f"failed: {prediction.error}"
-    if prediction.calibrated is None:
-        return "gave no answer"
-    label = top_label(prediction.calibrated)
-    weight = "" if prediction.weight is None else f", weight {prediction.weight:.2f}"
-    return f"{label} {percent(prediction.calibrated[label])}{weight}"
+def _answer(row: AgentRow) -> str:
+    if row.label is None or row.probabilities is None:
+        return "" if row.note else row.outcome  # the note begins with it
+    share = "" if row.share is None else f", {percent(row.share)} of the weight"
+    return f"{row.label} {percent(row.probabilities[row.label])}{share}"

@@ -8,9 +8,16 @@ from dataclasses import replace
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.images import Image
 from consilience.core.prediction import Prediction, look_name
-from consilience.core.render.phrases import headline, novelty_words, one_line, percent, ranked, source_name
+from consilience.core.render.phrases import headline, novelty_words, one_line, percent
+from consilience.core.render.tables import (
+    CASE_COLUMNS,
+    NARROW_AGENT_COLUMNS,
+    agent_cells,
+    agent_rows,
+    case_cells,
+    posterior_rows,
+)
 from consilience.frontends.chat.reply import Button, Reply, ReplyPicture, ReplyTable
-from consilience.frontends.cli.diagnosis_text import AGENT_COLUMNS, agent_rows
 from consilience.orchestrator.decision.leave_out import without
 from consilience.orchestrator.decision.weighing import Weigher
 from consilience.orchestrator.feedback.drift import AgentDrift
@@ -55,7 +62,8 @@ def has_fallen(one: AgentDrift) -> str:
 
 def agents_table(diagnosis: Diagnosis) -> ReplyTable:
     """Who said what, how much it counts, and how much trust the agent has earned."""
-    return ReplyTable(AGENT_COLUMNS, tuple(agent_rows(diagnosis)))
+    rows = agent_rows(diagnosis.predictions, diagnosis.trust)
+    return ReplyTable(NARROW_AGENT_COLUMNS, tuple(agent_cells(rows, NARROW_AGENT_COLUMNS)))
 
 
 def why(diagnosis: Diagnosis, id: str) -> Reply:
@@ -85,13 +93,10 @@ def who(diagnosis: Diagnosis, id: str) -> Reply:
 
 def similar(diagnosis: Diagnosis, id: str, image: Image | None) -> Reply:
     """The most similar labelled cases."""
-    rows = [
-        (one_line(one.label), f"{one.similarity:.3f}", source_name(one.source))
-        for one in diagnosis.evidence.neighbours[:CASES]
-    ]
+    rows = [case_cells(neighbour) for neighbour in diagnosis.evidence.neighbours[:CASES]]
     return Reply(
         novelty_words(diagnosis.evidence),
-        ReplyTable(("Similar case", "Similarity", "Source"), tuple(rows)) if rows else None,
+        ReplyTable(CASE_COLUMNS, tuple(rows)) if rows else None,
         () if image is None else (_picture(diagnosis, image),),
         diagnosis=id,
     )
@@ -99,10 +104,7 @@ def similar(diagnosis: Diagnosis, id: str, image: Image | None) -> Reply:
 
 def how_sure(diagnosis: Diagnosis, id: str, weigher: Weigher) -> Reply:
     """The posterior, the prediction set, and what such a word has been worth on labelled images."""
-    shown, rest = ranked(diagnosis.posterior, LABELS)
-    rows = [(one_line(label), percent(share)) for label, share in shown]
-    if rest:
-        rows.append((f"{len(rest)} others", percent(sum(rest))))
+    rows = [(row.name, percent(row.share)) for row in posterior_rows(diagnosis, LABELS)]
     lines = [headline(diagnosis)]
     if len(those := diagnosis.prediction_set) > 1:
         together = percent(sum(diagnosis.posterior[label] for label in those))

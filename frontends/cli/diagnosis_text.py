@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.cells import cell_len, set_cell_size
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -9,15 +11,23 @@ from rich.text import Text
 
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.evidence import Neighbour
-from consilience.core.prediction import Prediction, look_name
-from consilience.core.render.colours import VERDICT_COLOURS, VERDICT_SIGNS, label_colours
-from consilience.core.render.phrases import headline, novelty_words, one_line, origin, percent, ranked, source_name
+from consilience.core.prediction import Prediction
+from consilience.core.render.colours import VERDICT_COLOURS, VERDICT_SIGNS
+from consilience.core.render.phrases import headline, novelty_words, one_line, origin, percent, reasons_of
+from consilience.core.render.tables import (
+    CASE_COLUMNS,
+    NARROW_AGENT_COLUMNS,
+    AgentRow,
+    agent_cells,
+    agent_rows,
+    case_cells,
+    posterior_rows,
+)
 from consilience.frontends.cli.panel_text import figures_table
 from consilience.frontends.cli.terminal import table
 
 BAR = 30
 LABELS, CASES = 8, 5
-AGENT_COLUMNS = ("Agent", "Says", "Calibrated", "Weight", "Accuracy", "ECE")
 SIGN_STYLES = {"confident": "blue", "refer": "yellow"}
 
 
@@ -37,10 +47,11 @@ def detail_of(diagnosis: Diagnosis) -> RenderableType:
     badge = f"bold white on {VERDICT_COLOURS[diagnosis.verdict]}"
     parts: list[RenderableType] = [Text(f" {VERDICT_SIGNS[diagnosis.verdict]} {headline(diagnosis)} ", style=badge)]
     if diagnosis.reasons:
-        parts.append(Text("Why a person should look: " + "; ".join(map(one_line, diagnosis.reasons)) + "."))
-    parts += ["", _posterior(diagnosis), "", _agents(diagnosis), ""]
-    if remarks := _remarks(diagnosis):
-        parts += [*remarks, ""]
+        parts.append(Text(f"Why a person should look: {reasons_of(diagnosis)}."))
+    agents = agent_rows(diagnosis.predictions, diagnosis.trust)
+    parts += ["", _posterior(diagnosis), "", _agents(agents), ""]
+    if notes := [Text(f"{row.name}: {row.note}") for row in agents if row.note]:
+        parts += [*notes, ""]
     if diagnosis.evidence.neighbours:
         parts += [_cases(diagnosis.evidence.neighbours), ""]
     parts += [
@@ -53,43 +64,19 @@ def detail_of(diagnosis: Diagnosis) -> RenderableType:
 
 
 def _posterior(diagnosis: Diagnosis) -> Table:
-    colours = label_colours(diagnosis)
     grid = Table.grid(padding=(0, 2))
-    shown, rest = ranked(diagnosis.posterior, LABELS)
-    for label, share in shown:
-        grid.add_row(one_line(label), Text("█" * round(BAR * share), style=colours[label]), percent(share))
-    if rest:
-        grid.add_row(f"{len(rest)} others", "█" * round(BAR * sum(rest)), percent(sum(rest)))
+    for row in posterior_rows(diagnosis, LABELS):
+        grid.add_row(row.name, Text("█" * round(BAR * row.share), style=row.colour), percent(row.share))
     return grid
 
 
-def _agents(diagnosis: Diagnosis) -> Table:
-    is_paid = any(one.tokens or one.cost_usd for one in diagnosis.predictions)
-    agents = figures_table(*AGENT_COLUMNS, *(["Took"] if is_paid else []))
+def _agents(rows: Sequence[AgentRow]) -> Table:
+    is_paid = any(row.prediction.tokens or row.prediction.cost_usd for row in rows)
+    agents = figures_table(*NARROW_AGENT_COLUMNS, *(["Took"] if is_paid else []))
     agents.columns[1].justify = "left"
-    for one, cells in zip(diagnosis.predictions, agent_rows(diagnosis), strict=True):
-        agents.add_row(*cells, *([_took(one)] if is_paid else []))
+    for row, cells in zip(rows, agent_cells(rows, NARROW_AGENT_COLUMNS), strict=True):
+        agents.add_row(*cells, *([_took(row.prediction)] if is_paid else []))
     return agents
-
-
-def agent_rows(diagnosis: Diagnosis) -> list[tuple[str, ...]]:
-    """For each prediction the cells under AGENT_COLUMNS."""
-    total = sum(one.weight or 0.0 for one in diagnosis.predictions)
-    trusts = {(trust.agent, trust.stage): trust for trust in diagnosis.trust}
-    rows: list[tuple[str, ...]] = []
-    for one in diagnosis.predictions:
-        trust = trusts.get((one.agent, one.stage))
-        accuracy = None if trust is None else trust.accuracy
-        rows.append(
-            (
-                one_line(look_name(one.agent, one.stage)),
-                *_said(one),
-                percent((one.weight or 0.0) / total) if total else "–",
-                "–" if accuracy is None else percent(accuracy),
-                "–" if trust is None else f"{trust.ece:.3f}",
-            )
-        )
-    return rows
 
 
 def _took(prediction: Prediction) -> str:
@@ -102,26 +89,11 @@ def _took(prediction: Prediction) -> str:
     return f"{prediction.tokens:,} tokens{cost}"
 
 
-def _said(prediction: Prediction) -> tuple[str, str]:
-    """The label that an agent names, and its calibrated probability."""
-    shares = prediction.calibrated or prediction.probabilities
-    if shares is None:
-        return "failed" if prediction.error is not None else "abstained", "–"
-    label = max(shares, key=shares.__getitem__)
-    return one_line(label), percent(shares[label])
-
-
-def _remarks(diagnosis: Diagnosis) -> list[Text]:
-    """What agents said in words: their reasons and errors."""
-    said = [(one, one.error or one.rationale) for one in diagnosis.predictions]
-    return [Text(f"{one_line(look_name(one.agent, one.stage))}: {one_line(words)}") for one, words in said if words]
-
-
 def _cases(neighbours: tuple[Neighbour, ...]) -> Table:
-    cases = table("Most similar case", "Similarity", "Source")
+    cases = table(*CASE_COLUMNS)
     cases.columns[1].justify = "right"
-    for one in neighbours[:CASES]:
-        cases.add_row(one_line(one.label), f"{one.similarity:.3f}", source_name(one.source))
+    for neighbour in neighbours[:CASES]:
+        cases.add_row(*case_cells(neighbour))
     if (more := len(neighbours) - CASES) > 0:
         cases.add_row(f"and {more} more", "", "")
     return cases

@@ -80,7 +80,7 @@ def facts(panel: Panel, policy: PolicySettings) -> dict[str, Any]:
 
 def trust_table(agents: list[Mapping[str, Any]]) -> Table:
     """The trust that each agent has earned, from `facts`."""
-    table = figures_table("Agent", "Images", "Accuracy", "ECE", "OCR", "CCC", "Brier", "Calibrator", "Weight")
+    table = figures_table("Agent", "Images", "Accuracy", "ECE", "OCR", "CCC", "Brier", "Calibrator", "Share of weight")
     for one in agents:
         table.add_row(
             one_line(look_name(one["agent"], one["stage"])),

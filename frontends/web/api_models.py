@@ -11,7 +11,15 @@ from pydantic import BaseModel, Field
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.diagnosis_schema import diagnosis_schema
 from consilience.core.render.colours import label_colours
-from consilience.core.render.phrases import alternatives, headline, novelty_words, one_line, origin, percent, source_name
+from consilience.core.render.phrases import (
+    alternatives,
+    headline,
+    novelty_words,
+    one_line,
+    origin,
+    percent,
+    source_name,
+)
 from consilience.frontends.chat.reply import Reply
 from consilience.orchestrator.feedback.feedback import Feedback
 from consilience.orchestrator.feedback.history import StoredDiagnosis

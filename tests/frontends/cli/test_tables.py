@@ -110,9 +110,9 @@ def test_a_diagnosis_in_detail() -> None:
     assert "Why a person should look: weak posterior." in page
     assert ["a", "rust", "70.0", "%", "75.0", "%", "90.0", "%", "0.100"] in [line.split() for line in page.splitlines()]
     assert ["b", "scab", "80.0", "%", "25.0", "%", "–", "0.200"] in [line.split() for line in page.splitlines()]
-    assert ["c", "failed", "–", "0", "%", "–", "–"] in [line.split() for line in page.splitlines()]
-    assert "c: TimeoutError: too slow" in page
-    assert "d, second look: out of focus" in page
+    assert ["c", "failed", "–", "–", "–", "–"] in [line.split() for line in page.splitlines()]
+    assert "c: failed: TimeoutError: too slow" in page
+    assert "d, second look: abstained: out of focus" in page
     assert "b: [bold]spots[0m" in page
     assert rows["and"] == ["2", "more"]
     assert page.splitlines()[-1].rstrip() == "leaf.jpg: 2 rounds, 0.010 s"
