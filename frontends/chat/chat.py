@@ -1,4 +1,4 @@
-"""Chat: looks at images, answers questions about a diagnosis, and takes what people say about it."""
+"""Chat: diagnoses images, answers questions about a diagnosis, and takes people's votes on it."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ if TYPE_CHECKING:
     from consilience.orchestrator.reloading import ReloadingDiagnoser
 
 Refer = Callable[[Reply, str], Awaitable[str]]
-"""Shows a diagnosis to people to whom somebody, the second argument, refers it; returns whom it told, in words."""
+"""Shows a diagnosis to the people that somebody, the second argument, refers it to; returns who they are, in words."""
 
 AgainImage = Callable[[], Awaitable[ImageSource]]
+"""Gets the image of a diagnosis once more."""
 
 
 class Chat:
     """A conversation with any number of people about any number of diagnoses; it keeps nothing but the history.
 
-    Attributes:
-        refer: to whom a diagnosis goes that a person wants to be looked at; None: to nobody.
-
     All methods raise a ConsilienceError whose words can be shown to the person: an ImageError for an image that cannot
     be read, a HistoryError for a diagnosis that is gone or a label that the task lacks, and so on.
+
+    Attributes:
+        refer: shows a diagnosis to people whom somebody wants to look at it; None: nobody is set up.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Chat:
         self._follow_up: FollowUp | None = None
 
     async def look(self, image: ImageSource, *, person: str, channel: str, name: str | None = None) -> Reply:
-        """`diagnose`, and tell it."""
+        """Diagnose an image, keep the diagnosis, and return it as a reply; arguments as of `diagnose`."""
         return self._diagnosed(await self.diagnose(image, person=person, channel=channel, name=name))
 
     async def diagnose(
@@ -66,16 +67,17 @@ class Chat:
         """Diagnose an image, and keep the diagnosis.
 
         Args:
-            person: who asks. channel: through which door.
+            person: who asks.
+            channel: where: "chat", "slack" or "web".
             name: what the image is called, where it is not given as a path or an address.
         """
         source = image if name is None else Named(image, name)
         return await self._keep(await self.diagnoser.adiagnose(source), person, channel)
 
     async def show(self, diagnosis_id: str) -> Reply:
-        """What `look` replied to a diagnosis that was kept; its picture shows the thumbnail."""
-        kept = await self._kept(diagnosis_id)
-        return self._diagnosed(replace(kept, diagnosis=replace(kept.diagnosis, image=await _thumbnail(kept))))
+        """Return what `look` replied for a diagnosis that was kept; its picture shows the thumbnail."""
+        stored = await self._stored(diagnosis_id)
+        return self._diagnosed(replace(stored, diagnosis=replace(stored.diagnosis, image=await _thumbnail(stored))))
 
     async def ask(
         self, diagnosis_id: str, text: str, *, person: str, channel: str, image: AgainImage | None = None
@@ -83,77 +85,82 @@ class Chat:
         """Answer a question about a diagnosis from its record: by rules, else by a language model if there is one.
 
         Args:
-            image: gets the image, for a person who wants it looked at again; None: it is gone. What is recorded of its
-                source is never opened: it may be a name that somebody made up.
+            person, channel: who asks, and where, as for `diagnose`.
+            image: gets the image, for a person who wants it looked at again; None: it is gone. The recorded source is
+                never opened: it may be a name that somebody made up.
         """
-        kept = await self._kept(diagnosis_id)
-        question = recognised(text, [one.agent for one in kept.diagnosis.predictions])
+        stored = await self._stored(diagnosis_id)
+        question = recognised(text, [prediction.agent for prediction in stored.diagnosis.predictions])
         if question is not None and question.kind == "again":
-            return await self._again(kept, person, channel, image)
+            return await self._again(stored, person, channel, image)
         if question is not None and question.is_plain:
-            return await self._by_rules(kept, question)
-        return await self._freely(kept, text, question)
+            return await self._by_rules(stored, question)
+        return await self._freely(stored, text, question)
 
     async def press(self, diagnosis_id: str, action: str, value: str = "", *, person: str) -> Reply:
-        """Take what a person says by a button: "right", "wrong" with a label as `value`, or "refer"."""
+        """Take a person's vote, or refer the image to others.
+
+        Args:
+            action: "right", "wrong" with the right label as `value`, or "refer".
+        """
         if action == "refer":
             return await self._referred(diagnosis_id, person)
         if action not in ("right", "wrong"):
             raise ConsilienceError(f"there is no button '{action}'")
         label = value if action == "wrong" else None
-        feedback = await asyncio.to_thread(self.feedbacks.give, diagnosis_id, person, label)
-        others = [one for one in await asyncio.to_thread(self.feedbacks.of, diagnosis_id) if one.person != person]
-        return Reply(_thanks(feedback, others), diagnosis=diagnosis_id)
+        vote = await asyncio.to_thread(self.feedbacks.give, diagnosis_id, person, label)
+        votes = await asyncio.to_thread(self.feedbacks.of, diagnosis_id)
+        return Reply(_saved(vote, [other for other in votes if other.person != person]), diagnosis=diagnosis_id)
 
     async def drifted(self) -> dict[str, str]:
-        """The agents that have become worse since `fit`, and what is to be said of each."""
+        """Return the agents that have become worse since `fit`, each with a sentence that says so."""
         panel, seed = self.diagnoser.panel, self.diagnoser.settings.seed
-        found = await asyncio.to_thread(drift, panel, self.history, seed=seed)
-        return {look_name(one.agent, one.stage): answers.has_fallen(one) for one in found.fallen}
+        compared = await asyncio.to_thread(drift, panel, self.history, seed=seed)
+        return {look_name(fallen.agent, fallen.stage): answers.has_fallen(fallen) for fallen in compared.fallen}
 
-    def _diagnosed(self, kept: StoredDiagnosis) -> Reply:
-        labels, image = self.diagnoser.panel.task.names, kept.diagnosis.image
-        return answers.diagnosed(kept.diagnosis, kept.id, image, labels, can_refer=self.refer is not None)
+    def _diagnosed(self, stored: StoredDiagnosis) -> Reply:
+        labels, image = self.diagnoser.panel.task.names, stored.diagnosis.image
+        return answers.diagnosed(stored.diagnosis, stored.id, image, labels, can_refer=self.refer is not None)
 
     async def _keep(self, diagnosis: Diagnosis, person: str, channel: str) -> StoredDiagnosis:
         return await self._keeping((diagnosis, channel, person))
 
-    async def _kept(self, diagnosis_id: str) -> StoredDiagnosis:
-        """With the pictures of its similar cases, as far as the panel still holds them."""
-        kept = await asyncio.to_thread(self.history.get, diagnosis_id)
+    async def _stored(self, diagnosis_id: str) -> StoredDiagnosis:
+        """Return a diagnosis with the pictures of its similar cases, as far as the panel still holds them."""
+        stored = await asyncio.to_thread(self.history.get, diagnosis_id)
         thumbnail = self.diagnoser.memory.labelled_images.thumbnail
-        evidence = Evidence.from_dict(kept.diagnosis.evidence.to_dict(), thumbnail)
-        return replace(kept, diagnosis=replace(kept.diagnosis, evidence=evidence))
+        evidence = Evidence.from_dict(stored.diagnosis.evidence.to_dict(), thumbnail)
+        return replace(stored, diagnosis=replace(stored.diagnosis, evidence=evidence))
 
-    async def _by_rules(self, kept: StoredDiagnosis, question: ChatQuestion) -> Reply:
-        diagnosis, weigher = kept.diagnosis, self.diagnoser.weigher
+    async def _by_rules(self, stored: StoredDiagnosis, question: ChatQuestion) -> Reply:
+        diagnosis, weigher = stored.diagnosis, self.diagnoser.weigher
         match question.kind:
             case "similar":
-                return answers.similar(diagnosis, kept.id, await _thumbnail(kept))
+                return answers.similar(diagnosis, stored.id, await _thumbnail(stored))
             case "without":
-                return answers.what_if(diagnosis, kept.id, question.agents, weigher)
+                return answers.what_if(diagnosis, stored.id, question.agents, weigher)
             case "sure":
-                return answers.how_sure(diagnosis, kept.id, weigher)
+                return answers.how_sure(diagnosis, stored.id, weigher)
             case "who":
-                return answers.who(diagnosis, kept.id)
+                return answers.who(diagnosis, stored.id)
             case "why":
-                return answers.why(diagnosis, kept.id)
-        return Reply(answers.HELP, diagnosis=kept.id)
+                return answers.why(diagnosis, stored.id)
+        return Reply(answers.HELP, diagnosis=stored.id)
 
-    async def _freely(self, kept: StoredDiagnosis, text: str, question: ChatQuestion | None) -> Reply:
-        """By the language model; by rules where there is none, or where its answer cannot be used."""
+    async def _freely(self, stored: StoredDiagnosis, text: str, question: ChatQuestion | None) -> Reply:
+        """Answer by the language model; by rules where there is none, or where its answer cannot be used."""
         note, model = "", self._model()
         if model is not None:
             seconds = self.diagnoser.settings.policy.agent_timeout_seconds
             try:
-                return Reply(await model.answer(kept.diagnosis, text, seconds), diagnosis=kept.id)
+                return Reply(await model.answer(stored.diagnosis, text, seconds), diagnosis=stored.id)
             except AgentError as error:
                 note = f"The language model was not used: {clean(str(error))}."
-        known = await self._by_rules(kept, question) if question else answers.unknown(kept.diagnosis, kept.id)
+        known = await self._by_rules(stored, question) if question else answers.unknown(stored.id)
         return replace(known, closing=note)
 
     def _model(self) -> FollowUp | None:
-        """The language model that the panel at work and the settings name; it holds connections, so it is kept."""
+        """Return the language model that settings or panel name; it holds connections, so it is made once."""
         panel = self.diagnoser.panel
         settings = self.diagnoser.settings.reasoner or panel.reasoner
         if settings is None:
@@ -162,41 +169,42 @@ class Chat:
             self._follow_up = FollowUp(settings, panel.task, self.diagnoser.budget)
         return self._follow_up
 
-    async def _again(self, kept: StoredDiagnosis, person: str, channel: str, image: AgainImage | None) -> Reply:
+    async def _again(self, stored: StoredDiagnosis, person: str, channel: str, image: AgainImage | None) -> Reply:
         if image is None:
-            raise ImageError("the image was not kept: give it once more to have it looked at again")
+            raise ImageError("the image was not kept: send it once more to have it looked at again")
         source = await image()
-        name = one_line(kept.diagnosis.source)
+        name = one_line(stored.diagnosis.source)
         loaded = await asyncio.to_thread(load_image, source, self.diagnoser.settings.images, name)
-        if loaded.identity != kept.diagnosis.identity:
-            raise ImageError(f"'{name}' is not the image that was diagnosed any more: give it as a new image")
+        if loaded.identity != stored.diagnosis.identity:
+            raise ImageError(f"'{name}' is not the image that was diagnosed: send it as a new image")
         diagnosis = await self.diagnoser.adiagnose(loaded, revise=True)
         reply = self._diagnosed(await self._keep(diagnosis, person, channel))
-        return answers.looked_again(diagnosis, kept.diagnosis, reply)
+        return answers.looked_again(diagnosis, stored.diagnosis, reply)
 
     async def _referred(self, diagnosis_id: str, person: str) -> Reply:
         shown = await self.show(diagnosis_id)
         if self.refer is None:
-            return Reply("Nobody is named here to whom an image can be referred.", diagnosis=diagnosis_id)
+            return Reply("Nobody is set up here to refer images to (option --refer-to).", diagnosis=diagnosis_id)
         return Reply(f"Referred to {one_line(await self.refer(shown, person))}.", diagnosis=diagnosis_id)
 
 
-async def _thumbnail(kept: StoredDiagnosis) -> Image | None:
-    if kept.thumbnail is None:
+async def _thumbnail(stored: StoredDiagnosis) -> Image | None:
+    if stored.thumbnail is None:
         return None
-    return await asyncio.to_thread(load_image, kept.thumbnail, name=f"thumbnail {kept.id}")
+    return await asyncio.to_thread(load_image, stored.thumbnail, name=f"thumbnail {stored.id}")
 
 
-_WAITING = "It waits for review before the panel learns from it."
 _STATUS = {
-    "waiting": "It waits for review or for others to agree before the panel learns from it.",
-    "counts": "It counts: the panel can learn from it.",
-    "refused": "It was refused in review.",
-    "undone": "What was learned from it was taken back.",
+    "waiting": "Waiting for review, or for others who say the same, before the panel learns from it.",
+    "counts": "The panel can learn from it.",
+    "refused": "A reviewer rejected it.",
+    "undone": "What the panel learned from it was taken back.",
 }
 
 
-def _thanks(feedback: Feedback, others: Sequence[Feedback]) -> str:
-    disputed = [one_line(one.label) for one in others if one.label != feedback.label]
-    but = f" Somebody else says {' and '.join(dict.fromkeys(disputed))}: a person must decide." if disputed else ""
-    return f"Thank you, noted: it is {one_line(feedback.label)}.{but or ' ' + _STATUS[feedback.status]}"
+def _saved(vote: Feedback, others: Sequence[Feedback]) -> str:
+    disputed = [one_line(other.label) for other in others if other.label != vote.label]
+    if disputed:
+        labels = " and ".join(dict.fromkeys(disputed))
+        return f"Saved: {one_line(vote.label)}. Somebody else says {labels}: a reviewer must decide."
+    return f"Saved: {one_line(vote.label)}. {_STATUS[vote.status]}"

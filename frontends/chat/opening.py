@@ -16,15 +16,18 @@ from consilience.orchestrator.reloading import ReloadingDiagnoser
 
 @contextmanager
 def open_chat(panel: Path, settings: Settings, kind: type[ReloadingDiagnoser] = ReloadingDiagnoser) -> Iterator[Chat]:
-    """A conversation with a panel, which is closed at the end; `kind`: what diagnoses.
+    """Open a conversation with a panel, and close it at the end.
+
+    Args:
+        kind: the class that diagnoses.
 
     Raises:
-        PanelError: the panel is missing, damaged or too new.
+        PanelError: the panel is missing, damaged or of another format.
         HistoryError: its history cannot be used.
         SettingsError: the history is switched off.
         And whatever else `Diagnoser.open` raises.
     """
     if not settings.history.keep:
-        raise SettingsError("a conversation needs the history, from which it answers: history.keep must be true")
+        raise SettingsError("a conversation needs the history, and it is switched off: set history.keep to true")
     with kind.open(panel, settings=settings) as diagnoser, History.open(panel, settings.history) as history:
         yield Chat(diagnoser, history, Feedbacks(history, settings.learning))

@@ -21,7 +21,7 @@ _RULES: tuple[tuple[Kind, str], ...] = (  # the first that fits, fits
     ("why", r"\b(why|how come|explain\w*|reasons?|rationale)\b"),
 )
 
-SHORT = 8
+MAX_PLAIN_WORDS = 8
 """Words of a question at most that rules are sure to understand."""
 
 
@@ -41,7 +41,10 @@ class ChatQuestion:
 
 
 def recognised(text: str, agents: Sequence[str]) -> ChatQuestion | None:
-    """The question in a text; None if no rule fits.
+    """Return the question in a text; None if no rule fits.
+
+    Args:
+        agents: names that the text may mention.
 
     >>> recognised("What if you don't trust qwen?", ["gaussian", "qwen"])
     ChatQuestion(kind='without', agents=('qwen',), is_plain=True)
@@ -50,14 +53,14 @@ def recognised(text: str, agents: Sequence[str]) -> ChatQuestion | None:
     kind = next((kind for kind, rule in _RULES if re.search(rule, words)), None)
     if kind is None:
         return None if words else ChatQuestion("help", (), True)
-    is_plain = kind in ("help", "without", "again") or len(words.split()) <= SHORT
+    is_plain = kind in ("help", "without", "again") or len(words.split()) <= MAX_PLAIN_WORDS
     return ChatQuestion(kind, _named(words, agents), is_plain)
 
 
 def _named(words: str, agents: Sequence[str]) -> tuple[str, ...]:
-    """The agents whose names are there; a name that is a part of a longer one does not count inside it."""
-    found = set()
-    for agent in sorted(set(agents), key=lambda one: -len(plain(one))):
+    """Return the agents that are named; a name that is a part of a longer one does not count inside it."""
+    named: set[str] = set()
+    for agent in sorted(set(agents), key=lambda name: -len(plain(name))):
         words, count = re.subn(rf"(?<!\w){re.escape(plain(agent))}(?!\w)", "\n", words)
-        found |= {agent} if count else set()
-    return tuple(one for one in dict.fromkeys(agents) if one in found)
+        named |= {agent} if count else set()
+    return tuple(name for name in dict.fromkeys(agents) if name in named)

@@ -1,6 +1,6 @@
-"""What is said in a conversation, for any door to show in its own way.
+"""A reply in a conversation, which terminal, Slack and web page show in their own ways.
 
-Every text in it is on lines of its own, without control characters, and not escaped: a door escapes for its own medium.
+Its texts hold no control characters and are not escaped: whoever shows them escapes them for its own medium.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class ReplyTable:
-    """Cells under the names of their columns; the first column says what each row is about."""
+    """A table of texts: `columns` are the names, and the first cell of each row says what it is about."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -19,7 +19,7 @@ class ReplyTable:
 
 @dataclass(frozen=True, slots=True)
 class ReplyPicture:
-    """A PNG that is drawn when a door wants it.
+    """A PNG that is drawn when it is wanted.
 
     Attributes:
         name: as a file, 'evidence.png'.
@@ -37,9 +37,9 @@ class Button:
     """Something that a person can press.
 
     Attributes:
-        text: what it says.
-        action: what `Chat.press` is told: "right", "wrong" or "refer".
-        choices: labels to choose one of, which `Chat.press` is told as `value`; empty for a plain button.
+        text: the words on it.
+        action: for `Chat.press`: "right", "wrong" or "refer".
+        choices: labels to choose one of, for `Chat.press` as `value`; empty for a plain button.
     """
 
     text: str
@@ -53,7 +53,7 @@ class Reply:
 
     Attributes:
         text: what to read first; may have several lines.
-        table: who said what, or the like.
+        table: what each agent says, or the like.
         pictures: to be shown below it.
         closing: what to read last, such as the rationale; may be empty.
         buttons: to be offered below it.

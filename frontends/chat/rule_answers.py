@@ -1,4 +1,4 @@
-"""Answers from a recorded diagnosis, by rules: nothing is looked at, and no figure is made up."""
+"""Answers from the record of a diagnosis, by rules: no image is looked at, and no figure is made up."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ from consilience.orchestrator.decision.leave_out import without
 from consilience.orchestrator.decision.weighing import Weigher
 from consilience.orchestrator.feedback.drift import AgentDrift
 
-LABELS, CASES = 5, 8
+MAX_LABELS, MAX_CASES = 5, 8
+"""Rows of a table of labels, and of one of similar cases, at most."""
 
-HELP = (
-    "Give me an image, and I say what it shows, or that a person must look. Then ask: why? · who disagreed? · "
-    "how sure? · show similar cases · what if you don't trust AGENT? · look again."
-)
+QUESTIONS = "why? · who disagreed? · how sure? · show similar cases · what if you don't trust AGENT? · look again"
+
+HELP = f"Give me an image: I tell you what it shows, or that a person should look at it. Then ask: {QUESTIONS}."
 
 
 def diagnosed(diagnosis: Diagnosis, id: str, image: Image | None, labels: Sequence[str], *, can_refer: bool) -> Reply:
-    """A diagnosis: the verdict first, then who said what, the evidence, the rationale, and what one can say to it.
+    """Return a diagnosis as a reply: the verdict, what each agent says, the evidence, the rationale, and buttons.
 
     Args:
+        id: of the diagnosis.
         image: what is drawn in the picture; None: there is no picture.
-        labels: that the panel's task has by now.
-        can_refer: whether there is somebody to refer to.
+        labels: the labels of the panel's task today.
+        can_refer: whether a person is set up to refer to.
     """
     return Reply(
         "\n".join([headline(diagnosis), *_doubts(diagnosis)]),
@@ -49,53 +50,56 @@ def diagnosed(diagnosis: Diagnosis, id: str, image: Image | None, labels: Sequen
     )
 
 
-def has_fallen(one: AgentDrift) -> str:
-    """Which agent has become worse, since when, by how much, and with what certainty."""
-    since = "" if one.since is None else f" since {one.since:%Y-%m-%d}"
-    recent = "–" if one.recent is None else percent(one.recent)
+def has_fallen(drift: AgentDrift) -> str:
+    """Return a sentence about an agent that has become worse: since when, by how much, and how certain that is."""
+    since = "" if drift.since is None else f" since {drift.since:%Y-%m-%d}"
+    recent = "–" if drift.recent is None else percent(drift.recent)
     return (
-        f"The agent {one_line(look_name(one.agent, one.stage))} has become worse: it was right on {recent} of the "
-        f"{one.recent_images} images that people confirmed{since}, and on {percent(one.fitted)} when it was fitted. "
-        f"The probability of so great a fall by chance is {one.p_value:.3f}."
+        f"The agent {one_line(look_name(drift.agent, drift.stage))} has become worse: it was right on {recent} of the "
+        f"{drift.recent_images} images that people checked{since}, and on {percent(drift.fitted)} when the panel was "
+        f"fitted. By chance alone, so large a drop has a probability of {percent(drift.p_value)}."
     )
 
 
 def agents_table(diagnosis: Diagnosis) -> ReplyTable:
-    """Who said what, how much it counts, and how much trust the agent has earned."""
+    """Return what each agent says, how much it counts, and how right and well calibrated the agent is."""
     rows = agent_rows(diagnosis.predictions, diagnosis.trust)
     return ReplyTable(NARROW_AGENT_COLUMNS, tuple(agent_cells(rows, NARROW_AGENT_COLUMNS)))
 
 
 def why(diagnosis: Diagnosis, id: str) -> Reply:
+    """Return the rationale, and why a person should look."""
     return Reply("\n".join([one_line(diagnosis.rationale, 2000), *_doubts(diagnosis)]), diagnosis=id)
 
 
 def who(diagnosis: Diagnosis, id: str) -> Reply:
-    """Who named another label, who changed their mind, and who did not answer."""
+    """Return which agents named another label, which changed their mind, and which did not answer."""
     label = diagnosis.label
-    heard = [one for one in diagnosis.predictions if one.calibrated is not None]
-    against = [one for one in heard if _named(one) != label]
+    weighed = [prediction for prediction in diagnosis.predictions if prediction.calibrated is not None]
+    against = [prediction for prediction in weighed if _named(prediction) != label]
     lines = []
     if not against:
-        lines.append(f"Nobody disagreed: all {len(heard)} whose word counts say {one_line(label)}.")
+        lines.append(f"Nobody disagreed: all {len(weighed)} answers that count say {one_line(label)}.")
     else:
-        said = ", ".join(f"{_name(one)} says {one_line(_named(one))}" for one in against)
-        lines.append(f"{len(against)} of {len(heard)} disagreed with {one_line(label)}: {said}.")
-    first = {one.agent: one.label for one in diagnosis.predictions if one.stage == "first"}
-    for one in diagnosis.predictions:
-        before = first.get(one.agent)
-        if one.stage == "second" and one.label is not None and before not in (None, one.label):
-            lines.append(f"{one_line(one.agent)} changed from {one_line(before or '')} to {one_line(one.label)}.")
-    if silent := [_name(one) for one in diagnosis.predictions if one.probabilities is None]:
-        lines.append(f"Without an answer: {', '.join(silent)}.")
+        answers = ", ".join(f"{_name(prediction)} says {one_line(_named(prediction))}" for prediction in against)
+        lines.append(f"{len(against)} of {len(weighed)} answers disagree with {one_line(label)}: {answers}.")
+    first = {prediction.agent: prediction.label for prediction in diagnosis.predictions if prediction.stage == "first"}
+    for prediction in diagnosis.predictions:
+        before = first.get(prediction.agent)
+        if prediction.stage == "second" and prediction.label is not None and before not in (None, prediction.label):
+            lines.append(
+                f"{one_line(prediction.agent)} changed from {one_line(before or '')} to {one_line(prediction.label)}."
+            )
+    if silent := [_name(prediction) for prediction in diagnosis.predictions if prediction.probabilities is None]:
+        lines.append(f"No answer from {', '.join(silent)}.")
     return Reply("\n".join(lines), agents_table(diagnosis), diagnosis=id)
 
 
 def similar(diagnosis: Diagnosis, id: str, image: Image | None) -> Reply:
-    """The most similar labelled cases."""
-    rows = [case_cells(neighbour) for neighbour in diagnosis.evidence.neighbours[:CASES]]
+    """Return the most similar labelled cases."""
+    rows = [case_cells(neighbour) for neighbour in diagnosis.evidence.neighbours[:MAX_CASES]]
     return Reply(
-        novelty_words(diagnosis.evidence),
+        novelty_words(diagnosis.evidence, diagnosis.novelty, diagnosis.novelty_signs),
         ReplyTable(CASE_COLUMNS, tuple(rows)) if rows else None,
         () if image is None else (_picture(diagnosis, image),),
         diagnosis=id,
@@ -103,17 +107,17 @@ def similar(diagnosis: Diagnosis, id: str, image: Image | None) -> Reply:
 
 
 def how_sure(diagnosis: Diagnosis, id: str, weigher: Weigher) -> Reply:
-    """The posterior, the prediction set, and what such a word has been worth on labelled images."""
-    rows = [(row.name, percent(row.share)) for row in posterior_rows(diagnosis, LABELS)]
+    """Return the posterior, the prediction set, and how often such an answer was right on labelled images."""
+    rows = [(row.name, percent(row.share)) for row in posterior_rows(diagnosis, MAX_LABELS)]
     lines = [headline(diagnosis)]
-    if len(those := diagnosis.prediction_set) > 1:
-        together = percent(sum(diagnosis.posterior[label] for label in those))
-        lines.append(f"{' or '.join(map(one_line, those))}: together {together}.")
+    if len(labels := diagnosis.prediction_set) > 1:
+        together = percent(sum(diagnosis.posterior[label] for label in labels))
+        lines.append(f"It is {' or '.join(map(one_line, labels))} with {together}.")
     threshold = weigher.policy.threshold
     if threshold.probability is not None:
         lines.append(
-            f"The panel settles first looks from a posterior of {percent(threshold.probability)} on; of the labelled "
-            f"images that it settled so, {percent(threshold.accuracy)} were right."
+            f"The panel needs no second look from {percent(threshold.probability)} on; on labelled images such answers "
+            f"were right in {percent(threshold.accuracy)} of the cases."
         )
     return Reply(
         "\n".join([*lines, *_doubts(diagnosis)]), ReplyTable(("Label", "Posterior"), tuple(rows)), diagnosis=id
@@ -121,41 +125,41 @@ def how_sure(diagnosis: Diagnosis, id: str, weigher: Weigher) -> Reply:
 
 
 def what_if(diagnosis: Diagnosis, id: str, agents: tuple[str, ...], weigher: Weigher) -> Reply:
-    """The recorded predictions, weighed without some agents.
+    """Return what the recorded predictions say without some agents.
 
     Raises:
         PanelError: the panel cannot weigh them any more.
     """
-    there = list(dict.fromkeys(one.agent for one in diagnosis.predictions))
     if not agents:
-        return Reply(f"Without whom? These took part: {', '.join(map(one_line, there))}.", diagnosis=id)
+        names = ", ".join(dict.fromkeys(one_line(prediction.agent) for prediction in diagnosis.predictions))
+        return Reply(f"Without which agent? Choose from: {names}.", diagnosis=id)
     names = " and ".join(map(one_line, agents))
     other, same = without(diagnosis, agents, weigher), without(diagnosis, (), weigher)
     if other is None or same is None:
-        return Reply(f"Without {names} nobody is left who answered.", diagnosis=id)
-    lines = [f"Without {names}: {headline(other)}.", *_doubts(other), f"As it was: {headline(diagnosis)}."]
+        return Reply(f"Without {names} no answer is left.", diagnosis=id)
+    lines = [f"Without {names}: {headline(other)}.", *_doubts(other), f"With all agents: {headline(diagnosis)}."]
     if any(abs(same.posterior[label] - share) > 5e-4 for label, share in diagnosis.posterior.items()):
         lines.append(
-            f"Weighed anew with all agents it is: {headline(same)}; the panel has learned since, or a reasoner decided."
+            f"Weighed today, with all agents: {headline(same)}; the panel has learned since, or a reasoner decided."
         )
     return Reply("\n".join(lines), agents_table(other), diagnosis=id)
 
 
 def looked_again(diagnosis: Diagnosis, before: Diagnosis, reply: Reply) -> Reply:
-    """The reply to a new diagnosis of the same image, with what has changed."""
-    again = [one_line(one.agent) for one in diagnosis.predictions if one.stage == "second"]
+    """Return the reply to a new diagnosis of the same image, with what has changed."""
+    again = [one_line(prediction.agent) for prediction in diagnosis.predictions if prediction.stage == "second"]
     if again:
-        what = f"{', '.join(again)} looked again with the evidence in hand."
+        what = f"{', '.join(again)} looked again, with the similar cases in hand."
     elif diagnosis.settled:
-        what = "The first looks settle it, so nobody was asked for a second one."
+        what = "The first answers were clear, so no agent was asked to look again."
     else:
-        what = "No agent of this panel could look a second time."
+        what = "No agent of this panel can look a second time."
     return replace(reply, text=f"{reply.text}\n{what} Before: {headline(before)}.")
 
 
-def unknown(diagnosis: Diagnosis, id: str) -> Reply:
-    """To a question that no rule fits."""
-    return Reply(f"That I cannot answer from the record. {HELP}", diagnosis=id)
+def unknown(id: str) -> Reply:
+    """Return the answer to a question that no rule fits: what can be asked."""
+    return Reply(f"I can't answer that. Try: {QUESTIONS}.", diagnosis=id)
 
 
 def _doubts(diagnosis: Diagnosis) -> list[str]:
@@ -178,16 +182,16 @@ def _picture(diagnosis: Diagnosis, image: Image) -> ReplyPicture:
 
         return drawn(diagnosis, image)
 
-    words = f"{headline(diagnosis)}. The image, the posterior, each agent's word and weight, the most similar cases."
+    words = f"{headline(diagnosis)}. The image, the posterior, each agent's answer and weight, the most similar cases."
     return ReplyPicture("evidence.png", words, draw)
 
 
 def _buttons(diagnosis: Diagnosis, labels: Sequence[str], can_refer: bool) -> tuple[Button, ...]:
-    """The labels of the menu keep their places: those that the task got since come last."""
+    """Return the buttons; the labels of the menu keep their places, those that the task got since come last."""
     known = sorted(diagnosis.posterior, key=diagnosis.posterior.__getitem__, reverse=True)
-    others = [*known, *(one for one in labels if one not in diagnosis.posterior)]
+    others = [*known, *(label for label in labels if label not in diagnosis.posterior)]
     return (
         Button("Right", "right"),
-        Button("Wrong: it is…", "wrong", tuple(one for one in others if one != diagnosis.label)),
+        Button("Wrong: it is…", "wrong", tuple(name for name in others if name != diagnosis.label)),
         *([Button("Refer to a person", "refer")] if can_refer else []),
     )

@@ -1,4 +1,4 @@
-"""How Slack shows a reply: as rich text, in which nothing that somebody wrote is read as markup or as a mention."""
+"""Blocks: a reply as Slack's rich text, in which nothing that somebody wrote is read as markup or as a mention."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ MAX_TEXT_CHARACTERS = 2900
 MAX_TABLE_ROWS = 20
 """Rows of a table that are shown."""
 
-OPTIONS, GROUPS, OPTION = 100, 100, 75
-"""A menu has so many options in a group, so many groups, and options of so many characters."""
+MAX_OPTIONS, MAX_GROUPS, MAX_OPTION_CHARACTERS = 100, 100, 75
+"""Options in a group of a menu, groups in a menu, and characters of an option that Slack takes."""
 
 
 def message(reply: Reply) -> dict[str, Any]:
-    """The fields of a message that shows a reply: `text` for notifications, and `blocks`."""
+    """Return the fields of a message that shows a reply: `text` for notifications, and `blocks`."""
     blocks = [_rich(_lines(reply.text, is_bold=reply.settled is not None))]
     if reply.table is not None:
         blocks.append(_listed(reply.table))
     if reply.closing:
         blocks.append(_rich([_text(reply.closing)]))
     if reply.buttons:
-        elements = [_element(one) for one in reply.buttons]
+        elements = [_element(button) for button in reply.buttons]
         blocks.append({"type": "actions", "block_id": reply.diagnosis, "elements": elements})
     return {"text": plain(reply.text.partition("\n")[0]) or " ", "blocks": blocks}
 
 
 def plain(text: str) -> str:
-    """Text in which Slack finds no mention, link or entity."""
+    """Return text in which Slack finds no mention, link or entity."""
     return one_line(text, MAX_TEXT_CHARACTERS).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -59,7 +59,7 @@ def _rich(elements: list[Block]) -> Block:
 
 
 def _listed(table: ReplyTable) -> Block:
-    """A line a row: Slack's own tables are not to be read on a phone."""
+    """Return a table as a line for each row: Slack's own tables cannot be read on a phone."""
     lines = []
     for cells in table.rows[:MAX_TABLE_ROWS]:
         rest = [f"{name} {cell}" for name, cell in zip(table.columns[1:], cells[1:], strict=True) if cell != "–"]
@@ -76,17 +76,20 @@ def _element(button: Button) -> Block:
         return {"type": "button", "action_id": button.action, "text": words}
     menu = {"type": "static_select", "action_id": button.action, "placeholder": words}
     options = [
-        {"text": {"type": "plain_text", "text": one_line(label, OPTION), "emoji": False}, "value": str(number)}
-        for number, label in enumerate(button.choices[: OPTIONS * GROUPS])
+        {
+            "text": {"type": "plain_text", "text": one_line(label, MAX_OPTION_CHARACTERS), "emoji": False},
+            "value": str(number),
+        }
+        for number, label in enumerate(button.choices[: MAX_OPTIONS * MAX_GROUPS])
     ]
-    if len(options) <= OPTIONS:
+    if len(options) <= MAX_OPTIONS:
         return menu | {"options": options}
     groups = [
         {
             "label": {"type": "plain_text", "text": f"{start + 1} to {start + len(part)}"},
             "options": part,
         }
-        for start in range(0, len(options), OPTIONS)
-        if (part := options[start : start + OPTIONS])
+        for start in range(0, len(options), MAX_OPTIONS)
+        if (part := options[start : start + MAX_OPTIONS])
     ]
     return menu | {"option_groups": groups}

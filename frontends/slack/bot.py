@@ -1,4 +1,4 @@
-"""The bot: answers what the journal holds, each person's requests in order and all people at once."""
+"""The bot: answers the requests in the inbox, each person's in order and all people at once."""
 
 from __future__ import annotations
 
@@ -34,33 +34,33 @@ RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
 
 
 class Bot:
-    """Takes requests and answers them.
+    """Takes requests and answers them in Slack.
 
     Attributes:
         lost: is done, with the cause, when Slack accepts the bot no more.
     """
 
-    def __init__(self, chat: Chat, api: Api, journal: Inbox, bearer: Bearer) -> None:
-        self.chat, self._api, self._journal, self._bearer = chat, api, journal, bearer
+    def __init__(self, chat: Chat, api: Api, inbox: Inbox, bearer: Bearer) -> None:
+        self.chat, self._api, self._inbox, self._bearer = chat, api, inbox, bearer
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._room = asyncio.Semaphore(MAX_PEOPLE_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def resume(self) -> int:
-        """Go on with what was not answered when the bot stopped. Returns how many there are.
+        """Go on with the requests that were not answered when the bot stopped, and return how many there are.
 
         Messages that were answered, but not marked so, are marked.
         """
-        for request, mark, is_last in self._journal.unmarked():
+        for request, mark, is_last in self._inbox.unmarked():
             self._spawn(self._marked(request, mark, is_last))
-        waiting = [one.request for one in self._journal.waiting()]
+        waiting = [progress.request for progress in self._inbox.waiting()]
         self._begin(waiting, is_begun=True)
         return len(waiting)
 
     async def receive(self, requests: Sequence[SlackRequest]) -> None:
-        """Write requests down, and begin with those that are new. Then Slack may be told that they have arrived."""
-        self._begin(await asyncio.to_thread(self._journal.receive, requests))
+        """Write requests down and begin with the new ones; afterwards Slack may be told that they have arrived."""
+        self._begin(await asyncio.to_thread(self._inbox.receive, requests))
 
     async def close(self) -> None:
         """Stop; what is not answered is taken up at the next start."""
@@ -72,14 +72,14 @@ class Bot:
         """Each in its person's turn; a reaction says at once that their messages are seen.
 
         Args:
-            is_begun: whether it was begun with before, and may have got further than the journal knows.
+            is_begun: whether it was begun with before, and may have got further than the inbox knows.
         """
         seen: dict[tuple[str, str], asyncio.Task[None]] = {}
-        for one in requests:
-            place = (one.channel, one.message)
-            if one.kind != "press" and place not in seen:
+        for request in requests:
+            place = (request.channel, request.message)
+            if request.kind != "press" and place not in seen:
                 seen[place] = self._spawn(self._politely(self._api.react(*place, on=SEEN)))
-            self._spawn(self._in_turn(one, seen.get(place), is_begun))
+            self._spawn(self._in_turn(request, seen.get(place), is_begun))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -94,7 +94,7 @@ class Bot:
             tries = 0
             while not self.lost.done():
                 try:
-                    return await self._answer(self._journal.progress(request.key), is_begun or tries > 0)
+                    return await self._answer(self._inbox.progress(request.key), is_begun or tries > 0)
                 except (PassingTrouble, InboxError) as trouble:
                     log.warning("%s", trouble)
                     await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
@@ -102,7 +102,7 @@ class Bot:
                 except LostAccess as error:
                     self._lose(error)
                 except Exception as error:  # Slack refuses the answer itself, or a library failed
-                    log.error("a request is given up: %s", error, exc_info=not isinstance(error, ConsilienceError))
+                    log.error("giving up on a request: %s", error, exc_info=not isinstance(error, ConsilienceError))
                     return await self._concluded(request, FAILED)
         return None
 
@@ -129,7 +129,7 @@ class Bot:
         if not note:
             _, note = await self._api.post(channel, request.thread, {"text": plain(_at_work(request))}, key)
         if note != progress.note:
-            self._journal.noted(key, note)
+            self._inbox.noted(key, note)
         reaction = DONE
         try:
             reply = await self._reply(progress)
@@ -139,7 +139,7 @@ class Bot:
             reply, reaction = Reply(one_line(str(error), 2000)), FAILED
         except Exception as error:
             log.exception("a request failed", exc_info=error)
-            reply, reaction = Reply("Something went wrong here, and was logged. Please try again."), FAILED
+            reply, reaction = Reply("Something went wrong; the bot's log says what. Please try again."), FAILED
         if not progress.is_pictured:
             await self._show(reply, request)
         await self._api.update(channel, note, message(reply))
@@ -148,7 +148,7 @@ class Bot:
     async def _concluded(self, request: SlackRequest, reaction: str) -> None:
         """A request needs no more work, and its message shows so."""
         mark = "" if request.kind == "press" else reaction
-        is_last = self._journal.answered(request.key, mark)
+        is_last = self._inbox.answered(request.key, mark)
         if mark:
             await self._marked(request, mark, is_last)
 
@@ -157,7 +157,7 @@ class Bot:
         if is_last or mark == FAILED:
             off = SEEN if is_last else ""
             await self._politely(self._api.react(request.channel, request.message, on=mark, off=off))
-        self._journal.marked(request.key)
+        self._inbox.marked(request.key)
 
     async def _show(self, reply: Reply, request: SlackRequest) -> None:
         """Put the pictures into the thread; an answer without them is still one."""
@@ -169,7 +169,7 @@ class Bot:
             raise
         except ConsilienceError as error:
             log.warning("%s", error)
-        self._journal.pictured(request.key)
+        self._inbox.pictured(request.key)
 
     async def _reply(self, progress: RequestProgress) -> Reply:
         request = progress.request
@@ -180,26 +180,26 @@ class Bot:
         if request.kind == "look":
             data, name = await self._image(request)
             reply = await self.chat.look(data, person=request.person, channel="slack", name=name)
-            self._journal.diagnosed(request.key, reply.diagnosis)
+            self._inbox.diagnosed(request.key, reply.diagnosis)
             return reply
         return await self._asked(request)
 
     async def _asked(self, request: SlackRequest) -> Reply:
-        about = self._journal.latest(request.channel, request.thread)
+        about = self._inbox.latest(request.channel, request.thread)
         if not about and request.is_direct:
-            about = self._journal.latest(request.channel, None)
+            about = self._inbox.latest(request.channel, None)
         if not about:
             return Reply(HELP)
 
         async def again() -> bytes:
-            origin = self._journal.origin(about)
+            origin = self._inbox.origin(about)
             if origin is None:
-                raise ConsilienceError("the image is too long ago: upload it again")
+                raise ConsilienceError("the image is no longer known here: upload it again")
             return (await self._image(origin))[0]
 
         reply = await self.chat.ask(about, request.text, person=request.person, channel="slack", image=again)
         if reply.diagnosis != about:
-            self._journal.diagnosed(request.key, reply.diagnosis, before=about)
+            self._inbox.diagnosed(request.key, reply.diagnosis, before=about)
         return reply
 
     async def _image(self, request: SlackRequest) -> tuple[bytes, str]:
@@ -214,9 +214,9 @@ class Bot:
         value = request.value
         if request.action == "wrong":  # the menu tells the place of a label, which may be longer than Slack takes
             buttons = (await self.chat.show(request.diagnosis)).buttons
-            labels = next(one.choices for one in buttons if one.action == "wrong")
+            labels = next(button.choices for button in buttons if button.action == "wrong")
             if not value.isdecimal() or int(value) >= len(labels):
-                raise ConsilienceError("this menu is of a diagnosis that has changed: ask for the diagnosis again")
+                raise ConsilienceError("this menu is out of date: upload the image again to get a new one")
             value = labels[int(value)]
         return await self.chat.press(request.diagnosis, request.action, value, person=request.person)
 
@@ -224,15 +224,15 @@ class Bot:
 class Referral:
     """Posts a diagnosis to a channel where people look at images."""
 
-    def __init__(self, api: Api, journal: Inbox, channel: str) -> None:
-        self._api, self._journal, self._channel = api, journal, channel
+    def __init__(self, api: Api, inbox: Inbox, channel: str) -> None:
+        self._api, self._inbox, self._channel = api, inbox, channel
 
     async def __call__(self, reply: Reply, person: str) -> str:
-        origin = self._journal.origin(reply.diagnosis)
+        origin = self._inbox.origin(reply.diagnosis)
         where = await self._api.link(origin.channel, origin.message) if origin is not None else ""
         fields = message(reply)
-        said = f"<@{person}> asks a person to look at an image" + (f": {where}" if where else "")
-        fields["blocks"].insert(0, {"type": "section", "text": {"type": "mrkdwn", "text": said}})
+        sentence = f"<@{person}> asks a person to look at an image" + (f": {where}" if where else "")
+        fields["blocks"].insert(0, {"type": "section", "text": {"type": "mrkdwn", "text": sentence}})
         channel, ts = await self._api.post(self._channel, None, fields)
         for picture in reply.pictures:
             try:
@@ -246,4 +246,4 @@ class Referral:
 def _at_work(request: SlackRequest) -> str:
     if request.kind == "look":
         return f"Looking at {request.name or 'the image'}…"
-    return "Noting that…" if request.kind == "press" else "Looking it up…"
+    return "Saving that…" if request.kind == "press" else "Looking it up…"

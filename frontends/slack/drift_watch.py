@@ -1,4 +1,4 @@
-"""Tells a channel when an agent has become worse: once, until it has become better again."""
+"""Drift watch: tells a channel when an agent has become worse, once until it has become better again."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from consilience.frontends.slack.slack_api import Api
 
 log = logging.getLogger(__name__)
 
-SECONDS = 600.0
-"""Between two looks."""
+INTERVAL_SECONDS = 600.0
+"""Between two comparisons."""
 
 
-async def watch(chat: Chat, api: Api, journal: Inbox, channel: str) -> None:
-    """Look for ever. What was told is in the journal: a restart does not tell it again."""
+async def watch(chat: Chat, api: Api, inbox: Inbox, channel: str) -> None:
+    """Compare the agents for ever, and tell the channel; the inbox notes it, so that a restart repeats nothing."""
     while True:
         try:
-            await _look(chat, api, journal, channel)
+            await _compare(chat, api, inbox, channel)
         except ConsilienceError as error:
-            log.warning("whether an agent has become worse could not be told: %s", error)
-        await asyncio.sleep(SECONDS)
+            log.warning("could not check whether an agent has become worse: %s", error)
+        await asyncio.sleep(INTERVAL_SECONDS)
 
 
-async def _look(chat: Chat, api: Api, journal: Inbox, channel: str) -> None:
-    fallen, told = await chat.drifted(), journal.told()
-    for name in told - fallen.keys():
-        journal.untell(name)
+async def _compare(chat: Chat, api: Api, inbox: Inbox, channel: str) -> None:
+    fallen, announced = await chat.drifted(), inbox.announced()
+    for name in announced - fallen.keys():
+        inbox.forget(name)
     for name, words in fallen.items():
-        if name not in told:
+        if name not in announced:
             await api.post(channel, None, {"text": plain(words)})
-            journal.tell(name)  # only now: after a kill in between, people are told twice rather than never
+            inbox.announce(name)  # only now: after a kill in between, people are told twice rather than never

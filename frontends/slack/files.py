@@ -12,12 +12,12 @@ from consilience.frontends.slack.request import SlackRequest
 
 
 def bearer_of(token: str, api_url: str) -> Bearer:
-    """The bot's token, for the hosts of its API: with https://slack.com/api/ for files.slack.com, too."""
+    """Return the bot's token for the hosts of its API: with https://slack.com/api/ for files.slack.com, too."""
     return Bearer(token, (urlsplit(api_url).hostname or "").lower())
 
 
 def fetched(request: SlackRequest, limits: ImageLimits, bearer: Bearer) -> tuple[bytes, str]:
-    """The bytes of the image that a request is about, and its name. It blocks.
+    """Return the bytes of the image that a request is about, and its name. It blocks.
 
     Raises:
         FetchError: it was deleted, is no image, is too large, or may not be fetched; says so.

@@ -1,6 +1,6 @@
-"""The journal: what Slack has delivered and how far it is answered, on disk: a restart loses and doubles nothing.
+"""Inbox: what Slack has delivered and how far it is answered, on disk, so that a restart loses and doubles nothing.
 
-A request is written before Slack is told that it has arrived. One bot at a time owns the journal.
+A request is written before Slack is told that it has arrived. One bot at a time owns the inbox.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from consilience.frontends.slack.request import SlackRequest
 from consilience.retrieval.memory.index_store import holder_of, lock_file, note_holder
 
 KEPT_DAYS = 90
-"""After which an answered request is forgotten, and follow-ups in its thread are no longer understood."""
+"""Days after which an answered request is forgotten: follow-ups in its thread are no longer understood."""
+
+FORMAT = 1
+"""Of the file; one of another format is refused."""
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS requests (
@@ -32,8 +35,7 @@ CREATE TABLE IF NOT EXISTS requests (
     pictured INTEGER NOT NULL DEFAULT 0, answered INTEGER NOT NULL DEFAULT 0, mark TEXT NOT NULL DEFAULT ''
 )
 """
-_TOLD = "CREATE TABLE IF NOT EXISTS told (name TEXT PRIMARY KEY)"
-_ADDED = "ALTER TABLE requests ADD COLUMN mark TEXT NOT NULL DEFAULT ''"  # to journals of earlier versions
+_ANNOUNCED = "CREATE TABLE IF NOT EXISTS announced (name TEXT PRIMARY KEY)"
 _INDEXES = (
     "CREATE INDEX IF NOT EXISTS by_thread ON requests (channel, thread)",
     "CREATE INDEX IF NOT EXISTS by_diagnosis ON requests (diagnosis)",
@@ -46,6 +48,7 @@ class RequestProgress:
     """How far a request is answered.
 
     Attributes:
+        request: the request.
         note: timestamp of the bot's message, which says that it is at work and becomes the answer; empty: none yet.
         diagnosis: id of the diagnosis that was made for it; empty: none yet.
         is_pictured: whether the picture of the evidence was shown.
@@ -58,55 +61,73 @@ class RequestProgress:
 
 
 class InboxError(SlackError):
-    """The journal cannot be read or written, perhaps for now."""
+    """The inbox cannot be read or written, perhaps for now."""
 
 
 class Inbox:
-    """Safe from many threads. Every method raises JournalError if the file cannot be used."""
+    """The requests of one bot, in an SQLite file; safe from many threads, and a context manager.
+
+    Every method raises InboxError if the file cannot be used.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open it, or make a new one.
 
         Raises:
             SlackError: another bot owns it.
-            JournalError: it cannot be used.
+            InboxError: it cannot be used, or is of another format.
         """
         self.path = path
         self._turn = threading.Lock()
         self._owner = lock_file(path.with_name(f"{path.name}.lock"))
-        with self._complaints():
+        with self._sqlite_errors():
             try:
                 self._owner.acquire(timeout=0)
             except Timeout as cause:
                 raise SlackError(
-                    f"the journal '{path}' is in use by {holder_of(self._owner)}: stop that bot first, or name another "
-                    "file with --journal"
+                    f"the inbox '{path}' is in use by {holder_of(self._owner)}: stop that bot first, or name another "
+                    "file with --inbox"
                 ) from cause
             note_holder(self._owner)
             self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._check_format()
             self._file.execute("PRAGMA journal_mode = WAL")
             self._file.execute("PRAGMA synchronous = FULL")
-            for statement in (_TABLE, _TOLD, *_INDEXES):
+            for statement in (_TABLE, _ANNOUNCED, *_INDEXES):
                 self._file.execute(statement)
-            if "mark" not in {column[1] for column in self._file.execute("PRAGMA table_info(requests)")}:
-                self._file.execute(_ADDED)
             long_ago = time.time() - KEPT_DAYS * 86400
             self._file.execute("DELETE FROM requests WHERE answered AND received < ?", (long_ago,))
 
+    def _check_format(self) -> None:
+        (version,) = self._file.execute("PRAGMA user_version").fetchone()
+        (tables,) = self._file.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and version != FORMAT:
+            raise InboxError(
+                f"the inbox '{self.path}' is of another version of consilience: name another file with --inbox"
+            )
+        self._file.execute(f"PRAGMA user_version = {FORMAT:d}")
+
     def receive(self, requests: Sequence[SlackRequest]) -> list[SlackRequest]:
-        """Write requests down. Returns those that were not delivered before."""
+        """Write requests down, and return those that were not delivered before."""
         new = []
-        with self._complaints(), self._turn:
+        with self._sqlite_errors(), self._turn:
             self._file.execute("BEGIN IMMEDIATE")
             try:
-                for one in requests:
-                    place = (one.key, json.dumps(one.to_dict()), time.time(), one.channel, one.thread, one.message)
+                for request in requests:
+                    values = (
+                        request.key,
+                        json.dumps(request.to_dict()),
+                        time.time(),
+                        request.channel,
+                        request.thread,
+                        request.message,
+                    )
                     added = self._file.execute(
                         "INSERT OR IGNORE INTO requests (key, body, received, channel, thread, message) "
                         "VALUES (?, ?, ?, ?, ?, ?)",
-                        place,
+                        values,
                     )
-                    new += [one] if added.rowcount else []
+                    new += [request] if added.rowcount else []
                 self._file.execute("COMMIT")
             except BaseException:
                 self._file.execute("ROLLBACK")
@@ -114,11 +135,15 @@ class Inbox:
         return new
 
     def noted(self, key: str, note: str) -> None:
-        """The bot's message is there that becomes the answer."""
+        """Note the timestamp of the bot's message that becomes the answer."""
         self._run("UPDATE requests SET note = ? WHERE key = ?", note, key)
 
     def diagnosed(self, key: str, diagnosis: str, before: str = "") -> None:
-        """A diagnosis was made; `before` is the earlier one of the same image, if it was looked at again."""
+        """Note the diagnosis that was made for a request.
+
+        Args:
+            before: the earlier diagnosis of the same image, if it was looked at again.
+        """
         self._run(
             "UPDATE requests SET diagnosis = ?, origin = coalesce((SELECT origin FROM requests WHERE diagnosis = ? AND "
             "diagnosis != ''), key) WHERE key = ?",
@@ -128,11 +153,11 @@ class Inbox:
         )
 
     def pictured(self, key: str) -> None:
-        """The picture of the evidence was shown."""
+        """Note that the picture of the evidence was shown."""
         self._run("UPDATE requests SET pictured = 1 WHERE key = ?", key)
 
     def answered(self, key: str, mark: str = "") -> bool:
-        """A request is answered. Returns whether all requests of its message are.
+        """Note that a request is answered, and return whether all requests of its message are.
 
         Args:
             mark: the reaction that its message is due.
@@ -141,26 +166,26 @@ class Inbox:
         return self._is_last(key)
 
     def marked(self, key: str) -> None:
-        """The message of a request has the reaction that it was due."""
+        """Note that the message of a request has the reaction that it was due."""
         self._run("UPDATE requests SET mark = '' WHERE key = ?", key)
 
     def unmarked(self) -> list[tuple[SlackRequest, str, bool]]:
-        """Answered requests with the reactions due to their messages, and whether all of each message is answered."""
+        """Return answered requests, the reactions due to their messages, and whether all of each is answered."""
         rows = self._run("SELECT body, mark, key FROM requests WHERE answered AND mark != '' ORDER BY number")
         return [(SlackRequest.from_dict(json.loads(body)), mark, self._is_last(key)) for body, mark, key in rows]
 
     def progress(self, key: str) -> RequestProgress:
-        """How far a request that was received is answered."""
+        """Return how far a request that was received is answered."""
         [row] = self._run("SELECT body, note, diagnosis, pictured FROM requests WHERE key = ?", key)
         return _progress(row)
 
     def waiting(self) -> list[RequestProgress]:
-        """What is not answered, in the order in which it came."""
+        """Return what is not answered, in the order in which it came."""
         rows = self._run("SELECT body, note, diagnosis, pictured FROM requests WHERE NOT answered ORDER BY number")
         return [_progress(row) for row in rows]
 
     def latest(self, channel: str, thread: str | None) -> str:
-        """The last diagnosis in a thread, or in the whole channel for None; empty if there is none."""
+        """Return the id of the last diagnosis in a thread (None: in the whole channel); empty if there is none."""
         rows = self._run(
             "SELECT diagnosis FROM requests WHERE channel = ? AND (? IS NULL OR thread = ?) AND diagnosis != '' "
             "ORDER BY number DESC LIMIT 1",
@@ -171,28 +196,29 @@ class Inbox:
         return str(rows[0][0]) if rows else ""
 
     def is_known(self, channel: str, thread: str) -> bool:
-        """Whether anything was asked in a thread."""
+        """Return whether anything was asked in a thread."""
         return bool(self._run("SELECT 1 FROM requests WHERE channel = ? AND thread = ? LIMIT 1", channel, thread))
 
     def origin(self, diagnosis: str) -> SlackRequest | None:
-        """The request that brought the image of a diagnosis; None if it is forgotten."""
+        """Return the request that brought the image of a diagnosis; None if it is forgotten."""
         query = "SELECT o.body FROM requests r JOIN requests o ON o.key = r.origin WHERE r.diagnosis = ? LIMIT 1"
         rows = self._run(query, diagnosis)
         return SlackRequest.from_dict(json.loads(rows[0][0])) if rows else None
 
-    def told(self) -> set[str]:
-        """The agents of which people were told that they have become worse."""
-        return {name for (name,) in self._run("SELECT name FROM told")}
+    def announced(self) -> set[str]:
+        """Return the agents of which the channel was told that they have become worse."""
+        return {name for (name,) in self._run("SELECT name FROM announced")}
 
-    def tell(self, name: str) -> None:
-        """People were told of an agent."""
-        self._run("INSERT OR IGNORE INTO told VALUES (?)", name)
+    def announce(self, name: str) -> None:
+        """Note that the channel was told of an agent."""
+        self._run("INSERT OR IGNORE INTO announced VALUES (?)", name)
 
-    def untell(self, name: str) -> None:
-        """An agent has become better: of its next fall people are told anew."""
-        self._run("DELETE FROM told WHERE name = ?", name)
+    def forget(self, name: str) -> None:
+        """Note that an agent has become better: when it becomes worse again, the channel is told again."""
+        self._run("DELETE FROM announced WHERE name = ?", name)
 
     def close(self) -> None:
+        """Close the file, and let another bot own it."""
         with self._turn:
             self._file.close()
         self._owner.release()
@@ -211,17 +237,17 @@ class Inbox:
         )
 
     def _run(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._complaints(), self._turn:
+        with self._sqlite_errors(), self._turn:
             return self._file.execute(statement, values).fetchall()
 
     @contextmanager
-    def _complaints(self) -> Iterator[None]:
+    def _sqlite_errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as cause:
             raise InboxError(
-                f"the journal '{self.path}' cannot be used ({cause}): check that there is room, that this user may "
-                "write to it, and that it is a journal; or name another file with --journal"
+                f"the inbox '{self.path}' cannot be used ({cause}): check that the disk has room, that you may write "
+                "to the file, and that it is an inbox; or name another file with --inbox"
             ) from cause
 
 

@@ -1,4 +1,4 @@
-"""What the bot asks of Slack's Web API, within its rate limits, and what goes wrong with it in words."""
+"""What the bot asks of Slack's Web API, within its rate limits, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ API_URL = "https://slack.com/api/"
 METADATA = "consilience_request"
 """The kind of metadata that the bot's messages carry, which nobody sees."""
 
-PATIENCE = 20
-"""How often a request is sent again that came too soon, each time when Slack says."""
+MAX_RETRIES = 20
+"""How often a request that came too soon is sent again, each time when Slack says."""
 
 BAD_TOKEN = frozenset(
     {"invalid_auth", "not_authed", "token_revoked", "token_expired", "account_inactive", "no_permission"}
@@ -30,7 +30,7 @@ PASSING = frozenset({"ratelimited", "internal_error", "fatal_error", "service_un
 
 
 class PassingTrouble(SlackError):
-    """Slack cannot be reached or is out of order: what was asked may succeed later."""
+    """Slack cannot be reached or has a problem: what was asked may succeed later."""
 
 
 class LostAccess(SlackError):
@@ -39,7 +39,7 @@ class LostAccess(SlackError):
 
 @cache
 def scopes() -> tuple[str, ...]:
-    """What the app must be allowed to do, by its manifest."""
+    """Return what the app must be allowed to do, by its manifest."""
     with as_file(files("consilience.frontends.slack") / "manifest.yaml") as path:
         return tuple(read_yaml_mapping(path)["oauth_config"]["scopes"]["bot"])
 
@@ -55,7 +55,10 @@ class Identity:
 
 
 class Api:
-    """Raises PassingTrouble, LostAccess or another SlackError, which says what to do."""
+    """Slack's Web API.
+
+    Every method raises PassingTrouble, LostAccess or another SlackError, which says what to do.
+    """
 
     def __init__(self, token: str, url: str = API_URL) -> None:
         """`url`: of the Web API; GovSlack has one of its own."""
@@ -64,18 +67,22 @@ class Api:
         from slack_sdk.web.async_client import AsyncWebClient
 
         self.client: AsyncWebClient = AsyncWebClient(token=token, base_url=url)
-        self.client.retry_handlers.append(AsyncRateLimitErrorRetryHandler(max_retry_count=PATIENCE))
+        self.client.retry_handlers.append(AsyncRateLimitErrorRetryHandler(max_retry_count=MAX_RETRIES))
 
     async def identity(self) -> Identity:
-        """Who the bot is. Raises SlackError if it lacks scopes of the manifest; names them."""
-        answer = await _said(self.client.auth_test(), "SLACK_BOT_TOKEN")
+        """Return who the bot is.
+
+        Raises:
+            SlackError: it lacks scopes of the manifest; names them.
+        """
+        answer = await _result(self.client.auth_test(), "SLACK_BOT_TOKEN")
         granted = {name.lower(): value for name, value in answer.headers.items()}.get("x-oauth-scopes")
         if granted is not None:
-            missing = [one for one in scopes() if one not in str(granted).replace(",", " ").split()]
+            missing = [scope for scope in scopes() if scope not in str(granted).replace(",", " ").split()]
             if missing:
                 raise SlackError(
                     f"the Slack app lacks the scopes {', '.join(missing)}: add them under 'OAuth & Permissions', or "
-                    "create it anew from the manifest, and install it again"
+                    "create the app again from the manifest, and install it again"
                 )
         return Identity(
             str(answer["user_id"]), str(answer.get("user") or ""), str(answer.get("team") or ""), str(answer["team_id"])
@@ -83,74 +90,82 @@ class Api:
 
     async def check_app_token(self, token: str) -> None:
         """Raise SlackError unless Socket Mode may be used with an app-level token."""
-        await _said(self.client.apps_connections_open(app_token=token), "SLACK_APP_TOKEN")
+        await _result(self.client.apps_connections_open(app_token=token), "SLACK_APP_TOKEN")
 
     async def post(self, channel: str, thread: str | None, fields: Mapping[str, Any], key: str = "") -> tuple[str, str]:
-        """Post a message; returns the channel's id and the message's timestamp.
+        """Post a message, and return the channel's id and the message's timestamp.
 
         Args:
+            channel: id or name.
+            thread: timestamp of the message that heads the thread; None: none.
+            fields: text and blocks.
             key: by which `posted` finds it again.
         """
         mark = {"event_type": METADATA, "event_payload": {"key": key}} if key else None
-        sent = await _said(
+        sent = await _result(
             self.client.chat_postMessage(channel=channel, thread_ts=thread, unfurl_links=False, metadata=mark, **fields)
         )
         return str(sent["channel"]), str(sent["ts"])
 
     async def posted(self, channel: str, thread: str, key: str) -> str:
-        """The timestamp of the bot's message in a thread that was posted with `key`; empty if there is none."""
+        """Return the timestamp of the bot's message in a thread that was posted with `key`; empty if there is none."""
         try:
-            found = await _said(
+            replies = await _result(
                 self.client.conversations_replies(channel=channel, ts=thread, include_all_metadata=True, limit=999)
             )
         except _Refused:
             return ""
-        for one in found.get("messages") or ():
-            mark = one.get("metadata") or {}
+        for reply in replies.get("messages") or ():
+            mark = reply.get("metadata") or {}
             if mark.get("event_type") == METADATA and (mark.get("event_payload") or {}).get("key") == key:
-                return str(one["ts"])
+                return str(reply["ts"])
         return ""
 
     async def update(self, channel: str, ts: str, fields: Mapping[str, Any]) -> None:
-        await _said(self.client.chat_update(channel=channel, ts=ts, **fields))
+        """Replace text and blocks of the bot's message with the timestamp `ts`."""
+        await _result(self.client.chat_update(channel=channel, ts=ts, **fields))
 
     async def react(self, channel: str, ts: str, *, on: str = "", off: str = "") -> None:
         """Add a reaction to a message and take another off; a message that is gone, or has it already, is no matter."""
         with suppress(_Refused):
             if off:
-                await _said(self.client.reactions_remove(channel=channel, timestamp=ts, name=off))
+                await _result(self.client.reactions_remove(channel=channel, timestamp=ts, name=off))
         with suppress(_Refused):
             if on:
-                await _said(self.client.reactions_add(channel=channel, timestamp=ts, name=on))
+                await _result(self.client.reactions_add(channel=channel, timestamp=ts, name=on))
 
     async def show(self, channel: str, thread: str, name: str, png: bytes, words: str) -> None:
         """Upload a picture into a thread."""
-        one = {"file": png, "filename": name, "title": words[:200], "alt_txt": words[:1000]}
-        await _said(self.client.files_upload_v2(channel=channel, thread_ts=thread, file_uploads=[one]))
+        upload = {"file": png, "filename": name, "title": words[:200], "alt_txt": words[:1000]}
+        await _result(self.client.files_upload_v2(channel=channel, thread_ts=thread, file_uploads=[upload]))
 
     async def file_address(self, file: str) -> str:
-        """Where a file can be fetched of which Slack has told the id alone; empty if it was deleted."""
+        """Return the address of a file of which Slack has told the id alone; empty if it was deleted."""
         try:
-            found = await _said(self.client.files_info(file=file))
+            answer = await _result(self.client.files_info(file=file))
         except _Refused:
             return ""
-        described = found.get("file") or {}
+        described = answer.get("file") or {}
         return str(described.get("url_private_download") or described.get("url_private") or "")
 
     async def link(self, channel: str, ts: str) -> str:
-        """The address of a message; empty if it is gone."""
+        """Return the address of a message; empty if it is gone."""
         try:
-            return str((await _said(self.client.chat_getPermalink(channel=channel, message_ts=ts)))["permalink"])
+            return str((await _result(self.client.chat_getPermalink(channel=channel, message_ts=ts)))["permalink"])
         except _Refused:
             return ""
 
 
 class _Refused(SlackError):
-    """Slack refuses this one thing."""
+    """Slack refused this one thing."""
 
 
-async def _said(answer: Awaitable[Any], token: str = "SLACK_BOT_TOKEN") -> Any:  # noqa: S107  a variable's name
-    """What Slack answered. `token`: the variable that holds the token that was used."""
+async def _result(answer: Awaitable[Any], token: str = "SLACK_BOT_TOKEN") -> Any:  # noqa: S107  a variable's name
+    """Return what Slack answered, or raise the SlackError that says what to do.
+
+    Args:
+        token: name of the variable that holds the token that was used.
+    """
     import aiohttp
     from slack_sdk.errors import SlackApiError, SlackClientError
 
@@ -170,8 +185,8 @@ async def _said(answer: Awaitable[Any], token: str = "SLACK_BOT_TOKEN") -> Any: 
                 "install the app again"
             ) from None
         if cause in PASSING or getattr(response, "status_code", 200) >= 500:
-            raise PassingTrouble(f"Slack is out of order ({cause}); it is asked again later") from None
-        raise _Refused(f"Slack refuses this: {cause}") from None
+            raise PassingTrouble(f"Slack has a problem ({cause}); trying again later") from None
+        raise _Refused(f"Slack refused this: {cause}") from None
     except (aiohttp.ClientError, TimeoutError, OSError, SlackClientError) as error:
         raise PassingTrouble(
             f"Slack cannot be reached ({type(error).__name__}: {error}): check the network and the address"

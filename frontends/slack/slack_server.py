@@ -1,4 +1,4 @@
-"""The bot's two doors to Slack: Socket Mode, which needs no public address, and Slack's events over HTTP."""
+"""Connects the bot to Slack: by Socket Mode, which needs no public address, or by Slack's events over HTTP."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class SlackConnection:
     """How Slack is reached, and reaches the bot.
 
     Attributes:
-        bot_token: xoxb-... app_token: xapp-..., for Socket Mode. signing_secret: for HTTP.
+        bot_token: xoxb-...
+        app_token: xapp-..., for Socket Mode.
+        signing_secret: for HTTP.
         address: host and port to listen on for HTTP; None: Socket Mode.
         api_url: of the Web API.
     """
@@ -45,7 +47,7 @@ class SlackConnection:
 async def serve(
     connection: SlackConnection,
     chat: Chat,
-    journal_path: Path,
+    inbox_path: Path,
     refer_to: str | None,
     drift_to: str | None,
     ready: Callable[[Identity, int], None],
@@ -54,9 +56,11 @@ async def serve(
     """Answer until `stop` is set.
 
     Args:
+        inbox_path: file of the inbox.
         refer_to: the channel that images are referred to, by name or id.
         drift_to: the channel that is told when an agent has become worse.
-        ready: is told who the bot is, and how many requests of before it takes up again.
+        ready: is told who the bot is, and how many earlier requests it goes on with.
+        stop: ends it.
 
     Raises:
         SlackError: it cannot start, or Slack accepts it no more.
@@ -66,17 +70,19 @@ async def serve(
     if connection.address is None:
         await api.check_app_token(connection.app_token)
     async with AsyncExitStack() as stack:
-        journal = stack.enter_context(Inbox(journal_path))
-        chat.refer = Referral(api, journal, refer_to) if refer_to else None
-        bot = Bot(chat, api, journal, bearer_of(connection.bot_token, connection.api_url))
+        inbox = stack.enter_context(Inbox(inbox_path))
+        chat.refer = Referral(api, inbox, refer_to) if refer_to else None
+        bot = Bot(chat, api, inbox, bearer_of(connection.bot_token, connection.api_url))
         stack.push_async_callback(bot.close)
-        app = _app(connection, bot, journal, identity)
+        app = _app(connection, bot, inbox, identity)
         taken_up = bot.resume()  # before anything new comes, which would be taken up as well
-        door = _over_http(app, *connection.address) if connection.address else _by_socket(app, connection.app_token)
-        await stack.enter_async_context(door)
+        connected = (
+            _over_http(app, *connection.address) if connection.address else _by_socket(app, connection.app_token)
+        )
+        await stack.enter_async_context(connected)
         ready(identity, taken_up)
         if drift_to:
-            stack.callback(asyncio.create_task(watch(chat, api, journal, drift_to)).cancel)
+            stack.callback(asyncio.create_task(watch(chat, api, inbox, drift_to)).cancel)
         stopped = asyncio.ensure_future(stop.wait())
         await asyncio.wait((stopped, bot.lost), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
@@ -84,7 +90,7 @@ async def serve(
             bot.lost.result()
 
 
-def _app(connection: SlackConnection, bot: Bot, journal: Inbox, identity: Identity) -> AsyncApp:
+def _app(connection: SlackConnection, bot: Bot, inbox: Inbox, identity: Identity) -> AsyncApp:
     """Bolt's app, which checks signatures; it acknowledges only what has been written down."""
     from slack_bolt.app.async_app import AsyncApp
     from slack_bolt.authorization import AuthorizeResult
@@ -107,19 +113,19 @@ def _app(connection: SlackConnection, bot: Bot, journal: Inbox, identity: Identi
         raise_error_for_unhandled_request=False,
     )
 
-    async def said(event: dict[str, Any]) -> None:
+    async def on_message(event: dict[str, Any]) -> None:
         thread = event.get("thread_ts")
-        is_known = bool(thread) and journal.is_known(str(event.get("channel")), str(thread))
+        is_known = bool(thread) and inbox.is_known(str(event.get("channel")), str(thread))
         await bot.receive(from_message(event, identity.user, is_known))
 
-    async def pressed(ack: Any, body: dict[str, Any]) -> None:
+    async def on_button(ack: Any, body: dict[str, Any]) -> None:
         await bot.receive([from_press(body)])
         await ack()
 
-    app.event("message")(said)
-    app.event("app_mention")(said)
+    app.event("message")(on_message)
+    app.event("app_mention")(on_message)
     for action in ("right", "wrong", "refer"):
-        app.action(action)(pressed)
+        app.action(action)(on_button)
     return app
 
 
@@ -145,7 +151,7 @@ async def _over_http(app: AsyncApp, host: str, port: int) -> AsyncIterator[None]
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as cause:
-            raise SlackError(f"port {port} of {host} cannot be listened on ({cause}): choose another --port") from cause
+            raise SlackError(f"cannot listen on port {port} of {host} ({cause}): choose another --port") from cause
         yield
     finally:
         await runner.cleanup()

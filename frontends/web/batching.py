@@ -116,12 +116,12 @@ class Batching(ReloadingDiagnoser):
         """What one thread embeds at once, without the images that nobody waits for any more."""
         taken: list[Asked] = []
         while self._waiting:
-            one = self._waiting[0]
-            if taken and (one.diagnoser is not taken[0].diagnoser or len(taken) == one.diagnoser.encoder.chunk):
+            pending = self._waiting[0]
+            if taken and (pending.diagnoser is not taken[0].diagnoser or len(taken) == pending.diagnoser.encoder.chunk):
                 break
             self._waiting.popleft()
-            if not one.result.done():
-                taken.append(one)
+            if not pending.result.done():
+                taken.append(pending)
         return taken
 
     def _next_chunks(self) -> list[Chunk]:
@@ -139,22 +139,22 @@ class Batching(ReloadingDiagnoser):
         return taken
 
     async def _embed(self, asked: list[Asked]) -> None:
-        images, embed = [one.image for one in asked], asked[0].diagnoser.embed
+        images, embed = [pending.image for pending in asked], asked[0].diagnoser.embed
         try:
             embedded = await asyncio.get_running_loop().run_in_executor(self._pool, embed, images)
         except Exception as error:  # whatever it is, everybody who waits is told, and nobody waits for ever
-            for one in asked:
-                one.tell(error)
+            for pending in asked:
+                pending.tell(error)
         else:
             self._ready.append(Chunk(asked, embedded))
 
     async def _diagnose(self, chunks: list[Chunk]) -> None:
-        asked = [one for chunk in chunks for one in chunk.asked]
+        asked = [pending for chunk in chunks for pending in chunk.asked]
         batch = joined([chunk.embedded for chunk in chunks])
         calibration_set: Sequence[Diagnosis | FailedImage | Exception]
         try:
             calibration_set = await asked[0].diagnoser.adiagnose_embedded(batch)
         except Exception as error:  # as above
             calibration_set = [error] * len(asked)
-        for one, outcome in zip(asked, calibration_set, strict=True):
-            one.tell(outcome)
+        for pending, outcome in zip(asked, calibration_set, strict=True):
+            pending.tell(outcome)

@@ -41,10 +41,10 @@ def session_of(token: str) -> str:
 def cookie(headers: Headers, name: str) -> str:
     """The value of a cookie; empty if there is none."""
     try:
-        found = SimpleCookie(headers.get("cookie", "")).get(name)
+        morsel = SimpleCookie(headers.get("cookie", "")).get(name)
     except CookieError:
         return ""
-    return found.value if found is not None else ""
+    return morsel.value if morsel is not None else ""
 
 
 class Guard:
@@ -77,8 +77,8 @@ class Guard:
     def is_signed_in(self, headers: Headers) -> bool:
         if self._token is None:
             return True
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and _same(given.strip(), self._token):
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and _same(token.strip(), self._token):
             return True
         return _same(cookie(headers, SESSION), session_of(self._token))
 
@@ -104,8 +104,8 @@ class Guard:
         self._metrics.seconds.labels(path).observe(seconds)
 
 
-def _same(given: str, expected: str) -> bool:
-    return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
+def _same(value: str, expected: str) -> bool:
+    return hmac.compare_digest(value.encode("utf-8", "replace"), expected.encode())
 
 
 def _without_port(host: str) -> str:

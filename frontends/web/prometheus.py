@@ -39,9 +39,9 @@ class ServerMetrics:
     def diagnosed(self, diagnosis: Diagnosis) -> None:
         self.images.labels(diagnosis.verdict).inc()
         self.cost.inc(diagnosis.cost_usd)
-        for one in diagnosis.predictions:
-            if one.error is not None:
-                self.agent_failures.labels(one.agent).inc()
+        for prediction in diagnosis.predictions:
+            if prediction.error is not None:
+                self.agent_failures.labels(prediction.agent).inc()
 
     def text(self) -> bytes:
         """In Prometheus' text format."""

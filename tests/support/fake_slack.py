@@ -52,16 +52,16 @@ class Message:
     def words(self) -> str:
         """All that its blocks say."""
 
-        def found(one: Any) -> list[str]:
-            if isinstance(one, list):
-                return [word for part in one for word in found(part)]
-            if isinstance(one, dict):
-                text = one.get("text")
+        def texts(part: Any) -> list[str]:
+            if isinstance(part, list):
+                return [word for part in part for word in texts(part)]
+            if isinstance(part, dict):
+                text = part.get("text")
                 own = [text] if isinstance(text, str) else []
-                return own + [word for key, part in one.items() if key != "text" or not own for word in found(part)]
+                return own + [word for key, part in part.items() if key != "text" or not own for word in texts(part)]
             return []
 
-        return " ".join(found(self.blocks)) or self.text
+        return " ".join(texts(self.blocks)) or self.text
 
 
 class FakeSlack:
@@ -184,15 +184,15 @@ class FakeSlack:
     def answers(self, thread: str, count: int = 1, channel: str | None = None) -> list[Message]:
         """The answers in a thread, once there are so many."""
 
-        def found() -> list[Message]:
+        def answers() -> list[Message]:
             return [
-                one
-                for one in self.messages.values()
-                if one.thread == thread and one.is_answer and channel in (None, one.channel)
+                message
+                for message in self.messages.values()
+                if message.thread == thread and message.is_answer and channel in (None, message.channel)
             ]
 
-        self.until(lambda: len(found()) >= count, f"{count} answers in {thread}")
-        return found()
+        self.until(lambda: len(answers()) >= count, f"{count} answers in {thread}")
+        return answers()
 
     def reacted(self, event: dict[str, Any], *names: str) -> None:
         """Wait until a message has just these reactions."""
@@ -248,11 +248,11 @@ class FakeSlack:
 
     async def _api(self, request: web.Request) -> web.Response:
         method = request.match_info["method"]
-        given: dict[str, Any] = dict(request.query)
+        fields: dict[str, Any] = dict(request.query)
         if request.content_type == "application/json":
-            given |= await request.json()
+            fields |= await request.json()
         else:
-            given |= dict(await request.post())
+            fields |= dict(await request.post())
         with self._changed:
             self.calls.append(method)
             fault = self.faults[method].popleft() if self.faults[method] else None
@@ -268,13 +268,13 @@ class FakeSlack:
             elif bearer != f"Bearer {accepted}":
                 body = {"ok": False, "error": "invalid_auth"}
             else:
-                body = {"ok": True} | self._answer(method, given)
+                body = {"ok": True} | self._answer(method, fields)
             self._changed.notify_all()
         return web.json_response(body, headers={"X-OAuth-Scopes": self.scopes})
 
-    def _answer(self, method: str, given: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, method: str, fields: dict[str, Any]) -> dict[str, Any]:
         ts = f"1800000000.{next(self._number):06}"
-        blocks = given.get("blocks") or []
+        blocks = fields.get("blocks") or []
         blocks = json.loads(blocks) if isinstance(blocks, str) else blocks
         match method:
             case "auth.test":
@@ -282,43 +282,47 @@ class FakeSlack:
             case "apps.connections.open":
                 return {"url": f"ws://127.0.0.1:{self.port}/link"}
             case "chat.postMessage":
-                text = given["text"]
-                mark = given.get("metadata") or {}
+                text = fields["text"]
+                mark = fields.get("metadata") or {}
                 mark = json.loads(mark) if isinstance(mark, str) else mark
-                message = Message(given["channel"], ts, given.get("thread_ts"), text, blocks, [text], mark)
+                message = Message(fields["channel"], ts, fields.get("thread_ts"), text, blocks, [text], mark)
                 self.messages[ts] = message
                 return {"channel": message.channel, "ts": ts}
             case "conversations.replies":
-                there = [one for one in self.messages.values() if one.thread == given["ts"]]
-                return {"messages": [{"ts": one.ts, "text": one.text, "metadata": one.metadata} for one in there]}
+                there = [message for message in self.messages.values() if message.thread == fields["ts"]]
+                return {
+                    "messages": [
+                        {"ts": message.ts, "text": message.text, "metadata": message.metadata} for message in there
+                    ]
+                }
             case "chat.update":
-                message = self.messages[given["ts"]]
-                message.text, message.blocks = given["text"], blocks
-                message.texts.append(given["text"])
+                message = self.messages[fields["ts"]]
+                message.text, message.blocks = fields["text"], blocks
+                message.texts.append(fields["text"])
                 return {"channel": message.channel, "ts": message.ts}
             case "reactions.add":
-                if given["name"] in self.reactions[given["timestamp"]]:
+                if fields["name"] in self.reactions[fields["timestamp"]]:
                     return {"ok": False, "error": "already_reacted"}
-                self.reactions[given["timestamp"]].add(given["name"])
+                self.reactions[fields["timestamp"]].add(fields["name"])
                 return {}
             case "reactions.remove":
-                self.reactions[given["timestamp"]].discard(given["name"])
+                self.reactions[fields["timestamp"]].discard(fields["name"])
                 return {}
             case "files.getUploadURLExternal":
                 file = f"F{next(self._number)}"
                 return {"file_id": file, "upload_url": f"http://127.0.0.1:{self.port}/upload/{file}"}
             case "files.completeUploadExternal":
-                files = given["files"]
-                for one in json.loads(files) if isinstance(files, str) else files:
-                    data = self._waiting_uploads.pop(one["id"])
-                    self.uploads.append((given["channel_id"], given["thread_ts"], data))
+                files = fields["files"]
+                for upload in json.loads(files) if isinstance(files, str) else files:
+                    data = self._waiting_uploads.pop(upload["id"])
+                    self.uploads.append((fields["channel_id"], fields["thread_ts"], data))
                 return {"files": []}
             case "files.info":
-                if given["file"] not in self.files:
+                if fields["file"] not in self.files:
                     return {"ok": False, "error": "file_deleted"}
-                return {"file": {"id": given["file"]}}
+                return {"file": {"id": fields["file"]}}
             case "chat.getPermalink":
-                return {"permalink": f"https://test.slack.com/archives/{given['channel']}/p{given['message_ts']}"}
+                return {"permalink": f"https://test.slack.com/archives/{fields['channel']}/p{fields['message_ts']}"}
         return {"ok": False, "error": "unknown_method"}
 
     async def _download(self, request: web.Request) -> web.Response:

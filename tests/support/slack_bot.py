@@ -6,8 +6,8 @@ import asyncio
 import io
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,10 @@ def png(label: str, number: int = 1000) -> bytes:
     file = io.BytesIO()
     draw(label, number).save(file, "PNG")
     return file.getvalue()
+
+
+Start = Callable[..., AbstractContextManager[Running]]
+"""Starts the bot with options of `running`."""
 
 
 @contextmanager
@@ -82,6 +86,6 @@ def running(
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

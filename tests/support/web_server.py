@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -36,13 +37,13 @@ def serving(panel: Path, *arguments: str, token: str = "") -> Iterator[str]:
     try:
         assert process.stderr is not None
         line = process.stderr.readline()
-        found = re.search(r"http://[\d.]+:\d+", line)
-        assert found is not None, line + process.stderr.read()
-        yield found[0]
+        address = re.search(r"http://[\d.]+:\d+", line)
+        assert address is not None, line + process.stderr.read()
+        yield address[0]
     finally:
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
-        assert "Traceback" not in said, said
+        _, errors = process.communicate(timeout=60)
+        assert "Traceback" not in errors, errors
 
 
 def png(label: str, number: int) -> bytes:
@@ -52,8 +53,9 @@ def png(label: str, number: int) -> bytes:
     return file.getvalue()
 
 
-def diagnosed(client: httpx.Client, label: str = "circle", number: int = 1000, name: str = "new.png") -> dict:
+def diagnosed(client: httpx.Client, label: str = "circle", number: int = 1000, name: str = "new.png") -> dict[str, Any]:
+    """Upload a drawn shape; returns the response."""
     answer = client.post("/v1/diagnose", params={"name": name}, content=png(label, number), headers=BYTES)
     assert answer.status_code == 201, answer.text
-    found: dict = answer.json()
-    return found
+    diagnosis: dict[str, Any] = answer.json()
+    return diagnosis

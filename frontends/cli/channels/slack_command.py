@@ -33,7 +33,7 @@ def _print_manifest(ctx: click.Context, param: click.Parameter, given: bool) -> 
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Where --http listens.")
 @click.option("--refer-to", metavar="CHANNEL", help="The channel, by id or #name, that images are referred to.")
 @click.option("--drift-to", metavar="CHANNEL", help="The channel that is told when an agent has become worse.")
-@click.option("--journal", type=PATH, metavar="FILE", help="What was received; default: slack.sqlite in the panel.")
+@click.option("--inbox", type=PATH, metavar="FILE", help="What was received; default: slack.sqlite in the panel.")
 @click.option(
     "--api-url", default="https://slack.com/api/", show_default=True, help="Slack's Web API; GovSlack has its own."
 )
@@ -53,7 +53,7 @@ def slack(
     port: int,
     refer_to: str | None,
     drift_to: str | None,
-    journal: Path | None,
+    inbox: Path | None,
     api_url: str,
     settings_file: Path | None,
     assignments: tuple[str, ...],
@@ -80,7 +80,7 @@ def slack(
     async def until_terminated(chat: Chat) -> None:
         stop = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-        await serve(connection, chat, journal or panel / "slack.sqlite", refer_to, drift_to, _ready, stop)
+        await serve(connection, chat, inbox or panel / "slack.sqlite", refer_to, drift_to, _ready, stop)
 
     with open_chat(panel, collected(settings_file, assignments)) as chat:
         asyncio.run(until_terminated(chat))
@@ -90,7 +90,7 @@ def _ready(identity: Identity, waiting: int) -> None:
     from consilience.core.render.phrases import one_line
     from consilience.frontends.cli.terminal import console
 
-    took_up = f"; {waiting} requests of before are taken up again" if waiting else ""
+    took_up = f"; going on with {waiting} earlier requests" if waiting else ""
     out = console(stderr=True)
     out.print(f"Answering as {one_line(identity.name)} in {one_line(identity.team)}{took_up}. Ctrl-C ends.")
 

@@ -28,7 +28,7 @@ def test_each_line_has_a_reply(panel: Path, tmp_path: Path) -> None:
     assert Path(diagnosed["pictures"][0]).read_bytes().startswith(b"\x89PNG")
     assert why["text"].startswith("circle has a posterior of ")
     assert again["diagnosis"] != diagnosed["diagnosis"]
-    assert "noted: it is square" in noted["text"]
+    assert "Saved: square." in noted["text"]
 
 
 def test_what_goes_wrong_is_named_and_the_talk_goes_on(panel: Path, tmp_path: Path) -> None:
@@ -36,8 +36,8 @@ def test_what_goes_wrong_is_named_and_the_talk_goes_on(panel: Path, tmp_path: Pa
     result = talk(panel, str(tmp_path / "none.png"), str(tmp_path / "good.png"), "/dance", "/wrong triangle", "why?")
     assert result.exit_code == 3
     assert "square has a posterior" in result.stdout
-    for said in ("there is no file", "there is no command '/dance'", "no label 'triangle'"):
-        assert said in result.stderr
+    for complaint in ("there is no file", "there is no command '/dance'", "no label 'triangle'"):
+        assert complaint in result.stderr
 
 
 def test_a_referral_is_a_picture_in_a_folder(panel: Path, tmp_path: Path) -> None:

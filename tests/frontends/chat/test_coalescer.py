@@ -17,7 +17,7 @@ def test_what_is_asked_meanwhile_is_done_together_and_each_has_its_own_answer() 
         begun.set()
         assert may_go_on.wait(60)
         done.append(list(asked))
-        return [10 * one for one in asked]
+        return [10 * number for number in asked]
 
     async def one_and_then_three() -> list[int]:
         together = Coalescer(work)
@@ -27,7 +27,7 @@ def test_what_is_asked_meanwhile_is_done_together_and_each_has_its_own_answer() 
         await asyncio.sleep(0)
         others[1].cancel()  # who goes away disturbs nobody
         may_go_on.set()
-        return await asyncio.gather(first, others[0], others[2])
+        return list(await asyncio.gather(first, others[0], others[2]))
 
     assert asyncio.run(one_and_then_three()) == [10, 20, 40]
     assert done == [[1], [2, 3, 4]]

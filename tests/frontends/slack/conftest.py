@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.fake_slack import FakeSlack
-from tests.support.slack_bot import Running, running
-
-Start = Callable[..., AbstractContextManager[Running]]
+from tests.support.slack_bot import Running, Start, running
 
 
 @pytest.fixture

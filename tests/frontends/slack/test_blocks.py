@@ -15,12 +15,12 @@ from consilience.frontends.slack.blocks import message, plain
 HOSTILE = "<!channel> <@U1> *bold* <https://evil.example|click> & `code`"
 
 
-def types(one: Any) -> set[str]:
-    if isinstance(one, list):
-        return {name for part in one for name in types(part)}
-    if isinstance(one, dict):
-        own = {one["type"]} if isinstance(one.get("type"), str) else set()
-        return own | {name for part in one.values() for name in types(part)}
+def types(block: Any) -> set[str]:
+    if isinstance(block, list):
+        return {name for part in block for name in types(part)}
+    if isinstance(block, dict):
+        own = {block["type"]} if isinstance(block.get("type"), str) else set()
+        return own | {name for part in block.values() for name in types(part)}
     return set()
 
 
@@ -46,9 +46,9 @@ def test_a_menu_takes_as_many_labels_as_slack_does(labels: int, groups: int) -> 
     [menu] = actions["elements"]
     assert actions["block_id"] == "id"
     assert len(menu.get("option_groups", [])) == groups
-    options = [one for group in menu.get("option_groups", [menu]) for one in group["options"]]
-    assert [one["value"] for one in options] == [str(n) for n in range(min(labels, 10_000))]
-    assert all(0 < len(one["text"]["text"]) <= 75 for one in options)
+    options = [option for group in menu.get("option_groups", [menu]) for option in group["options"]]
+    assert [option["value"] for option in options] == [str(n) for n in range(min(labels, 10_000))]
+    assert all(0 < len(option["text"]["text"]) <= 75 for option in options)
     assert all(len(group["options"]) <= 100 for group in menu.get("option_groups", [menu]))
 
 
@@ -56,9 +56,9 @@ def test_a_menu_takes_as_many_labels_as_slack_does(labels: int, groups: int) -> 
 def test_every_text_is_short_enough_and_not_empty(rows: list[tuple[str, str]], text: str, closing: str) -> None:
     shown = message(Reply(text, ReplyTable(("A", "B"), tuple(rows)), closing=closing))
 
-    def texts(one: Any) -> list[str]:
-        parts = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
-        return [one] if isinstance(one, str) else [word for part in parts for word in texts(part)]
+    def texts(part: Any) -> list[str]:
+        parts = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+        return [part] if isinstance(part, str) else [word for part in parts for word in texts(part)]
 
-    assert all(0 < len(one) <= 3000 for one in texts(shown))
+    assert all(0 < len(text) <= 3000 for text in texts(shown))
     assert len(shown["blocks"]) <= 50

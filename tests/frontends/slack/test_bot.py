@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 
 from tests.support.fake_slack import BOT, BOT_TOKEN, FakeSlack
-from tests.support.slack_bot import Running, png
+from tests.support.slack_bot import Running, Start, png
 
 MENTION = f"<@{BOT}> what is this?"
 
@@ -33,8 +33,8 @@ def test_an_uploaded_image_is_answered_in_its_thread(slack: FakeSlack, bot: Runn
     assert len(agents["elements"][0]["elements"]) == 4
     assert "gaussian" in str(agents)
     assert "of the weight" in str(rationale)
-    assert [one["action_id"] for one in buttons["elements"]] == ["right", "wrong", "refer"]
-    assert [one["text"]["text"] for one in buttons["elements"][1]["options"]] == ["square", "stripes"]
+    assert [element["action_id"] for element in buttons["elements"]] == ["right", "wrong", "refer"]
+    assert [option["text"]["text"] for option in buttons["elements"][1]["options"]] == ["square", "stripes"]
     [(channel, thread, picture)] = slack.uploads
     assert (channel, thread) == ("C1", event["ts"])
     assert PIL.Image.open(io.BytesIO(picture)).size == (1400, 900)
@@ -48,8 +48,10 @@ def test_each_of_several_images_and_links_is_answered(slack: FakeSlack, bot: Run
     event = slack.say(f"<@{BOT}> these and {link}", *files)
     slack.deliver(event)
     answers = slack.answers(event["ts"], 3)
-    assert {one.texts[0] for one in answers} == {f"Looking at {name}…" for name in ("a.png", "b.png", "the image")}
-    assert {named(one.text) for one in answers} == {"circle", "square", "stripes"}
+    assert {answer.texts[0] for answer in answers} == {
+        f"Looking at {name}…" for name in ("a.png", "b.png", "the image")
+    }
+    assert {named(answer.text) for answer in answers} == {"circle", "square", "stripes"}
     slack.reacted(event, "white_check_mark")
 
 
@@ -68,14 +70,14 @@ def test_follow_ups_in_the_thread_are_answered_and_small_talk_is_not(slack: Fake
     event = slack.say(MENTION, slack.upload(png("circle"), "round.png"))
     slack.deliver(event)
     slack.answers(event["ts"])
-    for said in ("lovely weather", "who disagreed?"):
-        slack.deliver(slack.say(said, user="U2", thread=event["ts"]))
+    for text in ("lovely weather", "who disagreed?"):
+        slack.deliver(slack.say(text, user="U2", thread=event["ts"]))
     _, answer = slack.answers(event["ts"], 2)
-    assert answer.text == "Nobody disagreed: all 4 whose word counts say circle."
+    assert answer.text == "Nobody disagreed: all 4 answers that count say circle."
     slack.deliver(slack.say("why?", thread="1600000000.000001"))  # a thread in which it was not asked
     slack.deliver(slack.say(f"<@{BOT}> lovely weather", thread=event["ts"]))
     *_, last = slack.answers(event["ts"], 3)
-    assert last.text.startswith("That I cannot answer from the record.")
+    assert last.text.startswith("I can't answer that. Try: why?")
     assert len(slack.messages) == 3
 
 
@@ -106,12 +108,15 @@ def test_right_and_wrong_are_kept_with_who_said_so(slack: FakeSlack, bot: Runnin
     slack.deliver(event)
     [answer] = slack.answers(event["ts"])
     slack.press(answer, "right", user="U1")
-    assert "it is circle" in slack.answers(event["ts"], 2)[-1].text
+    assert "Saved: circle." in slack.answers(event["ts"], 2)[-1].text
     slack.press(answer, "wrong", option=1, user="U2")
-    assert "it is stripes. Somebody else says circle: a person must decide" in slack.answers(event["ts"], 3)[-1].text
-    [kept] = bot.chat.history.find()
-    assert [(one.person, one.label) for one in bot.chat.feedbacks.of(kept.id)] == [("U1", "circle"), ("U2", "stripes")]
-    bot.chat.history.delete([kept.id])
+    assert "Saved: stripes. Somebody else says circle: a reviewer must decide" in slack.answers(event["ts"], 3)[-1].text
+    [stored] = bot.chat.history.find()
+    assert [(vote.person, vote.label) for vote in bot.chat.feedbacks.of(stored.id)] == [
+        ("U1", "circle"),
+        ("U2", "stripes"),
+    ]
+    bot.chat.history.delete([stored.id])
     slack.press(answer, "right", user="U3")
     assert "deleted" in slack.answers(event["ts"], 4)[-1].text
 
@@ -123,7 +128,7 @@ def test_an_image_is_referred_once_to_people_in_a_channel(slack: FakeSlack, bot:
     for user in ("U1", "U1", "U2"):
         slack.press(answer, "refer", user=user)
     assert slack.answers(event["ts"], 2)[-1].text == "Referred to the people in CREF."
-    [referral] = [one for one in slack.messages.values() if one.channel == "CREF"]
+    [referral] = [message for message in slack.messages.values() if message.channel == "CREF"]
     assert "<@U1> asks a person to look at an image: https://test.slack.com/archives/C1/" in referral.words
     assert "circle" in referral.words
     assert slack.uploads[-1][:2] == ("CREF", referral.ts)
@@ -131,8 +136,8 @@ def test_an_image_is_referred_once_to_people_in_a_channel(slack: FakeSlack, bot:
 
 def test_what_is_delivered_twice_is_answered_once(slack: FakeSlack, bot: Running) -> None:
     event = slack.say(MENTION, slack.upload(png("circle"), "round.png"))
-    for one in (event, event, event | {"type": "app_mention"}):
-        slack.deliver(one)
+    for delivery in (event, event, event | {"type": "app_mention"}):
+        slack.deliver(delivery)
     slack.deliver(other := slack.say(MENTION, slack.upload(png("square"), "s.png")))
     slack.answers(event["ts"])
     slack.answers(other["ts"])
@@ -150,7 +155,7 @@ def test_its_own_messages_and_edits_are_nothing_to_answer(slack: FakeSlack, bot:
 
 
 @pytest.mark.parametrize(
-    ("data", "mimetype", "said"),
+    ("data", "mimetype", "words"),
     [
         (b"%PDF-1.7 ...", "application/pdf", "'x.png' is application/pdf, not an image"),
         (b"these are no pixels", "image/png", "'x.png' is not an image, whatever its name says"),
@@ -159,16 +164,16 @@ def test_its_own_messages_and_edits_are_nothing_to_answer(slack: FakeSlack, bot:
     ],
 )
 def test_what_is_no_image_is_answered_with_why(
-    slack: FakeSlack, start: object, data: bytes | None, mimetype: str, said: str
+    slack: FakeSlack, start: Start, data: bytes | None, mimetype: str, words: str
 ) -> None:
-    with start(max_bytes=100_000):  # type: ignore[operator]
+    with start(max_bytes=100_000):
         file = slack.upload(data or b"", "x.png", mimetype)
         if data is None:
             slack.files.clear()
         event = slack.say(MENTION, file, slack.upload(png("circle"), "good.png"))
         slack.deliver(event)
         bad, good = slack.answers(event["ts"], 2)
-        assert said in bad.words
+        assert words in bad.words
         assert good.text.startswith("circle")
         slack.reacted(event, "warning", "white_check_mark")
 
@@ -188,7 +193,7 @@ def test_one_person_who_waits_long_holds_up_nobody_else(slack: FakeSlack, bot: R
     slack.deliver(first := slack.say(MENTION, slow, user="U1"))
     slack.deliver(second := slack.say(MENTION, slack.upload(png("square"), "quick.png"), user="U2"))
     assert named(slack.answers(second["ts"])[0].text) == "square"
-    assert not [one for one in slack.messages.values() if one.thread == first["ts"] and one.is_answer]
+    assert not [message for message in slack.messages.values() if message.thread == first["ts"] and message.is_answer]
     slack.held.clear()
     assert slack.answers(first["ts"])[0].text.startswith("circle")
 
@@ -229,22 +234,22 @@ def test_it_ends_when_its_token_is_revoked(slack: FakeSlack, bot: Running) -> No
     assert BOT_TOKEN not in str(bot.error)
 
 
-def test_a_restart_goes_on_where_it_was(slack: FakeSlack, start: object, panel: Path) -> None:
+def test_a_restart_goes_on_where_it_was(slack: FakeSlack, start: Start, panel: Path) -> None:
     files = [slack.upload(png(label), f"{label}.png") for label in ("circle", "square")]
     slack.held.add(files[1]["id"])
-    with start():  # type: ignore[operator]
+    with start():
         event = slack.say(MENTION, *files)
         slack.deliver(event)
         slack.answers(event["ts"])
         slack.until(lambda: len(slack.messages) == 2, "a second message")
     slack.held.clear()
-    with start() as bot:  # type: ignore[operator]
+    with start() as bot:
         assert bot.resumed == 1
         slack.deliver(event)  # Slack had no answer to its last delivery
-        assert {named(one.text) for one in slack.answers(event["ts"], 2)} == {"circle", "square"}
+        assert {named(answer.text) for answer in slack.answers(event["ts"], 2)} == {"circle", "square"}
         slack.reacted(event, "white_check_mark")
         assert len(slack.messages) == len(slack.uploads) == len(list(bot.chat.history.find())) == 2
-    with start() as bot:  # type: ignore[operator]
+    with start() as bot:
         assert bot.resumed == 0
 
 

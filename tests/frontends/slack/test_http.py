@@ -9,11 +9,11 @@ import urllib.request
 import pytest
 
 from tests.support.fake_slack import BOT, FakeSlack
-from tests.support.slack_bot import png
+from tests.support.slack_bot import Start, png
 
 
-def test_signed_events_and_buttons_are_answered(slack: FakeSlack, start: object) -> None:
-    with start(http=True) as bot:  # type: ignore[operator]
+def test_signed_events_and_buttons_are_answered(slack: FakeSlack, start: Start) -> None:
+    with start(http=True) as bot:
         event = slack.say(f"<@{BOT}>", slack.upload(png("circle"), "round.png"))
         assert slack.deliver(event) == 200
         assert slack.deliver(event) == 200
@@ -25,8 +25,8 @@ def test_signed_events_and_buttons_are_answered(slack: FakeSlack, start: object)
         assert "apps.connections.open" not in slack.calls
 
 
-def test_nothing_is_done_for_a_wrong_signature(slack: FakeSlack, start: object) -> None:
-    with start(http=True):  # type: ignore[operator]
+def test_nothing_is_done_for_a_wrong_signature(slack: FakeSlack, start: Start) -> None:
+    with start(http=True):
         event = slack.say(f"<@{BOT}>", slack.upload(png("circle"), "round.png"))
         assert slack.deliver(event, secret="another secret") == 401
         stale = urllib.request.Request(  # noqa: S310

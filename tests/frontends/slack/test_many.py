@@ -47,7 +47,7 @@ def test_fifty_images_of_ten_people_are_answered_once_over_a_kill(slack: FakeSla
     before = usage.ru_utime + usage.ru_stime
 
     def answered() -> int:
-        return sum(one.is_answer for one in slack.messages.values())
+        return sum(message.is_answer for message in slack.messages.values())
 
     with ThreadPoolExecutor(PEOPLE) as people:
         with command(slack, panel) as bot:
@@ -57,7 +57,7 @@ def test_fifty_images_of_ten_people_are_answered_once_over_a_kill(slack: FakeSla
             bot.send_signal(signal.SIGKILL)
             bot.wait()
         with command(slack, panel):
-            assert [one.result() for one in delivered] == [200] * IMAGES
+            assert [delivery.result() for delivery in delivered] == [200] * IMAGES
             answers = {event["ts"]: slack.answers(event["ts"]) for event in events}
             print(f"{IMAGES} images over a kill: {time.monotonic() - begun:.1f} s")
             for number, event in enumerate(events):

@@ -29,7 +29,7 @@ def started(slack: FakeSlack, panel: Path, *options: str, **variables: str) -> s
 
 
 @pytest.mark.parametrize(
-    ("options", "variables", "said"),
+    ("options", "variables", "words"),
     [
         ((), {"SLACK_BOT_TOKEN": ""}, "the variable SLACK_BOT_TOKEN is not set"),
         ((), {"SLACK_APP_TOKEN": ""}, "the variable SLACK_APP_TOKEN is not set"),
@@ -41,9 +41,9 @@ def started(slack: FakeSlack, panel: Path, *options: str, **variables: str) -> s
     ],
 )
 def test_it_names_what_is_wrong_with_tokens_and_network(
-    slack: FakeSlack, panel: Path, options: tuple[str, ...], variables: dict[str, str], said: str
+    slack: FakeSlack, panel: Path, options: tuple[str, ...], variables: dict[str, str], words: str
 ) -> None:
-    assert said in started(slack, panel, *options, **variables)
+    assert words in started(slack, panel, *options, **variables)
 
 
 def test_it_names_missing_scopes(slack: FakeSlack, panel: Path) -> None:
@@ -59,10 +59,10 @@ def test_it_refuses_to_start_without_a_sound_panel(slack: FakeSlack, panel: Path
     assert slack.calls == []  # it asks nobody before it can answer
 
 
-def test_only_one_bot_has_a_journal(slack: FakeSlack, panel: Path) -> None:
+def test_only_one_bot_has_an_inbox(slack: FakeSlack, panel: Path) -> None:
     with Inbox(panel / "slack.sqlite"):
         assert "is in use by" in started(slack, panel)
-    (panel / "slack.sqlite").write_bytes(b"no journal at all, but long enough to be looked at as one" * 100)
+    (panel / "slack.sqlite").write_bytes(b"no inbox at all, but long enough to be looked at as one" * 100)
     shutil.rmtree(panel / "slack.sqlite-wal", ignore_errors=True)
     assert "cannot be used" in started(slack, panel)
 
@@ -74,7 +74,7 @@ def test_a_port_in_use_is_named(slack: FakeSlack, panel: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
         taken.listen()
-        assert f"port {port} of 127.0.0.1 cannot be listened on" in started(slack, panel, "--http", "--port", str(port))
+        assert f"cannot listen on port {port} of 127.0.0.1" in started(slack, panel, "--http", "--port", str(port))
 
 
 def test_the_manifest_asks_for_what_is_used_and_no_more() -> None:

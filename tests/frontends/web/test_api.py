@@ -102,7 +102,7 @@ def test_questions_are_answered_from_the_record(client: httpx.Client) -> None:
     assert [row[0] for row in who["table"]["rows"]] == [row["agent"] for row in diagnosis["predictions"]]
     again = client.post(f"/v1/diagnoses/{diagnosis['id']}/questions", json={"text": "look again"})
     assert again.status_code == 422
-    assert "give it once more" in again.json()["detail"]
+    assert "send it once more" in again.json()["detail"]
 
 
 def test_an_image_that_is_sent_once_more_is_looked_at_again(client: httpx.Client) -> None:

@@ -25,8 +25,8 @@ def batching(fitted_shapes: Path) -> Iterator[Batching]:
     """On two cores, so that how many images are ready at once does not depend on the machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("consilience.frontends.web.batching.usable_cores", lambda: 2)
-        with Batching.open(fitted_shapes) as one:
-            yield one
+        with Batching.open(fitted_shapes) as opened:
+            yield opened
 
 
 def test_each_gets_its_own_and_a_bad_one_fails_alone(batching: Batching, tmp_path: Path) -> None:
@@ -35,14 +35,15 @@ def test_each_gets_its_own_and_a_bad_one_fails_alone(batching: Batching, tmp_pat
     wanted = [LABELS[number % 3] for number in range(20)]
     images = [draw(label, 3000 + number) for number, label in enumerate(wanted)]
 
-    async def all_at_once() -> list[object]:
+    async def all_at_once() -> list[Diagnosis | BaseException]:
         asked = [*map(batching.adiagnose, images[:10]), batching.adiagnose(tmp_path / "none.png")]
         return await asyncio.gather(*asked, *map(batching.adiagnose, images[10:]), return_exceptions=True)
 
-    found = asyncio.run(all_at_once())
-    assert isinstance(found.pop(10), ImageError)
-    assert [one.label for one in found] == wanted  # type: ignore[attr-defined]
-    assert [one.image is not None for one in found] == [True] * 20  # type: ignore[attr-defined]
+    results = asyncio.run(all_at_once())
+    assert isinstance(results.pop(10), ImageError)
+    diagnoses = [result for result in results if isinstance(result, Diagnosis)]
+    assert [diagnosis.label for diagnosis in diagnoses] == wanted
+    assert [diagnosis.image is not None for diagnosis in diagnoses] == [True] * 20
     assert sum(runs) == 21
     assert 11 <= runs[0] < 21  # the others are embedded while these are weighed
     assert len(runs) <= 4
@@ -85,7 +86,7 @@ def test_no_run_waits_for_the_answers_to_another(batching: Batching, monkeypatch
         monkeypatch.setattr(Diagnoser, "adiagnose_embedded", slow)
         first = asyncio.create_task(batching.adiagnose(draw("circle", 1)))
         await runs.get()
-        return [one.label for one in await asyncio.gather(first, batching.adiagnose(draw("square", 2)))]
+        return [diagnosis.label for diagnosis in await asyncio.gather(first, batching.adiagnose(draw("square", 2)))]
 
     assert asyncio.run(one_and_then_another()) == ["circle", "square"]
 
@@ -94,11 +95,11 @@ def test_each_is_diagnosed_by_the_panel_at_work_when_it_came(
     fitted_shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     panel = shutil.copytree(fitted_shapes, tmp_path / "panel")
-    asked_of: list[Diagnoser] = []
+    asked_diagnosers: list[Diagnoser] = []
     may_embed, embed = threading.Event(), Diagnoser.embed
 
     def waiting(diagnoser: Diagnoser, images: Sequence[ImageSource]) -> Embedded[ImageSource]:
-        asked_of.extend([diagnoser] * len(images))
+        asked_diagnosers.extend([diagnoser] * len(images))
         assert may_embed.wait(60)
         return embed(diagnoser, images)
 
@@ -115,10 +116,10 @@ def test_each_is_diagnosed_by_the_panel_at_work_when_it_came(
             new = [asyncio.create_task(batching.adiagnose(draw(*shape))) for shape in shapes]
             await asyncio.sleep(0)
             may_embed.set()
-            return [one.label for one in await asyncio.gather(*old, *new)]
+            return [diagnosis.label for diagnosis in await asyncio.gather(*old, *new)]
 
         assert asyncio.run(before_and_after()) == [label for label, _ in shapes] * 2
-    assert [asked_of.count(diagnoser) for diagnoser in dict.fromkeys(asked_of)] == [6, 6]
+    assert [asked_diagnosers.count(diagnoser) for diagnoser in dict.fromkeys(asked_diagnosers)] == [6, 6]
 
 
 def test_who_goes_away_disturbs_nobody(batching: Batching) -> None:
@@ -143,4 +144,4 @@ def test_an_error_of_all_reaches_everybody(batching: Batching, monkeypatch: pyte
         asked = [batching.adiagnose(draw("circle", number)) for number in (1, 2)]
         return await asyncio.gather(*asked, return_exceptions=True)
 
-    assert [str(one) for one in asyncio.run(two())] == ["out of memory"] * 2
+    assert [str(error) for error in asyncio.run(two())] == ["out of memory"] * 2

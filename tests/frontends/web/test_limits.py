@@ -18,7 +18,8 @@ def test_a_share_may_be_used_at_once_and_comes_back_bit_by_bit() -> None:
         rate.take("a")
     with pytest.raises(TooManyError) as refused:
         rate.take("a")
-    assert (refused.value.status, refused.value.seconds) == (429, pytest.approx(20))
+    assert refused.value.status == 429
+    assert refused.value.seconds == pytest.approx(20)
     rate.take("b")
     now = 20.0
     rate.take("a")
@@ -37,7 +38,7 @@ def test_in_no_minute_more_than_twice_the_share(waits: list[float], share: int) 
         with suppress(TooManyError):
             rate.take("a")
             taken.append(now)
-    assert all(sum(start <= one < start + 60 for one in taken) <= 2 * share for start in taken)
+    assert all(sum(start <= moment < start + 60 for moment in taken) <= 2 * share for start in taken)
 
 
 def test_neighbours_in_an_ipv6_network_are_one() -> None:

@@ -116,7 +116,7 @@ def test_an_image_of_this_page_is_looked_at_again(new_page: Callable[..., Page])
     page.reload()  # the page has forgotten the image, and the server never had it
     page.locator("article .badge").wait_for()
     page.get_by_role("button", name="Look again").click()
-    page.locator(".bad", has_text="give it once more").wait_for()
+    page.locator(".bad", has_text="send it once more").wait_for()
 
 
 def test_a_link_shows_it_to_others_without_the_history(new_page: Callable[..., Page]) -> None:

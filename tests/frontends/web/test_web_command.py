@@ -79,11 +79,11 @@ def test_a_panel_that_is_replaced_is_taken_up_and_a_damaged_one_is_not(panel: Pa
         new = panel.parent / "new.png"
         draw("circle", 4000).save(new)
         consilience.add(panel, [LabelledImage(new, "circle")])
-        _until(lambda: diagnosed(client) and client.get("/v1/panel").json()["images"] == images + 1)
+        _until(lambda: bool(diagnosed(client)) and client.get("/v1/panel").json()["images"] == images + 1)
 
         (panel / "broken").write_text("{")
         (panel / "broken").replace(panel / MANIFEST)
-        _until(lambda: diagnosed(client) and client.get("/health").json() == {"status": "outdated"})
+        _until(lambda: bool(diagnosed(client)) and client.get("/health").json() == {"status": "outdated"})
         assert diagnosed(client, "square")["label"] == "square"
         (notice,) = client.get("/v1/panel").json()["notices"]
         assert re.search("cannot be opened", notice)
@@ -98,7 +98,7 @@ def test_an_agent_that_has_become_worse_is_named(panel: Path) -> None:
             feedbacks.give(history.keep(diagnosis).id, "somebody", "square")
     with serving(panel) as address:
         notices = httpx.get(f"{address}/v1/panel", trust_env=False, timeout=120).json()["notices"]
-    assert any("gaussian has become worse: it was right on 0 % of the 12 images" in one for one in notices)
+    assert any("gaussian has become worse: it was right on 0 % of the 12 images" in notice for notice in notices)
 
 
 def _until(holds: Callable[[], bool], seconds: float = 120) -> None:
