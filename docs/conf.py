@@ -18,18 +18,18 @@ source_suffix = {".md": "markdown"}
 exclude_patterns = ["schemas"]
 html_theme = "furo"
 html_title = "Consilience"
-html_extra_path = ["schemas"]
 html_show_copyright = False
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
-myst_links_external_new_tab = True
 
+smartquotes = False  # `--panel` keeps its two dashes
 default_role = "literal"  # docstrings write `name`
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
+napoleon_custom_sections = [("Attributes", "params_style")]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_type_aliases = {name: name for name in ("ImageSource", "Features", "Vectors", "Verdict", "Stage")}
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True

@@ -10,12 +10,14 @@ import inspect
 import json
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 from docutils import nodes
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -59,7 +61,15 @@ class Generated(SphinxDirective):
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directive with Sphinx."""
     app.add_directive("generated", Generated)
+    app.connect("doctree-read", _name_files)
     return {"version": "1", "parallel_read_safe": True}
+
+
+def _name_files(app: Sphinx, page: nodes.document) -> None:
+    """Leave the names of files beside README, such as LICENSE, as they are: they are no pages to link to."""
+    for link in list(page.findall(pending_xref)):
+        if (Path(app.srcdir).parent / str(link["reftarget"])).is_file():
+            link.replace_self(link.children)
 
 
 def commands() -> str:
@@ -88,6 +98,7 @@ def _command(command: click.Command, path: tuple[str, ...]) -> str:
         for parameter in command.get_params(context)
         if (record := parameter.get_help_record(context)) is not None
         for names, told in [record]
+        if told
     ]
     return "\n\n".join([f"## {name}", f"```text\n{usage}\n```", _escaped(text), *options])
 
@@ -112,8 +123,13 @@ def _settings_table(fields: Mapping[str, FieldInfo], with_variable: bool = False
     rows = []
     for name, field in fields.items():
         variable = f"; variable `{PREFIX}{name.replace('.', '__').upper()}`" if with_variable else ""
-        rows.append(f"`{name}`\n: {field.description}  \n  {_type(field)}, {_default(field)}{variable}")
+        told = _sentence(field.description or "")
+        rows.append(f"`{name}`\n: {told}\n\n  {_sentence(f'{_type(field)}, {_default(field)}{variable}')}")
     return "\n\n".join(rows)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].removesuffix('.')}."
 
 
 def _type(field: FieldInfo) -> str:
@@ -175,7 +191,9 @@ def extensions() -> str:
 
 def _documented(path: str, thing: Callable[..., object]) -> str:
     directive = "autoclass" if inspect.isclass(thing) else "autofunction"
-    members = "\n   :members:\n   :inherited-members: BaseModel, Exception" if directive == "autoclass" else ""
+    members = (
+        "\n   :members:\n   :inherited-members: BaseModel, BaseException, Exception" if directive == "autoclass" else ""
+    )
     return f"```{{eval-rst}}\n.. {directive}:: {path}{members}\n```"
 
 
@@ -197,7 +215,7 @@ def _text(path: str) -> str:
 def schema() -> str:
     """Return the fields of a diagnosis in JSON, from its schema."""
     whole = diagnosis_schema()
-    parts = [_schema_table(whole)]
+    parts = ["## Diagnosis", _schema_table(whole)]
     for name, definition in whole["$defs"].items():
         parts += [f"## {name}", _schema_table(definition)]
     return "\n\n".join(parts)
@@ -205,7 +223,7 @@ def schema() -> str:
 
 def _schema_table(definition: Mapping[str, Any]) -> str:
     return "\n\n".join(
-        f"`{name}`\n: {_json_type(field)}. {_escaped(field.get('description', ''))}"
+        f"`{name}`\n: {_escaped(_sentence(field.get('description', '')))}\n\n  {_sentence(_json_type(field))}"
         for name, field in definition["properties"].items()
     )
 
