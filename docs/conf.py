@@ -23,7 +23,6 @@ html_show_copyright = False
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
-smartquotes = False  # `--panel` keeps its two dashes
 default_role = "literal"  # docstrings write `name`
 napoleon_numpy_docstring = False
 napoleon_custom_sections = [("Attributes", "params_style")]

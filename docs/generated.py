@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import re
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -104,7 +105,15 @@ def _command(command: click.Command, path: tuple[str, ...]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("<", "&lt;").replace("*", "\\*").replace("[", "\\[")
+    """Return plain text as Markdown that reads the same; what stands in backticks is code already."""
+    plain, *rest = text.split("`", 1)
+    plain = re.sub(
+        r"(?<!\S)(--[a-z][a-z-]*)", r"`\1`", plain.replace("<", "&lt;").replace("*", "\\*").replace("[", "\\[")
+    )
+    if not rest:
+        return plain
+    code, _, behind = rest[0].partition("`")
+    return f"{plain}`{code}`{_escaped(behind)}"
 
 
 def settings() -> str:

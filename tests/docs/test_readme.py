@@ -20,6 +20,13 @@ def test_it_is_short() -> None:
     assert len(README.read_text(encoding="utf-8").split()) <= 900
 
 
+def test_its_links_lead_somewhere() -> None:
+    """Sphinx checks those of the pages."""
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", README.read_text(encoding="utf-8"))
+    assert len(links) > 20
+    assert [link for link in links if not link.startswith("https:") and not (ROOT / link).exists()] == []
+
+
 @pytest.mark.slow
 def test_its_python_prints_what_stands_below_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The digits may differ a little: processors round differently."""
