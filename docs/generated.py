@@ -208,9 +208,7 @@ def _documented(path: str, thing: Callable[..., object]) -> str:
 
 def formats() -> str:
     """Return what the modules that read and write files say of them."""
-    return "\n\n".join(
-        f"## {heading}\n\n```text\n{inspect.cleandoc(_text(path))}\n```" for heading, path in FORMATS.items()
-    )
+    return "\n\n".join(f"## {heading}\n\n```text\n{_text(path)}\n```" for heading, path in FORMATS.items())
 
 
 def _text(path: str) -> str:
@@ -218,7 +216,12 @@ def _text(path: str) -> str:
     module, _, name = path.rpartition(".")
     if name.isupper():
         return str(getattr(importlib.import_module(module), name))
-    return importlib.import_module(path).__doc__ or ""
+    return inspect.cleandoc(importlib.import_module(path).__doc__ or "")
+
+
+def errors() -> str:
+    """Return the family of errors, as its module draws it."""
+    return f"```text\n{_text('consilience.core.errors')}\n```"
 
 
 def schema() -> str:
@@ -257,6 +260,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "public": public,
     "extensions": extensions,
+    "errors": errors,
     "formats": formats,
     "schema": schema,
 }
