@@ -6,16 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import click.testing
 import pytest
 
 from consilience.frontends.cli.main import main
+from tests.support.commands import Invoke, Run
 from tests.support.shapes import LABELS, draw, draw_all
-
-Invoke = Callable[..., click.testing.Result]
 
 
 @pytest.fixture(autouse=True)
@@ -90,12 +88,11 @@ def script() -> str:
 
 
 @pytest.fixture
-def run(script: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+def run(script: str) -> Run:
     """Run a command in a process of its own."""
 
-    def started(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [script, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False, **options
-        )
+    def started(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [script, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
     return started

@@ -58,8 +58,10 @@ def test_the_base_install(base: Path, fitted: Path, new_images: dict[str, Path],
         "efficientnet_lite_pytorch",
     ]
     program = f"import importlib.util as u; print([name for name in {absent} if u.find_spec(name)])"
-    found = subprocess.run([base / "python", "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert found.stdout == "[]\n"
+    packages = subprocess.run(
+        [base / "python", "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert packages.stdout == "[]\n"
     panel = shutil.copytree(fitted, tmp_path / "panel")
     command = [base / "consilience", "diagnose", *new_images.values(), "--panel", panel, "--json"]
     empty_cache = {**os.environ, "CONSILIENCE_CACHE": str(tmp_path / "cache")}

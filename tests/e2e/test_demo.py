@@ -2,18 +2,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import click.testing
 import PIL.Image
 import pytest
 
 from consilience.core.errors import PanelError
 from consilience.frontends.cli.panels.demo_command import run
 from consilience.frontends.cli.panels.solar_cells import SolarCellSplit, read_cells, split
-
-Invoke = Callable[..., click.testing.Result]
+from tests.support.commands import Invoke
 
 
 def small(seed: int = 0) -> SolarCellSplit:
@@ -24,11 +21,11 @@ def small(seed: int = 0) -> SolarCellSplit:
 
 def test_the_demo_on_few_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(small(), tmp_path / "out")
-    said = capsys.readouterr().out
-    assert said.startswith("90 electroluminescence images of solar cells")
+    output = capsys.readouterr().out
+    assert output.startswith("90 electroluminescence images of solar cells")
     for agent in ("neighbours", "probe", "gaussian", "tip-adapter", "fusion"):
-        assert re.search(rf"^{agent} +[\d.]+ % +[\d.]+ to [\d.]+ % ", said, re.MULTILINE)
-    last = said.splitlines()[-1]
+        assert re.search(rf"^{agent} +[\d.]+ % +[\d.]+ to [\d.]+ % ", output, re.MULTILINE)
+    last = output.splitlines()[-1]
     assert last == f"The same as a picture: {tmp_path / 'out' / 'diagnosis.png'}"
     with PIL.Image.open(tmp_path / "out" / "diagnosis.png") as picture:
         assert picture.size == (1400, 900)

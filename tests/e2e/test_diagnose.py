@@ -5,11 +5,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import click.testing
 import PIL.Image
 import pytest
 
-Invoke = Callable[..., click.testing.Result]
+from tests.support.commands import Invoke
 
 KEYS = {"source", "label", "probability", "posterior", "verdict", "predictions", "evidence", "rounds", "seconds"}
 
@@ -38,7 +37,7 @@ def test_many_images_in_json(invoke: Invoke, fitted: Path, new_images: dict[str,
     for line in lines:
         assert line.keys() >= KEYS | {"cost_usd"}
         assert sum(line["posterior"].values()) == pytest.approx(1.0)
-        assert {one["agent"] for one in line["predictions"]} == {"neighbours", "probe", "gaussian", "tip-adapter"}
+        assert {p["agent"] for p in line["predictions"]} == {"neighbours", "probe", "gaussian", "tip-adapter"}
         assert line["evidence"]["neighbours"][0]["label"] == line["label"]
 
 
@@ -68,7 +67,7 @@ def test_bad_images_are_named_and_the_others_diagnosed(
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["source"] for line in lines] == list(map(str, [good[0], *bad, *good[1:]]))
     assert ["error" in line for line in lines] == [False, *[True] * len(bad), False, False]
-    said = {Path(line["source"]).name: line["error"] for line in lines if "error" in line}
+    errors = {Path(line["source"]).name: line["error"] for line in lines if "error" in line}
     for name, words in {
         "text.jpg": "is not an image",
         "empty.png": "is empty",
@@ -79,7 +78,7 @@ def test_bad_images_are_named_and_the_others_diagnosed(
         "private.png": "127.0.0.1",
         tmp_path.name: "is a directory",
     }.items():
-        assert words in said[name]
+        assert words in errors[name]
     in_text = invoke("diagnose", *good, text, "--panel", fitted)
     assert in_text.exit_code == 3
     assert len(in_text.stdout.splitlines()) == 3

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import click.testing
 import httpx
 import jsonschema
 import pytest
@@ -18,9 +17,8 @@ from consilience.core.diagnosis_schema import VERSION, diagnosis_schema
 from consilience.core.evidence import Evidence, Neighbour
 from consilience.core.prediction import Prediction
 from consilience.core.trust import Trust
+from tests.support.commands import Invoke
 from tests.support.web_server import diagnosed, serving
-
-Invoke = Callable[..., click.testing.Result]
 
 KEPT = Path(__file__).parents[2] / "docs" / "schemas" / f"diagnosis-{VERSION}.schema.json"
 

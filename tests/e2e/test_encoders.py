@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support.commands import Invoke
+
 pytest.importorskip("open_clip")
 
 
-def test_the_list_is_searched(invoke: Callable) -> None:
+def test_the_list_is_searched(invoke: Invoke) -> None:
     result = invoke("encoders", "--find", "metaclip_400m")
     assert result.exit_code == 0
     assert "open_clip:ViT-B-32:metaclip_400m" in result.stdout
@@ -24,7 +25,7 @@ def test_the_list_is_searched(invoke: Callable) -> None:
     assert "no known encoder is called 'sigclip'" in wrong.stderr
 
 
-def test_encoders_are_compared_and_one_that_is_not_there_is_named(invoke: Callable, shapes: Path) -> None:
+def test_encoders_are_compared_and_one_that_is_not_there_is_named(invoke: Invoke, shapes: Path) -> None:
     result = invoke("encoders", "try", "embedded", "crystal", shapes)
     assert result.exit_code == 3
     assert "There is no encoder 'crystal'" in result.stderr

@@ -17,8 +17,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-Invoke = Callable[..., click.testing.Result]
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+from tests.support.commands import Invoke, Run
 
 LABELS = ("apple", "beech", "cedar")
 
@@ -54,8 +53,8 @@ def metrics_of(out: Path) -> Any:
 def timeless(value: Any) -> Any:
     """Without what depends on how fast the machine was."""
     if isinstance(value, dict):
-        return {key: timeless(one) for key, one in value.items() if key not in ("seconds", "images_per_second")}
-    return [timeless(one) for one in value] if isinstance(value, list) else value
+        return {key: timeless(item) for key, item in value.items() if key not in ("seconds", "images_per_second")}
+    return [timeless(item) for item in value] if isinstance(value, list) else value
 
 
 def test_a_folder_is_evaluated(invoke: Invoke, shapes: Path, fitted: Path, tmp_path: Path) -> None:
@@ -69,11 +68,11 @@ def test_a_folder_is_evaluated(invoke: Invoke, shapes: Path, fitted: Path, tmp_p
 
 
 def test_it_says_what_came_of_it(invoke: Invoke, shapes: Path, fitted: Path, tmp_path: Path) -> None:
-    said = invoke("evaluate", shapes, "--panel", fitted, "--out", tmp_path / "out").stdout
-    assert "95 % interval" in said
-    assert "Fusion against its best agent" in said
-    assert "McNemar" in said
-    assert "Settled" in said
+    output = invoke("evaluate", shapes, "--panel", fitted, "--out", tmp_path / "out").stdout
+    assert "95 % interval" in output
+    assert "Fusion against its best agent" in output
+    assert "McNemar" in output
+    assert "Settled" in output
 
 
 def test_a_manifest_is_evaluated_and_what_cannot_be_read_is_named(
@@ -122,19 +121,19 @@ def test_images_of_no_known_label_are_told_from_the_others(
         checks = np.kron(rng.integers(0, 2, (6, 6, 3)), np.ones((16, 16, 1))) * 255
         PIL.Image.fromarray(checks.astype(np.uint8)).save(novel / "anything" / f"{number}.png")
     command = ("evaluate", known, "--panel", fitted, "--out", tmp_path / "out", "--novel", novel)
-    said = invoke(*command)
-    assert said.exit_code == 0
-    found = json.loads((tmp_path / "out" / "metrics.json").read_bytes())["novelty"]
-    assert (found["known"], found["novel"], found["novel_called"]) == (3, 4, 1.0)
-    assert found["score"] == {"auroc": 1.0, "fpr_at_95": 0.0}
-    assert set(found["signs"]) == {"predictive_entropy", "disagreement", "mahalanobis", "knn"}
-    lines = [line.split() for line in said.stdout.splitlines()]
+    result = invoke(*command)
+    assert result.exit_code == 0
+    novelty = json.loads((tmp_path / "out" / "metrics.json").read_bytes())["novelty"]
+    assert (novelty["known"], novelty["novel"], novelty["novel_called"]) == (3, 4, 1.0)
+    assert novelty["score"] == {"auroc": 1.0, "fpr_at_95": 0.0}
+    assert set(novelty["signs"]) == {"predictive_entropy", "disagreement", "mahalanobis", "knn"}
+    lines = [line.split() for line in result.stdout.splitlines()]
     assert ["score", "3", "4", "1.000", "0", "%"] in lines
-    assert "Called novel: 100 % of the novel images" in said.stdout
+    assert "Called novel: 100 % of the novel images" in result.stdout
     assert len(rows_of(tmp_path / "out" / "novel")) == 4
     assert len(rows_of(tmp_path / "out")) == 3  # what is novel counts in no other figure
     again = json.loads(invoke(*command, "--json").stdout)
-    assert again["novelty"] == found
+    assert again["novelty"] == novelty
 
 
 def test_a_bad_folder_of_novel_images_is_named_before_anything_is_decided(
@@ -143,12 +142,12 @@ def test_a_bad_folder_of_novel_images_is_named_before_anything_is_decided(
     manifest = tmp_path / "images.csv"
     manifest.write_text("\n".join(["path,label", *(f"{path},{label}" for label, path in new_images.items())]) + "\n")
     (tmp_path / "bare").mkdir()
-    for name, said in (("bare", "is empty"), ("gone", "does not exist")):
+    for name, problem in (("bare", "is empty"), ("gone", "does not exist")):
         novel = tmp_path / name
         result = run("evaluate", manifest, "--panel", fitted, "--out", tmp_path / "out", "--novel", novel)
         assert (result.returncode, result.stdout) == (1, "")
         assert f"'{novel}'" in result.stderr
-        assert said in result.stderr
+        assert problem in result.stderr
         assert "Traceback" not in result.stderr
     assert not (tmp_path / "out").exists()
 
@@ -162,10 +161,10 @@ def test_what_is_wrong_is_one_line(run: Run, shapes: Path, fitted: Path, tmp_pat
         ("--map", "rnig=circle"): (1, "nothing in"),
         ("--limit", "0"): (2, "0 is not in the range"),
     }
-    for options, (code, said) in wrong.items():
+    for options, (code, problem) in wrong.items():
         result = run("evaluate", photos, "--panel", fitted, "--out", tmp_path / "out", *options)
         assert (result.returncode, result.stdout) == (code, "")
-        assert said in result.stderr
+        assert problem in result.stderr
         assert "Traceback" not in result.stderr
     assert not (tmp_path / "out").exists()
     mapped = run("evaluate", photos, "--panel", fitted, "--out", tmp_path / "out", "--map", "ring=circle", "--limit", 2)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 
-import click.testing
 import pytest
 
-Invoke = Callable[..., click.testing.Result]
+from tests.support.commands import Invoke
 
 
 def diagnosed(invoke: Invoke, panel: Path, image: Path) -> str:
@@ -26,8 +24,8 @@ def test_a_word_goes_through_review_is_learned_and_undone(
 ) -> None:
     at = ("--panel", panel)
     id = diagnosed(invoke, panel, new_images["circle"])
-    given = invoke("feedback", id, "--label", "circle", "--person", "Ada", *at)
-    assert (given.exit_code, given.stdout) == (0, "circle, says Ada: it waits: 'consilience review' lists it\n")
+    voted = invoke("feedback", id, "--label", "circle", "--person", "Ada", *at)
+    assert (voted.exit_code, voted.stdout) == (0, "circle, says Ada: it waits: 'consilience review' lists it\n")
     invoke("feedback", id, "--label", "square", "--person", "Bo", *at)
     assert invoke("learn", *at).stdout == "nothing to learn\n"
     skipped = invoke("review", *at, stdin="s\n")
@@ -43,7 +41,7 @@ def test_a_word_goes_through_review_is_learned_and_undone(
     assert learned.stdout == "change 1: 1 images joined the memory (circle 1), 1 judged the agents\n"
     held = json.loads(invoke("show", panel, "--json").stdout)
     assert held["labels"]["circle"] == 15
-    assert {one["n"] for one in held["agents"]} == {43}
+    assert {agent["n"] for agent in held["agents"]} == {43}
     assert "change 1: 1 images" in invoke("learned", *at).stdout
     assert invoke("undo", "1", *at).stdout == "change 1 undone: 1 images left the memory\n"
     assert json.loads(invoke("show", panel, "--json").stdout)["labels"]["circle"] == 14
@@ -95,7 +93,7 @@ def test_many_images_are_kept_with_their_pictures(invoke: Invoke, panel: Path, n
 
     assert invoke("diagnose", *new_images.values(), "--panel", panel).exit_code == 0
     with History.open(panel) as history:
-        assert all(one.thumbnail for one in history.find())
+        assert all(diagnosis.thumbnail for diagnosis in history.find())
         assert history.count() == 3
 
 
@@ -116,8 +114,8 @@ def test_drift_has_nothing_to_say_at_first(invoke: Invoke, panel: Path) -> None:
     result = invoke("drift", "--panel", panel)
     assert result.exit_code == 0
     assert "People said of 0 of 0 diagnoses" in result.stdout
-    found = json.loads(invoke("drift", "--panel", panel, "--json").stdout)
-    assert [one["has_fallen"] for one in found["agents"]] == [False] * len(found["agents"])
+    drift = json.loads(invoke("drift", "--panel", panel, "--json").stdout)
+    assert [agent["has_fallen"] for agent in drift["agents"]] == [False] * len(drift["agents"])
 
 
 @pytest.mark.parametrize("words", [("--right", "--label", "circle"), ()])

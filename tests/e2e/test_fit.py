@@ -5,12 +5,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import click.testing
 import numpy as np
 import PIL.Image
 import pytest
 
-Invoke = Callable[..., click.testing.Result]
+from tests.support.commands import Invoke
 
 
 def png(path: Path, seed: int) -> Path:
@@ -46,8 +45,8 @@ def test_fit_in_json(invoke: Invoke, shapes: Path, tmp_path: Path) -> None:
     result = invoke("fit", shapes, "--panel", tmp_path / "panel", "--json", "--agents", "probe,neighbours")
     fitted = json.loads(result.stdout)
     assert fitted["labels"] == {"circle": 14, "square": 14, "stripes": 14}
-    assert [one["agent"] for one in fitted["agents"]] == ["probe", "neighbours"]
-    assert sum(one["share_of_weight"] for one in fitted["agents"]) == pytest.approx(1.0)
+    assert [agent["agent"] for agent in fitted["agents"]] == ["probe", "neighbours"]
+    assert sum(agent["share_of_weight"] for agent in fitted["agents"]) == pytest.approx(1.0)
     assert fitted["images"] == {"added": 42, "skipped": 0, "kept_out": [], "failed": [], "ignored": []}
     assert fitted["policy"]["target"] == 0.95
 
@@ -55,9 +54,9 @@ def test_fit_in_json(invoke: Invoke, shapes: Path, tmp_path: Path) -> None:
 def test_few_images_settle_nothing_and_fit_says_so(invoke: Invoke, folder: Path, tmp_path: Path) -> None:
     result = invoke("fit", folder, "--panel", tmp_path / "panel", "--set", "policy.coverage=0.99")
     assert result.exit_code == 0
-    said = " ".join(result.stdout.split())
-    assert "cannot support 99.0 % coverage: every image will be referred; it takes 99 images at the least." in said
-    assert "Give more images, or lower policy.coverage." in said
+    output = " ".join(result.stdout.split())
+    assert "cannot support 99.0 % coverage: every image will be referred; it takes 99 images at the least." in output
+    assert "Give more images, or lower policy.coverage." in output
 
 
 def test_what_is_left_out_is_named_and_the_rest_is_fitted(invoke: Invoke, folder: Path, tmp_path: Path) -> None:
@@ -96,7 +95,7 @@ def test_unlabelled_images_teach_too(invoke: Invoke, folder: Path, tmp_path: Pat
     assert "broken.jpg" in result.stderr
     fitted = json.loads(result.stdout)
     assert fitted["unlabelled"] == 5
-    assert "self-trained" in [one["agent"] for one in fitted["agents"]]
+    assert "self-trained" in [agent["agent"] for agent in fitted["agents"]]
     assert "5 images, learned from as well" in invoke("show", tmp_path / "panel").stdout
 
 

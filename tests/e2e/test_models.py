@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import click.testing
 import numpy as np
 import pytest
 import yaml
 
 from consilience import load_settings
+from tests.support.commands import Invoke, Run
 from tests.support.scripted_server import Scripted, ScriptedServer, chat, says
 from tests.support.vlm_cases import pictures, texts
-
-Invoke = Callable[..., click.testing.Result]
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 SECRET = "sk-very-secret-1234567890"  # noqa: S105
 COST = 0.002
@@ -90,17 +85,17 @@ def test_the_whole_way(
     assert lines.stderr.endswith(f", {3 * COST:.4f} USD\n")
     data = run("diagnose", *new_images.values(), "--panel", panel, "--settings", file, "--json")
     for line in map(json.loads, data.stdout.splitlines()):
-        told = {one["agent"]: one for one in line["predictions"]}
-        assert told["qwen"]["cached"] is told["own"]["cached"] is True
-        assert (told["qwen"]["tokens"], told["qwen"]["prompt"]) == (110, "look 1, repair 1")
+        answers = {prediction["agent"]: prediction for prediction in line["predictions"]}
+        assert answers["qwen"]["cached"] is answers["own"]["cached"] is True
+        assert (answers["qwen"]["tokens"], answers["qwen"]["prompt"]) == (110, "look 1, repair 1")
     shown = run("show", panel).stdout
     assert f"Agent qwen tiny at {server.url}, confidence verbalised" in joined(shown)
-    assert {one["agent"] for one in json.loads(run("show", panel, "--json").stdout)["models"]} == {"qwen", "own"}
-    assert {one.get("Authorization") for one in server.headers} == {f"Bearer {SECRET}", "Bearer no key is needed"}
-    said = [out.stdout + out.stderr for out in (fitted, again, in_detail, lines, data)]
+    assert {model["agent"] for model in json.loads(run("show", panel, "--json").stdout)["models"]} == {"qwen", "own"}
+    assert {header.get("Authorization") for header in server.headers} == {f"Bearer {SECRET}", "Bearer no key is needed"}
+    outputs = [out.stdout + out.stderr for out in (fitted, again, in_detail, lines, data)]
     debugged = run("--debug", "diagnose", new_images["circle"], "--panel", panel, "--set", "replies.keep=false")
     assert debugged.returncode == 0
-    assert SECRET not in "".join([*said, shown, debugged.stdout, debugged.stderr])
+    assert SECRET not in "".join([*outputs, shown, debugged.stdout, debugged.stderr])
     assert not any(SECRET.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
@@ -113,10 +108,10 @@ def test_a_budget_ends_a_command_in_one_line_and_more_money_goes_on(
     (line,) = stopped.stderr.splitlines()
     assert line.startswith("error: the budget of this run is spent: 0.0200 of 0.02 USD (policy.max_run_cost_usd)")
     assert not (tmp_path / "panel").exists()
-    paid = len([one for one in server.headers if one["Authorization"] == f"Bearer {SECRET}"])
+    paid = len([header for header in server.headers if header["Authorization"] == f"Bearer {SECRET}"])
     assert paid == 10
     assert invoke(*fit, "--set", f"policy.max_run_cost_usd={32 * COST}").exit_code == 0
-    assert len([one for one in server.headers if one["Authorization"] == f"Bearer {SECRET}"]) == 42
+    assert len([header for header in server.headers if header["Authorization"] == f"Bearer {SECRET}"]) == 42
 
 
 def test_wrong_settings_of_an_agent_are_one_line(
@@ -183,7 +178,7 @@ def test_the_settings_file_in_the_docs_is_one(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
     (tmp_path / "models.yaml").write_text(page.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
     settings = load_settings(tmp_path / "models.yaml")
-    assert [one.name for one in settings.vlm] == ["qwen", "gpt"]
+    assert [model.name for model in settings.vlm] == ["qwen", "gpt"]
     assert settings.policy.max_run_cost_usd == 5
 
 
@@ -209,7 +204,7 @@ def test_prompts_are_listed(invoke: Invoke, task_file: Path) -> None:
     of_a_task = invoke("prompts", "--task", task_file).stdout
     assert "mine" in of_a_task
     assert "system*, label, described-label" in of_a_task
-    (look,) = (one for one in json.loads(invoke("prompts", "--json").stdout) if one["name"] == "look")
+    (look,) = (prompt for prompt in json.loads(invoke("prompts", "--json").stdout) if prompt["name"] == "look")
     assert (look["version"], look["texts"]["label"]["template"]) == (1, "- {label}")
 
 
@@ -248,6 +243,5 @@ def test_words_of_the_task_reach_the_model(
     panel = tmp_path / "panel"
     assert invoke("fit", shapes, "--panel", panel, "--settings", file, "--task", task_file).exit_code == 0
     assert {texts(request)[0] for request in server.requests} == {"Look\x1b[31m closely."}
-    assert {one["prompt"] for one in json.loads(invoke("replies", "--settings", file, "--json").stdout)["models"]} == {
-        "look mine, repair 1"
-    }
+    models = json.loads(invoke("replies", "--settings", file, "--json").stdout)["models"]
+    assert {model["prompt"] for model in models} == {"look mine, repair 1"}

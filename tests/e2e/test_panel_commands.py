@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
-import click.testing
 import pytest
 
-Invoke = Callable[..., click.testing.Result]
+from tests.support.commands import Invoke
 
 
 def counts(invoke: Invoke, panel: Path) -> dict[str, int]:
@@ -29,8 +27,8 @@ def test_show_in_json(invoke: Invoke, fitted: Path) -> None:
     assert held["policy"]["threshold"] >= 0.5
     files = [path for path in (fitted / "state-0001").rglob("*") if path.is_file()]
     assert held["bytes"] == sum(path.stat().st_size for path in files)
-    for one in held["agents"]:
-        assert sum(sum(row.values()) for row in one["confusion"].values()) == one["n"] == 42
+    for agent in held["agents"]:
+        assert sum(sum(row.values()) for row in agent["confusion"].values()) == agent["n"] == 42
 
 
 def test_add_and_remove(invoke: Invoke, panel: Path, new_images: dict[str, Path]) -> None:
@@ -85,9 +83,9 @@ def test_check_finds_and_repairs_a_damaged_index(invoke: Invoke, panel: Path) ->
     assert invoke("check", panel).exit_code == 0
     database = panel / "index" / "chroma.sqlite3"
     database.write_bytes(database.read_bytes()[: database.stat().st_size // 2])
-    found = invoke("check", panel)
-    assert found.exit_code == 1
-    assert "rebuild the index with --repair" in found.stderr
+    checked = invoke("check", panel)
+    assert checked.exit_code == 1
+    assert "rebuild the index with --repair" in checked.stderr
     repaired = invoke("check", panel, "--repair")
     assert repaired.exit_code == 0
     assert "is whole: every file, and 42 images in the index" in repaired.stdout

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+from tests.support.commands import Run
 
 HEAVY = ("numpy", "pydantic", "PIL", "onnxruntime", "chromadb", "langgraph", "sklearn", "scipy", "torch")
 
@@ -31,16 +31,16 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 
 
 def test_it_runs_as_a_module(run: Run) -> None:
-    said = subprocess.run(
+    version = subprocess.run(
         [sys.executable, "-m", "consilience", "--version"], capture_output=True, text=True, check=False
     )
-    assert said.stdout == run("--version").stdout
+    assert version.stdout == run("--version").stdout
 
 
 def test_help_documents_the_exit_codes(run: Run) -> None:
-    said = run("--help").stdout
+    output = run("--help").stdout
     for code in ("0 ", "1 ", "2 ", "3 ", "130"):
-        assert f"\n    {code}" in said
+        assert f"\n    {code}" in output
 
 
 def test_the_whole_way(run: Run, shapes: Path, new_images: dict[str, Path], tmp_path: Path) -> None:
@@ -114,12 +114,12 @@ def rest_of(watching: int) -> bytes:
 def test_an_interrupted_fit_leaves_nothing(fitting: Fitting, tmp_path: Path) -> None:
     process, watching = fitting()
     process.send_signal(signal.SIGINT)
-    said = rest_of(watching)
+    output = rest_of(watching)
     printed, _ = process.communicate()
     assert process.returncode == 130
     assert printed == b""
-    assert b"interrupted: " in said
-    assert b"Traceback" not in said
+    assert b"interrupted: " in output
+    assert b"Traceback" not in output
     assert not (tmp_path / "panel").exists()
 
 
@@ -136,10 +136,10 @@ def test_a_killed_fit_can_be_run_again(fitting: Fitting, run: Run, shapes: Path,
 
 def test_a_terminal_shows_progress_and_colours(fitting: Fitting) -> None:
     process, watching = fitting()
-    said = rest_of(watching)
+    output = rest_of(watching)
     printed, _ = process.communicate()
     assert process.returncode == 0
-    assert b"fitting agents" in said
-    assert b"\x1b[" in said
+    assert b"fitting agents" in output
+    assert b"\x1b[" in output
     assert b"\x1b[" not in printed  # it went to a pipe
     assert b"42 images, 3 labels" in printed

@@ -68,21 +68,21 @@ class StandIn:
         self.path.chmod(0o755)
 
     @cached_property
-    def said(self) -> IO[str]:
+    def reports(self) -> IO[str]:
         connection, _ = self.listener.accept()
         connection.settimeout(60)
         return connection.makefile()
 
     def line(self) -> str:
         """The next line that it says, waited for; empty when the last of its processes has ended."""
-        return self.said.readline().strip()
+        return self.reports.readline().strip()
 
 
 @pytest.fixture
 def stand_in(tmp_path: Path) -> Iterator[StandIn]:
-    one = StandIn(tmp_path)
-    with one.listener:
-        yield one
+    server = StandIn(tmp_path)
+    with server.listener:
+        yield server
 
 
 @pytest.fixture
@@ -126,10 +126,10 @@ def logs(folder: Path) -> list[Path]:
 def test_a_server_is_started_waited_for_and_stopped(start: Start, stand_in: StandIn, port: int, tmp_path: Path) -> None:
     process = start("--", "--family", "--tensor-parallel-size", "2", DO_NOT_TRACK="yes")
     arguments, environment = json.loads(stand_in.line())
-    said = ready(process)
-    assert said.startswith(f"# org/Tiny-VL is served at http://127.0.0.1:{port}/v1; Ctrl-C stops it.")
+    settings = ready(process)
+    assert settings.startswith(f"# org/Tiny-VL is served at http://127.0.0.1:{port}/v1; Ctrl-C stops it.")
     usual = {"base_url": f"http://127.0.0.1:{port}/v1", "confidence": "logprob"}
-    assert yaml.safe_load(said) == {
+    assert yaml.safe_load(settings) == {
         "vlm": [{"name": "tiny-vl", "model": "org/Tiny-VL"} | usual, {"name": "leaves", "model": "leaves"} | usual]
     }
     assert arguments[:6] == ["serve", "org/Tiny-VL", "--host", "127.0.0.1", "--port", str(port)]
@@ -152,19 +152,19 @@ def test_a_server_is_started_waited_for_and_stopped(start: Start, stand_in: Stan
 def test_on_a_cpu_nothing_is_compiled_and_a_key_is_asked_for(start: Start, stand_in: StandIn) -> None:
     process = start("--cpu", VLLM_API_KEY="secret-123")
     arguments, environment = json.loads(stand_in.line())
-    said = ready(process)
+    settings = ready(process)
     assert {"--enforce-eager", "--kv-cache-memory-bytes=1G"} <= {*arguments}
     assert environment["TORCHDYNAMO_DISABLE"] == "1"
     assert stand_in.line() == "Bearer secret-123"
-    assert "key_variable: VLLM_API_KEY" in said
-    assert "secret" not in said
+    assert "key_variable: VLLM_API_KEY" in settings
+    assert "secret" not in settings
 
 
 def test_the_settings_are_the_same_yaml_on_a_narrow_terminal(start: Start, stand_in: StandIn) -> None:
     process = start(COLUMNS="40")
     stand_in.line()
     agents = yaml.safe_load(ready(process))["vlm"]
-    assert [one["confidence"] for one in agents] == ["logprob", "logprob"]
+    assert [agent["confidence"] for agent in agents] == ["logprob", "logprob"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)])

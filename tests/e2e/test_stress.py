@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import click.testing
 import numpy as np
 import pytest
 
 from consilience.evals import stress
-
-Invoke = Callable[..., click.testing.Result]
+from tests.support.commands import Invoke
 
 IMAGES = 6
 
@@ -28,20 +25,20 @@ def stressed(shapes: Path, fitted: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 def figures_of(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "metrics.json").read_bytes())
-    return found
+    figures: dict[str, Any] = json.loads((out / "metrics.json").read_bytes())
+    return figures
 
 
 def test_every_condition_is_measured(stressed: Path) -> None:
     conditions = figures_of(stressed)["conditions"]
     assert len(conditions) == 41
-    assert {one["n"] for one in conditions} == {IMAGES}
-    clean, worst = conditions[0], next(one for one in conditions if (one["corruption"], one["strength"]) == ("blur", 5))
+    assert {condition["n"] for condition in conditions} == {IMAGES}
+    clean, worst = conditions[0], next(c for c in conditions if (c["corruption"], c["strength"]) == ("blur", 5))
     assert clean["accuracy"] == 1.0
     assert worst["novelty"] > clean["novelty"]
     assert worst["referred"] >= clean["referred"]
     assert set(worst["agents"]) == {"neighbours", "probe", "gaussian", "tip-adapter"}
-    assert all(one["settled_wrong"] == (one["settled"]["n"] - one["settled"]["right"]) / IMAGES for one in conditions)
+    assert all(c["settled_wrong"] == (c["settled"]["n"] - c["settled"]["right"]) / IMAGES for c in conditions)
 
 
 def test_it_goes_on_where_it_was_and_ends_the_same(stressed: Path, shapes: Path, fitted: Path, tmp_path: Path) -> None:
@@ -66,11 +63,11 @@ def test_it_goes_on_where_it_was_and_ends_the_same(stressed: Path, shapes: Path,
 def test_the_command_says_whether_the_panel_refers(invoke: Invoke, stressed: Path, shapes: Path, fitted: Path) -> None:
     """The run is finished: the command decides nothing, and shows what was found."""
     command = ("stress", shapes, "--panel", fitted, "--out", stressed, "--sample", IMAGES)
-    said = invoke(*command)
-    assert said.exit_code == 0
-    assert "Settled and wrong" in said.stdout
-    assert figures_of(stressed)["answer"] in said.stdout
-    assert "--drop-leaks" not in said.stderr
+    result = invoke(*command)
+    assert result.exit_code == 0
+    assert "Settled and wrong" in result.stdout
+    assert figures_of(stressed)["answer"] in result.stdout
+    assert "--drop-leaks" not in result.stderr
     assert json.loads(invoke(*command, "--json").stdout) == figures_of(stressed)
 
 
@@ -85,14 +82,14 @@ def test_the_page_shows_every_corruption_and_needs_no_network(stressed: Path) ->
 
 def test_conditions_can_be_compared(invoke: Invoke, stressed: Path) -> None:
     result = invoke("compare", stressed / "clean", stressed / "noise-5", "--json")
-    found = json.loads(result.stdout)
-    conditions = {(one["corruption"], one["strength"]): one for one in figures_of(stressed)["conditions"]}
-    assert (result.exit_code, found["n"]) == (0, IMAGES)
+    figures = json.loads(result.stdout)
+    conditions = {(c["corruption"], c["strength"]): c for c in figures_of(stressed)["conditions"]}
+    assert (result.exit_code, figures["n"]) == (0, IMAGES)
     expected = [conditions["clean", 0]["accuracy"], conditions["noise", 5]["accuracy"]]
-    assert [side["accuracy"] for side in found["sides"]] == expected
-    said = invoke("compare", stressed / "clean", stressed / "noise-5").stdout
-    assert "McNemar" in said
-    assert f"Of {IMAGES} images" in said
+    assert [side["accuracy"] for side in figures["sides"]] == expected
+    output = invoke("compare", stressed / "clean", stressed / "noise-5").stdout
+    assert "McNemar" in output
+    assert f"Of {IMAGES} images" in output
 
 
 def test_what_cannot_be_used_is_said_in_a_line(invoke: Invoke, shapes: Path, fitted: Path, tmp_path: Path) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import PIL.Image
 import pytest
 
 from consilience.orchestrator.panel.panel import Panel
+from tests.support.commands import Invoke
 
 
 def test_a_table_is_written_filled_in_and_learned(
-    invoke: Callable, panel: Path, unlabelled: Path, tmp_path: Path
+    invoke: Invoke, panel: Path, unlabelled: Path, tmp_path: Path
 ) -> None:
     table, picture = tmp_path / "ask.csv", tmp_path / "ask.png"
     asked = invoke(
@@ -24,7 +24,7 @@ def test_a_table_is_written_filled_in_and_learned(
     shown = [json.loads(line) for line in asked.stdout.splitlines()]
     with table.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["path"] for row in rows] == [one["path"] for one in shown]
+    assert [row["path"] for row in rows] == [suggestion["path"] for suggestion in shown]
     assert {row["label"] for row in rows} == {""}
     assert PIL.Image.open(picture).size == (1400, 316)  # a heading and one row
     assert invoke("suggest", "--labels", table, "--panel", panel).exit_code == 1  # nothing is filled in
@@ -44,10 +44,10 @@ def test_a_table_is_written_filled_in_and_learned(
     assert [by_source[row["path"]] for row in rows[1:]] == [row["label"].lower() for row in rows[1:]]
 
 
-def test_answers_at_the_terminal_are_learned(invoke: Callable, panel: Path, unlabelled: Path) -> None:
+def test_answers_at_the_terminal_are_learned(invoke: Invoke, panel: Path, unlabelled: Path) -> None:
     before = len(Panel.open(panel).labelled_images)
-    said = "hexagon\ncircle\n\n3\n"  # no label, a label, nothing, a number; then the end
-    result = invoke("suggest", unlabelled, "--panel", panel, "--number", 4, "--answer", stdin=said)
+    answers = "hexagon\ncircle\n\n3\n"  # no label, a label, nothing, a number; then the end
+    result = invoke("suggest", unlabelled, "--panel", panel, "--number", 4, "--answer", stdin=answers)
     assert result.exit_code == 0
     assert "there is no label 'hexagon'" in result.stderr
     assert "2 labels learned" in result.stderr
@@ -62,7 +62,7 @@ def test_answers_at_the_terminal_are_learned(invoke: Callable, panel: Path, unla
         ("file,label\na.png,circle\n", "no table with the columns path and label"),
     ],
 )
-def test_a_wrong_table_is_refused(invoke: Callable, panel: Path, tmp_path: Path, content: str, problem: str) -> None:
+def test_a_wrong_table_is_refused(invoke: Invoke, panel: Path, tmp_path: Path, content: str, problem: str) -> None:
     table = tmp_path / "table.csv"
     table.write_text(content)
     result = invoke("suggest", "--labels", table, "--panel", panel)
@@ -70,11 +70,11 @@ def test_a_wrong_table_is_refused(invoke: Callable, panel: Path, tmp_path: Path,
     assert problem in result.stderr
 
 
-def test_a_folder_or_a_table_is_needed(invoke: Callable, panel: Path) -> None:
+def test_a_folder_or_a_table_is_needed(invoke: Invoke, panel: Path) -> None:
     assert invoke("suggest", "--panel", panel).exit_code == 2
 
 
-def test_an_export_is_checked_and_split(invoke: Callable, shapes: Path, tmp_path: Path) -> None:
+def test_an_export_is_checked_and_split(invoke: Invoke, shapes: Path, tmp_path: Path) -> None:
     out = tmp_path / "shapes.jsonl"
     result = invoke("export", shapes, "--format", "openai-finetune", "--out", out, "--held-out", 0.2)
     assert result.exit_code == 0
@@ -83,5 +83,5 @@ def test_an_export_is_checked_and_split(invoke: Callable, shapes: Path, tmp_path
         for file in (out, tmp_path / "shapes.held-out.jsonl")
     )
     assert (len(training), len(held_out)) == (33, 9)
-    answers = [json.loads(one["messages"][-1]["content"])["label"] for one in held_out]
+    answers = [json.loads(request["messages"][-1]["content"])["label"] for request in held_out]
     assert sorted(answers) == ["circle"] * 3 + ["square"] * 3 + ["stripes"] * 3
