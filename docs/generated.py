@@ -30,7 +30,7 @@ from consilience.frontends.cli.main import main
 
 EXTENSION_POINTS = {
     "Agents": ("consilience.agents.base", ["Agent", "AgentInput", "FeatureAgent", "LabelledFeatures", "Captioner"]),
-    "Calibrators": ("consilience.orchestrator.ensemble.calibration", ["Calibrator", "FittedCalibrator"]),
+    "Calibrators": ("consilience.orchestrator.ensemble.scaling", ["Calibrator", "FittedCalibrator"]),
     "Encoders": ("consilience.retrieval.encoders.encoder", ["Encoder"]),
     "The graph": ("consilience.orchestrator.graph", ["build_graph", "Run"]),
     "A panel that changes while it is served": ("consilience.orchestrator.reloading", ["ReloadingDiagnoser"]),

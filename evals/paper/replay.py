@@ -35,9 +35,10 @@ from consilience.evals.scores import FUSION, Score, score
 from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.threshold import Threshold
 from consilience.orchestrator.decision.weighing import Weigher
-from consilience.orchestrator.ensemble.calibration import ORDER_KEEPING, ConfidenceDiscount
+from consilience.orchestrator.ensemble.calibration import ORDER_KEEPING, to_dict
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import Member
+from consilience.orchestrator.ensemble.scaling import ConfidenceDiscount
 from consilience.orchestrator.fitting.collect import MemberAnswers, to_array
 from consilience.orchestrator.fitting.fit_ensemble import first_looks, judged, second_looks, split_into_folds
 from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
@@ -222,7 +223,7 @@ def figures(
         "settled": sum(one.get("verdict") == "confident" for one in conclusions) / len(recording),
         "cost_usd": {"replayed": sum(one["cost_usd"] for one in taken), "recorded": sum(a.cost_usd for a in answers)},
         "seconds": {"replayed": sum(one["seconds"] for one in taken), "recorded": sum(a.seconds for a in answers)},
-        "members": [{**one.trust.to_dict(), "calibrator": one.calibrator.to_dict()} for one in weigher.members],
+        "members": [{**one.trust.to_dict(), "calibrator": to_dict(one.calibrator)} for one in weigher.members],
         "fusion": weigher.fusion.to_dict(),
         "policy": weigher.policy.settings.model_dump(),
     }

@@ -21,7 +21,7 @@ from consilience.core.settings.settings import PolicySettings
 from consilience.orchestrator.decision.calibration_set import MIN_JUDGED_POSTERIOR, CalibrationSet
 from consilience.orchestrator.decision.conformal import LabelSets, images_needed, widest, with_top
 from consilience.orchestrator.decision.threshold import Threshold, choose_threshold, images_for, threshold_again
-from consilience.orchestrator.ensemble.calibration import FLOOR, log_probabilities
+from consilience.orchestrator.ensemble.scaling import FLOOR, log_probabilities
 
 LABELS_NAMED = 4
 """Labels that a reason names, at most."""

@@ -23,8 +23,8 @@ import numpy as np
 from consilience.agents.base import softmax
 from consilience.core.prediction import Stage, look_name
 from consilience.orchestrator.decision.policy import Policy
-from consilience.orchestrator.ensemble.calibration import log_probabilities
 from consilience.orchestrator.ensemble.fusion import Fusion
+from consilience.orchestrator.ensemble.scaling import log_probabilities
 
 MIN_SECOND_LOOKS = 5
 """Labelled images of a label from which on those count alone whose first look named what it names now."""

@@ -1,267 +1,78 @@
-"""Calibrators: from an agent's raw probabilities to honest ones.
+"""The registry of calibrators, and the choice among them.
 
-All map (n, c) to (n, c) and are fitted on predictions for images that the agent was not fitted on.
 Which kind an agent gets is decided by cross-validated log loss: the simplest that no other beats by more than a
-standard error (Breiman et al. 1984). Every fit, and that choice, softens its targets as if one more image had been
-seen whose label nobody knows (after Platt 1999), so that an agent which made no mistake on n images claims about
-1 - 1/n, never certainty.
+standard error (Breiman et al. 1984).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any
 
 import numpy as np
 
-from consilience.agents.base import one_hot, softmax
-from consilience.agents.heads.model_selection import are_few, mean_and_error, soft_targets
+from consilience.agents.heads.model_selection import mean_and_error, soft_targets
+from consilience.orchestrator.ensemble.scaling import (
+    Calibrator,
+    ConfidenceDiscount,
+    ConfusionScaling,
+    FittedCalibrator,
+    HeadTemperatureScaling,
+    IsotonicScaling,
+    TemperatureScaling,
+    VectorScaling,
+    log_probabilities,
+)
 
 IMAGES_FOR_MORE_PARAMETERS = 80
 """Images below which only a temperature is fitted: a choice among calibrators would follow chance. Ten for each of the
 8 parameters of a vector for four labels (the rule of Peduzzi et al. 1996). With 64, the log loss of the fusion on other
 images was 0.144 with a choice and 0.131 without (CLIP embeddings, 20 draws)."""
 
-FLOOR = 1e-6
-"""Probabilities are kept this far from 0 before a logarithm: no agent can veto a label."""
+CHOICES: tuple[type[FittedCalibrator], ...] = (TemperatureScaling, VectorScaling, IsotonicScaling, ConfusionScaling)
+"""Every calibrator that can be fitted, the simplest first. A new one is one entry here: the tables below follow."""
 
-MIN_PROBABILITY = 1e-100
-"""Probabilities below are as good as 0."""
+_NOT_FITTED: tuple[type[Calibrator], ...] = (ConfidenceDiscount,)
 
+CALIBRATORS: Mapping[str, type[Calibrator]] = {kind.kind: kind for kind in CHOICES + _NOT_FITTED}
+"""Every calibrator that a panel can hold, by kind: `to_dict` and `from_dict` know these and no others."""
 
-def log_probabilities(probabilities: np.ndarray) -> np.ndarray:
-    """log p float64 (n, c), with p floored."""
-    return np.asarray(np.log(np.maximum(probabilities, FLOOR)))
-
-
-class Calibrator(Protocol):
-    """Maps raw probabilities (n, c) to calibrated ones (n, c); rows sum to 1."""
-
-    kind: ClassVar[str]
-
-    def __call__(self, probabilities: np.ndarray) -> np.ndarray: ...
-
-    def to_dict(self) -> dict[str, Any]: ...
-
-
-class FittedCalibrator(Calibrator, Protocol):
-    """One that learns from labelled predictions (n, c) and labels (n,)."""
-
-    @classmethod
-    def fit(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self: ...
-
-
-@dataclass(frozen=True)
-class TemperatureScaling:
-    """softmax(log p / T): one number (Guo et al., 'On Calibration of Modern Neural Networks', ICML 2017)."""
-
-    temperature: float
-    kind: ClassVar[str] = "temperature"
-    prior_std: ClassVar[float] = np.inf
-    """Standard deviation of the prior on log T, a normal one: infinite where nothing is believed beforehand."""
-
-    @classmethod
-    def prior_mean(cls, labels: np.ndarray) -> float:
-        """The centre of that prior, for predictions of images with these labels, int (n,)."""
-        return 0.0
-
-    @classmethod
-    def fit(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self:
-        from scipy.optimize import minimize_scalar
-
-        logits, targets = log_probabilities(probabilities), soft_targets(labels, probabilities.shape[1])
-        prior_mean = cls.prior_mean(labels)
-
-        def loss(log_temperature: float) -> float:
-            scaled, far = softmax(logits / np.exp(log_temperature)), (log_temperature - prior_mean) / cls.prior_std
-            return float(-(targets * log_probabilities(scaled)).sum() + far**2 / 2)
-
-        best = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
-        return cls(float(np.exp(best.x)))
-
-    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
-        return softmax(log_probabilities(probabilities) / self.temperature)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "temperature": self.temperature}
-
-
-@dataclass(frozen=True)
-class HeadTemperatureScaling(TemperatureScaling):
-    """For heads on features: most of what their temperature will be is known beforehand.
-
-    Heads that choose their settings choose them for the fewer images of their inner folds, and end less sure than they
-    may be; the usual settings that they take with few images are about honest (`agents.heads.model_selection.are_few`).
-
-    Constants: the best log T on held-out images, mean of four heads, was -0.2 with 16 images a label of the CLIP
-    embeddings, -0.1 of the apple leaves and -0.5 of the solar cells, 0.0 with 4 of the first two (10 to 20 draws of
-    each), with a standard deviation of about 0.25 from draw to draw. What 4 images a label say out of fold goes, if
-    anything, the other way (correlation -0.2: an atypical draw looks easy to itself), so that 0.15 does better on other
-    images than 0.25. The prior is a normal one, since one with long tails lets go where a single image of 16 is wrong.
-    """
-
-    prior_std: ClassVar[float] = 0.15
-
-    @classmethod
-    def prior_mean(cls, labels: np.ndarray) -> float:
-        return 0.0 if are_few(labels) else -0.3
-
-
-@dataclass(frozen=True)
-class VectorScaling:
-    """softmax(w * log p + b): a scale and a shift for each label (Guo et al. 2017), drawn towards a temperature."""
-
-    scale: tuple[float, ...]
-    shift: tuple[float, ...]
-    kind: ClassVar[str] = "vector"
-
-    @classmethod
-    def fit(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self:
-        from scipy.optimize import minimize
-
-        logits, n_labels = log_probabilities(probabilities), probabilities.shape[1]
-        targets = soft_targets(labels, n_labels)
-        temperature = TemperatureScaling.fit(probabilities, labels).temperature
-        start = np.r_[np.full(n_labels, 1 / temperature), np.zeros(n_labels)]
-
-        def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-            scaled = softmax(logits * parameters[:n_labels] + parameters[n_labels:])
-            residual, drift = scaled - targets, parameters - start
-            gradient = np.r_[(residual * logits).sum(axis=0), residual.sum(axis=0)] + drift
-            return float(-(targets * log_probabilities(scaled)).sum() + drift @ drift / 2), gradient
-
-        best = minimize(
-            loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 20.0)] * n_labels + [(-20, 20)] * n_labels
-        )
-        return cls(tuple(best.x[:n_labels].tolist()), tuple(best.x[n_labels:].tolist()))
-
-    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
-        return softmax(log_probabilities(probabilities) * np.array(self.scale) + np.array(self.shift))
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "scale": list(self.scale), "shift": list(self.shift)}
-
-
-@dataclass(frozen=True)
-class IsotonicScaling:
-    """One increasing curve for all labels, then renormalised: it keeps the order of the labels.
-
-    The 'IRM' of Zhang, Kailkhura and Han, 'Mix-n-Match: Ensemble and Compositional Methods for Uncertainty
-    Calibration', ICML 2020. One-vs-rest curves, the usual choice, make multiclass calibration worse.
-    """
-
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    kind: ClassVar[str] = "isotonic"
-
-    @classmethod
-    def fit(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self:
-        from sklearn.isotonic import IsotonicRegression
-
-        targets = soft_targets(labels, probabilities.shape[1])
-        curve = IsotonicRegression(y_min=0.0, y_max=1.0).fit(probabilities.ravel(), targets.ravel())
-        return cls(tuple(curve.X_thresholds_.tolist()), tuple(curve.y_thresholds_.tolist()))
-
-    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
-        # Below LEAST the curve's slope could be infinite. The small slope keeps the order where the curve is flat.
-        curve = np.interp(np.maximum(probabilities, MIN_PROBABILITY), np.maximum(self.x, MIN_PROBABILITY), self.y)
-        raised = curve + FLOOR * (1 + np.asarray(probabilities))
-        return np.asarray(raised / raised.sum(axis=1, keepdims=True))
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "x": list(self.x), "y": list(self.y)}
-
-
-@dataclass(frozen=True)
-class ConfusionScaling:
-    """softmax(t log p + B[named]): one scale, and a row of shifts for each label that the agent may name.
-
-    A multinomial logistic regression on the agent's confidence and on the label that it named: with confidences that
-    say nothing, B holds the log of the confusion matrix (Dawid and Skene 1979). For an agent that states one number,
-    and whose word for one label is worth more than its word for another. A ridge draws t to the temperature's and B to
-    0, so that a label which was named too seldom to tell is scaled by the temperature alone.
-    """
-
-    scale: float
-    shifts: tuple[tuple[float, ...], ...]
-    kind: ClassVar[str] = "per-label"
-
-    @classmethod
-    def fit(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self:
-        from scipy.optimize import minimize
-
-        logits, c = log_probabilities(probabilities), probabilities.shape[1]
-        targets, named = soft_targets(labels, c), one_hot(probabilities.argmax(axis=1), c)
-        start = np.r_[1 / TemperatureScaling.fit(probabilities, labels).temperature, np.zeros(c * c)]
-
-        def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-            scaled = softmax(parameters[0] * logits + named @ parameters[1:].reshape(c, c))
-            residual, drift = scaled - targets, parameters - start
-            gradient = np.r_[(residual * logits).sum(), (named.T @ residual).ravel()] + drift
-            return float(-(targets * log_probabilities(scaled)).sum() + drift @ drift / 2), gradient
-
-        best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 20.0)] + [(-20, 20)] * c * c)
-        return cls(float(best.x[0]), tuple(tuple(row) for row in best.x[1:].reshape(c, c).tolist()))
-
-    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
-        named = np.asarray(probabilities).argmax(axis=1)
-        return softmax(self.scale * log_probabilities(probabilities) + np.array(self.shifts)[named])
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "scale": self.scale, "shifts": [list(row) for row in self.shifts]}
-
-
-@dataclass(frozen=True)
-class ConfidenceDiscount:
-    """Mixed with the uniform distribution until the confidence is lower by the calibration error, or down to chance.
-
-    For an agent of which only the summary numbers are known. It supposes that the agent errs by overconfidence, as
-    vision-language models do (arXiv 2507.10571, table 2): an ECE does not tell the direction.
-    """
-
-    by: float
-    kind: ClassVar[str] = "lowered"
-
-    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
-        chance = 1 / probabilities.shape[1]
-        above = np.maximum(probabilities.max(axis=1, keepdims=True) - chance, FLOOR)
-        doubt = np.minimum(self.by / above, 1.0)
-        return np.asarray((1 - doubt) * probabilities + doubt * chance)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "by": self.by}
-
-
-FITTED: dict[str, type[FittedCalibrator]] = {
-    kind.kind: kind for kind in (TemperatureScaling, VectorScaling, IsotonicScaling)
-}
+FITTED: Mapping[str, type[FittedCalibrator]] = {kind.kind: kind for kind in CHOICES if not kind.needs_one_number}
 """Those that `fit_calibrator` chooses from, the simplest first."""
 
-FITTED_TO_HEADS: dict[str, type[FittedCalibrator]] = {**FITTED, TemperatureScaling.kind: HeadTemperatureScaling}
+FITTED_TO_HEADS: Mapping[str, type[FittedCalibrator]] = {**FITTED, HeadTemperatureScaling.kind: HeadTemperatureScaling}
 """The same, for heads on features."""
 
-FITTED_TO_WORDS: dict[str, type[FittedCalibrator]] = {**FITTED, ConfusionScaling.kind: ConfusionScaling}
+FITTED_TO_WORDS: Mapping[str, type[FittedCalibrator]] = {kind.kind: kind for kind in CHOICES}
 """The same, for an agent whose distributions hold no more than a label and one number, see `states_one_number`."""
 
-ORDER_KEEPING: dict[str, type[FittedCalibrator]] = {kind.kind: kind for kind in (TemperatureScaling, IsotonicScaling)}
+ORDER_KEEPING: Mapping[str, type[FittedCalibrator]] = {kind.kind: kind for kind in CHOICES if kind.keeps_order}
 """Those after which a prediction still names the same label."""
 
-KINDS: dict[str, type[Calibrator]] = {**FITTED_TO_WORDS, ConfidenceDiscount.kind: ConfidenceDiscount}
+
+def to_dict(calibrator: Calibrator) -> dict[str, Any]:
+    """Return a calibrator as plain data: its kind and its parameters.
+
+    Raises:
+        ValueError: it is not in CALIBRATORS, so that it could not be read back.
+    """
+    if CALIBRATORS.get(calibrator.kind) is not type(calibrator):
+        raise ValueError(f"{type(calibrator).__name__} is no entry of CALIBRATORS: it could not be read back")
+    return {"kind": calibrator.kind, **vars(calibrator)}
 
 
 def from_dict(data: Mapping[str, Any]) -> Calibrator:
-    """Restore what `to_dict` wrote."""
-    return KINDS[data["kind"]](**{key: _frozen(value) for key, value in data.items() if key != "kind"})
+    """Restore what `to_dict` returned. Raises KeyError or TypeError if it is of no known kind or form."""
+    return CALIBRATORS[data["kind"]](**{key: _as_tuples(value) for key, value in data.items() if key != "kind"})
 
 
-def _frozen(value: Any) -> Any:
+def _as_tuples(value: Any) -> Any:
     """Lists, also within lists, as tuples."""
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
 def states_one_number(probabilities: np.ndarray) -> bool:
-    """Whether each row of (n, c) gives one label its confidence, and all others the same share of the rest.
+    """Return whether each row of (n, c) gives one label its confidence, and all others the same share of the rest.
 
     Of two labels it is false: there any agent does, and the shifts of `VectorScaling` are enough.
 
@@ -278,13 +89,13 @@ def fit_calibrator(
     folds: np.ndarray,
     kinds: Mapping[str, type[FittedCalibrator]] = FITTED,
 ) -> tuple[Calibrator, np.ndarray]:
-    """Choose and fit a calibrator.
+    """Choose a calibrator by cross-validated log loss, and fit it.
 
     Args:
         probabilities: raw (n, c), each row from a fit that did not see its image.
         labels: int (n,).
         folds: int (n,), the fold of each image, for the cross-validation of the choice.
-        kinds: what to choose from, the simplest first; with fewer than ENOUGH images it is the first.
+        kinds: what to choose from, the simplest first, which it is with fewer than IMAGES_FOR_MORE_PARAMETERS images.
 
     Returns:
         The calibrator fitted on all rows, and the calibrated rows (n, c), each from a calibrator of the

@@ -29,7 +29,7 @@ import numpy as np
 
 from consilience.agents.base import one_hot, softmax
 from consilience.core.trust import Trust
-from consilience.orchestrator.ensemble.calibration import log_probabilities
+from consilience.orchestrator.ensemble.scaling import log_probabilities
 
 PRIOR_IMAGES = 16
 """How many labelled images the belief is worth about how an agent errs of which nothing is known beforehand."""

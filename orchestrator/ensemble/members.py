@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from consilience.core.prediction import Stage
 from consilience.core.trust import Trust
-from consilience.orchestrator.ensemble.calibration import Calibrator
+from consilience.orchestrator.ensemble.scaling import Calibrator
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from consilience.core.evidence import Evidence
 from consilience.core.prediction import Prediction, Stage
 from consilience.core.task import Task
 from consilience.orchestrator.decision.second_look import NO_LABEL
-from consilience.orchestrator.ensemble.calibration import FITTED, FITTED_TO_WORDS, FittedCalibrator, states_one_number
+from consilience.orchestrator.ensemble.calibration import FITTED, FITTED_TO_WORDS, states_one_number
+from consilience.orchestrator.ensemble.scaling import FittedCalibrator
 from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.runtime.calls import first_look, second_look
 from consilience.retrieval.memory.image_memory import ImageMemory

@@ -21,9 +21,10 @@ from consilience.core.task import Task
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.decision.case_summary import REASONER
 from consilience.orchestrator.decision.second_look import SecondLookAnswers
-from consilience.orchestrator.ensemble.calibration import FITTED_TO_HEADS, TemperatureScaling, fit_calibrator
+from consilience.orchestrator.ensemble.calibration import FITTED_TO_HEADS, fit_calibrator
 from consilience.orchestrator.ensemble.fusion import PRIOR_IMAGES, ErrorPrior, Fusion
 from consilience.orchestrator.ensemble.members import Member
+from consilience.orchestrator.ensemble.scaling import TemperatureScaling
 from consilience.orchestrator.ensemble.trust_metrics import measure
 from consilience.orchestrator.fitting.collect import MemberAnswers, named, predictions_of_others
 from consilience.orchestrator.fitting.fit_context import FitContext

@@ -16,9 +16,9 @@ import numpy as np
 from consilience.agents import FEATURE_AGENTS, LabelledFeatures
 from consilience.agents.heads.model_selection import MAX_JUDGED_IMAGES, mean_and_error
 from consilience.core.task import Task
-from consilience.orchestrator.ensemble.calibration import log_probabilities
 from consilience.orchestrator.ensemble.fusion import ErrorPrior, Fusion
 from consilience.orchestrator.ensemble.members import AgentChoice
+from consilience.orchestrator.ensemble.scaling import log_probabilities
 from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, error_prior_of, first_looks, fit_ensemble
 
 AUTO = "auto"

@@ -243,7 +243,7 @@ def _read(folder: PanelFolder) -> Panel:
 
 
 def _member_to_dict(member: Member) -> dict[str, Any]:
-    trust, calibrator = member.trust.to_dict(), member.calibrator.to_dict()
+    trust, calibrator = member.trust.to_dict(), calibration.to_dict(member.calibrator)
     return {"trust": trust, "calibrator": calibrator, "cost_usd": member.cost_usd}
 
 

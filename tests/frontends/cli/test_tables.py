@@ -17,9 +17,9 @@ from consilience.frontends.cli.panel_text import shares_of_weight, threshold_wor
 from consilience.frontends.cli.panels.demo_command import most_disputed
 from consilience.frontends.cli.panels.solar_cells import SolarCell
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
-from consilience.orchestrator.ensemble.calibration import TemperatureScaling
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import Member
+from consilience.orchestrator.ensemble.scaling import TemperatureScaling
 from consilience.orchestrator.panel.encoder_spec import EncoderRecord
 from consilience.orchestrator.panel.panel import Panel
 from consilience.retrieval.memory.labelled_images import LabelledImages

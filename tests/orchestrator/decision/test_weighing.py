@@ -15,9 +15,9 @@ from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.second_look import SecondLookAnswers
 from consilience.orchestrator.decision.threshold import Threshold
 from consilience.orchestrator.decision.weighing import LookRequest, Weigher
-from consilience.orchestrator.ensemble.calibration import TemperatureScaling
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import Member
+from consilience.orchestrator.ensemble.scaling import TemperatureScaling
 
 TASK = Task.from_labels(["healthy", "rust", "scab"])
 EVIDENCE: dict[str, Any] = {"neighbours": [], "distribution": {}, "novelty": 0.0}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
@@ -16,19 +16,26 @@ from sklearn.metrics import log_loss
 from consilience.agents.base import softmax
 from consilience.agents.heads.model_selection import soft_targets
 from consilience.orchestrator.ensemble.calibration import (
+    CALIBRATORS,
     FITTED,
+    FITTED_TO_HEADS,
     FITTED_TO_WORDS,
     IMAGES_FOR_MORE_PARAMETERS,
+    ORDER_KEEPING,
+    fit_calibrator,
+    from_dict,
+    states_one_number,
+    to_dict,
+)
+from consilience.orchestrator.ensemble.scaling import (
     Calibrator,
     ConfidenceDiscount,
     ConfusionScaling,
+    FittedCalibrator,
     HeadTemperatureScaling,
     IsotonicScaling,
     TemperatureScaling,
     VectorScaling,
-    fit_calibrator,
-    from_dict,
-    states_one_number,
 )
 from consilience.orchestrator.ensemble.trust_metrics import expected_calibration_error
 
@@ -232,7 +239,7 @@ def test_a_confidence_is_lowered_by_the_calibration_error_down_to_chance() -> No
 ROWS = arrays(np.float64, st.tuples(st.integers(1, 8), st.just(3)), elements=st.floats(0, 1)).map(
     lambda a: (a + (a.sum(axis=1, keepdims=True) == 0)) / (a + (a.sum(axis=1, keepdims=True) == 0)).sum(1)[:, None]
 )
-CALIBRATORS = st.one_of(
+ANY_CALIBRATOR = st.one_of(
     st.floats(0.05, 20).map(TemperatureScaling),
     st.floats(0, 1).map(ConfidenceDiscount),
     st.tuples(st.floats(0, 20), st.tuples(*[st.tuples(*[st.floats(-20, 20)] * 3)] * 3)).map(
@@ -249,7 +256,7 @@ TINY = np.array([[1e-313, 0.5, 0.5]])
 """As the exponential of a language model's log probabilities may be: less than the smallest normal number."""
 
 
-@given(CALIBRATORS, ROWS)
+@given(ANY_CALIBRATOR, ROWS)
 @example(IsotonicScaling((0.0, 2.2e-311), (0.0, 1.0)), TINY)
 def test_calibrated_rows_are_probabilities(calibrator: Calibrator, rows: np.ndarray) -> None:
     calibrated = calibrator(rows)
@@ -258,7 +265,7 @@ def test_calibrated_rows_are_probabilities(calibrator: Calibrator, rows: np.ndar
     np.testing.assert_allclose(calibrated.sum(axis=1), 1.0, atol=1e-12)
 
 
-@given(CALIBRATORS.filter(lambda calibrator: not isinstance(calibrator, VectorScaling | ConfusionScaling)), ROWS)
+@given(ANY_CALIBRATOR.filter(lambda calibrator: not isinstance(calibrator, VectorScaling | ConfusionScaling)), ROWS)
 def test_all_without_shifts_keep_the_order_of_the_labels(calibrator: Calibrator, rows: np.ndarray) -> None:
     calibrated = calibrator(rows)
     for before, after in zip(rows, calibrated, strict=True):
@@ -268,9 +275,40 @@ def test_all_without_shifts_keep_the_order_of_the_labels(calibrator: Calibrator,
             assert after.argmax() == before.argmax()
 
 
-@given(CALIBRATORS, ROWS)
+@pytest.mark.parametrize("kind", CALIBRATORS)
+def test_each_of_the_registry_is_read_back_as_it_was_written(kind: str) -> None:
+    honest = honest_rows(200)
+    calibrator: Calibrator = ConfidenceDiscount(0.25)
+    if kind != ConfidenceDiscount.kind:
+        calibrator = FITTED_TO_WORDS[kind].fit(softmax(2 * np.log(honest)), drawn(honest, 1))
+    restored = from_dict(json.loads(json.dumps(to_dict(calibrator))))
+    assert calibrator.kind == kind
+    assert restored == calibrator
+    assert np.array_equal(restored(honest), calibrator(honest))
+
+
+@pytest.mark.parametrize("fitted", [FITTED, FITTED_TO_HEADS, FITTED_TO_WORDS, ORDER_KEEPING], ids=len)
+def test_whatever_an_agent_may_get_a_panel_can_hold(fitted: Mapping[str, type[FittedCalibrator]]) -> None:
+    honest = honest_rows(200)
+    for kind, calibrator_class in fitted.items():
+        calibrator = calibrator_class.fit(honest, drawn(honest, 1))
+        assert from_dict(json.loads(json.dumps(to_dict(calibrator)))) == calibrator
+        assert calibrator.kind == kind
+
+
+def test_what_is_not_in_the_registry_is_not_written() -> None:
+    class Unknown(ConfidenceDiscount):
+        kind = "unknown"
+
+    with pytest.raises(ValueError, match="Unknown is no entry of CALIBRATORS"):
+        to_dict(Unknown(0.1))
+    with pytest.raises(KeyError):
+        from_dict({"kind": "unknown", "by": 0.1})
+
+
+@given(ANY_CALIBRATOR, ROWS)
 def test_a_calibrator_survives_json(calibrator: Calibrator, rows: np.ndarray) -> None:
-    restored = from_dict(json.loads(json.dumps(calibrator.to_dict())))
+    restored = from_dict(json.loads(json.dumps(to_dict(calibrator))))
     assert restored == calibrator
     assert np.array_equal(restored(rows), calibrator(rows))
 
@@ -328,7 +366,7 @@ def test_with_few_images_no_label_that_is_as_good_as_the_others_is_shifted(n: in
         labels = np.random.default_rng(seed).permutation(np.arange(n) % 3)
         claimed = stated(drawn(0.1 + 0.7 * np.eye(3)[labels], seed), 0.9)
         kinds.append(fit_calibrator(claimed, labels, folds_of(n), FITTED_TO_WORDS)[0].kind)
-    assert kinds.count("per-label") <= 1
+    assert kinds.count("confusion") <= 1
 
 
 def test_the_shifts_are_drawn_towards_the_temperature_by_a_known_measure() -> None:

@@ -103,7 +103,9 @@ def test_who_hardly_ever_answered_does_not_take_over() -> None:
     assert 0.2 < weights[0, 0] / weights[0].sum() < 0.6
 
 
-@pytest.mark.parametrize(("variance", "other", "both"), [(1.0, 3.0, 0.0), (0.2, 0.1, 0.05), (0.5, 0.5, 0.4), (2, 1, -0.5)])
+@pytest.mark.parametrize(
+    ("variance", "other", "both"), [(1.0, 3.0, 0.0), (0.2, 0.1, 0.05), (0.5, 0.5, 0.4), (2, 1, -0.5)]
+)
 def test_shares_of_two_have_the_closed_form_of_bates_and_granger(variance: float, other: float, both: float) -> None:
     expected = (other - both) / (variance + other - 2 * both)
     assert min_variance_weights(np.array([[variance, both], [both, other]])) == pytest.approx(

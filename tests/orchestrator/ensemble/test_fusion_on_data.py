@@ -14,8 +14,9 @@ from consilience.agents import LabelledFeatures
 from consilience.agents.base import softmax
 from consilience.core.task import Task
 from consilience.core.trust import Trust
-from consilience.orchestrator.ensemble.calibration import ConfidenceDiscount, fit_calibrator
+from consilience.orchestrator.ensemble.calibration import fit_calibrator
 from consilience.orchestrator.ensemble.fusion import Fusion
+from consilience.orchestrator.ensemble.scaling import ConfidenceDiscount
 from consilience.orchestrator.ensemble.trust_metrics import expected_calibration_error, measure
 from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.fitting.fit_ensemble import exact_inputs, fit_agents

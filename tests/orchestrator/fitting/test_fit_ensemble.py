@@ -196,5 +196,5 @@ def test_only_an_agent_that_states_one_number_may_be_calibrated_by_the_label_tha
         predictions = [Prediction("qwen", probabilities=dict(zip(TASK.names, row, strict=True))) for row in rows]
         return MemberAnswers.of("qwen", "first", [*predictions, Prediction("qwen", abstained=True)], TASK)
 
-    assert "per-label" in answers([0.8, 0.1, 0.1], [0.3, 0.4, 0.3]).calibrators
-    assert "per-label" not in answers([0.8, 0.1, 0.1], [0.2, 0.5, 0.3]).calibrators
+    assert "confusion" in answers([0.8, 0.1, 0.1], [0.3, 0.4, 0.3]).calibrators
+    assert "confusion" not in answers([0.8, 0.1, 0.1], [0.2, 0.5, 0.3]).calibrators
