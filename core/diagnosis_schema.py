@@ -29,7 +29,7 @@ _DERIVED: dict[type, dict[str, Any]] = {
 
 _NOT_WRITTEN = {"image", "embedding"}
 
-_OPTIONAL = {Evidence: {"testimony"}}
+_OPTIONAL: dict[type, set[str]] = {Evidence: {"testimony"}}
 """Written only where there is some."""
 
 

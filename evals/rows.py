@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from consilience.core.diagnosis import Diagnosis, FailedImage
 from consilience.core.errors import EvaluationError
+from consilience.core.storage.atomic_write import replacing
 from consilience.evals.source import SourceImage
 from consilience.evals.stored import protocol_of, shown_address
 from consilience.orchestrator.novelty.novelty_score import SIGNS
@@ -162,8 +163,11 @@ def save_parquet(out: Path, labels: Sequence[str]) -> Iterator[pyarrow.RecordBat
     """
     import pyarrow.parquet
 
-    partial, group = out / f"{PARQUET}.partial", list[pyarrow.RecordBatch]()
-    with pyarrow.parquet.ParquetWriter(partial, schema(labels), compression="zstd") as writer:
+    group = list[pyarrow.RecordBatch]()
+    with (
+        replacing(out / PARQUET) as partial,
+        pyarrow.parquet.ParquetWriter(partial, schema(labels), compression="zstd") as writer,
+    ):
         for batch in read_rows(out, labels):
             group.append(batch)
             yield batch
@@ -171,4 +175,3 @@ def save_parquet(out: Path, labels: Sequence[str]) -> Iterator[pyarrow.RecordBat
                 writer.write_table(pyarrow.Table.from_batches(group))
                 group.clear()
         writer.write_table(pyarrow.Table.from_batches(group, schema(labels)))
-    partial.replace(out / PARQUET)

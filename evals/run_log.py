@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import Timeout
 
 from consilience.core.errors import EvaluationError
+from consilience.core.storage.atomic_write import partial_file, write_atomically
+from consilience.core.storage.owner_lock import LockHeldError, hold_lock
 from consilience.evals.rows import ROWS_FILE, Decided, read_rows
-from consilience.retrieval.memory.index_store import holder_of, lock_file, note_holder
 
 RUN, LOCK = "run.json", "run.lock"
 
@@ -116,16 +116,13 @@ def open_run_log(
     with ExitStack() as stack:
         with written_to(out):
             out.mkdir(parents=True, exist_ok=True)
-            lock = lock_file(out / LOCK)
             try:
-                lock.acquire(timeout=0)
-            except Timeout as cause:
+                lock = hold_lock(out / LOCK)
+            except LockHeldError as cause:
                 raise EvaluationError(
-                    f"the evaluation in '{out}' is being written by {holder_of(lock)}: wait for it, or name another "
-                    "folder"
+                    f"the evaluation in '{out}' is being written by {cause.holder}: wait for it, or name another folder"
                 ) from cause
             stack.callback(lock.release)
-            note_holder(lock)
             _begin(out, run)
             journal = RunLog(out, labels, rows, drop_leaks)
             stack.callback(journal.close)
@@ -147,15 +144,13 @@ def written_to(out: Path) -> Iterator[None]:
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write it whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_atomically(path, json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
 
 
 def _begin(out: Path, run: Mapping[str, Any]) -> None:
     path = out / RUN
     if not path.exists():
-        if others := sorted(set(os.listdir(out)) - {LOCK, f"{RUN}.partial"}):
+        if others := sorted(set(os.listdir(out)) - {LOCK, partial_file(path).name}):
             raise EvaluationError(
                 f"the folder '{out}' holds '{others[0]}' and no evaluation: name an empty or a new one"
             )

@@ -22,6 +22,7 @@ from consilience.agents.finetune.training_example import TrainingExample
 from consilience.agents.vlm.image_text_model import ImageTextModel
 from consilience.agents.vlm.lora_adapter import EXTRA, load_weights, save
 from consilience.core.errors import AgentError, import_extra
+from consilience.core.storage.atomic_write import write_atomically
 
 ADAPTED = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """Names of the layers that are adapted; where a model has none so called, every linear layer but its head is."""
@@ -192,9 +193,7 @@ class Tuner:
         self._safetensors.save_file(moments, str(kept / OPTIMISER))
         lines = "".join(f"{json.dumps(line)}\n" for line in course.curve)
         (self._folder / CURVE).write_text(lines, encoding="utf-8")
-        temporary = self._folder / f".{STATE}.tmp"
-        temporary.write_text(json.dumps(asdict(course)), encoding="utf-8")
-        temporary.replace(self._folder / STATE)
+        write_atomically(self._folder / STATE, json.dumps(asdict(course)))
         for old in self._folder.glob(f"{LAST}-*"):
             if old != kept:
                 for file in old.iterdir():

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sqlite3
-import threading
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +12,7 @@ from pathlib import Path
 
 from consilience.core.errors import AgentError
 from consilience.core.prediction import Prediction
+from consilience.core.storage.sqlite_file import SqliteFile
 
 log = logging.getLogger(__name__)
 
@@ -52,19 +50,6 @@ class Entry:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Open:
-    """The connection of one process."""
-
-    database: sqlite3.Connection
-    lock: threading.Lock
-    process: int
-
-    def close(self) -> None:
-        if self.process == os.getpid():
-            self.database.close()
-
-
 class ReplyCache:
     """Answers in one SQLite file; safe for several threads and processes, and after a fork.
 
@@ -79,15 +64,11 @@ class ReplyCache:
         self.path, self.max_bytes = Path(path), max_bytes
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._open = self._opened()
-            with self._database() as database:
-                self._prepare(database)
-            self._open.database.execute("PRAGMA journal_mode = WAL")
+            self._file = SqliteFile(self.path, self._prepare)
         except (sqlite3.Error, OSError) as cause:
             raise AgentError(f"the reply cache '{path}' cannot be used ({cause}); name another file") from cause
 
     def _prepare(self, database: sqlite3.Connection) -> None:
-        database.execute("BEGIN IMMEDIATE")  # others may open a new file at the same time
         found = database.execute("PRAGMA user_version").fetchone()[0]
         if found == _FORMAT:
             return
@@ -99,7 +80,7 @@ class ReplyCache:
     def get(self, key: str) -> Prediction | None:
         """The answer kept under `key`, which thereby counts as used; None if there is none."""
         try:
-            with self._database() as database:
+            with self._file.transaction() as database:
                 row = database.execute("SELECT prediction FROM answers WHERE key = ?", (key,)).fetchone()
                 if row is None:
                     return None
@@ -114,7 +95,7 @@ class ReplyCache:
         if prediction.error is not None:
             return
         try:
-            with self._database() as database:
+            with self._file.transaction() as database:
                 database.execute(_KEEP, (key, model, prediction.prompt, image, json.dumps(prediction.to_dict())))
                 self._make_room(database)
         except sqlite3.Error as cause:
@@ -149,30 +130,14 @@ class ReplyCache:
 
     @contextmanager
     def _readable(self) -> Iterator[sqlite3.Connection]:
-        """As `_database`, where nothing may be passed over."""
+        """A transaction in which nothing may be passed over."""
         try:
-            with self._database() as database:
+            with self._file.transaction() as database:
                 yield database
         except (sqlite3.Error, ValueError, TypeError, KeyError) as cause:
             raise AgentError(
                 f"the reply cache '{self.path}' cannot be read ({cause}); delete it, if damaged"
             ) from cause
-
-    @contextmanager
-    def _database(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for one transaction of one thread."""
-        if self._open.process != os.getpid():
-            self._open = self._opened()  # one that came over a fork may not be used
-        opened = self._open
-        with opened.lock, opened.database:
-            yield opened.database
-
-    def _opened(self) -> _Open:
-        database = sqlite3.connect(self.path, timeout=30.0, check_same_thread=False)
-        database.execute("PRAGMA synchronous = NORMAL")  # with a write-ahead log, a crash loses the last at worst
-        opened = _Open(database, threading.Lock(), os.getpid())
-        weakref.finalize(self, opened.close)
-        return opened
 
 
 def _entry(key: str, model: str, prompt: str, image: str, text: str) -> Entry:

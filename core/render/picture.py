@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
@@ -17,8 +15,13 @@ from consilience.core.evidence import Neighbour
 from consilience.core.images import Image, load_image
 from consilience.core.render.colours import OTHER, VERDICT_COLOURS, VERDICT_SIGNS, label_colours
 from consilience.core.render.drawing import FAINT, GREY, HEIGHT, MISSING, PAPER, SOFT, WIDTH, Page, drawable
+<<<<<<< HEAD
 from consilience.core.render.phrases import alternatives, novelty_words, one_line, origin, percent
 from consilience.core.render.tables import AgentRow, agent_rows, posterior_rows
+=======
+from consilience.core.render.phrases import alternatives, novelty_words, one_line, origin, percent, ranked
+from consilience.core.storage.atomic_write import write_atomically
+>>>>>>> 9d3c264 (Written once: the lock that says who holds it, the file that appears whole, the SQLite file)
 
 Legend: TypeAlias = Mapping[str, tuple[str, str]]
 """Label -> (its name as it can be drawn, its colour)."""
@@ -41,14 +44,8 @@ def save_picture(diagnosis: DiagnosisRecord, path: Path) -> Path:
         ConsilienceError: the file cannot be written.
     """
     picture = drawn(diagnosis, _image_of(diagnosis))
-    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
     try:
-        temporary.write_bytes(picture)
-        try:
-            os.replace(temporary, path)
-        except OSError:
-            temporary.unlink()
-            raise
+        write_atomically(path, picture)
     except OSError as cause:
         remedy = "choose another file, in a folder with free space that this user may write to"
         if not path.parent.exists():

@@ -26,13 +26,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from consilience.core.errors import ConsilienceError, PanelDamagedError, PanelError, PanelMissingError, PanelTooNewError
+from consilience.core.storage.atomic_write import partial_file, sync, write_atomically
 
 T = TypeVar("T")
 
 FORMAT_VERSION = 1
 
 MANIFEST = "panel.json"
-_PARTIAL = "panel.json.partial"
+_PARTIAL = partial_file(Path(MANIFEST)).name
 _STATE = re.compile(r"state-(\d{4,})")
 
 HISTORY = "history.sqlite"
@@ -245,9 +246,9 @@ def _write_generation(path: Path, generation: int, write: Callable[[Path], Mappi
     files = {}
     for name, file in _files(state).items():
         files[name] = _sealed(file)
-        _sync(file)
+        sync(file)
     for inner in (*(inner for inner in state.rglob("*") if inner.is_dir()), state, path):
-        _sync(inner)
+        sync(inner)
     entries = {
         "format": FORMAT_VERSION,
         "id": _id(path),
@@ -259,11 +260,7 @@ def _write_generation(path: Path, generation: int, write: Callable[[Path], Mappi
     }
     text = json.dumps(entries, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
     data = text.encode("utf-8", "backslashreplace")  # a name that is not Unicode survives as JSON's escapes
-    partial = path / _PARTIAL
-    partial.write_bytes(data)
-    _sync(partial)
-    os.replace(partial, path / MANIFEST)
-    _sync(path)
+    write_atomically(path / MANIFEST, data)
     return PanelFolder(path, json.loads(data))
 
 
@@ -275,24 +272,12 @@ def _id(path: Path) -> str:
         return uuid.uuid4().hex
 
 
-def _sync(path: Path) -> None:
-    """Make a file's content, or a folder's entries, outlast a power cut."""
-    if os.name != "posix":  # only there can a folder be opened
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _undo(path: Path, generation: int, is_new: bool) -> None:
     """Remove what was begun, unless the manifest names it: an interrupt can come just after the replacement."""
     with suppress(PanelError):
         if read_manifest(path)["generation"] == generation:
             return
     shutil.rmtree(path / _state(generation), ignore_errors=True)
-    with suppress(OSError):
-        (path / _PARTIAL).unlink(missing_ok=True)
-        if is_new:
+    if is_new:
+        with suppress(OSError):
             path.rmdir()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from consilience.core.errors import EvaluationError
+from consilience.core.storage.atomic_write import write_atomically
 from consilience.evals.report import words
 from consilience.evals.report.galleries import Chosen, Row
 from consilience.evals.report.pictures import Pictures
@@ -42,10 +43,9 @@ def write_report(out: Path, panel: Panel | None = None) -> Path:
     name = f"panel {run['panel']['id']}" if panel is None else panel.path.name
     pictures = Pictures(None if panel is None else panel.labelled_images)
     page = render(words.title(run, name), metrics, run, table, chosen, pictures)
-    path, partial = out / REPORT, out / f"{REPORT}.partial"
+    path = out / REPORT
     with written_to(out):
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
+        write_atomically(path, page)
     return path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from consilience.core.storage.atomic_write import write_atomically
 from consilience.evals.report.axis import Axis
 from consilience.evals.report.report_page import base_css, pages, text_of
 from consilience.evals.robustness.corruptions import CORRUPTIONS, STRENGTHS
@@ -38,7 +39,6 @@ def write_page(robustness: Robustness, title: str) -> Path:
             y=Axis(0.0, 1.0, 196, 10),
         )
     )
-    path, partial = robustness.out / REPORT, robustness.out / f"{REPORT}.partial"
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    path = robustness.out / REPORT
+    write_atomically(path, page)
     return path

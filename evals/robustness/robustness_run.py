@@ -16,6 +16,7 @@ from consilience.agents import Agent
 from consilience.core.errors import DatasetError, EvaluationError
 from consilience.core.images import Image, ImageSource
 from consilience.core.settings.settings import Settings, settings_or
+from consilience.core.storage.atomic_write import partial_file
 from consilience.evals.engines.engine import LocalEngine
 from consilience.evals.evaluation import METRICS, Evaluation, decide_waiting, run_of, write_figures
 from consilience.evals.figures import EvaluationMetrics
@@ -112,7 +113,7 @@ def stress(
 
 def _check(out: Path, ways: Sequence[Seen]) -> None:
     """Raise EvaluationError if the folder holds what `stress` did not write."""
-    ours = {*map(str, ways), METRICS, REPORT, f"{METRICS}.partial", f"{REPORT}.partial"}
+    ours = {*map(str, ways), METRICS, REPORT, *(partial_file(Path(name)).name for name in (METRICS, REPORT))}
     with written_to(out):
         others = sorted(set(os.listdir(out)) - ours) if out.exists() else []
     if others:

@@ -15,11 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from filelock import Timeout
-
 from consilience.core.errors import SlackError
+from consilience.core.storage.owner_lock import LockHeldError, hold_lock
 from consilience.frontends.slack.request import SlackRequest
-from consilience.retrieval.memory.index_store import holder_of, lock_file, note_holder
 
 KEPT_DAYS = 90
 """Days after which an answered request is forgotten: follow-ups in its thread are no longer understood."""
@@ -79,16 +77,24 @@ class Inbox:
         """
         self.path = path
         self._turn = threading.Lock()
+<<<<<<< HEAD
         self._owner = lock_file(path.with_name(f"{path.name}.lock"))
         with self._sqlite_errors():
+=======
+        with self._complaints():
+>>>>>>> 9d3c264 (Written once: the lock that says who holds it, the file that appears whole, the SQLite file)
             try:
-                self._owner.acquire(timeout=0)
-            except Timeout as cause:
+                self._owner = hold_lock(path.with_name(f"{path.name}.lock"))
+            except LockHeldError as cause:
                 raise SlackError(
+<<<<<<< HEAD
                     f"the inbox '{path}' is in use by {holder_of(self._owner)}: stop that bot first, or name another "
                     "file with --inbox"
+=======
+                    f"the journal '{path}' is in use by {cause.holder}: stop that bot first, or name another file with "
+                    "--journal"
+>>>>>>> 9d3c264 (Written once: the lock that says who holds it, the file that appears whole, the SQLite file)
                 ) from cause
-            note_holder(self._owner)
             self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._check_format()
             self._file.execute("PRAGMA journal_mode = WAL")

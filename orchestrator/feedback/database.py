@@ -32,9 +32,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from consilience.core.errors import HistoryError, first_line
 from consilience.core.storage.panel_folder import HISTORY, read_manifest
-
-BUSY_SECONDS = 10.0
-"""How long a writer waits for another one's transaction, in SQLite."""
+from consilience.core.storage.sqlite_file import BUSY_SECONDS, set_up
 
 TABLES = MetaData()
 
@@ -174,10 +172,9 @@ def _set_up_sqlite(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
     try:
         cursor.execute("PRAGMA secure_delete = ON")  # what is deleted is gone from the file, too
-        cursor.execute("PRAGMA synchronous = NORMAL")  # with a write-ahead log, a crash loses the last at worst
-        cursor.execute("PRAGMA journal_mode = WAL")
     finally:
         cursor.close()
+    set_up(connection)
 
 
 def _make_tables(engine: Engine, failed: Any) -> None:

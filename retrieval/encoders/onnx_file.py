@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consilience.core.errors import EncoderError, import_extra
+from consilience.core.storage.atomic_write import write_atomically
 from consilience.core.storage.cache_folder import cache_folder
 
 if TYPE_CHECKING:
@@ -67,9 +66,9 @@ def cached(name: str, export: Callable[[], bytes]) -> Path:
         with FileLock(f"{path}.lock"):
             if not _is_whole(path):
                 content = export()
-                _replace(path, content)
+                write_atomically(path, content)
                 checksum = hashlib.sha256(content).hexdigest()
-                _replace(_checksum_file(path), f"{checksum}  {name}\n".encode())
+                write_atomically(_checksum_file(path), f"{checksum}  {name}\n".encode())
     except OSError as cause:
         raise EncoderError(
             f"The encoder cannot be kept in '{path.parent}': {cause.strerror}. "
@@ -146,20 +145,6 @@ def _is_whole(path: Path) -> bool:
             return expected[:1] == [hashlib.file_digest(file, "sha256").hexdigest()]
     except OSError:  # missing, or unreadable: exporting it again will say why
         return False
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, all or nothing."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 @contextmanager

@@ -20,15 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import Timeout
 from numpy.typing import NDArray
 
 from consilience.core.errors import ImageMemoryError, PanelBusyError, PanelError
+from consilience.core.storage.owner_lock import LockHeldError, hold_lock
 from consilience.retrieval.memory.chroma_connection import ChromaConnection
 from consilience.retrieval.memory.chroma_index import ChromaIndex, collection_name
 from consilience.retrieval.memory.embedded_index import EmbeddedIndex
 from consilience.retrieval.memory.index import CheckReport, Index, Rows
-from consilience.retrieval.memory.index_store import holder_of, lock_file, note_holder
 from consilience.retrieval.memory.labelled_images import LabelledImages
 from consilience.retrieval.memory.neighbour_distance import Vectors, novelty
 
@@ -242,17 +241,15 @@ def writer_lock(folder: Path) -> Iterator[None]:
         PanelBusyError: somebody else is writing it.
         PanelError: the folder cannot be written.
     """
-    lock = lock_file(folder / "writer.lock")
     try:
-        lock.acquire(timeout=0)
-    except Timeout as cause:
+        lock = hold_lock(folder / "writer.lock")
+    except LockHeldError as cause:
         raise PanelBusyError(
-            f"the panel '{folder}' is being written by {holder_of(lock)}: try again when it is done"
+            f"the panel '{folder}' is being written by {cause.holder}: try again when it is done"
         ) from cause
     except OSError as cause:
         raise PanelError(f"the panel '{folder}' cannot be written: {cause.strerror}") from cause
     try:
-        note_holder(lock)
         yield
     finally:
         lock.release()

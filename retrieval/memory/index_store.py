@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
-
 from consilience.core.errors import MemoryBusyError
+from consilience.core.storage.owner_lock import LockHeldError, hold_lock
 from consilience.retrieval.memory.index import CheckReport
 from consilience.retrieval.memory.labelled_images import LabelledImages
 
@@ -42,13 +39,10 @@ class Store:
         """
         self.path = path
         self._seal = path.with_name(f"{path.name}.seal.json")
-        self._lock = lock_file(path.with_name("index.lock"))
         try:
-            self._lock.acquire(timeout=0)
-        except Timeout as cause:
-            holder = holder_of(self._lock)
-            raise MemoryBusyError(f"the index in '{path}' is in use by {holder}: close it there first") from cause
-        note_holder(self._lock)
+            self._lock = hold_lock(path.with_name("index.lock"))
+        except LockHeldError as cause:
+            raise MemoryBusyError(f"the index in '{path}' is in use by {cause.holder}: close it there first") from cause
 
     def state(self) -> State:
         """Whether the files are as `seal` left them, and what was known of them then."""
@@ -107,23 +101,3 @@ class Store:
                 with path.open("rb") as file:
                     checksums[path.relative_to(self.path).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
         return checksums
-
-
-def lock_file(path: Path) -> FileLock:
-    """A lock that any thread of the holder may release; it ends with the process."""
-    return FileLock(path, thread_local=False)
-
-
-def note_holder(lock: FileLock) -> None:
-    """Leave this process's id in the lock file, for the message that others get."""
-    with suppress(OSError):  # where a locked file cannot be written, they do without
-        Path(lock.lock_file).write_text(str(os.getpid()), encoding="ascii")
-
-
-def holder_of(lock: FileLock) -> str:
-    """The process that holds a lock, in words."""
-    try:
-        number = int(Path(lock.lock_file).read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return "another process"
-    return "this process" if number == os.getpid() else f"the process {number}"
