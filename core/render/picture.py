@@ -15,13 +15,9 @@ from consilience.core.evidence import Neighbour
 from consilience.core.images import Image, load_image
 from consilience.core.render.colours import OTHER, VERDICT_COLOURS, VERDICT_SIGNS, label_colours
 from consilience.core.render.drawing import FAINT, GREY, HEIGHT, MISSING, PAPER, SOFT, WIDTH, Page, drawable
-<<<<<<< HEAD
 from consilience.core.render.phrases import alternatives, novelty_words, one_line, origin, percent
 from consilience.core.render.tables import AgentRow, agent_rows, posterior_rows
-=======
-from consilience.core.render.phrases import alternatives, novelty_words, one_line, origin, percent, ranked
 from consilience.core.storage.atomic_write import write_atomically
->>>>>>> 9d3c264 (Written once: the lock that says who holds it, the file that appears whole, the SQLite file)
 
 Legend: TypeAlias = Mapping[str, tuple[str, str]]
 """Label -> (its name as it can be drawn, its colour)."""

@@ -66,7 +66,8 @@ class SqliteFile:
 
     def close(self) -> None:
         """Let go of the file. A second call does nothing."""
-        self._opened.close()
+        with self._opened.turn:
+            self._opened.close()
 
     def _open(self, prepare: Callable[[sqlite3.Connection], None] | None = None) -> _Opened:
         database = sqlite3.connect(self.path, timeout=BUSY_SECONDS, check_same_thread=False)

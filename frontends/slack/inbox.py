@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any, Self
 
 from consilience.core.errors import SlackError
 from consilience.core.storage.owner_lock import LockHeldError, hold_lock
+from consilience.core.storage.sqlite_file import SqliteFile
 from consilience.frontends.slack.request import SlackRequest
 
 KEPT_DAYS = 90
@@ -76,68 +76,47 @@ class Inbox:
             InboxError: it cannot be used, or is of another format.
         """
         self.path = path
-        self._turn = threading.Lock()
-<<<<<<< HEAD
-        self._owner = lock_file(path.with_name(f"{path.name}.lock"))
         with self._sqlite_errors():
-=======
-        with self._complaints():
->>>>>>> 9d3c264 (Written once: the lock that says who holds it, the file that appears whole, the SQLite file)
             try:
                 self._owner = hold_lock(path.with_name(f"{path.name}.lock"))
             except LockHeldError as cause:
                 raise SlackError(
-<<<<<<< HEAD
-                    f"the inbox '{path}' is in use by {holder_of(self._owner)}: stop that bot first, or name another "
-                    "file with --inbox"
-=======
-                    f"the journal '{path}' is in use by {cause.holder}: stop that bot first, or name another file with "
-                    "--journal"
->>>>>>> 9d3c264 (Written once: the lock that says who holds it, the file that appears whole, the SQLite file)
+                    f"the inbox '{path}' is in use by {cause.holder}: stop that bot first, or name another file with "
+                    "--inbox"
                 ) from cause
-            self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._check_format()
-            self._file.execute("PRAGMA journal_mode = WAL")
-            self._file.execute("PRAGMA synchronous = FULL")
-            for statement in (_TABLE, _ANNOUNCED, *_INDEXES):
-                self._file.execute(statement)
-            long_ago = time.time() - KEPT_DAYS * 86400
-            self._file.execute("DELETE FROM requests WHERE answered AND received < ?", (long_ago,))
+            self._file = SqliteFile(path, self._prepare, durable=True)
+        long_ago = time.time() - KEPT_DAYS * 86400
+        self._run("DELETE FROM requests WHERE answered AND received < ?", long_ago)
 
-    def _check_format(self) -> None:
-        (version,) = self._file.execute("PRAGMA user_version").fetchone()
-        (tables,) = self._file.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables and version != FORMAT:
             raise InboxError(
                 f"the inbox '{self.path}' is of another version of consilience: name another file with --inbox"
             )
-        self._file.execute(f"PRAGMA user_version = {FORMAT:d}")
+        for statement in (_TABLE, _ANNOUNCED, *_INDEXES, f"PRAGMA user_version = {FORMAT:d}"):
+            database.execute(statement)
 
     def receive(self, requests: Sequence[SlackRequest]) -> list[SlackRequest]:
         """Write requests down, and return those that were not delivered before."""
         new = []
-        with self._sqlite_errors(), self._turn:
-            self._file.execute("BEGIN IMMEDIATE")
-            try:
-                for request in requests:
-                    values = (
-                        request.key,
-                        json.dumps(request.to_dict()),
-                        time.time(),
-                        request.channel,
-                        request.thread,
-                        request.message,
-                    )
-                    added = self._file.execute(
-                        "INSERT OR IGNORE INTO requests (key, body, received, channel, thread, message) "
-                        "VALUES (?, ?, ?, ?, ?, ?)",
-                        values,
-                    )
-                    new += [request] if added.rowcount else []
-                self._file.execute("COMMIT")
-            except BaseException:
-                self._file.execute("ROLLBACK")
-                raise
+        with self._sqlite_errors(), self._file.transaction() as database:
+            for request in requests:
+                values = (
+                    request.key,
+                    json.dumps(request.to_dict()),
+                    time.time(),
+                    request.channel,
+                    request.thread,
+                    request.message,
+                )
+                added = database.execute(
+                    "INSERT OR IGNORE INTO requests (key, body, received, channel, thread, message) "
+                    "VALUES (?, ?, ?, ?, ?, ?)",
+                    values,
+                )
+                new += [request] if added.rowcount else []
         return new
 
     def noted(self, key: str, note: str) -> None:
@@ -225,8 +204,7 @@ class Inbox:
 
     def close(self) -> None:
         """Close the file, and let another bot own it."""
-        with self._turn:
-            self._file.close()
+        self._file.close()
         self._owner.release()
 
     def __enter__(self) -> Self:
@@ -243,8 +221,8 @@ class Inbox:
         )
 
     def _run(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._sqlite_errors(), self._turn:
-            return self._file.execute(statement, values).fetchall()
+        with self._sqlite_errors(), self._file.transaction() as database:
+            return database.execute(statement, values).fetchall()
 
     @contextmanager
     def _sqlite_errors(self) -> Iterator[None]:
