@@ -120,7 +120,9 @@ class Database:
         try:
             where = make_url(url if url is not None else f"sqlite:///{folder / HISTORY}")
         except ArgumentError as cause:  # its message may quote a password
-            raise HistoryError("history.url is no address of a database, such as postgresql://host/name") from cause
+            raise HistoryError(
+                "history.url is not the address of a database, such as postgresql://host/name"
+            ) from cause
         self.name = str(folder / HISTORY) if url is None else where.render_as_string(hide_password=True)
         try:
             options = {"connect_args": {"timeout": BUSY_SECONDS}} if where.get_backend_name() == "sqlite" else {}
@@ -153,14 +155,14 @@ class Database:
     def _failed(self, cause: SQLAlchemyError) -> HistoryError:
         message = first_line(getattr(cause, "orig", None) or cause)
         remedies = {
-            "locked": "another process is writing it for long: try again",
+            "locked": "another process is writing it: try again in a moment",
             "full": "make room on the disk, then try again",
-            "readonly": "it may not be written: check the rights of its folder",
-            "read-only": "it may not be written: check the rights of its folder",
-            "malformed": "it is damaged: put it back from a copy, or move it away to begin anew",
-            "not a database": "it is damaged or something else: move it away to begin anew",
-            "unable to open": "check the path and your rights",
-            "no such column": "it was made by another version of Consilience: move it away to begin anew",
+            "readonly": "it cannot be written: check the permissions of its folder",
+            "read-only": "it cannot be written: check the permissions of its folder",
+            "malformed": "it is damaged: restore a copy, or move it away to start a new one",
+            "not a database": "it is damaged or no database: move it away to start a new one",
+            "unable to open": "check the path and its permissions",
+            "no such column": "another version of Consilience wrote it: move it away to start a new one",
         }
         remedy = next(
             (words for sign, words in remedies.items() if sign in message), "check the database, then try again"

@@ -107,13 +107,11 @@ class Feedbacks:
             # A write first: SQLite would refuse one after a read if somebody else wrote in between.
             connection.execute(delete(FEEDBACK).where(*same, FEEDBACK.c.change.is_(None)))
             if connection.execute(select(DIAGNOSES.c.id).where(DIAGNOSES.c.id == id)).one_or_none() is None:
-                raise DiagnosisMissingError(
-                    f"there is no diagnosis '{id}' any more: it was deleted, and nothing can be said of it"
-                )
+                raise DiagnosisMissingError(f"there is no diagnosis '{id}' any more: it was deleted")
             if (learned := connection.execute(select(FEEDBACK).where(*same)).one_or_none()) is not None:
                 raise HistoryError(
-                    f"what '{person}' said of the diagnosis '{id}' ({learned.label}) was learned with change "
-                    f"{learned.change}: undo that first"
+                    f"the panel has learned what '{person}' said of the diagnosis '{id}' ({learned.label}): run "
+                    f"'consilience undo {learned.change}' first"
                 )
             connection.execute(FEEDBACK.insert(), row)
             self._judge(connection, id)
@@ -145,7 +143,8 @@ class Feedbacks:
         votes = [vote for vote in self.of(id) if vote.status in ("waiting", "counts")]
         if learned := [vote for vote in votes if vote.change is not None and vote.label != named]:
             raise HistoryError(
-                f"the diagnosis '{id}' was learned as '{learned[0].label}' (change {learned[0].change}): undo it"
+                f"the panel has learned the diagnosis '{id}' as '{learned[0].label}': run "
+                f"'consilience undo {learned[0].change}' first"
             )
         if not any(vote.label == named for vote in votes):
             self.give(id, reviewer, named)

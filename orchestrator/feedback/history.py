@@ -109,7 +109,7 @@ class History:
             row = connection.execute(select(DIAGNOSES).where(self._own(), DIAGNOSES.c.id == id)).one_or_none()
         if row is None:
             raise DiagnosisMissingError(
-                f"the history '{self.database.name}' has no diagnosis '{id}': deleted, or another panel's"
+                f"the history '{self.database.name}' has no diagnosis '{id}': it was deleted, or is another panel's"
             )
         return self._kept(row, pictures)
 
@@ -212,7 +212,8 @@ class History:
             diagnosis = Diagnosis.from_dict(json.loads(row.record), pictures)
         except (ValueError, TypeError, KeyError, ConsilienceError) as cause:
             raise HistoryError(
-                f"the diagnosis '{row.id}' in the history '{self.database.name}' is damaged ({cause!r}): delete it"
+                f"the diagnosis '{row.id}' in the history '{self.database.name}' is damaged ({cause!r}): delete it "
+                f"with 'consilience history {row.id} --delete'"
             ) from cause
         if row.vector is not None:
             vector = np.frombuffer(row.vector, dtype="<f4").astype(np.float32)

@@ -151,7 +151,9 @@ def undo(panel: str | Path, number: int, *, settings: Settings | None = None, **
         matching = [change for change in changes_in(history.database) if change.number == number]
         if not matching or matching[0].undone is not None:
             problem = "was undone already" if matching else "does not exist"
-            raise HistoryError(f"change {number} of the panel '{path}' {problem}: 'consilience learned' lists them")
+            raise HistoryError(
+                f"change {number} of the panel '{path}' {problem}: 'consilience learned' lists the changes"
+            )
         old = Panel.open(path)
         labelled_images = old.labelled_images.without([identity for identity, _ in matching[0].images])
         check_each_label_is_left(old.task, labelled_images)
@@ -226,8 +228,8 @@ def _examples_of(
             known[kept.id] = _change_of(panel, identity)
         elif row is not None:
             left_out[kept.id] = (
-                f"the memory holds this image as '{panel.labelled_images.labels[row]}', not '{label}': "
-                f"take it out with 'consilience remove {identity}' if that is wrong"
+                f"the panel holds this image as '{panel.labelled_images.labels[row]}', not '{label}': if that is "
+                f"wrong, take it out with 'consilience remove {identity}'"
             )
         else:
             embedding = kept.diagnosis.embedding
@@ -237,10 +239,10 @@ def _examples_of(
             try:
                 image = load_image(kept.diagnosis.source, settings.images)
             except ImageError as cause:
-                left_out[kept.id] = f"there is no vector of this panel's encoder, and no image any more: {cause}"
+                left_out[kept.id] = f"the panel needs the image again, and it cannot be read: {cause}"
                 continue
             if image.identity != identity:
-                left_out[kept.id] = f"'{kept.diagnosis.source}' holds another image now"
+                left_out[kept.id] = f"'{kept.diagnosis.source}' is another image now"
                 continue
             encoder = encoder or panel.encoder.open(settings.device)
             examples.append(

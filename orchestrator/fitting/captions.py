@@ -29,12 +29,12 @@ def captioner_among(agents: Sequence[Agent], name: str | None, kinds: Sequence[s
         return None
     if kinds is not None and CapsAdapter.name not in kinds:
         raise SettingsError(
-            f"'{name}' is to be the captioner, and no agent reads captions: add '{CapsAdapter.name}' to the agents"
+            f"'{name}' would describe images, but no agent reads captions: add '{CapsAdapter.name}' to the agents"
         )
     captioner = next((agent for agent in agents if agent.name == name), None)
     if not isinstance(captioner, Captioner):
         known = ", ".join(agent.name for agent in agents if isinstance(agent, Captioner)) or "none"
-        raise SettingsError(f"the captioner '{name}' is no agent that can describe images; there are: {known}")
+        raise SettingsError(f"no agent called '{name}' can describe images; those that can: {known}")
     return captioner
 
 
@@ -73,5 +73,5 @@ async def with_captions(context: FitContext, agent: Captioner, encoder: Encoder)
         vectors[list(texts)] = encoder.encode_texts([*texts.values()])
         context.progress("describing labelled images", rows.stop, len(labelled_images))
     if failed:
-        log.warning("the agent '%s' described %d of %d images not", agent.name, failed, len(labelled_images))
+        log.warning("the agent '%s' could not describe %d of %d images", agent.name, failed, len(labelled_images))
     return replace(data, described=vectors)

@@ -107,7 +107,7 @@ async def predictions_of_others(
             answers.setdefault((agent.name, "first"), []).extend(first)
         for (agent, _), second in zip(able, seconds, strict=True):
             answers.setdefault((agent.name, "second"), []).extend(second)
-        context.progress("looking at labelled images", start + len(rows), len(asked))
+        context.progress("asking agents about labelled images", start + len(rows), len(asked))
     return [MemberAnswers.of(name, stage, predictions, task) for (name, stage), predictions in answers.items()]
 
 

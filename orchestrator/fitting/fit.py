@@ -168,9 +168,9 @@ def _agents_beside_heads(agents: Sequence[Agent | str], settings: Settings, budg
     if settings.models:
         others += open_agents(settings.models, open_replies(settings.replies), budget)
     if taken := [agent.name for agent in others if agent.name in FEATURE_AGENTS]:
-        raise SettingsError(f"'{taken[0]}' is the name of an agent on the encoder's features: give yours another")
+        raise SettingsError(f"'{taken[0]}' is the name of a built-in agent: give your agent another name")
     if REASONER in (agent.name for agent in others):
-        raise SettingsError(f"'{REASONER}' is the name of what reads the record: give your agent another")
+        raise SettingsError(f"'{REASONER}' is the name of the reasoner: give your agent another name")
     return others
 
 
@@ -188,7 +188,7 @@ def _heads_named(agents: Sequence[Agent | str], settings: Settings, unlabelled: 
     kinds = [feature_agent(name) for name in named]
     if unlabelled and not any(kind.needs_unlabelled for kind in kinds):
         raise SettingsError(
-            "unlabelled images are given, and no agent learns from them: add 'self-trained' to the agents"
+            "unlabelled images were given, but no agent learns from them: add 'self-trained' to the agents"
         )
     return [kind.name for kind in kinds]
 

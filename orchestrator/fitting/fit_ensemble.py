@@ -117,7 +117,7 @@ def fit_agents(context: FitContext, kinds: Sequence[str]) -> FittedEnsemble:
     task, data, progress = context.task, context.data, context.progress
     names = [*kinds, *(agent.name for agent in context.others)]
     if not names or len(set(names)) != len(names):
-        raise AgentError(f"a panel needs at least one agent, and each name once; got: {', '.join(names) or 'none'}")
+        raise AgentError(f"a panel needs at least one agent, and each name once; it got: {', '.join(names) or 'none'}")
     folds = split_into_folds(data.labels, context.seed)
     n_folds = int(folds.max()) + 1
     steps = len(kinds) * (n_folds + 1)
@@ -243,7 +243,7 @@ def judged(look: MemberAnswers, labels: np.ndarray, folds: np.ndarray, task: Tas
     if len(np.unique(folds[answered])) < 2:
         raise AgentError(
             f"the agent '{look.agent}' gave a {look.stage} prediction for {answered.sum()} of {len(labels)} labelled "
-            "images: too few to judge it by"
+            "images: too few to measure how good it is"
         )
     calibrated = np.full_like(raw, np.nan)
     calibrator, calibrated[answered] = fit_calibrator(

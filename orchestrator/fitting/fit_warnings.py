@@ -19,34 +19,30 @@ def fit_warnings(panel: Panel) -> tuple[str, ...]:
     judged = max((member.trust.n for member in panel.members), default=0)
     if not judged:
         warnings.append(
-            "With one image a label nothing is left to judge the agents by: their accuracy and calibration are not "
-            "known, they are weighed by prior belief, and every image is referred. 2 images a label give a first "
-            "figure, 20 are of use."
+            "With one image of each label the agents cannot be tested: how accurate they are is not known, and every "
+            "image is referred to a person. 2 images of each label give a first figure; 20 make it useful."
         )
     elif single := [name for name, count in counts.items() if count == 1]:
         warnings.append(
-            f"{_listed(single)} has a single image: it is learned from, but no figure tells how well it is known. "
-            "Give at least 2."
+            f"Only one image shows {_listed(single)}: the panel learns from it, but cannot test how well it knows the "
+            "label. Add at least one more."
         )
     if 0 < judged < IMAGES_FOR_MORE_PARAMETERS:
         warnings.append(
-            f"{judged} judged images are too few to choose a calibrator: only a temperature was fitted, near what is "
-            f"believed beforehand. From {IMAGES_FOR_MORE_PARAMETERS} on there is a choice."
+            f"Only {judged} images test the agents: their confidence is corrected in the simplest way (one "
+            f"temperature, near the usual one). From {IMAGES_FOR_MORE_PARAMETERS} images on, the best of several ways is chosen."
         )
     if total < FEW_IMAGES * len(counts):
         warnings.append(
-            f"The labelled images are few ({total / len(counts):.3g} a label): the heads take their usual settings. "
-            f"{FEW_IMAGES} a label, on average, are enough to choose them by cross-validation."
-            + (
-                " Other images help, too, though nobody knows their labels: --unlabelled."
-                if panel.unlabelled is None
-                else ""
-            )
+            f"There are few labelled images ({total / len(counts):.3g} of each label, on average): the agents keep "
+            f"their usual settings. From {FEW_IMAGES} of each label on, settings are chosen by cross-validation."
+            + (" Images without labels help, too: --unlabelled FOLDER." if panel.unlabelled is None else "")
         )
     if rare := [name for name, count in counts.items() if 1 < count <= usual / RARE]:
+        fewest = min(counts[name] for name in rare)
         warnings.append(
-            f"{_listed(rare)} has far fewer images than the others ({min(counts[name] for name in rare)} against about "
-            f"{usual:g}): figures over all labels say little about it."
+            f"{_listed(rare)} has far fewer images than the other labels ({fewest} against about {usual:g}): figures "
+            "over all labels say little about it. Add images of it."
         )
     return tuple(warnings)
 

@@ -69,7 +69,7 @@ def ingest(source: Path, task: Task | None, settings: Settings, progress: Progre
         if not ingested.labelled_images.labels.count(name):
             raise DatasetError(
                 f"the label '{name}' has no usable image in '{source}' ({len(ingested.failed)} could not be read, "
-                f"{len(report.conflicts)} stand under several labels). Give some, or take the label out"
+                f"{len(report.conflicts)} stand under several labels). Add images of it, or take the label out"
             )
     return ingested
 

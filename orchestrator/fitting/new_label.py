@@ -68,14 +68,16 @@ def add_label(
             agent for name, agent in old.open_agents(settings, agents, budget).items() if name not in FEATURE_AGENTS
         ]
         if _must_be_fitted_again(old, others):
-            raise PanelError(f"the panel '{path}' cannot take a new label as it is: fit it again with all images")
+            raise PanelError(
+                f"the panel '{path}' cannot take a new label: fit it again with all images ('consilience fit')"
+            )
         encoder = old.encoder.open(settings.device)
         new = [LabelledImage(image, added.name) for image in images]
         labelled_images, report, failed = with_images(old.labelled_images, new, encoder, settings, progress)
         if report.added < 2:
             raise DatasetError(
-                f"the label '{added.name}' has {report.added} usable images ({len(failed)} could not be read, "
-                f"{len(report.conflicts)} stand under another label); it needs at least 2"
+                f"the label '{added.name}' needs at least 2 usable images, and has {report.added} ({len(failed)} could "
+                f"not be read, {len(report.conflicts)} stand under another label)"
             )
         data = with_texts(labelled_features(labelled_images, task), encoder, task)
         if old.unlabelled is not None:

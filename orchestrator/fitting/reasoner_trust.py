@@ -78,7 +78,7 @@ async def _advice(
         read = {reading["row"]: Prediction.from_dict(reading["prediction"]) for reading in readings}
         if start == 0 and all(p.error is not None for p in read.values()):  # it will not do better on the others
             causes = [p.error for p in read.values()] or ["no agent answered"]
-            raise AgentError(f"the reasoner failed on each of the first records: {causes[0]}")
+            raise AgentError(f"the reasoner failed on each of the first images: {causes[0]}")
         advice += [read.get(row, Prediction(REASONER, error="no agent answered")) for row in novelty]
-        context.progress("reading records of labelled images", part.stop, len(labelled_images))
+        context.progress("asking the reasoner about labelled images", part.stop, len(labelled_images))
     return advice

@@ -34,14 +34,17 @@ def candidates(data: LabelledFeatures) -> tuple[list[str], list[AgentChoice]]:
     fewest = int(np.bincount(data.labels, minlength=data.n_labels).min())
     for name, kind in FEATURE_AGENTS.items():
         if kind.needs_text and data.texts is None:
-            out.append(AgentChoice(name, False, "not tried: the encoder has no text tower"))
+            out.append(AgentChoice(name, False, "not tried: the encoder cannot read text"))
         elif kind.needs_tower and data.tower is None:
-            out.append(AgentChoice(name, False, "not tried: the encoder's text tower cannot be trained through"))
+            out.append(AgentChoice(name, False, "not tried: this encoder's text tower cannot be trained"))
         elif kind.needs_unlabelled and data.unlabelled is None:
             out.append(AgentChoice(name, False, "not tried: no unlabelled images were given"))
         elif kind.trains and (fewest < 2 or len(data.labels) > MAX_JUDGED_IMAGES):
-            many = f"2 images a label to train on, and {MAX_JUDGED_IMAGES:,} at most; the rarest has {fewest}"
-            out.append(AgentChoice(name, False, f"not tried: it needs {many}, of {len(data.labels):,} in all"))
+            reason = (
+                f"not tried: it needs at least 2 images of each label (the rarest has {fewest}) and at most "
+                f"{MAX_JUDGED_IMAGES:,} in all (there are {len(data.labels):,})"
+            )
+            out.append(AgentChoice(name, False, reason))
         else:
             names.append(name)
     return names, out
@@ -81,12 +84,11 @@ def select(fitted: FittedEnsemble, task: Task, data: LabelledFeatures) -> tuple[
         if least is None or missed[least][0] > max(missed[least][1], WORTH):
             break
         dropped.append(least)
-        choices.append(AgentChoice(least, False, f"dropped: without it the log loss {_change(*missed[least])}"))
+        choices.append(
+            AgentChoice(least, False, f"dropped: predictions are as good without it ({_change(*missed[least])})")
+        )
         now = without[least]
-    choices = [
-        *(AgentChoice(name, True, f"kept: without it the log loss {_change(*missed[name])}") for name in left),
-        *choices,
-    ]
+    choices = [*(AgentChoice(name, True, _kept(*missed[name])) for name in left), *choices]
     if not dropped:
         return fitted, choices
     remaining = tuple(head for head in fitted.heads if head.name not in dropped)
@@ -104,7 +106,13 @@ def _losses(first: np.ndarray, labels: np.ndarray, folds: np.ndarray, prior: Err
     return np.asarray(-log_probabilities(posterior)[np.arange(len(labels)), labels])
 
 
-def _change(mean: float, error: float) -> str:
+def _kept(mean: float, error: float) -> str:
+    """Return why an agent is kept, from the change of the log loss without it."""
     if np.isinf(mean):
-        return "would be that of nobody"
-    return f"{'rises' if mean > 0 else 'falls'} by {abs(mean):.4f} (standard error {error:.4f})"
+        return "kept: no other agent is left"
+    return f"kept: predictions get worse without it ({_change(mean, error)})"
+
+
+def _change(mean: float, error: float) -> str:
+    """Return the change of the log loss, in nats an image, with its standard error."""
+    return f"log loss {mean:+.4f}, standard error {error:.4f}"

@@ -119,6 +119,6 @@ def embedded(
 
 def _nothing_left(source: Path, known: int, unreadable: int) -> DatasetError:
     return DatasetError(
-        f"'{source}' holds no unlabelled image: {known} are labelled or given twice, {unreadable} cannot be "
-        "read. Name a folder of other images"
+        f"'{source}' holds no unlabelled image: {known} are labelled already or given twice, {unreadable} cannot be "
+        "read. Name a folder with other images"
     )

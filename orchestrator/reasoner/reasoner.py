@@ -171,7 +171,7 @@ class ReasonerQuestion:
         record, role = self.record, self._settings.role
         output = parse_output(text, self._task, record.can_revise)
         if role == "explain" and output.label != record.label:  # asked again, it would only give in
-            raise AgentError(f"it was to explain {quoted(record.label, 60)}, and says {quoted(output.label, 60)}")
+            raise AgentError(f"it was to explain {quoted(record.label, 60)}, but says {quoted(output.label, 60)}")
         if role == "advise":
             return output
         if not output.rationale:

@@ -43,7 +43,7 @@ def open_reasoner(panel: Panel, settings: Settings, budget: Budget) -> Reasoner 
     if chosen.role == "advise":
         if panel.reasoner is None:
             raise AgentError(
-                "the panel has no trust in a reasoner that advises: fit it with reasoner.role advise first"
+                "the panel has not measured how good this reasoner's advice is: fit it with reasoner.role=advise first"
             )
         reached(panel.reasoner, chosen)
     return Reasoner(chosen, panel.task, open_replies(settings.replies), budget)

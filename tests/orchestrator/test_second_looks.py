@@ -354,7 +354,7 @@ def test_an_agent_that_sometimes_fails_is_fitted_on_what_it_said(
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["gaussian"], "'gaussian' is the name of an agent on the encoder's features"),
+        (["gaussian"], "'gaussian' is the name of a built-in agent"),
         (["one", "one"], "each name once"),
     ],
 )

@@ -103,10 +103,10 @@ def test_what_was_learned_is_not_taken_back_by_a_word(under: Under, id: str) -> 
     feedbacks.give(id, "Ada", "beech")
     feedbacks.mark([id], 7)
     assert feedbacks.to_learn() == []
-    with pytest.raises(HistoryError, match=r"'Ada' said .* \(beech\) was learned with change 7: undo that first"):
+    with pytest.raises(HistoryError, match=r"learned what 'Ada' said of .* \(beech\): run 'consilience undo 7' first"):
         feedbacks.give(id, "Ada", "cedar")
     assert feedbacks.give(id, "Bo", "cedar").status == "waiting"
-    with pytest.raises(HistoryError, match="learned as 'beech'"):
+    with pytest.raises(HistoryError, match=r"learned .* as 'beech': run 'consilience undo 7'"):
         feedbacks.accept(id, "cedar", "Di")
 
 

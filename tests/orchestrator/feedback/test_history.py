@@ -166,17 +166,17 @@ def test_what_is_no_history_is_refused(own: Path, tmp_path: Path) -> None:
     with pytest.raises(PanelMissingError):
         History.open(tmp_path / "nowhere")
     (own / "history.sqlite").write_bytes(b"something else entirely, and long enough to be a header" * 20)
-    with pytest.raises(HistoryError, match="damaged or something else: move it away"):
+    with pytest.raises(HistoryError, match="damaged or no database: move it away"):
         History.open(own)
     (own / "history.sqlite").unlink()
     (own / "history.sqlite").mkdir()
-    with pytest.raises(HistoryError, match="check the path and your rights"):
+    with pytest.raises(HistoryError, match="check the path and its permissions"):
         History.open(own)
 
 
 def test_an_address_is_refused_without_its_password(own: Path) -> None:
     for url, words in {
-        "no address": "no address of a database",
+        "no address": "not the address of a database",
         "oracle+nothing://u:secret@h/d": "needs a driver that is not installed",
         "postgresql+pg8000://u:secret@127.0.0.1:1/d": "driver",
     }.items():
@@ -199,7 +199,7 @@ def test_a_locked_store_says_so(own: Path, diagnoses: list[Diagnosis], monkeypat
 
 @pytest.mark.parametrize(
     ("pragma", "words"),
-    [("max_page_count = 1", "make room on the disk"), ("query_only = 1", "check the rights of its folder")],
+    [("max_page_count = 1", "make room on the disk"), ("query_only = 1", "check the permissions of its folder")],
 )
 def test_a_full_or_read_only_store_says_so(own: Path, diagnoses: list[Diagnosis], pragma: str, words: str) -> None:
     with History.open(own) as history:

@@ -115,9 +115,9 @@ def test_what_cannot_be_learned_is_named(own: Path, blobs: Any) -> None:
     report = learn(own)
     assert report.change is None
     assert set(report.left_out) == {ids[0], ids[1], ids[2], ids[4]}
-    assert "no image any more" in report.left_out[ids[0]]
+    assert "it cannot be read" in report.left_out[ids[0]]
     assert "the same image: 'new 1' (apple), 'new 1' (beech)" in report.left_out[ids[1]]
-    assert "the memory holds this image as 'beech', not 'cedar'" in report.left_out[ids[4]]
+    assert "the panel holds this image as 'beech', not 'cedar'" in report.left_out[ids[4]]
     assert len(Panel.open(own).labelled_images) == 90
 
 
@@ -132,7 +132,7 @@ def test_an_image_without_a_vector_is_loaded_again_if_it_is_the_same(
     painted(paths[1], "red", 999)
     report = learn(own)
     labelled_images = Panel.open(own).labelled_images
-    assert report.left_out == {ids[1]: f"'{paths[1]}' holds another image now"}
+    assert report.left_out == {ids[1]: f"'{paths[1]}' is another image now"}
     assert labelled_images.ids[-1] == diagnoses[0].identity
     assert diagnoses[0].embedding is not None
     np.testing.assert_allclose(labelled_images.vectors[-1], diagnoses[0].embedding.vector, atol=1e-5)

@@ -121,6 +121,6 @@ def test_what_the_agents_cannot_tell_is_asked_for_first(panel: Path, tmp_path: P
 
 def test_a_folder_without_anything_new_is_refused(panel: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        DatasetError, match="holds no unlabelled image: 16 are labelled or given twice, 0 cannot be read"
+        DatasetError, match="holds no unlabelled image: 16 are labelled already or given twice, 0 cannot be read"
     ):
         suggest(panel, tmp_path / "known")

@@ -115,8 +115,8 @@ def test_captions_keep_to_the_budget(server: ScriptedServer, spec: str, photos: 
 @pytest.mark.parametrize(
     ("more", "problem"),
     [
-        ({"captioner": "gpt"}, "the captioner 'gpt' is no agent that can describe images; there are: qwen"),
-        ({"vlm": []}, "the captioner 'qwen' is no agent that can describe images; there are: none"),
+        ({"captioner": "gpt"}, "no agent called 'gpt' can describe images; those that can: qwen"),
+        ({"vlm": []}, "no agent called 'qwen' can describe images; those that can: none"),
         ({"agents": ["gaussian"]}, "no agent reads captions: add 'caps-adapter'"),
     ],
 )

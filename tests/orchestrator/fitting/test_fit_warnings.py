@@ -27,10 +27,13 @@ def fitted_on(folder: Path, counts: tuple[int, ...]) -> FitReport:
     ("counts", "expected"),
     [
         ((40, 40, 40), ()),
-        ((1, 1, 1), ("one image a label nothing is left to judge", "The labelled images are few (1 a label)")),
-        ((4, 4, 4), ("12 judged images are too few to choose a calibrator", "The labelled images are few (4 a label)")),
-        ((40, 1, 40), ("'tree-1' has a single image",)),
-        ((40, 8, 40), ("'tree-1' has far fewer images than the others (8 against about 40)",)),
+        (
+            (1, 1, 1),
+            ("With one image of each label the agents cannot be tested", "few labelled images (1 of each label, on"),
+        ),
+        ((4, 4, 4), ("Only 12 images test the agents", "few labelled images (4 of each label, on average)")),
+        ((40, 1, 40), ("Only one image shows 'tree-1'",)),
+        ((40, 8, 40), ("'tree-1' has far fewer images than the other labels (8 against about 40)",)),
         ((40, 9, 40), ()),
     ],
 )
@@ -42,7 +45,7 @@ def test_warnings_name_what_is_lacking(counts: tuple[int, ...], expected: tuple[
 
 
 def test_with_few_labels_unlabelled_images_are_asked_for_until_there_are_some(tmp_path: Path) -> None:
-    assert "help, too, though nobody knows their labels: --unlabelled" in fitted_on(tmp_path, (4, 4, 4)).warnings[-1]
+    assert "Images without labels help, too: --unlabelled" in fitted_on(tmp_path, (4, 4, 4)).warnings[-1]
     rows = np.random.default_rng(0).standard_normal((30, 12))
     np.savez(tmp_path / "others.npz", embeddings=rows, names=[f"other {number}" for number in range(30)])
     report = fit(tmp_path / "v.npz", tmp_path / "beside", unlabelled=tmp_path / "others.npz")

@@ -79,7 +79,9 @@ def test_what_cannot_be_added_changes_nothing(own: Path, white: list[Path], pict
     before = (own / "panel.json").read_bytes()
     with pytest.raises(TaskError, match="'BLUE' is the label 'blue' already: add images to it"):
         add_label(own, "BLUE", white)
-    with pytest.raises(DatasetError, match=r"'white' has 1 usable images \(1 could not be read, 1 stand under"):
+    with pytest.raises(
+        DatasetError, match=r"'white' needs at least 2 usable images, and has 1 \(1 could not be read, 1 stand under"
+    ):
         add_label(own, "white", [white[0], white[0].parent / "missing.png", pictures / "red" / "0.png"])
     assert (own / "panel.json").read_bytes() == before
 

@@ -57,7 +57,11 @@ def test_who_adds_something_is_kept_and_who_adds_noise_or_repeats_is_dropped(see
     assert {head.name for head in chosen.heads} == kept == {member.agent for member in chosen.members}
     assert len(choices) == 4
     for choice in choices:
-        assert choice.reason.startswith("kept: without it the log loss rises" if choice.kept else "dropped: without it")
+        assert choice.reason.startswith(
+            "kept: predictions get worse without it (log loss +"
+            if choice.kept
+            else "dropped: predictions are as good without"
+        )
 
 
 def test_an_agent_that_was_asked_for_by_name_stays_and_one_head_may_be_too_many() -> None:

@@ -128,7 +128,9 @@ def test_vectors_without_labels_do_and_of_very_many_a_part_is_taken(vectors: Pat
 
 
 def test_labelled_vectors_are_passed_over(vectors: Path, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"holds no unlabelled image: 90 are labelled or given twice, 0 cannot be"):
+    with pytest.raises(
+        DatasetError, match=r"holds no unlabelled image: 90 are labelled already or given twice, 0 cannot be"
+    ):
         fit(vectors, tmp_path / "panel", unlabelled=vectors, settings=BOTH)
     assert not (tmp_path / "panel").exists()
 

@@ -186,7 +186,7 @@ def test_models_that_the_panel_does_not_know_are_refused(
 
 
 def test_names_of_feature_agents_are_taken(seeing: ScriptedServer, pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="'gaussian' is the name of an agent on the encoder's features"):
+    with pytest.raises(SettingsError, match="'gaussian' is the name of a built-in agent"):
         fit(pictures, tmp_path / "panel", settings=settings(seeing, vlm=[model(seeing.url, name="gaussian")]))
     assert not (tmp_path / "panel").exists()
 
