@@ -190,13 +190,9 @@ def _corrected(agents: Sequence[AgentDrift]) -> list[AgentDrift]:
 
 def _at_fit(panel: Panel, number: int) -> np.ndarray:
     """Which answers of a member were right when the panel was fitted, bool (n,); their order says nothing."""
-    if panel.predictions is not None:
-        raw = panel.predictions.raw[number]
-        fitted = (panel.predictions.changes == 0) & np.isfinite(raw).all(axis=1)
-        return np.asarray(raw[fitted].argmax(axis=1) == panel.predictions.labels[fitted])
-    trust = panel.members[number].trust  # of an older version, which learned nothing
-    right = round((trust.accuracy or 0.0) * trust.n)
-    return np.arange(trust.n) < right
+    raw = panel.predictions.raw[number]
+    fitted = (panel.predictions.changes == 0) & np.isfinite(raw).all(axis=1)
+    return np.asarray(raw[fitted].argmax(axis=1) == panel.predictions.labels[fitted])
 
 
 def _confirmed(panel: Panel, history: History) -> list[tuple[StoredDiagnosis, str]]:

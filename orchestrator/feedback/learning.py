@@ -93,7 +93,7 @@ def learn(
     """Learn all feedback that counts and was not learned yet, in one write of the panel.
 
     The image's kept vector joins the memory; where there is none of the panel's encoder, the image is loaded again from
-    its source, if it is still the same. A panel that an older version fitted keeps its calibration and trust.
+    its source, if it is still the same.
 
     Raises:
         HistoryError: the store cannot be used. PanelError, PanelBusyError, EncoderError: as for `add`.
@@ -158,8 +158,7 @@ def undo(panel: str | Path, number: int, *, settings: Settings | None = None, **
         labelled_images = old.labelled_images.without([identity for identity, _ in matching[0].images])
         check_each_label_is_left(old.task, labelled_images)
         shrunk = with_records(old, labelled_images, settings)
-        if shrunk.predictions is not None:
-            shrunk = relearned(shrunk, shrunk.predictions, settings)
+        shrunk = relearned(shrunk, shrunk.predictions, settings)
         moment = now()
         with history.database.transaction() as connection:
             this = (CHANGES.c.panel == history.database.panel, CHANGES.c.number == number)
@@ -253,15 +252,13 @@ def _examples_of(
 
 def _change_of(panel: Panel, identity: str) -> int:
     """The change that brought an image into the memory; 0 if it was none."""
-    if panel.predictions is None or identity not in panel.predictions.ids:
+    if identity not in panel.predictions.ids:
         return 0
     return int(panel.predictions.changes[panel.predictions.ids.index(identity)])
 
 
 def _judged(panel: Panel, examples: Sequence[_ConfirmedImage], number: int, settings: Settings) -> tuple[Panel, int]:
     """The panel with calibration and trust that know of the examples, and of how many."""
-    if panel.predictions is None:
-        return panel, 0
     place = {name: number for number, name in enumerate(panel.task.names)}
     by_image: dict[str, _ConfirmedImage] = {}
     for example in examples:

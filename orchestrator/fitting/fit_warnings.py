@@ -30,7 +30,7 @@ def fit_warnings(panel: Panel) -> tuple[str, ...]:
     if 0 < judged < IMAGES_FOR_MORE_PARAMETERS:
         warnings.append(
             f"Only {judged} images test the agents: their confidence is corrected in the simplest way (one "
-            f"temperature, near the usual one). From {IMAGES_FOR_MORE_PARAMETERS} images on, the best of several ways is chosen."
+            f"temperature, near the usual one). From {IMAGES_FOR_MORE_PARAMETERS} images on, the best way is chosen."
         )
     if total < FEW_IMAGES * len(counts):
         warnings.append(

@@ -56,7 +56,7 @@ def add_label(
     Raises:
         TaskError: the task has such a label. DatasetError: fewer than 2 images can be used.
         PanelError: a panel without agents on features, with a reasoner that advises or with captions must be fitted
-            again; so must one with agents that see images, if an older version fitted it.
+            again.
         Others as `add` and `Diagnoser.open` raise them; BudgetSpentError as `fit`.
     """
     path, settings = Path(panel), settings_or(settings, arguments)
@@ -67,7 +67,7 @@ def add_label(
         others = [
             agent for name, agent in old.open_agents(settings, agents, budget).items() if name not in FEATURE_AGENTS
         ]
-        if _must_be_fitted_again(old, others):
+        if _must_be_fitted_again(old):
             raise PanelError(
                 f"the panel '{path}' cannot take a new label: fit it again with all images ('consilience fit')"
             )
@@ -105,11 +105,10 @@ def add_label(
     return FitReport(written, report, failed, (), settles(settings.policy, written.calibration_set), budget.spent_usd)
 
 
-def _must_be_fitted_again(panel: Panel, others: Sequence[Agent]) -> bool:
-    """Whether part of the panel, or what its other agents said, cannot be made to know of one more label."""
+def _must_be_fitted_again(panel: Panel) -> bool:
+    """Return whether a part of the panel cannot be made to know of one more label."""
     captions = any(isinstance(head, CapsAdapter) and head.described is not None for head in panel.heads)
-    unheard = bool(others) and panel.predictions is None
-    return not panel.heads or panel.reasoner is not None or captions or unheard
+    return not panel.heads or panel.reasoner is not None or captions
 
 
 def _with_others(fitted: FittedEnsemble, old: Panel, context: FitContext) -> FittedEnsemble:
@@ -128,13 +127,12 @@ def _predictions(fitted: FittedEnsemble, old: Panel, context: FitContext) -> Lab
     """Return what all was learned from; an image that feedback brought stays one that it can take back."""
     ids = context.labelled_images.ids
     predictions = LabelledPredictions.of_fit(ids, context.data.labels, [look.raw for look in fitted.looks])
-    changes = dict(zip(old.predictions.ids, old.predictions.changes, strict=True)) if old.predictions else {}
+    changes = dict(zip(old.predictions.ids, old.predictions.changes, strict=True))
     return replace(predictions, changes=np.array([changes.get(identity, 0) for identity in ids], np.intp))
 
 
 def _with_old_answers(answers: MemberAnswers, old: Panel, ids: Sequence[str]) -> MemberAnswers:
     """An agent's answers on the new images behind what it said of the old ones, with room for the new label."""
-    assert old.predictions is not None  # noqa: S101  the caller made sure
     looks = [(member.agent, member.stage) for member in old.members]
     raw = np.full((len(ids), answers.raw.shape[1]), np.nan)
     if (answers.agent, answers.stage) in looks:

@@ -88,8 +88,7 @@ def with_records(old: Panel, labelled_images: LabelledImages, settings: Settings
     with one_blas_thread():
         heads = tuple(head.updated(data, added, removed) for head in old.heads)
     gone = [identity for identity in old.labelled_images.ids if identity not in labelled_images.rows]
-    predictions = old.predictions.without(gone) if old.predictions is not None else None
-    return replace(old, labelled_images=labelled_images, heads=heads, predictions=predictions)
+    return replace(old, labelled_images=labelled_images, heads=heads, predictions=old.predictions.without(gone))
 
 
 def _rows_not_in(labelled_images: LabelledImages, others: LabelledImages) -> np.ndarray:

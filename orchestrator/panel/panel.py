@@ -79,7 +79,7 @@ class Panel:
         novelty: how novel an image is beside the labelled ones; None in panels of earlier versions, where the distance
             to the neighbours in the memory alone tells.
         choices: why each agent was kept or dropped, if they were chosen (`--agents auto`).
-        predictions: what calibration, trust and fusion were learned from; None for a panel that an older version wrote.
+        predictions: what calibration, trust and fusion were learned from.
         unlabelled_ids: identities of the images that a head learned from without their labels.
         path, id: where it was read from, and the id it keeps for life; empty for one not yet written.
     """
@@ -92,12 +92,12 @@ class Panel:
     members: tuple[Member, ...]
     fusion: Fusion
     calibration_set: CalibrationSet
+    predictions: LabelledPredictions
     models: tuple[ModelSettings, ...] = ()
     reasoner: ReasonerSettings | None = None
     second_looks: SecondLookAnswers = field(default_factory=SecondLookAnswers.none)
     novelty: Novelty | None = None
     choices: tuple[AgentChoice, ...] = ()
-    predictions: LabelledPredictions | None = None
     unlabelled_ids: frozenset[str] = frozenset()
     path: Path = Path()
     id: str = ""
@@ -185,8 +185,7 @@ class Panel:
             np.savez(folder / SECOND_LOOKS_FILE, allow_pickle=False, **self.second_looks.arrays())
         if self.novelty is not None:
             np.savez(folder / NOVELTY_FILE, allow_pickle=False, **self.novelty.arrays())
-        if self.predictions is not None:
-            np.savez(folder / PREDICTIONS_FILE, allow_pickle=False, **self.predictions.arrays())
+        np.savez(folder / PREDICTIONS_FILE, allow_pickle=False, **self.predictions.arrays())
         (folder / "agents").mkdir()
         for head in self.heads:
             np.savez(folder / "agents" / f"{head.name}.npz", allow_pickle=False, **head.arrays())
@@ -213,7 +212,7 @@ def _read(folder: PanelFolder) -> Panel:
             for name in names
             if name in FEATURE_AGENTS and (path := state / "agents" / f"{name}.npz").exists()
         )
-        again, novelty, predictions = state / SECOND_LOOKS_FILE, state / NOVELTY_FILE, state / PREDICTIONS_FILE
+        again, novelty = state / SECOND_LOOKS_FILE, state / NOVELTY_FILE
         models, reasoner = _models_from_dict(_read_json_or(state / "models.json", {}))
         return Panel(
             task=task,
@@ -231,12 +230,12 @@ def _read(folder: PanelFolder) -> Panel:
             else SecondLookAnswers.none(),
             novelty=Novelty.from_arrays(_read_arrays(novelty)) if novelty.exists() else None,
             choices=tuple(AgentChoice(**choice) for choice in _read_json_or(state / "choices.json", [])),
-            predictions=LabelledPredictions.from_arrays(_read_arrays(predictions)) if predictions.exists() else None,
+            predictions=LabelledPredictions.from_arrays(_read_arrays(state / PREDICTIONS_FILE)),
             unlabelled_ids=frozenset(_read_json_or(state / "unlabelled.json", [])),
             path=folder.path,
             id=folder.id,
         )
-    except (KeyError, TypeError, ValueError) as cause:
+    except (KeyError, TypeError, ValueError, FileNotFoundError) as cause:
         raise PanelDamagedError(
             f"the panel '{folder.path}' does not hold what its format says ({cause!r}); fit it again"
         ) from cause

@@ -19,6 +19,7 @@ from consilience.frontends.cli.panels.solar_cells import SolarCell
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import Member
+from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
 from consilience.orchestrator.ensemble.scaling import TemperatureScaling
 from consilience.orchestrator.panel.encoder_spec import EncoderRecord
 from consilience.orchestrator.panel.panel import Panel
@@ -46,6 +47,7 @@ def panel_of(*looks: tuple[str, Stage, float]) -> Panel:
         members=members,
         fusion=Fusion(np.array([weight for _, _, weight in looks])),
         calibration_set=CalibrationSet(np.empty(0), np.empty(0, bool)),
+        predictions=LabelledPredictions.of_fit([], np.empty(0, np.intp), [np.empty((0, 2))] * len(looks)),
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 from consilience import Diagnoser, Diagnosis, add, fit, load_settings
 from consilience.agents import Gaussian
 from consilience.core.dataset import LabelledImage
-from consilience.core.errors import DatasetError, HistoryError, PanelBusyError
+from consilience.core.errors import DatasetError, HistoryError, PanelBusyError, PanelDamagedError
 from consilience.core.settings.settings import LearningSettings
 from consilience.core.storage.panel_folder import write_panel_folder
 from consilience.orchestrator.ensemble.out_of_fold import MIN_CAPACITY, LabelledPredictions
@@ -69,7 +69,6 @@ def test_a_batch_is_learned_in_one_change_and_undone_without_a_trace(own: Path, 
     # trust is what it would be had the kept first looks been among those of fit: counted by hand
     for number, member in enumerate(after.members):
         raw = np.array([list(diagnosis.predictions[number].probabilities.values()) for diagnosis in diagnoses])  # type: ignore[union-attr]
-        assert after.predictions is not None
         np.testing.assert_allclose(after.predictions.raw[number, 90:], raw)
         assert member.trust.n == 120
     (gaussian,) = (head for head in after.heads if isinstance(head, Gaussian))
@@ -102,7 +101,6 @@ def test_an_earlier_change_is_undone_and_a_later_one_stays(own: Path, blobs: Any
     undo(own, 1)
     panel = Panel.open(own)
     np.testing.assert_array_equal(panel.labelled_images.vectors[90:], vectors[6:])
-    assert panel.predictions is not None
     assert panel.predictions.changes.tolist() == [0] * 90 + [2] * 6
 
 
@@ -160,24 +158,20 @@ def test_predictions_over_other_labels_join_the_memory_but_judge_nobody(own: Pat
     assert Panel.open(own).members == before.members
 
 
-def test_a_panel_of_an_older_version_learns_without_judging(own: Path, blobs: Any) -> None:
+def test_a_panel_without_the_predictions_that_judge_its_agents_is_damaged(own: Path, blobs: Any) -> None:
     old = Panel.open(own)
 
-    def as_then(folder: Path) -> dict[str, Any]:
+    def incomplete(folder: Path) -> dict[str, Any]:
         entries = old._write(folder)
         (folder / PREDICTIONS_FILE).unlink()
         return entries
 
-    write_panel_folder(own, as_then, overwrite=True)
-    assert Panel.open(own).predictions is None
     vectors, labels = blobs.drawn(4, 9)
     confirm(own, diagnosed(own, vectors), labels)
-    report = learn(own)
-    assert report.change is not None
-    assert report.change.judged == 0
-    assert Panel.open(own).members == old.members
-    undo(own, 1)
-    assert Panel.open(own).labelled_images.ids == old.labelled_images.ids
+    write_panel_folder(own, incomplete, overwrite=True)
+    with pytest.raises(PanelDamagedError, match="fit it again"):
+        learn(own)
+    assert changes(own) == []
 
 
 def test_a_panel_that_is_being_written_is_left_alone(own: Path, blobs: Any) -> None:

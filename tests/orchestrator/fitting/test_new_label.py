@@ -12,11 +12,10 @@ import pytest
 
 from consilience import Diagnoser, Diagnosis, Prediction, fit, load_settings
 from consilience.agents import AgentInput
-from consilience.core.errors import AgentError, DatasetError, PanelError, TaskError
-from consilience.core.storage.panel_folder import write_panel_folder
+from consilience.core.errors import AgentError, DatasetError, TaskError
 from consilience.core.task import Task
 from consilience.orchestrator.fitting.new_label import add_label
-from consilience.orchestrator.panel.panel import PREDICTIONS_FILE, Panel
+from consilience.orchestrator.panel.panel import Panel
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 170, 60), "red": (200, 50, 40), "white": (225, 225, 225)}
 
@@ -108,15 +107,5 @@ def test_agents_that_see_images_are_asked_about_the_new_ones_alone(
     panel = Panel.open(own)
     assert [member.agent for member in panel.members] == ["gaussian", "eye"]
     assert panel.members[1].trust.n == 32
-    assert panel.predictions is not None
     np.testing.assert_allclose(panel.predictions.raw[1].sum(axis=1), 1.0)
     assert labels_of(own, probes, agents=[scripted("eye", watched)]) == list(COLOURS)
-
-    def as_then(folder: Path) -> dict[str, Any]:
-        entries = panel._write(folder)
-        (folder / PREDICTIONS_FILE).unlink()
-        return entries
-
-    write_panel_folder(own, as_then, overwrite=True)
-    with pytest.raises(PanelError, match="fit it again"):
-        add_label(own, "grey", white, agents=[eye])
