@@ -40,7 +40,7 @@ from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.ensemble.scaling import ConfidenceDiscount
 from consilience.orchestrator.fitting.collect import MemberAnswers, to_array
-from consilience.orchestrator.fitting.fit_ensemble import first_looks, judged, second_looks, split_into_folds
+from consilience.orchestrator.fitting.fit_ensemble import first_looks, judge, second_looks, split_into_folds
 from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
 from consilience.orchestrator.panel.panel import labelled_features
 from consilience.orchestrator.runtime.calls import run_sync
@@ -99,7 +99,7 @@ def neighbours_member(labelled_images: LabelledImages, task: Task, settings: Set
     shares = np.array([list(one["distribution"].values()) for one in found])
     labels = labelled_features(labelled_images, task).labels
     folds = split_into_folds(labels, settings.seed)
-    return judged(MemberAnswers(Neighbours.name, "first", shares, calibrators=ORDER_KEEPING), labels, folds, task)[0]
+    return judge(MemberAnswers(Neighbours.name, "first", shares, calibrators=ORDER_KEEPING), labels, folds, task)[0]
 
 
 def from_summary(
@@ -147,7 +147,7 @@ def from_labelled(
             answered = np.isfinite(looks[number].raw).all(axis=1)
             member, calibrated[number, answered] = neighbours, neighbours.calibrator(looks[number].raw[answered])
         else:
-            member, calibrated[number] = judged(looks[number], labels, folds, recording.task)
+            member, calibrated[number] = judge(looks[number], labels, folds, recording.task)
         members.append(member)
     fusion = Fusion.from_predictions(calibrated, labels, first_looks(members, calibrated))
     weigher = _weigher(recording.task, members, fusion, settings, second_look="when-it-helps")

@@ -1,6 +1,7 @@
-"""The database behind history, feedback and learning: its tables, its transactions, its errors.
+"""The database behind history, feedback and learning: tables, transactions and errors.
 
-SQLite in the panel's folder by default; at a URL, one database may serve many panels, each under its own id.
+It is an SQLite file in the panel's folder by default. At a URL, one database may serve many panels, each under its own
+id.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def to_moment(when: datetime) -> int:
-    """Microseconds since 1970, UTC. A time without a zone is taken for this machine's.
+    """Return a time as microseconds since 1970, UTC. A time without a zone is taken for this machine's.
 
     >>> to_moment(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))
     1000000
@@ -94,24 +95,26 @@ def to_moment(when: datetime) -> int:
 
 
 def from_moment(moment: int) -> datetime:
-    """The time of `to_moment`, UTC."""
+    """Return the time that `to_moment` made a number of, UTC."""
     return _EPOCH + timedelta(microseconds=moment)
 
 
 def now() -> int:
+    """Return the present time as `to_moment` does."""
     return to_moment(datetime.now(UTC))
 
 
 class Database:
-    """Opened tables of one panel. Safe from many threads and several processes, but not over a fork.
+    """The opened tables of one panel. Safe from many threads and several processes, but not over a fork.
 
     Attributes:
+        folder: the panel's folder.
         panel: the panel's id.
         name: what to call the database in messages; holds no password.
 
     Raises:
         PanelError: there is no panel in the folder.
-        HistoryError: the database cannot be opened, is damaged or something else, or its driver is not installed.
+        HistoryError: the database cannot be opened, is damaged or no database, or its driver is not installed.
     """
 
     def __init__(self, folder: Path, url: str | None) -> None:
@@ -137,7 +140,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """One transaction: committed at the end, or nothing of it.
+        """Open one transaction: all of it is committed at the end, or nothing.
 
         Raises:
             HistoryError: the database is locked, full, read-only, damaged or cannot be reached.
@@ -149,7 +152,7 @@ class Database:
             raise self._failed(cause) from cause
 
     def close(self) -> None:
-        """Let go of the connections. A second call does nothing."""
+        """Close the connections. A second call does nothing."""
         self._engine.dispose()
 
     def _failed(self, cause: SQLAlchemyError) -> HistoryError:
@@ -190,5 +193,5 @@ def _make_tables(engine: Engine, failed: Any) -> None:
 
 
 def to_json(data: Any) -> str:
-    """JSON text; a file name that is not Unicode survives as escapes."""
+    """Return JSON text; a file name that is not Unicode survives as escapes."""
     return json.dumps(data, ensure_ascii=True, allow_nan=False)

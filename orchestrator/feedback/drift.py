@@ -4,8 +4,8 @@ Of each agent's look, the images of `fit` (out of fold) and then the confirmed o
 a row of right and wrong answers. The change for the worse that is most probable maximises the likelihood ratio of two
 Bernoulli rates, before and after, over all places from the first confirmed image on (Hinkley 1970). How often as great
 a ratio comes about where nothing has changed is found by shuffling the row (exact, Phipson and Smyth 2010), which also
-pays for the search over places; over the agents the p-values are corrected by Holm's method (1979). Not seen that way
-is what the confirmed images are: people correct more readily than they confirm, see `Drift.confirmed`.
+pays for the search over places; over the agents the p-values are corrected by Holm's method (1979). What this does not
+see is that people correct more readily than they confirm, see `Drift.confirmed`.
 """
 
 from __future__ import annotations
@@ -35,14 +35,16 @@ MIN_IMAGES = 5
 
 @dataclass(frozen=True)
 class AgentDrift:
-    """One agent's look, as `fit` measured it and on confirmed images.
+    """The accuracy of one agent's look, as `fit` measured it and on confirmed images.
 
     Attributes:
+        agent, stage: whose look it is.
         fitted: accuracy when the panel was fitted, on `fitted_images` images.
         confirmed: how many confirmed images it named a label for.
         accuracy: on these; None without any.
         since: when its accuracy most probably changed for the worse; None if nothing speaks for a change.
-        recent: accuracy from then on, on `recent_images` images; low, high: its 95 % interval (Wilson).
+        recent: accuracy from then on, on `recent_images` images.
+        low, high: the 95 % interval of `recent` (Wilson).
         p_value: the chance of at least such a fall where nothing has changed, corrected for the number of agents.
         has_fallen: whether that is below ALPHA.
     """
@@ -62,18 +64,21 @@ class AgentDrift:
     has_fallen: bool = False
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the figures as plain data, for JSON."""
         since = self.since and self.since.isoformat(timespec="seconds")
         return {**self.__dict__, "since": since}
 
 
 @dataclass(frozen=True)
 class Drift:
-    """The looks of a panel's agents.
+    """How each agent of a panel does on confirmed images.
 
     Attributes:
-        diagnosed, confirmed: how many diagnoses are kept, and of how many people said what is right.
-        corrected: how many of the latter were wrong. People correct more readily than they confirm, so confirmed
-            images are harder than others where few diagnoses are confirmed.
+        agents: one entry a look.
+        diagnosed: how many diagnoses are kept.
+        confirmed: of how many people said what is right.
+        corrected: how many of those were wrong. People correct more readily than they confirm, so confirmed images are
+            harder than others where few diagnoses are confirmed.
     """
 
     agents: tuple[AgentDrift, ...]
@@ -83,9 +88,11 @@ class Drift:
 
     @property
     def fallen(self) -> tuple[AgentDrift, ...]:
+        """Return the looks that have become worse."""
         return tuple(agent for agent in self.agents if agent.has_fallen)
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the figures as plain data, for JSON."""
         return {
             "agents": [agent.to_dict() for agent in self.agents],
             "diagnosed": self.diagnosed,
@@ -97,11 +104,14 @@ class Drift:
 def drift(panel: Panel, history: History, *, seed: int = 0) -> Drift:
     """Compare each agent's accuracy on confirmed images with what `fit` measured.
 
-    Confirmed is what counts, learned or not; of one image its first diagnosis, and none of an image that the memory
-    held already.
+    An image is confirmed if a vote on it counts, learned or not. Of one image its first diagnosis is taken, and none of
+    an image that the memory held already.
+
+    Args:
+        seed: of the shuffles behind the p-values.
 
     Raises:
-        HistoryError: the store cannot be used.
+        HistoryError: the database cannot be used.
     """
     cases = _confirmed(panel, history)
     agents = []
@@ -117,27 +127,28 @@ def drift(panel: Panel, history: History, *, seed: int = 0) -> Drift:
     )
 
 
-def change_point(calibration_set: np.ndarray, first: int) -> tuple[int, float]:
-    """Where a row of right (true) and wrong answers, bool (n,), most probably became worse.
+def change_point(is_right: np.ndarray, first: int) -> tuple[int, float]:
+    """Return where a row of right and wrong answers most probably became worse.
 
     Args:
+        is_right: whether each answer was right, in order, bool (n,).
         first: the earliest place that is asked about.
 
     Returns:
         The place from which on the rate is lower, and the log likelihood ratio; (n, 0.0) if it is lower nowhere.
     """
-    places, ratios = _ratios(calibration_set[None], first)
+    places, ratios = _ratios(is_right[None], first)
     best = int(ratios[0].argmax()) if ratios.shape[1] else 0
     if not ratios.shape[1] or ratios[0, best] <= 0:
-        return len(calibration_set), 0.0
+        return len(is_right), 0.0
     return int(places[best]), float(ratios[0, best])
 
 
-def _ratios(calibration_set: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
-    """The places that are asked about (p,), and of each row (b, n) the log likelihood ratio of a fall there (b, p)."""
-    n = calibration_set.shape[1]
+def _ratios(is_right: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places that are asked about, (p,), and of each row (b, n) the log likelihood ratios there, (b, p)."""
+    n = is_right.shape[1]
     places = np.arange(max(first, 1), n - MIN_IMAGES + 1)
-    right = np.cumsum(calibration_set, axis=1, dtype=np.int64)
+    right = np.cumsum(is_right, axis=1, dtype=np.int64)
     total, before = right[:, -1:], right[:, places - 1]
     after = total - before
     ratio = _likelihood(before, places) + _likelihood(after, n - places) - _likelihood(total, np.array(n))
@@ -145,7 +156,7 @@ def _ratios(calibration_set: np.ndarray, first: int) -> tuple[np.ndarray, np.nda
 
 
 def _likelihood(right: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """The greatest log likelihood of `right` out of n."""
+    """Return the greatest log likelihood of `right` out of n."""
     from scipy.special import xlogy
 
     return np.asarray(xlogy(right, right / n) + xlogy(n - right, 1 - right / n))
@@ -154,6 +165,7 @@ def _likelihood(right: np.ndarray, n: np.ndarray) -> np.ndarray:
 def _compared(
     agent: str, stage: Stage, before: np.ndarray, after: Sequence[tuple[datetime, bool]], rng: np.random.Generator
 ) -> AgentDrift:
+    """Return the figures of one look, given its right and wrong answers before and after, uncorrected."""
     from scipy.stats import binomtest
 
     right = np.array([is_right for _, is_right in after], dtype=bool)
@@ -179,7 +191,7 @@ def _compared(
 
 
 def _corrected(agents: Sequence[AgentDrift]) -> list[AgentDrift]:
-    """With Holm's correction."""
+    """Return the looks with p-values corrected by Holm's method."""
     worst_first = sorted(range(len(agents)), key=lambda number: agents[number].p_value)
     corrected, least = list(agents), 0.0
     for rank, number in enumerate(worst_first):
@@ -189,14 +201,14 @@ def _corrected(agents: Sequence[AgentDrift]) -> list[AgentDrift]:
 
 
 def _at_fit(panel: Panel, number: int) -> np.ndarray:
-    """Which answers of a member were right when the panel was fitted, bool (n,); their order says nothing."""
+    """Return which answers of a member were right when the panel was fitted, bool (n,); their order says nothing."""
     raw = panel.predictions.raw[number]
     fitted = (panel.predictions.changes == 0) & np.isfinite(raw).all(axis=1)
     return np.asarray(raw[fitted].argmax(axis=1) == panel.predictions.labels[fitted])
 
 
 def _confirmed(panel: Panel, history: History) -> list[tuple[StoredDiagnosis, str]]:
-    """Confirmed diagnoses with the true label, the oldest first."""
+    """Return the confirmed diagnoses with the true label, the oldest first."""
     votes = {vote.diagnosis: vote for vote in Feedbacks(history).all("counts")}
     learned = {change.number: change.when for change in changes_in(history.database)}
     cases: dict[str, tuple[StoredDiagnosis, str]] = {}
@@ -210,7 +222,7 @@ def _confirmed(panel: Panel, history: History) -> list[tuple[StoredDiagnosis, st
 def _named(
     cases: Sequence[tuple[StoredDiagnosis, str]], agent: str, stage: Stage
 ) -> list[tuple[StoredDiagnosis, str, str]]:
-    """The cases of which an agent's look named a label, with that label, before calibration."""
+    """Return the cases for which an agent's look named a label, with that label, before calibration."""
     return [
         (kept, truth, prediction.label)
         for kept, truth in cases

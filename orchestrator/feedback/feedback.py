@@ -1,7 +1,7 @@
 """What people say of diagnoses, and when it counts.
 
-A word counts at once, when enough people agree, or when a person has accepted it (`LearningSettings.review`). Where two
-people disagree it waits under every rule, until a person decides.
+A vote counts at once, when enough people agree, or when a person has accepted it (`LearningSettings.review`). Where two
+people disagree, votes wait under every rule until a person decides.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Status = Literal["waiting", "counts", "refused", "undone"]
 
 @dataclass(frozen=True)
 class Feedback:
-    """One person's word about one diagnosis.
+    """One person's vote on one diagnosis.
 
     Attributes:
         diagnosis: its id.
-        person: who said so; empty if unknown.
-        label: what the image shows.
+        person: who voted; empty if unknown.
+        label: what the image shows, in the person's view.
         when: UTC.
-        status: it waits for review or agreement, counts, was refused, or was learned and undone.
+        status: "waiting" for review or agreement, "counts", "refused", or "undone" after it was learned.
         change: the change of the panel that learned it; None if none has.
     """
 
@@ -45,6 +45,7 @@ class Feedback:
     change: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the vote as plain data, for JSON."""
         return {
             "diagnosis": self.diagnosis,
             "person": self.person,
@@ -73,25 +74,27 @@ class VotedDiagnosis:
 
     @property
     def is_disputed(self) -> bool:
+        """Return whether people voted for different labels."""
         return len(self.labels) > 1
 
 
 class Feedbacks:
-    """What people said of the diagnoses of a history. Every method raises HistoryError as `History` does."""
+    """The votes on the diagnoses of a history. Every method raises HistoryError as `History` does."""
 
     def __init__(self, history: History, settings: LearningSettings | None = None) -> None:
         self.history, self.settings = history, settings or LearningSettings()
         self._database = history.database
 
     def give(self, id: str, person: str, label: str | None) -> Feedback:
-        """Take a person's word. The same person again replaces their word, unless it was learned.
+        """Take a person's vote. It replaces the person's earlier one, unless that was learned.
 
         Args:
             id: of the diagnosis.
+            person: who votes; empty if unknown.
             label: what the image shows, by name or synonym; None: what was diagnosed is right.
 
         Raises:
-            HistoryError: the diagnosis is gone, the panel's task has no such label, or the person's word was learned.
+            HistoryError: the diagnosis is gone, the panel's task has no such label, or the person's vote was learned.
         """
         named = self._label(label if label is not None else self.history.get(id).diagnosis.label)
         row = {
@@ -118,22 +121,22 @@ class Feedbacks:
             return _feedback(connection.execute(select(FEEDBACK).where(*same)).one())
 
     def of(self, id: str) -> list[Feedback]:
-        """What was said of one diagnosis, the oldest first."""
+        """Return the votes on one diagnosis, the oldest first."""
         return self._read(FEEDBACK.c.diagnosis == id)
 
     def all(self, status: Status | None = None) -> list[Feedback]:
-        """What was said of all diagnoses, the oldest first."""
+        """Return the votes on all diagnoses, the oldest first; with a status, only those that have it."""
         return self._read(*([FEEDBACK.c.status == status] if status is not None else []))
 
     def waiting(self) -> list[VotedDiagnosis]:
-        """The diagnoses with words that wait, the longest waiting first, with all that was said of them."""
+        """Return the diagnoses with votes that wait, the longest waiting first, with all votes on them."""
         waiting = dict.fromkeys(vote.diagnosis for vote in self.all("waiting"))
         return [VotedDiagnosis(id, tuple(self.of(id))) for id in waiting]
 
     def accept(self, id: str, label: str, reviewer: str = "") -> None:
-        """A person decides that the image shows `label`: words that say so count, others that wait are refused.
+        """Decide that the image shows `label`: votes for it count, others that wait are refused.
 
-        Where nobody said so, it is the reviewer's own word.
+        Where nobody voted for it, it becomes the reviewer's own vote.
 
         Raises:
             HistoryError: the diagnosis is gone, there is no such label, or another one was learned.
@@ -156,30 +159,30 @@ class Feedbacks:
             connection.execute(update(FEEDBACK).where(*unlearned, live, ~is_right).values(status="refused"))
 
     def refuse(self, id: str) -> None:
-        """A person decides that nothing that waits is to be believed."""
+        """Refuse all votes on a diagnosis that wait."""
         waits = (FEEDBACK.c.diagnosis == id, FEEDBACK.c.status == "waiting")
         with self._database.transaction() as connection:
             connection.execute(update(FEEDBACK).where(*waits).values(status="refused"))
 
     def to_learn(self) -> list[Feedback]:
-        """What counts and was not learned yet: of each diagnosis one word, the oldest first."""
+        """Return the votes that count and were not learned yet: of each diagnosis one, the oldest first."""
         counts = [vote for vote in self.all("counts") if vote.change is None]
         return list({vote.diagnosis: vote for vote in reversed(counts)}.values())[::-1]
 
     def mark(self, ids: Iterable[str], change: int, connection: Connection | None = None) -> None:
-        """What counts of these diagnoses was learned with a change; in the caller's transaction, if it has one."""
+        """Note that these diagnoses' votes were learned with a change; in the caller's transaction, if it has one."""
         with self._database.transaction() if connection is None else nullcontext(connection) as connection:
             for id in ids:
                 counts = (FEEDBACK.c.diagnosis == id, FEEDBACK.c.status == "counts", FEEDBACK.c.change.is_(None))
                 connection.execute(update(FEEDBACK).where(*counts).values(change=change))
 
     def mark_undone(self, change: int, connection: Connection) -> None:
-        """What was learned with a change is undone: a person's next word about it replaces it."""
+        """Note that what was learned with a change is undone: a person's next vote replaces it."""
         learned = (FEEDBACK.c.panel == self._database.panel, FEEDBACK.c.change == change)
         connection.execute(update(FEEDBACK).where(*learned).values(status="undone", change=None))
 
     def _judge(self, connection: Connection, id: str) -> None:
-        """Which words about a diagnosis count now, by the rule."""
+        """Set which votes on a diagnosis count now, by the rule."""
         voted = VotedDiagnosis(id, tuple(map(_feedback, connection.execute(_in_order(FEEDBACK.c.diagnosis == id)))))
         live = [vote for vote in voted.votes if vote.status in ("waiting", "counts")]
         people = {vote.person for vote in live if vote.person}

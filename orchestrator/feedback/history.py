@@ -50,7 +50,7 @@ class StoredDiagnosis:
     person: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, without the picture and the embedding."""
+        """Return plain data, without the picture and the embedding."""
         return {
             "id": self.id,
             "when": self.when.isoformat(timespec="seconds"),
@@ -75,11 +75,11 @@ class History:
 
     @classmethod
     def open(cls, panel: str | Path, settings: HistorySettings | None = None) -> Self:
-        """Open the history of a panel; a new one is made.
+        """Open the history of a panel, or make a new one.
 
         Raises:
             PanelError: there is no panel.
-            HistoryError: the store cannot be used.
+            HistoryError: the database cannot be used.
         """
         settings = settings or HistorySettings()
         return cls(Database(Path(panel), settings.url), settings)
@@ -89,7 +89,7 @@ class History:
         return self.keep_many([(diagnosis, channel, person)])[0]
 
     def keep_many(self, asked: Iterable[tuple[Diagnosis, str, str]]) -> list[StoredDiagnosis]:
-        """`keep` diagnoses, each with its channel and person, in one transaction: all of them, or none."""
+        """Keep diagnoses, each with its channel and person, in one transaction: all of them, or none."""
         kept = [self._new(*request) for request in asked]
         rows = [self._row(stored) for stored in kept]
         with self.database.transaction() as connection:
@@ -97,13 +97,14 @@ class History:
         return kept
 
     def get(self, id: str, pictures: Pictures | None = None) -> StoredDiagnosis:
-        """One diagnosis.
+        """Return one diagnosis.
 
         Args:
-            pictures: where the pictures of the cases in its evidence are read from, if they are asked for.
+            id: of the diagnosis.
+            pictures: reads the pictures of the similar images in its evidence, if they are wanted.
 
         Raises:
-            HistoryError: it is gone, or was never there.
+            DiagnosisMissingError: it was deleted, or was never there.
         """
         with self.database.transaction() as connection:
             row = connection.execute(select(DIAGNOSES).where(self._own(), DIAGNOSES.c.id == id)).one_or_none()
@@ -124,11 +125,16 @@ class History:
         until: datetime | None = None,
         limit: int | None = None,
     ) -> Iterator[StoredDiagnosis]:
-        """Diagnoses, the newest first, read as they are taken.
+        """Yield diagnoses, the newest first; they are read page by page.
 
         Args:
-            label: that was diagnosed. since, until: from and before when.
-            limit: at most so many.
+            label: what was diagnosed.
+            verdict: "confident" or "refer".
+            person: who asked.
+            channel: where it was asked for.
+            since: only from then on.
+            until: only before then.
+            limit: how many, at most.
         """
         columns = DIAGNOSES.c
         wanted = [
@@ -155,13 +161,13 @@ class History:
             last, left = rows[-1].number, None if left is None else left - len(rows)
 
     def count(self, *, since: datetime | None = None) -> int:
-        """How many diagnoses are kept."""
+        """Return how many diagnoses are kept; with `since`, how many from then on."""
         wanted = [self._own(), *([DIAGNOSES.c.moment >= to_moment(since)] if since is not None else [])]
         with self.database.transaction() as connection:
             return int(connection.execute(select(func.count()).select_from(DIAGNOSES).where(*wanted)).scalar_one())
 
     def delete(self, ids: Iterable[str]) -> int:
-        """Delete diagnoses and what was said of them; what was learned stays. Returns how many were there."""
+        """Delete diagnoses and the votes on them, and return how many there were; what was learned stays."""
         deleted = 0
         with self.database.transaction() as connection:
             for id in ids:
@@ -171,7 +177,7 @@ class History:
         return deleted
 
     def close(self) -> None:
-        """Let go of the store. A second call does nothing."""
+        """Close the database. A second call does nothing."""
         self.database.close()
 
     def __enter__(self) -> Self:
@@ -186,6 +192,7 @@ class History:
         return StoredDiagnosis(secrets.token_hex(16), datetime.now(UTC), diagnosis, thumbnail, channel, person)
 
     def _row(self, kept: StoredDiagnosis) -> dict[str, Any]:
+        """Return a diagnosis as a row of the table."""
         diagnosis, embedding = kept.diagnosis, kept.diagnosis.embedding
         return {
             "id": kept.id,
@@ -203,11 +210,12 @@ class History:
         }
 
     def _own(self, table: Any = DIAGNOSES) -> ColumnElement[bool]:
-        """One database may serve many panels."""
+        """Return the condition that a row belongs to this panel: one database may serve many."""
         own: ColumnElement[bool] = table.c.panel == self.database.panel
         return own
 
     def _kept(self, row: Row[Any], pictures: Pictures | None = None) -> StoredDiagnosis:
+        """Return the diagnosis that a row of the table holds."""
         try:
             diagnosis = Diagnosis.from_dict(json.loads(row.record), pictures)
         except (ValueError, TypeError, KeyError, ConsilienceError) as cause:

@@ -1,4 +1,4 @@
-"""Learning from feedback: what counts joins the image memory, the heads, calibration and trust; and can be undone.
+"""Learning from feedback: confirmed images join the image memory, the heads, calibration and trust; it can be undone.
 
 The predictions that judge the agents were made before their image joined the memory, so they are as honest as those out
 of fold. But confirmed images are a selected sample: people correct more readily than they confirm, which makes trust
@@ -32,7 +32,7 @@ from consilience.orchestrator.feedback.feedback import Feedbacks
 from consilience.orchestrator.feedback.history import History, StoredDiagnosis
 from consilience.orchestrator.fitting.collect import MemberAnswers
 from consilience.orchestrator.fitting.fit_ensemble import fit_ensemble, split_into_folds
-from consilience.orchestrator.fitting.update import check_each_label_is_left, with_records
+from consilience.orchestrator.fitting.update import check_each_label_is_left, with_labelled_images
 from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.panel.writer import index, writing
 from consilience.retrieval.encoders.encoder import Encoder
@@ -44,9 +44,10 @@ class LearnedChange:
 
     Attributes:
         number: 1 for the first; `undo` takes it.
-        when: UTC. undone: when it was undone; None if it was not.
+        when: UTC.
         images: identity and label of each image that joined the memory.
         judged: how many of them count for calibration and trust, too.
+        undone: when it was undone; None if it was not.
     """
 
     number: int
@@ -56,6 +57,7 @@ class LearnedChange:
     undone: datetime | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the change as plain data, for JSON."""
         return {
             "number": self.number,
             "when": self.when.isoformat(timespec="seconds"),
@@ -67,11 +69,11 @@ class LearnedChange:
 
 @dataclass(frozen=True)
 class LearnReport:
-    """What came of it.
+    """The outcome of `learn`.
 
     Attributes:
-        change: None if nothing was learned.
-        left_out: by the id of a diagnosis, why what counts of it could not be learned.
+        change: how the panel changed; None if nothing was learned.
+        left_out: by the id of a diagnosis, why it could not be learned.
     """
 
     change: LearnedChange | None
@@ -92,11 +94,11 @@ def learn(
 ) -> LearnReport:
     """Learn all feedback that counts and was not learned yet, in one write of the panel.
 
-    The image's kept vector joins the memory; where there is none of the panel's encoder, the image is loaded again from
-    its source, if it is still the same.
+    The kept vector of an image joins the memory. Where there is none of the panel's encoder, the image is loaded again
+    from its source, if it is still the same.
 
     Raises:
-        HistoryError: the store cannot be used. PanelError, PanelBusyError, EncoderError: as for `add`.
+        HistoryError: the database cannot be used. PanelError, PanelBusyError, EncoderError: as for `add`.
     """
     path, settings = Path(panel), settings_or(settings, arguments)
     with writing(path), History.open(path, settings.history) as history:
@@ -125,7 +127,7 @@ def learn(
         if not examples:
             return LearnReport(None, left_out)
         number = _last(history.database) + 1
-        grown = with_records(old, labelled_images, settings)
+        grown = with_labelled_images(old, labelled_images, settings)
         grown, judged = _judged(grown, examples, number, settings)
         images = tuple(
             (identity, labelled_images.labels[labelled_images.rows[identity]])
@@ -141,7 +143,7 @@ def learn(
 
 
 def undo(panel: str | Path, number: int, *, settings: Settings | None = None, **arguments: Any) -> LearnedChange:
-    """Take back a change: its images leave the memory, heads, calibration and trust.
+    """Take back a change: its images leave the memory, the heads, calibration and trust.
 
     Raises:
         HistoryError: there is no such change, or it was undone. DatasetError: as for `remove`.
@@ -157,7 +159,7 @@ def undo(panel: str | Path, number: int, *, settings: Settings | None = None, **
         old = Panel.open(path)
         labelled_images = old.labelled_images.without([identity for identity, _ in matching[0].images])
         check_each_label_is_left(old.task, labelled_images)
-        shrunk = with_records(old, labelled_images, settings)
+        shrunk = with_labelled_images(old, labelled_images, settings)
         shrunk = relearned(shrunk, shrunk.predictions, settings)
         moment = now()
         with history.database.transaction() as connection:
@@ -170,13 +172,17 @@ def undo(panel: str | Path, number: int, *, settings: Settings | None = None, **
 
 
 def changes(panel: str | Path, *, settings: Settings | None = None, **arguments: Any) -> list[LearnedChange]:
-    """What the panel learned, the oldest first. Raises HistoryError as above."""
+    """Return what the panel learned, the oldest change first.
+
+    Raises:
+        PanelError: there is no panel. HistoryError: the database cannot be used.
+    """
     with History.open(panel, settings_or(settings, arguments).history) as history:
         return changes_in(history.database)
 
 
 def relearned(panel: Panel, predictions: LabelledPredictions, settings: Settings) -> Panel:
-    """The panel with calibration, trust, fusion and thresholds learned from what of the predictions still counts."""
+    """Return the panel with calibration, trust, fusion and thresholds from the predictions that still count."""
     lasting = predictions.take(predictions.lasting(settings.learning.half_life_images))
     looks = [_answers(member, raw) for member, raw in zip(panel.members, lasting.raw, strict=True)]
     data = panel.labelled_features().take(
@@ -187,7 +193,10 @@ def relearned(panel: Panel, predictions: LabelledPredictions, settings: Settings
 
 
 def raw_predictions(diagnosis: Diagnosis, members: Sequence[Member], task: Task) -> np.ndarray:
-    """Raw probabilities (a, c) of each member's look; rows of NaN where it gave none, or one over other labels."""
+    """Return the raw probabilities of each member's look in a diagnosis, (a, c).
+
+    A row is NaN where the look gave none, or one over other labels than the task's.
+    """
     raw = np.full((len(members), len(task.names)), np.nan)
     looks = {(member.agent, member.stage): number for number, member in enumerate(members)}
     for prediction in diagnosis.predictions:
@@ -209,7 +218,7 @@ def _answers(member: Member, raw: np.ndarray) -> MemberAnswers:
 def _examples_of(
     panel: Panel, feedbacks: Feedbacks, settings: Settings, progress: Progress
 ) -> tuple[list[_ConfirmedImage], dict[str, int], dict[str, str]]:
-    """What is to be learned; by the diagnosis's id, the change that brought an image that is there; and what cannot."""
+    """Return the images to learn, the changes that brought those already there, and why others are left out."""
     examples: list[_ConfirmedImage] = []
     known: dict[str, int] = {}
     left_out: dict[str, str] = {}
@@ -251,14 +260,14 @@ def _examples_of(
 
 
 def _change_of(panel: Panel, identity: str) -> int:
-    """The change that brought an image into the memory; 0 if it was none."""
+    """Return the change that brought an image into the memory; 0 if none did."""
     if identity not in panel.predictions.ids:
         return 0
     return int(panel.predictions.changes[panel.predictions.ids.index(identity)])
 
 
 def _judged(panel: Panel, examples: Sequence[_ConfirmedImage], number: int, settings: Settings) -> tuple[Panel, int]:
-    """The panel with calibration and trust that know of the examples, and of how many."""
+    """Return the panel with calibration and trust that count the examples, and how many they count."""
     place = {name: number for number, name in enumerate(panel.task.names)}
     by_image: dict[str, _ConfirmedImage] = {}
     for example in examples:
@@ -288,7 +297,7 @@ def _last(database: Database) -> int:
 
 
 def changes_in(database: Database) -> list[LearnedChange]:
-    """As `changes`, of an open database."""
+    """Return what a panel learned, from its open database, the oldest change first."""
     with database.transaction() as connection:
         query = select(CHANGES).where(CHANGES.c.panel == database.panel).order_by(CHANGES.c.number)
         rows = connection.execute(query).all()

@@ -1,4 +1,4 @@
-"""Which of many unlabelled images a person should label: the few whose labels would help a panel most.
+"""Choose which of many unlabelled images a person should label: the few whose labels would help a panel most.
 
 Greedily, the image with the greatest product of
 
@@ -31,7 +31,7 @@ from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.task import Task
 from consilience.orchestrator.fitting.fit_ensemble import exact_inputs
-from consilience.orchestrator.fitting.unlabelled import embedded, listed
+from consilience.orchestrator.fitting.unlabelled import embed_unlabelled, list_unlabelled
 from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
 
@@ -41,7 +41,7 @@ CROWD = 20
 
 @dataclass(frozen=True)
 class Suggestion:
-    """An image whose label is asked for.
+    """An image that a person should label.
 
     Attributes:
         path: of the image.
@@ -58,6 +58,7 @@ class Suggestion:
     distance: float
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the suggestion as plain data, for JSON."""
         return {
             "path": str(self.path),
             "likely": list(self.likely),
@@ -69,11 +70,12 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Suggestions:
-    """What is asked for, most helpful first.
+    """The images that a person should label.
 
     Attributes:
-        known: images that were passed over because the panel holds them, or that came twice.
-        failed: those that cannot be read.
+        chosen: the images, most helpful first.
+        known: how many images were passed over because the panel holds them, or because they came twice.
+        failed: the images that cannot be read.
     """
 
     chosen: tuple[Suggestion, ...]
@@ -92,13 +94,19 @@ def suggest(
 ) -> Suggestions:
     """Choose `number` images below a folder to be labelled next, or as many as are left.
 
+    Args:
+        panel: the folder of the panel that is to learn from them.
+        folder: holds the unlabelled images, at any depth.
+
     Raises:
         DatasetError: the folder cannot be read, or holds no image that the panel does not know.
-        PanelError and EncoderError: as in `Diagnoser.open`.
+        PanelError, EncoderError: as `Diagnoser.open` raises them.
     """
     opened, settings = Panel.open(panel), settings_or(settings, arguments)
     encoder = opened.encoder.open(settings.device)
-    pool = embedded(listed(Path(folder)), encoder, opened.labelled_images.rows.keys(), settings, progress)
+    pool = embed_unlabelled(
+        list_unlabelled(Path(folder)), encoder, opened.labelled_images.rows.keys(), settings, progress
+    )
     data, rows = opened.labelled_features(), pool.vectors
     with one_blas_thread():
         committee = mean_prediction(opened.task, to_ask(opened.heads), data, rows)
@@ -122,14 +130,17 @@ def suggest(
 
 
 def to_ask(heads: Sequence[FeatureAgent]) -> list[FeatureAgent]:
-    """The heads whose uncertainty counts."""
+    """Return the heads whose uncertainty counts: the Gaussian one, else all."""
     return [head for head in heads if head.name == Gaussian.name] or list(heads)
 
 
 def mean_prediction(
     task: Task, heads: Sequence[FeatureAgent], data: LabelledFeatures, vectors: np.ndarray
 ) -> np.ndarray:
-    """The mean of the heads' probabilities (n, c) for vectors (n, d); uniform without heads: all are equally unsure."""
+    """Return the mean of the heads' probabilities, (n, c), for vectors (n, d).
+
+    Without heads it is uniform: all images are equally unsure.
+    """
     if not heads:
         return np.full((len(vectors), data.n_labels), 1 / data.n_labels)
     parts = []
@@ -150,12 +161,14 @@ def one_minus_margin(probabilities: np.ndarray) -> np.ndarray:
 
 
 def typicality(vectors: np.ndarray, labelled: np.ndarray) -> np.ndarray:
-    """1 / the mean distance of each vector to its nearest others among all, (n,); higher = in a denser place.
+    """Return how typical each image is, (n,): 1 / its mean distance to its nearest others.
 
-    Of very many a fixed random part stands for all, so that time grows with n and not with n^2.
+    Higher means that it lies in a denser place. Of very many images a fixed random part stands for all, so that time
+    grows with n and not with n^2.
 
     Args:
-        vectors: (n, d) and labelled: (m, d), m > 0, rows of unit length.
+        vectors: of the images, (n, d), rows of unit length.
+        labelled: vectors of the labelled images, (m, d), m > 0, rows of unit length.
     """
     n = len(vectors)
     among = sample(n + len(labelled))
@@ -170,10 +183,13 @@ def typicality(vectors: np.ndarray, labelled: np.ndarray) -> np.ndarray:
 
 
 def most_helpful(worth: np.ndarray, vectors: np.ndarray, labelled: np.ndarray, number: int) -> list[tuple[int, float]]:
-    """Rows to ask for, in order, and the distance of each to its nearest labelled or earlier image.
+    """Return the rows to ask for, in order, each with its distance to the nearest image that is labelled or was chosen.
 
     Args:
-        worth: (n,), of each image by itself. vectors: (n, d) and labelled: (m, d), rows of unit length.
+        worth: how much each image helps by itself, (n,).
+        vectors: of the unlabelled images, (n, d), rows of unit length.
+        labelled: vectors of the labelled images, (m, d), rows of unit length.
+        number: how many rows to return, at most.
     """
     distance = (1.0 - nearest_similarities(vectors, labelled)).clip(0.0, 2.0)
     chosen: list[tuple[int, float]] = []

@@ -1,4 +1,4 @@
-"""What a vision-language agent says of the labelled images, embedded: the captions of caps-adapter's support set."""
+"""Captions of the labelled images, which a vision-language agent writes: they support the head `CapsAdapter`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ log = logging.getLogger(__name__)
 
 
 def captioner_among(agents: Sequence[Agent], name: str | None, kinds: Sequence[str] | None) -> Captioner | None:
-    """The agent called `name`, if the kinds of heads that are fitted are to have captions.
+    """Return the agent called `name`, which is to describe the labelled images; None if `name` is None.
+
+    Args:
+        agents: those that need no fitting.
+        kinds: names of the heads that are fitted; None: not chosen yet.
 
     Raises:
-        SettingsError: there is no such agent, it writes no captions, or no head reads them.
+        SettingsError: there is no such agent, it cannot describe images, or no head reads captions.
     """
     if name is None:
         return None

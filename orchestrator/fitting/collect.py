@@ -1,4 +1,4 @@
-"""What agents say of the labelled images: first looks, and second looks with evidence in hand."""
+"""The answers of agents on the labelled images: first looks, and second looks with evidence."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class MemberAnswers:
-    """What one agent said of the n labelled images in one look.
+    """The answers of one agent on the n labelled images, in one look.
 
     Attributes:
-        raw: probabilities (n, c), out of fold; rows of NaN where it abstained or failed.
+        agent, stage: whose look it is.
+        raw: probabilities before calibration, (n, c), out of fold; rows of NaN where the agent abstained or failed.
         cost_usd: of one answer, on average.
-        calibrators: to choose from.
-        predictions: n, as they were given; none of a head, which says no more than `raw`.
+        calibrators: the kinds to choose a calibrator from, by name.
+        predictions: the n answers as they were given; empty for a head, whose answer is no more than `raw`.
     """
 
     agent: str
@@ -48,13 +49,17 @@ class MemberAnswers:
 
     @classmethod
     def of(cls, agent: str, stage: Stage, predictions: Sequence[Prediction], task: Task) -> Self:
-        """With the mean cost, and the calibrators that suit: those for words would fit noise in full distributions."""
+        """Return the answers with their mean cost and the calibrators that suit them.
+
+        An agent that states one number for its label gets calibrators for words: the others would fit noise in the
+        numbers that it did not state.
+        """
         raw, cost = to_array(predictions, task), float(np.mean([prediction.cost_usd for prediction in predictions]))
         in_words = states_one_number(raw[np.isfinite(raw).all(axis=1)])
         return cls(agent, stage, raw, cost, FITTED_TO_WORDS if in_words else FITTED, tuple(predictions))
 
     def prediction(self, row: int, task: Task) -> Prediction:
-        """What it said of one image."""
+        """Return the agent's answer on the image in a row."""
         if self.predictions:
             return self.predictions[row]
         return Prediction(self.agent, self.stage, dict(zip(task.names, self.raw[row].tolist(), strict=True)))
@@ -114,17 +119,17 @@ async def predictions_of_others(
 def _with_first_predictions(
     agent: Agent, evidence: Sequence[Evidence], first_predictions: Sequence[Sequence[Prediction]]
 ) -> list[Evidence]:
-    """The evidence on each image with what all said of it at first, as far as the agent is told of it."""
+    """Return the evidence on each image with all first predictions that the agent is told of."""
     pairs = zip(evidence, first_predictions, strict=True)
     return [replace(item, testimony=testimony_for(agent, predictions)) for item, predictions in pairs]
 
 
 def to_array(predictions: Sequence[Prediction], task: Task) -> np.ndarray:
-    """Raw probabilities (n, c), rows of NaN where the agent abstained or failed."""
+    """Return raw probabilities (n, c), with rows of NaN where the agent abstained or failed."""
     silent = [np.nan] * len(task.names)
     return np.array([silent if p.probabilities is None else list(p.probabilities.values()) for p in predictions])
 
 
-def named(raw: np.ndarray) -> np.ndarray:
-    """The label that each row of (n, c) names, int (n,); NO_LABEL for rows of NaN."""
+def named_labels(raw: np.ndarray) -> np.ndarray:
+    """Return the most probable label of each row of (n, c), int (n,); NO_LABEL for rows of NaN."""
     return np.where(np.isfinite(raw).all(axis=1), np.nan_to_num(raw).argmax(axis=1), NO_LABEL)

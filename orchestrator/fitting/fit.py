@@ -36,7 +36,7 @@ from consilience.orchestrator.fitting.ingest import ingest, is_vectors
 from consilience.orchestrator.fitting.label_texts import with_texts
 from consilience.orchestrator.fitting.reasoner_trust import with_advice
 from consilience.orchestrator.fitting.selection import AUTO, candidates, select
-from consilience.orchestrator.fitting.unlabelled import listed, sampled
+from consilience.orchestrator.fitting.unlabelled import list_unlabelled, sample_unlabelled
 from consilience.orchestrator.panel.encoder_spec import EncoderRecord
 from consilience.orchestrator.panel.panel import Panel, labelled_features
 from consilience.orchestrator.panel.writer import index, prepare_novelty, writing
@@ -49,15 +49,15 @@ from consilience.retrieval.memory.labelled_images import AddReport
 
 @dataclass(frozen=True)
 class FitReport:
-    """What became of the labelled images.
+    """The panel that `fit` wrote, and what became of the images.
 
     Attributes:
         panel: the panel as written.
-        images: how many were new, given twice, or kept out because they stand under several labels.
+        images: how many images were new, given twice, or kept out because they stand under several labels.
         failed: images that could not be read.
         ignored: files and folders that are no labelled images.
         settles: what settles a diagnosis, and what that does on the labelled images.
-        cost_usd: what the answers of the agents in the settings cost now; those that were kept cost nothing.
+        cost_usd: what the answers of the agents in the settings cost now; answers kept from before cost nothing.
     """
 
     panel: Panel
@@ -69,12 +69,12 @@ class FitReport:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What so few labelled images do not allow."""
+        """Return what the panel cannot know because it has too few labelled images."""
         return fit_warnings(self.panel)
 
     @property
     def complete(self) -> bool:
-        """Whether every image could be used."""
+        """Return whether every image could be used."""
         return not self.failed and not self.images.conflicts
 
 
@@ -120,7 +120,7 @@ def fit(
     budget = Budget(settings.policy.max_run_cost_usd)
     others = _agents_beside_heads(agents, settings, budget)
     named = _heads_named(agents, settings, unlabelled is not None)
-    unlabelled_source = None if unlabelled is None else listed(Path(unlabelled))
+    unlabelled_source = None if unlabelled is None else list_unlabelled(Path(unlabelled))
     captioner = captioner_among(others, settings.captioner, None if named == [AUTO] else named or USUAL_AGENTS)
     load = None if is_vectors(source) else lambda image: load_image(image, settings.images)
     if settings.memory.url is not None:
@@ -131,7 +131,7 @@ def fit(
         data = with_texts(labelled_features(labelled_images, task), encoder, task)
         failed, unlabelled_ids = ingested.failed, frozenset[str]()
         if unlabelled_source is not None:
-            beside = sampled(unlabelled_source, encoder, labelled_images.rows.keys(), settings, progress)
+            beside = sample_unlabelled(unlabelled_source, encoder, labelled_images.rows.keys(), settings, progress)
             data, failed = data.with_unlabelled(beside.vectors), failed + beside.failed
             unlabelled_ids = frozenset(beside.ids)
         context = FitContext.of(task, labelled_images, data, settings, others=others, load=load, progress=progress)
@@ -163,7 +163,7 @@ def fit(
 
 
 def _agents_beside_heads(agents: Sequence[Agent | str], settings: Settings, budget: Budget) -> list[Agent]:
-    """The agents that need no fitting: those given, and those of the settings."""
+    """Return the agents that need no fitting: those given, and those of the settings."""
     others = [agent for agent in agents if not isinstance(agent, str)]
     if settings.models:
         others += open_agents(settings.models, open_replies(settings.replies), budget)
@@ -175,7 +175,7 @@ def _agents_beside_heads(agents: Sequence[Agent | str], settings: Settings, budg
 
 
 def _heads_named(agents: Sequence[Agent | str], settings: Settings, unlabelled: bool) -> list[str] | None:
-    """The feature agents that are asked for by name, or [AUTO]; None: the usual ones.
+    """Return the names of the feature agents that are asked for, or [AUTO]; None: the usual ones.
 
     Args:
         unlabelled: whether unlabelled images are given.

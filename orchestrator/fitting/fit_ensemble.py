@@ -1,4 +1,4 @@
-"""From labelled features to what a panel knows: fitted heads, calibrators, trust, fusion, outcomes.
+"""Turn labelled features into what a panel learns: fitted heads, calibrators, trust, fusion and novelty.
 
 Everything that judges an agent is out of fold: the labelled images are split into folds, an image's prediction
 comes from heads that were fitted on the other folds, its calibrated prediction from calibrators fitted on the
@@ -26,7 +26,7 @@ from consilience.orchestrator.ensemble.fusion import PRIOR_IMAGES, ErrorPrior, F
 from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.ensemble.scaling import TemperatureScaling
 from consilience.orchestrator.ensemble.trust_metrics import measure
-from consilience.orchestrator.fitting.collect import MemberAnswers, named, predictions_of_others
+from consilience.orchestrator.fitting.collect import MemberAnswers, named_labels, predictions_of_others
 from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.novelty.novelty_score import Novelty
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
@@ -48,7 +48,7 @@ estimate alone go from one end to the other (Ledoit and Wolf 2004 shrink covaria
 
 
 class PanelParts(TypedDict):
-    """What of a `Panel` is learned from labelled images, by its attribute."""
+    """The parts of a `Panel` that are learned from labelled images, by its attribute."""
 
     heads: tuple[FeatureAgent, ...]
     members: tuple[Member, ...]
@@ -60,13 +60,19 @@ class PanelParts(TypedDict):
 
 @dataclass(frozen=True)
 class FittedEnsemble:
-    """What labelled images taught: the parts of a panel that are learned, and what they were learned from.
+    """The parts of a panel that are learned, with the predictions that they were learned from.
 
     Attributes:
-        looks: what the members said, in the same order.
-        folds: of the n images, int (n,).
-        calibrated: what they said, calibrated, out of fold (a, n, c); rows of NaN where one did not answer.
-        posterior, weights: of the first looks, out of fold, (n, c) and (n, a).
+        heads: fitted on all images.
+        members: every look with its calibrator and trust; first looks before second looks.
+        fusion: weighs the members.
+        calibration_set: what the fusion says of the labelled images, out of fold.
+        second_looks: the agents' second looks at the labelled images.
+        looks: the raw answers of the members, in their order.
+        folds: the fold of each of the n images, int (n,).
+        calibrated: the calibrated answers, out of fold (a, n, c); rows of NaN where an agent did not answer.
+        posterior: the fused first looks, out of fold, (n, c).
+        weights: of each look in that posterior, (n, a).
         novelty: what images are compared with; None where no image could be judged.
         how_novel: the novelty of the labelled images, out of fold, (n,); 0 for those that could not be judged.
     """
@@ -85,7 +91,7 @@ class FittedEnsemble:
     how_novel: np.ndarray
 
     def parts(self) -> PanelParts:
-        """What a panel holds of it."""
+        """Return the parts that a panel holds."""
         return {
             "heads": self.heads,
             "members": self.members,
@@ -97,7 +103,10 @@ class FittedEnsemble:
 
 
 def split_into_folds(labels: np.ndarray, seed: int) -> np.ndarray:
-    """The fold of each image, int (n,), as `stratified_folds`. A rare label does not make the folds fewer."""
+    """Return the fold of each image, int (n,), as `stratified_folds` does.
+
+    The label in the middle decides how many folds there are, so that a rare one does not make them fewer.
+    """
     counts = np.bincount(labels)
     usual = int(np.median(counts[counts > 0]))
     return stratified_folds(labels, min(5 if len(labels) >= FIVE_FOLDS_FROM else FOLDS, max(usual, 2)), seed)
@@ -154,14 +163,24 @@ def fit_ensemble(
     data: LabelledFeatures,
     folds: np.ndarray,
 ) -> FittedEnsemble:
-    """How to weigh these looks at labelled images, and how novel others are beside them; folds are int (n,)."""
+    """Judge each look, learn how to weigh them all, and how novel images are beside the labelled ones.
+
+    Args:
+        heads: fitted on all images; they are passed on.
+        looks: raw answers on the n labelled images, one entry an agent and stage.
+        data: features and labels of the images.
+        folds: of the images, int (n,).
+
+    Raises:
+        AgentError: an agent answered for too few images.
+    """
     labels = data.labels
     looks = sorted(looks, key=lambda look: look.stage)  # first looks before second looks, otherwise in order
     prior = error_prior_of([look.agent for look in looks], len(labels))
     members, calibrated = [], np.full((len(looks), *looks[0].raw.shape), np.nan)
     with one_blas_thread():
         for number, answers in enumerate(looks):
-            member, calibrated[number] = judged(answers, labels, folds, task)
+            member, calibrated[number] = judge(answers, labels, folds, task)
             members.append(member)
         first = first_looks(members, calibrated)
         again = {
@@ -204,10 +223,14 @@ def fit_ensemble(
 
 
 def error_prior_of(agents: Sequence[str], images: int) -> ErrorPrior:
-    """How these agents err, as believed before anything was seen of what they say of so many images.
+    """Return how these agents are expected to err before any of their answers are seen.
 
     Heads on the same features err together, and how well each kind of head does is known from elsewhere. Others are
     independent and as good as the best head.
+
+    Args:
+        agents: name of each look's agent.
+        images: how many labelled images the estimate will come from.
     """
     kinds = [FEATURE_AGENTS.get(agent) for agent in agents]
     spread = np.sqrt([1.0 if kind is None else kind.usual_error for kind in kinds])
@@ -218,23 +241,28 @@ def error_prior_of(agents: Sequence[str], images: int) -> ErrorPrior:
 
 
 def second_looks(looks: Sequence[MemberAnswers], calibrated: np.ndarray, labels: np.ndarray) -> SecondLookAnswers:
-    """The second looks among `looks`, calibrated (a, n, c), and what the same agents named at first."""
+    """Return the second looks among `looks`, with what the same agents named at first.
+
+    Args:
+        calibrated: the answers of all looks, calibrated, (a, n, c).
+        labels: the true labels, int (n,).
+    """
     places = {(look.agent, look.stage): number for number, look in enumerate(looks)}
     again = [look.agent for look in looks if look.stage == "second"]
     first = [looks[places[agent, "first"]].raw for agent in again]
     return SecondLookAnswers(
         tuple(again),
         calibrated[[places[agent, "second"] for agent in again]],
-        np.array([named(raw) for raw in first], dtype=np.intp).reshape(len(again), len(labels)),
+        np.array([named_labels(raw) for raw in first], dtype=np.intp).reshape(len(again), len(labels)),
         labels,
     )
 
 
-def judged(look: MemberAnswers, labels: np.ndarray, folds: np.ndarray, task: Task) -> tuple[Member, np.ndarray]:
-    """A look as it can be weighed, and its calibrated predictions (n, c), out of fold.
+def judge(look: MemberAnswers, labels: np.ndarray, folds: np.ndarray, task: Task) -> tuple[Member, np.ndarray]:
+    """Return a look as a member that can be weighed, and its calibrated answers (n, c), out of fold.
 
     Raises:
-        AgentError: it answered too little to be judged.
+        AgentError: the agent answered for too few images.
     """
     raw, answered = look.raw, np.isfinite(look.raw).all(axis=1)
     if (folds == UNJUDGED).all() and not answered.any():  # a head, and one image a label: nothing can be known
@@ -254,13 +282,13 @@ def judged(look: MemberAnswers, labels: np.ndarray, folds: np.ndarray, task: Tas
 
 
 def first_looks(members: Sequence[Member], calibrated: np.ndarray) -> np.ndarray:
-    """Predictions (a, n, c) with NaN for the second looks: what a diagnosis starts with."""
+    """Return the answers (a, n, c) with NaN for the second looks: what a diagnosis starts with."""
     is_first = np.array([member.stage == "first" for member in members])
     return np.where(is_first[:, None, None], calibrated, np.nan)
 
 
 def with_second_look(members: Sequence[Member], calibrated: np.ndarray, agent: str) -> np.ndarray:
-    """As `first_looks`, with the agent's second look, where it gave an answer, in the place of its first."""
+    """Return `first_looks` with the agent's second look, where it gave one, in the place of its first."""
     predictions, looks = first_looks(members, calibrated), [(member.agent, member.stage) for member in members]
     first, second = looks.index((agent, "first")), looks.index((agent, "second"))
     predictions[second] = calibrated[second]

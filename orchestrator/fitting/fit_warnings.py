@@ -1,4 +1,4 @@
-"""What a panel cannot know, because it was fitted on too few labelled images: said openly, with how many it takes."""
+"""What a panel cannot know because it was fitted on too few labelled images, and how many it takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RARE = 5
 
 
 def fit_warnings(panel: Panel) -> tuple[str, ...]:
-    """One sentence each; none where there are enough images."""
+    """Return one sentence for each thing that the panel cannot know; none if it has enough labelled images."""
     counts = {name: panel.labelled_images.labels.count(name) for name in panel.task.names}
     usual, total, warnings = median(counts.values()), sum(counts.values()), []
     judged = max((member.trust.n for member in panel.members), default=0)

@@ -1,4 +1,4 @@
-"""Labelled images become records: read, embedded, freed of doubles and contradictions."""
+"""Read and embed labelled images; leave out doubles and images that stand under several labels."""
 
 from __future__ import annotations
 
@@ -26,11 +26,14 @@ from consilience.retrieval.memory.labelled_images import AddReport, LabelledImag
 
 @dataclass(frozen=True)
 class IngestedImages:
-    """What was found.
+    """The labelled images that could be read.
 
     Attributes:
-        report: how many were new, given twice, or kept out because they stand under several labels.
-        failed: those that could not be read.
+        task: as given, else made from the labels.
+        encoder: the one that embedded the images.
+        labelled_images: labels, sources and vectors.
+        report: how many images were new, given twice, or kept out because they stand under several labels.
+        failed: images that could not be read.
         ignored: files and folders that are no labelled images.
     """
 
@@ -43,7 +46,7 @@ class IngestedImages:
 
 
 def is_vectors(source: Path) -> bool:
-    """Whether `source` is an .npz of vectors rather than a folder of images."""
+    """Return whether `source` is an .npz of vectors rather than a folder of images."""
     return source.suffix == ".npz" and not os.path.isdir(source)  # no error for a name that is too long
 
 
@@ -81,7 +84,11 @@ def with_images(
     settings: Settings,
     progress: Progress,
 ) -> tuple[LabelledImages, AddReport, tuple[FailedImage, ...]]:
-    """The records and these images, embedded in batches; those that cannot be read are named."""
+    """Add images, embedded in batches.
+
+    Returns:
+        The labelled images with the new ones; how many were new or kept out; and those that cannot be read.
+    """
     ids, labels, sources, vectors, thumbnails, failed = (
         [],
         [],
@@ -114,13 +121,13 @@ def with_images(
 def with_vectors(
     labelled_images: LabelledImages, vectors: Precomputed, labels: Sequence[str]
 ) -> tuple[LabelledImages, AddReport]:
-    """The records and these vectors, whose identity is their own hash."""
+    """Add vectors, each under its hash; also return how many were new or kept out."""
     ids = [vector_identity(vector) for vector in vectors.embeddings]
     return labelled_images.with_added(ids, labels, vectors.names, vectors.embeddings)
 
 
 def vector_identity(vector: np.ndarray) -> str:
-    """Identity of an image of which only the vector is known."""
+    """Return the identity of an image of which only the vector is known: a hash of the vector."""
     return hashlib.sha256(np.ascontiguousarray(vector, dtype=np.float32).tobytes()).hexdigest()
 
 

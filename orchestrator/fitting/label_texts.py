@@ -1,4 +1,4 @@
-"""The texts of the labels, embedded: what heads that read them are fitted on."""
+"""Embedded texts of the labels, which some heads are fitted on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ log = logging.getLogger(__name__)
 
 
 def with_texts(data: LabelledFeatures, encoder: Encoder, task: Task) -> LabelledFeatures:
-    """With the mean embedding of the texts of each label, and the texts one by one, if there is a text tower."""
+    """Return the data with embedded texts of the labels, if the encoder reads text.
+
+    They are the mean vector of each label's texts, the texts one by one, and the part of the encoder that prompts
+    can be trained through.
+    """
     if not encoder.has_text:
         return data
     of_labels = zero_shot_texts(task)

@@ -1,10 +1,10 @@
-"""A new label for a panel that is there: `add_label`.
+"""Give a panel one more label: `add_label`.
 
 No image that the memory holds is embedded again. The heads and what is known of them come from the stored vectors, out
-of fold, exactly as `fit` would. Agents that see images are asked about the new label's images alone. What they said of
-the others, when they could not name the new label, is kept with room for it (`predictions.with_room`): how often they
-will take an old label for the new one is not known until feedback tells or the panel is fitted again, so their trust
-is an optimistic estimate until then.
+of fold, exactly as `fit` would. Agents that see images are asked about the new label's images alone. Their answers on
+the others, which could not name the new label, are kept with room for it (`with_room`): how often they will take an old
+label for the new one is not known until feedback tells or the panel is fitted again, so their trust is an optimistic
+estimate until then.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _with_others(fitted: FittedEnsemble, old: Panel, context: FitContext) -> Fit
 
 
 def _predictions(fitted: FittedEnsemble, old: Panel, context: FitContext) -> LabelledPredictions:
-    """Return what all was learned from; an image that feedback brought stays one that it can take back."""
+    """Return what the panel was learned from; an image that feedback brought can still be taken back."""
     ids = context.labelled_images.ids
     predictions = LabelledPredictions.of_fit(ids, context.data.labels, [look.raw for look in fitted.looks])
     changes = dict(zip(old.predictions.ids, old.predictions.changes, strict=True))
@@ -132,7 +132,7 @@ def _predictions(fitted: FittedEnsemble, old: Panel, context: FitContext) -> Lab
 
 
 def _with_old_answers(answers: MemberAnswers, old: Panel, ids: Sequence[str]) -> MemberAnswers:
-    """An agent's answers on the new images behind what it said of the old ones, with room for the new label."""
+    """Return an agent's answers on all images: the old ones with room for the new label, then the new ones."""
     looks = [(member.agent, member.stage) for member in old.members]
     raw = np.full((len(ids), answers.raw.shape[1]), np.nan)
     if (answers.agent, answers.stage) in looks:

@@ -1,4 +1,4 @@
-"""How a reasoner that advises earns its trust: it reads the records of labelled images, all of them out of fold."""
+"""How a reasoner that advises earns its trust: it reads the case summaries of labelled images, out of fold."""
 
 from __future__ import annotations
 

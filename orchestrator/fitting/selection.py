@@ -1,10 +1,10 @@
-"""Which heads a panel needs: `--agents auto`.
+"""Choose which heads a panel needs: `--agents auto`.
 
-All that the images and the encoder allow are fitted. Then, one after another, the head goes whose absence costs the
-fusion least, until each that is left would be missed: without it the out-of-fold log loss would rise by WORTH or more,
-and by more than one standard error of the paired differences (the rule of Breiman et al. 1984: the simplest that none
-beats by more). The losses come from weights that were fitted on other folds, so that a head which only adds noise shows
-as such.
+All heads that the images and the encoder allow are fitted. Then, one after another, the head goes whose absence costs
+the fusion least, until each that is left would be missed: without it the out-of-fold log loss would rise by WORTH or
+more, and by more than one standard error of the paired differences (the rule of Breiman et al. 1984: the simplest that
+none beats by more). The losses come from weights that were fitted on other folds, so that a head which only adds noise
+shows as such.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WORTH = 0.005
 
 
 def candidates(data: LabelledFeatures) -> tuple[list[str], list[AgentChoice]]:
-    """The heads that can be tried on these images, and why the others cannot."""
+    """Return the names of the heads that can be tried on these images, and why the others cannot."""
     names, out = [], []
     fewest = int(np.bincount(data.labels, minlength=data.n_labels).min())
     for name, kind in FEATURE_AGENTS.items():
@@ -51,7 +51,7 @@ def candidates(data: LabelledFeatures) -> tuple[list[str], list[AgentChoice]]:
 
 
 def select(fitted: FittedEnsemble, task: Task, data: LabelledFeatures) -> tuple[FittedEnsemble, list[AgentChoice]]:
-    """What is learned without the heads that nobody would miss, and why each was kept or dropped.
+    """Return the ensemble without the heads that nobody would miss, and why each was kept or dropped.
 
     Agents that are no heads were asked for by name, and stay.
 
@@ -97,7 +97,7 @@ def select(fitted: FittedEnsemble, task: Task, data: LabelledFeatures) -> tuple[
 
 
 def _losses(first: np.ndarray, labels: np.ndarray, folds: np.ndarray, prior: ErrorPrior) -> np.ndarray:
-    """Negative log posterior of the true label, (n,), each from weights fitted on the other folds."""
+    """Return the negative log posterior of the true label, (n,), each from weights fitted on the other folds."""
     posterior = np.empty(first.shape[1:])
     for fold in np.unique(folds):
         here = folds == fold

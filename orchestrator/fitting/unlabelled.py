@@ -1,4 +1,4 @@
-"""Images whose labels nobody knows: read, embedded, freed of those that a panel holds with their label."""
+"""Read and embed images whose labels nobody knows, but for those that a panel holds with their label."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from consilience.retrieval.encoders.precomputed import Precomputed, load_precomp
 
 
 @dataclass(frozen=True)
-class Unlabelled:
-    """What was found.
+class UnlabelledImages:
+    """Unlabelled images that could be read.
 
     Attributes:
-        ids: identities of the m images. paths: of them; empty where only vectors were given.
+        ids: identities of the m images.
+        paths: of the images; empty where only vectors were given.
         vectors: float32 (m, d), rows of unit length.
-        known: images that were passed over because they are labelled, or came twice.
-        failed: those that cannot be read.
+        known: how many images were passed over because they are labelled, or came twice.
+        failed: images that cannot be read.
     """
 
     ids: tuple[str, ...]
@@ -42,50 +43,56 @@ class Unlabelled:
 
 
 @dataclass(frozen=True)
-class Listed:
-    """What there is to read: images, or an .npz of vectors."""
+class UnlabelledSource:
+    """Where unlabelled images are read from.
 
-    source: Path
+    Attributes:
+        path: a folder, or an .npz of vectors.
+        paths: the images below the folder.
+        vectors: those in the .npz; None for a folder.
+    """
+
+    path: Path
     paths: tuple[Path, ...] = ()
     vectors: Precomputed | None = None
 
 
-def listed(source: Path) -> Listed:
-    """A folder's images, or the vectors: nothing is embedded yet.
+def list_unlabelled(source: Path) -> UnlabelledSource:
+    """Return the images below a folder, or the vectors in an .npz; nothing is embedded yet.
 
     Raises:
         DatasetError: it cannot be read, or the folder holds no image.
     """
     if is_vectors(source):
-        return Listed(source, vectors=load_precomputed(source, labelled=False))
+        return UnlabelledSource(source, vectors=load_precomputed(source, labelled=False))
     if not (paths := images_below(source)):
         raise _nothing_left(source, 0, 0)
-    return Listed(source, tuple(paths))
+    return UnlabelledSource(source, tuple(paths))
 
 
-def sampled(
-    listing: Listed, encoder: Encoder, labelled: Collection[str], settings: Settings, progress: Progress
-) -> Unlabelled:
-    """As `embedded`; of very many a fixed random part (`tuning.MOST`).
+def sample_unlabelled(
+    source: UnlabelledSource, encoder: Encoder, labelled: Collection[str], settings: Settings, progress: Progress
+) -> UnlabelledImages:
+    """Embed unlabelled images as `embed_unlabelled` does; of very many only a fixed random part.
 
     Raises:
-        DatasetError: no image is left. EncoderError: the vectors are of another encoder.
+        DatasetError: no image is left. EncoderError: the vectors come from another encoder.
     """
-    if listing.vectors is None:
-        some = tuple(listing.paths[row] for row in sample(len(listing.paths)))
-        return embedded(replace(listing, paths=some), encoder, labelled, settings, progress)
-    EncoderRecord.of(encoder).check(listing.vectors.encoder)
-    vectors = listing.vectors.embeddings[sample(len(listing.vectors.embeddings))]
+    if source.vectors is None:
+        some = tuple(source.paths[row] for row in sample(len(source.paths)))
+        return embed_unlabelled(replace(source, paths=some), encoder, labelled, settings, progress)
+    EncoderRecord.of(encoder).check(source.vectors.encoder)
+    vectors = source.vectors.embeddings[sample(len(source.vectors.embeddings))]
     rows = {identity: row for row, identity in enumerate(map(vector_identity, vectors)) if identity not in labelled}
     if not rows:
-        raise _nothing_left(listing.source, len(vectors), 0)
-    return Unlabelled((*rows,), (), vectors[[*rows.values()]], len(vectors) - len(rows))
+        raise _nothing_left(source.path, len(vectors), 0)
+    return UnlabelledImages((*rows,), (), vectors[[*rows.values()]], len(vectors) - len(rows))
 
 
-def embedded(
-    listing: Listed, encoder: Encoder, labelled: Collection[str], settings: Settings, progress: Progress
-) -> Unlabelled:
-    """All images but those whose identity is among the `labelled`.
+def embed_unlabelled(
+    source: UnlabelledSource, encoder: Encoder, labelled: Collection[str], settings: Settings, progress: Progress
+) -> UnlabelledImages:
+    """Embed all images but those whose identity is in `labelled`.
 
     Raises:
         DatasetError: no image is left.
@@ -98,7 +105,7 @@ def embedded(
         return load_image(path, settings.images)
 
     done = 0
-    for batch in embed_many(listing.paths, encoder, load=load, batch_size=settings.batch_size):
+    for batch in embed_many(source.paths, encoder, load=load, batch_size=settings.batch_size):
         readable = iter(batch.vectors)
         for path, image, error in zip(batch.sources, batch.images, batch.errors, strict=True):
             if image is None:
@@ -111,10 +118,10 @@ def embedded(
             fresh[image.identity] = path
             vectors.append(vector)
         done += len(batch.sources)
-        progress("embedding unlabelled images", done, len(listing.paths))
+        progress("embedding unlabelled images", done, len(source.paths))
     if not fresh:
-        raise _nothing_left(listing.source, known, len(failed))
-    return Unlabelled((*fresh,), (*fresh.values(),), np.stack(vectors), known, tuple(failed))
+        raise _nothing_left(source.path, known, len(failed))
+    return UnlabelledImages((*fresh,), (*fresh.values(),), np.stack(vectors), known, tuple(failed))
 
 
 def _nothing_left(source: Path, known: int, unreadable: int) -> DatasetError:

@@ -1,4 +1,4 @@
-"""Labelled images join a panel that is there, or leave it: `add`, `remove`."""
+"""Add labelled images to a panel that is there, or remove them: `add`, `remove`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def add(
         known = [LabelledImage(image.path, _known_label(old.task, image.label)) for image in images]
         encoder = old.encoder.open(settings.device)
         labelled_images, report, failed = with_images(old.labelled_images, known, encoder, settings, progress)
-        written = with_records(old, labelled_images, settings).save(path, overwrite=True) if report.added else old
+        written = (
+            with_labelled_images(old, labelled_images, settings).save(path, overwrite=True) if report.added else old
+        )
     index(written, settings, progress)
     return FitReport(written, report, failed, (), settles(settings.policy, written.calibration_set))
 
@@ -68,19 +70,27 @@ def remove(
             return missing
         labelled_images = old.labelled_images.without(by_name.values(), by_name.values())
         check_each_label_is_left(old.task, labelled_images)
-        written = with_records(old, labelled_images, settings).save(path, overwrite=True)
+        written = with_labelled_images(old, labelled_images, settings).save(path, overwrite=True)
     index(written, settings, quiet)
     return []
 
 
 def check_each_label_is_left(task: Task, labelled_images: LabelledImages) -> None:
+    """Check that every label of the task has an image.
+
+    Raises:
+        DatasetError: a label would have none.
+    """
     for label in task.names:
         if not labelled_images.labels.count(label):
             raise DatasetError(f"'{label}' would be left without images; nothing was removed")
 
 
-def with_records(old: Panel, labelled_images: LabelledImages, settings: Settings) -> Panel:
-    """The panel with these images in its memory and its heads; what was said of images that went counts no more."""
+def with_labelled_images(old: Panel, labelled_images: LabelledImages, settings: Settings) -> Panel:
+    """Return the panel with these images in its memory and its heads.
+
+    What the agents said of images that are gone counts no more.
+    """
     data, before = labelled_features(labelled_images, old.task), old.labelled_features()
     added = data.take(_rows_not_in(labelled_images, old.labelled_images))
     removed = before.take(_rows_not_in(old.labelled_images, labelled_images))

@@ -1,6 +1,6 @@
-"""A language model that answers a person's question about a diagnosis: from its record, never from pixels.
+"""Answer a person's question about a diagnosis with a language model, which reads its record and no pixels.
 
-Everything in the question is quoted, and an answer with a figure that the record lacks is no answer.
+Everything in the question is quoted, and an answer with a figure that the record lacks is refused.
 """
 
 from __future__ import annotations
@@ -31,29 +31,32 @@ MAX_ANSWER_CHARACTERS = 1200
 
 
 class FollowUp:
-    """Asks the reasoner's model about one record at a time.
+    """Asks the reasoner's model questions about one diagnosis at a time.
 
     Raises:
         SettingsError: the task's own words for its prompts cannot be used.
     """
 
     def __init__(self, settings: ReasonerSettings, task: Task, budget: Budget | None = None) -> None:
-        """`budget` as for `VlmAgent`."""
+        """Set up the model's client; `budget` as for `VlmAgent`."""
         self.settings, self.task = settings, task
         self._prompt, self._reasoner_prompt = load_prompt("follow-up", task), load_prompt("reasoner", task)
-        self._respondent = ModelClient(REASONER, settings, budget)
+        self._client = ModelClient(REASONER, settings, budget)
 
     async def answer(self, diagnosis: Diagnosis, question: str, seconds: float) -> str:
-        """The answer, on one line.
+        """Return the model's answer to a person's question, on one line.
+
+        Args:
+            seconds: how long the model may take.
 
         Raises:
-            AgentError: there is none that can be used within so many seconds; says why.
+            AgentError: there is no usable answer within that time; the message says why.
         """
         shown = _record(diagnosis).text(self._reasoner_prompt)
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
-                return await self._respondent.answered(
+                return await self._client.answered(
                     CallRecord(),
                     self._request(),
                     self._messages(diagnosis, shown, question),
@@ -108,7 +111,7 @@ def _record(diagnosis: Diagnosis) -> CaseSummary:
 
 
 def _checked(text: str, shown: str, diagnosis: Diagnosis) -> str:
-    """The answer, if all its figures are the record's; what agents and people wrote is no record."""
+    """Return the answer, if all its figures are in the record; what agents and people wrote is no record."""
     answer = clean(text, MAX_ANSWER_CHARACTERS)
     made_up = invented_figures(
         answer,

@@ -1,4 +1,4 @@
-"""The structured answer of a language model that reads a record: what it is asked for, and how its reply is read."""
+"""The structured answer of a language model that reads a case: its JSON schema, and how a reply is read."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _FIGURE = re.compile(r"(?<![\w.])(\d+(?:\.(\d+))?)(?!\w)(\s*(?:%|percent\b|per c
 
 @dataclass(frozen=True, slots=True)
 class ReasonerOutput:
-    """What a reasoner said.
+    """The answer of a reasoner.
 
     Attributes:
         label: one of the task's labels.
-        probability: that it is right, in [0, 1], in the reasoner's own words.
+        probability: that the label is right, in [0, 1], as the reasoner states it.
         rationale: why, on one line. It is data.
         ask_again: by agent, why it should look again.
     """
@@ -36,7 +36,11 @@ class ReasonerOutput:
 
 
 def output_schema(task: Task, can_revise: Sequence[str]) -> dict[str, Any]:
-    """The JSON schema of an opinion, strict; without 'ask_again' where nobody can look again."""
+    """Return the strict JSON schema of an answer.
+
+    Args:
+        can_revise: the agents that can be asked again; without any the schema has no 'ask_again'.
+    """
     text = {"type": "string", "pattern": RATIONALE_PATTERN}
     properties: dict[str, Any] = {
         "rationale": text,
@@ -54,7 +58,7 @@ def _strict(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_output(text: str, task: Task, can_revise: Collection[str]) -> ReasonerOutput:
-    """The opinion in a model's reply, read as `parse_answer` reads an answer.
+    """Return the answer in a model's reply, read as `parse_answer` reads an agent's.
 
     Raises:
         AnswerError: it lacks a part, or has one of a wrong kind; it names no label of the task; it gives its label less
@@ -89,12 +93,12 @@ def _wish(wish: Any, can_revise: Collection[str]) -> tuple[str, str]:
 
 
 def invented_figures(words: str, *, shown: str, names: Collection[str], own: float, countable: int) -> list[str]:
-    """The figures in `words` that are not in the record: a model must not make up what it reports.
+    """Return the figures in `words` that are not in the record: a model must not make up what it reports.
 
     A figure is a number in digits, with or without a percent sign. It is in the record if it is one of these numbers,
     rounded to as many digits as it has: those that `shown` has outside double quotes (what agents wrote is no
     measurement), those in the `names` of labels and agents, the reasoner's `own` probability; without a percent sign
-    also whole numbers up to `countable`, since looks and cases can be counted.
+    also whole numbers up to `countable`, since looks and similar images can be counted.
     """
     known = [value for _, value, _ in _figures(" ".join([_QUOTED.sub(" ", shown), *names]))] + [own]
     return [
@@ -106,7 +110,7 @@ def invented_figures(words: str, *, shown: str, names: Collection[str], own: flo
 
 
 def _figures(text: str) -> Iterator[tuple[str, float, float]]:
-    """Each figure, its value (a percentage as a share), and how much its last digit stands for."""
+    """Yield each figure, its value (a percentage as a share), and how much its last digit stands for."""
     for match in _FIGURE.finditer(unicodedata.normalize("NFKC", text)):
         digits, decimals, percent = match.groups()
         scale = 0.01 if percent else 1.0

@@ -1,4 +1,4 @@
-"""A language model that reads the record of a diagnosis; rules take over where it fails or contradicts the record."""
+"""A language model that reads cases; rules take over where it fails or contradicts what it reads."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ReasonerResult:
-    """What came of reading one record.
+    """The outcome of reading one case.
 
     Attributes:
-        prediction: the reasoner's word, as an agent's; a failed one, with the cause, where it could not be used.
+        prediction: the reasoner's answer, as an agent's; a failed one, with the cause, where it could not be used.
         ask_again: by agent, why it should look again.
     """
 
@@ -40,9 +40,9 @@ class ReasonerResult:
 
 
 class Reasoner:
-    """Asks a language model about records, several at once.
+    """Asks a language model about several cases at once.
 
-    It is asked once more after a reply that is no opinion, with the problem named. A kept reply costs no request.
+    It is asked once more after a reply that cannot be read, with the problem named. A cached reply costs no request.
 
     Raises:
         SettingsError: the task's own words for its prompt cannot be used.
@@ -51,20 +51,23 @@ class Reasoner:
     def __init__(
         self, settings: ReasonerSettings, task: Task, cache: ReplyCache | None = None, budget: Budget | None = None
     ) -> None:
-        """`cache` and `budget` as for `VlmAgent`."""
+        """Set up the model's client; `cache` and `budget` as for `VlmAgent`."""
         self.settings, self.task = settings, task
         self.prompt = load_prompt("reasoner", task)
         self._cache = cache
-        self._respondent = ModelClient(REASONER, settings, budget)
+        self._client = ModelClient(REASONER, settings, budget)
 
     async def read(self, summaries: Sequence[CaseSummary], seconds: float) -> list[ReasonerResult]:
-        """A reading of each record: a failed one, with the cause, where none was had within so many seconds.
+        """Ask about each case, and return the results in the same order.
+
+        Args:
+            seconds: how long all answers may take; a case without one in time gets a failed prediction, with the cause.
 
         Raises:
             BudgetSpentError: an adviser may spend no more, which ends the run as with any member.
             SettingsError: the task's own words for its prompt cannot be rendered.
         """
-        answers = await asyncio.gather(*(self._read(record, seconds) for record in summaries), return_exceptions=True)
+        answers = await asyncio.gather(*(self._read(summary, seconds) for summary in summaries), return_exceptions=True)
         readings: list[ReasonerResult] = []
         for answer in answers:  # those that went on were waited for
             if isinstance(answer, BaseException):
@@ -72,11 +75,11 @@ class Reasoner:
             readings.append(answer)
         return readings
 
-    async def _read(self, record: CaseSummary, seconds: float) -> ReasonerResult:
-        question, exchange, limit = ReasonerQuestion(self.settings, self.task, self.prompt, record), CallRecord(), None
+    async def _read(self, summary: CaseSummary, seconds: float) -> ReasonerResult:
+        question, call, limit = ReasonerQuestion(self.settings, self.task, self.prompt, summary), CallRecord(), None
         try:
             async with asyncio.timeout(seconds) as limit:
-                return await self._kept_or_asked(question, exchange)
+                return await self._kept_or_asked(question, call)
         except ConsilienceError as error:
             if isinstance(error, BudgetSpentError) and self.settings.role == "advise":
                 raise
@@ -85,9 +88,9 @@ class Reasoner:
             log.warning("the reasoner failed", exc_info=error)
             is_late = limit is not None and limit.expired()
             cause = f"no answer within {seconds:.3g} seconds" if is_late else f"{type(error).__name__}: {error}"
-        return ReasonerResult(self._accounted(Prediction(REASONER, error=cause), exchange))
+        return ReasonerResult(self._accounted(Prediction(REASONER, error=cause), call))
 
-    async def _kept_or_asked(self, question: ReasonerQuestion, exchange: CallRecord) -> ReasonerResult:
+    async def _kept_or_asked(self, question: ReasonerQuestion, call: CallRecord) -> ReasonerResult:
         cache, messages, request = self._cache, question.messages(), question.request()
         key = fingerprint(
             messages,
@@ -98,22 +101,20 @@ class Reasoner:
         )
         if cache is not None and (kept := await asyncio.to_thread(cache.get, key)) is not None:
             return ReasonerResult(replace(kept, cached=True), question.output(kept.raw or "").ask_again)
-        output = await self._respondent.answered(
-            exchange, request, messages, lambda replies: replies[0].read(question.output), self._repair
+        output = await self._client.answered(
+            call, request, messages, lambda replies: replies[0].read(question.output), self._repair
         )
         shares = confidence.verbalised(LabelAnswer(output.label, output.probability), self.task)
-        prediction = self._accounted(
-            Prediction(REASONER, "first", shares, output.probability, output.rationale), exchange
-        )
+        prediction = self._accounted(Prediction(REASONER, "first", shares, output.probability, output.rationale), call)
         if cache is not None:
-            await asyncio.to_thread(cache.put, key, self.settings.model, question.record.image, prediction)
+            await asyncio.to_thread(cache.put, key, self.settings.model, question.summary.image, prediction)
         return ReasonerResult(prediction, output.ask_again)
 
     def _repair(self, replies: Sequence[CompletionChoice], problem: AnswerError) -> list[Message]:
         return repair_messages(load_prompt("repair", self.task), replies[0].text, str(problem))
 
-    def _accounted(self, prediction: Prediction, exchange: CallRecord) -> Prediction:
-        return exchange.accounted(prediction, self._versions, self._respondent.cost(exchange.spent))
+    def _accounted(self, prediction: Prediction, call: CallRecord) -> Prediction:
+        return call.accounted(prediction, self._versions, self._client.cost(call.spent))
 
     @property
     def _versions(self) -> str:
@@ -121,16 +122,16 @@ class Reasoner:
 
 
 class ReasonerQuestion:
-    """What one record is asked with, and how the reply is read."""
+    """The request about one case, and how the reply to it is read."""
 
-    def __init__(self, settings: ReasonerSettings, task: Task, prompt: Prompt, record: CaseSummary) -> None:
-        self.record = record
+    def __init__(self, settings: ReasonerSettings, task: Task, prompt: Prompt, summary: CaseSummary) -> None:
+        self.summary = summary
         self._settings, self._task, self._prompt = settings, task, prompt
-        self._shown = record.text(prompt)
+        self._shown = summary.text(prompt)
 
     def messages(self) -> list[Message]:
-        """What the model is told."""
-        render, task, again = self._prompt.render, self._task, self.record.can_revise
+        """Return the messages to the model."""
+        render, task, again = self._prompt.render, self._task, self.summary.can_revise
         system = render(
             "system",
             domain=quoted(task.domain),
@@ -142,12 +143,12 @@ class ReasonerQuestion:
             "question",
             record=self._shown,
             asking=render("can-ask", agents=", ".join(map(quoted, again))) if again else "",
-            purpose=render(purpose, label=quoted(self.record.label)),
+            purpose=render(purpose, label=quoted(self.summary.label)),
         )
         return [Message("system", (system,)), Message("user", (question,))]
 
     def request(self) -> dict[str, Any]:
-        """The fields of a request but for its messages."""
+        """Return the fields of a request but for its messages."""
         settings = self._settings
         request: dict[str, Any] = {
             "model": settings.model,
@@ -155,23 +156,23 @@ class ReasonerQuestion:
             "max_completion_tokens": settings.max_tokens,
         }
         if settings.structured == "json_schema":
-            schema = output_schema(self._task, self.record.can_revise)
+            schema = output_schema(self._task, self.summary.can_revise)
             named = {"name": "opinion", "strict": True, "schema": schema}
             request["response_format"] = {"type": "json_schema", "json_schema": named}
         return request | {"extra_body": dict(settings.extra_body)}
 
     def output(self, text: str) -> ReasonerOutput:
-        """The opinion in a reply.
+        """Return the answer in a reply.
 
         Raises:
             AnswerError: there is none; or its words, which are to be the diagnosis', are missing or hold figures that
                 the record does not.
             AgentError: it was to explain the diagnosis, and names another label.
         """
-        record, role = self.record, self._settings.role
-        output = parse_output(text, self._task, record.can_revise)
-        if role == "explain" and output.label != record.label:  # asked again, it would only give in
-            raise AgentError(f"it was to explain {quoted(record.label, 60)}, but says {quoted(output.label, 60)}")
+        summary, role = self.summary, self._settings.role
+        output = parse_output(text, self._task, summary.can_revise)
+        if role == "explain" and output.label != summary.label:  # asked again, it would only give in
+            raise AgentError(f"it was to explain {quoted(summary.label, 60)}, but says {quoted(output.label, 60)}")
         if role == "advise":
             return output
         if not output.rationale:
@@ -181,12 +182,12 @@ class ReasonerQuestion:
         return output
 
     def _invented(self, output: ReasonerOutput) -> list[str]:
-        record, labels = self.record, self._task.names
-        predictions = record.conclusion["predictions"]
+        summary, labels = self.summary, self._task.names
+        predictions = summary.conclusion["predictions"]
         return invented_figures(
             output.rationale,
-            shown=" ".join([self._shown, *record.conclusion["reasons"]]),
+            shown=" ".join([self._shown, *summary.conclusion["reasons"]]),
             names=[*labels, *(prediction["agent"] for prediction in predictions)],
             own=output.probability,
-            countable=max(len(predictions), len(record.evidence["neighbours"]), len(labels)),
+            countable=max(len(predictions), len(summary.evidence["neighbours"]), len(labels)),
         )

@@ -1,10 +1,10 @@
-"""The part that a reasoner takes in a run, by its role.
+"""The part of a reasoner in a run, by its role.
 
-- explain: it writes the rationale of what is concluded; nothing else changes.
-- advise: once the first looks are weighed its word is weighed with them, by the trust that it has earned.
-- decide: after each round it names a label, and its last word is final.
+- explain: it writes the rationale of the conclusion; nothing else changes.
+- advise: once the first looks are weighed, its answer is weighed with them, by the trust that it has earned.
+- decide: after each round it names a label, and its last answer is final.
 
-As an adviser or a decider it may also wish for second looks, at images that are not settled.
+As an adviser or a decider it may also ask for second looks, at images that are not settled.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from consilience.orchestrator.reasoner.reasoner import Reasoner, ReasonerResult
 
 
 def open_reasoner(panel: Panel, settings: Settings, budget: Budget) -> Reasoner | None:
-    """The reasoner of the settings, else the adviser that the panel was fitted with; None: rules are alone.
+    """Return the reasoner of the settings, else the adviser that the panel was fitted with; None: only rules.
 
     Raises:
         AgentError: it is to advise, and the panel has no trust in it.
@@ -51,9 +51,10 @@ def open_reasoner(panel: Panel, settings: Settings, budget: Budget) -> Reasoner 
 
 @dataclass(frozen=True)
 class ReasonerStep:
-    """A reasoner and what it reads from.
+    """The step of a run in which the reasoner reads what was weighed.
 
     Attributes:
+        weigher: makes the conclusions that the reasoner reads.
         reasoner: None: rules alone write the rationale.
     """
 
@@ -62,18 +63,20 @@ class ReasonerStep:
 
     @property
     def role(self) -> Role | None:
-        """None where rules are alone."""
+        """Return the reasoner's role; None where there is only the rules."""
         return None if self.reasoner is None else self.reasoner.settings.role
 
     def is_due(self, number: int) -> bool:
-        """Whether the reasoner is asked once round `number` is weighed."""
+        """Return whether the reasoner is asked once round `number` is weighed."""
         return self.role == "decide" or (self.role == "advise" and number == 1)
 
     async def read(self, state: State, agents: Mapping[str, Agent], deadline: float) -> list[ReasonerUpdate]:
-        """What the reasoner says of the rows that were weighed in this round.
+        """Ask the reasoner about the rows that were weighed in this round.
 
         Args:
-            agents: that can be asked again. deadline: `time.monotonic()` at which its time is up in any case.
+            state: of the run.
+            agents: those that can be asked again, by name.
+            deadline: `time.monotonic()` at which the reasoner's time is up in any case.
         """
         weighed = {row: state["weighed"][row] for row in state["rows"]}
         conclusions = self.weigher.conclude(state["looks"], weighed, state["evidence"], state["requests"])
@@ -82,7 +85,10 @@ class ReasonerStep:
     def adopted(
         self, state: State, readings: Sequence[ReasonerUpdate]
     ) -> tuple[list[dict[str, Any]], dict[int, Weighed]]:
-        """The looks that an adviser's words are, and the rows of this round weighed with them; a decider's are none."""
+        """Return an adviser's answers as looks, and the rows of this round weighed with them.
+
+        A decider's answers are no looks: its rows stay as they were weighed.
+        """
         weighed = {row: state["weighed"][row] for row in state["rows"]}
         if self.role != "advise":
             return [], weighed
@@ -91,7 +97,7 @@ class ReasonerStep:
         return looks, self.weigher.weigh([*state["looks"], *looks], novelty, state["round"], weighed)
 
     async def conclude(self, state: State, agents: Mapping[str, Agent], deadline: float) -> list[dict[str, Any]]:
-        """As `Weigher.conclude`, with the reasoner's part in it."""
+        """Return the conclusions as `Weigher.conclude` does, with the reasoner's part in them."""
         if self.role == "decide":
             weighed = dict(state["weighed"])
             for reading in state["readings"]:
@@ -136,15 +142,15 @@ class ReasonerStep:
         ]
 
     def _unaffordable(self, conclusion: Mapping[str, Any]) -> str:
-        """Why the budget of a diagnosis leaves nothing for the reasoner; empty if it does."""
+        """Return why the budget of a diagnosis leaves nothing for the reasoner; empty if it does."""
         budget, taken = self.weigher.policy.settings.max_cost_usd, spent(conclusion["predictions"])
         expected = next((member.cost_usd for member in self.weigher.members if member.agent == REASONER), 0.0)
         if budget is None or taken + expected < budget or self.reasoner is None or self.reasoner.settings.is_free:
             return ""
-        return f"not asked: of the {budget:g} US dollars of policy.max_cost_usd, {taken:.2g} are spent"
+        return f"{taken:.2g} of the {budget:g} US dollars of policy.max_cost_usd are spent, and it could cost more"
 
     def _decided(self, result: Weighed, reading: ReasonerUpdate) -> Weighed:
-        """The result with the reasoner's label and probability in it; the other labels share the rest as before.
+        """Return the result with the reasoner's label and probability; the other labels share the rest as before.
 
         The policy judges it like any other: a decision against the weight of the agents is referred.
         """
@@ -167,7 +173,7 @@ class ReasonerStep:
 
 
 def _explained(conclusion: dict[str, Any], prediction: Mapping[str, Any]) -> dict[str, Any]:
-    """The conclusion in the reasoner's words; in those of the rules, if it failed."""
+    """Return the conclusion in the reasoner's words; in those of the rules, if it failed."""
     failed = prediction["error"] is not None
     rationale = f"{conclusion['rationale']} {not_used(prediction['error'])}" if failed else prediction["rationale"]
     return {**conclusion, "rationale": rationale, "cost_usd": conclusion["cost_usd"] + spent([prediction])}
