@@ -69,7 +69,7 @@ FEEDBACK = Table(
     Column("change", Integer),
     Index("consilience_feedback_of_panel", "panel", "status"),
 )
-"""One word of one person about one diagnosis; `change` is the change of the panel that learned it."""
+"""One vote of one person on one diagnosis; `change` is the change of the panel that learned it."""
 
 CHANGES = Table(
     "consilience_changes",

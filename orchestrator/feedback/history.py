@@ -26,7 +26,7 @@ PAGE = 100
 """Diagnoses that are read at a time."""
 
 Pictures = Callable[[str], bytes | None]
-"""Reads a case's picture by its identity, such as `Records.thumbnail`."""
+"""Returns the picture of a similar image by its identity, such as `LabelledImages.thumbnail`."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def with_advice(
         fitted: what they taught without it.
 
     Raises:
-        AgentError: the reasoner failed on all of the first records, or on too many to be judged.
+        AgentError: the reasoner failed on all of the first images, or on too many to be judged.
         BudgetSpentError: its answers would cost more than they may.
     """
     advice = run_sync(_advice(fitted, context, reasoner, policy))

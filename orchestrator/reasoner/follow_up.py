@@ -98,7 +98,7 @@ class FollowUp:
 
 
 def _record(diagnosis: Diagnosis) -> CaseSummary:
-    # A reasoner that decided has no trust of its own; its words stand in the rationale.
+    # A reasoner that decided has no trust of its own; its answer stands in the rationale.
     looks = [p if p.weight is not None else replace(p, weight=0.0) for p in diagnosis.predictions]
     data = diagnosis.to_dict()
     conclusion = {

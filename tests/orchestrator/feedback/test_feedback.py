@@ -1,4 +1,4 @@
-"""Whose word counts when: at once, by agreement, by review; and who disagrees waits."""
+"""Whose vote counts when: at once, by agreement, by review; and votes that disagree wait."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_what_is_refused_counts_nothing_until_it_is_said_anew(under: Under, id: 
     assert feedbacks.give(id, "Ada", "cedar").status == "waiting"
 
 
-def test_what_was_learned_is_not_taken_back_by_a_word(under: Under, id: str) -> None:
+def test_what_was_learned_is_not_taken_back_by_a_vote(under: Under, id: str) -> None:
     feedbacks = under("at-once")
     feedbacks.give(id, "Ada", "beech")
     feedbacks.mark([id], 7)
@@ -110,7 +110,7 @@ def test_what_was_learned_is_not_taken_back_by_a_word(under: Under, id: str) -> 
         feedbacks.accept(id, "cedar", "Di")
 
 
-def test_words_about_nothing_are_refused(under: Under, history: History, id: str) -> None:
+def test_votes_on_nothing_are_refused(under: Under, history: History, id: str) -> None:
     feedbacks = under("at-once")
     with pytest.raises(HistoryError, match="the panel's task has no label 'oak'; it has apple, beech, cedar"):
         feedbacks.give(id, "Ada", "oak")

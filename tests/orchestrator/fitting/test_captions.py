@@ -93,7 +93,7 @@ def test_an_image_that_is_not_described_has_no_caption(
     described = head_of(tmp_path / "panel").described
     assert described is not None
     assert described.any(axis=1).sum() == 3 * EACH - 1
-    assert "described 1 of 12 images not" in caplog.text
+    assert "could not describe 1 of 12 images" in caplog.text
 
 
 def test_a_captioner_that_describes_nothing_is_named_with_the_cause(

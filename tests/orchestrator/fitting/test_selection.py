@@ -85,8 +85,8 @@ def test_what_cannot_be_tried_is_named_with_what_it_needs() -> None:
     names, out = candidates(single)
     assert names == ["neighbours", "probe", "gaussian", "tip-adapter"]
     reasons = {choice.agent: choice.reason for choice in out}
-    assert reasons["zero-shot"] == reasons["caps-adapter"] == "not tried: the encoder has no text tower"
-    assert "2 images a label to train on" in reasons["tip-adapter-f"]
+    assert reasons["zero-shot"] == reasons["caps-adapter"] == "not tried: the encoder cannot read text"
+    assert "at least 2 images of each label (the rarest has 1)" in reasons["tip-adapter-f"]
     assert not any(choice.kept for choice in out)
 
 

@@ -83,7 +83,7 @@ FAILURES: dict[str, tuple[list[Scripted], str]] = {
     "cut off": ([chat('{"rationale": "a', finish_reason="length")], "it was cut off at max_tokens"),
     "status 500": ([Scripted({"error": {"message": "out of memory"}}, 500)], "status 500: out of memory"),
     "reset": ([Scripted(fault="reset")], "no whole reply"),
-    "another label": ([chat(opinion("rust"))], 'it was to explain "scab", and says "rust"'),
+    "another label": ([chat(opinion("rust"))], 'it was to explain "scab", but says "rust"'),
     "made-up figures, twice": ([chat(opinion("scab", rationale="It is 99.9 % sure."))], "99.9 %"),
     "no words, twice": ([chat(opinion("scab", rationale=" "))], "'rationale' is empty"),
     "less than even": ([chat(opinion("scab", 0.2))], "less than an even share"),
