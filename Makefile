@@ -40,7 +40,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p consilience
-	$(BIN)/mypy tests
+	$(BIN)/mypy tests examples
 
 # Each stamp stands for an extra that is installed; 'test' brings 'demo' and 'docs'.
 $(VENV)/.demo $(VENV)/.docs $(VENV)/.test: pyproject.toml

@@ -7,25 +7,18 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 
 from consilience import load_settings
 from tests.support.commands import Invoke, Run
-from tests.support.scripted_server import Scripted, ScriptedServer, chat, says
-from tests.support.vlm_cases import pictures, texts
+from tests.support.scripted_server import ScriptedServer
+from tests.support.shape_model import sees
+from tests.support.vlm_cases import texts
 
 SECRET = "sk-very-secret-1234567890"  # noqa: S105
 COST = 0.002
 EACH, LABELS = 14, ("circle", "square", "stripes")
-
-
-def sees(request: dict[str, Any]) -> Scripted:
-    """What a model says that tells red circles, blue squares and yellow stripes apart."""
-    red, green, blue = np.asarray(pictures(request)[0]).astype(float).reshape(-1, 3).T
-    marks = {"circle": (red - green).max(), "square": (blue - red).max(), "stripes": (green - blue).max()}
-    return chat(says(max(marks, key=marks.__getitem__), 0.9, "by its colour\x1b[31m"), tokens=(100, 10))
 
 
 @pytest.fixture
