@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import PIL.Image
 import pytest
@@ -253,17 +254,26 @@ def test_a_restart_goes_on_where_it_was(slack: FakeSlack, start: Start, panel: P
         assert bot.resumed == 0
 
 
-def test_a_restart_gives_the_reaction_that_an_answer_was_due(slack: FakeSlack, start: Any, panel: Path) -> None:
+def test_a_restart_gives_the_reaction_that_an_answer_was_due(slack: FakeSlack, start: Start, panel: Path) -> None:
+    def until_noted() -> None:
+        """Slack has the reaction before the inbox notes it: a bot that is stopped in between gives it again."""
+        end = time.monotonic() + 60
+        with closing(sqlite3.connect(panel / "slack.sqlite")) as inbox:
+            while inbox.execute("SELECT count(*) FROM requests WHERE mark != ''").fetchone() != (0,):
+                assert time.monotonic() < end, "the reaction is not noted"
+                time.sleep(0.01)
+
     with start():
         event = slack.say(MENTION, slack.upload(png("circle"), "circle.png"))
         slack.deliver(event)
         slack.reacted(event, "white_check_mark")
+        until_noted()
     slack.reactions[event["ts"]] = {"eyes"}  # as if killed between the answer and its mark
-    with sqlite3.connect(panel / "slack.sqlite") as journal:
-        journal.execute("UPDATE requests SET mark = 'white_check_mark'")
-    journal.close()
+    with closing(sqlite3.connect(panel / "slack.sqlite")) as inbox, inbox:
+        inbox.execute("UPDATE requests SET mark = 'white_check_mark'")
     with start() as bot:
         slack.reacted(event, "white_check_mark")
+        until_noted()
         assert bot.resumed == 0
     with start():
         pass
