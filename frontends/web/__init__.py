@@ -1,1 +1,1 @@
-"""The web page and the JSON API under it: a door to the conversation of `consilience.frontends.chat`."""
+"""The web page and the JSON API under it, on the conversation of `consilience.frontends.chat`."""

@@ -34,10 +34,11 @@ from consilience.frontends.web.site import Site, address_of, as_json, as_picture
 from consilience.frontends.web.upload import body_of
 
 STATIC = files("consilience.frontends.web") / "static"
-RECENT = 50
 
+MAX_RECENT = 50
+"""Diagnoses of a browser that are listed."""
 
-Id = Annotated[str, Path(max_length=64, pattern=r"^[\w-]+$", description="of the diagnosis")]
+DiagnosisId = Annotated[str, Path(max_length=64, pattern=r"^[\w-]+$", description="of the diagnosis")]
 
 DESCRIPTION = """Diagnoses images with a panel of vision agents. Errors are JSON problems (RFC 9457).
 Where sign-in is asked for, send `Authorization: Bearer TOKEN`."""
@@ -51,14 +52,20 @@ BODY = {
 
 
 class QuestionBody(BaseModel):
+    """A question about a diagnosis."""
+
     text: str = Field(min_length=1, max_length=1000, description="'why?', 'who disagreed?', 'show similar cases', ...")
 
 
 class VoteBody(BaseModel):
+    """A person's vote on a diagnosis."""
+
     label: str | None = Field(max_length=500, description="what the image shows; null: the diagnosis is right")
 
 
 class TokenBody(BaseModel):
+    """What a browser signs in with."""
+
     token: str = Field(max_length=1000)
 
 
@@ -70,14 +77,14 @@ class PanelFacts(BaseModel):
     agents: list[str]
     images: int = Field(description="in the image memory")
     max_bytes: int = Field(description="of an image")
-    notices: list[str] = Field(description="what people should know before they believe it")
+    notices: list[str] = Field(description="what people should know before they rely on it")
 
 
 def create_app(chat: Chat, settings: WebSettings, *, token: str | None, hosts: Collection[str] | None) -> FastAPI:
-    """The application on an open conversation.
+    """Return the application on an open conversation.
 
     Args:
-        token: that everybody has to sign in with; None: nobody has to.
+        token: what everybody has to sign in with; None: nobody has to.
         hosts: names that it is reached under; None: any.
     """
     site = Site(chat, settings, token)
@@ -96,7 +103,7 @@ def create_app(chat: Chat, settings: WebSettings, *, token: str | None, hosts: C
     _handle_errors(app)
     _add_diagnoses(app, site)
     _add_conversation(app, site)
-    _add_the_rest(app, site)
+    _add_page_and_panel(app, site)
     return app
 
 
@@ -105,7 +112,7 @@ def _add_diagnoses(app: FastAPI, site: Site) -> None:
     async def diagnose(request: Request, name: Annotated[str, Query(max_length=255)] = "image") -> Response:
         """Diagnose one image, and keep the diagnosis."""
         site.rate.take(address_of(request))
-        with site.places.one():
+        with site.places.take():
             person = person_of(request)
             try:
                 data = await body_of(request, site.settings.max_bytes)
@@ -118,36 +125,36 @@ def _add_diagnoses(app: FastAPI, site: Site) -> None:
 
     @app.get("/v1/diagnoses", responses=_gives(list[DiagnosisSummary]))
     async def diagnoses(request: Request) -> list[DiagnosisSummary]:
-        """The last diagnoses of this browser, the newest first; programs without its cookie get none."""
+        """Return the last diagnoses of this browser, the newest first; programs without its cookie get none."""
         if not (person := person_of(request)):
             return []
 
         def find() -> list[DiagnosisSummary]:
-            recent = site.chat.history.find(person=person, channel="web", limit=RECENT)
+            recent = site.chat.history.find(person=person, channel="web", limit=MAX_RECENT)
             return [diagnosis_summary(stored) for stored in recent]
 
         return await asyncio.to_thread(find)
 
     @app.get("/v1/diagnoses/{id}", responses=_gives_diagnosis(200))
-    async def diagnosis(request: Request, id: Id) -> Response:
-        """A diagnosis that was kept."""
+    async def diagnosis(request: Request, id: DiagnosisId) -> Response:
+        """Return a diagnosis that was kept."""
         return await site.answer(id, person_of(request))
 
     @app.get("/v1/diagnoses/{id}/image", responses=_gives_picture("image/jpeg"), response_class=Response)
-    async def image(id: Id) -> Response:
-        """The image, made small."""
+    async def image(id: DiagnosisId) -> Response:
+        """Return the image, made small."""
         return as_picture((await site.stored(id)).thumbnail)
 
     @app.get("/v1/diagnoses/{id}/cases/{place}", responses=_gives_picture("image/jpeg"), response_class=Response)
-    async def case(id: Id, place: Annotated[int, Path(ge=0, lt=100)]) -> Response:
-        """The picture of a similar case."""
+    async def case(id: DiagnosisId, place: Annotated[int, Path(ge=0, lt=100)]) -> Response:
+        """Return the picture of a similar case."""
         neighbours = (await site.stored(id)).diagnosis.evidence.neighbours
         jpeg = await asyncio.to_thread(neighbours[place].thumbnail) if place < len(neighbours) else None
         return as_picture(jpeg)
 
     @app.get("/v1/diagnoses/{id}/picture", responses=_gives_picture("image/png"), response_class=Response)
-    async def picture(request: Request, id: Id) -> Response:
-        """The diagnosis as one picture, to be kept or sent."""
+    async def picture(request: Request, id: DiagnosisId) -> Response:
+        """Return the diagnosis as one picture, to be kept or sent."""
         site.asking.take(address_of(request))
         reply = await site.chat.show(id)
         async with site.drawing:  # it takes most of a core
@@ -157,17 +164,17 @@ def _add_diagnoses(app: FastAPI, site: Site) -> None:
 
 def _add_conversation(app: FastAPI, site: Site) -> None:
     @app.post("/v1/diagnoses/{id}/questions", responses=_gives(Turn))
-    async def question(request: Request, id: Id, asked: QuestionBody) -> Turn:
+    async def question(request: Request, id: DiagnosisId, body: QuestionBody) -> Turn:
         """Ask about a diagnosis; the answer comes from its record."""
         site.asking.take(address_of(request))
-        reply = await site.chat.ask(id, asked.text, person=person_of(request), channel="web")
+        reply = await site.chat.ask(id, body.text, person=person_of(request), channel="web")
         return turn_response(reply)
 
     @app.post("/v1/diagnoses/{id}/again", status_code=201, openapi_extra={"requestBody": BODY}, responses=_gives(Turn))
-    async def again(request: Request, id: Id) -> Turn:
+    async def again(request: Request, id: DiagnosisId) -> Turn:
         """Look again at an image that was diagnosed; it was not kept, so it is sent once more."""
         site.rate.take(address_of(request))
-        with site.places.one():
+        with site.places.take():
             data = await body_of(request, site.settings.max_bytes)
 
             async def image() -> bytes:
@@ -177,22 +184,22 @@ def _add_conversation(app: FastAPI, site: Site) -> None:
         return turn_response(reply)
 
     @app.post("/v1/diagnoses/{id}/feedback", responses=_gives(Turn))
-    async def feedback(request: Request, id: Id, vote: VoteBody) -> Turn:
-        """Say that a diagnosis is right, or what the image shows instead. The last vote of a person counts."""
+    async def feedback(request: Request, id: DiagnosisId, body: VoteBody) -> Turn:
+        """Vote that a diagnosis is right, or for what the image shows instead. The last vote of a person counts."""
         site.asking.take(address_of(request))
         task = site.chat.diagnoser.panel.task
-        if vote.label is not None and task.find(vote.label) is None:
-            raise HTTPException(422, f"there is no label '{vote.label}'; choose one of {', '.join(task.names)}")
-        action = "right" if vote.label is None else "wrong"
-        reply = await site.chat.press(id, action, vote.label or "", person=person_of(request))
+        if body.label is not None and task.find(body.label) is None:
+            raise HTTPException(422, f"there is no label '{body.label}'; choose one of {', '.join(task.names)}")
+        action = "right" if body.label is None else "wrong"
+        reply = await site.chat.press(id, action, body.label or "", person=person_of(request))
         site.metrics.feedback.labels(action).inc()
         return turn_response(reply)
 
 
-def _add_the_rest(app: FastAPI, site: Site) -> None:
+def _add_page_and_panel(app: FastAPI, site: Site) -> None:
     @app.get("/v1/panel", responses=_gives(PanelFacts))
     async def panel() -> PanelFacts:
-        """What the panel knows."""
+        """Return what the panel knows, and what people should know of it."""
         at_work = site.chat.diagnoser.panel
         return PanelFacts(
             domain=one_line(at_work.task.domain),
@@ -208,19 +215,19 @@ def _add_the_rest(app: FastAPI, site: Site) -> None:
         """Sign a browser in: it gets a cookie."""
         site.signing_in.take(address_of(request))
         if site.token is None or not secrets.compare_digest(body.token.encode(), site.token.encode()):
-            return problem(403, "this is not the token that the server was started with")
+            return problem(403, "this is not the token of this server: ask whoever runs it")
         answer = Response(status_code=204)
         set_cookie(request, answer, SESSION, session_of(site.token))
         return answer
 
     @app.get("/health")
     async def health() -> dict[str, str]:
-        """Whether it answers; 'outdated': the panel on disk cannot be opened, and the one before it is at work."""
+        """Return whether the server works; 'outdated': the new panel cannot be opened, the one before it is used."""
         return {"status": "ok" if site.problem is None else "outdated"}
 
     @app.get("/metrics", response_class=Response)
     async def metrics() -> Response:
-        """For Prometheus."""
+        """Return the server's figures in Prometheus' text format."""
         site.metrics.outdated.set(site.problem is not None)
         return Response(site.metrics.text(), media_type="text/plain; version=0.0.4")
 

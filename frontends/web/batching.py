@@ -18,7 +18,7 @@ from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.reloading import ReloadingDiagnoser
 from consilience.retrieval.encoders.batch_embedding import Embedded, joined, usable_cores
 
-RUNS = 4
+MAX_RUNS = 4
 """Runs at once: where models are slow to answer, nobody waits for the answers to others."""
 
 FULL_CHUNK = 32
@@ -26,15 +26,21 @@ FULL_CHUNK = 32
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """An image that somebody waits for, and the generation of the panel that was at work when it came."""
+class PendingImage:
+    """An image that somebody waits for.
+
+    Attributes:
+        diagnoser: of the generation of the panel that was in use when the image came.
+        image: the image.
+        result: where the diagnosis goes.
+    """
 
     diagnoser: Diagnoser
     image: ImageSource
     result: asyncio.Future[Diagnosis]
 
-    def tell(self, outcome: Diagnosis | FailedImage | Exception) -> None:
-        """Does nothing if nobody waits any more."""
+    def resolve(self, outcome: Diagnosis | FailedImage | Exception) -> None:
+        """Give the outcome to whoever waits; nothing happens if nobody does any more."""
         if self.result.done():
             return
         error = outcome.error if isinstance(outcome, FailedImage) else outcome
@@ -45,10 +51,10 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """Some images of one generation, and their vectors."""
+class EmbeddedChunk:
+    """Some images of one generation of the panel, and their vectors."""
 
-    asked: list[Asked]
+    pending: list[PendingImage]
     embedded: Embedded[ImageSource]
 
 
@@ -61,7 +67,7 @@ class Batching(ReloadingDiagnoser):
     result, and one that cannot be diagnosed fails alone.
 
     Attributes:
-        on_run: told of each run how many images it takes.
+        on_run: is told of each run how many images it takes.
     """
 
     on_run: Callable[[int], object] = staticmethod(lambda images: None)
@@ -71,9 +77,9 @@ class Batching(ReloadingDiagnoser):
         self._threads = usable_cores()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="consilience-embed")
         self._under_way = 0  # images
-        self._waiting: deque[Asked] = deque()
+        self._waiting: deque[PendingImage] = deque()
         self._embedding: set[asyncio.Task[None]] = set()
-        self._ready: deque[Chunk] = deque()
+        self._ready: deque[EmbeddedChunk] = deque()
         self._runs: set[asyncio.Task[None]] = set()
 
     async def adiagnose(self, image: ImageSource, *, revise: bool = False) -> Diagnosis:
@@ -81,12 +87,12 @@ class Batching(ReloadingDiagnoser):
         if revise:
             return await super().adiagnose(image, revise=True)
         with self._using() as diagnoser:
-            asked = Asked(diagnoser, image, asyncio.get_running_loop().create_future())
-            self._waiting.append(asked)
+            waiting = PendingImage(diagnoser, image, asyncio.get_running_loop().create_future())
+            self._waiting.append(waiting)
             self._under_way += 1
             self._go_on()
             try:
-                return await asked.result
+                return await waiting.result
             finally:
                 self._under_way -= 1
 
@@ -97,10 +103,10 @@ class Batching(ReloadingDiagnoser):
 
     def _go_on(self) -> None:
         """Begin what can be begun."""
-        while len(self._embedding) < self._threads and (asked := self._next_asked()):
-            self._begin(self._embed(asked), self._embedding)
-        while len(self._runs) < RUNS and (chunks := self._next_chunks()):
-            self.on_run(sum(len(chunk.asked) for chunk in chunks))
+        while len(self._embedding) < self._threads and (pending := self._next_pending()):
+            self._begin(self._embed(pending), self._embedding)
+        while len(self._runs) < MAX_RUNS and (chunks := self._next_chunks()):
+            self.on_run(sum(len(chunk.pending) for chunk in chunks))
             self._begin(self._diagnose(chunks), self._runs)
 
     def _begin(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
@@ -112,49 +118,49 @@ class Batching(ReloadingDiagnoser):
         among.add(task)
         task.add_done_callback(is_over)
 
-    def _next_asked(self) -> list[Asked]:
-        """What one thread embeds at once, without the images that nobody waits for any more."""
-        taken: list[Asked] = []
+    def _next_pending(self) -> list[PendingImage]:
+        """Return what one thread embeds at once, without the images that nobody waits for any more."""
+        taken: list[PendingImage] = []
         while self._waiting:
-            pending = self._waiting[0]
-            if taken and (pending.diagnoser is not taken[0].diagnoser or len(taken) == pending.diagnoser.encoder.chunk):
+            first = self._waiting[0]
+            if taken and (first.diagnoser is not taken[0].diagnoser or len(taken) == first.diagnoser.encoder.chunk):
                 break
             self._waiting.popleft()
-            if not pending.result.done():
-                taken.append(pending)
+            if not first.result.done():
+                taken.append(first)
         return taken
 
-    def _next_chunks(self) -> list[Chunk]:
-        """What goes into the next run, if it is time for one."""
-        ready = sum(len(chunk.asked) for chunk in self._ready)
+    def _next_chunks(self) -> list[EmbeddedChunk]:
+        """Return what goes into the next run, if it is time for one."""
+        ready = sum(len(chunk.pending) for chunk in self._ready)
         is_time = ready >= min(FULL_CHUNK, (self._under_way + 1) // 2) or not self._embedding
-        taken: list[Chunk] = []
+        taken: list[EmbeddedChunk] = []
         images = 0
         while is_time and self._ready and images < self.settings.batch_size:
             chunk = self._ready[0]
-            if taken and chunk.asked[0].diagnoser is not taken[0].asked[0].diagnoser:
+            if taken and chunk.pending[0].diagnoser is not taken[0].pending[0].diagnoser:
                 break
             taken.append(self._ready.popleft())
-            images += len(chunk.asked)
+            images += len(chunk.pending)
         return taken
 
-    async def _embed(self, asked: list[Asked]) -> None:
-        images, embed = [pending.image for pending in asked], asked[0].diagnoser.embed
+    async def _embed(self, pending: list[PendingImage]) -> None:
+        images, embed = [waiting.image for waiting in pending], pending[0].diagnoser.embed
         try:
             embedded = await asyncio.get_running_loop().run_in_executor(self._pool, embed, images)
         except Exception as error:  # whatever it is, everybody who waits is told, and nobody waits for ever
-            for pending in asked:
-                pending.tell(error)
+            for waiting in pending:
+                waiting.resolve(error)
         else:
-            self._ready.append(Chunk(asked, embedded))
+            self._ready.append(EmbeddedChunk(pending, embedded))
 
-    async def _diagnose(self, chunks: list[Chunk]) -> None:
-        asked = [pending for chunk in chunks for pending in chunk.asked]
+    async def _diagnose(self, chunks: list[EmbeddedChunk]) -> None:
+        pending = [waiting for chunk in chunks for waiting in chunk.pending]
         batch = joined([chunk.embedded for chunk in chunks])
-        calibration_set: Sequence[Diagnosis | FailedImage | Exception]
+        outcomes: Sequence[Diagnosis | FailedImage | Exception]
         try:
-            calibration_set = await asked[0].diagnoser.adiagnose_embedded(batch)
+            outcomes = await pending[0].diagnoser.adiagnose_embedded(batch)
         except Exception as error:  # as above
-            calibration_set = [error] * len(asked)
-        for pending, outcome in zip(asked, calibration_set, strict=True):
-            pending.tell(outcome)
+            outcomes = [error] * len(pending)
+        for waiting, outcome in zip(pending, outcomes, strict=True):
+            waiting.resolve(outcome)

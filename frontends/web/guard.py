@@ -1,4 +1,4 @@
-"""Who may ask, from where, and what every answer carries: the layer around all routes."""
+"""Guard: the layer around all routes, which decides who may ask and from where, and adds headers to every answer."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ HEADERS = {
 
 
 def session_of(token: str) -> str:
-    """What the cookie of a signed-in browser holds: made from the token, and useless to find it."""
+    """Return what the cookie of a signed-in browser holds: made from the token, which it does not give away."""
     return hmac.new(token.encode(), b"consilience web session", hashlib.sha256).hexdigest()
 
 
 def cookie(headers: Headers, name: str) -> str:
-    """The value of a cookie; empty if there is none."""
+    """Return the value of a cookie; empty if there is none."""
     try:
         morsel = SimpleCookie(headers.get("cookie", "")).get(name)
     except CookieError:
@@ -48,12 +48,18 @@ def cookie(headers: Headers, name: str) -> str:
 
 
 class Guard:
-    """Refuses other sites, other hosts and whoever is not signed in; counts, and adds the headers of HEADERS."""
+    """Refuses other sites, other hosts and whoever is not signed in; counts requests, and adds HEADERS."""
 
     def __init__(
         self, app: ASGIApp, *, token: str | None, hosts: Collection[str] | None, metrics: ServerMetrics
     ) -> None:
-        """`token`: without one, nobody needs to sign in. `hosts`: the names that it is reached under; None: any."""
+        """Wrap the application `app`.
+
+        Args:
+            token: what everybody has to sign in with; None: nobody has to.
+            hosts: names that the server is reached under; None: any.
+            metrics: what is counted.
+        """
         self._app, self._token, self._hosts, self._metrics = app, token, hosts, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +92,7 @@ class Guard:
         host = headers.get("host", "")
         if self._hosts is not None and _without_port(host) not in self._hosts:
             # A page elsewhere can give its own name the address of this machine (DNS rebinding).
-            return problem(421, "this server is not called so; start it with --name to allow another name")
+            return problem(421, "this server does not answer under this name: start it with --name NAME to allow it")
         if scope["method"] not in ("GET", "HEAD", "OPTIONS") and _is_from_elsewhere(headers, host):
             return problem(403, "this request comes from another site")
         path = scope["path"]
@@ -114,7 +120,7 @@ def _without_port(host: str) -> str:
 
 
 def _is_from_elsewhere(headers: Headers, host: str) -> bool:
-    """Browsers say from where a page asks; programs that are no browsers say nothing."""
+    """Return whether a page of another site asks: browsers say so; programs that are no browsers say nothing."""
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return True
     origin = headers.get("origin")

@@ -1,19 +1,25 @@
-"""What one address, and all together, may ask of the server."""
+"""Limits: how much one address, and all together, may ask of the server."""
 
 from __future__ import annotations
 
 import ipaddress
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-ADDRESSES = 10_000
-"""Remembered at once; the ones that asked longest ago are forgotten."""
+MAX_ADDRESSES = 10_000
+"""Addresses that are remembered; the ones that asked longest ago are forgotten."""
 
 
 class TooManyError(Exception):
-    """Asked too much, or too many at once: come back in `seconds`."""
+    """Too many requests.
+
+    Attributes:
+        status: the HTTP status.
+        seconds: after which the next try may succeed.
+    """
 
     def __init__(self, status: int, message: str, seconds: float) -> None:
         super().__init__(message)
@@ -21,7 +27,7 @@ class TooManyError(Exception):
 
 
 class Rate:
-    """At most so many a minute for each address: all at once, or spread.
+    """A limit of requests a minute for each address: all at once, or spread.
 
     It is the generic cell rate algorithm (ITU-T I.371): each request moves the moment at which an address has used
     nothing by a minute's share, and that moment may be a minute ahead at most.
@@ -32,28 +38,38 @@ class Rate:
         self._unused_from: OrderedDict[str, float] = OrderedDict()
 
     def take(self, address: str) -> None:
-        """Raises TooManyError (429) if the address has used up its share."""
+        """Count a request of an address.
+
+        Raises:
+            TooManyError: 429, the address has used up its share.
+        """
         who, now = network(address), self._clock()
         unused_from = max(self._unused_from.get(who, now), now) + self._share
         if (seconds := unused_from - now - 60.0) > 1e-9:
-            raise TooManyError(429, "too many requests from this address in a minute; wait a little", seconds)
+            raise TooManyError(
+                429, f"too many requests from your address: try again in {math.ceil(seconds)} s", seconds
+            )
         self._unused_from[who] = unused_from
         self._unused_from.move_to_end(who)
-        if len(self._unused_from) > ADDRESSES:
+        if len(self._unused_from) > MAX_ADDRESSES:
             self._unused_from.popitem(last=False)
 
 
 class Places:
-    """At most so many requests under way."""
+    """A limit of requests under way."""
 
     def __init__(self, most: int) -> None:
         self.most, self.taken = most, 0
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """Raises TooManyError (503) if none is free."""
+    def take(self) -> Iterator[None]:
+        """Take a place, and give it back at the end.
+
+        Raises:
+            TooManyError: 503, none is free.
+        """
         if self.taken >= self.most:
-            raise TooManyError(503, f"{self.most} images are waiting already; try again in a moment", 2.0)
+            raise TooManyError(503, f"the server is busy with {self.most} images already: try again in a moment", 2.0)
         self.taken += 1
         try:
             yield
@@ -62,7 +78,7 @@ class Places:
 
 
 def network(address: str) -> str:
-    """Whose address it is: of IPv6, one household has 2^64.
+    """Return whose address it is: of IPv6, one household has 2^64.
 
     >>> network("2001:db8::1"), network("192.0.2.7")
     ('2001:db8::/64', '192.0.2.7')

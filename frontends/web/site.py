@@ -1,4 +1,4 @@
-"""What the routes share: the conversation, its limits, and how they answer."""
+"""Site: what the routes share, which is the conversation, its limits, and how they answer."""
 
 from __future__ import annotations
 
@@ -28,14 +28,21 @@ log = logging.getLogger(__name__)
 YEAR_SECONDS = 365 * 86400
 
 DRIFT_SECONDS = 600.0
-"""How long what was found of the agents' trust is believed."""
+"""Seconds between two comparisons of the agents with what `fit` measured."""
 
-OUTDATED = "The panel was changed and cannot be opened; the one before it answers. Whoever runs the server should look."
+OUTDATED = "The new panel cannot be opened, so the one before it still answers. Please tell whoever runs this server."
 
 
 @dataclass
 class Site:
-    """What the routes share."""
+    """What the routes share.
+
+    Attributes:
+        chat: the conversation.
+        settings: limits of the page.
+        token: what everybody has to sign in with; None: nobody has to.
+        metrics: what the server counts.
+    """
 
     chat: Chat
     settings: WebSettings
@@ -55,23 +62,24 @@ class Site:
 
     @property
     def problem(self) -> str | None:
-        """Why the panel on disk is not the one at work, if it is not."""
+        """Why the panel on disk is not the one in use; None if it is."""
         problem: str | None = getattr(self.chat.diagnoser, "problem", None)
         return problem
 
     async def notices(self) -> list[str]:
-        """What people should know before they believe a diagnosis."""
+        """Return what people should know before they rely on a diagnosis."""
         async with self._comparing:
             if time.monotonic() - self._compared_at > DRIFT_SECONDS:
-                self._fallen = await self._whose_trust_has_fallen()
+                self._fallen = await self._fallen_agents()
                 self._compared_at = time.monotonic()
         return [*([OUTDATED] if self.problem is not None else []), *self._fallen]
 
-    async def _whose_trust_has_fallen(self) -> list[str]:
+    async def _fallen_agents(self) -> list[str]:
+        """Return a sentence for each agent that has become worse since `fit`."""
         try:
             return list((await self.chat.drifted()).values())
         except HistoryError as error:
-            log.warning("whether an agent has become worse is not known: %s", error)
+            log.warning("could not check whether an agent has become worse: %s", error)
             return []
 
     async def stored(self, id: str) -> StoredDiagnosis:
@@ -101,12 +109,14 @@ def as_json(data: dict[str, Any], status: int = 200, headers: dict[str, str] | N
 
 
 def as_picture(data: bytes | None, media_type: str = "image/jpeg") -> Response:
+    """Answer with a picture; with 404 if there is none."""
     if data is None:
-        return problem(404, "there is no such picture, or it was not kept")
+        return problem(404, "there is no such picture: it was not kept, or never made")
     return Response(data, media_type=media_type, headers={"cache-control": "private, max-age=86400"})
 
 
 def address_of(request: Request) -> str:
+    """Return the network address that a request comes from; empty if unknown."""
     return request.client.host if request.client is not None else ""
 
 
@@ -120,5 +130,6 @@ def person_of(request: Request) -> str:
 
 
 def set_cookie(request: Request, answer: Response, name: str, value: str) -> None:
+    """Give a browser a cookie for a year, which no script and no other site can use."""
     is_safe = request.url.scheme == "https"
     answer.set_cookie(name, value, max_age=YEAR_SECONDS, httponly=True, samesite="strict", secure=is_safe)

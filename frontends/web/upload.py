@@ -1,4 +1,4 @@
-"""Reads what is uploaded, and no more than that."""
+"""Upload: reads the bytes of an image, and no more than are allowed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import asyncio
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-SECONDS = 60.0
+MAX_SECONDS = 60.0
 """For an upload: one that trickles would hold a place for ever."""
 
 
 async def body_of(request: Request, most: int) -> bytes:
-    """The body, of at most `most` bytes.
+    """Return the body, of at most `most` bytes.
 
     Raises:
         HTTPException: 411 or 400 it has no proper length, 413 it is too long, 415 it is a form, 408 it takes too long.
@@ -27,18 +27,18 @@ async def body_of(request: Request, most: int) -> bytes:
     parts: list[bytes] = []
     left = most
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(MAX_SECONDS):
             async for part in request.stream():
                 left -= len(part)
                 if left < 0:
                     raise _too_long(most)
                 parts.append(part)
     except TimeoutError:
-        raise HTTPException(408, f"the upload took longer than {SECONDS:g} seconds") from None
+        raise HTTPException(408, f"the upload took longer than {MAX_SECONDS:g} seconds") from None
     except ClientDisconnect:
         raise HTTPException(400, "the upload broke off") from None
     return b"".join(parts)
 
 
 def _too_long(most: int) -> HTTPException:
-    return HTTPException(413, f"an image may have at most {most:,} bytes here: store it smaller")
+    return HTTPException(413, f"the image is too large: at most {most:,} bytes are allowed here")

@@ -53,12 +53,12 @@ def test_places_are_given_back_whatever_happens() -> None:
     places = Places(1)
 
     def fail() -> None:
-        with places.one():
+        with places.take():
             raise ValueError
 
     with pytest.raises(ValueError):
         fail()
-    with places.one(), pytest.raises(TooManyError) as refused, places.one():
+    with places.take(), pytest.raises(TooManyError) as refused, places.take():
         pass
     assert refused.value.status == 503
     assert places.taken == 0
