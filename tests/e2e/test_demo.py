@@ -19,6 +19,7 @@ def small(seed: int = 0) -> SolarCellSplit:
     return SolarCellSplit(drawn.fit, drawn.held_out[:20], drawn.between[:10])
 
 
+@pytest.mark.slow
 def test_the_demo_on_few_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(small(), tmp_path / "out")
     output = capsys.readouterr().out

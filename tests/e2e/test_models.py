@@ -55,6 +55,7 @@ def changed(file: Path, **entries: Any) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_whole_way(
     run: Run, server: ScriptedServer, file: Path, shapes: Path, new_images: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -43,6 +43,7 @@ def test_help_documents_the_exit_codes(run: Run) -> None:
         assert f"\n    {code}" in output
 
 
+@pytest.mark.slow
 def test_the_whole_way(run: Run, shapes: Path, new_images: dict[str, Path], tmp_path: Path) -> None:
     panel = tmp_path / "panel"
     fit = run("fit", shapes, "--panel", panel, "--json")
@@ -123,6 +124,7 @@ def test_an_interrupted_fit_leaves_nothing(fitting: Fitting, tmp_path: Path) -> 
     assert not (tmp_path / "panel").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_fit_can_be_run_again(fitting: Fitting, run: Run, shapes: Path, tmp_path: Path) -> None:
     process, watching = fitting()
     process.kill()

@@ -94,6 +94,7 @@ def test_held_out_images_are_diagnosed_but_for_those_that_are_known(folder: Path
     assert [one.label for one in judged.diagnoses] == list(judged.truths)
 
 
+@pytest.mark.slow
 def test_draws_differ_and_can_be_repeated(folder: Path) -> None:
     def neighbours_of_draws() -> list[set[str]]:
         draws = few_shots(folder, 2, 2, QUICK)
@@ -107,6 +108,7 @@ def test_draws_differ_and_can_be_repeated(folder: Path) -> None:
         next(few_shots(folder, 9, 1, QUICK))
 
 
+@pytest.mark.slow
 def test_images_given_without_their_labels_are_not_judged(vectors: Path, folder: Path) -> None:
     both = load_settings(agents="gaussian,self-trained")
     (judged,) = few_shots(vectors, 2, 1, both, with_unlabelled=True)

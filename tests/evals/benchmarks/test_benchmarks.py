@@ -84,6 +84,7 @@ def test_the_peak_counts_what_was_let_go() -> None:
     assert peak_of_this_process() > 200
 
 
+@pytest.mark.slow
 def test_orchestration_end_to_end(tmp_path: Path) -> None:
     vectors, labels = clusters(64, 1)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
@@ -110,6 +111,7 @@ def test_the_encoder_is_compared_from_files_with_ready_tensors(tmp_path: Path) -
         run()
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_measured_in_a_process_of_its_own() -> None:
     found = measured_rows(300)
     rates = {"rows_per_second", "rows_per_busy_second", "alone_per_second"}

@@ -40,6 +40,7 @@ def test_sets_of_labels_that_are_far_apart_hold_the_truth_and_nothing_else() -> 
     assert found.strict.mean_size <= 1.0  # a set may be left empty where the most probable label is excluded
 
 
+@pytest.mark.slow
 def test_sets_of_labels_that_overlap_hold_the_truth_about_as_often_as_is_wished_and_often_both() -> None:
     draws = [covered(labelled_images(1.5, each=100, seed=seed), *halves(200), QUICK) for seed in range(8)]
     coverage = np.mean([one.strict.coverage for one in draws])
@@ -72,6 +73,7 @@ def save(known: LabelledImages, file: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_the_command_says_what_was_wished_and_what_came_of_it(tmp_path: Path) -> None:
     source = save(labelled_images(20.0, each=30), tmp_path / "vectors.npz")
     run = CliRunner().invoke(main, [str(source), "--splits", "2", "--json", str(tmp_path / "figures.json")])

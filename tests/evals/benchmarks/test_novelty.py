@@ -70,6 +70,7 @@ def draw(folder: Path, label: str, colour: tuple[int, int, int], count: int, see
         PIL.Image.fromarray(pixels).save(folder / label / f"{number}.png")
 
 
+@pytest.mark.slow
 def test_the_command_measures_both_ways_each_label_left_out_and_mild_corruptions(tmp_path: Path) -> None:
     for seed, (part, count) in enumerate((("train", 6), ("val", 2), ("test", 2))):
         for label, colour in COLOURS.items():

@@ -21,6 +21,8 @@ from consilience.evals.rows import ROWS_FILE, Decided
 from consilience.evals.run_log import Tally
 from consilience.evals.source import SourceImage
 
+pytestmark = pytest.mark.slow  # a cluster starts and ends for each
+
 SETTINGS = load_settings(agents="neighbours,gaussian", batch_size=8)
 TWO = Cluster(workers=2)
 

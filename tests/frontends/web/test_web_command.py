@@ -89,6 +89,7 @@ def test_a_panel_that_is_replaced_is_taken_up_and_a_damaged_one_is_not(panel: Pa
         assert re.search("cannot be opened", notice)
 
 
+@pytest.mark.slow
 def test_an_agent_that_has_become_worse_is_named(panel: Path) -> None:
     settings = consilience.load_settings(learning__review="at-once")
     with consilience.Diagnoser.open(panel) as diagnoser, History.open(panel) as history:
