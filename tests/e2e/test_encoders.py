@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.support.commands import Invoke
+from tests.support.lazy_module import lazy_module
 
-pytest.importorskip("open_clip")
+lazy_module("open_clip")
 
 
 def test_the_list_is_searched(invoke: Invoke) -> None:

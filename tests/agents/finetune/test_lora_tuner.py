@@ -18,10 +18,11 @@ from consilience.agents.vlm.image_text_model import ImageTextModel
 from consilience.agents.vlm.lora_adapter import configuration_of, rank_of
 from consilience.core.errors import AgentError
 from consilience.core.images import Image
+from tests.support.lazy_module import lazy_module
 from tests.support.taught_model import BRIEF, CLEAR, DARK, look, settings, shade
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("peft")
+torch = lazy_module("torch")
+lazy_module("peft")
 
 NAMES = {"rust": CLEAR, "scab": DARK}
 """The other way round than the model has learned them."""

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from consilience.agents import TransformersAgent
+from tests.support.lazy_module import lazy_module
 from tests.support.taught_model import CLEAR, DARK, look, settings, shade
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+torch = lazy_module("torch")
+transformers = lazy_module("transformers")
 
 
 def without_weights(folder: Path) -> None:

@@ -16,11 +16,12 @@ from consilience.agents.vlm.image_question import ImageQuestion
 from consilience.agents.vlm.image_text_model import open_model
 from consilience.agents.vlm.label_answer import choices
 from consilience.core.errors import AgentError
+from tests.support.lazy_module import lazy_module
 from tests.support.taught_model import BRIEF, DARK, FIRST, LIGHT, look, plain_scores, settings, shade
 from tests.support.vlm_cases import evidence
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+torch = lazy_module("torch")
+transformers = lazy_module("transformers")
 
 LOOKS = {
     "small": ((40, 60), None),

@@ -22,6 +22,7 @@ from consilience.core.evidence import Evidence, Neighbour
 from consilience.core.images import Image
 from consilience.core.prediction import Prediction
 from consilience.core.task import Label, PromptOverride, Task
+from tests.support.lazy_module import lazy_module
 from tests.support.scripted_server import says
 from tests.support.taught_model import (
     BABBLE,
@@ -39,7 +40,7 @@ from tests.support.taught_model import (
 )
 from tests.support.vlm_cases import evidence, inputs
 
-transformers = pytest.importorskip("transformers")
+transformers = lazy_module("transformers")
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ import pytest
 from consilience.core.errors import EncoderError
 from consilience.core.images import Image
 from consilience.retrieval.encoders.open_encoder import open_encoder
+from tests.support.lazy_module import lazy_module
 
-torch = pytest.importorskip("torch")
-open_clip = pytest.importorskip("open_clip")
+torch = lazy_module("torch")
+open_clip = lazy_module("open_clip")
 
 MODEL = "consilience-test-tiny"
 CONFIG = {

@@ -14,9 +14,10 @@ import pytest
 from consilience.core.errors import EncoderError
 from consilience.core.images import Image
 from consilience.retrieval.encoders.open_encoder import open_encoder
+from tests.support.lazy_module import lazy_module
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+torch = lazy_module("torch")
+transformers = lazy_module("transformers")
 
 CONTEXT = 20
 TEXTS = ["rust", "a leaf with rust", " ".join(["leaf"] * 50)]
