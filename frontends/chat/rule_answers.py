@@ -8,7 +8,7 @@ from dataclasses import replace
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.images import Image
 from consilience.core.prediction import Prediction, look_name
-from consilience.core.render.phrases import headline, novelty_words, one_line, percent
+from consilience.core.render.phrases import headline, novelty_words, one_line, percent, reasons_of
 from consilience.core.render.tables import (
     CASE_COLUMNS,
     NARROW_AGENT_COLUMNS,
@@ -18,7 +18,9 @@ from consilience.core.render.tables import (
     posterior_rows,
 )
 from consilience.frontends.chat.reply import Button, Reply, ReplyPicture, ReplyTable
+from consilience.orchestrator.decision.calibration_set import MIN_JUDGED_POSTERIOR
 from consilience.orchestrator.decision.leave_out import without
+from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.weighing import Weigher
 from consilience.orchestrator.feedback.drift import AgentDrift
 
@@ -69,7 +71,9 @@ def agents_table(diagnosis: Diagnosis) -> ReplyTable:
 
 def why(diagnosis: Diagnosis, id: str) -> Reply:
     """Return the rationale, and why a person should look."""
-    return Reply("\n".join([one_line(diagnosis.rationale, 2000), *_doubts(diagnosis)]), diagnosis=id)
+    rationale = one_line(diagnosis.rationale, 2000)
+    doubts = [] if reasons_of(diagnosis) in rationale else _doubts(diagnosis)  # rules write them into the rationale
+    return Reply("\n".join([rationale, *doubts]), diagnosis=id)
 
 
 def who(diagnosis: Diagnosis, id: str) -> Reply:
@@ -99,7 +103,7 @@ def similar(diagnosis: Diagnosis, id: str, image: Image | None) -> Reply:
     """Return the most similar labelled cases."""
     rows = [case_cells(neighbour) for neighbour in diagnosis.evidence.neighbours[:MAX_CASES]]
     return Reply(
-        novelty_words(diagnosis.evidence, diagnosis.novelty, diagnosis.novelty_signs),
+        novelty_words(diagnosis.evidence, diagnosis.novelty),
         ReplyTable(CASE_COLUMNS, tuple(rows)) if rows else None,
         () if image is None else (_picture(diagnosis, image),),
         diagnosis=id,
@@ -113,15 +117,27 @@ def how_sure(diagnosis: Diagnosis, id: str, weigher: Weigher) -> Reply:
     if len(labels := diagnosis.prediction_set) > 1:
         together = percent(sum(diagnosis.posterior[label] for label in labels))
         lines.append(f"It is {' or '.join(map(one_line, labels))} with {together}.")
-    threshold = weigher.policy.threshold
-    if threshold.probability is not None:
-        lines.append(
-            f"The panel needs no second look from {percent(threshold.probability)} on; on labelled images such answers "
-            f"were right in {percent(threshold.accuracy)} of the cases."
-        )
+    lines += _how_settled(weigher.policy)
     return Reply(
         "\n".join([*lines, *_doubts(diagnosis)]), ReplyTable(("Label", "Posterior"), tuple(rows)), diagnosis=id
     )
+
+
+def _how_settled(policy: Policy) -> list[str]:
+    """When the panel is confident, and how often it is right then."""
+    if policy.follows_sets:
+        return [
+            "The panel is confident when every other label can be excluded and the posterior is at least "
+            f"{percent(MIN_JUDGED_POSTERIOR)}. Of images like the labelled ones it excludes the true label in at most "
+            f"{percent(1.0 - policy.settings.coverage)}."
+        ]
+    threshold = policy.threshold
+    if threshold.probability is None:
+        return []
+    return [
+        f"The panel is confident from {percent(threshold.probability)} on; on labelled images such answers were right "
+        f"in {percent(threshold.accuracy)} of the cases."
+    ]
 
 
 def what_if(diagnosis: Diagnosis, id: str, agents: tuple[str, ...], weigher: Weigher) -> Reply:
@@ -163,8 +179,7 @@ def unknown(id: str) -> Reply:
 
 
 def _doubts(diagnosis: Diagnosis) -> list[str]:
-    reasons = "; ".join(one_line(reason).rstrip(".") for reason in diagnosis.reasons)
-    return [f"Why a person should look: {reasons}."] if reasons else []
+    return [f"Why a person should look: {reasons_of(diagnosis)}."] if diagnosis.reasons else []
 
 
 def _named(prediction: Prediction) -> str:

@@ -99,7 +99,7 @@ def diagnosis_response(stored: StoredDiagnosis, feedback: Sequence[Feedback], pe
         **_page_summary(stored).model_dump(),
         alternatives=alternatives(diagnosis),
         colours=label_colours(diagnosis),
-        novelty=novelty_words(diagnosis.evidence, diagnosis.novelty, diagnosis.novelty_signs),
+        novelty=novelty_words(diagnosis.evidence, diagnosis.novelty),
         steps=_steps(diagnosis),
         origin=origin(diagnosis),
         feedback=[

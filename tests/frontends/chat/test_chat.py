@@ -15,6 +15,7 @@ import pytest
 
 from consilience.core.errors import ConsilienceError, HistoryError, ImageError, PanelError, SettingsError
 from consilience.core.prediction import Prediction
+from consilience.core.render.phrases import percent
 from consilience.core.settings.settings import load_settings
 from consilience.frontends.chat.chat import Chat
 from consilience.frontends.chat.opening import open_chat
@@ -125,10 +126,20 @@ def test_how_sure_is_the_posterior_the_set_and_what_such_words_were_worth(chat: 
     id = chat.history.keep(replace(stored, posterior=unsure, prediction_set=("circle", "square")), channel="chat").id
     answer = ask(chat, id, "how sure are you?")
     assert "It is circle or square with 95.5 %." in answer.text
-    threshold = chat.diagnoser.weigher.policy.threshold
-    assert f"no second look from {100 * (threshold.probability or 0):.1f} % on" in answer.text
+    assert chat.diagnoser.weigher.policy.follows_sets
+    assert "it excludes the true label in at most 5.0 %." in answer.text
     assert answer.table is not None
     assert answer.table.rows == (("circle", "50.0 %"), ("square", "45.5 %"), ("stripes", "4.5 %"))
+
+
+def test_how_sure_names_the_threshold_where_one_settles(panel: Path) -> None:
+    settings = load_settings(policy__settle="risk_control", policy__target=0.9, policy__delta=0.1)
+    with open_chat(panel, settings) as chat:
+        answer = ask(chat, look(chat).diagnosis, "how sure are you?")
+        threshold = chat.diagnoser.weigher.policy.threshold
+    assert threshold.probability is not None
+    assert f"confident from {100 * threshold.probability:.1f} % on" in answer.text
+    assert f"right in {percent(threshold.accuracy)} of the cases" in answer.text
 
 
 def test_similar_cases_are_those_of_the_record_with_their_pictures(chat: Chat) -> None:
