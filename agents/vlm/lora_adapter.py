@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from consilience.core.errors import AgentError, first_line, import_extra
+from consilience.core.storage.atomic_write import replacing
 
 EXTRA = "tune"
 CONFIGURATION, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -73,6 +74,5 @@ def save(adapted: Any, folder: Path) -> None:
     configuration = adapted.peft_config["default"]
     configuration.save_pretrained(str(folder))
     weights = {name: one.contiguous().cpu() for name, one in peft.get_peft_model_state_dict(adapted).items()}
-    temporary = folder / f".{WEIGHTS}.tmp"
-    safetensors.save_file(weights, str(temporary), metadata={"format": "pt"})
-    temporary.replace(folder / WEIGHTS)
+    with replacing(folder / WEIGHTS) as partial:
+        safetensors.save_file(weights, str(partial), metadata={"format": "pt"})
