@@ -181,9 +181,16 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"the panel '{path}' has format {number}, and this version of Consilience knows formats up to "
             f"{FORMAT_VERSION}: upgrade with 'pip install --upgrade consilience'"
         )
+    if number < FORMAT_VERSION:
+        raise PanelDamagedError(f"the panel '{path}' has format {number}, which is no longer read: {fit_again(path)}")
     if wrong := [key for key, kind in KEYS.items() if type(manifest.get(key)) is not kind]:
         raise PanelDamagedError(_damaged(path, f"{MANIFEST} lacks {', '.join(wrong)}"))
     return manifest
+
+
+def fit_again(path: Path) -> str:
+    """Return the advice that closes the error of a panel that cannot be used as it is."""
+    return f"fit it again with 'consilience fit IMAGES --panel {path} --overwrite'"
 
 
 def _check_files(folder: PanelFolder) -> None:

@@ -22,58 +22,58 @@ class CalibrationSet:
     Attributes:
         probability: posterior of the named label, float (n,).
         correct: whether it was right, bool (n,).
+        posterior: of all labels, float (n, c).
+        labels: the true labels, int (n,).
         again: by agent, the same of the same images with the agent's second look in the place of its first.
-        posterior, labels: of all labels, float (n, c), and the true ones, int (n,); None in panels that were written
-            before prediction sets were conformal.
     """
 
     probability: np.ndarray
     correct: np.ndarray
+    posterior: np.ndarray
+    labels: np.ndarray
     again: Mapping[str, CalibrationSet] = field(default_factory=dict)
-    posterior: np.ndarray | None = None
-    labels: np.ndarray | None = None
 
     @classmethod
     def of(cls, posterior: np.ndarray, labels: np.ndarray) -> Self:
-        """Of a posterior (n, c) and the true labels, int (n,)."""
-        right = posterior.argmax(axis=1) == labels
-        return cls(posterior.max(axis=1), right, posterior=posterior, labels=labels)
+        """Return that of a posterior (n, c), from what was fitted without these images, and true labels, int (n,)."""
+        return cls(posterior.max(axis=1), posterior.argmax(axis=1) == labels, posterior, labels)
 
     def take(self, rows: np.ndarray) -> CalibrationSet:
-        """The outcomes of some images, without those of second looks."""
-        posterior, labels = (None if array is None else array[rows] for array in (self.posterior, self.labels))
-        return CalibrationSet(self.probability[rows], self.correct[rows], {}, posterior, labels)
+        """Return the part for some images, without what second looks made of them."""
+        return CalibrationSet(self.probability[rows], self.correct[rows], self.posterior[rows], self.labels[rows])
 
-    def sets(self, coverage: float) -> LabelSets | None:
-        """What may be excluded; None where nothing is known of the labels."""
-        if self.posterior is None or self.labels is None:
-            return None
+    def sets(self, coverage: float) -> LabelSets:
+        """Return which labels may be excluded at a coverage in [0, 1]."""
         of_truth = self.posterior[np.arange(len(self.labels)), self.labels]
         return LabelSets.calibrated(of_truth, self.labels, self.posterior.shape[1], coverage)
 
     def settled_by(self, sets: LabelSets) -> np.ndarray:
-        """Which of the images one label is left of, with a posterior of LEAST, bool (n,)."""
-        if self.posterior is None:
-            raise ValueError("without the posteriors of all labels nothing is known of sets")
+        """Return of which images one label is left, with a posterior of MIN_JUDGED_POSTERIOR at least, bool (n,)."""
         return np.asarray((sets.of(self.posterior).sum(axis=1) == 1) & (self.probability >= MIN_JUDGED_POSTERIOR))
 
     def to_dict(self) -> dict[str, Any]:
-        again = {agent: calibration_set.to_dict() for agent, calibration_set in self.again.items()}
-        data = {"probability": self.probability.tolist(), "correct": self.correct.tolist(), "again": again}
-        if self.posterior is not None and self.labels is not None:
-            shares, n_labels = self.posterior.tolist(), self.posterior.shape[1]
-            data |= {"posterior": shares, "labels": self.labels.tolist(), "n_labels": n_labels}
-        return data
+        """Return plain data, for `from_dict`."""
+        return {
+            "probability": self.probability.tolist(),
+            "correct": self.correct.tolist(),
+            "posterior": self.posterior.tolist(),
+            "labels": self.labels.tolist(),
+            "n_labels": self.posterior.shape[1],  # there may be no images
+            "again": {agent: calibration_set.to_dict() for agent, calibration_set in self.again.items()},
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        again = {agent: cls.from_dict(entry) for agent, entry in data.get("again", {}).items()}
-        probability, correct = np.array(data["probability"], np.float64), np.array(data["correct"], bool)
-        if "posterior" not in data:
-            return cls(probability, correct, again)
-        posterior = np.array(data["posterior"], np.float64).reshape(-1, data["n_labels"])  # there may be no images
-        labels = np.array(data["labels"], np.intp)
-        return cls(probability, correct, again, posterior, labels)
+        """Restore what `to_dict` returned."""
+        return cls(
+            probability=np.array(data["probability"], np.float64),
+            correct=np.array(data["correct"], bool),
+            posterior=np.array(data["posterior"], np.float64).reshape(-1, data["n_labels"]),
+            labels=np.array(data["labels"], np.intp),
+            again={agent: cls.from_dict(entry) for agent, entry in data["again"].items()},
+        )
 
-
-NOTHING = CalibrationSet(np.empty(0), np.empty(0, dtype=bool))
+    @classmethod
+    def none(cls) -> Self:
+        """Return the calibration set of no images."""
+        return cls.of(np.empty((0, 1)), np.empty(0, np.intp))

@@ -30,14 +30,14 @@ DISTRUSTED = 0.5
 """An agent is distrusted if its weight is less than this share of the greatest weight."""
 
 
-def sets_again(first: CalibrationSet, second: CalibrationSet, coverage: float) -> LabelSets | None:
-    """The sets of diagnoses in which an agent has looked again.
+def sets_again(first: CalibrationSet, second: CalibrationSet, coverage: float) -> LabelSets:
+    """Return the sets of diagnoses in which an agent has looked again.
 
     Only what the first looks did not settle is looked at again, so that is calibrated on alone; where it is too little,
     all second looks are, and the coverage is then only near the wished.
     """
     sets, enough = first.sets(coverage), images_needed(coverage)
-    if sets is None or enough is None:
+    if enough is None:
         return second.sets(coverage)
     is_open = ~first.settled_by(sets)
     return (second.take(is_open) if is_open.sum() >= enough else second).sets(coverage)
@@ -123,12 +123,11 @@ class Policy:
 
     @classmethod
     def chosen(cls, settings: PolicySettings, calibration_set: CalibrationSet) -> Self:
-        """With what the outcomes support. Those of panels without labels in them are judged by accuracy alone."""
+        """Return the policy that the labelled images support."""
         sets, images = calibration_set.sets(settings.coverage), len(calibration_set.probability)
         looked = {look_name(agent, "second"): second for agent, second in calibration_set.again.items()}
-        per_look = {name: sets_again(calibration_set, second, settings.coverage) for name, second in looked.items()}
-        again_sets = {name: label_sets for name, label_sets in per_look.items() if label_sets is not None}
-        if settings.settle == "conformal" and sets is not None:
+        again_sets = {name: sets_again(calibration_set, second, settings.coverage) for name, second in looked.items()}
+        if settings.settle == "conformal":
             return cls(settings, Threshold(MIN_JUDGED_POSTERIOR, np.nan, np.nan), {}, sets, again_sets, images)
         first = choose_threshold(calibration_set, settings.target, settings.delta)
         again = {
@@ -160,7 +159,7 @@ class Policy:
     ) -> list[list[str]]:
         """Of each of n images the labels that cannot be excluded, most probable first; arguments as for `reasons`.
 
-        Where nothing is known of labels (a panel of an earlier version, a replay), those whose posterior together
+        Where nothing is known of labels (a replay of recorded answers), those whose posterior together
         reaches the coverage: nothing is guaranteed of these.
         """
         order = np.argsort(-posterior, axis=1, kind="stable")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from consilience.orchestrator.decision.calibration_set import MIN_JUDGED_POSTERIOR, NOTHING, CalibrationSet
+from consilience.orchestrator.decision.calibration_set import MIN_JUDGED_POSTERIOR, CalibrationSet
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def choose_threshold(
     delta: float,
     least: float = MIN_JUDGED_POSTERIOR,
     *,
-    before: CalibrationSet = NOTHING,
+    before: CalibrationSet | None = None,
 ) -> Threshold:
     """The lowest threshold from `least` on at which at least `target` of the settled diagnoses are right.
 
@@ -56,16 +56,17 @@ def choose_threshold(
     right, so where the sequence starts costs nothing.
 
     Args:
-        before: what was settled already. It counts among the k and the e, but not in the `Threshold`'s shares.
+        before: what was settled already, if anything. It counts among the k and the e, but not in the
+            `Threshold`'s shares.
     """
-    needed = images_for(target, delta)
+    needed, settled_before = images_for(target, delta), np.empty(0, bool) if before is None else before.correct
     order = np.argsort(-calibration_set.probability, kind="stable")
     probability, wrong = calibration_set.probability[order], np.cumsum(~calibration_set.correct[order])
     settled = np.arange(1, len(order) + 1)
     boundary = np.r_[probability[:-1] > probability[1:], True][: len(order)]  # equal ones are settled together
-    total = settled + len(before.correct)
+    total = settled + len(settled_before)
     tested = np.flatnonzero(boundary & (probability >= least) & (total >= (needed or np.inf)))
-    kept = binomial_tails(wrong[tested] + (~before.correct).sum(), total[tested], 1.0 - target) <= delta * (1 + 1e-9)
+    kept = binomial_tails(wrong[tested] + (~settled_before).sum(), total[tested], 1.0 - target) <= delta * (1 + 1e-9)
     possible = tested[np.logical_and.accumulate(kept)]
     if not len(possible):
         return Threshold(None, 0.0, 0.0)

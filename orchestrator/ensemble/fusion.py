@@ -169,8 +169,7 @@ class Fusion:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         covariance = None if data["covariance"] is None else np.array(data["covariance"])
-        ceiling = float(data.get("ceiling", 1.0))  # an earlier version had none
-        return cls(np.array(data["base"]), covariance, float(data["total"]), ceiling)
+        return cls(np.array(data["base"]), covariance, float(data["total"]), float(data["ceiling"]))
 
 
 def kt_ceiling(n: int) -> float:

@@ -40,10 +40,10 @@ from consilience.agents import (
     settings_of,
 )
 from consilience.agents.base import Features
-from consilience.core.errors import AgentError, PanelDamagedError
+from consilience.core.errors import AgentError, PanelDamagedError, TaskError
 from consilience.core.settings.model_settings import ModelSettings, ReasonerSettings, TransformersSettings, VlmSettings
 from consilience.core.settings.settings import Settings
-from consilience.core.storage.panel_folder import PanelFolder, read_panel_folder, write_panel_folder
+from consilience.core.storage.panel_folder import PanelFolder, fit_again, read_panel_folder, write_panel_folder
 from consilience.core.task import Task
 from consilience.core.trust import Trust
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
@@ -72,14 +72,14 @@ class Panel:
         heads: the fitted feature agents, in the order of `agents`.
         agents: names of all agents, those included that it cannot hold and that must be given to `Diagnoser.open`.
         members: first looks in the order of `agents`, then second looks; the order of `fusion`.
-        outcomes: what the fusion said of the labelled images, out of fold.
+        calibration_set: what the fusion said of the labelled images, out of fold.
         models: settings of the agents that answer in words.
         reasoner: settings of the adviser that it was fitted with, if any; its look stands among the members.
         second_looks: the agents' second looks at the labelled images.
-        novelty: how novel an image is beside the labelled ones; None in panels of earlier versions, where the distance
-            to the neighbours in the memory alone tells.
+        novelty: how novel an image is beside the labelled ones; None where too few labelled images could be judged, so
+            that the distance to the neighbours in the memory alone tells.
         choices: why each agent was kept or dropped, if they were chosen (`--agents auto`).
-        predictions: what calibration, trust and fusion were learned from.
+        predictions: the members' predictions that calibration, trust and fusion were learned from.
         unlabelled_ids: identities of the images that a head learned from without their labels.
         path, id: where it was read from, and the id it keeps for life; empty for one not yet written.
     """
@@ -176,13 +176,10 @@ class Panel:
         _write_json(folder / "members.json", [_member_to_dict(member) for member in self.members])
         _write_json(folder / "fusion.json", self.fusion.to_dict())
         _write_json(folder / "policy.json", self.calibration_set.to_dict())
-        if self.choices:
-            _write_json(folder / "choices.json", [asdict(choice) for choice in self.choices])
-        if self.unlabelled_ids:
-            _write_json(folder / "unlabelled.json", sorted(self.unlabelled_ids))
+        _write_json(folder / "choices.json", [asdict(choice) for choice in self.choices])
+        _write_json(folder / "unlabelled.json", sorted(self.unlabelled_ids))
         _write_json(folder / "models.json", _models_to_dict(self.models, self.reasoner))
-        if self.second_looks.agents:
-            np.savez(folder / SECOND_LOOKS_FILE, allow_pickle=False, **self.second_looks.arrays())
+        np.savez(folder / SECOND_LOOKS_FILE, allow_pickle=False, **self.second_looks.arrays())
         if self.novelty is not None:
             np.savez(folder / NOVELTY_FILE, allow_pickle=False, **self.novelty.arrays())
         np.savez(folder / PREDICTIONS_FILE, allow_pickle=False, **self.predictions.arrays())
@@ -212,8 +209,8 @@ def _read(folder: PanelFolder) -> Panel:
             for name in names
             if name in FEATURE_AGENTS and (path := state / "agents" / f"{name}.npz").exists()
         )
-        again, novelty = state / SECOND_LOOKS_FILE, state / NOVELTY_FILE
-        models, reasoner = _models_from_dict(_read_json_or(state / "models.json", {}))
+        novelty = state / NOVELTY_FILE
+        models, reasoner = _models_from_dict(_read_json(state / "models.json"))
         return Panel(
             task=task,
             encoder=EncoderRecord.read(folder),
@@ -225,19 +222,17 @@ def _read(folder: PanelFolder) -> Panel:
             calibration_set=CalibrationSet.from_dict(_read_json(state / "policy.json")),
             models=models,
             reasoner=reasoner,
-            second_looks=SecondLookAnswers.from_arrays(_read_arrays(again))
-            if again.exists()
-            else SecondLookAnswers.none(),
+            second_looks=SecondLookAnswers.from_arrays(_read_arrays(state / SECOND_LOOKS_FILE)),
             novelty=Novelty.from_arrays(_read_arrays(novelty)) if novelty.exists() else None,
-            choices=tuple(AgentChoice(**choice) for choice in _read_json_or(state / "choices.json", [])),
+            choices=tuple(AgentChoice(**choice) for choice in _read_json(state / "choices.json")),
             predictions=LabelledPredictions.from_arrays(_read_arrays(state / PREDICTIONS_FILE)),
-            unlabelled_ids=frozenset(_read_json_or(state / "unlabelled.json", [])),
+            unlabelled_ids=frozenset(_read_json(state / "unlabelled.json")),
             path=folder.path,
             id=folder.id,
         )
-    except (KeyError, TypeError, ValueError, FileNotFoundError) as cause:
+    except (KeyError, TypeError, ValueError, FileNotFoundError, TaskError) as cause:
         raise PanelDamagedError(
-            f"the panel '{folder.path}' does not hold what its format says ({cause!r}); fit it again"
+            f"the panel '{folder.path}' does not hold what its format says ({cause!r}): {fit_again(folder.path)}"
         ) from cause
 
 
@@ -248,7 +243,7 @@ def _member_to_dict(member: Member) -> dict[str, Any]:
 
 def _member_from_dict(data: Mapping[str, Any]) -> Member:
     trust = Trust(**data["trust"])
-    return Member(trust.agent, trust.stage, calibration.from_dict(data["calibrator"]), trust, data.get("cost_usd", 0.0))
+    return Member(trust.agent, trust.stage, calibration.from_dict(data["calibrator"]), trust, data["cost_usd"])
 
 
 def _models_to_dict(models: Sequence[ModelSettings], reasoner: ReasonerSettings | None) -> dict[str, Any]:
@@ -272,10 +267,6 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _read_json_or(path: Path, otherwise: Any) -> Any:
-    return _read_json(path) if path.exists() else otherwise
 
 
 def _write_json(path: Path, data: Any) -> None:

@@ -210,6 +210,16 @@ def test_a_newer_format_is_said_to_be_newer_whatever_else_it_holds(panel: Path) 
         open_panel_folder(panel)
 
 
+def test_an_older_format_is_refused_with_the_command_that_fits_it_again(panel: Path) -> None:
+    (panel / "panel.json").write_text('{"format": 0}')
+    with pytest.raises(PanelDamagedError) as caught:
+        open_panel_folder(panel)
+    assert str(caught.value) == (
+        f"the panel '{panel}' has format 0, which is no longer read: "
+        f"fit it again with 'consilience fit IMAGES --panel {panel} --overwrite'"
+    )
+
+
 def test_each_file_that_is_not_as_written_is_named(panel: Path) -> None:
     task, probe = panel / "state-0001" / "task.yaml", panel / "state-0001" / "agents" / "probe.npz"
     probe.write_bytes(b"X" + probe.read_bytes()[1:])

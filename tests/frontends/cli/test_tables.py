@@ -46,7 +46,7 @@ def panel_of(*looks: tuple[str, Stage, float]) -> Panel:
         agents=tuple(dict.fromkeys(agent for agent, _, _ in looks)),
         members=members,
         fusion=Fusion(np.array([weight for _, _, weight in looks])),
-        calibration_set=CalibrationSet(np.empty(0), np.empty(0, bool)),
+        calibration_set=CalibrationSet.none(),
         predictions=LabelledPredictions.of_fit([], np.empty(0, np.intp), [np.empty((0, 2))] * len(looks)),
     )
 

@@ -24,7 +24,9 @@ CHANCE = st.integers(0, 20).map(lambda i: i / 20)
 
 
 def calibration_set(*pairs: tuple[float, bool]) -> CalibrationSet:
-    return CalibrationSet(np.array([p for p, _ in pairs]), np.array([right for _, right in pairs], dtype=bool))
+    """Of images whose named label, the first of two, has posterior p and is right or not."""
+    p, correct = np.array([p for p, _ in pairs]), np.array([right for _, right in pairs], dtype=bool)
+    return CalibrationSet(p, correct, np.c_[p, 1 - p], (~correct).astype(int))
 
 
 HALF = 0.5
@@ -73,7 +75,9 @@ def test_the_promise_is_kept_as_often_as_it_says() -> None:
     rng, broken = np.random.default_rng(0), 0
     for _ in range(400):
         p = rng.random(200)
-        threshold = choose_threshold(CalibrationSet(p, rng.random(200) < 0.8 + 0.2 * p), 0.9, 0.1, 0.0)
+        threshold = choose_threshold(
+            calibration_set(*zip(p, rng.random(200) < 0.8 + 0.2 * p, strict=True)), 0.9, 0.1, 0.0
+        )
         if threshold.probability is not None:
             broken += 0.8 + 0.2 * (1 + threshold.probability) / 2 < 0.9
     assert broken <= 40 + 3 * 6
@@ -125,8 +129,9 @@ def test_outcomes_survive_json_unchanged() -> None:
     assert chosen(CalibrationSet.from_dict(sure.to_dict()), 0.95).probability == 1 - 1e-9
     whole = CalibrationSet.of(np.array([[1 / 3, 2 / 3]]), np.array([0]))
     restored = CalibrationSet.from_dict(json.loads(json.dumps(whole.to_dict())))
-    assert np.array_equal(restored.posterior, [[1 / 3, 2 / 3]])  # type: ignore[arg-type]
-    assert np.array_equal(restored.labels, [0])  # type: ignore[arg-type]
+    assert np.array_equal(restored.posterior, [[1 / 3, 2 / 3]])
+    assert np.array_equal(restored.labels, [0])
+    assert CalibrationSet.from_dict(CalibrationSet.none().to_dict()).posterior.shape == (0, 1)
 
 
 def reasons(
@@ -275,17 +280,16 @@ def test_sets_are_of_the_stage_that_was_used_and_of_several_the_widest_hold() ->
     ]
 
 
-def test_a_panel_of_an_earlier_version_is_judged_by_accuracy() -> None:
-    policy = Policy.chosen(PolicySettings(), calibration_set(*[(0.9, True)] * 60))
-    assert policy.sets is None
-    assert policy.threshold.probability == 0.9
+def test_where_nothing_is_known_of_labels_a_posterior_settles() -> None:
+    policy = Policy(PolicySettings(), Threshold(0.9, 1.0, 1.0))
+    assert not policy.follows_sets
     assert why(policy, [0.05, 0.9, 0.05]) == []
-    assert settles(PolicySettings(), calibration_set(*[(0.9, True)] * 60)).by == "risk_control"
 
 
 def test_accuracy_can_settle_instead_of_sets() -> None:
     rows = np.tile([0.05, 0.9, 0.05], (60, 1))
     policy = Policy.chosen(PolicySettings(settle="risk_control"), CalibrationSet.of(rows, np.ones(60, int)))
     assert policy.threshold.probability == 0.9
+    assert settles(policy.settings, CalibrationSet.of(rows, np.ones(60, int))).by == "risk_control"
     assert why(policy, [0.4, 0.59, 0.01]) == ["weak posterior: 0.590 for rust is below 0.900"]
     assert policy.prediction_sets(np.array([[0.02, 0.93, 0.05]]), np.ones((1, 1, 3)), NAMES, AGENTS[:1]) == [["rust"]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -303,15 +302,6 @@ def test_models_that_were_tampered_with_are_refused(fitted: Path) -> None:
     with pytest.raises(PanelDamagedError, match="does not hold what its format says") as caught:
         Panel.open(fitted)
     assert "hunter2" not in str(caught.value)
-
-
-def test_a_panel_written_before_there_were_models_opens(fitted: Path, picture_panel: Path, tmp_path: Path) -> None:
-    old = Path(shutil.copytree(picture_panel, tmp_path / "old"))
-    manifest = json.loads((old / "panel.json").read_text())
-    del manifest["files"]["models.json"]
-    (old / "panel.json").write_text(json.dumps(manifest))
-    (old / "state-0001" / "models.json").unlink()
-    assert Panel.open(old).models == ()
 
 
 def test_models_in_this_process_are_opened_as_well() -> None:
