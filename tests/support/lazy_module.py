@@ -16,6 +16,8 @@ class LazyModule:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("_") and attribute != "__version__":  # pytest asks each name whether it is a fixture
+            raise AttributeError(attribute)
         return getattr(import_module(self._name), attribute)
 
 
