@@ -17,7 +17,7 @@ _DROPPED = re.compile(r"[\u202a-\u202e\u2066-\u2069]")  # they would turn the di
 
 
 def one_line(text: str, limit: int = 500) -> str:
-    """`text` on one line of at most `limit` characters, without control characters and changes of direction."""
+    """Return `text` on one line of at most `limit` characters, without control characters and changes of direction."""
     if len(text) <= limit and text.isascii() and text.isprintable() and "  " not in text and text == text.strip():
         return text  # as most are: it is asked of every word that a page shows
     joined = _DROPPED.sub("", " ".join(text[: 4 * limit].split()))
@@ -27,7 +27,7 @@ def one_line(text: str, limit: int = 500) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in [0, 1] to a tenth of a percent; what is not quite 0 or 1 never looks as if it were.
+    """Return a share, [0, 1], to a tenth of a percent; what is not quite 0 or 1 never looks as if it were.
 
     >>> percent(0.987), percent(0.99999), percent(1.0)
     ('98.7 %', 'over 99.9 %', '100 %')
@@ -39,8 +39,18 @@ def percent(share: float) -> str:
     return "over 99.9 %" if share >= 0.9995 else f"{100 * share:.1f} %"
 
 
+def counted(n: int, what: str = "image") -> str:
+    """Return a number with its noun.
+
+    >>> counted(1), counted(2000), counted(2, "diagnosis")
+    ('1 image', '2,000 images', '2 diagnoses')
+    """
+    nouns = f"{what.removesuffix('sis')}ses" if what.endswith("sis") else f"{what}s"
+    return f"{n:,} {what if n == 1 else nouns}"
+
+
 def alternatives(diagnosis: DiagnosisRecord) -> str:
-    """The other labels of the prediction set, 'rust or canker'; empty if there are none."""
+    """Return the other labels of the prediction set, 'rust or canker'; empty if there are none."""
     others = [one_line(label) for label in diagnosis.prediction_set if label != diagnosis.label]
     if len(others) > 4:
         others[3:] = [f"{len(others) - 3} more"]
@@ -48,7 +58,7 @@ def alternatives(diagnosis: DiagnosisRecord) -> str:
 
 
 def headline(diagnosis: DiagnosisRecord) -> str:
-    """The verdict in a line.
+    """Return the verdict in a line.
 
     'rust, 98.7 %, confident', or 'refer to a person: most likely scab, 61.0 %; could also be rust'.
     """
@@ -60,7 +70,7 @@ def headline(diagnosis: DiagnosisRecord) -> str:
 
 
 def ranked(distribution: Mapping[str, float], top: int) -> tuple[list[tuple[str, float]], list[float]]:
-    """The labels with the highest probability, highest first, and the probabilities of the others.
+    """Return the labels of the highest probability, highest first, and the probabilities of the others.
 
     All if there are at most `top`, else `top` - 1, so that a line for the others fits as well.
     """
@@ -70,28 +80,33 @@ def ranked(distribution: Mapping[str, float], top: int) -> tuple[list[tuple[str,
 
 
 def source_name(source: str) -> str:
-    """The last part of a path or an address."""
+    """Return the last part of a path or an address."""
     return one_line(source.replace("\\", "/").rstrip("/").rpartition("/")[2]) or "unnamed"
 
 
 def novelty_words(evidence: Evidence, novelty: float | None = None, signs: Mapping[str, float] | None = None) -> str:
-    """How unlike the remembered images the image is, and by which signs; says so where nothing was retrieved.
+    """Return how unlike the images that the panel knows an image is; says so where no case was retrieved.
 
     Args:
-        novelty, signs: as in `DiagnosisRecord`; without, the evidence's novelty counts.
+        novelty: share of the known images that are less unusual, [0, 1]; None: the evidence's.
+        signs: the same by each sign of novelty, in `DiagnosisRecord.novelty_signs`.
+
+    >>> from consilience.core.evidence import Neighbour
+    >>> novelty_words(Evidence((Neighbour("id", "rust", 0.9),), {"rust": 1.0}, 0.967))
+    'Unlike the images it knows: more unusual than 96.7 % of them.'
     """
-    found = evidence.novelty if novelty is None else novelty
+    share = evidence.novelty if novelty is None else novelty
     if not evidence.neighbours:
         return "No similar cases were found."
-    degree = "A familiar" if found < 0.9 else "An unusual" if found < 0.99 else "A very unusual"
+    degree = "Like" if share < 0.9 else "Unlike" if share < 0.99 else "Very unlike"
     by_sign = ", ".join(f"{one_line(name)} {percent(share)}" for name, share in (signs or {}).items())
-    return f"{degree} image: more novel than {percent(found)} of the remembered ones" + (
+    return f"{degree} the images it knows: more unusual than {percent(share)} of them" + (
         f" ({by_sign})." if by_sign else "."
     )
 
 
 def origin(diagnosis: DiagnosisRecord) -> str:
-    """Which image, and what the answer took."""
+    """Return which image it is, and what the diagnosis took: rounds, seconds and US dollars."""
     rounds = f"{diagnosis.rounds} round" + ("" if diagnosis.rounds == 1 else "s")
     cost = f", {diagnosis.cost_usd:.4f} USD" if diagnosis.cost_usd > 0 else ""
     return f"{source_name(diagnosis.source)}: {rounds}, {diagnosis.seconds:.3f} s{cost}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from consilience.core.render.phrases import percent, source_name
+from consilience.core.render.phrases import counted, percent, source_name
 from consilience.evals.scores import accuracy_interval
 
 Metrics = Mapping[str, Any]
@@ -30,15 +30,6 @@ def decimals(value: float | None, digits: int) -> str:
     ('0.123', '–')
     """
     return NOTHING if value is None else f"{value:.{digits}f}"
-
-
-def counted(n: int, what: str = "image") -> str:
-    """Return a number with its noun.
-
-    >>> counted(1), counted(2000)
-    ('1 image', '2,000 images')
-    """
-    return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
 def interval(figures: Metrics) -> str:

@@ -35,10 +35,32 @@ from consilience.frontends.cli.people.suggest_command import suggest
 
 
 class CommandLine(click.Group):
-    """A group whose commands may raise a ConsilienceError, or the system's own error: one line and exit code 1."""
+    """A group of commands in sections, which may raise a ConsilienceError, or the system's own error.
+
+    Such an error is one line on stderr and exit code 1.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sections: dict[str, tuple[click.Command, ...]] = {}
+
+    def add_section(self, heading: str, *commands: click.Command) -> None:
+        """Add commands that the help lists below `heading`, in this order."""
+        self.sections[heading] = commands
+        for command in commands:
+            self.add_command(command)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order in which people need them
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, self.commands), default=0)
+        for heading, commands in self.sections.items():
+            with formatter.section(heading):
+                room = formatter.width - width - 6
+                formatter.write_dl(
+                    [(str(command.name).ljust(width), command.get_short_help_str(room)) for command in commands]
+                )
 
     def invoke(self, ctx: click.Context) -> Any:
         # A short process: collecting garbage while a million objects are imported took a third of its time, and BLAS
@@ -55,7 +77,7 @@ class CommandLine(click.Group):
             raise
         except (ConsilienceError, OSError, ImportError, KeyboardInterrupt) as error:
             if _is_interruption(error):
-                complain("interrupted", "nothing is left half-written")
+                complain("interrupted", "nothing was left half-written")
                 ctx.exit(INTERRUPTED)
             if ctx.params["debug"] or not isinstance(error, (ConsilienceError, OSError)):
                 raise
@@ -71,45 +93,18 @@ def _is_interruption(error: BaseException | None) -> bool:
 
 @click.group(cls=CommandLine, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="consilience", prog_name="consilience")
-@click.option("--debug", is_flag=True, help="Show tracebacks and everything that libraries say.")
+@click.option("--debug", is_flag=True, help="Show tracebacks and the messages of libraries.")
 def main(debug: bool) -> None:
     """Weigh independent vision agents by the trust that each has earned.
 
     Fit a panel on labelled images, then diagnose with it: each image gets a label with its evidence, or is referred
-    to a person.
+    to a person. `consilience demo` shows it; `consilience COMMAND --help` explains a command.
     """
 
 
-for command in (
-    fit,
-    diagnose,
-    evaluate,
-    compare,
-    stress,
-    chat,
-    slack,
-    web,
-    show,
-    add,
-    suggest,
-    add_label,
-    remove,
-    history,
-    feedback,
-    review,
-    learn,
-    learned,
-    undo,
-    drift,
-    check,
-    graph,
-    encoders,
-    prompts,
-    replies,
-    replay,
-    export,
-    tune,
-    serve_vlm,
-    demo,
-):
-    main.add_command(command)
+main.add_section("Start", demo, fit, diagnose)
+main.add_section("Look at images", chat, web, slack, history)
+main.add_section("Learn from people", suggest, feedback, review, learn, learned, undo, drift)
+main.add_section("Evaluate", evaluate, compare, stress, replay)
+main.add_section("Models", encoders, prompts, replies, export, tune, serve_vlm)
+main.add_section("Panels", show, check, add, add_label, remove, graph)

@@ -29,23 +29,30 @@ panel_argument = click.argument("panel", type=PATH, metavar="DIR", envvar=PANEL_
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
-def _renamed(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+def _renamed(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
     renamed = {}
-    for one in given:
-        old, equals, new = one.partition("=")
+    for pair in pairs:
+        old, equals, new = pair.partition("=")
         if not equals or not old or not new:
-            raise click.BadParameter(f"'{one}' is not OLD=NEW")
+            raise click.BadParameter(f"'{pair}' is not of the form OLD=NEW")
         renamed[old] = new
     return renamed
 
 
 def choice_options(command: Command) -> Command:
     """`--sample`, `--limit`, `--seed` and `--map`: which labelled images, and what their labels mean."""
-    sample = click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Take N images drawn at random.")
-    limit = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take only the first N images.")
-    seed = click.option("--seed", type=int, metavar="N", help="Of the sample; the setting 'seed'.")
+    sample = click.option(
+        "--sample", type=click.IntRange(min=1), metavar="N", help="Use only N images, drawn at random."
+    )
+    limit = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Use only the first N images.")
+    seed = click.option("--seed", type=int, metavar="N", help="Seed of the random sample.")
     renamed = click.option(
-        "--map", "renamed", multiple=True, metavar="OLD=NEW", callback=_renamed, help="OLD means the label NEW."
+        "--map",
+        "renamed",
+        multiple=True,
+        metavar="OLD=NEW",
+        callback=_renamed,
+        help="Read the label OLD as NEW; may be given many times.",
     )
     return sample(limit(seed(renamed(command))))
 
@@ -59,7 +66,7 @@ def settings_options(command: Command) -> Command:
         metavar="NAME=VALUE",
         help="A setting, such as policy.target=0.9; may be given many times.",
     )
-    file = click.option("--settings", "settings_file", type=PATH, metavar="FILE", help="A YAML file of settings.")
+    file = click.option("--settings", "settings_file", type=PATH, metavar="FILE", help="A YAML file with settings.")
     return file(assign(command))
 
 
@@ -72,11 +79,13 @@ def collected(settings_file: Path | None, assignments: tuple[str, ...], **argume
     """
     from consilience.core.settings.settings import FIELDS, load_settings
 
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or name not in FIELDS:
-            problem = "is no setting" if equals else "is not NAME=VALUE"
+            problem = "is not a setting" if equals else "is not of the form NAME=VALUE"
             raise click.BadParameter(f"'{name}' {problem}; the settings are: {', '.join(FIELDS)}", param_hint="'--set'")
-        given[name.replace(".", "__")] = value
-    return load_settings(settings_file, **given | {name: one for name, one in arguments.items() if one is not None})
+        values[name.replace(".", "__")] = value
+    return load_settings(
+        settings_file, **values | {name: value for name, value in arguments.items() if value is not None}
+    )

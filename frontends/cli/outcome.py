@@ -19,7 +19,7 @@ Exit codes:
   1    an error, or no image could be used
   2    wrong usage
   3    done, but some images could not be used; each is named
-  130  interrupted (Ctrl-C); what was there before is whole
+  130  interrupted (Ctrl-C); what was there before is unchanged
 """
 
 
@@ -40,8 +40,8 @@ def complain(kind: str, message: str) -> None:
 
 
 def complain_of(failed: Iterable[FailedImage]) -> None:
-    for one in failed:
-        complain("error", str(one.error))
+    for image in failed:
+        complain("error", str(image.error))
 
 
 def finish(used: int, failed: int) -> NoReturn:

@@ -20,26 +20,32 @@ from consilience.orchestrator.panel.panel import Panel
 
 
 def shares_of_weight(panel: Panel) -> list[float]:
-    """Each member's share of the weight where all agents answer, [0, 1].
+    """Return each member's share of the weight where all agents answer, [0, 1].
 
     First looks are weighed among themselves; a second look stands in its agent's first look's place.
     """
     uniform = np.full((len(panel.members), 1, len(panel.task.names)), 1.0 / len(panel.task.names))
-    twice = {one.agent for one in panel.members if one.stage == "second"}
+    twice = {member.agent for member in panel.members if member.stage == "second"}
     shares = np.zeros(len(panel.members))
     for stage in ("second", "first"):
-        speaks = [one.stage == stage or (stage == "second" and one.agent not in twice) for one in panel.members]
+        speaks = [
+            member.stage == stage or (stage == "second" and member.agent not in twice) for member in panel.members
+        ]
         if any(speaks):
-            heard = np.where(np.array(speaks)[:, None, None], uniform, np.nan)
-            weights = panel.fusion.posterior(heard)[1][0]
+            answers = np.where(np.array(speaks)[:, None, None], uniform, np.nan)
+            weights = panel.fusion.posterior(answers)[1][0]
             shares = np.where(speaks, weights / max(weights.sum(), np.finfo(float).tiny), shares)
     return [float(share) for share in shares]
 
 
 def facts(panel: Panel, policy: PolicySettings) -> dict[str, Any]:
-    """What there is to know of a panel, for JSON."""
+    """Return what there is to know of a panel, as plain data for JSON.
+
+    Args:
+        policy: the settings that decide which images are settled.
+    """
     counts = {label: panel.labelled_images.labels.count(label) for label in panel.task.names}
-    found = settles(policy, panel.calibration_set)
+    rule = settles(policy, panel.calibration_set)
     return {
         "panel": str(panel.path),
         "domain": panel.task.domain,
@@ -52,26 +58,26 @@ def facts(panel: Panel, policy: PolicySettings) -> dict[str, Any]:
         },
         "models": [
             {
-                "agent": one.name,
-                "model": one.model,
-                "at": one.base_url if isinstance(one, VlmSettings) else one.device,
-                "confidence": one.confidence,
+                "agent": model.name,
+                "model": model.model,
+                "at": model.base_url if isinstance(model, VlmSettings) else model.device,
+                "confidence": model.confidence,
             }
-            for one in panel.models
+            for model in panel.models
         ],
         "agents": [
-            {**one.trust.to_dict(), "calibrator": one.calibrator.kind, "share_of_weight": share}
-            for one, share in zip(panel.members, shares_of_weight(panel), strict=True)
+            {**member.trust.to_dict(), "calibrator": member.calibrator.kind, "share_of_weight": share}
+            for member, share in zip(panel.members, shares_of_weight(panel), strict=True)
         ],
         "policy": {
-            "settle": found.by,
+            "settle": rule.by,
             "coverage": policy.coverage,
             "target": policy.target,
             "delta": policy.delta,
-            "threshold": found.threshold.probability,
-            "settled": found.threshold.settled,
-            "accuracy_of_settled": found.threshold.accuracy,
-            "images_needed": found.needed,
+            "threshold": rule.threshold.probability,
+            "settled": rule.threshold.settled,
+            "accuracy_of_settled": rule.threshold.accuracy,
+            "images_needed": rule.needed,
         },
         "choices": [asdict(choice) for choice in panel.choices],
         "warnings": list(fit_warnings(panel)),
@@ -79,23 +85,23 @@ def facts(panel: Panel, policy: PolicySettings) -> dict[str, Any]:
 
 
 def trust_table(agents: list[Mapping[str, Any]]) -> Table:
-    """The trust that each agent has earned, from `facts`."""
+    """Return a table of the trust that each agent has earned; `agents` is "agents" in `facts`."""
     table = figures_table("Agent", "Images", "Accuracy", "ECE", "OCR", "CCC", "Brier", "Calibrator", "Share of weight")
-    for one in agents:
+    for agent in agents:
         table.add_row(
-            one_line(look_name(one["agent"], one["stage"])),
-            f"{one['n']:,}",
-            "–" if one["accuracy"] is None else percent(one["accuracy"]),
-            *([f"{one['ece']:.3f}", f"{one['ocr']:.3f}", f"{one['ccc']:.2f}"] if one["n"] else ["–"] * 3),
-            "–" if one["brier"] is None else f"{one['brier']:.3f}",
-            one["calibrator"],
-            percent(one["share_of_weight"]),
+            one_line(look_name(agent["agent"], agent["stage"])),
+            f"{agent['n']:,}",
+            "–" if agent["accuracy"] is None else percent(agent["accuracy"]),
+            *([f"{agent['ece']:.3f}", f"{agent['ocr']:.3f}", f"{agent['ccc']:.2f}"] if agent["n"] else ["–"] * 3),
+            "–" if agent["brier"] is None else f"{agent['brier']:.3f}",
+            agent["calibrator"],
+            percent(agent["share_of_weight"]),
         )
     return table
 
 
 def figures_table(first: str, *others: str) -> Table:
-    """A table with text in the first column and figures in the others."""
+    """Return an empty table with text in its first column and figures in the others."""
     made = table(first)
     made.columns[0].min_width = 10
     for name in others:
@@ -104,27 +110,39 @@ def figures_table(first: str, *others: str) -> Table:
 
 
 def threshold_words(policy: Mapping[str, Any]) -> str:
-    """What settles a diagnosis, and what that does on the labelled images, in a sentence."""
+    """Return in plain words which images are settled without a person, and how many of the labelled ones were.
+
+    Args:
+        policy: "policy" in `facts`.
+    """
     by_set, needed = policy["settle"] == "conformal", policy["images_needed"]
     wish = f"{percent(policy['coverage'])} coverage" if by_set else f"{percent(policy['target'])} accuracy"
     setting = "policy.coverage" if by_set else "policy.target"
     if policy["threshold"] is None:
-        wanted = "no number of images is enough" if needed is None else f"it takes {needed:,} images at the least"
+        if needed is None:
+            return (
+                f"Every image will be referred to a person: no number of labelled images is enough for {wish}. "
+                f"Lower the setting {setting}."
+            )
         return (
-            f"The labelled images cannot support {wish}: every image will be referred; {wanted}. "
-            f"Give more images, or lower {setting}."
+            f"Every image will be referred to a person: {wish} takes at least {needed:,} labelled images. "
+            f"Add images, or lower the setting {setting}."
         )
-    does = (
-        f"{percent(policy['settled'])} of the labelled images, {percent(policy['accuracy_of_settled'])} of those right"
+    done = (
+        f"Settles {percent(policy['settled'])} of the labelled images without a person; "
+        f"{percent(policy['accuracy_of_settled'])} of those are right. An image is settled if"
     )
     if by_set:
-        return f"Settles {does}: one label left at {wish}, with a posterior of at least {policy['threshold']:.3f}."
+        return (
+            f"{done} only one label is possible ({wish}) and its probability is at least "
+            f"{percent(policy['threshold'])}."
+        )
     return (
-        f"Settles {does}: a posterior of at least {policy['threshold']:.3f} (promised: {wish} or more, but for a "
-        f"chance of {percent(policy['delta'])})."
+        f"{done} its label has a probability of at least {percent(policy['threshold'])}: then, with a certainty of "
+        f"{percent(1 - policy['delta'])}, at least {percent(policy['target'])} of the settled images are right."
     )
 
 
 def choice_words(choices: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Why each agent was kept or dropped, one line each, below an empty one; nothing where none was chosen."""
-    return ["", *(f"{one_line(one['agent'])} {one_line(one['reason'])}" for one in choices)] if choices else []
+    """Return why each agent was kept or dropped, a line each, below an empty line; nothing where none was chosen."""
+    return ["", *(f"{one_line(choice['agent'])} {one_line(choice['reason'])}" for choice in choices)] if choices else []

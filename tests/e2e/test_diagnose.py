@@ -23,7 +23,7 @@ def test_one_image_in_detail(invoke: Invoke, fitted: Path, new_images: dict[str,
     assert (result.exit_code, result.stderr) == (0, "")
     first, *_ = result.stdout.splitlines()
     assert first.strip().startswith("✔ circle, ")
-    for words in ("neighbours", "Most similar case", "new-circle.png: 1 round"):
+    for words in ("neighbours", "Similar case", "new-circle.png: 1 round"):
         assert words in result.stdout
     assert "\x1b" not in result.stdout
 
@@ -117,7 +117,7 @@ def test_pictures(invoke: Invoke, fitted: Path, new_images: dict[str, Path], tmp
     (tmp_path / "file").touch()
     refused = invoke("diagnose", new_images["circle"], "--panel", fitted, "--picture", tmp_path / "file")
     assert refused.exit_code == 1
-    assert "cannot be made" in refused.stderr
+    assert "cannot be created" in refused.stderr
 
 
 def test_the_panel_from_the_environment(

@@ -70,7 +70,7 @@ def test_a_folder_is_evaluated(invoke: Invoke, shapes: Path, fitted: Path, tmp_p
 def test_it_says_what_came_of_it(invoke: Invoke, shapes: Path, fitted: Path, tmp_path: Path) -> None:
     output = invoke("evaluate", shapes, "--panel", fitted, "--out", tmp_path / "out").stdout
     assert "95 % interval" in output
-    assert "Fusion against its best agent" in output
+    assert "Accuracy of the fusion minus that of its best agent" in output
     assert "McNemar" in output
     assert "Settled" in output
 
@@ -129,7 +129,7 @@ def test_images_of_no_known_label_are_told_from_the_others(
     assert set(novelty["signs"]) == {"predictive_entropy", "disagreement", "mahalanobis", "knn"}
     lines = [line.split() for line in result.stdout.splitlines()]
     assert ["score", "3", "4", "1.000", "0", "%"] in lines
-    assert "Called novel: 100 % of the novel images" in result.stdout
+    assert "Called unlike the known images: 100 % of the " in result.stdout
     assert len(rows_of(tmp_path / "out" / "novel")) == 4
     assert len(rows_of(tmp_path / "out")) == 3  # what is novel counts in no other figure
     again = json.loads(invoke(*command, "--json").stdout)

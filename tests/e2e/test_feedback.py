@@ -25,25 +25,32 @@ def test_a_word_goes_through_review_is_learned_and_undone(
     at = ("--panel", panel)
     id = diagnosed(invoke, panel, new_images["circle"])
     voted = invoke("feedback", id, "--label", "circle", "--person", "Ada", *at)
-    assert (voted.exit_code, voted.stdout) == (0, "circle, says Ada: it waits: 'consilience review' lists it\n")
+    assert (voted.exit_code, voted.stdout) == (
+        0,
+        f"Saved; waiting for review. Review it: consilience review --panel {panel}\n",
+    )
     invoke("feedback", id, "--label", "square", "--person", "Bo", *at)
-    assert invoke("learn", *at).stdout == "nothing to learn\n"
+    assert invoke("learn", *at).stdout == "Nothing to learn: no new feedback counts.\n"
     skipped = invoke("review", *at, stdin="s\n")
     assert "1 of 1: disputed" in skipped.stdout
-    assert "1 circle, says Ada" in skipped.stdout
-    assert "picture, until the review ends: " in skipped.stdout
-    assert skipped.stdout.endswith("0 accepted, 0 refused, 1 wait\n")
-    assert invoke("review", *at, stdin="").stdout.endswith("0 accepted, 0 refused, 1 wait\n")
+    assert "1 circle (said by Ada)" in skipped.stdout
+    assert "Picture (deleted when the review ends): " in skipped.stdout
+    assert skipped.stdout.endswith("0 accepted, 0 refused, 1 still waiting.\n")
+    assert invoke("review", *at, stdin="").stdout.endswith("0 accepted, 0 refused, 1 still waiting.\n")
     accepted = invoke("review", "--person", "Cy", *at, stdin="oak\n1\n")
     assert "has no label 'oak'" in accepted.stderr
-    assert accepted.stdout.endswith("1 accepted, 0 refused, 0 wait\n")
+    assert accepted.stdout.endswith(
+        f"1 accepted, 0 refused, 0 still waiting. Teach the panel: consilience learn --panel {panel}\n"
+    )
     learned = invoke("learn", *at)
-    assert learned.stdout == "change 1: 1 images joined the memory (circle 1), 1 judged the agents\n"
+    assert learned.stdout == (
+        "Change 1: 1 image joined the panel's memory (circle 1); the agents' trust was measured on 1 of them\n"
+    )
     held = json.loads(invoke("show", panel, "--json").stdout)
     assert held["labels"]["circle"] == 15
     assert {agent["n"] for agent in held["agents"]} == {43}
-    assert "change 1: 1 images" in invoke("learned", *at).stdout
-    assert invoke("undo", "1", *at).stdout == "change 1 undone: 1 images left the memory\n"
+    assert "Change 1: 1 image joined" in invoke("learned", *at).stdout
+    assert invoke("undo", "1", *at).stdout == "Change 1 is undone: 1 image left the panel's memory.\n"
     assert json.loads(invoke("show", panel, "--json").stdout)["labels"]["circle"] == 14
     again = invoke("undo", "1", *at)
     assert (again.exit_code, "was undone already" in again.stderr) == (1, True)
@@ -58,7 +65,7 @@ def test_history_lists_shows_exports_and_deletes(invoke: Invoke, panel: Path, ne
     assert listed.stderr == "3 of 3 diagnoses\n"
     assert all(id in listed.stdout for id in ids)
     shown = invoke("history", ids[0], *at)
-    assert "Most similar case" in shown.stdout
+    assert "Similar case" in shown.stdout
     lines = invoke("history", "--json", *at).stdout.splitlines()
     assert [json.loads(line)["id"] for line in lines] == ids[::-1]
     invoke("feedback", ids[2], "--right", "--person", "=1+1", *at)
@@ -67,7 +74,7 @@ def test_history_lists_shows_exports_and_deletes(invoke: Invoke, panel: Path, ne
     assert rows[0]["feedback"].startswith("'=1+1: ")  # no formula
     refused = invoke("history", "--delete", "--limit", "1", *at, stdin="n\n")
     assert refused.exit_code == 1
-    assert invoke("history", "--delete", "--limit", "1", "--yes", *at).stdout == "1 diagnoses deleted\n"
+    assert invoke("history", "--delete", "--limit", "1", "--yes", *at).stdout == "1 diagnosis deleted\n"
     gone = invoke("feedback", ids[2], "--right", *at)
     assert (gone.exit_code, "has no diagnosis" in gone.stderr) == (1, True)
     assert invoke("check", panel).exit_code == 0
@@ -81,7 +88,7 @@ def test_a_diagnosis_is_not_lost_because_it_cannot_be_kept(
     assert result.exit_code == 0
     assert [json.loads(line)["label"] for line in result.stdout.splitlines()] == list(new_images)
     (line,) = result.stderr.splitlines()  # said once, however many images there are
-    assert line.startswith("not kept: ")
+    assert line.startswith("not saved: ")
     assert "--no-history" in line
     without = invoke("diagnose", new_images["circle"], "--panel", panel, "--json", "--no-history")
     assert without.stderr == ""
@@ -113,7 +120,7 @@ def test_a_label_is_added(invoke: Invoke, panel: Path, shapes: Path, tmp_path: P
 def test_drift_has_nothing_to_say_at_first(invoke: Invoke, panel: Path) -> None:
     result = invoke("drift", "--panel", panel)
     assert result.exit_code == 0
-    assert "People said of 0 of 0 diagnoses" in result.stdout
+    assert "People confirmed or corrected 0 of 0 diagnoses" in result.stdout
     drift = json.loads(invoke("drift", "--panel", panel, "--json").stdout)
     assert [agent["has_fallen"] for agent in drift["agents"]] == [False] * len(drift["agents"])
 

@@ -35,8 +35,9 @@ def test_fit_says_what_was_fitted(invoke: Invoke, shapes: Path, tmp_path: Path) 
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line and line[0].isalpha()}
     for agent in ("neighbours", "probe", "gaussian", "tip-adapter"):
         assert rows[agent][0] == "42"
-    assert "of those right: one label left at 95.0 % coverage, with a posterior of at least 0.800." in " ".join(
-        result.stdout.split()
+    assert (
+        "An image is settled if only one label is possible (95.0 % coverage) and its probability is at least 80.0 %."
+        in " ".join(result.stdout.split())
     )
     assert "\x1b" not in result.stdout
 
@@ -55,8 +56,8 @@ def test_few_images_settle_nothing_and_fit_says_so(invoke: Invoke, folder: Path,
     result = invoke("fit", folder, "--panel", tmp_path / "panel", "--set", "policy.coverage=0.99")
     assert result.exit_code == 0
     output = " ".join(result.stdout.split())
-    assert "cannot support 99.0 % coverage: every image will be referred; it takes 99 images at the least." in output
-    assert "Give more images, or lower policy.coverage." in output
+    assert "Every image will be referred to a person: 99.0 % coverage takes at least 99 labelled images." in output
+    assert "Add images, or lower the setting policy.coverage." in output
 
 
 def test_what_is_left_out_is_named_and_the_rest_is_fitted(invoke: Invoke, folder: Path, tmp_path: Path) -> None:
@@ -70,10 +71,10 @@ def test_what_is_left_out_is_named_and_the_rest_is_fitted(invoke: Invoke, folder
     errors = result.stderr.splitlines()
     assert "broken.jpg" in errors[0]
     assert "empty.png" in errors[1]
-    assert errors[2].startswith("kept out: the same image:")
+    assert errors[2].startswith("left out: the same image:")
     assert "0.png' (a)" in errors[2]
     assert "the same.png' (b)" in errors[2]
-    assert errors[3].startswith("passed over: ")
+    assert errors[3].startswith("ignored: ")
     assert "notes.txt" in errors[3]
     assert len(errors) == 4
     assert "5 images, 2 labels" in result.stdout
@@ -86,9 +87,7 @@ def test_unlabelled_images_teach_too(invoke: Invoke, folder: Path, tmp_path: Pat
     fit = ("fit", folder, "--panel", tmp_path / "panel", "--unlabelled", tmp_path / "others")
     result = invoke(*fit)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "6 images, 2 labels, encoder embedded; learned from 5 unlabelled images, too" in " ".join(
-        result.stdout.split()
-    )
+    assert "6 images, 2 labels, encoder embedded; 5 unlabelled images helped" in " ".join(result.stdout.split())
     (tmp_path / "others" / "broken.jpg").write_text("no image")
     result = invoke(*fit, "--json", "--overwrite")
     assert result.exit_code == 3
@@ -96,7 +95,7 @@ def test_unlabelled_images_teach_too(invoke: Invoke, folder: Path, tmp_path: Pat
     fitted = json.loads(result.stdout)
     assert fitted["unlabelled"] == 5
     assert "self-trained" in [agent["agent"] for agent in fitted["agents"]]
-    assert "5 images, learned from as well" in invoke("show", tmp_path / "panel").stdout
+    assert "5 more images without labels" in invoke("show", tmp_path / "panel").stdout
 
 
 def test_names_in_any_script(invoke: Invoke, tmp_path: Path) -> None:
@@ -151,7 +150,7 @@ def test_unusable_folders(
         (["--settings", "missing.yaml"], 1, "missing.yaml"),
         (["--set", "policy.target=2"], 1, "at most 1"),
         (["--set", "policy.tarot=0.9"], 2, "policy.target"),
-        (["--set", "policy.target"], 2, "is not NAME=VALUE"),
+        (["--set", "policy.target"], 2, "is not of the form NAME=VALUE"),
         (["--set", "memory.url=http://127.0.0.1:1"], 1, "127.0.0.1:1"),
         (["--bogus"], 2, "No such option"),
     ],

@@ -73,7 +73,7 @@ def test_the_whole_way(
     assert (in_detail.returncode, in_detail.stderr) == (0, "")
     assert "110 tokens, 0.0020 USD" in joined(in_detail.stdout)
     assert "qwen: by its colour[31m" in in_detail.stdout
-    assert " s, 0.0020 USD\nKept as " in in_detail.stdout
+    assert " s, 0.0020 USD\nSaved as " in in_detail.stdout
     lines = run("diagnose", *new_images.values(), "--panel", panel, "--settings", file)
     assert [line.split()[2] for line in lines.stdout.splitlines()] == list(new_images)
     assert lines.stderr.endswith(f", {3 * COST:.4f} USD\n")
@@ -152,8 +152,8 @@ def test_kept_answers_are_shown_and_forgotten(
     assert refused.exit_code == 1
     assert "Forget 84 answers" in refused.stderr
     assert json.loads(invoke(*replies, "--json").stdout)["answers"] == 84
-    assert invoke(*replies, "--clear", stdin="y\n").stdout.endswith("84 answers forgotten\n")
-    assert invoke(*replies, "--clear", "--yes").stdout == "0 answers forgotten\n"
+    assert invoke(*replies, "--clear", stdin="y\n").stdout.endswith("84 answers deleted\n")
+    assert invoke(*replies, "--clear", "--yes").stdout == "0 answers deleted\n"
     assert invoke(*replies, "--yes").exit_code == 2
     (tmp_path / "replies.sqlite").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
     damaged = invoke(*replies)

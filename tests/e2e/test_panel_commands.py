@@ -33,15 +33,15 @@ def test_show_in_json(invoke: Invoke, fitted: Path) -> None:
 
 def test_add_and_remove(invoke: Invoke, panel: Path, new_images: dict[str, Path]) -> None:
     added = invoke("add", new_images["circle"], "--label", "Circle", "--panel", panel)
-    assert (added.exit_code, added.stdout, added.stderr) == (0, "1 images added\n", "")
+    assert (added.exit_code, added.stdout, added.stderr) == (0, "1 image added\n", "")
     assert counts(invoke, panel) == {"circle": 15, "square": 14, "stripes": 14}
     again = invoke("add", new_images["circle"], "--label", "circle", "--panel", panel)
-    assert (again.exit_code, again.stdout) == (0, "0 images added; 1 were there already\n")
+    assert (again.exit_code, again.stdout) == (0, "0 images added; 1 was already in the panel\n")
     conflict = invoke("add", new_images["circle"], "--label", "square", "--panel", panel)
     assert conflict.exit_code == 1
     assert "the same image" in conflict.stderr
     removed = invoke("remove", new_images["circle"], "--panel", panel)
-    assert (removed.exit_code, removed.stdout) == (0, "1 images removed\n")
+    assert (removed.exit_code, removed.stdout) == (0, "1 image removed\n")
     assert counts(invoke, panel) == {"circle": 14, "square": 14, "stripes": 14}
 
 
@@ -63,7 +63,10 @@ def test_add_refuses_a_label_that_the_panel_lacks(
     assert "no label 'hexagon'; it has circle, square, stripes" in result.stderr
     (tmp_path / "empty").mkdir()
     nothing = invoke("add", tmp_path / "empty", "--label", "circle", "--panel", panel)
-    assert (nothing.exit_code, nothing.stderr) == (1, "error: there are no images in what was given\n")
+    assert (nothing.exit_code, nothing.stderr) == (
+        1,
+        "error: no images were found: give image files, or folders that hold some\n",
+    )
 
 
 def test_remove_takes_all_or_none(invoke: Invoke, panel: Path, shapes: Path) -> None:
@@ -85,10 +88,10 @@ def test_check_finds_and_repairs_a_damaged_index(invoke: Invoke, panel: Path) ->
     database.write_bytes(database.read_bytes()[: database.stat().st_size // 2])
     checked = invoke("check", panel)
     assert checked.exit_code == 1
-    assert "rebuild the index with --repair" in checked.stderr
+    assert "run the same command with --repair to rebuild the index" in checked.stderr
     repaired = invoke("check", panel, "--repair")
     assert repaired.exit_code == 0
-    assert "is whole: every file, and 42 images in the index" in repaired.stdout
+    assert "is whole: all files, and 42 images in the index" in repaired.stdout
     assert invoke("check", panel).exit_code == 0
 
 

@@ -27,10 +27,8 @@ COMMANDS = "/right, /wrong LABEL, /refer, /help and /quit"
 
 @click.command()
 @panel_option
-@click.option("--pictures", type=PATH, metavar="DIR", help="Where pictures are written; default: a temporary folder.")
-@click.option(
-    "--refer-to", type=PATH, metavar="DIR", help="A folder that a person looks into: /refer puts images there."
-)
+@click.option("--pictures", type=PATH, metavar="DIR", help="Folder for the pictures; default: a temporary one.")
+@click.option("--refer-to", type=PATH, metavar="DIR", help="Folder to which /refer hands images for a person.")
 @json_option
 @settings_options
 def chat(
@@ -41,11 +39,10 @@ def chat(
     settings_file: Path | None,
     assignments: tuple[str, ...],
 ) -> None:
-    """Talk about images.
+    """Ask about images in the terminal.
 
-    A line that is a file or an http(s) address is an image to diagnose; anything else is a question about the last one,
-    such as 'why?'. /right or /wrong LABEL says whether the diagnosis is right, /refer refers it to a person, and /quit
-    ends. With a pipe each line is answered in turn.
+    Type a file name or an http(s) address to get a diagnosis, then ask about it, for instance 'why?'. /right or /wrong
+    LABEL says whether it is right, /refer hands it to a person, /quit ends. Lines from a pipe are answered one by one.
     """
     import asyncio
 
@@ -62,7 +59,7 @@ def chat(
             pictures if pictures is not None else Path(tempfile.gettempdir()) / f"consilience-{talk.person}"
         )
         if is_watched:
-            out.print(f"Give me a file or an address of an image, or ask. {COMMANDS} work, too.")
+            out.print(f"Type the name or address of an image, then ask about it. Commands: {COMMANDS}.")
         for line in _lines(is_watched):
             is_image = _is_image(line)
             try:
@@ -100,7 +97,7 @@ class Talk:
         if command in ("/right", "/wrong", "/refer"):
             return await self._chat.press(self._about, command[1:], value.strip(), person=self.person)
         if command.startswith("/"):
-            raise ConsilienceError(f"there is no command '{command}'; there are {COMMANDS}")
+            raise ConsilienceError(f"there is no command '{command}'; the commands are {COMMANDS}")
         reply = await self._chat.ask(self._about, line, person=self.person, channel="chat", image=self._again)
         self._about = reply.diagnosis
         return reply
@@ -118,7 +115,9 @@ class ImageFolder:
     async def __call__(self, reply: Reply, person: str) -> str:
         """Puts the picture of a diagnosis there, for a person to look at."""
         if not reply.pictures:
-            raise ImageError("no picture of the image was kept (history.thumbnails): show the image itself to a person")
+            raise ImageError(
+                "no picture of it was saved (setting history.thumbnails): show the image itself to a person"
+            )
         path = self.write(reply.diagnosis, reply.pictures[0].draw())
         return f"a person, by the file '{path}'"
 
@@ -129,7 +128,9 @@ class ImageFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             path.write_bytes(png)
         except OSError as cause:
-            raise ConsilienceError(f"'{path}' cannot be written ({cause.strerror}); choose another folder") from cause
+            raise ConsilienceError(
+                f"'{path}' cannot be written ({cause.strerror}); choose another folder with --pictures or --refer-to"
+            ) from cause
         return path
 
 
@@ -198,7 +199,7 @@ def _plain(reply: Reply, paths: list[Path]) -> dict[str, Any]:
         "table": table,
         "closing": reply.closing,
         "pictures": [str(path) for path in paths],
-        "buttons": [one.action for one in reply.buttons],
+        "buttons": [button.action for button in reply.buttons],
         "diagnosis": reply.diagnosis,
         "settled": reply.settled,
     }

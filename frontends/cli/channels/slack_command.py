@@ -16,26 +16,27 @@ if TYPE_CHECKING:
     from consilience.frontends.slack.slack_api import Identity
 
 
-def _print_manifest(ctx: click.Context, param: click.Parameter, given: bool) -> None:
+def _print_manifest(ctx: click.Context, param: click.Parameter, is_wanted: bool) -> None:
     from importlib.resources import files
 
-    if given:
+    if is_wanted:
         click.echo((files("consilience.frontends.slack") / "manifest.yaml").read_text(encoding="utf-8"), nl=False)
         ctx.exit()
 
 
 @click.command()
 @panel_option
-@click.option("--http", "over_http", is_flag=True, help="Listen for Slack's events over HTTP; default: Socket Mode.")
+@click.option("--http", "over_http", is_flag=True, help="Receive events over HTTP instead of Socket Mode.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address for --http, behind a TLS proxy.")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port for --http.")
+@click.option("--refer-to", metavar="CHANNEL", help="Channel (id or #name) to which images are referred.")
+@click.option("--drift-to", metavar="CHANNEL", help="Channel that is told when an agent has become worse.")
+@click.option("--inbox", type=PATH, metavar="FILE", help="Received messages; default: slack.sqlite in the panel.")
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Where --http listens; a proxy with TLS is before it."
-)
-@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Where --http listens.")
-@click.option("--refer-to", metavar="CHANNEL", help="The channel, by id or #name, that images are referred to.")
-@click.option("--drift-to", metavar="CHANNEL", help="The channel that is told when an agent has become worse.")
-@click.option("--inbox", type=PATH, metavar="FILE", help="What was received; default: slack.sqlite in the panel.")
-@click.option(
-    "--api-url", default="https://slack.com/api/", show_default=True, help="Slack's Web API; GovSlack has its own."
+    "--api-url",
+    default="https://slack.com/api/",
+    show_default=True,
+    help="Slack's Web API; GovSlack has another.",
 )
 @click.option(
     "--manifest",
@@ -43,7 +44,7 @@ def _print_manifest(ctx: click.Context, param: click.Parameter, given: bool) -> 
     is_eager=True,
     expose_value=False,
     callback=_print_manifest,
-    help="Print the manifest that creates the Slack app, and end.",
+    help="Print the manifest for creating the Slack app, and stop.",
 )
 @settings_options
 def slack(
@@ -58,10 +59,11 @@ def slack(
     settings_file: Path | None,
     assignments: tuple[str, ...],
 ) -> None:
-    """Answer in Slack: images get a diagnosis in their thread, with its evidence, and questions about it an answer.
+    """Answer in Slack.
 
-    The tokens come from the environment: SLACK_BOT_TOKEN, and SLACK_APP_TOKEN for Socket Mode or SLACK_SIGNING_SECRET
-    for --http. What was received and not answered when it stops is answered when it is started again.
+    An image gets a diagnosis in its thread, and one can ask about it there. The tokens come from the environment:
+    SLACK_BOT_TOKEN, and SLACK_APP_TOKEN for Socket Mode or SLACK_SIGNING_SECRET for --http. Messages that were not yet
+    answered when it stops are answered when it starts again.
     """
     import asyncio
     import signal
@@ -90,9 +92,9 @@ def _ready(identity: Identity, waiting: int) -> None:
     from consilience.core.render.phrases import one_line
     from consilience.frontends.cli.terminal import console
 
-    took_up = f"; going on with {waiting} earlier requests" if waiting else ""
+    took_up = f"; {waiting} earlier messages are answered first" if waiting else ""
     out = console(stderr=True)
-    out.print(f"Answering as {one_line(identity.name)} in {one_line(identity.team)}{took_up}. Ctrl-C ends.")
+    out.print(f"Answering as {one_line(identity.name)} in {one_line(identity.team)}{took_up}. Ctrl-C stops.")
 
 
 def _secret(variable: str, start: str, where: str) -> str:
@@ -101,5 +103,7 @@ def _secret(variable: str, start: str, where: str) -> str:
     if not token:
         raise SlackError(f"the variable {variable} is not set: copy it from the Slack app's settings ({where})")
     if not token.startswith(start):
-        raise SlackError(f"what {variable} holds does not begin with {start}: it is another token of the app ({where})")
+        raise SlackError(
+            f"the token in {variable} does not begin with {start}: copy the right one from the app's settings ({where})"
+        )
     return token

@@ -28,15 +28,17 @@ while they wait for it."""
 @click.command()
 @panel_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any that is free.")
+@click.option(
+    "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on; 0: any free one."
+)
 @click.option(
     "--name",
     "names",
     multiple=True,
     metavar="NAME",
-    help="A name under which a proxy shows it to others.",
+    help="Host name by which a proxy makes it public; may be given many times.",
 )
-@click.option("--open", "is_open", is_flag=True, help="Let everybody in who can reach it, without a token.")
+@click.option("--open", "is_open", is_flag=True, help="Let everybody in, without a token.")
 @settings_options
 def web(
     panel: Path,
@@ -47,10 +49,10 @@ def web(
     settings_file: Path | None,
     assignments: tuple[str, ...],
 ) -> None:
-    """Serve a page where one shows images and asks about their diagnoses, and the JSON API under it.
+    """Serve a web page and a JSON API.
 
-    Only this machine reaches it, unless --host says otherwise. Whoever comes then must know the token that the variable
-    CONSILIENCE_WEB_TOKEN holds; --open lets everybody in. The API is described at /v1/openapi.json.
+    By default only this machine can reach it. With another --host, visitors must know the token that the environment
+    variable CONSILIENCE_WEB_TOKEN holds, or --open lets everybody in. The API is described at /v1/openapi.json.
     """
     for module in ("fastapi", "uvicorn", "prometheus_client"):
         import_extra(module, "web")
@@ -66,7 +68,7 @@ def web(
     is_local = _is_loopback(host)
     if token is None and not is_open and not (is_local and not names):
         raise Failure(
-            f"others could reach it: set a token of at least {LEAST_TOKEN} characters in {TOKEN_VARIABLE}, or "
+            f"others could reach this page: set a token of at least {LEAST_TOKEN} characters in {TOKEN_VARIABLE}, or "
             "let everybody in with --open"
         )
     listener = _listener(host, port)
@@ -77,7 +79,7 @@ def web(
         if isinstance(batching, Batching):
             batching.on_run = app.state.site.metrics.batch.observe
         shown = f"[{host}]" if ":" in host else host
-        console(stderr=True).print(f"Serving '{panel}' at http://{shown}:{listener.getsockname()[1]}/  Ctrl-C ends.")
+        console(stderr=True).print(f"Serving '{panel}' at http://{shown}:{listener.getsockname()[1]}/  Ctrl-C stops.")
         config = uvicorn.Config(
             app,
             log_level="warning",
@@ -93,7 +95,7 @@ def web(
 def _token() -> str | None:
     token = os.environ.get(TOKEN_VARIABLE) or None
     if token is not None and len(token) < LEAST_TOKEN:
-        raise Failure(f"the token in {TOKEN_VARIABLE} is shorter than {LEAST_TOKEN} characters, and could be guessed")
+        raise Failure(f"the token in {TOKEN_VARIABLE} could be guessed: make it at least {LEAST_TOKEN} characters long")
     return token
 
 
@@ -109,4 +111,4 @@ def _listener(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=512)
     except OSError as cause:
-        raise Failure(f"nothing can listen on {host}, port {port} ({cause.strerror}); give another --port") from cause
+        raise Failure(f"port {port} of {host} cannot be used ({cause.strerror}); choose another with --port") from cause

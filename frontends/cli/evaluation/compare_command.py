@@ -23,42 +23,42 @@ if TYPE_CHECKING:
 @click.argument("outs", type=PATH, metavar="OUT1 OUT2...", nargs=-1, required=True)
 @json_option
 def compare(outs: tuple[Path, ...], as_json: bool) -> None:
-    """Compare evaluations with the first one.
+    """Compare evaluations.
 
-    Each OUT is a folder that `evaluate` wrote. Only images that all of them decided count; an image is the same if its
-    pixels are, or else its name and label.
+    Each OUT is a folder that `consilience evaluate` wrote; all are compared with the first. Only images that all of
+    them decided count. Images are matched by their pixels, else by name and label.
     """
     from consilience.evals import compare as run
     from consilience.frontends.cli.terminal import console, print_json
 
-    found, out = run(outs), console()
+    comparison, out = run(outs), console()
     if as_json:
-        print_json(out, json.dumps(found.to_dict(), ensure_ascii=False))
+        print_json(out, json.dumps(comparison.to_dict(), ensure_ascii=False))
         return
-    out.print(_table(found), "", sep="\n")
-    for number, side in enumerate(found.sides, 1):
+    out.print(_table(comparison), "", sep="\n")
+    for number, side in enumerate(comparison.sides, 1):
         for sentence in _sentences(number, side):
             out.print(sentence)
 
 
-def _table(found: Comparison) -> Table:
+def _table(comparison: Comparison) -> Table:
     from consilience.core.render.phrases import one_line, percent
     from consilience.evals.report.words import share
     from consilience.frontends.cli.panel_text import figures_table
 
-    columns = ("Images", "Accuracy", "95 % interval", "ECE", "Settled", "Right of settled", "USD", "To the first")
+    columns = ("Images", "Accuracy", "95 % interval", "ECE", "Settled", "Right of settled", "USD", "Against 1")
     table = figures_table("Evaluation", *columns)
-    for number, one in enumerate(found.sides, 1):
+    for number, side in enumerate(comparison.sides, 1):
         table.add_row(
-            f"{number} {one_line(one.out)}",
-            f"{found.n:,}",
-            percent(one.accuracy),
-            f"{percent(one.low)} to {percent(one.high)}",
-            f"{one.ece:.3f}",
-            share(one.settled.share),
-            share(one.settled.accuracy),
-            f"{one.cost_usd:.4f}",
-            "" if one.difference is None else f"{100 * one.difference.difference:+.1f} points",
+            f"{number} {one_line(side.out)}",
+            f"{comparison.n:,}",
+            percent(side.accuracy),
+            f"{percent(side.low)} to {percent(side.high)}",
+            f"{side.ece:.3f}",
+            share(side.settled.share),
+            share(side.settled.accuracy),
+            f"{side.cost_usd:.4f}",
+            "" if side.difference is None else f"{100 * side.difference.difference:+.1f} points",
         )
     return table
 
@@ -66,14 +66,16 @@ def _table(found: Comparison) -> Table:
 def _sentences(number: int, side: Side) -> Iterator[str]:
     if side.difference is not None and side.change is not None:
         yield (
-            f"{number} less 1: {100 * side.difference.difference:+.1f} points ({100 * side.difference.low:+.1f} to "
-            f"{100 * side.difference.high:+.1f}; McNemar's exact test: p = {side.difference.p_value:.3g}). Of "
-            f"{side.change.n:,} images {side.change.changed:,} are called otherwise"
+            f"Accuracy of {number} minus that of 1: {100 * side.difference.difference:+.1f} percentage points (95 % "
+            f"interval {100 * side.difference.low:+.1f} to {100 * side.difference.high:+.1f}; McNemar's exact test: "
+            f"p = {side.difference.p_value:.3g}). {side.change.changed:,} of {side.change.n:,} answers changed."
         )
-        yield from _named(f"  {side.change.better:,} for better", side.change.better, side.better)
-        yield from _named(f"  {side.change.worse:,} for worse", side.change.worse, side.worse)
+        yield from _named(f"  {side.change.better:,} became right", side.change.better, side.better)
+        yield from _named(f"  {side.change.worse:,} became wrong", side.change.worse, side.worse)
     yield from _named(
-        f"{side.apart:,} images of {number} count nowhere: not all decided them", side.apart, side.apart_named
+        f"{side.apart:,} images of {number} are not counted, because not all evaluations decided them",
+        side.apart,
+        side.apart_named,
     )
 
 

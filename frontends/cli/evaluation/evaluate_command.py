@@ -34,14 +34,20 @@ PROBLEMS_SHOWN = 5
 @click.command()
 @click.argument("source", type=PATH, metavar="SOURCE")
 @panel_option
-@click.option("--out", required=True, type=PATH, metavar="DIR", help="Where rows, figures and report are written.")
-@click.option("--agents-only", is_flag=True, help="Let the agents look once, and judge only them.")
+@click.option("--out", required=True, type=PATH, metavar="DIR", help="Folder for the report, the figures and the rows.")
+@click.option("--agents-only", is_flag=True, help="Measure only the agents, by one look each.")
 @choice_options
 @click.option("--drop-leaks", is_flag=True, help="Leave out images that the panel has learned from.")
-@click.option("--novel", type=PATH, metavar="FOLDER", help="Images of no known label: are they told from the others?")
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="What decides.")
-@click.option("--ray-address", metavar="ADDRESS", help="A Ray cluster: HOST:PORT, or auto.")
-@click.option("--ray-workers", type=click.IntRange(min=1), metavar="N", help="Workers on Ray; otherwise one a CPU.")
+@click.option(
+    "--novel", type=PATH, metavar="FOLDER", help="Images of no known label; measures whether they are noticed."
+)
+@click.option(
+    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Run here, or on Ray."
+)
+@click.option("--ray-address", metavar="ADDRESS", help="The Ray cluster: HOST:PORT, or auto.")
+@click.option(
+    "--ray-workers", type=click.IntRange(min=1), metavar="N", help="Workers on Ray; default: one for each CPU."
+)
 @json_option
 @settings_options
 def evaluate(
@@ -62,10 +68,10 @@ def evaluate(
     settings_file: Path | None,
     assignments: tuple[str, ...],
 ) -> None:
-    """Evaluate a panel on labelled images.
+    """Measure a panel on labelled images.
 
-    SOURCE has one subfolder for each label; or it is a manifest (.csv or .parquet) with the columns path and label, or
-    an .npz of vectors as for `fit`. The same command again goes on where it was, however it ended.
+    SOURCE is a folder with one subfolder for each label, a table (.csv or .parquet) with the columns path and label, or
+    an .npz file of vectors. If it is interrupted, run the same command again: it continues where it stopped.
     """
     from consilience.evals import evaluate as run
     from consilience.evals.engines.ray_engine import Cluster
@@ -91,7 +97,7 @@ def evaluate(
                 watch=lambda tally, _: report("evaluating", tally.done, tally.total, words_of(tally)),
             )
     except KeyboardInterrupt:
-        complain("to go on", "run the same command again; what was decided is kept")
+        complain("to continue", "run the same command again: the images that were decided are kept")
         raise
     name_problems(done)
     if as_json:
@@ -118,17 +124,17 @@ def words_of(tally: Tally) -> str:
 
 
 def name_problems(
-    done: Evaluation, of_leaks: str = "they flatter the figures; leave them out with --drop-leaks"
+    done: Evaluation, of_leaks: str = "the figures look better than they are; leave these images out with --drop-leaks"
 ) -> None:
     """What a user must know: images that could not be used, labels without any, files passed over, leaks."""
     for _, error in done.failed():
         complain("error", error)
     for label in done.unseen:
-        complain("warning", f"no image has the label '{label}': nothing can be said about it")
+        complain("warning", f"no image has the label '{label}', so nothing is measured for it")
     if done.ignored:
-        complain("passed over", listed([str(path) for path in done.ignored]))
+        complain("ignored", listed([str(path) for path in done.ignored]))
     if leaks := list(done.leaks()):
-        what = "left out" if done.metrics.left_out else of_leaks
+        what = "they are left out" if done.metrics.left_out else of_leaks
         complain("warning", f"the panel has learned from {len(leaks):,} of the images ({listed(leaks)}): {what}")
 
 
@@ -149,7 +155,7 @@ def _show(done: Evaluation) -> None:
     for sentence in filter(None, [say(metrics) for say in SENTENCES]):
         out.print(sentence)
     report = done.out / "report.html"
-    out.print(f"Written to '{one_line(str(report if report.exists() else done.out))}'")
+    out.print(f"Report: {one_line(str(report if report.exists() else done.out))}", soft_wrap=True)
 
 
 def _table(metrics: EvaluationMetrics) -> Table:
@@ -158,92 +164,100 @@ def _table(metrics: EvaluationMetrics) -> Table:
 
     table = figures_table("Who", "Images", "Accuracy", "95 % interval", "F1", "ECE", "raw ECE", "OCR", "CCC", "AURC")
     rows: list[Figures] = [*metrics.agents, *([metrics.fusion] if metrics.fusion is not None else [])]
-    for one in rows:
+    for figures in rows:
         known = [
-            "–" if one.accuracy is None else percent(one.accuracy),
-            "–" if one.accuracy is None else f"{percent(one.low)} to {percent(one.high)}",
-            "–" if one.macro_f1 is None else f"{one.macro_f1:.3f}",
-            f"{one.ece:.3f}",
-            "" if one.raw is None else f"{one.raw.ece:.3f}",
-            f"{one.ocr:.3f}",
-            f"{one.ccc:.2f}",
-            "–" if one.aurc is None else f"{one.aurc:.4f}",
+            "–" if figures.accuracy is None else percent(figures.accuracy),
+            "–" if figures.accuracy is None else f"{percent(figures.low)} to {percent(figures.high)}",
+            "–" if figures.macro_f1 is None else f"{figures.macro_f1:.3f}",
+            f"{figures.ece:.3f}",
+            "" if figures.raw is None else f"{figures.raw.ece:.3f}",
+            f"{figures.ocr:.3f}",
+            f"{figures.ccc:.2f}",
+            "–" if figures.aurc is None else f"{figures.aurc:.4f}",
         ]
-        table.add_row(one_line(one.who), f"{one.n:,}", *known, style="bold" if one is metrics.fusion else None)
+        table.add_row(
+            one_line(figures.who), f"{figures.n:,}", *known, style="bold" if figures is metrics.fusion else None
+        )
     return table
 
 
-def _novelty_table(found: KnownNovel) -> Table:
+def _novelty_table(novelty: KnownNovel) -> Table:
     from consilience.core.render.phrases import percent
     from consilience.frontends.cli.panel_text import figures_table
 
     table = figures_table("Novelty by", "Known", "Novel", "AUROC", "FPR at 95 %")
-    for name, one in {**found.signs, "score": found.score}.items():
-        figures = f"{one.auroc:.3f}", percent(one.fpr_at_95)
+    for name, detection in {**novelty.signs, "score": novelty.score}.items():
+        figures = f"{detection.auroc:.3f}", percent(detection.fpr_at_95)
         style = "bold" if name == "score" else None
-        table.add_row(name, f"{found.known:,}", f"{found.novel:,}", *figures, style=style)
+        table.add_row(name, f"{novelty.known:,}", f"{novelty.novel:,}", *figures, style=style)
     return table
 
 
 def _novelty(metrics: EvaluationMetrics) -> str:
     from consilience.core.render.phrases import percent
 
-    found = metrics.novelty
-    if found is None:
+    novelty = metrics.novelty
+    if novelty is None:
         return ""
     return (
-        f"Called novel: {percent(found.novel_called)} of the novel images, {percent(found.known_called)} of the known"
+        f"Called unlike the known images: {percent(novelty.novel_called)} of the {novelty.novel:,} images of no known "
+        f"label, and {percent(novelty.known_called)} of the {novelty.known:,} others."
     )
 
 
 def _sets(metrics: EvaluationMetrics) -> str:
     from consilience.core.render.phrases import percent
 
-    found = metrics.prediction_sets
-    if found is None or found.coverage is None:
+    sets = metrics.prediction_sets
+    if sets is None or sets.coverage is None:
         return ""
     return (
-        f"Prediction sets hold the label of {percent(found.coverage)} of the images ({percent(found.low)} to "
-        f"{percent(found.high)}), with {found.mean_size:.2f} labels on average"
+        f"The prediction sets hold the right label for {percent(sets.coverage)} of the images (95 % interval "
+        f"{percent(sets.low)} to {percent(sets.high)}); on average they hold {sets.mean_size:.2f} labels."
     )
 
 
 def _difference(metrics: EvaluationMetrics) -> str:
-    found = metrics.difference
-    if found is None or metrics.best_agent is None:
+    difference = metrics.difference
+    if difference is None or metrics.best_agent is None:
         return ""
     return (
-        f"Fusion against its best agent, {metrics.best_agent}: {100 * found.difference:+.1f} points "
-        f"({100 * found.low:+.1f} to {100 * found.high:+.1f}); {found.only_first:,} images only the fusion has right, "
-        f"{found.only_second:,} only the agent (McNemar's exact test: p = {found.p_value:.3g})"
+        f"Accuracy of the fusion minus that of its best agent, {metrics.best_agent}: "
+        f"{100 * difference.difference:+.1f} percentage points (95 % interval {100 * difference.low:+.1f} to "
+        f"{100 * difference.high:+.1f}). Only the fusion is right on {difference.only_first:,} images, only the agent "
+        f"on {difference.only_second:,} (McNemar's exact test: p = {difference.p_value:.3g})."
     )
 
 
 def _settled(metrics: EvaluationMetrics) -> str:
     from consilience.core.render.phrases import percent
 
-    found = metrics.settled
-    if found is None or found.share is None:
+    settled = metrics.settled
+    if settled is None or settled.share is None:
         return ""
     right = ""
-    if found.accuracy is not None:
-        right = f", {percent(found.accuracy)} of those right ({percent(found.low)} to {percent(found.high)})"
-    return f"Settled {percent(found.share)} of the images{right}"
+    if settled.accuracy is not None:
+        interval = f"95 % interval {percent(settled.low)} to {percent(settled.high)}"
+        right = f"; {percent(settled.accuracy)} of those are right ({interval})"
+    return f"Settled without a person: {percent(settled.share)} of the images{right}."
 
 
 def _second_looks(metrics: EvaluationMetrics) -> str:
-    found = metrics.second_looks
+    second_looks = metrics.second_looks
     changes = [
-        f"{who} {one.better:,} for better, {one.worse:,} for worse"
-        for who, one in [*found.agents.items(), *([("fusion", found.fusion)] if found.fusion is not None else [])]
+        f"{who}: {change.better:,} answers became right, {change.worse:,} became wrong"
+        for who, change in [
+            *second_looks.agents.items(),
+            *([("fusion", second_looks.fusion)] if second_looks.fusion is not None else []),
+        ]
     ]
-    return f"Second looks on {found.images:,} images changed: {'; '.join(changes)}" if found.images else ""
+    return f"Second looks on {second_looks.images:,} images. {'; '.join(changes)}." if second_looks.images else ""
 
 
 def _cost(metrics: EvaluationMetrics) -> str:
     rate = "" if metrics.images_per_second is None else f", {metrics.images_per_second:,.1f} images a second"
     cost = f"; {metrics.cost_usd:.4f} USD" if metrics.cost_usd else ""
-    return f"{metrics.images:,} images in {metrics.seconds:,.1f} s{rate}{cost}"
+    return f"{metrics.images:,} images in {metrics.seconds:,.1f} s{rate}{cost}."
 
 
 SENTENCES: tuple[Callable[[EvaluationMetrics], str], ...] = (

@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("recording", type=PATH, metavar="CSV")
-@click.option("--trust", type=PATH, metavar="JSON", help="Summary numbers (ECE, OCR, CCC) of the agents' first looks.")
-@click.option("--out", required=True, type=PATH, metavar="DIR", help="Where metrics.json is written.")
+@click.option("--trust", type=PATH, metavar="JSON", help="ECE, OCR and CCC of the agents' first looks.")
+@click.option("--out", required=True, type=PATH, metavar="DIR", help="Folder for metrics.json.")
 @click.option(
-    "--memory", type=PATH, metavar="NPZ", help="Vectors of known images; without it retrieval is not weighed."
+    "--memory", type=PATH, metavar="NPZ", help="Vectors of known images; without them retrieval is not weighed."
 )
-@click.option("--calibrate-on", type=PATH, metavar="CSV", help="Labelled recorded answers to learn from, not --trust.")
-@click.option("--beside", type=click.Choice(["I", "III"]), help="The paper's experiment: its accuracies, too.")
+@click.option(
+    "--calibrate-on", type=PATH, metavar="CSV", help="Recorded answers to learn trust from, instead of --trust."
+)
+@click.option(
+    "--beside", type=click.Choice(["I", "III"]), help="Show the accuracies of this experiment of the paper beside ours."
+)
 @click.option("--task", "task_file", type=PATH, metavar="FILE", help="A YAML file that describes the labels.")
 @json_option
 @settings_options
@@ -43,11 +47,11 @@ def replay(
     settings_file: Path | None,
     assignments: tuple[str, ...],
 ) -> None:
-    """Weigh recorded answers, and compare with what was made of them.
+    """Weigh recorded answers of agents again.
 
-    CSV has a row for each image: id, Image, Category; for each agent its label as <Agent> and its confidence as
-    <Agent>_confidence (with _1 after the name for the first of two looks); what was retrieved as RAG_response. No
-    category is looked at before everything is weighed.
+    CSV has a row for each image, with the columns id, Image and Category; for each agent its label as <Agent> and its
+    confidence as <Agent>_confidence (with _1 after the name for the first of two looks); and what was retrieved as
+    RAG_response. Category, the right label, is used only to count what is right in the end.
     """
     from consilience.core.progress import quiet
     from consilience.core.task import Task
@@ -56,7 +60,7 @@ def replay(
     from consilience.orchestrator.fitting.ingest import ingest
 
     if trust is None and calibrate_on is None:
-        raise click.UsageError("Give --trust or --calibrate-on: without either, nothing is known of the agents.")
+        raise click.UsageError("Give --trust or --calibrate-on: without either, nothing is known about the agents.")
     settings = collected(settings_file, assignments)
     task = Task.from_file(task_file) if task_file is not None else None
     member = None
@@ -76,7 +80,7 @@ def replay(
     metrics = replaying.figures(conclusions, recorded, weigher, scores)
     _write(out, metrics)
     _show(metrics, scores, beside, as_json)
-    failed = [one for one in conclusions if "posterior" not in one]
+    failed = [row for row in conclusions if "posterior" not in row]
     if failed:
         complain("error", f"no agent answered on {len(failed):,} of {len(conclusions):,} rows")
     finish(len(conclusions) - len(failed), len(failed))
@@ -105,8 +109,8 @@ def _show(metrics: dict[str, Any], scores: Sequence[Score], beside: str | None, 
     if beside is not None:
         out.print(_published_words(PUBLISHED))
     out.print(
-        f"Second looks on {again['rows']:,} of {metrics['rows']:,} rows ({percent(again['share'])}); agents' answers "
-        f"cost {cost['replayed']:.4f} USD, all that was recorded {cost['recorded']:.4f} USD"
+        f"Second looks on {again['rows']:,} of {metrics['rows']:,} rows ({percent(again['share'])}); the answers "
+        f"that were used cost {cost['replayed']:.4f} USD, all recorded ones {cost['recorded']:.4f} USD"
     )
 
 
@@ -115,11 +119,12 @@ def _published_words(published: Mapping[str, Mapping[str, float]]) -> str:
     from consilience.core.render.phrases import percent
     from consilience.evals.paper.replay import RECORDED
 
-    told = [
-        f"{name} {percent(max(share for who, share in one.items() if who != RECORDED))} and {percent(one[RECORDED])}"
-        for name, one in published.items()
+    experiments = [
+        f"{name} {percent(max(share for who, share in accuracies.items() if who != RECORDED))} and "
+        f"{percent(accuracies[RECORDED])}"
+        for name, accuracies in published.items()
     ]
-    return f"Published accuracy of the best agent and of the paper's orchestrator: {', '.join(told)}"
+    return f"Published accuracy of the best agent and of the paper's orchestrator: {', '.join(experiments)}"
 
 
 def _table(scores: Sequence[Score], published: Mapping[str, float]) -> Table:
@@ -134,9 +139,9 @@ def _table(scores: Sequence[Score], published: Mapping[str, float]) -> Table:
     table = figures_table("Who", "Images", "Accuracy", "95 % interval", "ECE", "OCR", "CCC", "Brier")
     if published:
         table.add_column("Published", justify="right", no_wrap=True)
-    for one in scores:
-        known = [f"{one.ece:.3f}", f"{one.ocr:.3f}", f"{one.ccc:.2f}", f"{one.brier:.3f}"]
-        accuracy = [percent(one.accuracy), f"{percent(one.low)} to {percent(one.high)}"]
-        beside = [percent(published[one.who])] if one.who in published else []
-        table.add_row(one_line(one.who), f"{one.n:,}", *(accuracy + known if one.n else ["–"] * 6), *beside)
+    for score in scores:
+        known = [f"{score.ece:.3f}", f"{score.ocr:.3f}", f"{score.ccc:.2f}", f"{score.brier:.3f}"]
+        accuracy = [percent(score.accuracy), f"{percent(score.low)} to {percent(score.high)}"]
+        beside = [percent(published[score.who])] if score.who in published else []
+        table.add_row(one_line(score.who), f"{score.n:,}", *(accuracy + known if score.n else ["–"] * 6), *beside)
     return table

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("source", type=PATH, metavar="SOURCE")
 @panel_option
-@click.option("--out", required=True, type=PATH, metavar="DIR", help="Where rows, figures and report are written.")
+@click.option("--out", required=True, type=PATH, metavar="DIR", help="Folder for the report, the figures and the rows.")
 @choice_options
 @json_option
 @settings_options
@@ -44,10 +44,11 @@ def stress(
     settings_file: Path | None,
     assignments: tuple[str, ...],
 ) -> None:
-    """Evaluate a panel on images made worse.
+    """Measure a panel on images made worse.
 
     Noise, blur, exposure, JPEG, occlusion, rotation, scale and background, each in five strengths: every image is
-    decided 41 times. SOURCE is a folder or a manifest as for `evaluate`. The same command again goes on where it was.
+    decided 41 times. SOURCE is a folder or a table, as for `consilience evaluate`. If it is interrupted, run the same
+    command again: it continues where it stopped.
     """
     from consilience.evals import stress as run
     from consilience.frontends.cli.terminal import console, print_json, progress_on
@@ -55,7 +56,7 @@ def stress(
     settings = collected(settings_file, assignments, seed=seed)
     try:
         with progress_on(console(stderr=True)) as report:
-            found = run(
+            robustness = run(
                 source,
                 panel,
                 out,
@@ -66,44 +67,44 @@ def stress(
                 watch=lambda done, total, seen: report("deciding", done, total, seen),
             )
     except KeyboardInterrupt:
-        complain("to go on", "run the same command again; what was decided is kept")
+        complain("to continue", "run the same command again: the images that were decided are kept")
         raise
-    name_problems(found.clean, of_leaks="they flatter the figures, most of all those of the clean images")
+    name_problems(robustness.clean, of_leaks="the figures look better than they are, most of all for the clean images")
     if as_json:
-        print_json(console(), json.dumps(found.to_dict(), ensure_ascii=False))
+        print_json(console(), json.dumps(robustness.to_dict(), ensure_ascii=False))
     else:
-        _show(found)
-    finish(found.clean.metrics.n, found.clean.metrics.errors)
+        _show(robustness)
+    finish(robustness.clean.metrics.n, robustness.clean.metrics.errors)
 
 
-def _show(found: Robustness) -> None:
+def _show(robustness: Robustness) -> None:
     from consilience.core.render.phrases import one_line
     from consilience.evals.robustness.robustness_page import REPORT
     from consilience.frontends.cli.terminal import console
 
     out = console()
-    out.print(_table(found), "", found.answer(), sep="\n")
-    out.print(f"Written to '{one_line(str(found.out / REPORT))}'")
+    out.print(_table(robustness), "", robustness.answer(), sep="\n")
+    out.print(f"Report: {one_line(str(robustness.out / REPORT))}", soft_wrap=True)
 
 
-def _table(found: Robustness) -> Table:
+def _table(robustness: Robustness) -> Table:
     from consilience.core.render.phrases import one_line
     from consilience.evals.report.words import decimals, share
     from consilience.frontends.cli.panel_text import figures_table
 
-    agents = [one.who for one in found.clean.metrics.agents]
+    agents = [figures.who for figures in robustness.clean.metrics.agents]
     fixed = ("Strength", "Right", "ECE", "Referred", "Right of settled", "Settled and wrong", "Novelty")
     table = figures_table("Images", *fixed, *(one_line(who) for who in agents))
-    for one in found.conditions:
+    for condition in robustness.conditions:
         table.add_row(
-            one.corruption,
-            str(one.strength or ""),
-            share(one.accuracy),
-            decimals(one.ece, 3),
-            share(one.referred),
-            share(one.settled.accuracy),
-            share(one.settled_wrong),
-            decimals(one.novelty, 2),
-            *(share(one.agents[who]["accuracy"]) if who in one.agents else "–" for who in agents),
+            condition.corruption,
+            str(condition.strength or ""),
+            share(condition.accuracy),
+            decimals(condition.ece, 3),
+            share(condition.referred),
+            share(condition.settled.accuracy),
+            share(condition.settled_wrong),
+            decimals(condition.novelty, 2),
+            *(share(condition.agents[who]["accuracy"]) if who in condition.agents else "–" for who in agents),
         )
     return table

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 @click.group(invoke_without_command=True)
-@click.option("--find", "word", metavar="WORD", help="Only those whose name, source or tower has WORD in it.")
+@click.option("--find", "word", metavar="WORD", help="Only those with WORD in their name, source or tower.")
 @click.option("--here", is_flag=True, help="Only those whose weights are on this machine.")
 @json_option
 @click.pass_context
 def encoders(ctx: click.Context, word: str | None, here: bool, as_json: bool) -> None:
     """List the encoders that can be used by name.
 
-    Beside those: 'open_clip:MODEL:FILE' for any open_clip checkpoint, 'open_clip:local-dir:FOLDER' and
-    'open_clip:hf-hub:REPOSITORY' for models with a configuration of their own, 'transformers:FOLDER' or
-    'transformers:REPOSITORY' for any checkpoint of transformers' CLIP classes.
+    Other names that work: 'open_clip:MODEL:FILE' for any open_clip checkpoint, 'open_clip:local-dir:FOLDER' and
+    'open_clip:hf-hub:REPOSITORY' for models with a configuration of their own, 'transformers:FOLDER' and
+    'transformers:REPOSITORY' for CLIP models of transformers. `consilience encoders try` compares some on your images.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -34,19 +34,19 @@ def encoders(ctx: click.Context, word: str | None, here: bool, as_json: bool) ->
     from consilience.retrieval.encoders.encoder_catalogue import find, known_encoders
 
     known = known_encoders()
-    shown = [one for one in known if _matches(one, word) and (one.is_here or not here)]
-    if word is not None and not any(_matches(one, word) for one in known):
+    shown = [encoder for encoder in known if _matches(encoder, word) and (encoder.is_here or not here)]
+    if word is not None and not any(_matches(encoder, word) for encoder in known):
         find(word, known)
     out = console()
     if as_json:
-        for one in shown:
-            print_json(out, json.dumps(one.to_dict()))
+        for encoder in shown:
+            print_json(out, json.dumps(encoder.to_dict()))
         return
     _list(shown)
 
 
-def _matches(one: KnownEncoder, word: str | None) -> bool:
-    text = " ".join([one.name, one.source, one.image_tower or "", one.text_tower or ""])
+def _matches(encoder: KnownEncoder, word: str | None) -> bool:
+    text = " ".join([encoder.name, encoder.source, encoder.image_tower or "", encoder.text_tower or ""])
     return word is None or word.casefold() in text.casefold()
 
 
@@ -55,22 +55,22 @@ def _list(known: Sequence[KnownEncoder]) -> None:
 
     out = console()
     rows = table(
-        "encoder", "here", "params", "pixels", "vector", "image tower", "text tower", "licence", "weights from"
+        "Encoder", "Here", "Parameters", "Pixels", "Vector", "Image tower", "Text tower", "Licence", "Weights from"
     )
-    for one in known:
+    for encoder in known:
         rows.add_row(
-            one.name,
-            "yes" if one.is_here else "",
-            f"{one.parameters / 1e6:,.0f} M" if one.parameters else "",
-            str(one.pixels or ""),
-            str(one.dimension or ""),
-            one.image_tower or "",
-            one.text_tower or "",
-            one.licence,
-            one.source,
+            encoder.name,
+            "yes" if encoder.is_here else "",
+            f"{encoder.parameters / 1e6:,.0f} M" if encoder.parameters else "",
+            str(encoder.pixels or ""),
+            str(encoder.dimension or ""),
+            encoder.image_tower or "",
+            encoder.text_tower or "",
+            encoder.licence,
+            encoder.source,
         )
     out.print(rows)
-    out.print(f"{len(known)} encoders, {sum(one.is_here for one in known)} with their weights on this machine")
+    out.print(f"{len(known)} encoders, {sum(encoder.is_here for encoder in known)} with their weights on this machine")
 
 
 @encoders.command(name="try")
@@ -81,51 +81,54 @@ def _list(known: Sequence[KnownEncoder]) -> None:
 def try_encoders(
     names: tuple[str, ...], folder: Path, as_json: bool, settings_file: Path | None, assignments: tuple[str, ...]
 ) -> None:
-    """How well encoders separate the labels of FOLDER, at what rate and size.
+    """Compare how well encoders separate the labels of FOLDER.
 
-    The accuracy is that of a linear probe in cross-validation, with its 95 % interval; 'nearest' is the share of images
-    whose nearest other image has their label. The best comes first; the rate is this machine's as it is now.
+    Accuracy is that of a linear probe in cross-validation, with its 95 % interval. 'Nearest' is the share of images
+    whose nearest other image has the same label. The best encoder comes first. Speed is measured on this machine.
     """
     from consilience.core.errors import EncoderError
-    from consilience.evals.separation import separation
+    from consilience.evals.separation import separation as separation_of
     from consilience.frontends.cli.outcome import Failure, complain, finish
     from consilience.frontends.cli.terminal import console, print_json, progress_on
 
     settings = collected(settings_file, assignments)
-    found: list[Separation] = []
+    separations: list[Separation] = []
     failed = 0
     with progress_on(console(stderr=True)) as progress:
         for name in dict.fromkeys(names):
             try:
-                found.append(separation(name, folder, settings, progress))
+                separations.append(separation_of(name, folder, settings, progress))
             except EncoderError as error:
                 if len(names) == 1:
                     raise Failure(str(error)) from error
                 complain("error", str(error))
                 failed += 1
-    found.sort(key=lambda one: (-one.accuracy, -one.nearest))
+    separations.sort(key=lambda separation: (-separation.accuracy, -separation.nearest))
     if as_json:
-        for one in found:
-            print_json(console(), json.dumps(one.to_dict()))
-    elif found:
-        _compare(found)
-    finish(len(found), failed)
+        for separation in separations:
+            print_json(console(), json.dumps(separation.to_dict()))
+    elif separations:
+        _compare(separations)
+    finish(len(separations), failed)
 
 
-def _compare(found: Sequence[Separation]) -> None:
+def _compare(separations: Sequence[Separation]) -> None:
     from consilience.frontends.cli.terminal import console, table
 
-    rows = table("encoder", "accuracy", "95 % interval", "nearest", "vector", "weights", "images a second")
-    for one in found:
+    rows = table("Encoder", "Accuracy", "95 % interval", "Nearest", "Vector", "Weights", "Images a second")
+    for separation in separations:
         rows.add_row(
-            one.encoder,
-            f"{one.accuracy:.3f}",
-            f"{one.low:.3f} to {one.high:.3f}",
-            f"{one.nearest:.3f}",
-            str(one.dimension),
-            f"{one.weight_bytes / 2**20:,.0f} MB",
-            f"{one.images_per_second:,.1f}",
+            separation.encoder,
+            f"{separation.accuracy:.3f}",
+            f"{separation.low:.3f} to {separation.high:.3f}",
+            f"{separation.nearest:.3f}",
+            str(separation.dimension),
+            f"{separation.weight_bytes / 2**20:,.0f} MB",
+            f"{separation.images_per_second:,.1f}",
         )
     out = console()
     out.print(rows)
-    out.print(f"{found[0].images:,} images, {found[0].folds} folds")
+    out.print(
+        f"{separations[0].images:,} images, {separations[0].folds}-fold cross-validation. "
+        "Use one: consilience fit FOLDER --encoder NAME --panel DIR"
+    )

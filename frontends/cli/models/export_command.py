@@ -12,12 +12,23 @@ from consilience.frontends.cli.outcome import Failure, complain_of, finish
 
 @click.command()
 @click.argument("folder", type=PATH, metavar="FOLDER")
-@click.option("--format", "form", type=click.Choice(["openai-finetune"]), required=True, help="What is written.")
+@click.option("--format", "form", type=click.Choice(["openai-finetune"]), required=True, help="The provider's format.")
 @click.option("--out", required=True, type=PATH, metavar="FILE", help="The JSONL file to write.")
-@click.option("--held-out", default=0.0, type=click.FloatRange(0, 0.9), help="Share of each label for a second file.")
-@click.option("--label-only", is_flag=True, help="The answer is the label alone, for agents with confidence: logprob.")
 @click.option(
-    "--image-side", default=768, show_default=True, type=click.IntRange(28, 8192), help="Longer side, pixels."
+    "--held-out",
+    default=0.0,
+    type=click.FloatRange(0, 0.9),
+    help="Share of each label that is held out, for validation.",
+)
+@click.option(
+    "--label-only", is_flag=True, help="Teach to answer with the label alone, for agents with confidence: logprob."
+)
+@click.option(
+    "--image-side",
+    default=768,
+    show_default=True,
+    type=click.IntRange(28, 8192),
+    help="Longer side of the images, in pixels.",
 )
 @click.option("--task", "task_file", type=PATH, metavar="FILE", help="A YAML file that describes the labels.")
 @settings_options
@@ -32,10 +43,11 @@ def export(
     settings_file: Path | None,
     assignments: tuple[str, ...],
 ) -> None:
-    """Write labelled images as chat messages: our look prompt, the image, the right answer.
+    """Write labelled images as a fine-tuning file.
 
-    The file is checked against the provider's limits. With --held-out, the images held out go to FILE with .held-out
-    before its ending: give it as the validation file.
+    Each example is a conversation: our prompt, the image, the right answer. The file is checked against the provider's
+    limits. With --held-out, the images that are held out go to a second file, FILE with .held-out before its ending:
+    give it to the provider for validation.
     """
     from consilience.agents.finetune.finetune_file import check, write
     from consilience.agents.finetune.training_set import training_set_of

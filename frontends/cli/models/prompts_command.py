@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name", required=False)
 @click.option("--task", "task_file", type=PATH, metavar="FILE", help="A YAML file that describes the labels.")
-@click.option("--panel", type=PATH, metavar="DIR", help="A panel, for the words of its task.")
+@click.option("--panel", type=PATH, metavar="DIR", help="A panel, whose task may have words of its own.")
 @json_option
 def prompts(name: str | None, task_file: Path | None, panel: Path | None, as_json: bool) -> None:
-    """List the prompts, or show the one called NAME.
+    """Show the prompts that are sent to models.
 
-    It is shown as a model would read it, with a task's own words in the place of those that they replace. What is known
-    only at a diagnosis stands as <variable>.
+    NAME shows one as a model reads it, with the task's own words where it has some. What is known only during a
+    diagnosis is shown as <variable>.
     """
     from consilience.frontends.cli.terminal import console, print_json
     from consilience.prompts import check_prompts, prompt_names
 
     if task_file is not None and panel is not None:
-        raise click.UsageError("give --task or --panel, not both")
+        raise click.UsageError("Give --task or --panel, not both.")
     task = _task(task_file, panel)
     check_prompts(task)
-    held = [_facts(one, task) for one in ([name] if name is not None else prompt_names())]
+    held = [_facts(prompt_name, task) for prompt_name in ([name] if name is not None else prompt_names())]
     out = console()
     if as_json:
         print_json(out, json.dumps(held[0] if name is not None else held, ensure_ascii=False))
@@ -77,10 +77,10 @@ def _facts(name: str, task: Task) -> dict[str, Any]:
 def _show(out: Console, prompt: dict[str, Any]) -> None:
     from rich.text import Text
 
-    for text, one in prompt["texts"].items():
-        origin = ", of the task" if one["of_the_task"] else ""
+    for text, entry in prompt["texts"].items():
+        origin = ", of the task" if entry["of_the_task"] else ""
         out.print(Text(f"{prompt['name']} {prompt['version']}: {text}{origin}", style="bold"), soft_wrap=True)
-        out.print(*map(_harmless, one["rendered"].split("\n")), "", sep="\n", soft_wrap=True)
+        out.print(*map(_harmless, entry["rendered"].split("\n")), "", sep="\n", soft_wrap=True)
     for name, words in prompt["variables"].items():
         out.print(f"<{name}>: {words}", soft_wrap=True)
 
@@ -97,8 +97,8 @@ def _list(out: Console, held: list[dict[str, Any]]) -> None:
 
     shown = table("Prompt", "Version", "Texts", "Variables")
     for prompt in held:
-        texts = [f"{text}*" if one["of_the_task"] else text for text, one in prompt["texts"].items()]
+        texts = [f"{text}*" if entry["of_the_task"] else text for text, entry in prompt["texts"].items()]
         shown.add_row(prompt["name"], str(prompt["version"]), ", ".join(texts), ", ".join(prompt["variables"]))
     out.print(shown)
-    if any(one["of_the_task"] for prompt in held for one in prompt["texts"].values()):
-        out.print("* in words of the task")
+    if any(entry["of_the_task"] for prompt in held for entry in prompt["texts"].values()):
+        out.print("* written by the task")

@@ -17,39 +17,39 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--clear", is_flag=True, help="Forget all answers; asks first.")
-@click.option("--yes", is_flag=True, help="With --clear: do not ask.")
+@click.option("--clear", is_flag=True, help="Delete all answers; asks first.")
+@click.option("--yes", is_flag=True, help="With --clear: do not ask first.")
 @json_option
 @settings_options
 def replies(clear: bool, yes: bool, as_json: bool, settings_file: Path | None, assignments: tuple[str, ...]) -> None:
-    """Show the kept answers of models, or forget them.
+    """Show or delete the saved answers of models.
 
-    A `fit` or `diagnose` that asks the same again takes them from there and pays nothing. The setting replies.path
+    A command that asks a model the same question again uses the saved answer and pays nothing. The setting replies.path
     names the file.
     """
-    from consilience.core.render.phrases import one_line
+    from consilience.core.render.phrases import counted, one_line
     from consilience.frontends.cli.terminal import console, print_json
 
     if yes and not clear:
-        raise click.UsageError("--yes goes with --clear")
+        raise click.UsageError("--yes works only together with --clear")
     settings = collected(settings_file, assignments).replies
     held = _facts(settings)
-    out = console()
+    out, answers = console(), counted(held["answers"], "answer")
     if clear:
         if held["answers"] and not yes:
-            click.confirm(f"Forget {held['answers']:,} answers in '{one_line(held['path'])}'?", abort=True, err=True)
+            click.confirm(f"Delete {answers} in '{one_line(held['path'])}'?", abort=True, err=True)
         if (cache := _opened(settings)) is not None:
             cache.clear()
         held["cleared"] = held["answers"]
     if as_json:
         print_json(out, json.dumps(held, ensure_ascii=False))
     elif clear:
-        out.print(f"{held['answers']:,} answers forgotten", soft_wrap=True)
+        out.print(f"{answers} deleted", soft_wrap=True)
     else:
         if held["models"]:
             out.print(_table(held["models"]), "", sep="\n")
-        kept = f"{held['answers']:,} answers, {held['bytes'] / 2**20:.1f} MB of at most {settings.max_megabytes} MB"
-        out.print(f"'{one_line(held['path'])}': {kept}", soft_wrap=True)
+        size = f"{held['bytes'] / 2**20:.1f} MB of {settings.max_megabytes} MB at most"
+        out.print(f"'{one_line(held['path'])}': {answers}, {size}", soft_wrap=True)
 
 
 def _opened(settings: RepliesSettings) -> ReplyCache | None:
@@ -65,7 +65,7 @@ def _facts(settings: RepliesSettings) -> dict[str, Any]:
 
     cache = _opened(settings)
     entries = cache.entries() if cache is not None else []
-    answers = Counter((one.model, one.prompt, one.stage) for one in entries)
+    answers = Counter((entry.model, entry.prompt, entry.stage) for entry in entries)
     return {
         "path": str(replies_path(settings)),
         "answers": len(entries),
@@ -84,6 +84,6 @@ def _table(models: list[dict[str, Any]]) -> Any:
 
     shown = table("Model", "Prompts", "Look", "Answers")
     shown.columns[-1].justify = "right"
-    for one in models:
-        shown.add_row(one_line(one["model"]), one_line(one["prompt"]), one["stage"], f"{one['answers']:,}")
+    for group in models:
+        shown.add_row(one_line(group["model"]), one_line(group["prompt"]), group["stage"], f"{group['answers']:,}")
     return shown

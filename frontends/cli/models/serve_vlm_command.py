@@ -46,18 +46,25 @@ For other machines: --host 0.0.0.0, and a key in the variable VLLM_API_KEY, whic
 @click.command(epilog=EXAMPLES)
 @click.argument("model")
 @click.argument("vllm_arguments", nargs=-1, metavar="[-- VLLM_ARGUMENT...]")
-@click.option("--lora", "adapters", multiple=True, type=PATH, metavar="DIR", help="Also serve this LoRA adapter.")
+@click.option(
+    "--lora",
+    "adapters",
+    multiple=True,
+    type=PATH,
+    metavar="DIR",
+    help="Serve this LoRA adapter as well; may be given many times.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
-@click.option("--executable", metavar="PATH", help="The vllm to run; it may be in an environment of its own.")
-@click.option("--cpu", is_flag=True, help="For a machine without a GPU: nothing is compiled, and little memory taken.")
-@click.option("--log", type=PATH, metavar="FILE", help="Where vLLM's log goes; default: a temporary file.")
+@click.option("--executable", metavar="PATH", help="The vllm program, if it is in another environment.")
+@click.option("--cpu", is_flag=True, help="For a machine without a GPU: compiles nothing and takes little memory.")
+@click.option("--log", type=PATH, metavar="FILE", help="File for vLLM's log; default: a temporary one.")
 @click.option(
     "--timeout",
     default=1800.0,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
-    help="Seconds to wait until it is ready; a model may have to be downloaded.",
+    help="Seconds to wait until it is ready; it may have to download the model.",
 )
 def serve_vlm(
     model: str,
@@ -70,15 +77,15 @@ def serve_vlm(
     log: Path | None,
     timeout: float,
 ) -> None:
-    """Serve a vision-language model on vLLM until Ctrl-C.
+    """Serve a vision-language model with vLLM.
 
     MODEL is a model of the Hugging Face hub, or a folder with a checkpoint. When it is ready, the settings of an agent
-    that asks it are printed.
+    that asks it are printed: put them into your settings file. Ctrl-C stops it.
     """
     from consilience.frontends.cli.models.server_process import refuse_busy_port, served
     from consilience.frontends.cli.terminal import console, print_settings, waiting
 
-    if reserved := [one for one in vllm_arguments if one.partition("=")[0] in ("--host", "--port")]:
+    if reserved := [argument for argument in vllm_arguments if argument.partition("=")[0] in ("--host", "--port")]:
         raise click.UsageError(f"Give {reserved[0].partition('=')[0]} before --, so that this command knows of it.")
     program = _program(executable)
     refuse_busy_port(host, port)
@@ -88,21 +95,23 @@ def serve_vlm(
         with waiting(console(stderr=True), f"starting vLLM with {model}; its log is '{server.log}'"):
             server.wait_until_healthy(timeout)
         out = console()
-        said = f"# {model} is served at {server.base_url}; Ctrl-C stops it. Settings of an agent that asks it:"
-        out.print(said, soft_wrap=True)
+        heading = f"# {model} is served at {server.base_url}; Ctrl-C stops it. Settings of an agent that asks it:"
+        out.print(heading, soft_wrap=True)
         print_settings(out, {"vlm": _agents(server)})
         sys.stdout.flush()
         server.wait()
 
 
-def _program(given: str | None) -> str:
+def _program(executable: str | None) -> str:
     """The vllm to run: the one given, the one beside this Python, or the one on PATH."""
-    if given is not None:
-        if found := shutil.which(given):
-            return found
-        raise Failure(f"'{given}' is no program that can be run; --executable names vllm, as in .venv-vllm/bin/vllm")
-    if found := shutil.which(Path(sys.executable).with_name("vllm")) or shutil.which("vllm"):
-        return found
+    if executable is not None:
+        if program := shutil.which(executable):
+            return program
+        raise Failure(
+            f"'{executable}' is not a program that can be run; give the path of vllm, such as .venv-vllm/bin/vllm"
+        )
+    if program := shutil.which(Path(sys.executable).with_name("vllm")) or shutil.which("vllm"):
+        return program
     raise MissingExtraError(
         "vLLM is not installed here. Install it with: pip install 'consilience[vllm]'; or name the vllm of another "
         "environment with --executable"
@@ -131,8 +140,10 @@ def _lora_flags(adapters: tuple[Path, ...]) -> list[str]:
         return []
     names = [adapter.absolute().name for adapter in adapters]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise Failure(f"two adapters are in folders called '{twice[0]}', by which they are called; rename one")
-    rank = next(one for one in RANKS if one >= max(map(rank_of, adapters)))
+        raise Failure(
+            f"two adapters are in folders called '{twice[0]}', and they are served by that name; rename one folder"
+        )
+    rank = next(rank for rank in RANKS if rank >= max(map(rank_of, adapters)))
     modules = [f"{name}={adapter.absolute()}" for name, adapter in zip(names, adapters, strict=True)]
     return ["--enable-lora", f"--max-loras={len(adapters)}", f"--max-lora-rank={rank}", "--lora-modules", *modules]
 
@@ -146,10 +157,10 @@ def _environment(program: str, cpu: bool) -> dict[str, str]:
 
 
 @contextmanager
-def _log_file(given: Path | None) -> Iterator[Path]:
+def _log_file(path: Path | None) -> Iterator[Path]:
     """The file that was given; or a temporary one, which stays only if something went wrong."""
-    if given is not None:
-        yield given
+    if path is not None:
+        yield path
         return
     descriptor, name = tempfile.mkstemp(prefix="consilience-vllm-", suffix=".log")
     os.close(descriptor)

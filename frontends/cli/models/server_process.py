@@ -104,7 +104,7 @@ def refuse_busy_port(host: str, port: int) -> None:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind(address)
     except OSError as cause:
-        raise Failure(f"nothing can listen on {host}, port {port} ({cause.strerror}); give another --port") from cause
+        raise Failure(f"port {port} of {host} cannot be used ({cause.strerror}); choose another with --port") from cause
 
 
 @contextmanager

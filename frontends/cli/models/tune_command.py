@@ -12,30 +12,50 @@ from consilience.frontends.cli.outcome import Failure, complain_of
 
 @click.command()
 @click.argument("folder", type=PATH, metavar="FOLDER")
-@click.option("--model", required=True, metavar="MODEL", help="A folder with a checkpoint, or a model of the hub.")
-@click.option("--out", required=True, type=PATH, metavar="DIR", help="Where the adapter goes; a run there goes on.")
+@click.option(
+    "--model", required=True, metavar="MODEL", help="A model of the Hugging Face hub, or a folder with a checkpoint."
+)
+@click.option(
+    "--out", required=True, type=PATH, metavar="DIR", help="Folder for the adapter; a run that is there continues."
+)
 @click.option("--task", "task_file", type=PATH, metavar="FILE", help="A YAML file that describes the labels.")
 @click.option(
     "--confidence",
     type=click.Choice(["logprob", "verbalised"]),
     default="logprob",
     show_default=True,
-    help="Of the agent that will use it: taught to answer with the label alone, or in our JSON form.",
+    help="How its confidence will be read: logprob teaches to answer with the label alone, verbalised in JSON.",
 )
-@click.option("--held-out", default=0.2, show_default=True, type=click.FloatRange(0.01, 0.9), help="Share to judge by.")
-@click.option("--rank", default=16, show_default=True, type=click.IntRange(1, 256), help="Of the adapter.")
 @click.option(
-    "--rate", default=2e-4, show_default=True, type=click.FloatRange(0, 1, min_open=True), help="Of learning."
+    "--held-out",
+    default=0.2,
+    show_default=True,
+    type=click.FloatRange(0.01, 0.9),
+    help="Share of each label that is held out to measure it.",
 )
-@click.option("--epochs", default=20, show_default=True, type=click.IntRange(1), help="At most.")
-@click.option("--patience", default=3, show_default=True, type=click.IntRange(1), help="Epochs without a gain.")
-@click.option("--batch-size", default=4, show_default=True, type=click.IntRange(1), help="Images a step.")
+@click.option("--rank", default=16, show_default=True, type=click.IntRange(1, 256), help="Rank of the adapter.")
 @click.option(
-    "--image-side", default=768, show_default=True, type=click.IntRange(28, 8192), help="Longer side, pixels."
+    "--rate", default=2e-4, show_default=True, type=click.FloatRange(0, 1, min_open=True), help="Learning rate."
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps, ...")
+@click.option("--epochs", default=20, show_default=True, type=click.IntRange(1), help="Most epochs.")
 @click.option(
-    "--dtype", default="auto", show_default=True, type=click.Choice(["auto", "float32", "bfloat16", "float16"])
+    "--patience", default=3, show_default=True, type=click.IntRange(1), help="Epochs without a gain before it stops."
+)
+@click.option("--batch-size", default=4, show_default=True, type=click.IntRange(1), help="Images in a step.")
+@click.option(
+    "--image-side",
+    default=768,
+    show_default=True,
+    type=click.IntRange(28, 8192),
+    help="Longer side of the images, in pixels.",
+)
+@click.option("--device", default="auto", show_default=True, help="Where it runs: auto, cpu, cuda, mps, ...")
+@click.option(
+    "--dtype",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    help="Number format of the weights.",
 )
 @settings_options
 def tune(
@@ -56,11 +76,12 @@ def tune(
     settings_file: Path | None,
     assignments: tuple[str, ...],
 ) -> None:
-    """Tune a vision-language model on labelled images by LoRA.
+    """Fine-tune a vision-language model with LoRA.
 
-    It learns to answer our look prompt as FOLDER's labels say. Killed at any moment, the same command goes on where it
-    was. DIR then holds the adapter of the best epoch, loss.png and loss.jsonl; what is printed are the settings of the
-    agent that uses it, a new one: fit a panel with it on images that it was not tuned on.
+    It learns to answer our prompt with the labels of FOLDER. If it is interrupted, run the same command again: it
+    continues where it stopped. DIR then holds the adapter of the best epoch, loss.png and loss.jsonl. The settings of
+    an agent that uses it are printed: put them into your settings file, and fit a panel on images that it was not tuned
+    on.
     """
     from consilience.agents.finetune.lora_tuner import Tuner, Tuning
     from consilience.agents.finetune.loss_curve import loss_curve
@@ -74,7 +95,7 @@ def tune(
     settings = collected(settings_file, assignments)
     task = Task.from_file(task_file) if task_file is not None else None
     if out.exists() and not out.is_dir():
-        raise Failure(f"'{out}' is a file; --out names a folder")
+        raise Failure(f"'{out}' is a file; give a folder with --out")
     with progress_on(console(stderr=True)) as progress:
         lessons = training_set_of(
             folder, task, side=image_side, label_only=confidence == "logprob", share=held_out, seed=settings.seed,

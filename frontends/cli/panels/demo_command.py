@@ -28,12 +28,19 @@ SEED = 0
 
 
 @click.command()
-@click.option("--out", type=PATH, default="consilience-demo", show_default=True, metavar="DIR", help="Where to write.")
+@click.option(
+    "--out",
+    type=PATH,
+    default="consilience-demo",
+    show_default=True,
+    metavar="DIR",
+    help="Folder for the panel and the picture.",
+)
 def demo(out: Path) -> None:
-    """See it work on images of solar cells.
+    """Try Consilience on images of solar cells.
 
-    It fits a panel on some, diagnoses others, and writes the panel and a picture of one diagnosis to DIR. It needs the
-    extra 'demo': pip install 'consilience[demo]'
+    Fits a panel on 1,000 labelled images, diagnoses the others, and writes the panel and a picture of one diagnosis to
+    DIR. The images come with the extra 'demo': pip install 'consilience[demo]'
     """
     from consilience.frontends.cli.panels.solar_cells import read_cells, split
 
@@ -81,8 +88,14 @@ def most_disputed(cells: Sequence[SolarCell], diagnoses: Sequence[Diagnosis]) ->
     """Where the greatest share of the weight named another label; among referred ones if there are any."""
 
     def against(diagnosis: Diagnosis) -> float:
-        words = [(one.weight or 0.0, one.calibrated) for one in diagnosis.predictions if one.calibrated is not None]
-        against = sum(weight for weight, said in words if max(said, key=said.__getitem__) != diagnosis.label)
+        words = [
+            (prediction.weight or 0.0, prediction.calibrated)
+            for prediction in diagnosis.predictions
+            if prediction.calibrated is not None
+        ]
+        against = sum(
+            weight for weight, calibrated in words if max(calibrated, key=calibrated.__getitem__) != diagnosis.label
+        )
         return against / (sum(weight for weight, _ in words) or 1.0)
 
     return max(zip(cells, diagnoses, strict=True), key=lambda pair: (not pair[1].settled, against(pair[1])))
@@ -136,16 +149,16 @@ def _print_scores(diagnoses: Sequence[Diagnosis], truths: Sequence[str], shown: 
     from consilience.frontends.cli.panel_text import figures_table
 
     table = figures_table("Held-out cells", "Accuracy", "95 % interval", "ECE", "OCR", "CCC", "Weight")
-    for one in scores(diagnoses, truths):
+    for score in scores(diagnoses, truths):
         table.add_row(
-            one_line(one.who),
-            percent(one.accuracy),
-            f"{100 * one.low:.1f} to {100 * one.high:.1f} %",
-            f"{one.ece:.3f}",
-            f"{one.ocr:.3f}",
-            f"{one.ccc:.2f}",
-            "" if one.weight is None else percent(one.weight),
-            style="bold" if one.who == FUSION else None,
+            one_line(score.who),
+            percent(score.accuracy),
+            f"{100 * score.low:.1f} to {100 * score.high:.1f} %",
+            f"{score.ece:.3f}",
+            f"{score.ocr:.3f}",
+            f"{score.ccc:.2f}",
+            "" if score.weight is None else percent(score.weight),
+            style="bold" if score.who == FUSION else None,
         )
     shown.print("", table, sep="\n")
     shown.print(
@@ -162,9 +175,9 @@ def _print_verdicts(
     from consilience.frontends.cli.panel_text import figures_table
 
     table = figures_table("Verdicts", "Images", "Confident", "of those right", "Referred to a person")
-    settled = [one.label == truth for one, truth in zip(held_out, truths, strict=True) if one.settled]
+    settled = [diagnosis.label == truth for diagnosis, truth in zip(held_out, truths, strict=True) if diagnosis.settled]
     right = percent(sum(settled) / len(settled)) if settled else "–"
     for name, diagnoses, correct in (("held out", held_out, right), ("in between", between, "–")):
-        share = sum(one.settled for one in diagnoses) / max(len(diagnoses), 1)
+        share = sum(diagnosis.settled for diagnosis in diagnoses) / max(len(diagnoses), 1)
         table.add_row(name, f"{len(diagnoses):,}", percent(share), correct, percent(1 - share))
     shown.print("", table, sep="\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @panel_option
 @json_option
-@click.option("--events", is_flag=True, help="Print each step of the graph as it happens, and the diagnosis, as JSON.")
-@click.option("--picture", "pictures", type=PATH, metavar="DIR", help="Save a picture of each diagnosis in DIR.")
-@click.option("--no-history", is_flag=True, help="Do not keep the diagnoses; the setting history.keep.")
+@click.option("--events", is_flag=True, help="Print each step as it happens, and the diagnosis, as JSON.")
+@click.option("--picture", "pictures", type=PATH, metavar="DIR", help="Save each diagnosis as a picture in DIR.")
+@click.option("--no-history", is_flag=True, help="Do not save the diagnoses.")
 @settings_options
 def diagnose(
     images: tuple[str, ...],
@@ -44,10 +45,11 @@ def diagnose(
 ) -> None:
     """Diagnose images.
 
-    IMAGE is a file, an http(s) address, or - for names on standard input, one a line. For a panel of vectors it is an
-    .npz as for `fit`. One image is shown in detail, each of many on a line; with --json each is a line of JSON.
+    IMAGE is a file or an http(s) address; - reads names from standard input, one on each line. For a panel that was
+    fitted on vectors, it is an .npz file of vectors. One image is shown in detail, several on a line each.
 
-    Every diagnosis is kept with a small picture, see `consilience history`; what is said of it there can be learned.
+    Every diagnosis is saved with a small picture. `consilience history` lists them, `consilience feedback` says whether
+    one is right, and `consilience learn` teaches the panel.
     """
     from consilience.core.diagnosis import FailedImage
     from consilience.core.diagnosis_record import json_of
@@ -77,7 +79,9 @@ def diagnose(
             else:
                 _print(out, result, in_detail=is_single)
                 if is_single and id is not None:
-                    out.print(f"Kept as {id}: say with 'consilience feedback' whether it is right", style="dim")
+                    out.print(
+                        f"Saved as {id}. Is it right? {_feedback_command(id, panel)}", style="dim", soft_wrap=True
+                    )
             kinds[_kind(result)] += 1
             cost += 0.0 if isinstance(result, FailedImage) else result.cost_usd
             progress("diagnosing", kinds.total(), len(images) if is_counted else None)
@@ -86,8 +90,12 @@ def diagnose(
     if not (is_single or as_json or events):
         words = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items(), reverse=True))
         words += f", {cost:.4f} USD" if cost else ""
-        click.echo(f"{kinds.total()} images: {words}" if kinds else "no images were named", err=True)
+        click.echo(f"{kinds.total()} images: {words}" if kinds else "no images were given", err=True)
     finish(kinds["settled"] + kinds["referred"], kinds["failed"])
+
+
+def _feedback_command(id: str, panel: Path) -> str:
+    return f"consilience feedback {id} --right --panel {shlex.quote(str(panel))}, or --label LABEL instead of --right"
 
 
 def _named(images: Iterable[str]) -> Iterator[str]:
@@ -118,9 +126,9 @@ def _in_batches(diagnoser: Diagnoser, names: Iterable[str]) -> Iterator[Diagnosi
             yield from diagnoser.diagnose_many(group, keep_images=diagnoser.settings.history.keep)
             continue
         for name in group:
-            given = load_precomputed(Path(name), labelled=False)
-            diagnoser.panel.encoder.check(given.encoder)
-            yield from diagnoser.diagnose_vectors(given.embeddings, given.names)
+            vectors = load_precomputed(Path(name), labelled=False)
+            diagnoser.panel.encoder.check(vectors.encoder)
+            yield from diagnoser.diagnose_vectors(vectors.embeddings, vectors.names)
 
 
 def _is_vectors(name: str) -> bool:
@@ -157,6 +165,8 @@ def _save_picture(result: Diagnosis | FailedImage, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as cause:
-        raise ConsilienceError(f"the folder '{folder}' cannot be made ({cause.strerror}); choose another") from cause
+        raise ConsilienceError(
+            f"the folder '{folder}' cannot be created ({cause.strerror}); choose another with --picture"
+        ) from cause
     name = Path(source_name(result.source)).stem[:80]
     result.save_picture(folder / f"{name}-{result.identity[:8]}.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +24,15 @@ NAMES_SHOWN = 5
 @click.command()
 @click.argument("source", type=PATH, metavar="FOLDER")
 @panel_option
-@click.option("--encoder", metavar="NAME", help="'embedded' (default) or 'open_clip:<model>:<tag or checkpoint>'.")
-@click.option("--agents", metavar="A,B", help="Agents to fit on the encoder, or 'auto' to choose; default: the usual.")
+@click.option(
+    "--encoder", metavar="NAME", help="The encoder, 'embedded' by default; `consilience encoders` lists them."
+)
+@click.option("--agents", metavar="A,B", help="The agents, with commas between; 'auto' chooses the best ones.")
 @click.option("--task", "task_file", type=PATH, metavar="FILE", help="A YAML file that describes the labels.")
-@click.option("--unlabelled", type=PATH, metavar="FOLDER", help="Other images to learn from, too, at any depth.")
-@click.option("--overwrite", is_flag=True, help="Replace a panel that is there.")
+@click.option(
+    "--unlabelled", type=PATH, metavar="FOLDER", help="Images without labels to learn from as well, in any subfolder."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the panel if there is one.")
 @json_option
 @settings_options
 def fit(
@@ -44,10 +49,10 @@ def fit(
 ) -> None:
     """Turn labelled images into a panel.
 
-    FOLDER has one subfolder for each label, or train/ and val/ above them; or it is an .npz of vectors with the arrays
-    embeddings, labels and names.
+    FOLDER has one subfolder for each label, or train/ and val/ with such subfolders. It may also be an .npz file of
+    vectors, with the arrays embeddings, labels and names.
 
-    With few labels, --unlabelled helps most: other images of the same kinds, of which nobody needs to know the label.
+    With few labelled images, --unlabelled helps most: more images of the same kind, whose labels nobody needs to know.
     """
     import consilience
     from consilience.frontends.cli.terminal import console, progress_on
@@ -72,11 +77,11 @@ def fit(
 def _name_what_was_left_out(report: FitReport) -> None:
     complain_of(report.failed)
     for conflict in report.images.conflicts:
-        complain("kept out", str(conflict))
+        complain("left out", str(conflict))
     if report.ignored:
         names = ", ".join(f"'{path}'" for path in report.ignored[:NAMES_SHOWN])
         more = len(report.ignored) - NAMES_SHOWN
-        complain("passed over", names + (f" and {more} more" if more > 0 else ""))
+        complain("ignored", names + (f" and {more} more" if more > 0 else ""))
 
 
 def _print_fitted(report: FitReport, policy: PolicySettings, as_json: bool) -> None:
@@ -90,9 +95,10 @@ def _print_fitted(report: FitReport, policy: PolicySettings, as_json: bool) -> N
             "added": report.images.added,
             "skipped": report.images.skipped,
             "kept_out": [
-                [{"image": name, "label": label} for name, label in one.images] for one in report.images.conflicts
+                [{"image": name, "label": label} for name, label in conflict.images]
+                for conflict in report.images.conflicts
             ],
-            "failed": [one.to_dict() for one in report.failed],
+            "failed": [failure.to_dict() for failure in report.failed],
             "ignored": [str(path) for path in report.ignored],
         }
         fitted["cost_usd"] = report.cost_usd
@@ -108,25 +114,31 @@ def _print_fitted(report: FitReport, policy: PolicySettings, as_json: bool) -> N
     out.print(
         f"Panel '{one_line(fitted['panel'])}': {report.images.added:,} images, {len(fitted['labels'])} labels, "
         f"encoder {one_line(fitted['encoder']['name'])}"
-        + (f"; learned from {fitted['unlabelled']:,} unlabelled images, too" if fitted["unlabelled"] else "")
-        + (f"; answers cost {report.cost_usd:.4f} USD" if report.cost_usd else "")
+        + (f"; {fitted['unlabelled']:,} unlabelled images helped" if fitted["unlabelled"] else "")
+        + (f"; the models' answers cost {report.cost_usd:.4f} USD" if report.cost_usd else "")
+    )
+    out.print(
+        f"Next: consilience diagnose IMAGE --panel {shlex.quote(one_line(fitted['panel']))}",
+        style="dim",
+        soft_wrap=True,
     )
 
 
 @click.command()
 @click.argument("images", type=PATH, nargs=-1, required=True, metavar="IMAGE_OR_FOLDER...")
-@click.option("--label", required=True, help="What the images show: a label of the panel.")
+@click.option("--label", required=True, help="The label of all these images; the panel must know it.")
 @panel_option
 @settings_options
 def add(
     images: tuple[Path, ...], label: str, panel: Path, settings_file: Path | None, assignments: tuple[str, ...]
 ) -> None:
-    """Add labelled images to a panel's memory.
+    """Add labelled images to a panel.
 
-    The agents learn from them at once; their calibration and trust stay as `fit` measured them.
+    The agents learn from them at once. Calibration and trust stay as `consilience fit` measured them.
     """
     import consilience
     from consilience.core.dataset import LabelledImage
+    from consilience.core.render.phrases import counted
     from consilience.frontends.cli.terminal import console, progress_on
 
     settings = collected(settings_file, assignments)
@@ -136,8 +148,9 @@ def add(
             panel, [LabelledImage(path, label) for path in paths], settings=settings, progress=progress
         )
     _name_what_was_left_out(report)
-    already = f"; {report.images.skipped:,} were there already" if report.images.skipped else ""
-    console().print(f"{report.images.added:,} images added{already}")
+    skipped = report.images.skipped
+    already = f"; {skipped:,} {'was' if skipped == 1 else 'were'} already in the panel" if skipped else ""
+    console().print(f"{counted(report.images.added)} added{already}")
     finish(report.images.added + report.images.skipped, len(report.failed) + len(report.images.conflicts))
 
 
@@ -145,8 +158,16 @@ def add(
 @click.argument("name", metavar="LABEL")
 @click.argument("images", type=PATH, nargs=-1, required=True, metavar="IMAGE_OR_FOLDER...")
 @panel_option
-@click.option("--description", "descriptions", multiple=True, metavar="TEXT", help="What it looks like; many times.")
-@click.option("--synonym", "synonyms", multiple=True, metavar="NAME", help="Another name of it; many times.")
+@click.option(
+    "--description",
+    "descriptions",
+    multiple=True,
+    metavar="TEXT",
+    help="What the label looks like; may be given many times.",
+)
+@click.option(
+    "--synonym", "synonyms", multiple=True, metavar="NAME", help="Another name of the label; may be given many times."
+)
 @json_option
 @settings_options
 def add_label(
@@ -159,11 +180,11 @@ def add_label(
     settings_file: Path | None,
     assignments: tuple[str, ...],
 ) -> None:
-    """Give a panel one more label, from some images of it.
+    """Teach a panel one more label, from images of it.
 
-    No image that the panel holds is embedded again; calibration and trust are measured for the larger set of labels.
-    Agents that see images are asked about the new ones alone: their trust stays an estimate until a new fit. To be able
-    to go back to the old labels, copy the panel's folder before.
+    Calibration and trust are measured anew for all labels. Models that look at images are asked about the new images
+    only, so their trust is an estimate until the next `consilience fit`. This cannot be undone: copy the panel's
+    folder first if you may want it back.
     """
     import consilience
     from consilience.frontends.cli.terminal import console, progress_on
@@ -178,13 +199,13 @@ def add_label(
     finish(report.images.added, len(report.failed) + len(report.images.conflicts))
 
 
-def _all_images(given: tuple[Path, ...]) -> list[Path]:
+def _all_images(names: tuple[Path, ...]) -> list[Path]:
     """The files, with those in folders."""
     from consilience.core.dataset import images_below
 
-    paths = [path for one in given for path in (images_below(one) if os.path.isdir(one) else [one])]
+    paths = [path for name in names for path in (images_below(name) if os.path.isdir(name) else [name])]
     if not paths:
-        raise Failure("there are no images in what was given")
+        raise Failure("no images were found: give image files, or folders that hold some")
     return paths
 
 
@@ -193,14 +214,15 @@ def _all_images(given: tuple[Path, ...]) -> list[Path]:
 @panel_option
 @settings_options
 def remove(names: tuple[str, ...], panel: Path, settings_file: Path | None, assignments: tuple[str, ...]) -> None:
-    """Take images out of a panel's memory.
+    """Remove images from a panel.
 
-    NAME is the path that an image was given by, or its identity. All are taken out, or none.
+    NAME is the path by which an image was added, or its identity. Either all are removed or, if one is unknown, none.
     """
     import consilience
+    from consilience.core.render.phrases import counted
     from consilience.frontends.cli.terminal import console
 
     unknown = consilience.remove(panel, names, settings=collected(settings_file, assignments))
     if unknown:
-        raise Failure(f"nothing was removed: the panel does not hold {', '.join(map(repr, unknown))}")
-    console().print(f"{len(set(names)):,} images removed")
+        raise Failure(f"nothing was removed, because the panel has no image named {', '.join(map(repr, unknown))}")
+    console().print(f"{counted(len(set(names)))} removed")

@@ -18,7 +18,8 @@ from consilience.frontends.cli.outcome import Failure, complain
 def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tuple[str, ...]) -> None:
     """Show what a panel holds.
 
-    That is its task and labels, its encoder, its agents and the trust that each has earned, and what it settles.
+    Its labels and images, its encoder, its agents with the trust that each has earned, and which images it decides
+    without a person.
     """
     from rich.table import Table
     from rich.text import Text
@@ -49,25 +50,25 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
         "Encoder": f"{one_line(encoder['name'])}, {encoder['dimension']} numbers, fingerprint {encoder['fingerprint']}",
     }
     if held["unlabelled"]:
-        rows["Unlabelled"] = f"{held['unlabelled']:,} images, learned from as well"
-    for one in held["models"]:
-        asked = f"{one['model']} at {one['at']}, confidence {one['confidence']}"
-        rows[f"Agent {one_line(one['agent'])}"] = one_line(asked)
+        rows["Unlabelled"] = f"{held['unlabelled']:,} more images without labels"
+    for model in held["models"]:
+        asked = f"{model['model']} at {model['at']}, confidence {model['confidence']}"
+        rows[f"Agent {one_line(model['agent'])}"] = one_line(asked)
     grid = Table.grid(padding=(0, 2))
     for name, words in rows.items():
         grid.add_row(Text(name, style="bold"), words)
-    closing = [threshold_words(held["policy"]), *(one_line(one, 500) for one in held["warnings"])]
+    closing = [threshold_words(held["policy"]), *(one_line(warning, 500) for warning in held["warnings"])]
     out.print(grid, "", trust_table(held["agents"]), *choice_words(held["choices"]), "", *closing, sep="\n")
 
 
 @click.command()
 @panel_argument
-@click.option("--repair", is_flag=True, help="Build the index of the image memory anew where it is wrong.")
+@click.option("--repair", is_flag=True, help="Rebuild the index if it is wrong.")
 @settings_options
 def check(panel: Path, repair: bool, settings_file: Path | None, assignments: tuple[str, ...]) -> None:
-    """Check every file of a panel, and the index of its image memory.
+    """Check that all files of a panel are whole.
 
-    The exit code is 0 where all is well, or was repaired.
+    The index of its image memory is checked as well. The exit code is 0 if all is well, or was repaired.
     """
     from consilience.core.render.phrases import one_line
     from consilience.orchestrator.panel.panel import Panel
@@ -75,23 +76,25 @@ def check(panel: Path, repair: bool, settings_file: Path | None, assignments: tu
     settings = collected(settings_file, assignments)
     opened = Panel.open(panel)
     with opened.open_memory(settings.memory.url) as memory:
-        found = memory.check()
-        if found.problems and repair:
-            for problem in found.problems:
+        health = memory.check()
+        if health.problems and repair:
+            for problem in health.problems:
                 complain("repairing", problem)
             memory.repair()
-            found = memory.check()
-    if found.problems:
-        remedy = "the index could not be rebuilt" if repair else "rebuild the index with --repair"
-        raise Failure(f"{'; '.join(found.problems)}: {remedy}")
+            health = memory.check()
+    if health.problems:
+        remedy = (
+            "the index could not be rebuilt" if repair else "run the same command with --repair to rebuild the index"
+        )
+        raise Failure(f"{'; '.join(health.problems)}: {remedy}")
     click.echo(
-        f"'{one_line(str(panel))}' is whole: every file, and {found.count:,} images in the index '{found.index}'"
+        f"'{one_line(str(panel))}' is whole: all files, and {health.count:,} images in the index '{health.index}'"
     )
 
 
 @click.command()
 def graph() -> None:
-    """Print the graph that an image takes, as Mermaid."""
+    """Print the steps of a diagnosis as a Mermaid diagram."""
     import numpy as np
 
     from consilience.core.settings.settings import PolicySettings

@@ -15,9 +15,11 @@ from consilience.frontends.cli.options import collected, json_option, panel_opti
 @json_option
 @settings_options
 def drift(panel: Path, as_json: bool, settings_file: Path | None, assignments: tuple[str, ...]) -> None:
-    """Say whether an agent is worse on recent, confirmed images than when the panel was fitted.
+    """Check whether agents have become worse.
 
-    Which one, since when, and how probable so great a fall is by chance (corrected for the number of agents).
+    Compares each agent's accuracy on images that people confirmed or corrected with its accuracy when the panel was
+    fitted. Says which agent fell, since when, and how probable such a fall is by chance (corrected for the number of
+    agents).
     """
     from consilience.core.prediction import look_name
     from consilience.core.render.phrases import one_line, percent
@@ -29,30 +31,35 @@ def drift(panel: Path, as_json: bool, settings_file: Path | None, assignments: t
 
     settings, out = collected(settings_file, assignments), console()
     with History.open(panel, settings.history) as history:
-        found = drift_of(Panel.open(panel), history, seed=settings.seed)
+        report = drift_of(Panel.open(panel), history, seed=settings.seed)
     if as_json:
-        print_json(out, json.dumps(found.to_dict(), ensure_ascii=False))
+        print_json(out, json.dumps(report.to_dict(), ensure_ascii=False))
         return
-    table = figures_table("Agent", "At fit", "Confirmed", "Accuracy", "Since", "From then on", "By chance", "")
-    for one in found.agents:
+    table = figures_table(
+        "Agent", "At fit", "Confirmed", "Accuracy", "Worse since", "Accuracy since", "Chance of that", ""
+    )
+    for agent in report.agents:
         since, recent = ("–", "–")
-        if one.since is not None and one.recent is not None and one.low is not None and one.high is not None:
-            since = f"{one.since:%Y-%m-%d %H:%M}"
-            recent = f"{percent(one.recent)} of {one.recent_images} ({100 * one.low:.0f} to {100 * one.high:.0f} %)"
+        if agent.since is not None and agent.recent is not None and agent.low is not None and agent.high is not None:
+            since = f"{agent.since:%Y-%m-%d %H:%M}"
+            recent = (
+                f"{percent(agent.recent)} of {agent.recent_images} ({100 * agent.low:.0f} to {100 * agent.high:.0f} %)"
+            )
         table.add_row(
-            one_line(look_name(one.agent, one.stage)),
-            f"{percent(one.fitted)} of {one.fitted_images:,}",
-            f"{one.confirmed:,}",
-            "–" if one.accuracy is None else percent(one.accuracy),
+            one_line(look_name(agent.agent, agent.stage)),
+            f"{percent(agent.fitted)} of {agent.fitted_images:,}",
+            f"{agent.confirmed:,}",
+            "–" if agent.accuracy is None else percent(agent.accuracy),
             since,
             recent,
-            f"{one.p_value:.3f}",
-            "has fallen" if one.has_fallen else "",
-            style="bold" if one.has_fallen else None,
+            f"{agent.p_value:.3f}",
+            "worse" if agent.has_fallen else "",
+            style="bold" if agent.has_fallen else None,
         )
     out.print(table)
     out.print(
-        f"People said of {found.confirmed:,} of {found.diagnosed:,} diagnoses what is right; {found.corrected:,} of "
-        "those were wrong. People correct more readily than they confirm: a fall may be theirs, not the agent's.",
+        f"People confirmed or corrected {report.confirmed:,} of {report.diagnosed:,} diagnoses; {report.corrected:,} "
+        "of those were wrong. People correct mistakes more often than they confirm what is right, so agents can look "
+        "worse than they are.",
         style="dim",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -16,15 +17,13 @@ if TYPE_CHECKING:
     from consilience.orchestrator.feedback.feedback import Feedbacks, VotedDiagnosis
     from consilience.orchestrator.feedback.history import StoredDiagnosis
 
-person_option = click.option(
-    "--person", metavar="NAME", help="Who says so; default: the name of whoever is logged in here."
-)
+person_option = click.option("--person", metavar="NAME", help="Your name; default: the name you are logged in by.")
 
 
 @click.command()
 @click.argument("id")
-@click.option("--right", is_flag=True, help="What was diagnosed is right.")
-@click.option("--label", help="It is wrong: what the image shows.")
+@click.option("--right", is_flag=True, help="The diagnosis is right.")
+@click.option("--label", help="The diagnosis is wrong, and this is the right label.")
 @person_option
 @panel_option
 @settings_options
@@ -37,24 +36,25 @@ def feedback(
     settings_file: Path | None,
     assignments: tuple[str, ...],
 ) -> None:
-    """Say whether the diagnosis ID is right, or what the image shows.
+    """Say whether a diagnosis is right.
 
-    Whether that counts at once is the setting learning.review; `consilience learn` learns what counts.
+    ID is what `consilience diagnose` and `consilience history` print. The setting learning.review decides whether
+    feedback counts at once or waits for `consilience review`. `consilience learn` teaches the panel what counts.
     """
     from consilience.core.render.phrases import one_line
     from consilience.orchestrator.feedback.feedback import Feedbacks
     from consilience.orchestrator.feedback.history import History
 
     if right == (label is not None):
-        raise click.UsageError("say either --right or --label LABEL")
+        raise click.UsageError("Give either --right or --label LABEL.")
     settings = collected(settings_file, assignments)
     with History.open(panel, settings.history) as history:
-        said = Feedbacks(history, settings.learning).give(id, _name(person), label)
-    remark = {
-        "counts": "it counts: 'consilience learn' learns it",
-        "waiting": "it waits: 'consilience review' lists it",
-    }
-    click.echo(one_line(f"{said.label}, says {said.person or 'unknown'}: {remark[said.status]}"))
+        vote = Feedbacks(history, settings.learning).give(id, _name(person), label)
+    at = f"--panel {shlex.quote(str(panel))}"
+    if vote.status == "counts":
+        click.echo(one_line(f"Saved: the image shows {vote.label}. Teach the panel: consilience learn {at}"))
+    else:
+        click.echo(one_line(f"Saved; waiting for review. Review it: consilience review {at}"))
 
 
 @click.command()
@@ -62,10 +62,10 @@ def feedback(
 @panel_option
 @settings_options
 def review(person: str | None, panel: Path, settings_file: Path | None, assignments: tuple[str, ...]) -> None:
-    """Decide what of the feedback that waits is to be believed.
+    """Accept or refuse feedback that waits for review.
 
-    Shows one diagnosis after another, and a picture of the image. Answer with the number or the name of a label, r to
-    refuse all that was said, s to skip, q to stop. What is accepted counts: `consilience learn` learns it.
+    Shows one diagnosis after another, with a picture of the image. Answer with the number or the name of the right
+    label, r to refuse the feedback, s to skip, q to stop. `consilience learn` teaches the panel what was accepted.
     """
     from consilience.orchestrator.feedback.feedback import Feedbacks
     from consilience.orchestrator.feedback.history import History
@@ -80,14 +80,17 @@ def review(person: str | None, panel: Path, settings_file: Path | None, assignme
             accepted, refused = accepted + (answer == "accepted"), refused + (answer == "refused")
             if answer == "stop":
                 break
-    click.echo(f"{accepted} accepted, {refused} refused, {len(cases) - accepted - refused} wait")
+    next_step = f". Teach the panel: consilience learn --panel {shlex.quote(str(panel))}" if accepted else "."
+    click.echo(f"{accepted} accepted, {refused} refused, {len(cases) - accepted - refused} still waiting" + next_step)
 
 
 def _decided(case: VotedDiagnosis, feedbacks: Feedbacks, reviewer: str) -> str:
     """What became of a case: "accepted", "refused", "skipped" or "stop"; asks until an answer can be used."""
     while True:
         try:
-            answer = click.prompt("Label, r, s or q", default="s", err=True).strip()
+            answer = click.prompt(
+                "Right label (number or name), r to refuse, s to skip, q to stop", default="s", err=True
+            ).strip()
         except click.Abort:  # the input has ended, or Ctrl-C: what was accepted until now counts
             answer = "q"
         if answer in ("s", "q"):
@@ -115,10 +118,10 @@ def _show(kept: StoredDiagnosis, case: VotedDiagnosis, folder: Path, where: str)
     if kept.thumbnail is not None:
         picture = folder / f"{kept.id}.jpg"
         picture.write_bytes(kept.thumbnail)
-        out.print(f"picture, until the review ends: {picture}", soft_wrap=True)
+        out.print(f"Picture (deleted when the review ends): {picture}", soft_wrap=True)
     for number, label in enumerate(case.labels, 1):
-        people = ", ".join(one.person or "unknown" for one in case.votes if one.label == label)
-        out.print(one_line(f"{number} {label}, says {people}"), soft_wrap=True)
+        people = ", ".join(vote.person or "unknown" for vote in case.votes if vote.label == label)
+        out.print(one_line(f"{number} {label} (said by {people})"), soft_wrap=True)
 
 
 def _name(person: str | None) -> str:

@@ -47,7 +47,7 @@ def keeper(panel: Path, settings: HistorySettings) -> Iterator[Callable[[Diagnos
         history = History.open(panel, settings)
         person = getuser()
     except HistoryError as cause:
-        complain("not kept", f"{cause}; --no-history does without")
+        complain("not saved", f"{cause}; --no-history works without saving")
     except (KeyError, OSError):  # nobody has this number
         person = ""
 
@@ -58,7 +58,7 @@ def keeper(panel: Path, settings: HistorySettings) -> Iterator[Callable[[Diagnos
         try:
             return history.keep(diagnosis, channel="command", person=person).id
         except HistoryError as cause:
-            complain("not kept", f"this diagnosis and those after it: {cause}")
+            complain("not saved", f"this diagnosis and those after it: {cause}")
             history.close()
             history = None
             return None
@@ -73,21 +73,23 @@ def keeper(panel: Path, settings: HistorySettings) -> Iterator[Callable[[Diagnos
 @click.command()
 @click.argument("id", required=False)
 @panel_option
-@click.option("--label", help="Only what was diagnosed as this.")
-@click.option("--verdict", type=click.Choice(["confident", "refer"]), help="Only what was settled, or referred.")
-@click.option("--person", help="Only what this person asked for.")
-@click.option("--channel", help="Only what came this way: python, command, chat, web, slack.")
+@click.option("--label", help="Only diagnoses with this label.")
+@click.option(
+    "--verdict", type=click.Choice(["confident", "refer"]), help="Only confident ones, or only referred ones."
+)
+@click.option("--person", help="Only those that this person asked for.")
+@click.option("--channel", help="Only those made by: python, command, chat, web or slack.")
 @click.option("--since", type=click.DateTime(), help="From this day or time on.")
 @click.option("--until", type=click.DateTime(), help="Before this day or time.")
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
     metavar="N",
-    help=f"The newest N; listed are {DIAGNOSES_SHOWN} otherwise.",
+    help=f"Only the newest N; a list shows {DIAGNOSES_SHOWN} by default.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of text.")
-@click.option("--delete", is_flag=True, help="Delete all that is selected; asks first.")
-@click.option("--yes", is_flag=True, help="With --delete: do not ask.")
+@click.option("--delete", is_flag=True, help="Delete the selected diagnoses; asks first.")
+@click.option("--yes", is_flag=True, help="With --delete: do not ask first.")
 @json_option
 @settings_options
 def history(
@@ -107,22 +109,23 @@ def history(
     settings_file: Path | None,
     assignments: tuple[str, ...],
 ) -> None:
-    """List, show, export or delete the diagnoses that were given, the newest first.
+    """List, show, export or delete saved diagnoses.
 
-    With an ID, one in detail. --json prints a line each, with the whole record; --csv the main columns.
+    The newest come first; ID shows one in detail. --json prints each diagnosis whole, on a line; --csv prints the main
+    columns.
     """
     from consilience.orchestrator.feedback.feedback import Feedbacks
     from consilience.orchestrator.feedback.history import History
 
     if yes and not delete:
-        raise click.UsageError("--yes goes with --delete")
+        raise click.UsageError("--yes works only together with --delete")
     settings = collected(settings_file, assignments)
     with History.open(panel, settings.history) as kept:
         if id is not None:
-            found: Iterable[StoredDiagnosis] = [kept.get(id)]
+            selected: Iterable[StoredDiagnosis] = [kept.get(id)]
         else:
             is_listed = not (as_json or as_csv or delete)
-            found = kept.find(
+            selected = kept.find(
                 label=label,
                 verdict=verdict,
                 person=person,
@@ -133,28 +136,30 @@ def history(
             )
         feedbacks = Feedbacks(kept, settings.learning)
         if delete:
-            _delete(kept, [one.id for one in found], yes)
+            _delete(kept, [stored.id for stored in selected], yes)
         elif as_json:
-            for one in found:
-                said = [word.to_dict() for word in feedbacks.of(one.id)]
-                click.echo(json.dumps({**one.to_dict(), "feedback": said}))
+            for stored in selected:
+                votes = [word.to_dict() for word in feedbacks.of(stored.id)]
+                click.echo(json.dumps({**stored.to_dict(), "feedback": votes}))
         elif as_csv:
-            _print_csv(found, feedbacks)
+            _print_csv(selected, feedbacks)
         elif id is not None:
             _show(kept.get(id), feedbacks)
         else:
-            _list(list(found), kept.count(), feedbacks)
+            _list(list(selected), kept.count(), feedbacks)
 
 
 def _delete(history: History, ids: list[str], yes: bool) -> None:
+    from consilience.core.render.phrases import counted
+
     if ids and not yes:
-        click.confirm(f"Delete {len(ids):,} diagnoses and what was said of them?", abort=True, err=True)
-    click.echo(f"{history.delete(ids):,} diagnoses deleted")
+        click.confirm(f"Delete {counted(len(ids), 'diagnosis')} and their feedback?", abort=True, err=True)
+    click.echo(f"{counted(history.delete(ids), 'diagnosis')} deleted")
 
 
 def _row(kept: StoredDiagnosis, feedbacks: Feedbacks) -> dict[str, str]:
     diagnosis = kept.diagnosis
-    said = "; ".join(f"{one.person or 'unknown'}: {one.label} ({one.status})" for one in feedbacks.of(kept.id))
+    votes = "; ".join(f"{vote.person or 'unknown'}: {vote.label} ({vote.status})" for vote in feedbacks.of(kept.id))
     values = (
         kept.id,
         kept.when.isoformat(timespec="seconds"),
@@ -164,16 +169,16 @@ def _row(kept: StoredDiagnosis, feedbacks: Feedbacks) -> dict[str, str]:
         diagnosis.verdict,
         kept.channel,
         kept.person,
-        said,
+        votes,
     )
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def _print_csv(found: Iterable[StoredDiagnosis], feedbacks: Feedbacks) -> None:
-    for lines in (iter([COLUMNS]), (_row(one, feedbacks).values() for one in found)):
+def _print_csv(selected: Iterable[StoredDiagnosis], feedbacks: Feedbacks) -> None:
+    for lines in (iter([COLUMNS]), (_row(stored, feedbacks).values() for stored in selected)):
         for line in lines:
             text = io.StringIO()
-            csv.writer(text).writerow([_no_formula(str(one)) for one in line])
+            csv.writer(text).writerow([_no_formula(str(cell)) for cell in line])
             click.echo(text.getvalue().encode("utf-8", "backslashreplace"), nl=False)
 
 
@@ -191,28 +196,28 @@ def _show(kept: StoredDiagnosis, feedbacks: Feedbacks) -> None:
     out.print(detail_of(kept.diagnosis), "", sep="\n")
     asked = f"{kept.when:%Y-%m-%d %H:%M} UTC, {kept.channel}, {kept.person or 'unknown'}"
     out.print(one_line(f"{kept.id}: {asked}"))
-    for one in feedbacks.of(kept.id):
-        out.print(one_line(f"{one.person or 'unknown'}: {one.label} ({one.status})"))
+    for vote in feedbacks.of(kept.id):
+        out.print(one_line(f"{vote.person or 'unknown'}: {vote.label} ({vote.status})"))
 
 
-def _list(found: list[StoredDiagnosis], count: int, feedbacks: Feedbacks) -> None:
-    from consilience.core.render.phrases import one_line, percent, source_name
+def _list(selected: list[StoredDiagnosis], count: int, feedbacks: Feedbacks) -> None:
+    from consilience.core.render.phrases import counted, one_line, percent, source_name
     from consilience.frontends.cli.terminal import console, table
 
     out = console()
-    listed = table("Id", "When (UTC)", "Image", "Label", "Probability", "Verdict", "Who", "Said of it")
-    for one in found:
-        diagnosis = one.diagnosis
+    listed = table("Id", "When (UTC)", "Image", "Label", "Probability", "Verdict", "Asked by", "Feedback")
+    for stored in selected:
+        diagnosis = stored.diagnosis
         listed.add_row(
-            one.id,
-            f"{one.when:%Y-%m-%d %H:%M}",
+            stored.id,
+            f"{stored.when:%Y-%m-%d %H:%M}",
             source_name(diagnosis.source),
             one_line(diagnosis.label),
             percent(diagnosis.probability),
             diagnosis.verdict,
-            one_line(" ".join(filter(None, (one.channel, one.person)))),
-            one_line(_row(one, feedbacks)["feedback"]),
+            one_line(" ".join(filter(None, (stored.channel, stored.person)))),
+            one_line(_row(stored, feedbacks)["feedback"]),
         )
-    if found:
+    if selected:
         out.print(listed)
-    click.echo(f"{len(found):,} of {count:,} diagnoses", err=True)
+    click.echo(f"{len(selected):,} of {counted(count, 'diagnosis')}", err=True)

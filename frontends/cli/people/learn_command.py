@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 @json_option
 @settings_options
 def learn(panel: Path, as_json: bool, settings_file: Path | None, assignments: tuple[str, ...]) -> None:
-    """Learn all feedback that counts, in one change of the panel.
+    """Teach a panel the feedback that counts.
 
-    The images join the memory under their labels, the agents learn from them, and what the agents had said of them
-    changes calibration and trust. `consilience undo` takes a change back.
+    The images join the panel's memory under the labels that people gave, the agents learn from them, and what the
+    agents had answered changes their calibration and trust. All of it is one change; `consilience undo` takes it back.
     """
     from consilience.frontends.cli.terminal import console, print_json, progress_on
     from consilience.orchestrator.feedback.learning import learn as learn_feedback
@@ -37,7 +37,7 @@ def learn(panel: Path, as_json: bool, settings_file: Path | None, assignments: t
         change = report.change and report.change.to_dict()
         print_json(console(), json.dumps({"change": change, "left_out": report.left_out}, ensure_ascii=False))
     else:
-        click.echo(_words(report.change) if report.change is not None else "nothing to learn")
+        click.echo(_words(report.change) if report.change is not None else "Nothing to learn: no new feedback counts.")
     finish(0 if report.left_out and report.change is None else 1, len(report.left_out))
 
 
@@ -46,19 +46,19 @@ def learn(panel: Path, as_json: bool, settings_file: Path | None, assignments: t
 @json_option
 @settings_options
 def learned(panel: Path, as_json: bool, settings_file: Path | None, assignments: tuple[str, ...]) -> None:
-    """List what a panel learned from feedback, the oldest first."""
+    """List what a panel learned from feedback."""
     from consilience.frontends.cli.terminal import console, print_json
-    from consilience.orchestrator.feedback.learning import changes
+    from consilience.orchestrator.feedback.learning import changes as changes_of
 
-    found = changes(panel, settings=collected(settings_file, assignments))
+    changes = changes_of(panel, settings=collected(settings_file, assignments))
     if as_json:
-        print_json(console(), json.dumps([one.to_dict() for one in found], ensure_ascii=False))
+        print_json(console(), json.dumps([change.to_dict() for change in changes], ensure_ascii=False))
         return
-    for one in found:
-        undone = f"; undone {one.undone:%Y-%m-%d %H:%M}" if one.undone is not None else ""
-        click.echo(f"{one.when:%Y-%m-%d %H:%M}  {_words(one)}{undone}")
-    if not found:
-        click.echo("nothing was learned")
+    for change in changes:
+        undone = f"; undone {change.undone:%Y-%m-%d %H:%M}" if change.undone is not None else ""
+        click.echo(f"{change.when:%Y-%m-%d %H:%M}  {_words(change)}{undone}")
+    if not changes:
+        click.echo("The panel has not learned from feedback yet.")
 
 
 @click.command()
@@ -66,19 +66,23 @@ def learned(panel: Path, as_json: bool, settings_file: Path | None, assignments:
 @panel_option
 @settings_options
 def undo(number: int, panel: Path, settings_file: Path | None, assignments: tuple[str, ...]) -> None:
-    """Take back the change NUMBER, as `consilience learned` lists it."""
+    """Undo something that a panel learned.
+
+    NUMBER is the number of the change in `consilience learned`.
+    """
+    from consilience.core.render.phrases import counted
     from consilience.orchestrator.feedback.learning import undo as take_back
 
     change = take_back(panel, number, settings=collected(settings_file, assignments))
-    click.echo(f"change {number} undone: {len(change.images)} images left the memory")
+    click.echo(f"Change {number} is undone: {counted(len(change.images))} left the panel's memory.")
 
 
 def _words(change: LearnedChange) -> str:
-    from consilience.core.render.phrases import one_line
+    from consilience.core.render.phrases import counted, one_line
 
     counts = Counter(label for _, label in change.images)
     labels = ", ".join(f"{label} {count}" for label, count in counts.items())
     return one_line(
-        f"change {change.number}: {len(change.images)} images joined the memory ({labels}), "
-        f"{change.judged} judged the agents"
+        f"Change {change.number}: {counted(len(change.images))} joined the panel's memory ({labels}); the agents' "
+        f"trust was measured on {change.judged} of them"
     )

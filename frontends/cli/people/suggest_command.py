@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("folder", type=PATH, required=False, metavar="[FOLDER]")
 @panel_option
-@click.option("--number", default=10, show_default=True, type=click.IntRange(1, 400), help="How many to ask for.")
-@click.option("--picture", type=PATH, metavar="FILE", help="Write them side by side as a PNG, numbered.")
+@click.option("--number", default=10, show_default=True, type=click.IntRange(1, 400), help="How many images to pick.")
+@click.option("--picture", type=PATH, metavar="FILE", help="Write the picked images on one numbered sheet, a PNG.")
 @click.option(
-    "--csv", "table", type=PATH, metavar="FILE", help="Write 'path,label' with empty labels, to be filled in."
+    "--csv", "table", type=PATH, metavar="FILE", help="Write a table of the picked images; fill in its column 'label'."
 )
-@click.option("--labels", type=PATH, metavar="FILE", help="Learn from such a table instead; empty labels are left out.")
-@click.option("--answer", is_flag=True, help="Ask for the labels here, and learn from them.")
+@click.option("--labels", type=PATH, metavar="FILE", help="Learn the labels that were filled in in such a table.")
+@click.option("--answer", is_flag=True, help="Ask for the labels in the terminal, and learn them.")
 @json_option
 @settings_options
 def suggest(
@@ -44,18 +44,19 @@ def suggest(
     settings_file: Path | None,
     assignments: tuple[str, ...],
 ) -> None:
-    """Ask for the labels that would help a panel most.
+    """Find the images whose labels would help most.
 
-    Of the unlabelled images in FOLDER those are chosen of which its agents are unsure, that are like many others, but
-    far from all that it knows and from each other. Labels are learned as by `add`: at once by the agents, while
-    calibration and trust stay as `fit` measured them. Ask for few, answer, ask again: that beats asking for many at
-    once.
+    From the unlabelled images in FOLDER it picks those of which the agents are unsure, that are typical of many others,
+    and that differ from what the panel knows and from each other. Labels are learned as by `consilience add`. Asking
+    for a few, answering and asking again teaches more than asking for many at once.
     """
     from consilience.orchestrator.fitting.active_learning import suggest as chosen_from
     from consilience.orchestrator.panel.panel import Panel
 
     if (folder is None) == (labels is None):
-        raise click.UsageError("Give FOLDER to ask for labels, or --labels FILE to learn from them.")
+        raise click.UsageError(
+            "Give a FOLDER of images to pick from, or --labels FILE to learn from a table; not both."
+        )
     settings = collected(settings_file, assignments)
     task = Panel.open(panel).task
     if labels is not None or folder is None:
@@ -64,16 +65,16 @@ def suggest(
     from consilience.frontends.cli.terminal import console, progress_on
 
     with progress_on(console(stderr=True)) as progress:
-        found = chosen_from(panel, folder, number, settings=settings, progress=progress)
-    complain_of(found.failed)
+        suggested = chosen_from(panel, folder, number, settings=settings, progress=progress)
+    complain_of(suggested.failed)
     if table is not None:
-        _write(table, found.chosen)
+        _write(table, suggested.chosen)
     if picture is not None:
-        _draw(picture, found.chosen, settings)
-    _show(found.chosen, as_json)
+        _draw(picture, suggested.chosen, settings)
+    _show(suggested.chosen, as_json)
     if answer:
-        _learn(panel, _asked(found.chosen, task), settings)
-    finish(len(found.chosen), len(found.failed))
+        _learn(panel, _asked(suggested.chosen, task), settings)
+    finish(len(suggested.chosen), len(suggested.failed))
 
 
 def _show(chosen: Sequence[Suggestion], as_json: bool) -> None:
@@ -82,14 +83,14 @@ def _show(chosen: Sequence[Suggestion], as_json: bool) -> None:
 
     out = console()
     if as_json:
-        for one in chosen:
-            print_json(out, json.dumps(one.to_dict(), ensure_ascii=False))
+        for suggestion in chosen:
+            print_json(out, json.dumps(suggestion.to_dict(), ensure_ascii=False))
         return
-    rows = table("", "image", "could be", "unsure", "typical", "distance")
-    for place, one in enumerate(chosen, start=1):
-        likely = " or ".join(map(one_line, one.likely))
-        numbers = f"{one.uncertainty:.2f}", f"{one.typicality:.2f}", f"{one.distance:.3f}"
-        rows.add_row(str(place), one_line(str(one.path)), likely, *numbers)
+    rows = table("", "Image", "Could be", "Unsure", "Typical", "Distance")
+    for place, suggestion in enumerate(chosen, start=1):
+        likely = " or ".join(map(one_line, suggestion.likely))
+        numbers = f"{suggestion.uncertainty:.2f}", f"{suggestion.typicality:.2f}", f"{suggestion.distance:.3f}"
+        rows.add_row(str(place), one_line(str(suggestion.path)), likely, *numbers)
     out.print(rows)
 
 
@@ -101,8 +102,10 @@ def _draw(file: Path, chosen: Sequence[Suggestion], settings: Settings) -> None:
     from consilience.core.render.phrases import one_line
 
     cells = [
-        SheetCell(PIL.Image.fromarray(load_image(one.path, settings.images).pixels), one_line(one.path.name))
-        for one in chosen
+        SheetCell(
+            PIL.Image.fromarray(load_image(suggestion.path, settings.images).pixels), one_line(suggestion.path.name)
+        )
+        for suggestion in chosen
     ]
     file.write_bytes(contact_sheet("Which labels do these images have?", cells))
 
@@ -111,7 +114,7 @@ def _write(file: Path, chosen: Sequence[Suggestion]) -> None:
     with file.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(["path", "label"])
-        rows.writerows([str(one.path.absolute()), ""] for one in chosen)
+        rows.writerows([str(suggestion.path.absolute()), ""] for suggestion in chosen)
 
 
 def _read(file: Path, task: Task) -> list[LabelledImage]:
@@ -122,16 +125,18 @@ def _read(file: Path, task: Task) -> list[LabelledImage]:
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
             rows = csv.DictReader(stream)
             if not {"path", "label"} <= set(rows.fieldnames or ()):
-                raise Failure(f"'{file}' is no table with the columns path and label")
-            given = [(rows.line_num, row["path"] or "", (row["label"] or "").strip()) for row in rows]
+                raise Failure(f"'{file}' has no columns 'path' and 'label'; write such a table with --csv")
+            cells = [(rows.line_num, row["path"] or "", (row["label"] or "").strip()) for row in rows]
     except csv.Error as cause:
         raise Failure(f"'{file}' cannot be read as CSV: {cause}") from cause
     labelled = []
-    for line, path, label in given:
+    for line, path, label in cells:
         if not label:
             continue
         if (known := task.find(label)) is None:
-            raise Failure(f"line {line} of '{file}': the panel has no label '{label}'; it has {', '.join(task.names)}")
+            raise Failure(
+                f"line {line} of '{file}': the panel has no label '{label}'; its labels are {', '.join(task.names)}"
+            )
         labelled.append(LabelledImage(file.parent / path, known))
     if not labelled:
         raise Failure(f"'{file}' has no row with a label; fill in the column 'label'")
@@ -145,35 +150,36 @@ def _asked(chosen: Sequence[Suggestion], task: Task) -> list[LabelledImage]:
 
     for place, name in enumerate(task.names, start=1):
         click.echo(f"  {place}  {one_line(name)}", err=True)
-    click.echo("Answer with a label or its number; nothing: leave the image out; Ctrl-D: enough.", err=True)
+    click.echo("Answer with a label or its number. Enter alone skips the image, Ctrl-D ends.", err=True)
     answers: list[LabelledImage] = []
-    for place, one in enumerate(chosen, start=1):
-        question = f"{place} of {len(chosen)}  {one_line(str(one.path))}"
+    for place, suggestion in enumerate(chosen, start=1):
+        question = f"{place} of {len(chosen)}  {one_line(str(suggestion.path))}"
         try:
             while True:
-                said = click.prompt(question, default="", show_default=False, err=True).strip()
-                label = _named(said, task)
-                if label is not None or not said:
+                reply = click.prompt(question, default="", show_default=False, err=True).strip()
+                label = _named(reply, task)
+                if label is not None or not reply:
                     break
-                click.echo(f"there is no label '{one_line(said)}'", err=True)
+                click.echo(f"The panel has no label '{one_line(reply)}'.", err=True)
         except click.Abort:
             break
         if label is not None:
-            answers.append(LabelledImage(one.path, label))
+            answers.append(LabelledImage(suggestion.path, label))
     return answers
 
 
-def _named(said: str, task: Task) -> str | None:
+def _named(reply: str, task: Task) -> str | None:
     """A label by its name, else by its number from 1."""
-    if (label := task.find(said)) is not None:
+    if (label := task.find(reply)) is not None:
         return label
-    if said.isascii() and said.isdecimal() and 1 <= int(said) <= len(task.names):
-        return task.names[int(said) - 1]
+    if reply.isascii() and reply.isdecimal() and 1 <= int(reply) <= len(task.names):
+        return task.names[int(reply) - 1]
     return None
 
 
 def _learn(panel: Path, labelled: Sequence[LabelledImage], settings: Settings) -> None:
     import consilience
+    from consilience.core.render.phrases import counted
     from consilience.frontends.cli.terminal import console, progress_on
 
     if not labelled:
@@ -181,6 +187,6 @@ def _learn(panel: Path, labelled: Sequence[LabelledImage], settings: Settings) -
     with progress_on(console(stderr=True)) as progress:
         report = consilience.add(panel, labelled, settings=settings, progress=progress)
     complain_of(report.failed)
-    console(stderr=True).print(f"{report.images.added:,} labels learned")
+    console(stderr=True).print(f"{counted(report.images.added, 'label')} learned")
     if report.failed:
         finish(report.images.added, len(report.failed))

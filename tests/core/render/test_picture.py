@@ -236,7 +236,7 @@ def test_an_earlier_picture_is_replaced_and_the_path_is_returned(tmp_path: Path)
 
 def test_threads_draw_what_one_draws(tmp_path: Path) -> None:
     made = [replace(UNUSUAL["scripts"], source=f"{i}.png") for i in range(4)]
-    alone = [one.save_picture(tmp_path / f"alone-{i}.png").read_bytes() for i, one in enumerate(made)]
+    alone = [diagnosis.save_picture(tmp_path / f"alone-{i}.png").read_bytes() for i, diagnosis in enumerate(made)]
     with ThreadPoolExecutor(4) as pool:
         paths = pool.map(lambda i: made[i].save_picture(tmp_path / f"{i}.png"), range(4))
         assert [path.read_bytes() for path in paths] == alone

@@ -93,7 +93,7 @@ def test_markdown_shows_every_figure_to_its_printed_digits() -> None:
     assert cases[2:] == [["rust", "0.913", "017.jpg"]]
     assert "- **qwen**: failed: TimeoutError: no answer in 30 s" in page
     assert "- **tip-adapter**: abstained: out of focus" in page
-    assert "An unusual image: more novel than 95.0 % of the remembered ones." in page
+    assert "Unlike the images it knows: more unusual than 95.0 % of them." in page
     assert "Image 007.jpg: 1 round, 0.034 s" in page
     assert "Why a person" not in page
 
@@ -102,7 +102,7 @@ def test_html_shows_what_markdown_shows() -> None:
     page = html(diagnosis(reasons=("the posterior is weak.",), cost_usd=0.0123))
     for words in (
         "rust, 98.7 %, confident", "91.4 %", "86.4 %", "0.73", "0.021", "0.913", "017.jpg", "no answer in 30 s",
-        "out of focus", "The probe and the neighbours agree.", "more novel than 95.0 %", "no picture",
+        "out of focus", "The probe and the neighbours agree.", "more unusual than 95.0 %", "no picture",
         "Why a person should look: the posterior is weak.", "1 round, 0.034 s, 0.0123 USD",
     ):  # fmt: skip
         assert words in page, words
@@ -143,10 +143,10 @@ def test_one_line() -> None:
 
 @given(st.text(alphabet=st.characters(), max_size=200))
 def test_what_is_rendered_can_be_written_as_utf8(text: str) -> None:
-    said = one_line(text, 50)
-    assert len(said) <= 50
-    assert said.splitlines() in ([], [said])
-    said.encode()
+    line = one_line(text, 50)
+    assert len(line) <= 50
+    assert line.splitlines() in ([], [line])
+    line.encode()
 
 
 def test_many_labels_are_summed_up() -> None:
@@ -181,6 +181,6 @@ def test_source_name(source: str, name: str) -> None:
 def test_novelty_in_words() -> None:
     case = (Neighbour("a", "rust", 0.9),)
     assert novelty_words(Evidence((), {}, 0.0)) == "No similar cases were found."
-    assert novelty_words(Evidence(case, {}, 0.2)).startswith("A familiar image: more novel than 20.0 %")
-    assert novelty_words(Evidence(case, {}, 0.9)).startswith("An unusual image")
-    assert novelty_words(Evidence(case, {}, 0.99)).startswith("A very unusual image")
+    assert novelty_words(Evidence(case, {}, 0.2)).startswith("Like the images it knows: more unusual than 20.0 %")
+    assert novelty_words(Evidence(case, {}, 0.9)).startswith("Unlike the images it knows")
+    assert novelty_words(Evidence(case, {}, 0.99)).startswith("Very unlike the images it knows")

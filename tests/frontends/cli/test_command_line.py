@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from consilience.core.errors import MissingExtraError, PanelError
-from consilience.frontends.cli.main import CommandLine
+from consilience.frontends.cli.main import CommandLine, main
 
 
 def raised(error: BaseException, cause: BaseException | None = None) -> Result:
@@ -35,7 +35,7 @@ def raised(error: BaseException, cause: BaseException | None = None) -> Result:
 )
 def test_ctrl_c_is_an_interruption_wherever_it_hits(error: BaseException, cause: BaseException | None) -> None:
     result = raised(error, cause)
-    assert (result.exit_code, result.stderr) == (130, "interrupted: nothing is left half-written\n")
+    assert (result.exit_code, result.stderr) == (130, "interrupted: nothing was left half-written\n")
 
 
 @pytest.mark.parametrize("error", [PanelError("no panel"), OSError("no panel"), MissingExtraError("no panel")])
@@ -46,3 +46,14 @@ def test_an_error_is_one_line(error: Exception) -> None:
 
 def test_a_fault_of_our_own_is_not_hidden() -> None:
     assert isinstance(raised(ImportError("no module 'consilience.nothing'")).exception, ImportError)
+
+
+def test_help_lists_every_command_below_a_heading_on_a_line_of_its_own() -> None:
+    lines = CliRunner().invoke(main, ["--help"], terminal_width=80).output.splitlines()
+    lines = lines[lines.index("Start:") :]
+    headings = [line for line in lines if line and not line.startswith(" ") and line != "Exit codes:"]
+    assert headings == ["Start:", "Look at images:", "Learn from people:", "Evaluate:", "Models:", "Panels:"]
+    listed = [line.split()[0] for line in lines[: lines.index("  Exit codes:")] if line.startswith("  ")]
+    assert sorted(listed) == sorted(main.commands)
+    assert listed[:3] == ["demo", "fit", "diagnose"]
+    assert not [line for line in lines if "..." in line]

@@ -70,7 +70,7 @@ def test_it_prints_a_table_beside_the_recorded_orchestrator_and_writes_metrics(
     assert "100 %" in lines["fusion"]
     assert "Second looks on 0 of 2 rows (0 %)" in result.output
     metrics = json.loads((tmp_path / "new" / "out" / "metrics.json").read_text(encoding="utf-8"))
-    accuracy = {one["who"]: one["accuracy"] for one in metrics["scores"]}
+    accuracy = {score["who"]: score["accuracy"] for score in metrics["scores"]}
     assert accuracy == {
         "Qwen": 0.5,
         "neighbours": 1.0,

@@ -68,15 +68,21 @@ def test_the_threshold_in_words() -> None:
     policy = {"target": 0.95, "delta": 0.1, "coverage": 0.9, "threshold": 0.85, "settled": 0.93}
     policy |= {"accuracy_of_settled": 0.962, "settle": "risk_control", "images_needed": 45}
     assert threshold_words(policy) == (
-        "Settles 93.0 % of the labelled images, 96.2 % of those right: a posterior of at least 0.850 (promised: 95.0 % "
-        "accuracy or more, but for a chance of 10.0 %)."
+        "Settles 93.0 % of the labelled images without a person; 96.2 % of those are right. An image is settled if its "
+        "label has a probability of at least 85.0 %: then, with a certainty of 90.0 %, at least 95.0 % of the settled "
+        "images are right."
     )
     assert threshold_words({**policy, "settle": "conformal", "threshold": 0.8}).endswith(
-        "those right: one label left at 90.0 % coverage, with a posterior of at least 0.800."
+        "those are right. An image is settled if only one label is possible (90.0 % coverage) and its probability is "
+        "at least 80.0 %."
     )
     assert threshold_words({**policy, "threshold": None}) == (
-        "The labelled images cannot support 95.0 % accuracy: every image will be referred; it takes 45 images at the "
-        "least. Give more images, or lower policy.target."
+        "Every image will be referred to a person: 95.0 % accuracy takes at least 45 labelled images. Add images, or "
+        "lower the setting policy.target."
+    )
+    assert threshold_words({**policy, "threshold": None, "images_needed": None}) == (
+        "Every image will be referred to a person: no number of labelled images is enough for 95.0 % accuracy. Lower "
+        "the setting policy.target."
     )
 
 
@@ -127,6 +133,6 @@ def test_a_diagnosis_on_a_line() -> None:
 
 def test_the_most_disputed_is_a_referred_one_if_there_is_one() -> None:
     cells = [SolarCell(Path("cell.png"), 1 / 3)] * 3
-    given = [diagnosis("confident", against=9.0), diagnosis(against=1.0), diagnosis(against=2.0)]
-    assert most_disputed(cells, given)[1] is given[2]
-    assert most_disputed(cells[:1], given[:1])[1] is given[0]
+    diagnoses = [diagnosis("confident", against=9.0), diagnosis(against=1.0), diagnosis(against=2.0)]
+    assert most_disputed(cells, diagnoses)[1] is diagnoses[2]
+    assert most_disputed(cells[:1], diagnoses[:1])[1] is diagnoses[0]

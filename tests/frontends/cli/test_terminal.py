@@ -37,10 +37,10 @@ def test_json_is_neither_wrapped_nor_read_as_markup() -> None:
 @pytest.mark.parametrize("message", ["\x1b[31mred", "two\nlines", "back\bspace", "\u202eright to left", "\udcff"])
 def test_a_complaint_is_one_printable_line(message: str, capsys: pytest.CaptureFixture[str]) -> None:
     complain("error", message)
-    said = capsys.readouterr().err
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
-    assert said.rstrip("\n").isprintable()
+    line = capsys.readouterr().err
+    assert line.startswith("error: ")
+    assert line.count("\n") == 1
+    assert line.rstrip("\n").isprintable()
 
 
 def test_text_for_a_file_has_no_codes_and_is_not_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
