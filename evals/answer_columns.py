@@ -37,7 +37,7 @@ class Raw:
     @classmethod
     def of(cls, rows: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> Raw:
         """From probabilities float (m, c); rows of NaN are left out."""
-        rows, truth, probabilities = _given(rows, truth, probabilities)
+        rows, truth, probabilities = _answered(rows, truth, probabilities)
         return cls(rows, probabilities.max(axis=1), probabilities.argmax(axis=1) == truth)
 
     def __len__(self) -> int:
@@ -64,7 +64,7 @@ class AnswerColumns:
     @classmethod
     def of(cls, rows: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> AnswerColumns:
         """From probabilities float (m, c); rows of NaN are left out."""
-        rows, truth, probabilities = _given(rows, truth, probabilities)
+        rows, truth, probabilities = _answered(rows, truth, probabilities)
         of_truth = probabilities[np.arange(len(truth)), truth]
         squared = (probabilities**2).sum(axis=1) - 2.0 * of_truth + 1.0
         return cls(
@@ -95,7 +95,7 @@ def joined(kind: type[Part], parts: list[Part]) -> Part:
     """Parts as one, in the order of the rows, on which figures must not depend. The list is emptied: they are large."""
     if not parts:
         return kind.of(*NOTHING)
-    whole = [np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(kind)]
+    whole = [np.concatenate([getattr(part, column.name) for part in parts]) for column in fields(kind)]
     parts.clear()
     if (np.diff(whole[0]) < 0).any():
         order = np.argsort(whole[0], kind="stable")
@@ -103,10 +103,12 @@ def joined(kind: type[Part], parts: list[Part]) -> Part:
     return kind(*whole)
 
 
-def _given(rows: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _answered(
+    rows: np.ndarray, truth: np.ndarray, probabilities: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where there are probabilities."""
-    given = np.isfinite(probabilities).all(axis=1)
-    return rows[given].astype(np.int32), truth[given], probabilities[given]
+    answered = np.isfinite(probabilities).all(axis=1)
+    return rows[answered].astype(np.int32), truth[answered], probabilities[answered]
 
 
 @dataclass
@@ -164,7 +166,7 @@ def collect(batches: Iterable[pyarrow.RecordBatch], labels: Sequence[str]) -> Co
     before: list[AnswerColumns] = []
     verdicts: list[tuple[np.ndarray, ...]] = []
     nothing = np.empty(0, bool), np.empty(0, bool), np.empty(0, np.intp)
-    found = Collected(AnswerColumns.of(*NOTHING), AnswerColumns.of(*NOTHING), *nothing, {})
+    collected = Collected(AnswerColumns.of(*NOTHING), AnswerColumns.of(*NOTHING), *nothing, {})
     for batch in batches:
         rows, truth = _numbers(batch["row"]), _places(batch["truth"], labels)
         posterior, earlier = _shares(batch["posterior"]), _shares(batch["first_posterior"])
@@ -172,23 +174,23 @@ def collect(batches: Iterable[pyarrow.RecordBatch], labels: Sequence[str]) -> Co
         fusion.append(AnswerColumns.of(rows, truth, posterior))
         before.append(AnswerColumns.of(rows, truth, earlier))
         judged = rows, _flags(batch["verdict"], "confident"), *_sets(batch["prediction_set"], batch["truth"])
-        verdicts.append(tuple(one[answered] for one in judged))
+        verdicts.append(tuple(values[answered] for values in judged))
         dropped = int(_flags(batch["error"], LEFT_OUT).sum())
-        found.images += len(rows)
-        found.left_out += dropped
-        found.errors += int((~answered).sum()) - dropped
-        found.leaks += int(_numbers(batch["leak"]).sum())
-        found.rounds += int(_numbers(batch["rounds"]).sum())
-        found.cost_usd += float(_numbers(batch["cost_usd"]).sum())
-        found.seconds += float(_numbers(batch["seconds"]).sum())
-        _take_in_looks(found.looks, batch["predictions"], rows, truth)
-    found.looks = dict(sorted(found.looks.items(), key=lambda one: (one[0][1], one[1].place, one[0][0])))
-    found.fusion, found.before = joined(AnswerColumns, fusion), joined(AnswerColumns, before)
+        collected.images += len(rows)
+        collected.left_out += dropped
+        collected.errors += int((~answered).sum()) - dropped
+        collected.leaks += int(_numbers(batch["leak"]).sum())
+        collected.rounds += int(_numbers(batch["rounds"]).sum())
+        collected.cost_usd += float(_numbers(batch["cost_usd"]).sum())
+        collected.seconds += float(_numbers(batch["seconds"]).sum())
+        _take_in_looks(collected.looks, batch["predictions"], rows, truth)
+    collected.looks = dict(sorted(collected.looks.items(), key=lambda item: (item[0][1], item[1].place, item[0][0])))
+    collected.fusion, collected.before = joined(AnswerColumns, fusion), joined(AnswerColumns, before)
     if verdicts:
         numbers, *columns = (np.concatenate(parts) for parts in zip(*verdicts, strict=True))
         order = np.argsort(numbers, kind="stable")
-        found.settled, found.held, found.sizes = (column[order] for column in columns)
-    return found
+        collected.settled, collected.held, collected.sizes = (column[order] for column in columns)
+    return collected
 
 
 def _take_in_looks(looks: dict[Look, Spoken], column: pyarrow.ListArray, rows: np.ndarray, truth: np.ndarray) -> None:
@@ -196,7 +198,7 @@ def _take_in_looks(looks: dict[Look, Spoken], column: pyarrow.ListArray, rows: n
 
     image = pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
     values = column.flatten()
-    parts = dict(zip([one.name for one in values.type], values.flatten(), strict=True))
+    parts = dict(zip([entry.name for entry in values.type], values.flatten(), strict=True))
     weight = np.nan_to_num(_numbers(parts["weight"]))
     total = np.bincount(image, weights=weight, minlength=len(rows))[image]
     share = np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
@@ -240,7 +242,7 @@ def _numbers(column: Any) -> np.ndarray:
 
 def _shares(column: pyarrow.StructArray) -> np.ndarray:
     """Probabilities float (m, c); rows of NaN where there are none."""
-    return np.stack([_numbers(one) for one in column.flatten()], axis=1).astype(np.float64)
+    return np.stack([_numbers(shares) for shares in column.flatten()], axis=1).astype(np.float64)
 
 
 def _places(column: Any, labels: Sequence[str]) -> np.ndarray:

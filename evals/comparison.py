@@ -98,8 +98,8 @@ class _Opened:
     def places(self, images: np.ndarray) -> np.ndarray:
         """Where these images stand, int (n,); all of them must be here."""
         order = np.argsort(self.image)
-        found: np.ndarray = order[np.searchsorted(self.image, images, sorter=order)]
-        return found
+        places: np.ndarray = order[np.searchsorted(self.image, images, sorter=order)]
+        return places
 
 
 class _Numbers:
@@ -164,47 +164,51 @@ def compare(outs: Sequence[str | Path]) -> Comparison:
             f"no image was decided in all of {_quoted(folders)}: compare evaluations of the same images"
         )
     first = opened[0]
-    return Comparison(labels, len(common), tuple(_side(one, None if one is first else first, common) for one in opened))
+    return Comparison(
+        labels,
+        len(common),
+        tuple(_side(evaluation, None if evaluation is first else first, common) for evaluation in opened),
+    )
 
 
-def _side(one: _Opened, first: _Opened | None, common: np.ndarray) -> Side:
-    here = one.places(common)
-    correct = one.named[here] == one.truth[here]
+def _side(evaluation: _Opened, first: _Opened | None, common: np.ndarray) -> Side:
+    here = evaluation.places(common)
+    correct = evaluation.named[here] == evaluation.truth[here]
     low, high = accuracy_interval(int(correct.sum()), len(common))
-    apart = np.flatnonzero(~np.isin(one.image, common))
+    apart = np.flatnonzero(~np.isin(evaluation.image, common))
     side: dict[str, Any] = {}
     if first is not None:
         there = first.places(common)
-        before = first.named[there] == one.truth[here]
+        before = first.named[there] == evaluation.truth[here]
         side = {
             "difference": metrics.paired(correct, before),
-            "change": metrics.change(one.truth[here], first.named[there], one.named[here]),
-            "better": _some(one, here[correct & ~before]),
-            "worse": _some(one, here[~correct & before]),
+            "change": metrics.change(evaluation.truth[here], first.named[there], evaluation.named[here]),
+            "better": _some(evaluation, here[correct & ~before]),
+            "worse": _some(evaluation, here[~correct & before]),
         }
     return Side(
-        out=str(one.out),
-        panel=one.panel,
+        out=str(evaluation.out),
+        panel=evaluation.panel,
         accuracy=float(correct.mean()),
         low=low,
         high=high,
-        ece=expected_calibration_error(one.confidence[here], correct),
-        settled=settled_of(correct, one.settled[here]),
-        cost_usd=float(one.cost_usd[here].sum()),
+        ece=expected_calibration_error(evaluation.confidence[here], correct),
+        settled=settled_of(correct, evaluation.settled[here]),
+        cost_usd=float(evaluation.cost_usd[here].sum()),
         apart=len(apart),
-        apart_named=_some(one, apart),
+        apart_named=_some(evaluation, apart),
         **side,
     )
 
 
-def _some(one: _Opened, places: np.ndarray) -> tuple[str, ...]:
-    return tuple(one.names[place] for place in places[:MAX_NAMED_DIFFERENCES])
+def _some(evaluation: _Opened, places: np.ndarray) -> tuple[str, ...]:
+    return tuple(evaluation.names[place] for place in places[:MAX_NAMED_DIFFERENCES])
 
 
 def _common_labels(folders: Sequence[Path]) -> tuple[str, ...]:
     labels = [tuple(_metrics(folder)["labels"]) for folder in folders]
-    for folder, found in zip(folders[1:], labels[1:], strict=True):
-        if other := sorted(set(found) ^ set(labels[0])):
+    for folder, folder_labels in zip(folders[1:], labels[1:], strict=True):
+        if other := sorted(set(folder_labels) ^ set(labels[0])):
             raise EvaluationError(
                 f"'{folders[0]}' and '{folder}' have different labels (not in both: {', '.join(other)}): only "
                 "evaluations of the same task can be compared"
@@ -215,17 +219,17 @@ def _common_labels(folders: Sequence[Path]) -> tuple[str, ...]:
 def _metrics(folder: Path) -> dict[str, Any]:
     from consilience.evals.evaluation import METRICS
 
-    found = _json(folder, METRICS)
-    if "labels" not in found or not (folder / ROWS_FILE).is_file():
+    data = _json(folder, METRICS)
+    if "labels" not in data or not (folder / ROWS_FILE).is_file():
         raise EvaluationError(f"'{folder}' holds no evaluation: name a folder that 'consilience evaluate' wrote")
-    if found.get("fusion") is None:
+    if data.get("fusion") is None:
         raise EvaluationError(f"in '{folder}' only the agents were judged: evaluate without --agents-only")
-    return found
+    return data
 
 
 def _json(folder: Path, name: str) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((folder / name).read_bytes())
+        data: dict[str, Any] = json.loads((folder / name).read_bytes())
     except OSError as cause:
         unfinished = (folder / RUN).is_file()
         problem = "an evaluation that is not finished" if unfinished else "no evaluation"
@@ -233,19 +237,19 @@ def _json(folder: Path, name: str) -> dict[str, Any]:
         raise EvaluationError(f"'{folder}' holds {problem} ({name}: {cause.strerror}): {remedy}") from cause
     except ValueError as cause:
         raise EvaluationError(f"'{folder / name}' was damaged ({cause}): evaluate again into another folder") from cause
-    return found
+    return data
 
 
 def _open(folder: Path, labels: Sequence[str], numbers: _Numbers) -> _Opened:
-    found = collect(read_rows(folder, labels), labels)
+    collected = collect(read_rows(folder, labels), labels)
     rows = [row for batch in read_rows(folder, labels, COLUMNS) for row in batch.to_pylist()]
     rows.sort(key=lambda row: row["row"])
-    place_of = np.searchsorted([row["row"] for row in rows], found.fusion.rows)
+    place_of = np.searchsorted([row["row"] for row in rows], collected.fusion.rows)
     n = len(rows)
     answered, named, settled = np.zeros(n, bool), np.full(n, -1), np.zeros(n, bool)
     truth, confidence = np.full(n, -1), np.full(n, np.nan)
-    answered[place_of], named[place_of], settled[place_of] = True, found.fusion.named, found.settled
-    truth[place_of], confidence[place_of] = found.fusion.truth, found.fusion.confidence
+    answered[place_of], named[place_of], settled[place_of] = True, collected.fusion.named, collected.settled
+    truth[place_of], confidence[place_of] = collected.fusion.truth, collected.fusion.confidence
     return _Opened(
         folder,
         str(_json(folder, RUN)["panel"]["id"]),

@@ -140,27 +140,27 @@ def evaluate(
     if agents_only:
         once = settings.policy.model_copy(update={"second_look": "never", "max_rounds": 1})
         settings = settings.model_copy(update={"policy": once})
-    opened, given = Panel.open(panel), open_source(source)
+    opened, images = Panel.open(panel), open_source(source)
     strange = None if novel is None else open_source(Path(novel))
-    labels = labels_of(given, opened.task, renamed or {})
-    rows = chosen_rows(len(given), sample, limit, settings.seed)
+    labels = labels_of(images, opened.task, renamed or {})
+    rows = chosen_rows(len(images), sample, limit, settings.seed)
     choice = {"sample": sample, "limit": limit, "map": dict(renamed or {}), "agents_only": agents_only}
-    run = run_of(panel, given, settings, choice | {"drop_leaks": drop_leaks})
+    run = run_of(panel, images, settings, choice | {"drop_leaks": drop_leaks})
     open_engine = partial(_engine, opened, settings=settings, agents=agents, encoder=encoder, cluster=cluster)
     with open_run_log(out, run, opened.task.names, rows, drop_leaks=drop_leaks) as journal:
-        _decide(journal, given, labels, partial(open_engine, drop_leaks=drop_leaks), watch)
+        _decide(journal, images, labels, partial(open_engine, drop_leaks=drop_leaks), watch)
         strangers = None
         if strange is not None:
             strangers, run = out / NOVEL, run_of(panel, strange, settings, {"novel": True})
             with open_run_log(strangers, run, opened.task.names, np.arange(len(strange)), drop_leaks=False) as other:
                 as_called = {name: name for name in strange.counts}
                 _decide(other, strange, as_called, partial(open_engine, drop_leaks=False), watch)
-        found = write_figures(
+        metrics = write_figures(
             out, opened.task.names, agents_only=agents_only, novel=strangers, most=settings.policy.max_novelty
         )
         write_report(out, opened)
     seen = set(labels.values())
-    return Evaluation(out, found, tuple(name for name in opened.task.names if name not in seen), given.ignored)
+    return Evaluation(out, metrics, tuple(name for name in opened.task.names if name not in seen), images.ignored)
 
 
 def _decide(
@@ -199,9 +199,9 @@ def write_figures(
             if novel is None
             else novelty_figures.compared(novelty_figures.read(out, labels), novelty_figures.read(novel, labels), most)
         )
-        found = measure(rows, labels, agents_only=agents_only, novelty=novelty)
-        write_json(out / METRICS, found.to_dict())
-    return found
+        metrics = measure(rows, labels, agents_only=agents_only, novelty=novelty)
+        write_json(out / METRICS, metrics.to_dict())
+    return metrics
 
 
 @contextmanager

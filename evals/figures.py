@@ -168,7 +168,7 @@ class EvaluationMetrics:
 
 
 def measure(
-    found: Collected, labels: Sequence[str], *, agents_only: bool = False, novelty: KnownNovel | None = None
+    collected: Collected, labels: Sequence[str], *, agents_only: bool = False, novelty: KnownNovel | None = None
 ) -> EvaluationMetrics:
     """All figures of an evaluation.
 
@@ -177,32 +177,32 @@ def measure(
         agents_only: the fusion is not judged.
     """
     names = tuple(labels)
-    looks = {look: (spoken, joined(AnswerColumns, spoken.calibrated)) for look, spoken in found.looks.items()}
-    agents = tuple(_of_look(*look, *said, names) for look, said in looks.items())
+    looks = {look: (spoken, joined(AnswerColumns, spoken.calibrated)) for look, spoken in collected.looks.items()}
+    agents = tuple(_of_look(*look, *answers, names) for look, answers in looks.items())
     first = {figures.who: looks[look] for look, figures in zip(looks, agents, strict=True) if look[1] == "first"}
     best = max(first, key=lambda who: int(first[who][1].correct.sum()), default=None)
-    n = found.images - found.errors - found.left_out
-    judged = None if agents_only else found.fusion
+    n = collected.images - collected.errors - collected.left_out
+    judged = None if agents_only else collected.fusion
     return EvaluationMetrics(
         labels=names,
-        images=found.images,
+        images=collected.images,
         n=n,
-        errors=found.errors,
-        leaks=found.leaks,
-        left_out=found.left_out,
+        errors=collected.errors,
+        leaks=collected.leaks,
+        left_out=collected.left_out,
         fusion=None if judged is None else _figures(FUSION, judged, names),
         agents=agents,
         best_agent=best,
         difference=None if judged is None or best is None else _paired(judged, first[best][1]),
-        settled=None if judged is None else settled_of(judged.correct, found.settled),
-        prediction_sets=None if judged is None else sets_of(found.held, found.sizes),
+        settled=None if judged is None else settled_of(judged.correct, collected.settled),
+        prediction_sets=None if judged is None else sets_of(collected.held, collected.sizes),
         novelty=novelty,
-        second_looks=_second_looks(looks, found),
-        cost_usd=found.cost_usd,
-        cost_usd_per_image=found.cost_usd / n if n else None,
-        seconds=found.seconds,
-        images_per_second=found.images / found.seconds if found.seconds else None,
-        rounds=found.rounds / n if n else None,
+        second_looks=_second_looks(looks, collected),
+        cost_usd=collected.cost_usd,
+        cost_usd_per_image=collected.cost_usd / n if n else None,
+        seconds=collected.seconds,
+        images_per_second=collected.images / collected.seconds if collected.seconds else None,
+        rounds=collected.rounds / n if n else None,
     )
 
 
@@ -298,7 +298,9 @@ def sets_of(held: np.ndarray, sizes: np.ndarray) -> PredictionSets:
     return PredictionSets(n, covered, covered / n if n else None, *accuracy_interval(covered, n), mean)
 
 
-def _second_looks(looks: Mapping[tuple[str, str], tuple[Spoken, AnswerColumns]], found: Collected) -> SecondLookMetrics:
+def _second_looks(
+    looks: Mapping[tuple[str, str], tuple[Spoken, AnswerColumns]], collected: Collected
+) -> SecondLookMetrics:
     agents, again = {}, np.empty(0, np.int64)
     for (agent, stage), (_, after) in looks.items():
         if stage != "second":
@@ -308,7 +310,7 @@ def _second_looks(looks: Mapping[tuple[str, str], tuple[Spoken, AnswerColumns]],
         if (agent, "first") in looks:
             agents[agent] = _change(looks[agent, "first"][1], after, asked)
     return SecondLookMetrics(
-        len(again), agents, _change(found.before, found.fusion, again) if len(found.before) else None
+        len(again), agents, _change(collected.before, collected.fusion, again) if len(collected.before) else None
     )
 
 

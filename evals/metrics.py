@@ -157,9 +157,9 @@ def per_label(counts: np.ndarray) -> LabelMetrics:
     return LabelMetrics(counts.sum(axis=1), precision, recall, f1)
 
 
-def macro_f1(found: LabelMetrics) -> float | None:
+def macro_f1(labels: LabelMetrics) -> float | None:
     """Mean F1 of the labels that images have, [0, 1], higher is better."""
-    return float(found.f1[found.n > 0].mean()) if found.n.any() else None
+    return float(labels.f1[labels.n > 0].mean()) if labels.n.any() else None
 
 
 def confusion(truth: np.ndarray, named: np.ndarray, labels: int) -> np.ndarray:
@@ -192,8 +192,8 @@ class Paired:
 def paired(first: np.ndarray, second: np.ndarray) -> Paired | None:
     """Compare who was right, bool (n,) each, on the same n images; None without images.
 
-    >>> found = paired(np.array([True] * 8 + [False] * 2), np.array([True] * 4 + [False] * 5 + [True]))
-    >>> found.difference, found.only_first, found.only_second, found.p_value
+    >>> pair = paired(np.array([True] * 8 + [False] * 2), np.array([True] * 4 + [False] * 5 + [True]))
+    >>> pair.difference, pair.only_first, pair.only_second, pair.p_value
     (0.3, 4, 1, 0.375)
     """
     from scipy.stats import binomtest

@@ -55,8 +55,8 @@ def detection(known: np.ndarray, novel: np.ndarray) -> Detection:
     from sklearn.metrics import roc_auc_score, roc_curve
 
     truth, scores = np.r_[np.zeros(len(known)), np.ones(len(novel))], np.r_[known, novel]
-    false, found, _ = roc_curve(truth, scores, drop_intermediate=False)
-    return Detection(float(roc_auc_score(truth, scores)), float(false[np.argmax(found >= KNOWN_PASSED)]))
+    false, detected, _ = roc_curve(truth, scores, drop_intermediate=False)
+    return Detection(float(roc_auc_score(truth, scores)), float(false[np.argmax(detected >= KNOWN_PASSED)]))
 
 
 def compared(known: Mapping[str, np.ndarray], novel: Mapping[str, np.ndarray], most: float) -> KnownNovel | None:
@@ -66,23 +66,23 @@ def compared(known: Mapping[str, np.ndarray], novel: Mapping[str, np.ndarray], m
     """
     if not len(known[""]) or not len(novel[""]):
         return None
-    found = {name: detection(known[name], novel[name]) for name in known if name in novel}
-    known_called, novel_called = (float((one[""] > most).mean()) for one in (known, novel))
-    return KnownNovel(len(known[""]), len(novel[""]), known_called, novel_called, found.pop(""), found)
+    by_score = {name: detection(known[name], novel[name]) for name in known if name in novel}
+    known_called, novel_called = (float((scores[""] > most).mean()) for scores in (known, novel))
+    return KnownNovel(len(known[""]), len(novel[""]), known_called, novel_called, by_score.pop(""), by_score)
 
 
 def read(folder: Path, labels: Sequence[str]) -> dict[str, np.ndarray]:
     """The novelty of an evaluation's images, and each sign, as for `compared`; no signs from panels that know none."""
     rows = [row for batch in read_rows(folder, labels, ("novelty", "novelty_signs")) for row in batch.to_pylist()]
     rows = [row for row in rows if row["novelty"] is not None]
-    found = {"": np.array([row["novelty"] for row in rows])}
+    scores = {"": np.array([row["novelty"] for row in rows])}
     if all(row["novelty_signs"] is not None for row in rows):
-        found |= {name: np.array([row["novelty_signs"][name] for row in rows]) for name in SIGNS}
-    return found
+        scores |= {name: np.array([row["novelty_signs"][name] for row in rows]) for name in SIGNS}
+    return scores
 
 
-def of_diagnoses(given: Iterable[tuple[float | None, Mapping[str, float]]]) -> dict[str, np.ndarray]:
+def of_diagnoses(novelties: Iterable[tuple[float | None, Mapping[str, float]]]) -> dict[str, np.ndarray]:
     """From the novelty and the signs of diagnoses, as for `compared`."""
-    pairs = list(given)
+    pairs = list(novelties)
     scores = {"": np.array([novelty for novelty, _ in pairs], np.float64)}
     return scores | {name: np.array([signs[name] for _, signs in pairs]) for name in SIGNS}

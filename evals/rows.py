@@ -171,7 +171,7 @@ def save_parquet(out: Path, labels: Sequence[str]) -> Iterator[pyarrow.RecordBat
         for batch in read_rows(out, labels):
             group.append(batch)
             yield batch
-            if sum(one.nbytes for one in group) >= GROUP:
+            if sum(part.nbytes for part in group) >= GROUP:
                 writer.write_table(pyarrow.Table.from_batches(group))
                 group.clear()
         writer.write_table(pyarrow.Table.from_batches(group, schema(labels)))

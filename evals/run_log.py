@@ -65,12 +65,12 @@ class RunLog:
     def append(self, batch: Sequence[Decided], seconds: float) -> None:
         """Write the rows of a batch, which took so long, in one go."""
         share = b',"seconds":%.6f}\n' % (seconds / max(len(batch), 1))
-        data = memoryview(b"".join(one.data[:-1] + share for one in batch))
+        data = memoryview(b"".join(row.data[:-1] + share for row in batch))
         while data:  # a disk that fills up takes a part
             data = data[self._file.write(data) :]
-        for one in batch:
-            dropped = one.leak and self._drops_leaks
-            self._count(one.right, one.leak, dropped, one.cost_usd)
+        for row in batch:
+            dropped = row.leak and self._drops_leaks
+            self._count(row.right, row.leak, dropped, row.cost_usd)
 
     def close(self) -> None:
         self._file.close()

@@ -55,16 +55,18 @@ def scores(diagnoses: Sequence[Diagnosis], truths: Sequence[str]) -> list[Score]
         raise DatasetError(f"labels that the panel does not know: {', '.join(unknown)}; it knows {', '.join(names)}")
     labels = np.array([names.index(truth) for truth in truths])
     looks: dict[str, list[tuple[int, Prediction]]] = {}
-    total = np.array([sum(one.weight or 0.0 for one in diagnosis.predictions) for diagnosis in diagnoses])
+    total = np.array([sum(prediction.weight or 0.0 for prediction in diagnosis.predictions) for diagnosis in diagnoses])
     for row, diagnosis in enumerate(diagnoses):
-        for one in diagnosis.predictions:
-            if one.calibrated is not None:
-                looks.setdefault(look_name(one.agent, one.stage), []).append((row, one))
+        for prediction in diagnosis.predictions:
+            if prediction.calibrated is not None:
+                looks.setdefault(look_name(prediction.agent, prediction.stage), []).append((row, prediction))
     table = []
     for who, answers in looks.items():
         rows = np.array([row for row, _ in answers])
-        calibrated = np.array([list((one.calibrated or {}).values()) for _, one in answers])
-        weight = float(np.mean([(one.weight or 0.0) / total[row] if total[row] else 0.0 for row, one in answers]))
+        calibrated = np.array([list((prediction.calibrated or {}).values()) for _, prediction in answers])
+        weight = float(
+            np.mean([(prediction.weight or 0.0) / total[row] if total[row] else 0.0 for row, prediction in answers])
+        )
         table.append(score(who, calibrated, labels[rows], weight))
     posterior = np.array([list(diagnosis.posterior.values()) for diagnosis in diagnoses])
     return [*table, score(FUSION, posterior, labels)]

@@ -121,8 +121,8 @@ class ManifestSource(Source):
         for number, (path, label) in enumerate(read(), 1):
             for name, cell in ((PATH, path), (LABEL, label)):
                 if not isinstance(cell, str) or not cell.strip():
-                    found = "is empty" if cell is None or isinstance(cell, str) else f"is {cell!r}, not text"
-                    raise DatasetError(f"the manifest '{self.path}', row {number}: '{name}' {found}; correct the row")
+                    problem = "is empty" if cell is None or isinstance(cell, str) else f"is {cell!r}, not text"
+                    raise DatasetError(f"the manifest '{self.path}', row {number}: '{name}' {problem}; correct the row")
             try:
                 check_address(path)
             except DatasetError as cause:
@@ -167,8 +167,8 @@ class ManifestSource(Source):
         for name in (PATH, LABEL):
             if columns.count(name) != 1:
                 problem = "has no column" if name not in columns else "has more than one column"
-                found = ", ".join(columns) or "none"
-                raise DatasetError(f"the manifest '{self.path}' {problem} '{name}' (its columns: {found})")
+                listed = ", ".join(columns) or "none"
+                raise DatasetError(f"the manifest '{self.path}' {problem} '{name}' (its columns: {listed})")
 
 
 class VectorSource(Source):
@@ -216,13 +216,13 @@ def labels_of(source: Source, task: Task, renamed: Mapping[str, str]) -> dict[st
         )
     if strange := [new for new in renamed.values() if task.find(new) is None]:
         raise DatasetError(f"the task has no label {_quoted(strange)} to map to; it has {', '.join(task.names)}")
-    found = {label: task.find(chosen.get(plain(label), label)) for label in source.counts}
-    if unknown := [label for label, name in found.items() if name is None]:
+    known = {label: task.find(chosen.get(plain(label), label)) for label in source.counts}
+    if unknown := [label for label, name in known.items() if name is None]:
         raise DatasetError(
             f"'{source.path}' has labels that the task does not know: {_quoted(unknown)}; it knows "
             f"{', '.join(task.names)}. Say what they mean (--map '{unknown[0]}=...'), or leave them out"
         )
-    return {label: name for label, name in found.items() if name is not None}
+    return {label: name for label, name in known.items() if name is not None}
 
 
 def chosen_rows(images: int, sample: int | None, limit: int | None, seed: int) -> np.ndarray:

@@ -52,7 +52,9 @@ class Outcome:
         table = scores(judged.diagnoses, judged.truths)
         right = [round(score.accuracy * score.n) for score in table]
         settled = [
-            one.label == truth for one, truth in zip(judged.diagnoses, judged.truths, strict=True) if one.settled
+            diagnosis.label == truth
+            for diagnosis, truth in zip(judged.diagnoses, judged.truths, strict=True)
+            if diagnosis.settled
         ]
         return cls(
             len(judged.truths),
@@ -65,15 +67,15 @@ class Outcome:
         )
 
 
-def table_of(calibration_set: Sequence[Outcome]) -> str:
+def table_of(outcomes: Sequence[Outcome]) -> str:
     """The scores as text, of one run with the 95 % interval of accuracy, of several as mean and standard deviation."""
     lines = [f"{'':14}{'images':>7}  {'accuracy':^24}{'ECE':^16}{'OCR':>7}{'CCC':>7}{'Brier':>8}{'weight':>8}"]
-    for who in dict.fromkeys(score.who for outcome in calibration_set for score in outcome.scores):
-        rows = [score for outcome in calibration_set for score in outcome.scores if score.who == who]
+    for who in dict.fromkeys(score.who for outcome in outcomes for score in outcome.scores):
+        rows = [score for outcome in outcomes for score in outcome.scores if score.who == who]
         mean = {name: _mean([getattr(row, name) for row in rows]) for name in ("ocr", "ccc", "brier")}
         weight = "" if who == FUSION else f"{_mean([row.weight or 0.0 for row in rows]):.1%}"
         accuracy = _spread([row.accuracy for row in rows])
-        if len(calibration_set) == 1:
+        if len(outcomes) == 1:
             accuracy += f" ({rows[0].low:.3f} to {rows[0].high:.3f})"
         lines.append(
             f"{who:14}{sum(row.n for row in rows):7,}  {accuracy:^24}{_spread([row.ece for row in rows]):^16}"
@@ -82,25 +84,25 @@ def table_of(calibration_set: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def remarks_on(calibration_set: Sequence[Outcome]) -> str:
+def remarks_on(outcomes: Sequence[Outcome]) -> str:
     """What the scores do not say, one line each."""
-    settled = [one.accuracy_of_settled for one in calibration_set if one.accuracy_of_settled is not None]
-    ahead = [one.ahead for one in calibration_set]
-    found = [
-        f"settled: {_mean([one.settled for one in calibration_set]):.1%} of the images"
+    settled = [outcome.accuracy_of_settled for outcome in outcomes if outcome.accuracy_of_settled is not None]
+    ahead = [outcome.ahead for outcome in outcomes]
+    remarks = [
+        f"settled: {_mean([outcome.settled for outcome in outcomes]):.1%} of the images"
         + (f", {_mean(settled):.1%} of those right" if settled else ""),
         "fusion against its best agent, in images right: "
         + (f"{ahead[0]:+d}" if len(ahead) == 1 else f"{_mean(ahead):+.1f}, at worst {min(ahead):+d}"),
     ]
-    found += [
+    remarks += [
         f"{what}: {count}"
         for what, count in (
-            ("without a diagnosis, and in no figure", sum(one.failed for one in calibration_set)),
-            ("passed over, the panel was fitted on them", sum(one.known for one in calibration_set)),
+            ("without a diagnosis, and in no figure", sum(outcome.failed for outcome in outcomes)),
+            ("passed over, the panel was fitted on them", sum(outcome.known for outcome in outcomes)),
         )
         if count
     ]
-    return "\n".join(found)
+    return "\n".join(remarks)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -146,12 +148,12 @@ def main(
         else:
             what = "fitted on train/ and val/, diagnosed test/"
             judged = [held_out(source, settings)]
-        calibration_set = [Outcome.of(one) for one in judged]
+        outcomes = [Outcome.of(run) for run in judged]
     except ConsilienceError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{source.name}: {what}, seed {seed}\n\n{table_of(calibration_set)}\n\n{remarks_on(calibration_set)}")
+    click.echo(f"{source.name}: {what}, seed {seed}\n\n{table_of(outcomes)}\n\n{remarks_on(outcomes)}")
     if file is not None:
-        figures: dict[str, Any] = {"protocol": what, "seed": seed, "runs": [asdict(one) for one in calibration_set]}
+        figures: dict[str, Any] = {"protocol": what, "seed": seed, "runs": [asdict(outcome) for outcome in outcomes]}
         file.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

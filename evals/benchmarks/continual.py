@@ -43,17 +43,17 @@ def new_label(folder: Path, seed: int) -> Iterator[tuple[str, float, float, floa
     train, test = (read_labelled_folder(folder / part) for part in ("train", "test"))
     for label in train.labels:
         rng = np.random.default_rng([seed, train.labels.index(label)])
-        own = [one for one in train.images if one.label == label]
+        own = [image for image in train.images if image.label == label]
         new = [own[row] for row in sorted(rng.choice(len(own), NEW, replace=False))]
-        others = [one for one in train.images if one.label != label]
+        others = [image for image in train.images if image.label != label]
         with _laid_out(others) as start, _laid_out([*others, *new]) as whole, TemporaryDirectory() as panels:
             grown, at_once = Path(panels, "grown"), Path(panels, "at-once")
             fit(start, grown, seed=seed)
             before = accuracies(grown, test.images)
-            add_label(grown, label, [one.path for one in new], seed=seed)
+            add_label(grown, label, [image.path for image in new], seed=seed)
             fit(whole, at_once, seed=seed)
             after, anew = accuracies(grown, test.images), accuracies(at_once, test.images)
-        kept = [one for one in train.labels if one != label]
+        kept = [name for name in train.labels if name != label]
         yield label, _mean(before, kept), _mean(after, kept), _mean(after, train.labels), _mean(anew, train.labels)
 
 
@@ -65,28 +65,28 @@ def wrong_feedback(folder: Path, seed: int) -> tuple[float, float, float, int, i
     labels, rng = np.array(known.labelled_images.labels), np.random.default_rng(seed)
     start = np.sort(np.concatenate([rng.permutation(np.flatnonzero(labels == name))[:SHOTS] for name in names]))
     rest = rng.permutation(np.setdiff1d(np.arange(len(labels)), start))
-    found: list[float] = []
+    measured: list[float] = []
     learned = wrong = 0
     for share in (WRONG, 0.0):
         with TemporaryDirectory() as place:
             panel = Path(place, "panel")
             fit(_saved(known.labelled_images, start, Path(place, "start.npz")), panel, seed=seed)
-            if not found:
-                found.append(_accuracy_on(panel, test))
-            said = _feedback(panel, known.labelled_images, rest, share, names, rng)
+            if not measured:
+                measured.append(_accuracy_on(panel, test))
+            counts = _feedback(panel, known.labelled_images, rest, share, names, rng)
             learn(panel, learning__review="agreement", learning__people=PEOPLE, seed=seed)
-            found.append(_accuracy_on(panel, test))
+            measured.append(_accuracy_on(panel, test))
             if share:
-                learned, wrong = said
-    return found[0], found[1], found[2], learned, wrong
+                learned, wrong = counts
+    return measured[0], measured[1], measured[2], learned, wrong
 
 
 def accuracies(panel: Path, images: Sequence[LabelledImage]) -> dict[str, float]:
     """Share of the images of each label that are diagnosed right; 0 for a label that the panel does not know."""
     right: dict[str, list[bool]] = {}
     with Diagnoser.open(panel) as diagnoser:
-        for one, result in zip(images, diagnoser.diagnose_many(one.path for one in images), strict=True):
-            right.setdefault(one.label, []).append(_diagnosis(result).label == one.label)
+        for image, result in zip(images, diagnoser.diagnose_many(image.path for image in images), strict=True):
+            right.setdefault(image.label, []).append(_diagnosis(result).label == image.label)
     return {label: float(np.mean(of_label)) for label, of_label in right.items()}
 
 
@@ -107,16 +107,18 @@ def _feedback(
             id, truth = history.keep(_diagnosis(result)).id, labelled_images.labels[row]
             others = [name for name in names if name != truth]
             words = [str(rng.choice(others)) if rng.random() < share else truth for _ in range(PEOPLE)]
-            given = [feedbacks.give(id, f"person {number}", word) for number, word in enumerate(words)]
-            counted += given[-1].status == "counts"
-            wrong += given[-1].status == "counts" and words[0] != truth
+            votes = [feedbacks.give(id, f"person {number}", word) for number, word in enumerate(words)]
+            counted += votes[-1].status == "counts"
+            wrong += votes[-1].status == "counts" and words[0] != truth
     return counted, wrong
 
 
 def _accuracy_on(panel: Path, test: LabelledImages) -> float:
     with Diagnoser.open(panel) as diagnoser:
         results = diagnoser.diagnose_vectors(test.vectors, test.ids)
-        return float(np.mean([_diagnosis(one).label == truth for one, truth in zip(results, test.labels, strict=True)]))
+        return float(
+            np.mean([_diagnosis(result).label == truth for result, truth in zip(results, test.labels, strict=True)])
+        )
 
 
 def _diagnosis(result: Diagnosis | FailedImage) -> Diagnosis:
@@ -135,10 +137,10 @@ def _saved(labelled_images: LabelledImages, rows: np.ndarray, file: Path) -> Pat
 def _laid_out(images: Sequence[LabelledImage]) -> Iterator[Path]:
     """A folder with one subfolder a label, of links to the images."""
     with TemporaryDirectory() as folder:
-        for one in images:
-            place = Path(folder, one.label)
+        for image in images:
+            place = Path(folder, image.label)
             place.mkdir(exist_ok=True)
-            (place / one.path.name).symlink_to(one.path.absolute())
+            (place / image.path.name).symlink_to(image.path.absolute())
         yield Path(folder)
 
 
@@ -161,12 +163,12 @@ def main(folder: Path, seed: int, draws: int) -> None:
         means = np.mean(rows, axis=0)
         click.echo(f"{'mean':20}{means[0]:15.4f}{means[1]:8.4f}{means[2]:12.4f}{means[3]:9.4f}\n")
         click.echo(f"{'feedback, draw':20}{'before':>8}{'10 % wrong':>12}{'all right':>11}{'learned':>9}{'wrong':>7}")
-        found = []
+        by_draw = []
         for draw in range(draws):
-            found.append(wrong_feedback(folder, seed + draw))
-            before, with_wrong, clean, learned, wrong = found[-1]
+            by_draw.append(wrong_feedback(folder, seed + draw))
+            before, with_wrong, clean, learned, wrong = by_draw[-1]
             click.echo(f"{draw:<20}{before:8.3f}{with_wrong:12.3f}{clean:11.3f}{learned:9,}{wrong:7,}")
-        means = np.mean(found, axis=0)
+        means = np.mean(by_draw, axis=0)
         click.echo(f"{'mean':20}{means[0]:8.4f}{means[1]:12.4f}{means[2]:11.4f}{means[3]:9.1f}{means[4]:7.1f}")
     except ConsilienceError as error:
         raise click.ClickException(str(error)) from error

@@ -34,11 +34,11 @@ SIMULATED_DRAWS = 2000
 
 def all_records(source: Path, settings: Settings) -> LabelledImages:
     """All images of a source with their vectors; those of its test/, too, if it has one."""
-    found = ingest(source, None, settings, quiet)
+    ingested = ingest(source, None, settings, quiet)
     if is_vectors(source) or not (source / TEST).is_dir():
-        return found.labelled_images
-    test = ingest(source / TEST, found.task, settings, quiet).labelled_images
-    return found.labelled_images.with_added(test.ids, test.labels, test.sources, test.vectors)[0]
+        return ingested.labelled_images
+    test = ingest(source / TEST, ingested.task, settings, quiet).labelled_images
+    return ingested.labelled_images.with_added(test.ids, test.labels, test.sources, test.vectors)[0]
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,16 @@ def covered(labelled_images: LabelledImages, fitted: np.ndarray, held: np.ndarra
         )
         names, sets = diagnoser.panel.task.names, diagnoser.panel.calibration_set.sets(settings.policy.coverage)
     pairs = [
-        (one, labelled_images.labels[row])
-        for one, row in zip(results, held.tolist(), strict=True)
-        if isinstance(one, Diagnosis)
+        (result, labelled_images.labels[row])
+        for result, row in zip(results, held.tolist(), strict=True)
+        if isinstance(result, Diagnosis)
     ]
     if sets is None or not pairs:
         raise DatasetError("no image could be diagnosed")
-    left = sets.of(np.array([[*one.posterior.values()] for one, _ in pairs]))
+    left = sets.of(np.array([[*diagnosis.posterior.values()] for diagnosis, _ in pairs]))
     held_strictly = left[np.arange(len(pairs)), [names.index(truth) for _, truth in pairs]]
-    holds = np.array([truth in one.prediction_set for one, truth in pairs])
-    sizes = np.array([len(one.prediction_set) for one, _ in pairs])
+    holds = np.array([truth in diagnosis.prediction_set for diagnosis, truth in pairs])
+    sizes = np.array([len(diagnosis.prediction_set) for diagnosis, _ in pairs])
     return SplitCoverage(sets_of(holds, sizes), sets_of(held_strictly, left.sum(axis=1)))
 
 
@@ -101,17 +101,17 @@ def main(source: Path, splits: int, seed: int, file: Path | None) -> None:
             raise DatasetError(f"a label of '{source}' has fewer than 3 images: two to fit on, one to judge by")
         splitter = StratifiedShuffleSplit(splits, test_size=1 / 3, random_state=seed)
         parts = list(splitter.split(labelled_images.vectors, labelled_images.labels))
-        found = [covered(labelled_images, fitted, held, settings) for fitted, held in parts]
+        per_split = [covered(labelled_images, fitted, held, settings) for fitted, held in parts]
     except ConsilienceError as error:
         raise click.ClickException(str(error)) from error
-    target, n = settings.policy.coverage, found[0].sets.n
+    target, n = settings.policy.coverage, per_split[0].sets.n
     labels = np.unique(labelled_images.labels, return_inverse=True)[1]
     exact = splits * of_exact_sets(labels[parts[0][0]], labels[parts[0][1]], target, seed)
     lines = []
     for what, kind in (("the most probable label stays", "sets"), ("before that", "strict")):
-        splits_of = [getattr(one, kind) for one in found]
-        inside = sum(one.low <= target <= one.high for one in splits_of)
-        coverage, size = (np.mean([getattr(one, name) for one in splits_of]) for name in ("coverage", "mean_size"))
+        splits_of = [getattr(split, kind) for split in per_split]
+        inside = sum(sets.low <= target <= sets.high for sets in splits_of)
+        coverage, size = (np.mean([getattr(sets, name) for sets in splits_of]) for name in ("coverage", "mean_size"))
         lines.append(
             f"{what}: coverage {coverage:.4f} (wished {target}, which lies in the 95 % interval of {inside} splits), "
             f"labels in a set {size:.3f}"
@@ -122,7 +122,7 @@ def main(source: Path, splits: int, seed: int, file: Path | None) -> None:
         + f"\nexact sets, drawn by chance: the wish lies in the interval of {exact:.1f} of {splits} splits"
     )
     if file is not None:
-        file.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n", encoding="utf-8")
+        file.write_text(json.dumps([asdict(split) for split in per_split], indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

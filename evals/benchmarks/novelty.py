@@ -40,7 +40,7 @@ Scores = Mapping[str, np.ndarray]
 def scores(diagnoser: Diagnoser, vectors: np.ndarray) -> Scores:
     """The novelty of vectors (n, d), and each sign, as for `compared`."""
     results = diagnoser.diagnose_vectors(vectors, [str(row) for row in range(len(vectors))])
-    return of_diagnoses((one.novelty, one.novelty_signs) for one in results if isinstance(one, Diagnosis))
+    return of_diagnoses((result.novelty, result.novelty_signs) for result in results if isinstance(result, Diagnosis))
 
 
 def rows_of(labelled_images: LabelledImages, labels: Iterable[str]) -> np.ndarray:
@@ -49,17 +49,17 @@ def rows_of(labelled_images: LabelledImages, labels: Iterable[str]) -> np.ndarra
 
 def told_apart(diagnoser: Diagnoser, known: np.ndarray, novel: np.ndarray) -> KnownNovel:
     """Vectors of known images (n, d) against those of novel ones (m, d)."""
-    found = compared(scores(diagnoser, known), scores(diagnoser, novel), diagnoser.settings.policy.max_novelty)
-    if found is None:
+    figures = compared(scores(diagnoser, known), scores(diagnoser, novel), diagnoser.settings.policy.max_novelty)
+    if figures is None:
         raise click.ClickException("there are no images to compare")
-    return found
+    return figures
 
 
 def called_when_worse(diagnoser: Diagnoser, test: LabelledImages, settings: Settings) -> dict[str, float]:
     """Share of the known images called novel, by corruption and strength."""
     from consilience.retrieval.encoders.open_encoder import open_encoder
 
-    encoder, found = open_encoder(settings.encoder, device=settings.device), {}
+    encoder, shares = open_encoder(settings.encoder, device=settings.device), {}
     images = [load_image(source, settings.images) for source in test.sources]
     for name in CORRUPTIONS:
         for strength in MILD:
@@ -68,15 +68,15 @@ def called_when_worse(diagnoser: Diagnoser, test: LabelledImages, settings: Sett
             ]
             worse = [encoder.encode([corrupted(image, name, strength) for image in part]) for part in parts]
             novelty = scores(diagnoser, np.concatenate(worse))[""]
-            found[f"{name}-{strength}"] = float((novelty > settings.policy.max_novelty).mean())
-    return found
+            shares[f"{name}-{strength}"] = float((novelty > settings.policy.max_novelty).mean())
+    return shares
 
 
-def line_of(what: str, found: KnownNovel) -> str:
-    by_sign = ", ".join(f"{name} {one.auroc:.3f}" for name, one in found.signs.items())
+def line_of(what: str, figures: KnownNovel) -> str:
+    by_sign = ", ".join(f"{name} {sign.auroc:.3f}" for name, sign in figures.signs.items())
     return (
-        f"{what}: AUROC {found.score.auroc:.4f}, FPR at 95 % {found.score.fpr_at_95:.3f} ({by_sign}); "
-        f"called novel {found.novel_called:.1%}, of the known {found.known_called:.1%}"
+        f"{what}: AUROC {figures.score.auroc:.4f}, FPR at 95 % {figures.score.fpr_at_95:.3f} ({by_sign}); "
+        f"called novel {figures.novel_called:.1%}, of the known {figures.known_called:.1%}"
     )
 
 
@@ -93,30 +93,30 @@ def main(source: Path, other: Path, seed: int, file: Path | None) -> None:
         labelled_images, names = labelled.labelled_images, labelled.task.names
         test = ingest(source / TEST, labelled.task, settings, quiet).labelled_images.without(ids=labelled_images.ids)
         strange = ingest(other, None, settings, quiet).labelled_images
-        found: dict[str, KnownNovel] = {}
+        results: dict[str, KnownNovel] = {}
         with fitted_on(labelled_images, range(len(labelled_images)), settings) as diagnoser:
-            found[f"{source.name} against {other.name}"] = told_apart(diagnoser, test.vectors, strange.vectors)
+            results[f"{source.name} against {other.name}"] = told_apart(diagnoser, test.vectors, strange.vectors)
             worse = called_when_worse(diagnoser, test, settings)
         half, rest = np.array_split(np.random.default_rng(seed).permutation(len(strange)), 2)
         with fitted_on(strange, half.tolist(), settings) as diagnoser:
             result = told_apart(diagnoser, strange.vectors[rest], test.vectors)
-            found[f"{other.name} against {source.name}"] = result
+            results[f"{other.name} against {source.name}"] = result
         for name in names:
             others = set(names) - {name}
             with fitted_on(labelled_images, rows_of(labelled_images, others).tolist(), settings) as diagnoser:
                 known, own = (
                     test.vectors[rows_of(test, others)],
-                    [one.vectors[rows_of(one, {name})] for one in (labelled_images, test)],
+                    [part.vectors[rows_of(part, {name})] for part in (labelled_images, test)],
                 )
-                found[f"without {name}"] = told_apart(diagnoser, known, np.concatenate(own))
+                results[f"without {name}"] = told_apart(diagnoser, known, np.concatenate(own))
     except ConsilienceError as error:
         raise click.ClickException(str(error)) from error
-    for what, one in found.items():
-        click.echo(line_of(what, one))
-    left_out = [found[f"without {name}"] for name in names]
-    means = {sign: np.mean([one.signs[sign].auroc for one in left_out]) for sign in left_out[0].signs}
+    for what, apart in results.items():
+        click.echo(line_of(what, apart))
+    left_out = [results[f"without {name}"] for name in names]
+    means = {sign: np.mean([detection.signs[sign].auroc for detection in left_out]) for sign in left_out[0].signs}
     click.echo(
-        f"one label left out, mean AUROC {np.mean([one.score.auroc for one in left_out]):.4f} ("
+        f"one label left out, mean AUROC {np.mean([detection.score.auroc for detection in left_out]):.4f} ("
         + ", ".join(f"{sign} {mean:.3f}" for sign, mean in means.items())
         + ")"
     )
@@ -125,7 +125,7 @@ def main(source: Path, other: Path, seed: int, file: Path | None) -> None:
         listed = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
         click.echo(f"known images called novel at strength {strength}: {np.mean([*shares.values()]):.1%} ({listed})")
     if file is not None:
-        figures = {what: asdict(one) for what, one in found.items()} | {"mild corruptions": worse}
+        figures = {what: asdict(detection) for what, detection in results.items()} | {"mild corruptions": worse}
         file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 

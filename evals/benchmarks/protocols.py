@@ -76,8 +76,10 @@ def few_shots(
         test = ingest(source / TEST, labelled.task, settings, quiet).labelled_images.without(ids=labelled_images.ids)
     labels = np.array(labelled_images.labels)
     for name in labelled.task.names:
-        if (found := int((labels == name).sum())) < shots + (test is None):
-            raise DatasetError(f"'{name}' has {found} images in '{source}', too few to fit on {shots} and judge others")
+        if (available := int((labels == name).sum())) < shots + (test is None):
+            raise DatasetError(
+                f"'{name}' has {available} images in '{source}', too few to fit on {shots} and judge others"
+            )
     for draw in range(draws):
         rng = np.random.default_rng([settings.seed, draw])
         chosen = [rng.choice(np.flatnonzero(labels == name), shots, replace=False) for name in labelled.task.names]
@@ -112,9 +114,9 @@ def cross_validation(vectors: Path, folds: int, repeats: int, settings: Settings
             for known, held in splitter.split(labelled_images.vectors, labelled_images.labels)
         ]
         yield Judged(
-            tuple(one for part in parts for one in part.diagnoses),
+            tuple(diagnosis for part in parts for diagnosis in part.diagnoses),
             tuple(truth for part in parts for truth in part.truths),
-            tuple(one for part in parts for one in part.failed),
+            tuple(failure for part in parts for failure in part.failed),
         )
 
 

@@ -57,7 +57,7 @@ def main(folder: Path, start: int, labels: int, rounds: int, draws: int, seed: i
         pool = ingest(folder / POOL, None, settings, quiet)
         test = ingest(folder / TEST, pool.task, settings, quiet).labelled_images.without(ids=pool.labelled_images.ids)
         data = labelled_features(pool.labelled_images, pool.task)
-        found: dict[str, list[float]] = {"start": [], "random": [], "suggest": []}
+        accuracies: dict[str, list[float]] = {"start": [], "random": [], "suggest": []}
         for draw in range(draws):
             rng = np.random.default_rng([seed, draw])
             each = [np.flatnonzero(data.labels == label) for label in range(data.n_labels)]
@@ -70,15 +70,19 @@ def main(folder: Path, start: int, labels: int, rounds: int, draws: int, seed: i
             }
             for how, rows in sets.items():
                 judged = judged_vectors(pool.labelled_images, np.sort(rows).tolist(), test, range(len(test)), settings)
-                right = [one.label == truth for one, truth in zip(judged.diagnoses, judged.truths, strict=True)]
-                found[how].append(float(np.mean(right)))
-            click.echo(f"draw {draw + 1}: " + ", ".join(f"{how} {values[-1]:.3f}" for how, values in found.items()))
+                right = [
+                    diagnosis.label == truth for diagnosis, truth in zip(judged.diagnoses, judged.truths, strict=True)
+                ]
+                accuracies[how].append(float(np.mean(right)))
+            click.echo(
+                f"draw {draw + 1}: " + ", ".join(f"{how} {values[-1]:.3f}" for how, values in accuracies.items())
+            )
     except ConsilienceError as error:
         raise click.ClickException(str(error)) from error
-    ahead = np.array(found["suggest"]) - np.array(found["random"])
+    ahead = np.array(accuracies["suggest"]) - np.array(accuracies["random"])
     spread = 1.96 * ahead.std(ddof=1) / np.sqrt(draws)
     click.echo(f"\n{folder.name}: {start} images a label to begin with, {labels} labels asked in {rounds} rounds")
-    click.echo("; ".join(f"{how} {np.mean(values):.3f}" for how, values in found.items()))
+    click.echo("; ".join(f"{how} {np.mean(values):.3f}" for how, values in accuracies.items()))
     click.echo(
         f"suggest ahead of random by {100 * ahead.mean():.1f} points (± {100 * spread:.1f}, 95 %, {draws} draws)"
     )

@@ -54,7 +54,7 @@ class LocalEngine:
     def __init__(self, diagnoser: Diagnoser) -> None:
         self._diagnoser = diagnoser
         self._is_leak = diagnoser.panel.has_learned_from
-        self._calibrators = {(one.agent, one.stage): one.calibrator for one in diagnoser.panel.members}
+        self._calibrators = {(member.agent, member.stage): member.calibrator for member in diagnoser.panel.members}
         self._drops_leaks = isinstance(diagnoser, FreshDiagnoser)
 
     def decide(self, cases: Iterable[SourceImage]) -> Iterator[list[Decided]]:
@@ -103,17 +103,17 @@ class LocalEngine:
     def _decided(self, case: SourceImage, result: Diagnosis | FailedImage) -> Decided:
         if isinstance(result, FailedImage):
             return decided(case, result, leak=isinstance(result.error, Left))
-        if any(one.stage == "second" for one in result.predictions):
+        if any(prediction.stage == "second" for prediction in result.predictions):
             result = replace(result, predictions=tuple(map(self._calibrated, result.predictions)))
         return decided(case, result, leak=self._is_leak(result.identity))
 
-    def _calibrated(self, said: Prediction) -> Prediction:
+    def _calibrated(self, prediction: Prediction) -> Prediction:
         """A first look that a second one replaced was not weighed: it is judged all the same, so it is calibrated."""
-        calibrator = self._calibrators.get((said.agent, said.stage))
-        if said.calibrated is not None or said.probabilities is None or calibrator is None:
-            return said
-        shares = calibrator(np.array([list(said.probabilities.values())]))[0].tolist()
-        return replace(said, calibrated=dict(zip(said.probabilities, shares, strict=True)))
+        calibrator = self._calibrators.get((prediction.agent, prediction.stage))
+        if prediction.calibrated is not None or prediction.probabilities is None or calibrator is None:
+            return prediction
+        shares = calibrator(np.array([list(prediction.probabilities.values())]))[0].tolist()
+        return replace(prediction, calibrated=dict(zip(prediction.probabilities, shares, strict=True)))
 
 
 def _again(first: SourceImage, others: Iterator[SourceImage]) -> Iterator[SourceImage]:

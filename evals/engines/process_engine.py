@@ -96,20 +96,20 @@ class _Worker:
         self._process = subprocess.Popen(  # noqa: S603  this interpreter, our own module, no shell
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
         )
-        self._given, self._taken = _pipes(self._process)
+        self._stdin, self._stdout = _pipes(self._process)
         with suppress(BrokenPipeError):
-            self._given.write(start)
-            self._given.flush()
+            self._stdin.write(start)
+            self._stdin.flush()
 
     def wait_until_open(self) -> None:
-        if self._taken.readline() != OPEN:
+        if self._stdout.readline() != OPEN:
             raise EvaluationError("a process that was to decide images could not open the panel")
 
     def ask(self, batch: Sequence[SourceImage]) -> list[Decided]:
         try:
-            _write_cases(self._given, batch)
-            self._given.flush()
-            return [_read_decided(self._taken) for _ in batch]
+            _write_cases(self._stdin, batch)
+            self._stdin.flush()
+            return [_read_decided(self._stdout) for _ in batch]
         except (OSError, ValueError) as cause:  # ValueError: a pipe that was closed, or half an answer
             raise EvaluationError(
                 "a process that decided images has ended; its last words, if any, are above. "
@@ -119,7 +119,7 @@ class _Worker:
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
-        for pipe in (self._given, self._taken):
+        for pipe in (self._stdin, self._stdout):
             with suppress(OSError):  # what nobody reads any more
                 pipe.close()
 
@@ -147,9 +147,9 @@ def _read_cases(file: IO[bytes]) -> list[SourceImage]:
     return [SourceImage(row, name, truth, vector) for (row, name, truth), vector in zip(head, vectors, strict=True)]
 
 
-def _write_decided(file: IO[bytes], one: Decided) -> None:
-    head = json.dumps([one.name, len(one.data), one.right, one.leak, one.cost_usd, one.error]).encode()
-    file.write(head + b"\n" + one.data)
+def _write_decided(file: IO[bytes], row: Decided) -> None:
+    head = json.dumps([row.name, len(row.data), row.right, row.leak, row.cost_usd, row.error]).encode()
+    file.write(head + b"\n" + row.data)
 
 
 def _read_decided(file: IO[bytes]) -> Decided:
@@ -169,9 +169,9 @@ def main() -> None:
 
 def work() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us, who then ends us
-    given, taken = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    cases_in, rows_out = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody else writes where the rows go
-    line = given.readline()
+    line = cases_in.readline()
     if not line:
         return
     panel, drop_leaks, settings = json.loads(line)
@@ -179,13 +179,13 @@ def work() -> None:
     with kind.open(panel, settings=Settings.model_validate(settings)) as diagnoser:
         engine = LocalEngine(diagnoser)
         gc.freeze()  # the panel and all modules stay: the collector need not go through them again and again
-        taken.write(OPEN)
-        taken.flush()
-        while batch := _read_cases(given):
+        rows_out.write(OPEN)
+        rows_out.flush()
+        while batch := _read_cases(cases_in):
             for rows in engine.decide(batch):
-                for one in rows:
-                    _write_decided(taken, one)
-            taken.flush()
+                for row in rows:
+                    _write_decided(rows_out, row)
+            rows_out.flush()
 
 
 if __name__ == "__main__":

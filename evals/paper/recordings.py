@@ -219,8 +219,8 @@ def _shares(row: _Row) -> dict[str, float]:
     problem = f"{row.place}: '{SHARES}' is not a JSON list of {{'category': label, 'confidence': share}} "
     try:
         entries = json.loads(row.cells[SHARES])
-        labels = [str(one["category"]) for one in entries]
-        shares = [float(one["confidence"]) for one in entries]
+        labels = [str(entry["category"]) for entry in entries]
+        shares = [float(entry["confidence"]) for entry in entries]
     except (ValueError, TypeError, KeyError, RecursionError) as cause:
         raise DatasetError(f"{problem}({type(cause).__name__}: {cause})") from cause
     if not all(0.0 <= share <= 1.0 for share in shares) or abs(sum(shares) - 1.0) > ROUNDED:

@@ -65,9 +65,9 @@ class RecordedMemory(ImageMemory):
         rows = np.array(rows_of(vectors), np.intp)[:, None]
         return Neighbourhood(rows, np.zeros(rows.shape, np.float32), np.full(rows.shape, -1, np.intp))
 
-    def evidence(self, found: Neighbourhood) -> list[dict[str, Any]]:
-        shares = [self._retrieved[row].probabilities if self._retrieved else None for row in found.rows[:, 0]]
-        return [{"neighbours": [], "distribution": dict(one or {}), "novelty": 0.0} for one in shares]
+    def evidence(self, neighbourhood: Neighbourhood) -> list[dict[str, Any]]:
+        shares = [self._retrieved[row].probabilities if self._retrieved else None for row in neighbourhood.rows[:, 0]]
+        return [{"neighbours": [], "distribution": dict(distribution or {}), "novelty": 0.0} for distribution in shares]
 
 
 def read_trust(path: Path) -> dict[str, Trust]:
@@ -80,8 +80,8 @@ def read_trust(path: Path) -> dict[str, Trust]:
         data = json.loads(path.read_text(encoding="utf-8-sig"))
         n = int(data["n"])
         return {
-            agent: Trust(agent, "first", n, float(one["ece"]), float(one["ocr"]), float(one["ccc"]))
-            for agent, one in data["agents"].items()
+            agent: Trust(agent, "first", n, float(numbers["ece"]), float(numbers["ocr"]), float(numbers["ccc"]))
+            for agent, numbers in data["agents"].items()
         }
     except OSError as cause:
         raise DatasetError(f"'{path}' cannot be read: {cause.strerror}") from cause
@@ -95,8 +95,8 @@ def read_trust(path: Path) -> dict[str, Trust]:
 def neighbours_member(labelled_images: LabelledImages, task: Task, settings: Settings) -> Member:
     """The neighbours' calibrator and trust, from leave-one-out on the images of a memory."""
     memory = ImageMemory(labelled_images, task.names, ExactIndex(labelled_images))
-    found = memory.evidence(memory.query(labelled_images.vectors, settings.memory.neighbours, labelled_images.ids))
-    shares = np.array([list(one["distribution"].values()) for one in found])
+    evidence = memory.evidence(memory.query(labelled_images.vectors, settings.memory.neighbours, labelled_images.ids))
+    shares = np.array([list(item["distribution"].values()) for item in evidence])
     labels = labelled_features(labelled_images, task).labels
     folds = split_into_folds(labels, settings.seed)
     return judge(MemberAnswers(Neighbours.name, "first", shares, calibrators=ORDER_KEEPING), labels, folds, task)[0]
@@ -139,10 +139,10 @@ def from_labelled(
     members, looks = [], []
     calibrated = np.full((len(recording.looks), len(labels), len(recording.task.names)), np.nan)
     for number, (agent, stage) in enumerate(recording.looks):
-        given = labelled.looks.get((agent, stage), ())
-        if not any(one.probabilities for one in given):
+        answers = labelled.looks.get((agent, stage), ())
+        if not any(answer.probabilities for answer in answers):
             raise DatasetError(f"the labelled recorded answers hold none of '{look_name(agent, stage)}'")
-        looks.append(MemberAnswers.of(agent, stage, given, recording.task))
+        looks.append(MemberAnswers.of(agent, stage, answers, recording.task))
         if agent == Neighbours.name and neighbours is not None:
             answered = np.isfinite(looks[number].raw).all(axis=1)
             member, calibrated[number, answered] = neighbours, neighbours.calibrator(looks[number].raw[answered])
@@ -176,13 +176,13 @@ def replay(recording: Recording, weigher: Weigher) -> list[dict[str, Any]]:
 
 def places(truths: Sequence[str], task: Task) -> np.ndarray:
     """The true labels as places in the task's order, int (n,). Raises DatasetError if the task lacks one."""
-    found = [task.find(truth) for truth in truths]
-    if None in found:
+    names = [task.find(truth) for truth in truths]
+    if None in names:
         raise DatasetError(
-            f"the true label '{truths[found.index(None)]}' is no label of the task, which has {', '.join(task.names)}; "
+            f"the true label '{truths[names.index(None)]}' is no label of the task, which has {', '.join(task.names)}; "
             "give a task file with all labels"
         )
-    return np.array([task.names.index(name) for name in found if name is not None], dtype=np.intp)
+    return np.array([task.names.index(name) for name in names if name is not None], dtype=np.intp)
 
 
 def compare(conclusions: Sequence[Mapping[str, Any]], recording: Recording, truths: Sequence[str]) -> list[Score]:
@@ -204,15 +204,17 @@ def compare(conclusions: Sequence[Mapping[str, Any]], recording: Recording, trut
 def posteriors(conclusions: Sequence[Mapping[str, Any]], task: Task) -> np.ndarray:
     """(n, c), rows of NaN where no agent answered."""
     silent = dict.fromkeys(task.names, math.nan)
-    return np.array([list(one.get("posterior", silent).values()) for one in conclusions])
+    return np.array([list(conclusion.get("posterior", silent).values()) for conclusion in conclusions])
 
 
 def figures(
     conclusions: Sequence[Mapping[str, Any]], recording: Recording, weigher: Weigher, scores: Sequence[Score]
 ) -> dict[str, Any]:
     """What `metrics.json` holds; null where there is no figure."""
-    taken = [prediction for one in conclusions for prediction in one["predictions"]]
-    looked_again = sum(any(look["stage"] == "second" for look in one["predictions"]) for one in conclusions)
+    taken = [prediction for conclusion in conclusions for prediction in conclusion["predictions"]]
+    looked_again = sum(
+        any(look["stage"] == "second" for look in conclusion["predictions"]) for conclusion in conclusions
+    )
     everything = [*recording.looks.values(), recording.orchestrator or ()]
     answers: list[Prediction] = [answer for column in everything for answer in column]
     return {
@@ -220,10 +222,16 @@ def figures(
         "labels": list(recording.task.names),
         "scores": [{key: _finite(value) for key, value in asdict(score).items()} for score in scores],
         "second_looks": {"rows": looked_again, "share": looked_again / len(recording)},
-        "settled": sum(one.get("verdict") == "confident" for one in conclusions) / len(recording),
-        "cost_usd": {"replayed": sum(one["cost_usd"] for one in taken), "recorded": sum(a.cost_usd for a in answers)},
-        "seconds": {"replayed": sum(one["seconds"] for one in taken), "recorded": sum(a.seconds for a in answers)},
-        "members": [{**one.trust.to_dict(), "calibrator": to_dict(one.calibrator)} for one in weigher.members],
+        "settled": sum(conclusion.get("verdict") == "confident" for conclusion in conclusions) / len(recording),
+        "cost_usd": {
+            "replayed": sum(prediction["cost_usd"] for prediction in taken),
+            "recorded": sum(a.cost_usd for a in answers),
+        },
+        "seconds": {
+            "replayed": sum(prediction["seconds"] for prediction in taken),
+            "recorded": sum(a.seconds for a in answers),
+        },
+        "members": [{**member.trust.to_dict(), "calibrator": to_dict(member.calibrator)} for member in weigher.members],
         "fusion": weigher.fusion.to_dict(),
         "policy": weigher.policy.settings.model_dump(),
     }

@@ -52,15 +52,15 @@ def written(
 
 def answers(right: str) -> list[Answer]:
     """Images a, b, ...; '1' where the panel is right."""
-    return [("abcdefghij"[n], "apple", 0.9 if one == "1" else 0.2) for n, one in enumerate(right)]
+    return [("abcdefghij"[n], "apple", 0.9 if mark == "1" else 0.2) for n, mark in enumerate(right)]
 
 
 def test_figures_are_those_worked_out_by_hand(tmp_path: Path) -> None:
     first = written(tmp_path / "first", answers("1111000000"), referred="bcdefghij")
     second = written(tmp_path / "second", answers("1110111110"), referred="abcde")
-    found = compare([first, second])
-    before, after = found.sides
-    assert (found.labels, found.n, before.panel, after.panel) == (LABELS, 10, "first", "second")
+    comparison = compare([first, second])
+    before, after = comparison.sides
+    assert (comparison.labels, comparison.n, before.panel, after.panel) == (LABELS, 10, "first", "second")
     assert (before.accuracy, after.accuracy) == (0.4, 0.8)
     assert (before.difference, before.change, before.better) == (None, None, ())
     assert after.difference is not None
@@ -74,7 +74,7 @@ def test_figures_are_those_worked_out_by_hand(tmp_path: Path) -> None:
     assert (after.settled.share, after.settled.accuracy) == (0.5, 0.8)
     assert before.ece == pytest.approx(0.4 * 0.1 + 0.6 * 0.8)  # 0.9 sure and right; 0.8 sure and wrong
     assert after.cost_usd == 2.5
-    assert json.loads(json.dumps(found.to_dict()))["sides"][1]["difference"]["only_first"] == 5
+    assert json.loads(json.dumps(comparison.to_dict()))["sides"][1]["difference"]["only_first"] == 5
 
 
 def test_the_order_of_the_rows_does_not_matter(tmp_path: Path) -> None:
@@ -87,8 +87,8 @@ def test_the_order_of_the_rows_does_not_matter(tmp_path: Path) -> None:
 def test_equal_pixels_are_the_same_image_whatever_its_name_is(tmp_path: Path) -> None:
     first = written(tmp_path / "first", [("old/x", "apple", 0.9)], identities={"old/x": "11"})
     second = written(tmp_path / "second", [("new/y", "apple", 0.1)], identities={"new/y": "11"})
-    found = compare([first, second])
-    assert (found.n, found.sides[1].worse) == (1, ("new/y",))
+    comparison = compare([first, second])
+    assert (comparison.n, comparison.sides[1].worse) == (1, ("new/y",))
 
 
 def test_changed_pixels_under_the_same_name_are_the_same_image(tmp_path: Path) -> None:
@@ -102,8 +102,8 @@ def test_one_name_is_not_given_to_two_images(tmp_path: Path) -> None:
     first = written(tmp_path / "first", [("y", "apple", 0.9)], identities={"y": "11"})
     both: list[Answer | None] = [("y", "apple", 0.9), ("x", "apple", 0.1)]
     second = written(tmp_path / "second", both, identities={"y": "22", "x": "11"})
-    found = compare([first, second])
-    assert (found.n, found.sides[1].worse, found.sides[1].apart_named) == (1, ("x",), ("y",))
+    comparison = compare([first, second])
+    assert (comparison.n, comparison.sides[1].worse, comparison.sides[1].apart_named) == (1, ("x",), ("y",))
 
 
 def test_an_image_that_stands_twice_counts_twice(tmp_path: Path) -> None:
@@ -116,9 +116,9 @@ def test_an_image_that_stands_twice_counts_twice(tmp_path: Path) -> None:
 def test_images_that_not_all_decided_are_counted_and_named(tmp_path: Path) -> None:
     first = written(tmp_path / "first", answers("1111"))
     second = written(tmp_path / "second", [*answers("11"), None, ("other", "beech", 0.1)])
-    found = compare([first, second])
-    assert [(one.apart, one.apart_named) for one in found.sides] == [(2, ("c", "d")), (2, ("broken", "other"))]
-    assert (found.n, found.sides[0].cost_usd) == (2, 0.5)
+    comparison = compare([first, second])
+    assert [(side.apart, side.apart_named) for side in comparison.sides] == [(2, ("c", "d")), (2, ("broken", "other"))]
+    assert (comparison.n, comparison.sides[0].cost_usd) == (2, 0.5)
 
 
 def test_one_name_with_another_label_is_another_image(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_one_name_with_another_label_is_another_image(tmp_path: Path) -> None:
 
 def test_three_are_compared_on_what_all_have(tmp_path: Path) -> None:
     folders = [written(tmp_path / name, answers("1" * n)) for name, n in (("one", 5), ("two", 4), ("three", 3))]
-    assert [one.apart for one in compare(folders).sides] == [2, 1, 0]
+    assert [side.apart for side in compare(folders).sides] == [2, 1, 0]
 
 
 def test_what_cannot_be_compared_is_said_in_a_line(tmp_path: Path) -> None:

@@ -49,12 +49,12 @@ class Expert:
     def predict(self, inputs: AgentInput) -> list[Prediction]:
         near = np.exp(4.0 * inputs.features[:, :3].astype(np.float64))
         near[:, 1:] = near[:, 1:].mean(axis=1, keepdims=True) * [1.01, 0.99]
-        return self._said(near)
+        return self._predictions(near)
 
     def revise(self, inputs: AgentInput, first: Sequence[Any], evidence: Sequence[Any]) -> list[Prediction]:
-        return self._said(np.array([[*one.distribution.values()] for one in evidence]) + 0.02)
+        return self._predictions(np.array([[*item.distribution.values()] for item in evidence]) + 0.02)
 
-    def _said(self, shares: np.ndarray) -> list[Prediction]:
+    def _predictions(self, shares: np.ndarray) -> list[Prediction]:
         rows = (shares / shares.sum(axis=1, keepdims=True)).tolist()
         return [Prediction("", probabilities=dict(zip(LABELS, row, strict=True)), cost_usd=0.01) for row in rows]
 
@@ -88,8 +88,8 @@ def rows_of(out: Path) -> list[dict[str, Any]]:
 def timeless(value: Any) -> Any:
     """Without what depends on how fast the machine was."""
     if isinstance(value, dict):
-        return {key: timeless(one) for key, one in value.items() if key not in ("seconds", "images_per_second")}
-    return [timeless(one) for one in value] if isinstance(value, list) else value
+        return {key: timeless(item) for key, item in value.items() if key not in ("seconds", "images_per_second")}
+    return [timeless(item) for item in value] if isinstance(value, list) else value
 
 
 def metrics_of(out: Path) -> Any:
@@ -116,18 +116,20 @@ def test_figures_are_those_of_the_diagnoses(panel: Path, test_set: Path, tmp_pat
     vectors, labels = drawn(100, 1)
     with Diagnoser.open(panel, settings=SETTINGS) as diagnoser:
         diagnoses = [
-            one for one in diagnoser.diagnose_vectors(vectors, [*map(str, range(100))]) if isinstance(one, Diagnosis)
+            diagnosis
+            for diagnosis in diagnoser.diagnose_vectors(vectors, [*map(str, range(100))])
+            if isinstance(diagnosis, Diagnosis)
         ]
-    expected = {one.who: one for one in scores(diagnoses, labels.tolist())}
+    expected = {score.who: score for score in scores(diagnoses, labels.tolist())}
     assert done.metrics.fusion is not None
-    for found in (*done.metrics.agents, done.metrics.fusion):
-        score = expected.pop(found.who)
+    for figures in (*done.metrics.agents, done.metrics.fusion):
+        score = expected.pop(figures.who)
         for name in ("n", "accuracy", "low", "high", "ece", "ocr", "ccc", "brier"):
-            assert getattr(found, name) == pytest.approx(getattr(score, name), abs=1e-6), (found.who, name)
-        assert found.weight == (None if found.who == FUSION else pytest.approx(score.weight))
+            assert getattr(figures, name) == pytest.approx(getattr(score, name), abs=1e-6), (figures.who, name)
+        assert figures.weight == (None if figures.who == FUSION else pytest.approx(score.weight))
     assert not expected
     assert done.metrics.settled is not None
-    assert done.metrics.settled.n == sum(one.settled for one in diagnoses)
+    assert done.metrics.settled.n == sum(diagnosis.settled for diagnosis in diagnoses)
     assert metrics_of(done.out) == timeless(done.metrics.to_dict())
 
 
@@ -139,8 +141,8 @@ def test_a_row_says_everything_about_an_image(panel: Path, test_set: Path, tmp_p
     first = rows[0]
     assert (first["source"], first["error"], len(first["identity"])) == ("test-0", None, 64)
     assert first["label"] == max(first["posterior"], key=first["posterior"].__getitem__)
-    assert [one["agent"] for one in first["predictions"]] == ["neighbours", "gaussian"]
-    assert all(one["calibrated"] and one["weight"] is not None for one in first["predictions"])
+    assert [prediction["agent"] for prediction in first["predictions"]] == ["neighbours", "gaussian"]
+    assert all(prediction["calibrated"] and prediction["weight"] is not None for prediction in first["predictions"])
     assert len(first["evidence"]["neighbours"]) == SETTINGS.memory.neighbours
     assert all(row["seconds"] > 0 for row in rows)
 
@@ -153,10 +155,12 @@ def test_what_was_killed_goes_on_and_ends_the_same(panel: Path, test_set: Path, 
     assert len(rows_of(out)) == 32
     with (out / ROWS_FILE).open("ab") as file:
         file.write(b'{"row":32,"source":"tes')
-    told: list[tuple[int, int]] = []
-    evaluate(test_set, panel, out, settings=SETTINGS, watch=lambda tally, batch: told.append((tally.done, len(batch))))
-    assert told[0] == (32, 0)
-    assert sum(size for _, size in told) == 68
+    progress: list[tuple[int, int]] = []
+    evaluate(
+        test_set, panel, out, settings=SETTINGS, watch=lambda tally, batch: progress.append((tally.done, len(batch)))
+    )
+    assert progress[0] == (32, 0)
+    assert sum(size for _, size in progress) == 68
     assert timeless(rows_of(out)) == timeless(rows_of(tmp_path / "whole"))
     assert metrics_of(out) == metrics_of(tmp_path / "whole")
 
@@ -164,9 +168,9 @@ def test_what_was_killed_goes_on_and_ends_the_same(panel: Path, test_set: Path, 
 def test_what_is_done_is_not_done_again(panel: Path, test_set: Path, tmp_path: Path) -> None:
     first = evaluate(test_set, panel, tmp_path / "out", settings=SETTINGS)
     written = (tmp_path / "out" / ROWS_FILE).read_bytes()
-    told: list[int] = []
-    again = evaluate(test_set, panel, tmp_path / "out", settings=SETTINGS, watch=lambda *_: told.append(1))
-    assert len(told) == 1
+    sizes: list[int] = []
+    again = evaluate(test_set, panel, tmp_path / "out", settings=SETTINGS, watch=lambda *_: sizes.append(1))
+    assert len(sizes) == 1
     assert (tmp_path / "out" / ROWS_FILE).read_bytes() == written
     assert again.metrics == first.metrics
 
@@ -187,9 +191,9 @@ def test_another_run_is_named_and_not_mixed_in(
         ({"panel": expert_panel, "agents": [Expert()]}, "panel.id was .* and is"),
         ({"drop_leaks": True}, "choice.drop_leaks was false and is true"),
     ]
-    for change, said in changes:
+    for change, problem in changes:
         arguments: dict[str, Any] = {"source": test_set, "panel": panel, "settings": SETTINGS, "limit": 5} | change
-        with pytest.raises(EvaluationError, match=f"holds another run: .*{said}"):
+        with pytest.raises(EvaluationError, match=f"holds another run: .*{problem}"):
             evaluate(out=out, **arguments)
     assert (out / ROWS_FILE).read_bytes() == before
 
@@ -283,9 +287,9 @@ def test_images_that_taught_without_their_label_are_leaks_as_well(known: Path, t
     settings = SETTINGS.model_copy(update={"agents": ("gaussian", "self-trained")})
     fit(known, tmp_path / "panel", unlabelled=beside, settings=settings)
     source = save(tmp_path / "source.npz", vectors, labels)
-    found = evaluate(source, tmp_path / "panel", tmp_path / "out", settings=SETTINGS, drop_leaks=True)
-    assert found.leaks() == [f"source-{number}" for number in range(12)]
-    assert (found.metrics.n, found.metrics.left_out) == (18, 12)
+    evaluation = evaluate(source, tmp_path / "panel", tmp_path / "out", settings=SETTINGS, drop_leaks=True)
+    assert evaluation.leaks() == [f"source-{number}" for number in range(12)]
+    assert (evaluation.metrics.n, evaluation.metrics.left_out) == (18, 12)
 
 
 def test_vectors_that_cannot_be_used_are_counted_apart(panel: Path, tmp_path: Path) -> None:
@@ -303,10 +307,12 @@ def test_second_looks_are_measured(expert_panel: Path, test_set: Path, tmp_path:
     done = evaluate(test_set, expert_panel, tmp_path / "out", settings=settings, agents=[Expert()])
     better = worse = asked = 0
     for row in rows_of(done.out):
-        looks = {one["stage"]: one for one in row["predictions"] if one["agent"] == "expert"}
+        looks = {
+            prediction["stage"]: prediction for prediction in row["predictions"] if prediction["agent"] == "expert"
+        }
         if "second" in looks:
-            said = (looks[stage]["calibrated"] for stage in ("first", "second"))
-            was, now = (max(one, key=one.get) == row["truth"] for one in said)
+            posteriors = (looks[stage]["calibrated"] for stage in ("first", "second"))
+            was, now = (max(posterior, key=posterior.get) == row["truth"] for posterior in posteriors)
             asked, better, worse = asked + 1, better + (now and not was), worse + (was and not now)
     change = done.metrics.second_looks.agents["expert"]
     assert 0 < asked == done.metrics.second_looks.images == change.n
@@ -317,7 +323,7 @@ def test_second_looks_are_measured(expert_panel: Path, test_set: Path, tmp_path:
 def test_agents_only_look_once_and_are_judged_alone(expert_panel: Path, test_set: Path, tmp_path: Path) -> None:
     done = evaluate(test_set, expert_panel, tmp_path / "out", settings=SETTINGS, agents=[Expert()], agents_only=True)
     assert done.metrics.fusion is None
-    assert {one.stage for one in done.metrics.agents} == {"first"}
+    assert {figures.stage for figures in done.metrics.agents} == {"first"}
     assert done.metrics.cost_usd == pytest.approx(1.0)
 
 
@@ -352,14 +358,14 @@ def test_workers_decide_as_one_process_does(panel: Path, known: Path, drop_leaks
     def decide(engine: LocalEngine | ProcessEngine) -> list[tuple[Any, Any]]:
         batches = list(engine.decide(cases(source, labels, wanted)))
         assert [len(batch) for batch in batches] == [16, 16, 16, 16, 16, 10]
-        everyone = [one for batch in batches for one in batch]
-        return [(timeless(json.loads(one.data)), (one.name, one.right, one.leak, one.error)) for one in everyone]
+        everyone = [row for batch in batches for row in batch]
+        return [(timeless(json.loads(row.data)), (row.name, row.right, row.leak, row.error)) for row in everyone]
 
     with (FreshDiagnoser if drop_leaks else Diagnoser).open(panel, settings=SETTINGS) as diagnoser:
         alone = decide(LocalEngine(diagnoser))
     with ProcessEngine(panel, SETTINGS, 2, drop_leaks=drop_leaks) as engine:
         assert decide(engine) == alone
-    assert all(one[1][2] for one in alone)
+    assert all(row[1][2] for row in alone)
 
 
 def test_a_worker_that_dies_is_an_error_that_says_what_to_do(panel: Path, known: Path) -> None:
@@ -378,9 +384,9 @@ def test_a_row_holds_text_that_is_no_unicode() -> None:
     from consilience.core.errors import ImageError
 
     name = b"leaf-\xff.jpg".decode("utf-8", "surrogateescape")
-    one = decided(SourceImage(0, name, "apple"), FailedImage(name, ImageError(f"'{name}' is broken")), leak=False)
-    assert json.loads(one.data)["source"] == one.name == "leaf-\\udcff.jpg"
-    assert "is broken" in json.loads(one.data)["error"]
+    row = decided(SourceImage(0, name, "apple"), FailedImage(name, ImageError(f"'{name}' is broken")), leak=False)
+    assert json.loads(row.data)["source"] == row.name == "leaf-\\udcff.jpg"
+    assert "is broken" in json.loads(row.data)["error"]
     hidden = decided(
         SourceImage(0, "http://host/a.jpg?token=secret", "apple"), FailedImage("", ImageError("x")), leak=False
     )

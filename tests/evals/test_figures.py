@@ -26,7 +26,7 @@ def shares(rust: float) -> dict[str, float]:
     return {"healthy": 1 - rust, "rust": rust}
 
 
-def said(agent: str, rust: float | None, stage: Any = "first", raw: float | None = None, **more: Any) -> Prediction:
+def answer(agent: str, rust: float | None, stage: Any = "first", raw: float | None = None, **more: Any) -> Prediction:
     if rust is None:
         return Prediction(agent, stage, weight=0.0, **more)
     return Prediction(agent, stage, shares(rust if raw is None else raw), calibrated=shares(rust), **more)
@@ -44,13 +44,13 @@ def row(number: int, truth: str, rust: float | None, *predictions: Prediction, *
         "probability": None if rust is None else max(rust, 1 - rust),
         "verdict": None if rust is None else "confident",
         "error": "cannot be read" if rust is None else None,
-        "cost_usd": sum(one.cost_usd for one in predictions),
+        "cost_usd": sum(prediction.cost_usd for prediction in predictions),
         "rounds": 0 if rust is None else 1,
         "posterior": None if rust is None else shares(rust),
         "first_posterior": None,
         "prediction_set": [] if named is None else [named],
         "reasons": [],
-        "predictions": [one.to_dict() for one in predictions],
+        "predictions": [prediction.to_dict() for prediction in predictions],
         "evidence": None if rust is None else Evidence((), shares(0.5), 0.25).to_dict(),
         "novelty": None if rust is None else 0.25,
         "novelty_signs": None if rust is None else dict.fromkeys(SIGNS, 0.5),
@@ -65,9 +65,9 @@ ROWS_BY_HAND = [
         0,
         "rust",
         0.9,
-        said("probe", 0.8, weight=1.5, raw=1.0, cost_usd=0.25, seconds=2.0, tokens=7),
-        said("qwen", 0.3, weight=0.0),
-        said("qwen", 0.6, "second", weight=0.5),
+        answer("probe", 0.8, weight=1.5, raw=1.0, cost_usd=0.25, seconds=2.0, tokens=7),
+        answer("qwen", 0.3, weight=0.0),
+        answer("qwen", 0.6, "second", weight=0.5),
         rounds=2,
         first_posterior=shares(0.4),
     ),
@@ -75,30 +75,30 @@ ROWS_BY_HAND = [
         1,
         "healthy",
         0.7,
-        said("probe", 0.2, weight=1.0, raw=0.1),
-        said("qwen", 0.4, weight=0.0),
-        said("qwen", 0.9, "second", weight=3.0),
+        answer("probe", 0.2, weight=1.0, raw=0.1),
+        answer("qwen", 0.4, weight=0.0),
+        answer("qwen", 0.9, "second", weight=3.0),
         rounds=2,
         first_posterior=shares(0.3),
         verdict="refer",
         leak=True,
     ),
-    row(2, "healthy", 0.2, said("probe", 0.8, weight=1.0), said("qwen", None, error="unplugged")),
-    row(3, "rust", 0.8, said("probe", 0.6, weight=1.0), said("qwen", None, abstained=True)),
+    row(2, "healthy", 0.2, answer("probe", 0.8, weight=1.0), answer("qwen", None, error="unplugged")),
+    row(3, "rust", 0.8, answer("probe", 0.6, weight=1.0), answer("qwen", None, abstained=True)),
     row(4, "rust", None),
     row(5, "rust", None, leak=True, error=LEFT_OUT),
 ]
 
 
 def measured(folder: Path, rows: list[dict[str, Any]], **options: Any) -> EvaluationMetrics:
-    (folder / ROWS_FILE).write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+    (folder / ROWS_FILE).write_text("".join(json.dumps(cells) + "\n" for cells in rows), encoding="utf-8")
     return measure(collect(read_rows(folder, LABELS), LABELS), LABELS, **options)
 
 
 def test_the_fusion_by_hand(tmp_path: Path) -> None:
-    found = measured(tmp_path, ROWS_BY_HAND)
-    assert (found.images, found.n, found.errors, found.leaks, found.left_out) == (6, 4, 1, 2, 1)
-    fusion = found.fusion
+    result = measured(tmp_path, ROWS_BY_HAND)
+    assert (result.images, result.n, result.errors, result.leaks, result.left_out) == (6, 4, 1, 2, 1)
+    fusion = result.fusion
     assert fusion is not None
     assert (fusion.n, fusion.accuracy) == (4, 0.75)
     assert fusion.confusion == {"healthy": {"healthy": 1, "rust": 1}, "rust": {"healthy": 0, "rust": 2}}
@@ -111,16 +111,16 @@ def test_the_fusion_by_hand(tmp_path: Path) -> None:
     assert fusion.auroc == 1.0
     assert fusion.ocr == 0.0
     assert fusion.reliability["n"] == [1, 2, 1]
-    assert found.settled is not None
-    assert (found.settled.n, found.settled.share, found.settled.right) == (3, 0.75, 3)
-    assert (found.cost_usd, found.seconds, found.rounds) == (0.25, 3.0, 1.5)
-    assert (found.cost_usd_per_image, found.images_per_second) == (0.0625, 2.0)
+    assert result.settled is not None
+    assert (result.settled.n, result.settled.share, result.settled.right) == (3, 0.75, 3)
+    assert (result.cost_usd, result.seconds, result.rounds) == (0.25, 3.0, 1.5)
+    assert (result.cost_usd_per_image, result.images_per_second) == (0.0625, 2.0)
 
 
 def test_agents_by_hand(tmp_path: Path) -> None:
-    found = measured(tmp_path, ROWS_BY_HAND)
-    probe, qwen, again = found.agents
-    assert [one.who for one in found.agents] == ["probe", "qwen", "qwen, second look"]
+    result = measured(tmp_path, ROWS_BY_HAND)
+    probe, qwen, again = result.agents
+    assert [figures.who for figures in result.agents] == ["probe", "qwen", "qwen, second look"]
     assert (probe.n, probe.accuracy, probe.ocr) == (4, 0.75, 0.25)
     assert (probe.cost_usd, probe.seconds, probe.tokens) == (0.25, 2.0, 7)
     assert probe.weight == pytest.approx((1.5 / 2.0 + 1.0 / 4.0 + 1 + 1) / 4)
@@ -134,19 +134,19 @@ def test_agents_by_hand(tmp_path: Path) -> None:
 
 
 def test_fusion_and_best_agent_are_compared_on_what_both_answered(tmp_path: Path) -> None:
-    found = measured(tmp_path, ROWS_BY_HAND)
-    assert found.best_agent == "probe"
-    assert found.difference is not None
-    assert (found.difference.n, found.difference.only_first, found.difference.only_second) == (4, 1, 1)
-    assert (found.difference.difference, found.difference.p_value) == (0.0, 1.0)
+    result = measured(tmp_path, ROWS_BY_HAND)
+    assert result.best_agent == "probe"
+    assert result.difference is not None
+    assert (result.difference.n, result.difference.only_first, result.difference.only_second) == (4, 1, 1)
+    assert (result.difference.difference, result.difference.p_value) == (0.0, 1.0)
 
 
 def test_what_second_looks_changed(tmp_path: Path) -> None:
-    found = measured(tmp_path, ROWS_BY_HAND).second_looks
-    assert found.images == 2
-    assert found.agents == {"qwen": PairedChange(n=2, changed=2, better=1, worse=1)}
-    assert found.fusion == PairedChange(n=2, changed=2, better=1, worse=1)
-    unknown = [one | {"first_posterior": None} for one in ROWS_BY_HAND]
+    second_looks = measured(tmp_path, ROWS_BY_HAND).second_looks
+    assert second_looks.images == 2
+    assert second_looks.agents == {"qwen": PairedChange(n=2, changed=2, better=1, worse=1)}
+    assert second_looks.fusion == PairedChange(n=2, changed=2, better=1, worse=1)
+    unknown = [cells | {"first_posterior": None} for cells in ROWS_BY_HAND]
     assert measured(tmp_path, unknown).second_looks.fusion is None
 
 
@@ -156,23 +156,23 @@ def test_the_order_of_the_rows_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_agents_only_judges_no_fusion(tmp_path: Path) -> None:
-    found = measured(tmp_path, ROWS_BY_HAND, agents_only=True)
-    assert (found.fusion, found.settled, found.difference) == (None, None, None)
-    assert found.agents == measured(tmp_path, ROWS_BY_HAND).agents
+    result = measured(tmp_path, ROWS_BY_HAND, agents_only=True)
+    assert (result.fusion, result.settled, result.difference) == (None, None, None)
+    assert result.agents == measured(tmp_path, ROWS_BY_HAND).agents
 
 
 @pytest.mark.parametrize("rows", [[], [row(0, "rust", None)]])
 def test_without_any_diagnosis_nothing_is_defined(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    found = measured(tmp_path, rows)
-    assert found.n == 0
-    assert found.fusion is not None
-    assert found.fusion.accuracy is found.fusion.auroc is found.fusion.aurc is found.fusion.brier is None
-    assert (found.best_agent, found.difference) == (None, None)
-    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["fusion"]["n"] == 0
+    result = measured(tmp_path, rows)
+    assert result.n == 0
+    assert result.fusion is not None
+    assert result.fusion.accuracy is result.fusion.auroc is result.fusion.aurc is result.fusion.brier is None
+    assert (result.best_agent, result.difference) == (None, None)
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["fusion"]["n"] == 0
 
 
 def test_metrics_are_json_without_nan(tmp_path: Path) -> None:
-    plain = measured(tmp_path, [row(0, "rust", 0.9, said("probe", 0.9, weight=1.0))]).to_dict()
+    plain = measured(tmp_path, [row(0, "rust", 0.9, answer("probe", 0.9, weight=1.0))]).to_dict()
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     assert plain["format"] == 1
     assert plain["fusion"]["labels"]["healthy"] == {"n": 0, "precision": None, "recall": None, "f1": None}
@@ -191,16 +191,16 @@ def test_parquet_holds_what_the_rows_hold(tmp_path: Path) -> None:
 
 def test_the_table_has_a_column_for_everything_that_a_record_says() -> None:
     def fields(kind: Any) -> set[str]:
-        return {one.name for one in kind}
+        return {field.name for field in kind}
 
     columns = schema(LABELS)
-    assert fields(columns.field("predictions").type.value_type) == set(said("probe", 0.5).to_dict())
+    assert fields(columns.field("predictions").type.value_type) == set(answer("probe", 0.5).to_dict())
     assert fields(columns.field("evidence").type) == set(Evidence((), {}, 0.0).to_dict())
-    assert {one.name for one in columns} == set(ROWS_BY_HAND[0])
+    assert {column.name for column in columns} == set(ROWS_BY_HAND[0])
 
 
 def test_damaged_rows_are_named_and_not_measured(tmp_path: Path) -> None:
-    lines = [json.dumps(one) for one in ROWS_BY_HAND]
+    lines = [json.dumps(cells) for cells in ROWS_BY_HAND]
     for damage in ("{half a li", '{"row": "text"}'):
         (tmp_path / ROWS_FILE).write_text("\n".join([lines[0], damage, *lines[1:]]) + "\n", encoding="utf-8")
         with pytest.raises(EvaluationError, match=r"predictions\.jsonl' cannot be read"):
@@ -209,11 +209,11 @@ def test_damaged_rows_are_named_and_not_measured(tmp_path: Path) -> None:
 
 def test_words_that_are_no_unicode_and_labels_in_any_script_survive(tmp_path: Path) -> None:
     odd: Mapping[str, float] = {'レ "x"': 0.25, "é.ü/€": 0.75}
-    one = row(0, "é.ü/€", 0.9) | {"posterior": odd, "label": "é.ü/€", "evidence": None, "rationale": "\u2028 {]"}
-    (tmp_path / ROWS_FILE).write_text(json.dumps(one) + "\n", encoding="utf-8")
+    hostile = row(0, "é.ü/€", 0.9) | {"posterior": odd, "label": "é.ü/€", "evidence": None, "rationale": "\u2028 {]"}
+    (tmp_path / ROWS_FILE).write_text(json.dumps(hostile) + "\n", encoding="utf-8")
     (batch,) = read_rows(tmp_path, list(odd))
     assert batch.to_pylist()[0]["posterior"] == odd
-    found = measure(collect([batch], list(odd)), list(odd))
-    assert found.fusion is not None
-    assert found.fusion.accuracy == 1.0
-    assert not math.isnan(found.fusion.ece)
+    figures = measure(collect([batch], list(odd)), list(odd))
+    assert figures.fusion is not None
+    assert figures.fusion.accuracy == 1.0
+    assert not math.isnan(figures.fusion.ece)

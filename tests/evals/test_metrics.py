@@ -49,10 +49,10 @@ def test_adaptive_bins_hold_equal_confidence_together_and_the_order_does_not_mat
     both: tuple[np.ndarray, np.ndarray], bins: int, random: st.DataObject
 ) -> None:
     confidence, correct = both
-    found = metrics.binned(confidence, correct, metrics.equal_mass(confidence, bins))
-    assert len(found.n) <= bins
+    binned = metrics.binned(confidence, correct, metrics.equal_mass(confidence, bins))
+    assert len(binned.n) <= bins
     for level in set(confidence.tolist()):
-        inside = (found.low < level) & (level <= found.high)
+        inside = (binned.low < level) & (level <= binned.high)
         inside[0] |= level == 0.0
         assert inside.sum() == 1
     order = np.array(random.sample(range(len(confidence)), len(confidence)))  # type: ignore[attr-defined]
@@ -83,12 +83,12 @@ def test_a_probability_of_nought_for_the_truth_is_finite() -> None:
 def test_auroc_is_the_share_of_pairs_in_order(both: tuple[np.ndarray, np.ndarray]) -> None:
     confidence, correct = both
     right, wrong = confidence[correct], confidence[~correct]
-    found = metrics.confidence_auroc(confidence, correct)
+    auroc = metrics.confidence_auroc(confidence, correct)
     if not len(right) or not len(wrong):
-        assert found is None
+        assert auroc is None
         return
     pairs = [(r > w) + 0.5 * (r == w) for r in right for w in wrong]
-    assert found == pytest.approx(sum(pairs) / len(pairs))
+    assert auroc == pytest.approx(sum(pairs) / len(pairs))
 
 
 def test_risk_and_coverage_by_hand() -> None:
@@ -132,12 +132,12 @@ def test_a_thinned_curve_keeps_its_end_and_its_area() -> None:
 
 def test_figures_by_label_by_hand() -> None:
     truth, named = np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 2])
-    found = metrics.per_label(metrics.confusion(truth, named, 4))
-    np.testing.assert_array_equal(found.n, [3, 2, 0, 0])
-    np.testing.assert_allclose(found.precision, [1.0, 0.5, 0.0, np.nan])
-    np.testing.assert_allclose(found.recall, [2 / 3, 0.5, np.nan, np.nan])
-    np.testing.assert_allclose(found.f1[:2], [0.8, 0.5])
-    assert metrics.macro_f1(found) == pytest.approx((0.8 + 0.5) / 2)
+    by_label = metrics.per_label(metrics.confusion(truth, named, 4))
+    np.testing.assert_array_equal(by_label.n, [3, 2, 0, 0])
+    np.testing.assert_allclose(by_label.precision, [1.0, 0.5, 0.0, np.nan])
+    np.testing.assert_allclose(by_label.recall, [2 / 3, 0.5, np.nan, np.nan])
+    np.testing.assert_allclose(by_label.f1[:2], [0.8, 0.5])
+    assert metrics.macro_f1(by_label) == pytest.approx((0.8 + 0.5) / 2)
     np.testing.assert_array_equal(
         metrics.confusion(truth, named, 4), [[2, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     )
@@ -156,21 +156,21 @@ def test_macro_f1_is_the_mean_over_labels_that_images_have(pairs: list[tuple[int
 def test_mcnemars_exact_test_by_hand() -> None:
     first = np.array([True] * 8 + [False] * 2)
     second = np.array([True] * 4 + [False] * 5 + [True])
-    found = metrics.paired(first, second)
-    assert found is not None
-    assert (found.n, found.only_first, found.only_second) == (10, 4, 1)
-    assert found.difference == pytest.approx(0.3)
-    assert found.p_value == pytest.approx(2 * (1 + 5) / 2**5)  # five coins, at most one shows the rarer side
+    result = metrics.paired(first, second)
+    assert result is not None
+    assert (result.n, result.only_first, result.only_second) == (10, 4, 1)
+    assert result.difference == pytest.approx(0.3)
+    assert result.p_value == pytest.approx(2 * (1 + 5) / 2**5)  # five coins, at most one shows the rarer side
 
 
 def test_the_paired_interval_is_bonetts_and_prices() -> None:
     """By hand for b = 1, c = 7, n = 21: 2/23 - 8/23 -+ 1.96 sqrt((10/23 - 36/529) / 23)."""
     first = np.array([True] * 1 + [False] * 7 + [True] * 13)
     second = np.array([False] * 1 + [True] * 7 + [True] * 13)
-    found = metrics.paired(first, second)
-    assert found is not None
-    assert found.difference == pytest.approx(-6 / 21)
-    assert (found.low, found.high) == (pytest.approx(-0.5084, abs=2e-4), pytest.approx(-0.0133, abs=2e-4))
+    result = metrics.paired(first, second)
+    assert result is not None
+    assert result.difference == pytest.approx(-6 / 21)
+    assert (result.low, result.high) == (pytest.approx(-0.5084, abs=2e-4), pytest.approx(-0.0133, abs=2e-4))
 
 
 def test_the_paired_interval_holds_the_true_difference_about_as_often_as_it_says() -> None:
@@ -178,17 +178,17 @@ def test_the_paired_interval_holds_the_true_difference_about_as_often_as_it_says
     held = []
     for _ in range(800):
         kind = rng.choice(4, 120, p=[0.8, 0.09, 0.04, 0.07])  # both right, only the first, only the second, neither
-        found = metrics.paired(kind <= 1, (kind == 0) | (kind == 2))
-        assert found is not None
-        held.append(found.low <= 0.05 <= found.high)
+        result = metrics.paired(kind <= 1, (kind == 0) | (kind == 2))
+        assert result is not None
+        held.append(result.low <= 0.05 <= result.high)
     assert 0.93 <= np.mean(held) <= 0.98
 
 
 def test_who_never_differ_have_an_interval_with_a_width() -> None:
-    found = metrics.paired(np.ones(50, bool), np.ones(50, bool))
-    assert found is not None
-    assert (found.difference, found.p_value) == (0.0, 1.0)
-    assert found.low < 0 < found.high
+    result = metrics.paired(np.ones(50, bool), np.ones(50, bool))
+    assert result is not None
+    assert (result.difference, result.p_value) == (0.0, 1.0)
+    assert result.low < 0 < result.high
 
 
 def test_what_a_second_look_changed() -> None:

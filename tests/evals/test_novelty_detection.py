@@ -13,9 +13,9 @@ SCORES = st.lists(st.integers(0, 9).map(lambda i: i / 9), min_size=1, max_size=4
 
 
 def test_by_hand() -> None:
-    found = detection(np.array([0.1, 0.2, 0.6]), np.array([0.5, 0.9]))
-    assert found.auroc == pytest.approx(5 / 6)  # of six pairs one is the wrong way round
-    assert found.fpr_at_95 == pytest.approx(1 / 3)  # both are found from 0.5 on, and 0.6 is a false alarm
+    result = detection(np.array([0.1, 0.2, 0.6]), np.array([0.5, 0.9]))
+    assert result.auroc == pytest.approx(5 / 6)  # of six pairs one is the wrong way round
+    assert result.fpr_at_95 == pytest.approx(1 / 3)  # both are found from 0.5 on, and 0.6 is a false alarm
 
 
 @given(SCORES, SCORES)
@@ -35,6 +35,6 @@ def test_false_alarms_are_counted_at_the_highest_threshold_that_finds_enough(
 def test_without_one_of_the_kinds_there_is_nothing_to_compare() -> None:
     some, none = {"": np.array([0.5])}, {"": np.empty(0)}
     assert compared(some, none, 0.95) is None
-    found = compared(some, {"": np.array([0.99])}, 0.95)
-    assert found is not None
-    assert (found.known_called, found.novel_called, found.score.auroc, found.signs) == (0.0, 1.0, 1.0, {})
+    result = compared(some, {"": np.array([0.99])}, 0.95)
+    assert result is not None
+    assert (result.known_called, result.novel_called, result.score.auroc, result.signs) == (0.0, 1.0, 1.0, {})

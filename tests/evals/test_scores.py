@@ -11,7 +11,7 @@ from consilience.core.errors import DatasetError
 from consilience.evals.scores import accuracy_interval, scores
 
 
-def said(agent: str, rust: float | None, weight: float = 1.0, stage: str = "first") -> Prediction:
+def answer(agent: str, rust: float | None, weight: float = 1.0, stage: str = "first") -> Prediction:
     """A prediction between healthy and rust; None: it failed."""
     if rust is None:
         return Prediction(agent, stage, error="unplugged", weight=0.0)  # type: ignore[arg-type]
@@ -40,9 +40,9 @@ def diagnosis(rust: float, *predictions: Prediction) -> Diagnosis:
 
 def test_scores_by_hand() -> None:
     diagnoses = [
-        diagnosis(0.95, said("probe", 0.9, 1.5), said("qwen", 0.6, 0.5)),
-        diagnosis(0.85, said("probe", 0.9, 1.0), said("qwen", None)),
-        diagnosis(0.25, said("probe", 0.3, 1.0), said("qwen", 0.2, 3.0)),
+        diagnosis(0.95, answer("probe", 0.9, 1.5), answer("qwen", 0.6, 0.5)),
+        diagnosis(0.85, answer("probe", 0.9, 1.0), answer("qwen", None)),
+        diagnosis(0.25, answer("probe", 0.3, 1.0), answer("qwen", 0.2, 3.0)),
     ]
     probe, qwen, fusion = scores(diagnoses, ["rust", "healthy", "healthy"])
     assert (probe.who, probe.n, qwen.who, qwen.n, fusion.who, fusion.n) == ("probe", 3, "qwen", 2, "fusion", 3)
@@ -62,12 +62,16 @@ def test_scores_by_hand() -> None:
 
 
 def test_a_second_look_has_a_row_of_its_own() -> None:
-    table = scores([diagnosis(0.9, said("qwen", 0.4), said("qwen", 0.9, stage="second"))], ["rust"])
-    assert [(one.who, one.accuracy) for one in table] == [("qwen", 0.0), ("qwen, second look", 1.0), ("fusion", 1.0)]
+    table = scores([diagnosis(0.9, answer("qwen", 0.4), answer("qwen", 0.9, stage="second"))], ["rust"])
+    assert [(score.who, score.accuracy) for score in table] == [
+        ("qwen", 0.0),
+        ("qwen, second look", 1.0),
+        ("fusion", 1.0),
+    ]
 
 
 def test_an_agent_without_weight_anywhere_has_none() -> None:
-    agent, _ = scores([diagnosis(0.5001, said("qwen", 0.4, 0.0))], ["rust"])
+    agent, _ = scores([diagnosis(0.5001, answer("qwen", 0.4, 0.0))], ["rust"])
     assert agent.weight == 0.0
 
 

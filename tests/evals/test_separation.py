@@ -28,10 +28,12 @@ def painted(folder: Path, colours: dict[str, tuple[int, int, int]]) -> Path:
 
 def test_labels_of_different_colours_are_separated_and_equal_ones_are_not(tmp_path: Path) -> None:
     settings = load_settings()
-    told = separation("embedded", painted(tmp_path / "told", {"red": (200, 40, 40), "blue": (40, 40, 200)}), settings)
-    assert (told.accuracy, told.nearest, told.images, told.folds) == (1.0, 1.0, 2 * EACH, EACH)
-    assert told.high == 1.0
-    assert told.low == pytest.approx(24 / (24 + 1.959964**2))  # Wilson's bound where all are right
+    separated = separation(
+        "embedded", painted(tmp_path / "apart", {"red": (200, 40, 40), "blue": (40, 40, 200)}), settings
+    )
+    assert (separated.accuracy, separated.nearest, separated.images, separated.folds) == (1.0, 1.0, 2 * EACH, EACH)
+    assert separated.high == 1.0
+    assert separated.low == pytest.approx(24 / (24 + 1.959964**2))  # Wilson's bound where all are right
     same = separation("embedded", painted(tmp_path / "same", {"one": (90, 90, 90), "other": (90, 90, 90)}), settings)
     assert same.accuracy < 0.8
     assert same.nearest < 0.8

@@ -74,7 +74,7 @@ def test_a_parquet_manifest_says_the_same(tmp_path: Path, kind: pa.DataType) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "problem"),
     [
         ("", "has no column 'path' \\(its columns: none\\)"),
         ("path,label\n", "is empty"),
@@ -87,15 +87,17 @@ def test_a_parquet_manifest_says_the_same(tmp_path: Path, kind: pa.DataType) -> 
         (b"path,label\n\xff,scab\n", "no CSV in UTF-8"),
     ],
 )
-def test_a_manifest_that_cannot_be_used_is_refused_with_the_row(tmp_path: Path, text: str | bytes, said: str) -> None:
+def test_a_manifest_that_cannot_be_used_is_refused_with_the_row(
+    tmp_path: Path, text: str | bytes, problem: str
+) -> None:
     path = tmp_path / "images.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(DatasetError, match=said):
+    with pytest.raises(DatasetError, match=problem):
         open_source(path)
 
 
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "problem"),
     [
         ({"path": ["a"], "label": [3]}, "column 'label' holds int64, not text"),
         ({"path": ["a"], "label": [None]}, "column 'label' holds null, not text"),
@@ -103,22 +105,22 @@ def test_a_manifest_that_cannot_be_used_is_refused_with_the_row(tmp_path: Path, 
         ({"path": ["a"]}, "no column 'label'"),
     ],
 )
-def test_a_table_with_labels_of_another_type_is_refused(tmp_path: Path, columns: dict[str, Any], said: str) -> None:
+def test_a_table_with_labels_of_another_type_is_refused(tmp_path: Path, columns: dict[str, Any], problem: str) -> None:
     pq.write_table(pa.table(columns), tmp_path / "images.parquet")
-    with pytest.raises(DatasetError, match=said):
+    with pytest.raises(DatasetError, match=problem):
         open_source(tmp_path / "images.parquet")
 
 
 def test_what_is_not_there_or_no_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "fake.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "photos").mkdir()
-    for name, said in {
+    for name, problem in {
         "gone.csv": "cannot be read: No such file",
         "gone": "does not exist",
         "fake.parquet": "is no Parquet file",
         "photos": "is empty",
     }.items():
-        with pytest.raises(DatasetError, match=said):
+        with pytest.raises(DatasetError, match=problem):
             open_source(tmp_path / name)
 
 
@@ -159,6 +161,6 @@ def test_a_sample_is_drawn_from_everywhere_and_follows_from_its_seed() -> None:
 
 def test_cases_are_the_wanted_rows(tmp_path: Path) -> None:
     source = open_source(folder(tmp_path, healthy=2, scab=2))
-    found = list(cases(source, labels_of(source, TASK, {}), np.array([False, True, True, False])))
-    seen = [(case.row, Path(case.name).name, case.truth) for case in found]
+    chosen = list(cases(source, labels_of(source, TASK, {}), np.array([False, True, True, False])))
+    seen = [(case.row, Path(case.name).name, case.truth) for case in chosen]
     assert seen == [(1, "1.jpg", "healthy"), (2, "0.jpg", "scab")]

@@ -54,15 +54,15 @@ def test_an_image_is_read_from_a_store_and_from_a_file_address(store: str, tmp_p
 def test_the_limits_of_images_hold_in_a_store(store: str) -> None:
     name = put(f"{store}/a.png", png((10, 120, 30)))
     bytes_, sides = ImageLimits(max_bytes=100), ImageLimits(max_side=16)
-    for limits, said in ((bytes_, "more than the 100 bytes"), (sides, "32 x 32")):
-        with pytest.raises(ImageError, match=f"{name}.*{said}"):
+    for limits, problem in ((bytes_, "more than the 100 bytes"), (sides, "32 x 32")):
+        with pytest.raises(ImageError, match=f"{name}.*{problem}"):
             load_image(openable(name), limits)
 
 
 def test_what_is_no_image_file_says_so(store: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "pipe")
-    for name, said in {
+    for name, problem in {
         f"{store}/gone.png": "there is no",
         store: "is no file",
         f"file://{tmp_path}/pipe": "is no file",
@@ -70,7 +70,7 @@ def test_what_is_no_image_file_says_so(store: str, tmp_path: Path) -> None:
         put(f"{store}/note.txt", b"a note"): "is not an image",
         put(f"{store}/empty.png", b""): "is empty",
     }.items():
-        with pytest.raises(ImageError, match=said):
+        with pytest.raises(ImageError, match=problem):
             load_image(openable(name))
 
 
@@ -81,7 +81,7 @@ def test_no_address_leads_to_another_protocol(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "said"),
+    ("name", "error", "problem"),
     [
         ("ftp://host/a.png", DatasetError, r"row 2: no image is read from ftp://; use http, https, .*s3"),
         ("github://owner:repo@main/a.png", DatasetError, "no image is read from github://"),
@@ -89,17 +89,17 @@ def test_no_address_leads_to_another_protocol(tmp_path: Path) -> None:
     ],
 )
 def test_a_manifest_is_refused_before_anything_is_read(
-    tmp_path: Path, name: str, error: type[ConsilienceError], said: str
+    tmp_path: Path, name: str, error: type[ConsilienceError], problem: str
 ) -> None:
     (tmp_path / "images.csv").write_text(f"path,label\na.png,scab\n{name},scab\n")
-    with pytest.raises(error, match=said) as seen:
+    with pytest.raises(error, match=problem) as seen:
         open_source(tmp_path / "images.csv")
     assert "SECRET" not in str(seen.value)
 
 
 def test_a_store_without_its_package_names_it() -> None:
     missing = {"s3://b/a.png": "s3fs", "gs://b/a.png": "gcsfs", "abfs://c@a/b.png": "adlfs"}
-    absent = [one for one in missing.items() if not _is_installed(one[1])]
+    absent = [extra for extra in missing.items() if not _is_installed(extra[1])]
     if not absent:
         pytest.skip("the packages of all stores are installed")
     for name, package in absent:
@@ -127,7 +127,7 @@ def test_an_evaluation_reads_a_manifest_of_a_store(store: str, tmp_path: Path) -
             (tmp_path / "known" / label / f"{number}.png").write_bytes(png(np.add(colour, number).tolist()))
     settings = load_settings(agents="neighbours,gaussian")
     fit(tmp_path / "known", tmp_path / "panel", settings=settings)
-    rows = [(put(f"{store}/{label}.png", png(np.add(one, 9).tolist())), label) for label, one in colours.items()]
+    rows = [(put(f"{store}/{label}.png", png(np.add(colour, 9).tolist())), label) for label, colour in colours.items()]
     rows += [(f"{store}/gone.png", "green"), ("http://127.0.0.1/a.png", "green"), ("http://a:b@host/a.png", "brown")]
     text = "".join(f"{name},{label}\n" for name, label in rows)
     (tmp_path / "images.csv").write_text("path,label\n" + text)

@@ -38,11 +38,11 @@ def servers() -> Path:
 
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
-    def found() -> int:
+    def port() -> int:
         with socket.create_server(("127.0.0.1", 0)) as free:
             return int(free.getsockname()[1])
 
-    return found
+    return port
 
 
 @pytest.fixture(scope="session")

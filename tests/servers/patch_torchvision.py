@@ -18,10 +18,10 @@ if not _has_ops():
         _declared.define(_operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 """
 
-found = importlib.util.find_spec("torchvision")  # which does not import it
-if found is None or found.origin is None:
+spec = importlib.util.find_spec("torchvision")  # which does not import it
+if spec is None or spec.origin is None:
     sys.exit("torchvision is not installed")
-extension = Path(found.origin).with_name("extension.py")
+extension = Path(spec.origin).with_name("extension.py")
 text = extension.read_text()
 if DECLARATIONS not in text:
     extension.write_text(text + DECLARATIONS)

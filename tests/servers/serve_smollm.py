@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--slots", type=int, default=2, help="requests at once")
     parser.add_argument("--context", type=int, default=2048, help="tokens of each")
-    given = parser.parse_args()
+    options = parser.parse_args()
 
     import xllamacpp  # pyright: ignore[reportMissingImports] - it lives in the environment of the servers
 
@@ -35,9 +35,9 @@ def main() -> None:
     settings.model.path = str(weights())
     settings.model_alias = {MODEL}
     settings.hostnames = ["127.0.0.1"]
-    settings.port = given.port
-    settings.n_ctx = given.context * given.slots
-    settings.n_parallel = given.slots
+    settings.port = options.port
+    settings.n_ctx = options.context * options.slots
+    settings.n_parallel = options.slots
     settings.cpuparams.n_threads = 1  # ggml's threads wait for each other spinning: on a busy machine one is fastest
     settings.cpuparams_batch.n_threads = 1
     settings.n_gpu_layers = 0
@@ -45,8 +45,8 @@ def main() -> None:
     settings.ui = False
     server = xllamacpp.Server(settings)
     stop = threading.Event()
-    for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, lambda *_: stop.set())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
     print(f"{server.listening_address}/v1", flush=True)
     stop.wait()
 

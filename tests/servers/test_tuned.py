@@ -56,21 +56,27 @@ def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def inputs() -> tuple[AgentInput, list[str]]:
     """Leaves that nobody was tuned on, and their new names."""
     drawn = [(label, number) for label in SWAPPED for number in JUDGED]
-    images = [Image.from_pixels(np.asarray(leaves.draw(*one)), f"{one}") for one in drawn]
+    images = [Image.from_pixels(np.asarray(leaves.draw(*leaf)), f"{leaf}") for leaf in drawn]
     n = len(images)
     none = np.ones((n, 1), np.float32)
     return AgentInput(leaves.TASK, images, none, np.zeros((n, 1), int), none), [SWAPPED[label] for label, _ in drawn]
 
 
 def accuracy(predictions: list[Prediction], truths: list[str]) -> float:
-    assert [one.error for one in predictions] == [None] * len(truths)
-    return float(np.mean([one.label == truth for one, truth in zip(predictions, truths, strict=True)]))
+    assert [prediction.error for prediction in predictions] == [None] * len(truths)
+    return float(np.mean([prediction.label == truth for prediction, truth in zip(predictions, truths, strict=True)]))
 
 
 def through_transformers(model: Path, **more: Any) -> float:
-    one = {"name": "tiny", "model": str(model), "device": "cpu", "confidence": "logprob", "image_side": leaves.SIDE}
+    settings = {
+        "name": "tiny",
+        "model": str(model),
+        "device": "cpu",
+        "confidence": "logprob",
+        "image_side": leaves.SIDE,
+    }
     asked, truths = inputs()
-    return accuracy(TransformersAgent(TransformersSettings(**one | more)).predict(asked), truths)
+    return accuracy(TransformersAgent(TransformersSettings(**settings | more)).predict(asked), truths)
 
 
 def test_the_tuned_agent_is_better_on_held_out_leaves_through_transformers(tiny_model: Path, adapter: Path) -> None:
@@ -91,15 +97,16 @@ def test_the_tuned_agent_is_better_on_held_out_leaves_through_vllm(
         try:
             assert process.stdout is not None
             lines = [process.stdout.readline() for _ in range(2 + 2 * 4)]
-            agents = {one["name"]: one for one in yaml.safe_load("".join(lines))["vlm"]}
-            found = {
+            agents = {agent["name"]: agent for agent in yaml.safe_load("".join(lines))["vlm"]}
+            accuracies = {
                 name: accuracy(
-                    asyncio.run(VlmAgent(VlmSettings(**one | {"image_side": leaves.SIDE}), None).predict(asked)), truths
+                    asyncio.run(VlmAgent(VlmSettings(**settings | {"image_side": leaves.SIDE}), None).predict(asked)),
+                    truths,
                 )
-                for name, one in agents.items()
+                for name, settings in agents.items()
             }
         finally:
             process.terminate()
-    print(f"accuracy through vLLM: {found['tiny']:.3f} untuned, {found[adapter.name]:.3f} tuned")
-    assert found[adapter.name] >= found["tiny"] + 0.1
-    assert found[adapter.name] >= 0.7
+    print(f"accuracy through vLLM: {accuracies['tiny']:.3f} untuned, {accuracies[adapter.name]:.3f} tuned")
+    assert accuracies[adapter.name] >= accuracies["tiny"] + 0.1
+    assert accuracies[adapter.name] >= 0.7

@@ -45,20 +45,22 @@ def agent(vllm: Any, **settings: Any) -> VlmAgent:
     return VlmAgent(VlmSettings(**vllm.settings(**settings)))
 
 
-def look(one: VlmAgent, *images: Image) -> list[Prediction]:
-    return asyncio.run(one.predict(inputs(images)))
+def look(vlm: VlmAgent, *images: Image) -> list[Prediction]:
+    return asyncio.run(vlm.predict(inputs(images)))
 
 
 def cases(*labels: str) -> Evidence:
     """Neighbours of these labels, with pictures."""
     pictures = {str(number): leaf(label, 500 + number).thumbnail() for number, label in enumerate(labels)}
-    found = [Neighbour(number, label, 0.9, "", pictures.get) for number, label in zip(pictures, labels, strict=True)]
-    return Evidence(tuple(found), {name: labels.count(name) / len(labels) for name in TASK.names}, 0.5)
+    neighbours = [
+        Neighbour(number, label, 0.9, "", pictures.get) for number, label in zip(pictures, labels, strict=True)
+    ]
+    return Evidence(tuple(neighbours), {name: labels.count(name) / len(labels) for name in TASK.names}, 0.5)
 
 
 def right(predictions: Sequence[Prediction], labels: Sequence[str]) -> float:
-    assert [one.error for one in predictions if one.error] == []
-    return float(np.mean([one.label == label for one, label in zip(predictions, labels, strict=True)]))
+    assert [p.error for p in predictions if p.error] == []
+    return float(np.mean([prediction.label == label for prediction, label in zip(predictions, labels, strict=True)]))
 
 
 LABELS = TASK.names * 10
@@ -69,23 +71,23 @@ IMAGES = [leaf(label, number) for number, label in enumerate(LABELS)]
 def test_answers_depend_on_the_pixels(vllm: Any, mode: str) -> None:
     predictions = look(agent(vllm, confidence=mode), *IMAGES)
     assert right(predictions, LABELS) >= 0.9
-    assert {one.prompt for one in predictions} == {"look 1, repair 1"}
-    assert all(one.tokens > 150 and one.seconds > 0 for one in predictions)
+    assert {p.prompt for p in predictions} == {"look 1, repair 1"}
+    assert all(p.tokens > 150 and p.seconds > 0 for p in predictions)
     if mode == "verbalised":
         raw = predictions[0].raw or ""
         assert list(json.loads(raw)) == ["rationale", "label", "confidence"]
-        assert {one.confidence for one in predictions} <= {0.6, 0.95}
+        assert {p.confidence for p in predictions} <= {0.6, 0.95}
 
 
 def test_sampled_answers_come_from_one_request(vllm: Any) -> None:
     predictions = look(agent(vllm, confidence="sampled", samples=5), *IMAGES[:6])
     assert right(predictions, LABELS[:6]) >= 0.8
-    assert all((one.raw or "").count("\n") == 4 for one in predictions)
+    assert all((p.raw or "").count("\n") == 4 for p in predictions)
 
 
 def test_a_picture_too_dark_to_tell_is_an_abstention(vllm: Any) -> None:
     dark = [leaf(label, 40, 0.0) for label in TASK.names]
-    assert [one.abstained for one in look(agent(vllm), *dark)] == [True] * 3
+    assert [p.abstained for p in look(agent(vllm), *dark)] == [True] * 3
 
 
 def test_probabilities_are_those_of_transformers(vllm: Any, tiny_model: Path) -> None:
@@ -109,13 +111,13 @@ def test_probabilities_are_those_of_transformers(vllm: Any, tiny_model: Path) ->
 def test_a_second_look_reads_the_cases_and_may_change_the_answer(vllm: Any, mode: str) -> None:
     labels, images = LABELS[:12], IMAGES[:12]
     wrong = [TASK.names[(TASK.names.index(label) + 1) % 3] for label in labels]
-    first = [Prediction("tiny", probabilities={name: float(name == one) for name in TASK.names}) for one in wrong]
+    first = [Prediction("tiny", probabilities={name: float(name == label) for name in TASK.names}) for label in wrong]
     evidence = [cases(label, label, label, label) for label in labels]
-    one = agent(vllm, confidence=mode)
-    seen = asyncio.run(one.revise(inputs(images), first, evidence))
+    tiny = agent(vllm, confidence=mode)
+    seen = asyncio.run(tiny.revise(inputs(images), first, evidence))
     assert right(seen, labels) >= 0.8
-    assert {one.stage for one in seen} == {"second"}
-    assert min(one.tokens for one in seen) > max(one.tokens for one in look(one, *images)) + 4 * 4
+    assert {p.stage for p in seen} == {"second"}
+    assert min(p.tokens for p in seen) > max(p.tokens for p in look(tiny, *images)) + 4 * 4
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -123,24 +125,26 @@ def test_of_a_leaf_too_dark_to_tell_the_cases_decide(vllm: Any, mode: str) -> No
     labels = TASK.names * 3
     dark = [leaf(TASK.names[0], 60 + number, 0.0) for number in range(len(labels))]
     first = [Prediction("tiny", probabilities=dict.fromkeys(TASK.names, 1 / 3), rationale="too dark") for _ in labels]
-    seen = asyncio.run(agent(vllm, confidence=mode).revise(inputs(dark), first, [cases(*[one] * 3) for one in labels]))
+    seen = asyncio.run(
+        agent(vllm, confidence=mode).revise(inputs(dark), first, [cases(*[label] * 3) for label in labels])
+    )
     assert right(seen, labels) >= 0.9
 
 
 def test_more_pictures_than_the_server_takes_are_a_failure_that_says_so(vllm: Any) -> None:
-    one = agent(vllm, neighbours_shown=5)
+    tiny = agent(vllm, neighbours_shown=5)
     first = [Prediction("tiny", probabilities=dict.fromkeys(TASK.names, 1 / 3))]
-    (seen,) = asyncio.run(one.revise(inputs(IMAGES[:1]), first, [cases(*["healthy"] * 5)]))
+    (seen,) = asyncio.run(tiny.revise(inputs(IMAGES[:1]), first, [cases(*["healthy"] * 5)]))
     assert seen.error is not None
     assert "status 400" in seen.error
     assert "5 image" in seen.error
 
 
 def test_what_was_read_before_is_not_read_again(vllm: Any) -> None:
-    one = agent(vllm)
-    before = look(one, IMAGES[0])[0].probabilities
+    tiny = agent(vllm)
+    before = look(tiny, IMAGES[0])[0].probabilities
     hits = _metric(vllm, "vllm:prefix_cache_hits_total")
-    assert look(one, IMAGES[0])[0].probabilities == pytest.approx(before, abs=1e-4)
+    assert look(tiny, IMAGES[0])[0].probabilities == pytest.approx(before, abs=1e-4)
     assert _metric(vllm, "vllm:prefix_cache_hits_total") > hits
 
 
@@ -188,7 +192,7 @@ def panel(settings_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def command(*arguments: object, settings: Path) -> str:
     script = Path(sys.executable).with_name("consilience")
-    words = [str(one) for one in (script, *arguments, "--settings", settings)]
+    words = [str(word) for word in (script, *arguments, "--settings", settings)]
     result = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
     return result.stdout
@@ -198,10 +202,13 @@ def test_the_whole_way(panel: Path, settings_file: Path, tmp_path: Path) -> None
     images = sorted(leaves.save(tmp_path / "new", range(2)).rglob("*.png"))
     printed = command("diagnose", *images, "--panel", panel, "--json", settings=settings_file)
     diagnoses = [json.loads(line) for line in printed.splitlines()]
-    assert np.mean([one["label"] == path.parent.name for one, path in zip(diagnoses, images, strict=True)]) >= 0.8
-    said = [prediction for one in diagnoses for prediction in one["predictions"]]
-    assert {(one["agent"], one["stage"]) for one in said if one["agent"] in MODES} == {*product(MODES, STAGES)}
-    assert [one["error"] for one in said if one["error"]] == []
+    assert (
+        np.mean([diagnosis["label"] == path.parent.name for diagnosis, path in zip(diagnoses, images, strict=True)])
+        >= 0.8
+    )
+    predictions = [prediction for diagnosis in diagnoses for prediction in diagnosis["predictions"]]
+    assert {(p["agent"], p["stage"]) for p in predictions if p["agent"] in MODES} == {*product(MODES, STAGES)}
+    assert [p["error"] for p in predictions if p["error"]] == []
 
 
 def test_an_evaluation_asks_for_both_looks(panel: Path, settings_file: Path, tmp_path: Path) -> None:
@@ -209,19 +216,21 @@ def test_an_evaluation_asks_for_both_looks(panel: Path, settings_file: Path, tmp
     images = leaves.save(tmp_path / "unseen", range(20, 24))
     command("evaluate", images, "--panel", panel, "--out", tmp_path / "out", settings=settings_file)
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    looks = {(one["agent"], one["stage"]): one for one in metrics["agents"] if one["agent"] in MODES}
+    looks = {
+        (figures["agent"], figures["stage"]): figures for figures in metrics["agents"] if figures["agent"] in MODES
+    }
     assert (metrics["n"], metrics["errors"], metrics["leaks"]) == (12, 0, 0)
     assert looks.keys() == {*product(MODES, STAGES)}
     again = metrics["second_looks"]["images"]  # all but those more familiar than any known leaf: these are settled
     assert again >= 8
-    for (_, stage), one in looks.items():
-        assert (one["n"], one["abstained"], one["errors"]) == (12 if stage == "first" else again, 0, 0)
-    assert all(one["accuracy"] >= 0.8 for one in [*looks.values(), metrics["fusion"]])
+    for (_, stage), figures in looks.items():
+        assert (figures["n"], figures["abstained"], figures["errors"]) == (12 if stage == "first" else again, 0, 0)
+    assert all(figures["accuracy"] >= 0.8 for figures in [*looks.values(), metrics["fusion"]])
 
 
 def test_the_trust_in_each_look_is_kept_apart(panel: Path) -> None:
     with Diagnoser.open(panel, policy__second_look="never") as diagnoser:
-        trust = {(one.agent, one.stage): one.trust for one in diagnoser.panel.members}
+        trust = {(member.agent, member.stage): member.trust for member in diagnoser.panel.members}
     for mode in MODES:
         assert trust[mode, "first"].n == 30
         assert trust[mode, "second"].n == 30
@@ -237,9 +246,9 @@ def test_a_server_that_dies_in_the_middle_is_a_failed_agent(vllm: Any, panel: Pa
         assert vllm.process.wait() == 143
         *_, after = results  # of the images between, some were asked about before
     assert isinstance(before, Diagnosis)
-    assert [one.error for one in before.predictions] == [None] * 4
+    assert [p.error for p in before.predictions] == [None] * 4
     assert isinstance(after, Diagnosis)
-    errors = {said.agent: said.error for said in after.predictions}
+    errors = {p.agent: p.error for p in after.predictions}
     assert errors["neighbours"] is None
     assert all("check that the server runs" in str(errors[mode]) for mode in MODES)
     assert after.label == LABELS[5]

@@ -13,13 +13,13 @@ ROOMS = ROOT / "src" / "consilience"
 
 def modules() -> dict[str, Path]:
     """Return every module of the product by its name; a package stands for its `__init__`."""
-    found: dict[str, Path] = {}
+    modules: dict[str, Path] = {}
     for folder in [ROOMS, *(entry for entry in ROOMS.iterdir() if entry.is_dir() and entry.name != "__pycache__")]:
         pattern = "*.py" if folder == ROOMS else "**/*.py"
         for file in folder.glob(pattern):
             parts = ("consilience", *file.relative_to(ROOMS).with_suffix("").parts)
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
-    return found
+            modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return modules
 
 
 def imports(file: Path, known: Mapping[str, Path]) -> set[str]:

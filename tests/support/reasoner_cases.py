@@ -73,8 +73,8 @@ def reasoner(server: ScriptedServer, cache: ReplyCache | None = None, **settings
     return Reasoner(ReasonerSettings(**usual | settings), TASK, cache)
 
 
-def read(one: Reasoner, *summaries: CaseSummary, seconds: float = 30.0) -> list[ReasonerResult]:
-    return asyncio.run(one.read(summaries, seconds))
+def read(reasoner: Reasoner, *summaries: CaseSummary, seconds: float = 30.0) -> list[ReasonerResult]:
+    return asyncio.run(reasoner.read(summaries, seconds))
 
 
 def said(request: dict[str, Any]) -> str:

@@ -27,8 +27,8 @@ class Scripted:
 def chat(*contents: str | None, tokens: tuple[int, int] | None = (100, 10), **choice: Any) -> Scripted:
     """A chat completion with one choice for each content; `choice` overrides fields of each."""
     choices = [
-        {"index": i, "message": {"role": "assistant", "content": one}, "finish_reason": "stop"} | choice
-        for i, one in enumerate(contents)
+        {"index": i, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"} | choice
+        for i, text in enumerate(contents)
     ]
     usage = tokens and {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)}
     return Scripted({"id": "1", "object": "chat.completion", "created": 0, "choices": choices, "usage": usage})
@@ -46,7 +46,7 @@ def logprobs(*positions: tuple[str, Sequence[tuple[str, float]]]) -> dict[str, A
         return {"token": text, "logprob": value, "bytes": [*text.encode()]}
 
     content = [
-        token(chosen, dict(listed).get(chosen, 0.0)) | {"top_logprobs": [token(*one) for one in listed]}
+        token(chosen, dict(listed).get(chosen, 0.0)) | {"top_logprobs": [token(*alternative) for alternative in listed]}
         for chosen, listed in positions
     ]
     return {"content": content}

@@ -80,12 +80,12 @@ def teach(folder: Path, lessons: Sequence[tuple[Sequence[Message], str]]) -> Pat
         row[: plain_inputs(processor, (messages, ""))["input_ids"].shape[1]] = -100
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.0)
     for _ in range(200):
-        found = model(**inputs, labels=labels)
-        wrong = found.logits[:, :-1].argmax(dim=-1) != labels[:, 1:]
-        if found.loss.item() < 0.02 and not wrong[labels[:, 1:] >= 0].any():
+        output = model(**inputs, labels=labels)
+        wrong = output.logits[:, :-1].argmax(dim=-1) != labels[:, 1:]
+        if output.loss.item() < 0.02 and not wrong[labels[:, 1:] >= 0].any():
             break
         optimiser.zero_grad()
-        found.loss.backward()
+        output.loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
     model.save_pretrained(folder)
@@ -129,8 +129,8 @@ def lessons() -> list[tuple[Sequence[Message], str]]:
     ]
 
 
-def look(one: TransformersAgent, *images: Image | None, task: Task = BRIEF) -> list[Prediction]:
-    return one.predict(inputs(*images, task=task))
+def look(vlm: TransformersAgent, *images: Image | None, task: Task = BRIEF) -> list[Prediction]:
+    return vlm.predict(inputs(*images, task=task))
 
 
 def plain_scores(model: Path, messages: Sequence[Message], words: Sequence[str]) -> list[float]:

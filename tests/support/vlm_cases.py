@@ -42,17 +42,17 @@ def agent(server: ScriptedServer, cache: ReplyCache | None = None, **settings: A
     return VlmAgent(VlmSettings(**usual | settings), cache)
 
 
-def look(one: VlmAgent, *images: Image | None, task: Task = TASK) -> list[Prediction]:
-    return asyncio.run(one.predict(inputs(*images, task=task)))
+def look(vlm: VlmAgent, *images: Image | None, task: Task = TASK) -> list[Prediction]:
+    return asyncio.run(vlm.predict(inputs(*images, task=task)))
 
 
 def texts(request: dict[str, Any]) -> list[str]:
     """All text in a request's messages, in order."""
-    found = []
+    words = []
     for message in request["messages"]:
         parts = message["content"]
-        found += [parts] if isinstance(parts, str) else [part["text"] for part in parts if part["type"] == "text"]
-    return found
+        words += [parts] if isinstance(parts, str) else [part["text"] for part in parts if part["type"] == "text"]
+    return words
 
 
 def pictures(request: dict[str, Any]) -> list[PIL.Image.Image]:
@@ -77,5 +77,5 @@ def evidence(*labels: str) -> Evidence:
     return Evidence(neighbours, shares, 0.2)
 
 
-def again(one: VlmAgent, first: Sequence[Prediction], found: Sequence[Evidence]) -> list[Prediction]:
-    return asyncio.run(one.revise(inputs(*[image(200 + i) for i in range(len(first))]), first, found))
+def again(vlm: VlmAgent, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> list[Prediction]:
+    return asyncio.run(vlm.revise(inputs(*[image(200 + i) for i in range(len(first))]), first, evidence))

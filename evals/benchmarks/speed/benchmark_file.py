@@ -28,20 +28,20 @@ Key = tuple[str, str, int]
 """Benchmark, what, and how many lines of that name stand above it."""
 
 
-def as_json(found: Mapping[str, list[Figure]], cores: int, load: float, quick: bool) -> str:
+def as_json(measured: Mapping[str, list[Figure]], cores: int, load: float, quick: bool) -> str:
     """The figures of each benchmark, by its name."""
     lines = [
         {
             "benchmark": name,
-            "what": one.what.strip(),
-            "values": list(one.values),
-            "median": one.median,
-            "most": one.most,
-            "least": one.least,
-            "met": one.met,
+            "what": figure.what.strip(),
+            "values": list(figure.values),
+            "median": figure.median,
+            "most": figure.most,
+            "least": figure.least,
+            "met": figure.met,
         }
-        for name, figures in found.items()
-        for one in figures
+        for name, figures in measured.items()
+        for figure in figures
     ]
     about = {"format": FORMAT, "written_by": f"consilience {version('consilience')}"}
     machine = {"cores": cores, "load": load, "quick": quick}
@@ -55,7 +55,7 @@ def read(path: Path) -> dict[Key, Figure]:
         click.UsageError: it is none; says why.
     """
     seen: Counter[tuple[str, str]] = Counter()
-    found: dict[Key, Figure] = {}
+    figures: dict[Key, Figure] = {}
     try:
         data: Any = json.loads(path.read_bytes())
         if data["format"] != FORMAT:
@@ -65,13 +65,13 @@ def read(path: Path) -> dict[Key, Figure]:
             values = tuple(map(float, line["values"]))
             if not values:
                 raise ValueError(f"'{name[1]}' has no values")
-            found[*name, seen[name]] = Figure(name[1], values, line["most"], line["least"])
+            figures[*name, seen[name]] = Figure(name[1], values, line["most"], line["least"])
             seen[name] += 1
     except OSError as cause:
         raise click.UsageError(f"'{path}' cannot be read: {cause.strerror}") from cause
     except (KeyError, TypeError, ValueError) as cause:
         raise click.UsageError(f"'{path}' holds no figures of a benchmark ({cause}): write it with --json") from cause
-    return found
+    return figures
 
 
 def side_by_side(old: Mapping[Key, Figure], new: Mapping[Key, Figure]) -> str:
@@ -92,14 +92,14 @@ def side_by_side(old: Mapping[Key, Figure], new: Mapping[Key, Figure]) -> str:
     return "\n".join([*lines, "", "median (least to most); * the spreads do not touch"])
 
 
-def _apart(one: Figure, other: Figure) -> bool:
-    return max(one.values) < min(other.values) or max(other.values) < min(one.values)
+def _apart(figure: Figure, other: Figure) -> bool:
+    return max(figure.values) < min(other.values) or max(other.values) < min(figure.values)
 
 
-def _shown(one: Figure | None) -> str:
-    if one is None:
+def _shown(figure: Figure | None) -> str:
+    if figure is None:
         return "–"
-    return f"{one.median:,.3g} ({min(one.values):,.3g} to {max(one.values):,.3g})"
+    return f"{figure.median:,.3g} ({min(figure.values):,.3g} to {max(figure.values):,.3g})"
 
 
 @click.command()

@@ -123,14 +123,16 @@ def clip_contestants(paths: list[Path], checkpoint: Path) -> dict[str, Callable[
 
 def figures(quick: bool) -> list[Figure]:
     """Images a second of each contestant, and how they compare."""
-    found = _embedded(100 if quick else 400, 3 if quick else 5)
-    return [*found, *(_clip(64 if quick else 192, 2 if quick else 3) if find_spec("open_clip") else ())]
+    embedded = _embedded(100 if quick else 400, 3 if quick else 5)
+    return [*embedded, *(_clip(64 if quick else 192, 2 if quick else 3) if find_spec("open_clip") else ())]
 
 
 def _clip(images: int, turns: int) -> list[Figure]:
     with TemporaryDirectory() as folder:
         timed = clip_contestants(write_jpegs(Path(folder), images), Path(folder, "weights.pt"))
-        rates = {name: tuple(images / one for one in values) for name, values in seconds(timed, turns).items()}
+        rates = {
+            name: tuple(images / duration for duration in values) for name, values in seconds(timed, turns).items()
+        }
     compared = Figure(f"{CLIP_END_TO_END} / {CLIP_EAGER}", ratios(rates[CLIP_END_TO_END], rates[CLIP_EAGER]))
     return [*(Figure(f"images a second, {name}", values) for name, values in rates.items()), compared]
 

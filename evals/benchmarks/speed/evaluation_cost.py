@@ -109,8 +109,8 @@ def measured_rows(rows: int) -> dict[str, float]:
         alone = _alone(_vectors(test, 10_000, 1), panel)
         command = [sys.executable, "-m", MODULE, str(_vectors(test, rows, 2)), str(panel), str(Path(folder, "out"))]
         done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  our own command
-        found: dict[str, float] = json.loads(done.stdout)
-    return {**found, "alone_per_second": alone}
+        measured: dict[str, float] = json.loads(done.stdout)
+    return {**measured, "alone_per_second": alone}
 
 
 def in_this_process(test: Path, panel: Path, out: Path) -> dict[str, float]:

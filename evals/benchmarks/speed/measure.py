@@ -42,14 +42,14 @@ class Figure:
 
 def seconds(timed: Mapping[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
     """Wall time of each, `turns` times, in turns; an unmeasured one first."""
-    found: dict[str, list[float]] = {name: [] for name in timed}
+    durations: dict[str, list[float]] = {name: [] for name in timed}
     for turn in range(turns + 1):
         for name, run in timed.items():
             start = time.perf_counter()
             run()
             if turn > 0:
-                found[name].append(time.perf_counter() - start)
-    return found
+                durations[name].append(time.perf_counter() - start)
+    return durations
 
 
 def ratios(dividends: Sequence[float], divisors: Sequence[float]) -> tuple[float, ...]:

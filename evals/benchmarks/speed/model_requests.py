@@ -55,9 +55,9 @@ class Bench:
             start = time.perf_counter()
             results = list(diagnoser.diagnose_many(self.images))
             took = time.perf_counter() - start
-        for one in results:
-            if isinstance(one, FailedImage) or any(said.error for said in one.predictions):
-                raise RuntimeError(f"an answer is missing: {one}")
+        for result in results:
+            if isinstance(result, FailedImage) or any(prediction.error for prediction in result.predictions):
+                raise RuntimeError(f"an answer is missing: {result}")
         return took
 
     def diagnose_each(self, models: Sequence[VlmAgent], images: int) -> list[float]:
@@ -99,14 +99,14 @@ def models(server: SlowServer, at_once: Sequence[int], cache: ReplyCache | None 
         VlmSettings.model_validate(usual | {"name": name, "model": name, "concurrency": most})
         for name, most in zip(NAMES, at_once, strict=True)
     ]
-    return [VlmAgent(one, cache) for one in settings]
+    return [VlmAgent(model_settings, cache) for model_settings in settings]
 
 
 def figures(quick: bool) -> list[Figure]:
     """For 1 s a request, which is usual of such models, and for 0.2 s."""
     with bench(32 if quick else 100) as material:
         turns, few = (1, 1) if quick else (3, 4)
-        return [one for latency in (1.0, 0.2) for one in measured(material, latency, turns, few)]
+        return [figure for latency in (1.0, 0.2) for figure in measured(material, latency, turns, few)]
 
 
 def measured(bench: Bench, latency: float, turns: int, few: int) -> list[Figure]:

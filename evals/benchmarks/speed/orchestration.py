@@ -1,6 +1,6 @@
 """What the orchestrator itself takes: the graph, retrieval, weighing and records, without agents and encoder.
 
-Vectors are diagnosed by a panel of real feature agents; the time that their own `look` took is left out. For
+Vectors are diagnosed by a panel of real feature agents; the time that their own `predict` takes is left out. For
 comparison, a LangGraph graph of the same shape whose nodes do nothing runs in the same turns.
 """
 
@@ -66,10 +66,10 @@ def figures(quick: bool) -> list[Figure]:
         file = Path(folder, "vectors.npz")
         np.savez(file, embeddings=vectors, labels=labels, names=[str(row) for row in range(len(labels))])
         panel = fit(file, Path(folder, "panel")).panel
-        found = measured(panel, 3 if quick else 7)
+        lines = measured(panel, 3 if quick else 7)
         if not quick:
-            found += measured(_with_memory_of(10_000, panel, Path(folder, "large")), 5)
-    return found
+            lines += measured(_with_memory_of(10_000, panel, Path(folder, "large")), 5)
+    return lines
 
 
 def _with_memory_of(images: int, panel: Panel, path: Path) -> Panel:
@@ -87,7 +87,7 @@ def measured(panel: Panel, turns: int) -> list[Figure]:
     """Figures of one panel of vectors of DIMENSION numbers."""
     vectors, _ = clusters(10 * BATCH, 3)
     names = [str(row) for row in range(len(vectors))]
-    ones = [(vectors[row : row + 1], names[row : row + 1]) for row in range(BATCH)]
+    singles = [(vectors[row : row + 1], names[row : row + 1]) for row in range(BATCH)]
     alone: list[tuple[float, float]] = []
     together: list[tuple[float, float]] = []
     bare: list[float] = []
@@ -102,11 +102,11 @@ def measured(panel: Panel, turns: int) -> list[Figure]:
             return 1000 * (total - agents.seconds) / images, 1000 * retrieval.seconds / images
 
         idle = _graph_that_does_nothing(len(panel.agents))
-        took(ones)
+        took(singles)
         took([(vectors, names)])
         for _ in range(turns):
             bare.append(1000 * idle(BATCH) / BATCH)
-            alone.append(took(ones))
+            alone.append(took(singles))
             together.append(took([(vectors, names)]))
     what = f"memory of {len(panel.labelled_images):,}"
     return [
@@ -138,24 +138,24 @@ def _graph_that_does_nothing(agents: int) -> Callable[[int], float]:
     from langgraph.types import Send
 
     class State(TypedDict, total=False):
-        looks: Annotated[list[int], operator.add]
+        predictions: Annotated[list[int], operator.add]
 
     async def nothing(state: State) -> State:
-        return {"looks": [1]}
+        return {"predictions": [1]}
 
     graph: Any = StateGraph(State)
-    for name in ("retrieve", "look", "weigh", "conclude"):
+    for name in ("retrieve", "predict", "weigh", "conclude"):
         graph.add_node(name, nothing)
     graph.add_edge(START, "retrieve")
-    graph.add_conditional_edges("retrieve", lambda _: [Send("look", {"looks": []})] * agents, ["look"])
-    graph.add_edge("look", "weigh")
+    graph.add_conditional_edges("retrieve", lambda _: [Send("predict", {"predictions": []})] * agents, ["predict"])
+    graph.add_edge("predict", "weigh")
     graph.add_edge("weigh", "conclude")
     graph.add_edge("conclude", END)
     compiled = graph.compile()
 
     async def runs(times: int) -> None:
         for _ in range(times):
-            await compiled.ainvoke({"looks": []})
+            await compiled.ainvoke({"predictions": []})
 
     def took(times: int) -> float:
         start = time.perf_counter()

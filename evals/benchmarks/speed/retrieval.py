@@ -45,13 +45,13 @@ def nearest(vectors: Vectors, queries: Vectors) -> Rows:
     return np.asarray(np.take_along_axis(rows, order, axis=1))
 
 
-def recall(found: Rows, wanted: Rows) -> float:
+def recall(answered: Rows, wanted: Rows) -> float:
     """The share of the wanted rows, int (m, K), that are among those found.
 
     >>> recall(np.array([[1, 2], [3, 4]]), np.array([[2, 1], [3, 9]]))
     0.75
     """
-    hits = sum(len(np.intersect1d(one, other)) for one, other in zip(found, wanted, strict=True))
+    hits = sum(len(np.intersect1d(row, other)) for row, other in zip(answered, wanted, strict=True))
     return hits / wanted.size
 
 
@@ -67,7 +67,7 @@ def measured(images: int, turns: int) -> list[Figure]:
     ids = tuple(map(vector_identity, vectors))
     labelled_images = LabelledImages(ids, ("known",) * images, ids, vectors)
     took: dict[str, list[float]] = {}
-    found: list[float] = []
+    recalls: list[float] = []
 
     def timed(name: str, ask: Callable[[Vectors], Rows], *asked: Vectors) -> Rows:
         start = time.perf_counter()
@@ -95,13 +95,13 @@ def measured(images: int, turns: int) -> list[Figure]:
 
         for turn in range(turns + 1):
             queries = drawn(QUERIES, turn + 1)
-            ones = [queries[row : row + 1] for row in range(SINGLE)]
+            singles = [queries[row : row + 1] for row in range(SINGLE)]
             wanted = timed("numpy, many", by_numpy, queries)
             answer = timed("chroma, many", by_chroma, queries)
             timed("exact, many", by_exact_index, queries)
-            timed("numpy, one", by_numpy, *ones)
-            timed("chroma, one", by_chroma, *ones)
-            found.append(recall(answer, wanted))
+            timed("numpy, one", by_numpy, *singles)
+            timed("chroma, one", by_chroma, *singles)
+            recalls.append(recall(answer, wanted))
     compared = [
         ("Chroma", "1 query", "chroma, one", "numpy, one"),
         ("Chroma", f"{QUERIES} queries", "chroma, many", "numpy, many"),
@@ -109,8 +109,8 @@ def measured(images: int, turns: int) -> list[Figure]:
     ]
     return [
         *(
-            Figure(f"time, {who} / NumPy, {what} of {images:,}", ratios(took[one][1:], took[other][1:]))
-            for who, what, one, other in compared
+            Figure(f"time, {who} / NumPy, {what} of {images:,}", ratios(took[contestant][1:], took[other][1:]))
+            for who, what, contestant, other in compared
         ),
-        Figure(f"recall at {K} of Chroma, {images:,}", tuple(found[1:])),
+        Figure(f"recall at {K} of Chroma, {images:,}", tuple(recalls[1:])),
     ]

@@ -41,9 +41,9 @@ class Answered:
     body: bytes
 
     def fits(self, diagnosis: Diagnosis) -> bool:
-        """Whether it says of the same image what `diagnose_many` said."""
-        found = json.loads(self.body)
-        return (found["identity"], found["label"]) == (diagnosis.identity, diagnosis.label)
+        """Return whether it is about the same image and names the same label as the diagnosis."""
+        reply = json.loads(self.body)
+        return (reply["identity"], reply["label"]) == (diagnosis.identity, diagnosis.label)
 
 
 def figures(quick: bool) -> list[Figure]:
@@ -65,17 +65,20 @@ def figures(quick: bool) -> list[Figure]:
                 expected = list(diagnoser.diagnose_many(images))
                 middle, work_of_many = time.perf_counter(), time.process_time() - worked
                 worked = processor_seconds(host, port)
-                found = ask_all(host, port, images)
+                replies = ask_all(host, port, images)
                 end, work_of_server = time.perf_counter(), processor_seconds(host, port) - worked
-                answers += found
+                answers += replies
                 if turn > 0:  # the first is not measured
                     alone.append(len(images) / (middle - start))
                     served.append(len(images) / (end - middle))
                     work_alone.append(1000 * work_of_many / len(images))
                     work_served.append(1000 * work_of_server / len(images))
-        right = [one for one in expected if isinstance(one, Diagnosis)] * (turns + 1)
-        failed = sum(one.status != 201 for one in answers)
-        wrong = sum(one.status == 201 and not one.fits(two) for one, two in zip(answers, right, strict=True))
+        right = [diagnosis for diagnosis in expected if isinstance(diagnosis, Diagnosis)] * (turns + 1)
+        failed = sum(answer.status != 201 for answer in answers)
+        wrong = sum(
+            answer.status == 201 and not answer.fits(diagnosis)
+            for answer, diagnosis in zip(answers, right, strict=True)
+        )
     return [
         Figure("images a second, diagnose_many", tuple(alone)),
         Figure(f"images a second, {USERS} users of the web API", tuple(served)),
@@ -98,9 +101,9 @@ def server(panel: Path, images: int) -> Iterator[tuple[str, int]]:
     )
     try:
         line = process.stderr.readline() if process.stderr is not None else ""
-        if (found := re.search(r"http://([\d.]+):(\d+)", line)) is None:
+        if (address := re.search(r"http://([\d.]+):(\d+)", line)) is None:
             sys.exit(f"the server did not start: {line}")
-        yield found[1], int(found[2])
+        yield address[1], int(address[2])
     finally:
         process.terminate()
         process.communicate()

@@ -27,14 +27,14 @@ QUICK = load_settings(agents="neighbours,gaussian")
 
 def diagnosis(agent: float, fusion: float, verdict: Verdict = "confident") -> Diagnosis:
     """One agent and the fusion, each with its probability of 'a' against 'b'."""
-    said = {"a": agent, "b": 1 - agent}
+    posterior = {"a": agent, "b": 1 - agent}
     return Diagnosis(
         label="a" if fusion >= 0.5 else "b",
         posterior={"a": fusion, "b": 1 - fusion},
         prediction_set=("a",),
         verdict=verdict,
         reasons=(),
-        predictions=(Prediction("expert", probabilities=said, calibrated=said, weight=0.5),),
+        predictions=(Prediction("expert", probabilities=posterior, calibrated=posterior, weight=0.5),),
         evidence=Evidence((), {}, 0.0),
         rationale="",
         rounds=1,
@@ -74,11 +74,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_vector_is_judged_once_by_a_panel_that_does_not_know_it(vectors: Path) -> None:
     (judged,) = cross_validation(vectors, 3, 1, QUICK)
     assert sorted(judged.truths) == ["a"] * 12 + ["b"] * 12 + ["c"] * 12
-    assert len({one.identity for one in judged.diagnoses}) == 36
-    for one in judged.diagnoses:
-        assert one.identity not in {neighbour.id for neighbour in one.evidence.neighbours}
-        assert max(neighbour.similarity for neighbour in one.evidence.neighbours) < 0.9999
-    assert [one.label for one in judged.diagnoses] == list(judged.truths)
+    assert len({diagnosis.identity for diagnosis in judged.diagnoses}) == 36
+    for diagnosis in judged.diagnoses:
+        assert diagnosis.identity not in {neighbour.id for neighbour in diagnosis.evidence.neighbours}
+        assert max(neighbour.similarity for neighbour in diagnosis.evidence.neighbours) < 0.9999
+    assert [diagnosis.label for diagnosis in judged.diagnoses] == list(judged.truths)
 
 
 def test_too_few_vectors_for_the_folds(vectors: Path) -> None:
@@ -90,15 +90,17 @@ def test_held_out_images_are_diagnosed_but_for_those_that_are_known(folder: Path
     judged = held_out(folder, QUICK)
     assert (judged.known, judged.failed) == (1, ())
     assert judged.truths == ("dark", "dark", "light", "light", "light")
-    assert {Path(one.source).parts[-3] for one in judged.diagnoses} == {"test"}
-    assert [one.label for one in judged.diagnoses] == list(judged.truths)
+    assert {Path(diagnosis.source).parts[-3] for diagnosis in judged.diagnoses} == {"test"}
+    assert [diagnosis.label for diagnosis in judged.diagnoses] == list(judged.truths)
 
 
 @pytest.mark.slow
 def test_draws_differ_and_can_be_repeated(folder: Path) -> None:
     def neighbours_of_draws() -> list[set[str]]:
         draws = few_shots(folder, 2, 2, QUICK)
-        return [{near.id for one in judged.diagnoses for near in one.evidence.neighbours} for judged in draws]
+        return [
+            {near.id for diagnosis in judged.diagnoses for near in diagnosis.evidence.neighbours} for judged in draws
+        ]
 
     first = neighbours_of_draws()
     assert [len(known) for known in first] == [4, 4]  # each panel knows 2 images a label
@@ -113,8 +115,8 @@ def test_images_given_without_their_labels_are_not_judged(vectors: Path, folder:
     both = load_settings(agents="gaussian,self-trained")
     (judged,) = few_shots(vectors, 2, 1, both, with_unlabelled=True)
     assert len(judged.diagnoses) == 15  # of 36 vectors 6 are labelled, and half of the others are not judged
-    assert {one.agent for one in judged.diagnoses[0].predictions} == {"gaussian", "self-trained"}
-    assert [one.label for one in judged.diagnoses] == list(judged.truths)
+    assert {prediction.agent for prediction in judged.diagnoses[0].predictions} == {"gaussian", "self-trained"}
+    assert [diagnosis.label for diagnosis in judged.diagnoses] == list(judged.truths)
     (judged,) = few_shots(folder, 2, 1, both, with_unlabelled=True)
     assert judged.truths == ("dark", "dark", "light", "light", "light")  # test/, but for the one known from train/
     run = CliRunner().invoke(main, [str(vectors), "--unlabelled"])

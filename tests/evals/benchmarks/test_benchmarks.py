@@ -46,9 +46,9 @@ def test_a_table_shows_median_spread_target_and_verdict() -> None:
 
 def test_contestants_take_turns_and_the_first_turn_is_not_measured() -> None:
     calls: list[str] = []
-    found = seconds({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, turns=3)
+    took = seconds({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, turns=3)
     assert calls == ["a", "b"] * 4
-    assert {name: len(values) for name, values in found.items()} == {"a": 3, "b": 3}
+    assert {name: len(values) for name, values in took.items()} == {"a": 3, "b": 3}
 
 
 def test_ratios_are_taken_turn_by_turn() -> None:
@@ -72,9 +72,9 @@ def test_jpegs_follow_from_their_seed(tmp_path: Path) -> None:
     for folder, seed in zip(folders, (0, 0, 1), strict=True):
         folder.mkdir()
         assert write_jpegs(folder, 2, side=40, seed=seed) == [folder / "00000.jpg", folder / "00001.jpg"]
-    one, again, other = ([path.read_bytes() for path in sorted(folder.iterdir())] for folder in folders)
-    assert one == again
-    assert len({*one, *other}) == 4
+    first, again, other = ([path.read_bytes() for path in sorted(folder.iterdir())] for folder in folders)
+    assert first == again
+    assert len({*first, *other}) == 4
     assert PIL.Image.open(folders[0] / "00000.jpg").size == (40, 40)
 
 
@@ -113,20 +113,20 @@ def test_the_encoder_is_compared_from_files_with_ready_tensors(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_an_evaluation_is_measured_in_a_process_of_its_own() -> None:
-    found = measured_rows(300)
+    measured = measured_rows(300)
     rates = {"rows_per_second", "rows_per_busy_second", "alone_per_second"}
-    assert found.keys() == rates | {"mb_deciding", "mb", "seconds_measuring"}
-    assert 0 < found["mb_deciding"] <= found["mb"]
-    assert all(value > 0 for value in found.values())
+    assert measured.keys() == rates | {"mb_deciding", "mb", "seconds_measuring"}
+    assert 0 < measured["mb_deciding"] <= measured["mb"]
+    assert all(value > 0 for value in measured.values())
 
 
 def test_figures_are_read_back_as_they_were_written(tmp_path: Path) -> None:
-    found = {
+    figures = {
         "a": [Figure("ms", (3.0, 1.0, 2.0), most=5.0), Figure("    twice", (1.0,))],
         "b": [Figure("twice", (2.0,))],
     }
     file = tmp_path / "figures.json"
-    file.write_text(as_json(found, cores=2, load=0.5, quick=True))
+    file.write_text(as_json(figures, cores=2, load=0.5, quick=True))
     assert read(file) == {
         ("a", "ms", 0): Figure("ms", (3.0, 1.0, 2.0), most=5.0),
         ("a", "twice", 0): Figure("twice", (1.0,)),
@@ -171,7 +171,7 @@ def test_the_exact_search_finds_what_sorting_finds() -> None:
 
 
 def test_chroma_finds_most_of_the_nearest() -> None:
-    one, many, exact, found = retrieval.measured(400, 1)
-    assert "400" in one.what
-    assert min(one.median, many.median, exact.median) > 0
-    assert found.median > 0.9
+    single, many, exact, recall = retrieval.measured(400, 1)
+    assert "400" in single.what
+    assert min(single.median, many.median, exact.median) > 0
+    assert recall.median > 0.9

@@ -33,19 +33,19 @@ def halves(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_sets_of_labels_that_are_far_apart_hold_the_truth_and_nothing_else() -> None:
-    found = covered(labelled_images(20.0), *halves(120), QUICK)
-    assert (found.sets.n, found.sets.coverage, found.sets.mean_size) == (60, 1.0, 1.0)
-    assert found.strict.covered <= found.sets.covered
-    assert found.strict.mean_size is not None
-    assert found.strict.mean_size <= 1.0  # a set may be left empty where the most probable label is excluded
+    split = covered(labelled_images(20.0), *halves(120), QUICK)
+    assert (split.sets.n, split.sets.coverage, split.sets.mean_size) == (60, 1.0, 1.0)
+    assert split.strict.covered <= split.sets.covered
+    assert split.strict.mean_size is not None
+    assert split.strict.mean_size <= 1.0  # a set may be left empty where the most probable label is excluded
 
 
 @pytest.mark.slow
 def test_sets_of_labels_that_overlap_hold_the_truth_about_as_often_as_is_wished_and_often_both() -> None:
     draws = [covered(labelled_images(1.5, each=100, seed=seed), *halves(200), QUICK) for seed in range(8)]
-    coverage = np.mean([one.strict.coverage for one in draws])
+    coverage = np.mean([split.strict.coverage for split in draws])
     assert abs(coverage - QUICK.policy.coverage) < 0.03
-    assert 1.2 < np.mean([one.sets.mean_size for one in draws]) < 2.0
+    assert 1.2 < np.mean([split.sets.mean_size for split in draws]) < 2.0
 
 
 def test_exact_sets_cover_the_wish_in_95_percent_of_splits_only_where_they_rest_on_very_many_images() -> None:
@@ -63,9 +63,9 @@ def test_the_images_of_test_count_as_well_where_there_are_some(tmp_path: Path) -
             for number in range(count):
                 pixels = (brightness + rng.integers(0, 60, (64, 64, 3))).astype(np.uint8)
                 PIL.Image.fromarray(pixels).save(tmp_path / part / label / f"{number}.png")
-    found = all_records(tmp_path, QUICK)
-    assert (found.labels.count("dark"), found.labels.count("light")) == (6, 6)
-    assert sum("test" in Path(source).parts for source in found.sources) == 4
+    images = all_records(tmp_path, QUICK)
+    assert (images.labels.count("dark"), images.labels.count("light")) == (6, 6)
+    assert sum("test" in Path(source).parts for source in images.sources) == 4
 
 
 def save(known: LabelledImages, file: Path) -> Path:
@@ -81,12 +81,12 @@ def test_the_command_says_what_was_wished_and_what_came_of_it(tmp_path: Path) ->
     assert "2 splits, 40 images to fit on, 20 to judge by, seed 0" in run.output
     assert f"the most probable label stays: coverage 1.0000 (wished {QUICK.policy.coverage}" in run.output
     figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
-    assert [one["sets"]["coverage"] for one in figures] == [1.0, 1.0]
+    assert [split["sets"]["coverage"] for split in figures] == [1.0, 1.0]
 
 
-@pytest.mark.parametrize(("each", "said"), [(2, "fewer than 3 images"), (0, "empty")])
-def test_what_cannot_be_measured_is_said(each: int, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("each", "problem"), [(2, "fewer than 3 images"), (0, "empty")])
+def test_what_cannot_be_measured_is_said(each: int, problem: str, tmp_path: Path) -> None:
     source = save(labelled_images(20.0, each=each), tmp_path / "few.npz") if each else tmp_path
     run = CliRunner().invoke(main, [str(source)])
     assert run.exit_code == 1
-    assert said in run.output
+    assert problem in run.output

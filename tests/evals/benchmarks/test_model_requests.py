@@ -46,7 +46,7 @@ def test_the_server_counts_requests_and_how_many_are_there_at_once() -> None:
 
 
 def test_requests_are_measured_end_to_end(material: Bench) -> None:
-    figures = {one.what.strip(): one for one in measured(material, 0.01, turns=1, few=1)}
+    figures = {figure.what.strip(): figure for figure in measured(material, 0.01, turns=1, few=1)}
     with slow_server(0.01, ANSWER) as server:
         material.diagnose_all(models(server, SHARES))
         assert server.counts().requests == 12  # a look of three models at four images
@@ -61,7 +61,7 @@ def test_requests_are_measured_end_to_end(material: Bench) -> None:
 def test_the_models_share_the_server() -> None:
     assert sum(SHARES) == REQUESTS_AT_ONCE
     with slow_server(0.0, ANSWER) as server:
-        assert [one.settings.concurrency for one in models(server, SHARES)] == [*SHARES]
+        assert [model.settings.concurrency for model in models(server, SHARES)] == [*SHARES]
 
 
 def test_an_answer_that_is_missing_is_an_error(material: Bench) -> None:

@@ -42,18 +42,18 @@ def diagnoser() -> Iterator[Diagnoser]:
 
 def test_images_around_another_axis_are_told_apart(diagnoser: Diagnoser) -> None:
     """But for ties: novelty and its signs are ranks, and a known image at their end is as novel as a new one."""
-    found = told_apart(diagnoser, around([0, 1], 40, seed=1), around([5], 50, seed=2))
-    assert (found.known, found.novel, found.novel_called) == (80, 50, 1.0)
-    assert found.known_called < 0.15  # about 5 % are wished
-    for one in (found.score, found.signs["knn"]):
-        assert one.fpr_at_95 < 0.05
-        assert one.auroc == pytest.approx(1 - one.fpr_at_95 / 2)
-    assert line_of("other axis", found).startswith(f"other axis: AUROC {found.score.auroc:.4f}, FPR at 95 %")
+    result = told_apart(diagnoser, around([0, 1], 40, seed=1), around([5], 50, seed=2))
+    assert (result.known, result.novel, result.novel_called) == (80, 50, 1.0)
+    assert result.known_called < 0.15  # about 5 % are wished
+    for detection in (result.score, result.signs["knn"]):
+        assert detection.fpr_at_95 < 0.05
+        assert detection.auroc == pytest.approx(1 - detection.fpr_at_95 / 2)
+    assert line_of("other axis", result).startswith(f"other axis: AUROC {result.score.auroc:.4f}, FPR at 95 %")
 
 
 def test_images_of_the_same_kind_are_told_apart_by_chance_only(diagnoser: Diagnoser) -> None:
-    found = told_apart(diagnoser, around([0, 1], 100, seed=3), around([0, 1], 100, seed=4))
-    assert 0.4 < found.score.auroc < 0.6
+    result = told_apart(diagnoser, around([0, 1], 100, seed=3), around([0, 1], 100, seed=4))
+    assert 0.4 < result.score.auroc < 0.6
 
 
 def test_rows_of_labels() -> None:
@@ -87,7 +87,7 @@ def test_the_command_measures_both_ways_each_label_left_out_and_mild_corruptions
     assert list(figures) == [*both_ways, *(f"without {label}" for label in sorted(COLOURS))]
     for what in both_ways:  # one of six known images may be as novel as the new ones, see above
         assert figures[what]["score"]["auroc"] > 0.9
-    assert [(one["known"], one["novel"]) for one in figures.values()] == [(6, 24), (12, 6), *[(4, 10)] * 3]
+    assert [(figure["known"], figure["novel"]) for figure in figures.values()] == [(6, 24), (12, 6), *[(4, 10)] * 3]
     assert "one label left out, mean AUROC" in run.output
     assert "known images called novel at strength 1" in run.output
 

@@ -61,8 +61,8 @@ def rows_of(out: Path) -> list[Any]:
 
     def timeless(value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: timeless(one) for name, one in value.items() if name != "seconds"}
-        return [timeless(one) for one in value] if isinstance(value, list) else value
+            return {name: timeless(item) for name, item in value.items() if name != "seconds"}
+        return [timeless(item) for item in value] if isinstance(value, list) else value
 
     rows = [timeless(json.loads(line)) for line in (out / ROWS_FILE).read_text().splitlines()]
     return sorted(rows, key=lambda row: row["row"])
@@ -94,13 +94,13 @@ def workers_of_this_process() -> set[int]:
 @pytest.mark.usefixtures("ray")
 @pytest.mark.parametrize(("vectors", "drop_leaks"), [("test.npz", False), ("known.npz", True)])
 def test_ray_decides_as_one_process_does(work: Path, tmp_path: Path, vectors: str, drop_leaks: bool) -> None:
-    found = [
+    evaluations = [
         evaluate(work / vectors, work / "panel", out, settings=SETTINGS, drop_leaks=drop_leaks, cluster=cluster)
         for out, cluster in ((tmp_path / "local", None), (tmp_path / "ray", TWO))
     ]
     assert rows_of(tmp_path / "ray") == rows_of(tmp_path / "local")
-    assert found[0].metrics.fusion == found[1].metrics.fusion
-    assert found[1].metrics.left_out == (90 if drop_leaks else 0)
+    assert evaluations[0].metrics.fusion == evaluations[1].metrics.fusion
+    assert evaluations[1].metrics.left_out == (90 if drop_leaks else 0)
 
 
 def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost_or_doubled(
@@ -176,15 +176,15 @@ def test_without_ray_the_extra_is_named(work: Path, tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "problem"),
     [("127.0.0.1:{port}", "no Ray answers at"), ("ray://127.0.0.1:{port}", "HOST:PORT"), ("here", "HOST:PORT")],
 )
-def test_an_address_where_no_ray_is_is_named(work: Path, tmp_path: Path, address: str, said: str) -> None:
+def test_an_address_where_no_ray_is_is_named(work: Path, tmp_path: Path, address: str, problem: str) -> None:
     pytest.importorskip("ray", reason="Ray is not installed (the extra 'ray')").shutdown()
     with socket.socket() as free:  # bound, and listening to nobody
         free.bind(("127.0.0.1", 0))
         cluster = Cluster(address.format(port=free.getsockname()[1]))
-        with pytest.raises(EvaluationError, match=said):
+        with pytest.raises(EvaluationError, match=problem):
             evaluate(work / "test.npz", work / "panel", tmp_path / "out", settings=SETTINGS, cluster=cluster)
 
 

@@ -120,12 +120,12 @@ def test_one_look_or_two(tmp_path: Path) -> None:
 
 
 def test_without_a_task_the_answers_name_the_labels_not_the_truth(tmp_path: Path) -> None:
-    cells = [GOOD | {"Category": "canker", "Qwen": said} for said in ("Scab", "scab", "unsure", "")]
+    cells = [GOOD | {"Category": "canker", "Qwen": cell} for cell in ("Scab", "scab", "unsure", "")]
     recording, _ = read_recording(write(tmp_path / "a.csv", *cells))
     assert recording.task.names == ("Scab", "rust")
 
 
 def test_a_confidence_below_chance_still_names_its_label(tmp_path: Path) -> None:
     recording, _ = read_recording(write(tmp_path / "a.csv", GOOD | {"Qwen_confidence": ""}), TASK)
-    (said,) = recording.looks["Qwen", "first"]
-    assert (said.label, said.confidence) == ("rust", 0.0)
+    (prediction,) = recording.looks["Qwen", "first"]
+    assert (prediction.label, prediction.confidence) == ("rust", 0.0)

@@ -54,7 +54,7 @@ def shares(**of: float) -> str:
 
 
 def trust(**ece: float) -> dict[str, Trust]:
-    return {agent: Trust(agent, "first", 100, one, 0.3, 0.2) for agent, one in ece.items()}
+    return {agent: Trust(agent, "first", 100, value, 0.3, 0.2) for agent, value in ece.items()}
 
 
 def two_clusters(n: int = 20) -> LabelledImages:
@@ -86,12 +86,12 @@ def test_a_second_look_is_taken_where_the_posterior_is_weak_and_replaces_the_fir
     conclusions = replay(recording, weigher)
     # 0.9 - 0.2 is below the target, so the second look speaks instead; 1.0 - 0.2 settles
     np.testing.assert_allclose(posteriors(conclusions, TASK), [[0.3, 0.7], [0.8, 0.2]])
-    found = figures(conclusions, recording, weigher, compare(conclusions, recording, truths))
-    assert found["second_looks"] == {"rows": 1, "share": 0.5}
-    assert found["cost_usd"] == {"replayed": 1.5, "recorded": 2.0}
-    assert found["seconds"] == {"replayed": 6.0, "recorded": 8.0}
-    assert found["settled"] == 0.5
-    json.dumps(found, allow_nan=False)
+    result = figures(conclusions, recording, weigher, compare(conclusions, recording, truths))
+    assert result["second_looks"] == {"rows": 1, "share": 0.5}
+    assert result["cost_usd"] == {"replayed": 1.5, "recorded": 2.0}
+    assert result["seconds"] == {"replayed": 6.0, "recorded": 8.0}
+    assert result["settled"] == 0.5
+    json.dumps(result, allow_nan=False)
 
 
 def test_settings_that_were_given_win_over_those_of_a_replay(tmp_path: Path) -> None:
@@ -107,10 +107,10 @@ def test_the_neighbours_speak_from_the_recorded_shares_with_the_trust_of_the_mem
     member = neighbours_member(two_clusters(), TASK, SETTINGS)
     assert (member.trust.accuracy, member.trust.n) == (1.0, 40)
     weigher = from_summary(recording, trust(Qwen=0.5), member, SETTINGS)
-    said = member.calibrator(np.array([[0.9, 0.1]]))
-    assert said.argmax() == 0
+    calibrated = member.calibrator(np.array([[0.9, 0.1]]))
+    assert calibrated.argmax() == 0
     # Qwen's 0.6 is lowered to chance: the neighbours alone decide
-    np.testing.assert_allclose(posteriors(replay(recording, weigher), TASK), said)
+    np.testing.assert_allclose(posteriors(replay(recording, weigher), TASK), calibrated)
 
 
 def test_the_neighbours_calibrator_keeps_the_label_that_the_search_named() -> None:
@@ -123,16 +123,19 @@ def test_retrieval_without_a_memory_is_not_weighed(tmp_path: Path) -> None:
     cells = row(1, "rust", Qwen=("scab", 0.9)) | {"RAG_response": shares(rust=1.0)}
     recording, _ = read_recording(write(tmp_path / "a.csv", [cells]), TASK)
     (conclusion,) = replay(recording, from_summary(recording, trust(Qwen=0.0), None, SETTINGS))
-    assert [one["agent"] for one in conclusion["predictions"]] == ["Qwen"]
+    assert [prediction["agent"] for prediction in conclusion["predictions"]] == ["Qwen"]
 
 
 def test_the_recorded_memory_gives_each_row_its_own_shares(tmp_path: Path) -> None:
-    given = [{"rust": 0.25, "scab": 0.75}, {"scab": 1.0}]
-    cells = [row(i, "rust", Qwen=("scab", 0.9)) | {"RAG_response": shares(**one)} for i, one in enumerate(given)]
+    retrieved = [{"rust": 0.25, "scab": 0.75}, {"scab": 1.0}]
+    cells = [
+        row(i, "rust", Qwen=("scab", 0.9)) | {"RAG_response": shares(**distribution)}
+        for i, distribution in enumerate(retrieved)
+    ]
     recording, _ = read_recording(write(tmp_path / "a.csv", cells), TASK)
     memory = RecordedMemory(recording)
     evidence = memory.evidence(memory.query(features_of_rows(2)[::-1], 10).first(1))
-    assert [one["distribution"] for one in evidence] == [{"rust": 0.0, "scab": 1.0}, {"rust": 0.25, "scab": 0.75}]
+    assert [item["distribution"] for item in evidence] == [{"rust": 0.0, "scab": 1.0}, {"rust": 0.25, "scab": 0.75}]
 
 
 def test_a_recording_does_not_hold_the_true_labels(tmp_path: Path) -> None:
@@ -150,10 +153,10 @@ def test_an_answer_that_names_no_label_is_a_failure_and_the_others_go_on(tmp_pat
         row(1, "rust", Qwen=("canker", 0.9), GPT=("rust", 0.8)),
         row(2, "rust", Qwen=("", 0.9), GPT=("unsure", 0.8)),
     ]
-    cells = [one | {"RAG_response": shares(canker=0.2, rust=0.8)} for one in cells]
+    cells = [cell | {"RAG_response": shares(canker=0.2, rust=0.8)} for cell in cells]
     recording, truths = read_recording(write(tmp_path / "a.csv", cells), TASK)
     qwen, neighbours = recording.looks["Qwen", "first"], recording.looks["neighbours", "first"]
-    assert all("none of the labels" in (one.error or "") for one in qwen)
+    assert all("none of the labels" in (prediction.error or "") for prediction in qwen)
     assert neighbours[0].error == "'canker' is no label of the task"
     assert recording.looks["GPT", "first"][1].abstained
     conclusions = replay(recording, from_summary(recording, trust(Qwen=0.1, GPT=0.1), None, SETTINGS))
@@ -167,12 +170,12 @@ def test_an_answer_that_names_no_label_is_a_failure_and_the_others_go_on(tmp_pat
 
 def test_scores_by_hand(tmp_path: Path) -> None:
     cells = [
-        row(i, truth, Qwen=(said, 0.9), Orchestrator=("rust", 0.7))
-        for i, (truth, said) in enumerate([("rust", "rust"), ("scab", "scab"), ("scab", "rust"), ("rust", "rust")])
+        row(i, truth, Qwen=(answer, 0.9), Orchestrator=("rust", 0.7))
+        for i, (truth, answer) in enumerate([("rust", "rust"), ("scab", "scab"), ("scab", "rust"), ("rust", "rust")])
     ]
     recording, truths = read_recording(write(tmp_path / "a.csv", cells), TASK)
     conclusions = replay(recording, from_summary(recording, trust(Qwen=0.2), None, SETTINGS))
-    by_name = {one.who: one for one in compare(conclusions, recording, truths)}
+    by_name = {score.who: score for score in compare(conclusions, recording, truths)}
     assert list(by_name) == ["Qwen", RECORDED, FUSION]
     assert by_name["Qwen"].accuracy == by_name[FUSION].accuracy == 0.75
     assert by_name["Qwen"].ece == pytest.approx(0.15)  # 0.9 said, 0.75 right
@@ -203,8 +206,8 @@ def test_labelled_recordings_teach_that_second_looks_help(tmp_path: Path) -> Non
     known, known_truths = labelled(tmp_path / "known.csv", 0)
     recording, truths = labelled(tmp_path / "new.csv", 100)
     weigher = from_labelled(recording, known, known_truths, None, load_settings(policy__value_usd=10.0))
-    assert [one.trust.accuracy for one in weigher.members] == [0.6, 0.9]
-    assert [one.cost_usd for one in weigher.members] == [0.5, 0.5]
+    assert [member.trust.accuracy for member in weigher.members] == [0.6, 0.9]
+    assert [member.cost_usd for member in weigher.members] == [0.5, 0.5]
     conclusions = replay(recording, weigher)
     *_, fusion = compare(conclusions, recording, truths)
     assert fusion.accuracy == 0.9

@@ -52,7 +52,7 @@ def test_the_papers_rows_of_experiment_three() -> None:
     recording, truths, weigher = experiment("case3_trust_rag.csv")
     conclusions = replay(recording, weigher)
     scores = compare(conclusions, recording, truths)
-    by_name = {one.who: one for one in scores}
+    by_name = {score.who: score for score in scores}
     published = {"Qwen": 0.5, "GPT": 0.6, "neighbours": 0.975, "Qwen, second look": 0.775, "GPT, second look": 0.9}
     assert {who: by_name[who].accuracy for who in published} == pytest.approx(published)
     assert by_name[RECORDED].accuracy == pytest.approx(0.9)
@@ -72,8 +72,10 @@ def test_the_papers_rows_of_experiment_one() -> None:
 def test_other_true_labels_change_no_posterior(tmp_path: Path) -> None:
     with (real_data("recorded-runs") / "case3_trust_rag.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    for one, other in zip(rows, np.random.default_rng(0).permutation([one["Category"] for one in rows]), strict=True):
-        one["Category"] = str(other)
+    for row, other in zip(
+        rows, np.random.default_rng(0).permutation([cells["Category"] for cells in rows]), strict=True
+    ):
+        row["Category"] = str(other)
     recording, truths, weigher = experiment("case3_trust_rag.csv")
     shuffled, other_truths, same = experiment("", write(tmp_path / "shuffled.csv", rows))
     assert other_truths != truths
@@ -89,6 +91,6 @@ def test_half_of_the_papers_rows_can_teach_the_other_half(tmp_path: Path) -> Non
     known, known_truths = read_recording(write(tmp_path / "known.csv", rows[::2]), task)
     recording, truths = read_recording(write(tmp_path / "new.csv", rows[1::2]), task)
     weigher = from_labelled(recording, known, known_truths, None, SETTINGS)
-    by_name = {one.who: one for one in compare(replay(recording, weigher), recording, truths)}
+    by_name = {score.who: score for score in compare(replay(recording, weigher), recording, truths)}
     assert by_name[FUSION].accuracy >= by_name[RECORDED].accuracy
-    assert all(one.trust.n == 40 for one in weigher.members)
+    assert all(member.trust.n == 40 for member in weigher.members)

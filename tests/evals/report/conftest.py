@@ -17,7 +17,7 @@ from consilience.evals.run_log import write_json
 Row = dict[str, Any]
 
 
-def _said(agent: str, shares: Mapping[str, float] | None, stage: str = "first", rationale: str = "") -> Row:
+def _prediction(agent: str, shares: Mapping[str, float] | None, stage: str = "first", rationale: str = "") -> Row:
     error = "unplugged" if shares is None else None
     label = None if shares is None else max(shares, key=shares.__getitem__)
     return {
@@ -36,7 +36,7 @@ def row() -> Callable[..., Row]:
         truth: str,
         posterior: Mapping[str, float] | None = None,
         *,
-        said: Mapping[str, Mapping[str, float] | None] | None = None,
+        answers: Mapping[str, Mapping[str, float] | None] | None = None,
         first: Mapping[str, float] | None = None,
         refer: bool = False,
         image: str = "",
@@ -49,10 +49,10 @@ def row() -> Callable[..., Row]:
             "prediction_set": [], "reasons": [], "predictions": [], "evidence": None, "rationale": "", "seconds": 0.5,
         }  # fmt: skip
         if posterior is not None:
-            voices = {"probe": posterior} if said is None else said
-            predictions = [_said(agent, shares, rationale=rationale) for agent, shares in voices.items()]
+            voices = {"probe": posterior} if answers is None else answers
+            predictions = [_prediction(agent, shares, rationale=rationale) for agent, shares in voices.items()]
             if first is not None:
-                predictions.append(_said("probe", posterior, "second"))
+                predictions.append(_prediction("probe", posterior, "second"))
             base |= {
                 "label": max(posterior, key=posterior.__getitem__), "posterior": posterior, "first_posterior": first,
                 "verdict": "refer" if refer else "confident", "reasons": ["weak posterior"] if refer else [],
@@ -72,12 +72,12 @@ def written(tmp_path: Path) -> Callable[..., Path]:
         out = tmp_path / "out"
         out.mkdir()
         with (out / "predictions.jsonl").open("w", encoding="utf-8") as file:
-            for place, one in enumerate(rows):
-                file.write(json.dumps({"row": place, **one, "source": one["source"] or f"{place:05}.png"}) + "\n")
+            for place, row in enumerate(rows):
+                file.write(json.dumps({"row": place, **row, "source": row["source"] or f"{place:05}.png"}) + "\n")
         run = {"panel": {"id": "0a1b"}, "source": {"path": source, "kind": "folder"}, "choice": {"sample": None}}
         write_json(out / "run.json", run)
-        found = measure(collect(read_rows(out, labels), labels), labels, agents_only=agents_only)
-        write_json(out / "metrics.json", found.to_dict())
+        figures = measure(collect(read_rows(out, labels), labels), labels, agents_only=agents_only)
+        write_json(out / "metrics.json", figures.to_dict())
         return out
 
     return write

@@ -60,8 +60,8 @@ class Page(HTMLParser):
 
     @property
     def table(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.text["table"])
-        return found
+        columns: dict[str, Any] = json.loads(self.text["table"])
+        return columns
 
 
 def between(rust: float) -> dict[str, float]:
@@ -72,12 +72,12 @@ def between(rust: float) -> dict[str, float]:
 def rows(row: Callable[..., Any]) -> list[Any]:
     return [
         row("rust", between(0.99), image="right.png"),
-        row("healthy", between(0.97), said={"probe": between(0.97), "qwen": between(0.2)}, image="wrong.png"),
-        row("healthy", between(0.98), said={"probe": between(0.9), "qwen": between(0.8)}, image="mislabelled.png"),
+        row("healthy", between(0.97), answers={"probe": between(0.97), "qwen": between(0.2)}, image="wrong.png"),
+        row("healthy", between(0.98), answers={"probe": between(0.9), "qwen": between(0.8)}, image="mislabelled.png"),
         row("rust", between(0.55), refer=True, image="unsure.png"),
-        row("healthy", between(0.6), refer=True, said={"probe": between(0.6), "qwen": None}, image="weak.png"),
+        row("healthy", between(0.6), refer=True, answers={"probe": between(0.6), "qwen": None}, image="weak.png"),
         row("rust", between(0.9), first=between(0.3), image="helped.png"),
-        row("healthy", between(0.8), first=between(0.2), said={"probe": between(0.2)}, image="harmed.png"),
+        row("healthy", between(0.8), first=between(0.2), answers={"probe": between(0.2)}, image="harmed.png"),
         row("healthy", image="broken.png"),
     ]
 
@@ -110,8 +110,10 @@ def test_the_weakest_label_is_not_one_that_is_merely_rare(
     def named(label: str) -> dict[str, float]:
         return {"healthy": 0.05, "rust": 0.05, "scab": 0.05} | {label: 0.9}
 
-    said = [("scab", "rust"), *[("rust", "healthy")] * 12, *[("rust", "rust")] * 8, *[("healthy", "healthy")] * 20]
-    page = Page(write_report(written([row(truth, named(label)) for truth, label in said], ("healthy", "rust", "scab"))))
+    answers = [("scab", "rust"), *[("rust", "healthy")] * 12, *[("rust", "rust")] * 8, *[("healthy", "healthy")] * 20]
+    page = Page(
+        write_report(written([row(truth, named(label)) for truth, label in answers], ("healthy", "rust", "scab")))
+    )
     assert (
         "The weakest label is rust: 40.0 % of 20 images are recognised; most of the others are taken for healthy."
         in (page.text["answer"])
@@ -133,8 +135,8 @@ def test_each_gallery_shows_its_images_in_its_order(rows: list[Any], written: Ca
 
 def test_every_row_is_in_the_table(rows: list[Any], written: Callable[..., Path]) -> None:
     columns = Page(write_report(written(rows, LABELS))).table["columns"]
-    assert columns["source"] == [one["source"] for one in rows]
-    assert columns["truth"] == [LABELS.index(one["truth"]) for one in rows]
+    assert columns["source"] == [row["source"] for row in rows]
+    assert columns["truth"] == [LABELS.index(row["truth"]) for row in rows]
     assert columns["label"] == [1, 1, 1, 1, 1, 1, 1, -1]
     assert columns["sure"] == [0.99, 0.97, 0.98, 0.55, 0.6, 0.9, 0.8, None]
     assert columns["verdict"] == [0, 0, 0, 1, 1, 0, 0, -1]
@@ -146,12 +148,12 @@ def test_every_row_is_in_the_table(rows: list[Any], written: Callable[..., Path]
 def test_what_anybody_may_have_written_stays_text(row: Callable[..., Any], written: Callable[..., Path]) -> None:
     labels = (f"healthy {HOSTILE}", "rust")
     posterior = {labels[0]: 0.1, "rust": 0.9}
-    said = {f"agent {HOSTILE}": posterior}
+    answers = {f"agent {HOSTILE}": posterior}
     near = {"id": "a", "label": labels[0], "similarity": 0.9, "source": HOSTILE}
     evidence = {"neighbours": [near], "distribution": {labels[0]: 1.0, "rust": 0.0}, "novelty": 0.5}
     texts = {"source": f"a{HOSTILE}.png", "rationale": HOSTILE, "reasons": [HOSTILE]}
     rows = [
-        row(labels[0], posterior, said=said, refer=refer, first=posterior) | texts | {"evidence": evidence}
+        row(labels[0], posterior, answers=answers, refer=refer, first=posterior) | texts | {"evidence": evidence}
         for refer in (True, False)
     ]
     page = Page(write_report(written([*rows, row("rust", image="x", error=HOSTILE)], labels, source=HOSTILE)))
@@ -182,11 +184,11 @@ def test_the_page_needs_and_allows_nothing_from_outside(rows: list[Any], written
 def test_drawings_say_in_words_what_they_show(rows: list[Any], written: Callable[..., Path]) -> None:
     page = Page(write_report(written(rows, LABELS)))
     drawings = [attributes for tag, attributes in page.elements if tag == "svg"]
-    assert all(one.get("aria-hidden") == "true" or one.get("aria-label") for one in drawings)
-    said = " ".join(str(one.get("aria-label")) for one in drawings)
-    assert "Reliability of fusion" in said
-    assert "Reliability of probe, second look" in said
-    assert "Risk against coverage, fusion: of the surest" in said
+    assert all(drawing.get("aria-hidden") == "true" or drawing.get("aria-label") for drawing in drawings)
+    text = " ".join(str(drawing.get("aria-label")) for drawing in drawings)
+    assert "Reliability of fusion" in text
+    assert "Reliability of probe, second look" in text
+    assert "Risk against coverage, fusion: of the surest" in text
 
 
 @pytest.fixture
@@ -229,9 +231,9 @@ def test_twenty_thousand_rows_stay_under_30_mb(row: Callable[..., Any], written:
     rows = [row("rust", between(0.6), refer=True, image=name, reasons=reasons) for name in names]
     path = write_report(written(rows, LABELS))
     assert path.stat().st_size < 30 * 2**20
-    found = Page(path).table
-    assert found["folder"] == "/store/"
-    assert [found["folder"] + name for name in found["columns"]["source"]] == names
+    table = Page(path).table
+    assert table["folder"] == "/store/"
+    assert [table["folder"] + name for name in table["columns"]["source"]] == names
 
 
 def test_what_the_table_leaves_out_is_said(

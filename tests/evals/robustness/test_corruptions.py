@@ -18,8 +18,8 @@ def photo(height: int = 96, width: int = 128) -> Image:
     return Image.from_pixels(np.where(disc[:, :, None], texture, pixels), "photo")
 
 
-def distance(one: Image, other: Image) -> float:
-    return float(np.abs(one.pixels.astype(float) - other.pixels).mean())
+def distance(image: Image, other: Image) -> float:
+    return float(np.abs(image.pixels.astype(float) - other.pixels).mean())
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
@@ -58,7 +58,7 @@ def test_noise_has_the_standard_deviation_of_imagenet_c() -> None:
 
 def test_two_images_get_another_noise() -> None:
     grey = [Image.from_pixels(np.full((50, 50, 3), level, np.uint8)) for level in (120, 130)]
-    first, second = (corrupted(one, "noise", 1).pixels.astype(int) - one.pixels for one in grey)
+    first, second = (corrupted(image, "noise", 1).pixels.astype(int) - image.pixels for image in grey)
     assert np.corrcoef(first.ravel(), second.ravel())[0, 1] < 0.1
 
 
@@ -81,7 +81,7 @@ def test_exposure_goes_either_way_and_keeps_it() -> None:
     shifts = []
     for level in range(100, 140):
         grey = Image.from_pixels(np.full((4, 4, 3), level, np.uint8))
-        weak, strong = (corrupted(grey, "exposure", one).pixels.mean() - level for one in (1, 5))
+        weak, strong = (corrupted(grey, "exposure", strength).pixels.mean() - level for strength in (1, 5))
         assert np.sign(weak) == np.sign(strong)
         assert abs(weak) == pytest.approx(25.5, abs=1)
         shifts.append(float(np.sign(strong)))
@@ -90,7 +90,7 @@ def test_exposure_goes_either_way_and_keeps_it() -> None:
 
 def test_an_occlusion_covers_its_share() -> None:
     black = Image.from_pixels(np.zeros((100, 200, 3), np.uint8))
-    shares = [(corrupted(black, "occlusion", one).pixels == 128).all(axis=2).mean() for one in STRENGTHS]
+    shares = [(corrupted(black, "occlusion", strength).pixels == 128).all(axis=2).mean() for strength in STRENGTHS]
     assert shares == pytest.approx([0.05, 0.1, 0.2, 0.3, 0.45], abs=0.01)
 
 

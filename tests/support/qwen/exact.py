@@ -28,8 +28,8 @@ class Exact:
     def shares(self, messages: list[Message], words: list[str]) -> dict[str, float]:
         """The probability of each word; ways of under 1e-5 are left out."""
         pictures = [part for message in messages for part in message.parts if isinstance(part, MessagePicture)]
-        text = self.processor.apply_chat_template([_turn(one) for one in messages], add_generation_prompt=True)
-        asked = self.processor(text=[text], images=[_sent(one) for one in pictures], return_tensors="pt")
+        text = self.processor.apply_chat_template([_turn(message) for message in messages], add_generation_prompt=True)
+        asked = self.processor(text=[text], images=[_sent(picture) for picture in pictures], return_tensors="pt")
         shares = dict.fromkeys(words, 0.0)
         self._walk(asked, (), 1.0, shares)
         return shares

@@ -35,17 +35,20 @@ def examined(model: Path, course: Course) -> dict[str, float]:
         )
         at_first = [case.label if case.clarity else None for case in first]
         marks[f"first, {confidence}"] = _mark(agent.predict(_inputs(course, first)), at_first)
-        said, evidence = [case.first for case in second], [case.evidence for case in second]
-        again = agent.revise(_inputs(course, second), said, evidence)
+        first_looks, evidence = [case.first for case in second], [case.evidence for case in second]
+        again = agent.revise(_inputs(course, second), first_looks, evidence)
         marks[f"second, {confidence}"] = _mark(again, [case.label for case in second])
     return marks
 
 
 def _inputs(course: Course, cases: Sequence[Case]) -> AgentInput:
-    ones = np.ones((len(cases), 1), np.float32)
-    return AgentInput(course.task, [case.image for case in cases], ones, np.zeros((len(cases), 1), int), ones)
+    vectors = np.ones((len(cases), 1), np.float32)
+    return AgentInput(course.task, [case.image for case in cases], vectors, np.zeros((len(cases), 1), int), vectors)
 
 
 def _mark(answers: Sequence[Prediction], labels: Sequence[str | None]) -> float:
-    right = [one.error is None and one.label == label for one, label in zip(answers, labels, strict=True)]
+    right = [
+        prediction.error is None and prediction.label == label
+        for prediction, label in zip(answers, labels, strict=True)
+    ]
     return float(np.mean(right))

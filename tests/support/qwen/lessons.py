@@ -74,30 +74,30 @@ class Course:
         task, case = self.task, self.case(rng, "second" if again else "first")
         messages = first_messages(load_prompt("look", task), task, case.image, SIDE, label_only)
         if not again:
-            said = case.label if case.clarity else UNSURE
-            return Lesson(messages, said if label_only else _json(said, case.clarity))
+            answer = case.label if case.clarity else UNSURE
+            return Lesson(messages, answer if label_only else _json(answer, case.clarity))
         prompt, shown = load_prompt("second-look", task), len(case.evidence.neighbours)
         messages += second_messages(prompt, case.first, case.evidence, shown, CASE_SIDE, label_only)
         return Lesson(messages, case.label if label_only else _json(case.label, case.clarity or 1.0))
 
     def _first(self, label: str, rng: random.Random) -> Prediction:
         """A first answer, which was right three times in five or so."""
-        said = label if rng.random() < 0.5 else rng.choice(self.task.names)
+        guess = label if rng.random() < 0.5 else rng.choice(self.task.names)
         confidence = rng.choice((0.6, 0.95))
         rest = (1 - confidence) / (len(self.task.names) - 1)
-        shares = {name: confidence if name == said else rest for name in self.task.names}
-        return Prediction("student", probabilities=shares, rationale=_reason(said))
+        shares = {name: confidence if name == guess else rest for name in self.task.names}
+        return Prediction("student", probabilities=shares, rationale=_reason(guess))
 
     def _evidence(self, label: str, of_it: float, rng: random.Random) -> Evidence:
         """Up to four cases; each is of the image's own label by the chance `of_it`, else of any."""
-        found, pictures = [], {}
+        neighbours, pictures = [], {}
         for number in range(rng.randint(1, 4)):
             of = label if rng.random() < of_it else rng.choice(self.task.names)
             image, _ = self.picture(of, False, rng)
             pictures[str(number)] = image.thumbnail(CASE_SIDE)
-            found.append(Neighbour(str(number), of, rng.uniform(0.8, 0.99), "", pictures.get))
-        labels = [one.label for one in found]
-        return Evidence(tuple(found), {name: labels.count(name) / len(labels) for name in self.task.names}, 0.5)
+            neighbours.append(Neighbour(str(number), of, rng.uniform(0.8, 0.99), "", pictures.get))
+        labels = [neighbour.label for neighbour in neighbours]
+        return Evidence(tuple(neighbours), {name: labels.count(name) / len(labels) for name in self.task.names}, 0.5)
 
 
 def drawn() -> Course:
@@ -113,7 +113,11 @@ def drawn() -> Course:
 
 def photographed(folder: Path) -> Course:
     """Leaves of a labelled folder, none of them dark."""
-    paths = {one.name: sorted(one.iterdir()) for one in sorted(folder.iterdir()) if one.is_dir()}
+    paths = {
+        label_folder.name: sorted(label_folder.iterdir())
+        for label_folder in sorted(folder.iterdir())
+        if label_folder.is_dir()
+    }
     loaded: dict[Path, Image] = {}
 
     def picture(label: str, is_dark: bool, rng: random.Random) -> tuple[Image, float]:
@@ -131,5 +135,5 @@ def _reason(label: str) -> str:
 
 def _json(label: str, clarity: float) -> str:
     confidence = 0.95 if clarity > 0.7 else 0.6
-    said = {"rationale": _reason(label), "label": label, "confidence": confidence}
-    return json.dumps(said, separators=(",", ":"))  # the form that vLLM's grammar allows
+    answer = {"rationale": _reason(label), "label": label, "confidence": confidence}
+    return json.dumps(answer, separators=(",", ":"))  # the form that vLLM's grammar allows

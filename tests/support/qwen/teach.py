@@ -137,8 +137,8 @@ def main() -> None:
         for steps in teacher.teach(course, random.Random(arguments.seed)):  # noqa: S311
             teacher.model.save_pretrained(model)
             marks = examined(model, course)
-            told = ", ".join(f"{look} {mark:.3f}" for look, mark in marks.items())
-            print(f"exam after {steps} steps, {time.process_time():.0f} s of CPU: {told}", flush=True)
+            summary = ", ".join(f"{look} {mark:.3f}" for look, mark in marks.items())
+            print(f"exam after {steps} steps, {time.process_time():.0f} s of CPU: {summary}", flush=True)
             if min(marks.values()) >= PASS:
                 model.rename(arguments.folder)
                 return
