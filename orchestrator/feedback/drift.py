@@ -20,7 +20,7 @@ import numpy as np
 from consilience.core.prediction import Stage
 from consilience.orchestrator.feedback.feedback import Feedbacks
 from consilience.orchestrator.feedback.history import History, StoredDiagnosis
-from consilience.orchestrator.feedback.learning import changes_in
+from consilience.orchestrator.feedback.learned_changes import changes_in
 from consilience.orchestrator.panel.panel import Panel
 
 ALPHA = 0.05
@@ -117,13 +117,13 @@ def drift(panel: Panel, history: History, *, seed: int = 0) -> Drift:
     agents = []
     for number, member in enumerate(panel.members):
         before = _at_fit(panel, number)
-        after = [(kept.when, label == truth) for kept, truth, label in _named(cases, member.agent, member.stage)]
+        after = [(stored.when, label == truth) for stored, truth, label in _named(cases, member.agent, member.stage)]
         agents.append(_compared(member.agent, member.stage, before, after, np.random.default_rng([seed, number])))
     return Drift(
         tuple(_corrected(agents)),
         history.count(),
         len(cases),
-        sum(kept.diagnosis.label != truth for kept, truth in cases),
+        sum(stored.diagnosis.label != truth for stored, truth in cases),
     )
 
 
@@ -212,11 +212,12 @@ def _confirmed(panel: Panel, history: History) -> list[tuple[StoredDiagnosis, st
     votes = {vote.diagnosis: vote for vote in Feedbacks(history).all("counts")}
     learned = {change.number: change.when for change in changes_in(history.database)}
     cases: dict[str, tuple[StoredDiagnosis, str]] = {}
-    for kept in sorted(map(history.get, votes), key=lambda stored: stored.when):
-        vote, identity = votes[kept.id], kept.diagnosis.identity
-        if identity not in panel.labelled_images.rows or (vote.change in learned and kept.when < learned[vote.change]):
-            cases.setdefault(identity, (kept, vote.label))
-    return [(kept, truth) for kept, truth in cases.values() if panel.task.find(truth) is not None]
+    for stored in sorted(map(history.get, votes), key=lambda diagnosis: diagnosis.when):
+        vote, identity = votes[stored.id], stored.diagnosis.identity
+        is_older = vote.change in learned and stored.when < learned[vote.change]  # than the image in the memory
+        if is_older or identity not in panel.labelled_images.rows:
+            cases.setdefault(identity, (stored, vote.label))
+    return [(stored, truth) for stored, truth in cases.values() if panel.task.find(truth) is not None]
 
 
 def _named(
@@ -224,8 +225,8 @@ def _named(
 ) -> list[tuple[StoredDiagnosis, str, str]]:
     """Return the cases for which an agent's look named a label, with that label, before calibration."""
     return [
-        (kept, truth, prediction.label)
-        for kept, truth in cases
-        for prediction in kept.diagnosis.predictions
+        (stored, truth, prediction.label)
+        for stored, truth in cases
+        for prediction in stored.diagnosis.predictions
         if (prediction.agent, prediction.stage) == (agent, stage) and prediction.label is not None
     ]

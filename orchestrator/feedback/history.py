@@ -88,13 +88,13 @@ class History:
         """Keep a diagnosis with its thumbnail and its embedding."""
         return self.keep_many([(diagnosis, channel, person)])[0]
 
-    def keep_many(self, asked: Iterable[tuple[Diagnosis, str, str]]) -> list[StoredDiagnosis]:
+    def keep_many(self, requests: Iterable[tuple[Diagnosis, str, str]]) -> list[StoredDiagnosis]:
         """Keep diagnoses, each with its channel and person, in one transaction: all of them, or none."""
-        kept = [self._new(*request) for request in asked]
-        rows = [self._row(stored) for stored in kept]
+        diagnoses = [self._new(*request) for request in requests]
+        rows = [self._row(stored) for stored in diagnoses]
         with self.database.transaction() as connection:
             connection.execute(DIAGNOSES.insert(), rows)
-        return kept
+        return diagnoses
 
     def get(self, id: str, pictures: Pictures | None = None) -> StoredDiagnosis:
         """Return one diagnosis.
@@ -112,7 +112,7 @@ class History:
             raise DiagnosisMissingError(
                 f"the history '{self.database.name}' has no diagnosis '{id}': it was deleted, or is another panel's"
             )
-        return self._kept(row, pictures)
+        return self._stored(row, pictures)
 
     def find(
         self,
@@ -155,7 +155,7 @@ class History:
             )
             with self.database.transaction() as connection:  # none stays open while the caller works
                 rows = connection.execute(query).all()
-            yield from map(self._kept, rows)
+            yield from map(self._stored, rows)
             if len(rows) < page:
                 return
             last, left = rows[-1].number, None if left is None else left - len(rows)
@@ -191,22 +191,22 @@ class History:
         thumbnail = image.thumbnail(PICTURE) if image is not None and self.settings.thumbnails else None
         return StoredDiagnosis(secrets.token_hex(16), datetime.now(UTC), diagnosis, thumbnail, channel, person)
 
-    def _row(self, kept: StoredDiagnosis) -> dict[str, Any]:
+    def _row(self, stored: StoredDiagnosis) -> dict[str, Any]:
         """Return a diagnosis as a row of the table."""
-        diagnosis, embedding = kept.diagnosis, kept.diagnosis.embedding
+        diagnosis, embedding = stored.diagnosis, stored.diagnosis.embedding
         return {
-            "id": kept.id,
+            "id": stored.id,
             "panel": self.database.panel,
-            "moment": to_moment(kept.when),
+            "moment": to_moment(stored.when),
             "label": diagnosis.label,
             "verdict": diagnosis.verdict,
             "identity": diagnosis.identity,
-            "channel": kept.channel,
-            "person": kept.person,
+            "channel": stored.channel,
+            "person": stored.person,
             "record": to_json(diagnosis.to_dict()),
             "encoder": embedding and embedding.encoder,
             "vector": embedding and np.asarray(embedding.vector, dtype="<f4").tobytes(),
-            "thumbnail": kept.thumbnail,
+            "thumbnail": stored.thumbnail,
         }
 
     def _own(self, table: Any = DIAGNOSES) -> ColumnElement[bool]:
@@ -214,7 +214,7 @@ class History:
         own: ColumnElement[bool] = table.c.panel == self.database.panel
         return own
 
-    def _kept(self, row: Row[Any], pictures: Pictures | None = None) -> StoredDiagnosis:
+    def _stored(self, row: Row[Any], pictures: Pictures | None = None) -> StoredDiagnosis:
         """Return the diagnosis that a row of the table holds."""
         try:
             diagnosis = Diagnosis.from_dict(json.loads(row.record), pictures)

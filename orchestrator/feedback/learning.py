@@ -7,15 +7,13 @@ too low rather than too high. What an agent said when the task had other labels 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import update
 
 from consilience.agents import FEATURE_AGENTS
 from consilience.core.diagnosis import Diagnosis
@@ -27,44 +25,16 @@ from consilience.core.task import Task
 from consilience.orchestrator.ensemble.calibration import FITTED, FITTED_TO_HEADS, FITTED_TO_WORDS, states_one_number
 from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
-from consilience.orchestrator.feedback.database import CHANGES, Database, from_moment, now, to_json
+from consilience.orchestrator.feedback.database import CHANGES, from_moment, now
 from consilience.orchestrator.feedback.feedback import Feedbacks
 from consilience.orchestrator.feedback.history import History, StoredDiagnosis
+from consilience.orchestrator.feedback.learned_changes import LearnedChange, changes_in, last_number, log_change
 from consilience.orchestrator.fitting.collect import MemberAnswers
 from consilience.orchestrator.fitting.fit_ensemble import fit_ensemble, split_into_folds
 from consilience.orchestrator.fitting.update import check_each_label_is_left, with_labelled_images
 from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.panel.writer import index, writing
 from consilience.retrieval.encoders.encoder import Encoder
-
-
-@dataclass(frozen=True)
-class LearnedChange:
-    """One change of a panel by feedback.
-
-    Attributes:
-        number: 1 for the first; `undo` takes it.
-        when: UTC.
-        images: identity and label of each image that joined the memory.
-        judged: how many of them count for calibration and trust, too.
-        undone: when it was undone; None if it was not.
-    """
-
-    number: int
-    when: datetime
-    images: tuple[tuple[str, str], ...]
-    judged: int
-    undone: datetime | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the change as plain data, for JSON."""
-        return {
-            "number": self.number,
-            "when": self.when.isoformat(timespec="seconds"),
-            "images": [{"identity": identity, "label": label} for identity, label in self.images],
-            "judged": self.judged,
-            "undone": self.undone and self.undone.isoformat(timespec="seconds"),
-        }
 
 
 @dataclass(frozen=True)
@@ -84,9 +54,14 @@ class LearnReport:
 class _ConfirmedImage:
     """An image that is to join the memory."""
 
-    kept: StoredDiagnosis
+    stored: StoredDiagnosis
     label: str
     vector: np.ndarray
+
+    @property
+    def identity(self) -> str:
+        """Return the identity of the image."""
+        return self.stored.diagnosis.identity
 
 
 def learn(
@@ -107,26 +82,24 @@ def learn(
         for id, brought_by in known.items():
             feedbacks.mark([id], brought_by)
         labelled_images, report = old.labelled_images.with_added(
-            [example.kept.diagnosis.identity for example in examples],
+            [example.identity for example in examples],
             [example.label for example in examples],
-            [example.kept.diagnosis.source for example in examples],
+            [example.stored.diagnosis.source for example in examples],
             np.array([example.vector for example in examples], dtype=np.float32).reshape(
                 len(examples), old.encoder.dimension
             ),
             {
-                example.kept.diagnosis.identity: example.kept.thumbnail
+                example.identity: example.stored.thumbnail
                 for example in examples
-                if example.kept.thumbnail is not None
+                if example.stored.thumbnail is not None
             },
         )
         for conflict in report.conflicts:
-            left_out |= {
-                example.kept.id: str(conflict) for example in examples if example.kept.diagnosis.identity == conflict.id
-            }
-        examples = [example for example in examples if example.kept.id not in left_out]
+            left_out |= {example.stored.id: str(conflict) for example in examples if example.identity == conflict.id}
+        examples = [example for example in examples if example.stored.id not in left_out]
         if not examples:
             return LearnReport(None, left_out)
-        number = _last(history.database) + 1
+        number = last_number(history.database) + 1
         grown = with_labelled_images(old, labelled_images, settings)
         grown, judged = _judged(grown, examples, number, settings)
         images = tuple(
@@ -135,8 +108,8 @@ def learn(
         )
         change = LearnedChange(number, from_moment(now()), images, judged)
         with history.database.transaction() as connection:  # all of it, or what is kept here says that nothing happened
-            _log(connection, history.database, change)
-            feedbacks.mark([example.kept.id for example in examples], number, connection)
+            log_change(connection, history.database, change)
+            feedbacks.mark([example.stored.id for example in examples], number, connection)
             written = grown.save(path, overwrite=True)
     index(written, settings, progress)
     return LearnReport(change, left_out)
@@ -226,35 +199,35 @@ def _examples_of(
     votes = feedbacks.to_learn()
     for done, vote in enumerate(votes):
         progress("reading feedback", done, len(votes))
-        kept = feedbacks.history.get(vote.diagnosis)
-        identity, label = kept.diagnosis.identity, panel.task.find(vote.label)
+        stored = feedbacks.history.get(vote.diagnosis)
+        identity, label = stored.diagnosis.identity, panel.task.find(vote.label)
+        row = panel.labelled_images.rows.get(identity)
+        held_as = None if row is None else panel.labelled_images.labels[row]
         if label is None:
-            left_out[kept.id] = f"the panel's task has no label '{vote.label}' any more"
-        elif (row := panel.labelled_images.rows.get(identity)) is not None and panel.labelled_images.labels[
-            row
-        ] == label:
-            known[kept.id] = _change_of(panel, identity)
-        elif row is not None:
-            left_out[kept.id] = (
-                f"the panel holds this image as '{panel.labelled_images.labels[row]}', not '{label}': if that is "
-                f"wrong, take it out with 'consilience remove {identity}'"
+            left_out[stored.id] = f"the panel's task has no label '{vote.label}' any more"
+        elif held_as == label:
+            known[stored.id] = _change_of(panel, identity)
+        elif held_as is not None:
+            left_out[stored.id] = (
+                f"the panel holds this image as '{held_as}', not '{label}': if that is wrong, take it out with "
+                f"'consilience remove {identity}'"
             )
         else:
-            embedding = kept.diagnosis.embedding
+            embedding = stored.diagnosis.embedding
             if embedding is not None and embedding.encoder == panel.encoder.fingerprint:
-                examples.append(_ConfirmedImage(kept, label, embedding.vector))
+                examples.append(_ConfirmedImage(stored, label, embedding.vector))
                 continue
             try:
-                image = load_image(kept.diagnosis.source, settings.images)
+                image = load_image(stored.diagnosis.source, settings.images)
             except ImageError as cause:
-                left_out[kept.id] = f"the panel needs the image again, and it cannot be read: {cause}"
+                left_out[stored.id] = f"the panel needs the image again, and it cannot be read: {cause}"
                 continue
             if image.identity != identity:
-                left_out[kept.id] = f"'{kept.diagnosis.source}' is another image now"
+                left_out[stored.id] = f"'{stored.diagnosis.source}' is another image now"
                 continue
             encoder = encoder or panel.encoder.open(settings.device)
             examples.append(
-                _ConfirmedImage(replace(kept, thumbnail=image.thumbnail()), label, encoder.encode([image])[0])
+                _ConfirmedImage(replace(stored, thumbnail=image.thumbnail()), label, encoder.encode([image])[0])
             )
     return examples, known, left_out
 
@@ -271,9 +244,9 @@ def _judged(panel: Panel, examples: Sequence[_ConfirmedImage], number: int, sett
     place = {name: number for number, name in enumerate(panel.task.names)}
     by_image: dict[str, _ConfirmedImage] = {}
     for example in examples:
-        by_image.setdefault(example.kept.diagnosis.identity, example)  # of one image, the first diagnosis
+        by_image.setdefault(example.identity, example)  # of one image, the first diagnosis
     raw_of = {
-        identity: raw_predictions(example.kept.diagnosis, panel.members, panel.task)
+        identity: raw_predictions(example.stored.diagnosis, panel.members, panel.task)
         for identity, example in by_image.items()
     }
     answered = [identity for identity, raw in raw_of.items() if np.isfinite(raw).any()]
@@ -282,30 +255,3 @@ def _judged(panel: Panel, examples: Sequence[_ConfirmedImage], number: int, sett
     labels = np.array([place[by_image[identity].label] for identity in answered], dtype=np.intp)
     raw = np.stack([raw_of[identity] for identity in answered], axis=1)
     return relearned(panel, panel.predictions.with_added(answered, labels, raw, number), settings), len(answered)
-
-
-def _log(connection: Connection, database: Database, change: LearnedChange) -> None:
-    record = to_json({"images": change.images, "judged": change.judged})
-    row = {"panel": database.panel, "number": change.number, "moment": now(), "record": record}
-    connection.execute(CHANGES.insert(), row)
-
-
-def _last(database: Database) -> int:
-    with database.transaction() as connection:
-        query = select(func.max(CHANGES.c.number)).where(CHANGES.c.panel == database.panel)
-        return int(connection.execute(query).scalar_one() or 0)
-
-
-def changes_in(database: Database) -> list[LearnedChange]:
-    """Return what a panel learned, from its open database, the oldest change first."""
-    with database.transaction() as connection:
-        query = select(CHANGES).where(CHANGES.c.panel == database.panel).order_by(CHANGES.c.number)
-        rows = connection.execute(query).all()
-    return [_change(row) for row in rows]
-
-
-def _change(row: Any) -> LearnedChange:
-    record = json.loads(row.record)
-    images = tuple((identity, label) for identity, label in record["images"])
-    undone = None if row.undone is None else from_moment(row.undone)
-    return LearnedChange(row.number, from_moment(row.moment), images, record["judged"], undone)

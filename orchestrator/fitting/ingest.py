@@ -89,14 +89,12 @@ def with_images(
     Returns:
         The labelled images with the new ones; how many were new or kept out; and those that cannot be read.
     """
-    ids, labels, sources, vectors, thumbnails, failed = (
-        [],
-        [],
-        [],
-        [np.empty((0, encoder.dimension), np.float32)],
-        {},
-        [],
-    )
+    ids: list[str] = []
+    labels: list[str] = []
+    sources: list[str] = []
+    vectors = [np.empty((0, encoder.dimension), np.float32)]
+    thumbnails: dict[str, bytes] = {}
+    failed: list[FailedImage] = []
 
     def load(source: LabelledImage) -> Image:
         return load_image(source.path, settings.images)

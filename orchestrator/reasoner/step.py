@@ -168,7 +168,7 @@ class ReasonerStep:
         [left] = self.weigher.policy.prediction_sets(posterior[None], calibrated, names, looks)
         if (first := names[posterior.argmax()]) != label:
             left = [label, *(name for name in left if name != label)]
-            reasons = [f"indecision: the reasoner decided for {label}, and {first} is more probable", *reasons]
+            reasons = [f"The reasoner chose {label}, but {first} is more probable", *reasons]
         return {**result, "label": label, "posterior": posterior.tolist(), "prediction_set": left, "reasons": reasons}
 
 

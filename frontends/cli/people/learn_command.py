@@ -13,7 +13,7 @@ from consilience.frontends.cli.options import collected, json_option, panel_opti
 from consilience.frontends.cli.outcome import complain, finish
 
 if TYPE_CHECKING:
-    from consilience.orchestrator.feedback.learning import LearnedChange
+    from consilience.orchestrator.feedback.learned_changes import LearnedChange
 
 
 @click.command()

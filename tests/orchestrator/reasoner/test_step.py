@@ -302,7 +302,7 @@ def test_a_decision_for_what_is_not_most_probable_is_referred(
     server.replies = [chat(opinion("cedar", 0.34))]
     [result] = diagnosed(panel, blobs.between(0, 1, 0.1), settings=settings("decide"))
     assert (result.label, result.verdict) == ("cedar", "refer")
-    assert "indecision: the reasoner decided for cedar, and apple is more probable" in result.reasons
+    assert "The reasoner chose cedar, but apple is more probable" in result.reasons
 
 
 def test_without_a_decision_the_fusion_stands(server: ScriptedServer, settings: Any, panel: Path, blobs: Any) -> None:
