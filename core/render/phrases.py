@@ -113,4 +113,4 @@ def origin(diagnosis: DiagnosisRecord) -> str:
 
 
 def reasons_of(diagnosis: DiagnosisRecord) -> str:
-    return "; ".join(one_line(reason).rstrip(".") for reason in diagnosis.reasons)
+    return ". ".join(one_line(reason).rstrip(".") for reason in diagnosis.reasons)

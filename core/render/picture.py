@@ -106,7 +106,7 @@ def _draw_verdict(page: Page, diagnosis: DiagnosisRecord, legend: Legend) -> Non
     page.text(LEFT + taken, y, f", {percent(diagnosis.probability)}", size=22, colour=PAPER, bold=True)
     facts = [f"Prediction set: {', '.join(map(one_line, diagnosis.prediction_set))}"]
     if diagnosis.reasons:
-        facts.insert(0, f"Why: {'; '.join(map(one_line, diagnosis.reasons))}")
+        facts.insert(0, f"Why: {'. '.join(map(one_line, diagnosis.reasons))}")
     page.text(LEFT, 793, "    ".join(facts), colour=SOFT, room=RIGHT - LEFT)
 
 

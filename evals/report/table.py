@@ -35,7 +35,7 @@ class RowTable:
         predictions = (prediction["calibrated"] for prediction in row["predictions"])
         answered = [calibrated for calibrated in predictions if calibrated is not None]
         label, verdict = row["label"], row["verdict"]
-        note = row["error"] if row["error"] is not None else "; ".join(row["reasons"])
+        note = row["error"] if row["error"] is not None else ". ".join(row["reasons"])
         cells = {
             "row": row["row"],
             "source": one_line(row["source"]),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from consilience.core.prediction import Stage, look_name
+from consilience.core.render.phrases import percent
 from consilience.core.trust import Trust
 from consilience.orchestrator.decision.case_summary import REASONER
 from consilience.prompts import clean
@@ -26,7 +27,7 @@ def explain(
         requests: for second looks, as the graph's state has them.
     """
     label, posterior = conclusion["label"], conclusion["posterior"]
-    sentences = [f"{label} has a posterior of {posterior[label]:.1%}."]
+    sentences = [f"Most likely {label}, {percent(posterior[label])}."]
     answered = [prediction for prediction in conclusion["predictions"] if prediction["calibrated"] is not None]
     total = sum(prediction["weight"] for prediction in answered) or 1.0
     measured = {(trust.agent, trust.stage): trust for trust in trusts}
@@ -38,8 +39,8 @@ def explain(
         sentences.append("Against it: " + _list(differ, total, measured) + ".")
     sentences += _silent(conclusion["predictions"])
     sentences += [
-        f"{request['agent']} was asked to look again: judged by labelled images, that makes this diagnosis better "
-        f"with a chance of {request['better']:.0%}, and worse with {request['worse']:.0%}."
+        f"{request['agent']} was asked to look again: going by labelled images, that improves "
+        f"{percent(request['better'])} of such diagnoses and worsens {percent(request['worse'])}."
         for request in requests
         if request["better"] is not None
     ]
@@ -52,7 +53,7 @@ def explain(
     sentences += _evidence(evidence)
     sentences += _reasoner(conclusion["predictions"])
     if conclusion["verdict"] == "refer":
-        sentences.append("A person should look: " + "; ".join(conclusion["reasons"]) + ".")
+        sentences.append("A person should look. " + ". ".join(conclusion["reasons"]) + ".")
     return " ".join(sentences)
 
 
@@ -60,11 +61,12 @@ def _list(predictions: Sequence[Mapping[str, Any]], total: float, trusts: Mappin
     parts = []
     for prediction in sorted(predictions, key=lambda p: -p["weight"]):
         trust = trusts[prediction["agent"], prediction["stage"]]
-        record = "" if trust.accuracy is None else f", right on {trust.accuracy:.0%} of {trust.n} labelled images"
+        record = "" if trust.accuracy is None else f", right on {percent(trust.accuracy)} of {trust.n} labelled images"
         named = max(prediction["calibrated"], key=prediction["calibrated"].__getitem__)
         parts.append(
-            f"{look_name(prediction['agent'], prediction['stage'])} ({named} {prediction['calibrated'][named]:.0%}, "
-            f"{prediction['weight'] / total:.0%} of the weight{record})"
+            f"{look_name(prediction['agent'], prediction['stage'])} "
+            f"({named} {percent(prediction['calibrated'][named])}, "
+            f"{percent(prediction['weight'] / total)} of the weight{record})"
         )
     return ", ".join(parts)
 

@@ -17,6 +17,7 @@ from typing import Self
 import numpy as np
 
 from consilience.core.prediction import look_name
+from consilience.core.render.phrases import percent
 from consilience.core.settings.settings import PolicySettings
 from consilience.orchestrator.decision.calibration_set import MIN_JUDGED_POSTERIOR, CalibrationSet
 from consilience.orchestrator.decision.conformal import LabelSets, images_needed, widest, with_top
@@ -232,45 +233,52 @@ class Policy:
         doubts = self.doubts(posterior, calibrated, weights, looks, np.asarray(novelty))
         by_image: list[list[str]] = [[] for _ in novelty]
         for row in np.flatnonzero(~doubts.settled).tolist():
-            winner, least, reasons = names[doubts.winner[row]], doubts.least[row], by_image[row]
+            winner, reasons = names[doubts.winner[row]], by_image[row]
             if doubts.is_open[row]:
                 reasons.append(self._several(posterior[row], doubts.left[row], names))
-            if doubts.is_weak[row] and least == np.inf:
-                reasons.append(self._unsupported())
-            elif doubts.is_weak[row] and posterior[row].max() < least:
-                reasons.append(f"weak posterior: {posterior[row].max():.3f} for {winner} is below {least:.3f}")
-            elif doubts.is_weak[row]:
-                reasons.append(
-                    f"weak posterior: {posterior[row].max():.3f} for {winner} is less than "
-                    f"{_percent(self.settings.coverage)} of the known images of it have"
-                )
+            if doubts.is_weak[row]:
+                reasons.append(self._weak(float(posterior[row].max()), float(doubts.least[row]), winner))
             if doubts.is_split[row]:
-                reasons.append(
-                    f"disagreement: {doubts.against[row]:.0%} of the weight names another label than {winner}"
-                )
+                against = percent(doubts.against[row])
+                reasons.append(f"The agents disagree: {against} of the weight is for another label than {winner}")
             if doubts.is_distrusted[row]:
-                leader = looks[doubts.leader[row]]
-                reasons.append(f"a distrusted agent leads: {leader} decides for {winner} with little weight")
+                reasons.append(f"{looks[doubts.leader[row]]} decides for {winner}, and has earned little trust")
             if doubts.is_novel[row]:
-                reasons.append(f"novelty: {novelty[row]:.1%} of the known images are more familiar than this one")
+                reasons.append(f"Unlike the images it knows: {percent(novelty[row])} of them are less unusual")
         return by_image
 
     def _several(self, posterior: np.ndarray, left: np.ndarray, names: Sequence[str]) -> str:
-        coverage, needed = _percent(self.settings.coverage), images_needed(self.settings.coverage)
         if self.sets is not None and not self.sets.excludes:
-            wanted = "no number of labelled images is enough" if needed is None else f"{needed} are needed"
-            return f"no label can be excluded at {coverage} coverage: {wanted}, {self.images} are known"
+            coverage, needed = _percent(self.settings.coverage), images_needed(self.settings.coverage)
+            wanted = "no number is enough" if needed is None else f"{needed} are needed"
+            return f"{self.images} labelled images cannot rule out any label at {coverage} coverage: {wanted}"
         places = sorted(np.flatnonzero(left).tolist(), key=lambda place: -posterior[place])
-        listed = ", ".join(names[place] for place in places[:LABELS_NAMED])
-        more = f" and {len(places) - LABELS_NAMED} more" if len(places) > LABELS_NAMED else ""
-        return f"several labels cannot be excluded at {coverage} coverage: {listed}{more}"
+        listed = [names[place] for place in places[:LABELS_NAMED]]
+        if len(places) > LABELS_NAMED:
+            listed.append(f"{len(places) - LABELS_NAMED} more")
+        return f"Could be {', '.join(listed[:-1])} or {listed[-1]}"
 
-    def _unsupported(self) -> str:
-        target, needed = self.settings.target, images_for(self.settings.target, self.settings.delta)
-        wanted = "no number is enough" if needed is None else f"the surest {needed} must be"
-        return f"too few labelled images were right to promise {_percent(target)} accuracy: {wanted}"
+    def _weak(self, probability: float, least: float, winner: str) -> str:
+        if least == np.inf:
+            target, needed = _percent(self.settings.target), images_for(self.settings.target, self.settings.delta)
+            wanted = "no number is enough" if needed is None else f"the surest {needed} must all be right"
+            return f"Too few labelled images to promise {target} accuracy: {wanted}"
+        if probability < least:
+            sure, wanted = _told_apart(probability, least)
+            return f"Only {sure} sure; {wanted} is needed"
+        coverage = _percent(self.settings.coverage)
+        return f"Only {percent(probability)} sure; of the known images of {winner}, {coverage} were surer"
 
 
 def _percent(share: float) -> str:
-    """As it was set: 95 %, but also 99.9 %."""
-    return f"{100 * share:.4g}%"
+    """A share as it was set: 95 %, but also 99.9 %."""
+    return f"{100 * share:.4g} %"
+
+
+def _told_apart(smaller: float, greater: float) -> tuple[str, str]:
+    """Two shares in percent, with as many digits as it takes for them to differ."""
+    for digits in range(10):
+        texts = f"{100 * smaller:.{digits}f} %", f"{100 * greater:.{digits}f} %"
+        if texts[0] != texts[1] and (greater >= 1.0 or not texts[1].startswith("100")):
+            break
+    return texts

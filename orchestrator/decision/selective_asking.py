@@ -53,7 +53,7 @@ class Asking:
         costs, budget = self.costs["first"], self.settings.max_cost_usd
         bound = f"policy.max_cost_usd is {budget}"
         return {
-            agent: f"not asked: its look costs about {costs[agent]:.2g} US dollars, and {bound}"
+            agent: f"not asked: an answer costs about {costs[agent]:.2g} US dollars, and {bound}"
             for agent in costs.keys() - set(affordable(costs, budget))
         }
 

@@ -15,8 +15,8 @@ how much of a calibrated word still counts.
   independent,
   equally good agents, which is worth so many images: few labels change little, many decide (of heads on the same
   features, half stays belief: `fitting.HEAD_IMAGES`). The sum of the weights is fitted too, and goes as far from 1,
-  where all say the same thing, as they are believed to be independent. No posterior is surer than n images allow
-  (`kt_ceiling`).
+  where all say the same thing, as they are believed to be independent. The
+  posterior is capped at (n + 1/2) / (n + 1): n labelled images cannot justify more confidence (`kt_ceiling`).
 """
 
 from __future__ import annotations

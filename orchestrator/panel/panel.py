@@ -1,11 +1,11 @@
-"""A panel: one folder that holds a ready system. What is in it, and how it is written and read.
+"""A panel: one folder that holds a ready system; how it is written and read.
 
     task.yaml          the question
-    members.json     each agent's look: its calibrator and the trust it has earned
+    members.json       of each look of an agent: its calibrator and the trust it has earned
     fusion.json        what the weights follow from
     policy.json        what the thresholds of a settled diagnosis are chosen on
     novelty.npz        the signs of novelty of the labelled images, and the space in which vectors are compared
-    predictions.npz    what the members said of labelled images, out of fold: what all of the above is learned from
+    predictions.npz    the members' predictions for labelled images, out of fold: all of the above is learned from them
     second_looks.npz   the second looks at the labelled images: what one more gains is foreseen from them
     agents/*.npz       fitted heads; that of `self-trained` holds the unlabelled images' vectors
     unlabelled.json    identities of these images, so that evaluations tell which images the panel has learned from
@@ -104,7 +104,11 @@ class Panel:
 
     @classmethod
     def open(cls, path: str | Path) -> Panel:
-        """Read and check a panel. Raises PanelMissingError, PanelTooNewError or PanelDamagedError."""
+        """Read and check a panel.
+
+        Raises:
+            PanelMissingError, PanelTooNewError, PanelDamagedError: the message gives the command that helps.
+        """
         return read_panel_folder(path, _read)
 
     def save(self, path: Path, *, overwrite: bool = False) -> Panel:

@@ -178,7 +178,7 @@ def dear_panel(
     return path
 
 
-NOT_ASKED = "not asked: its look costs about {} US dollars, and policy.max_cost_usd is {}"
+NOT_ASKED = "not asked: an answer costs about {} US dollars, and policy.max_cost_usd is {}"
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def record(looks: Sequence[dict[str, Any]] = LOOKS, **changed: Any) -> CaseSumma
     conclusion = {
         "label": "scab",
         "posterior": {"healthy": 0.02, "rust": 0.11, "scab": 0.87},
-        "reasons": ["weak posterior: 0.870 for scab is below 0.912"],
+        "reasons": ["Only 87 % sure; 91 % is needed"],
         "predictions": list(looks),
     }
     evidence = {

@@ -225,7 +225,7 @@ def test_many_people_talk_at_once(chat: Chat) -> None:
         return await asyncio.gather(*map(talk, range(12)))
 
     for label, text in asyncio.run(all_of_them()):
-        assert text.startswith(f"{label} has a posterior of ")
+        assert text.startswith(f"Most likely {label}, ")
 
 
 LONG = "is there anything in the record that speaks for a shape with corners here, my friend?"
@@ -263,12 +263,12 @@ def test_a_figure_that_the_record_lacks_is_never_said(with_model: tuple[Chat, st
     assert "holds numbers that the record does not: 37.5 %" in answer.closing
     assert len(server.requests) == 2  # it was told, and asked once more
     server.replies = [completion("It is 62.5 % a square.")]
-    assert ask(chat, id, "why? " + "really " * 10).text.startswith("circle has a posterior")
+    assert ask(chat, id, "why? " + "really " * 10).text.startswith("Most likely circle, ")
 
 
 def test_a_short_question_costs_no_request(with_model: tuple[Chat, str], server: ScriptedServer) -> None:
     chat, id = with_model
-    assert ask(chat, id, "why?").text.startswith("circle has a posterior")
+    assert ask(chat, id, "why?").text.startswith("Most likely circle, ")
     assert server.requests == []
 
 

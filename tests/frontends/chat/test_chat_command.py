@@ -26,7 +26,7 @@ def test_each_line_has_a_reply(panel: Path, tmp_path: Path) -> None:
     assert diagnosed["text"].startswith("circle, ")
     assert diagnosed["table"][0]["Agent"] == "neighbours"
     assert Path(diagnosed["pictures"][0]).read_bytes().startswith(b"\x89PNG")
-    assert why["text"].startswith("circle has a posterior of ")
+    assert why["text"].startswith("Most likely circle, ")
     assert again["diagnosis"] != diagnosed["diagnosis"]
     assert "Saved: square." in noted["text"]
 
@@ -35,7 +35,7 @@ def test_what_goes_wrong_is_named_and_the_talk_goes_on(panel: Path, tmp_path: Pa
     draw("square", 1000).save(tmp_path / "good.png")
     result = talk(panel, str(tmp_path / "none.png"), str(tmp_path / "good.png"), "/dance", "/wrong triangle", "why?")
     assert result.exit_code == 3
-    assert "square has a posterior" in result.stdout
+    assert "Most likely square, " in result.stdout
     for complaint in ("there is no file", "there is no command '/dance'", "no label 'triangle'"):
         assert complaint in result.stderr
 

@@ -27,7 +27,7 @@ def test_the_record_holds_every_figure() -> None:
         '- "rust": 33.0 % by similarity (0.93)',
         "Novelty: 42.0 % of the known images are more familiar than this one.",
         'All weighed together: "scab" 87.0 %, "rust" 11.0 %, "healthy" 2.0 %. '
-        'It is not settled: "weak posterior: 0.870 for scab is below 0.912".',
+        'It is not settled: "Only 87 % sure; 91 % is needed".',
     ]
 
 
@@ -56,7 +56,7 @@ def test_what_others_wrote_is_one_short_quoted_string(where: str, attempt: str) 
     elif where == "agent":
         looks[1]["agent"] = attempt
     elif where == "reasons":
-        reasons = [f"disagreement: 50% of the weight names another label than {attempt}"]
+        reasons = [f"The agents disagree: 50.0 % of the weight is for another label than {attempt}"]
     else:
         case["label" if where == "neighbour" else "source"] = attempt
     lines = text(record(looks, neighbours=[case], reasons=reasons))

@@ -159,7 +159,20 @@ def test_a_strong_posterior_that_all_share_of_a_usual_image_is_settled() -> None
 
 
 def test_weak_posterior_alone() -> None:
-    assert reasons([0.01, 0.849, 0.141], [RUST, RUST], [1, 1]) == ["weak posterior: 0.849 for rust is below 0.850"]
+    assert reasons([0.01, 0.849, 0.141], [RUST, RUST], [1, 1]) == ["Only 84.9 % sure; 85.0 % is needed"]
+
+
+@pytest.mark.parametrize(
+    ("probability", "threshold", "reason"),
+    [
+        (0.62, 0.8, "Only 62 % sure; 80 % is needed"),
+        (0.7996, 0.8, "Only 79.96 % sure; 80.00 % is needed"),
+        (0.994, 0.997, "Only 99.4 % sure; 99.7 % is needed"),
+    ],
+)
+def test_a_weak_posterior_is_told_from_what_is_needed(probability: float, threshold: float, reason: str) -> None:
+    rest = (1 - probability) / 2
+    assert reasons([rest, probability, rest], [RUST, RUST], [1, 1], threshold=threshold) == [reason]
 
 
 def test_nothing_is_called_confident_below_what_the_overconfidence_ratio_counts() -> None:
@@ -170,13 +183,13 @@ def test_nothing_is_called_confident_below_what_the_overconfidence_ratio_counts(
 
 def test_without_a_threshold_nothing_is_settled() -> None:
     (reason,) = reasons(RUST, [RUST, RUST], [1, 1], threshold=None)
-    assert reason == "too few labelled images were right to promise 95% accuracy: the surest 45 must be"
+    assert reason == "Too few labelled images to promise 95 % accuracy: the surest 45 must all be right"
 
 
 def test_disagreement_alone() -> None:
     # the winner's member is sure, and trusted enough to lead; the greater weight is against it
     (reason,) = reasons(RUST, [RUST, [0.3, 0.3, 0.4]], [0.8, 1.0])
-    assert reason == "disagreement: 56% of the weight names another label than rust"
+    assert reason == "The agents disagree: 55.6 % of the weight is for another label than rust"
     assert reasons(RUST, [RUST, [0.3, 0.3, 0.4]], [1.0, 1.0]) == []  # half is not more than half
     assert reasons(RUST, [RUST, [0.3, 0.3, 0.4]], [0.8, 1.0], max_disagreement=0.6) == []
 
@@ -184,7 +197,7 @@ def test_disagreement_alone() -> None:
 def test_a_distrusted_leader_alone() -> None:
     sure = [0.0001, 0.9998, 0.0001]
     (reason,) = reasons(RUST, [WEAK_RUST, sure], [1.0, 0.49])
-    assert reason == "a distrusted agent leads: qwen decides for rust with little weight"
+    assert reason == "qwen decides for rust, and has earned little trust"
     assert reasons(RUST, [WEAK_RUST, sure], [1.0, 0.51]) == []
     assert reasons(RUST, [WEAK_RUST, [0.1, 0.8, 0.1]], [1.0, 0.49]) == []  # it does not lead
 
@@ -195,7 +208,7 @@ def test_who_did_not_answer_leads_nothing() -> None:
 
 def test_novelty_alone() -> None:
     (reason,) = reasons(RUST, [RUST, RUST], [1, 1], novelty=0.995)
-    assert reason == "novelty: 99.5% of the known images are more familiar than this one"
+    assert reason == "Unlike the images it knows: 99.5 % of them are less unusual"
     assert reasons(RUST, [RUST, RUST], [1, 1], novelty=0.95) == []
     assert reasons(RUST, [RUST, RUST], [1, 1], novelty=1.0, max_novelty=1.0) == []
 
@@ -207,8 +220,8 @@ def test_each_image_has_its_own_reasons() -> None:
     weights = np.array([[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]])
     first, second, third = policy.reasons(posterior, calibrated, weights, NAMES, AGENTS, [0.0, 0.0, 1.0])
     assert first == []
-    assert [reason.split(":")[0] for reason in second] == ["weak posterior"]
-    assert [reason.split(":")[0] for reason in third] == ["weak posterior", "novelty"]
+    assert second == ["Only 33 % sure; 70 % is needed"]
+    assert third == ["Only 50 % sure; 70 % is needed", "Unlike the images it knows: 100 % of them are less unusual"]
 
 
 def test_of_those_who_looked_again_the_greatest_threshold_holds() -> None:
@@ -223,7 +236,7 @@ def test_of_those_who_looked_again_the_greatest_threshold_holds() -> None:
     assert doubts.least.tolist() == [0.9, 0.8, 0.8, 0.9, 0.8]
     nothing = replace(policy, again={looks[2]: Threshold(None, 0, 0)})
     per_image = nothing.reasons(np.tile([0.99, 0.01, 0], (5, 1)), calibrated, answered * 1.0, NAMES, looks, [0] * 5)
-    few = ["too few labelled images were right to promise 95% accuracy: the surest 45 must be"]
+    few = ["Too few labelled images to promise 95 % accuracy: the surest 45 must all be right"]
     assert per_image == [few, [], [], few, []]
 
 
@@ -240,26 +253,26 @@ def why(policy: Policy, posterior: list[float]) -> list[str]:
 def test_one_label_left_is_settled_and_several_are_named() -> None:
     policy = following([0.1, 0.5, 0.1])
     assert why(policy, [0.05, 0.9, 0.05]) == []
-    assert why(policy, [0.05, 0.81, 0.14]) == ["several labels cannot be excluded at 95% coverage: rust, scab"]
+    assert why(policy, [0.05, 0.81, 0.14]) == ["Could be rust or scab"]
     several, weak = why(policy, [0.15, 0.7, 0.15])
-    assert several == "several labels cannot be excluded at 95% coverage: rust, healthy, scab"
-    assert weak == "weak posterior: 0.700 for rust is below 0.800"
+    assert several == "Could be rust, healthy or scab"
+    assert weak == "Only 70 % sure; 80 % is needed"
 
 
 def test_where_every_label_would_be_excluded_the_most_probable_stays_and_a_person_looks() -> None:
     policy, posterior = following([0.5, 0.95, 0.5]), np.array([[0.05, 0.9, 0.05]])
     assert policy.prediction_sets(posterior, posterior[None], NAMES, AGENTS[:1]) == [["rust"]]
     (reason,) = why(policy, posterior[0].tolist())
-    assert reason == "weak posterior: 0.900 for rust is less than 95% of the known images of it have"
+    assert reason == "Only 90.0 % sure; of the known images of rust, 95 % were surer"
 
 
 def test_too_few_images_exclude_nothing_and_the_reason_says_how_many_it_takes() -> None:
     few = CalibrationSet.of(np.tile([0.98, 0.01, 0.01], (18, 1)), np.zeros(18, int))
     policy = Policy.chosen(PolicySettings(), few)
     (reason,) = why(policy, [0.98, 0.01, 0.01])
-    assert reason == "no label can be excluded at 95% coverage: 19 are needed, 18 are known"
+    assert reason == "18 labelled images cannot rule out any label at 95 % coverage: 19 are needed"
     [reason] = why(Policy.chosen(PolicySettings(coverage=0.999), few), [0.01, 0.98, 0.01])
-    assert reason == "no label can be excluded at 99.9% coverage: 999 are needed, 18 are known"
+    assert reason == "18 labelled images cannot rule out any label at 99.9 % coverage: 999 are needed"
     assert policy.prediction_sets(np.array([[0.01, 0.98, 0.01]]), np.ones((1, 1, 3)), NAMES, AGENTS[:1]) == [
         ["rust", "healthy", "scab"]
     ]
@@ -291,5 +304,5 @@ def test_accuracy_can_settle_instead_of_sets() -> None:
     policy = Policy.chosen(PolicySettings(settle="risk_control"), CalibrationSet.of(rows, np.ones(60, int)))
     assert policy.threshold.probability == 0.9
     assert settles(policy.settings, CalibrationSet.of(rows, np.ones(60, int))).by == "risk_control"
-    assert why(policy, [0.4, 0.59, 0.01]) == ["weak posterior: 0.590 for rust is below 0.900"]
+    assert why(policy, [0.4, 0.59, 0.01]) == ["Only 59 % sure; 90 % is needed"]
     assert policy.prediction_sets(np.array([[0.02, 0.93, 0.05]]), np.ones((1, 1, 3)), NAMES, AGENTS[:1]) == [["rust"]]

@@ -90,7 +90,7 @@ def test_rows_are_weighed_each_by_its_own_words() -> None:
     assert set(results) == {3, 5}
     assert results[3]["posterior"] == pytest.approx(RUST)
     assert results[5]["posterior"][2] > 0.95
-    assert [reason.split(":")[0] for reason in results[3]["reasons"]] == ["novelty"]
+    assert results[3]["reasons"] == ["Unlike the images it knows: 99.9 % of them are less unusual"]
     assert results[5]["reasons"] == []
 
 
@@ -214,7 +214,7 @@ def test_a_conclusion_holds_all_that_led_to_it() -> None:
     ]
     assert "In the second look qwen changed from scab to rust." in conclusion["rationale"]
     assert (
-        "For it: qwen, second look (rust 90%, 80% of the weight, right on 80% of 50 labelled images), probe"
+        "For it: qwen, second look (rust 90.0 %, 80.0 % of the weight, right on 80.0 % of 50 labelled images), probe"
         in (conclusion["rationale"])
     )
 
@@ -226,8 +226,8 @@ def test_a_conclusion_says_why_somebody_was_asked_again() -> None:
     looks = [*FIRST[1::2], look(1, "qwen", RUST, "second")]
     (conclusion,) = tested.conclude(looks, tested.weigh(looks, {1: 0.0}, 2), {1: EVIDENCE}, requests)  # type: ignore[arg-type]
     assert (
-        "qwen was asked to look again: judged by labelled images, that makes this diagnosis better with a chance of "
-        "35%, and worse with 4%. In the second look qwen stayed with rust."
+        "qwen was asked to look again: going by labelled images, that improves 35.4 % of such diagnoses and worsens "
+        "4.0 %. In the second look qwen stayed with rust."
     ) in conclusion["rationale"]
 
 
@@ -254,9 +254,9 @@ def test_a_referral_says_why() -> None:
     (conclusion,) = tested.conclude(looks, tested.weigh(looks, {0: 0.0}, 1), [evidence])
     assert conclusion["verdict"] == "refer"
     for words in (
-        "rust has a posterior of 40.0%.",
+        "Most likely rust, 40.0 %.",
         "Failed and not counted: probe.",
         "Of the 3 most similar known images: 2 rust, 1 scab.",
-        "A person should look: weak posterior: 0.400 for rust is below 0.850.",
+        "A person should look. Only 40 % sure; 85 % is needed.",
     ):
         assert words in conclusion["rationale"]

@@ -287,7 +287,7 @@ def test_a_decision_is_final_and_shares_out_the_rest(
     assert (rules.label, rules.verdict) == ("apple", "confident")
     assert (result.label, result.verdict) == ("cedar", "refer")
     assert result.probability == pytest.approx(0.6)
-    assert any("disagreement" in reason for reason in result.reasons)
+    assert any("The agents disagree" in reason for reason in result.reasons)
     ratio = rules.posterior["apple"] / rules.posterior["beech"]
     assert result.posterior["apple"] / result.posterior["beech"] == pytest.approx(ratio, rel=1e-3)
     assert "The reasoner decided for cedar: I know better." in result.rationale
