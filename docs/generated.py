@@ -74,10 +74,13 @@ def _name_files(app: Sphinx, page: nodes.document) -> None:
 
 
 def commands() -> str:
-    """Return every command with its usage, help, arguments and options, as click knows them."""
-    return "\n\n".join(
-        _command(command, path) for path, command in walk(main, ("consilience",)) if path != ("consilience",)
-    )
+    """Return every command with its usage, help, arguments and options, as click knows them, by section."""
+    parts = []
+    for heading, members in main.sections.items():
+        parts.append(f"## {heading}")
+        for member in members:
+            parts += [_command(command, path) for path, command in walk(member, ("consilience", str(member.name)))]
+    return "\n\n".join(parts)
 
 
 def walk(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -101,7 +104,7 @@ def _command(command: click.Command, path: tuple[str, ...]) -> str:
         for names, told in [record]
         if told
     ]
-    return "\n\n".join([f"## {name}", f"```text\n{usage}\n```", _escaped(text), *options])
+    return "\n\n".join([f"### {name}", f"```text\n{usage}\n```", _escaped(text), *options])
 
 
 def _escaped(text: str) -> str:
