@@ -63,7 +63,7 @@ def test_the_base_install(base: Path, fitted: Path, new_images: dict[str, Path],
     )
     assert packages.stdout == "[]\n"
     panel = shutil.copytree(fitted, tmp_path / "panel")
-    command = [base / "consilience", "diagnose", *new_images.values(), "--panel", panel, "--json"]
+    command: list[str | Path] = [base / "consilience", "diagnose", *new_images.values(), "--panel", panel, "--json"]
     empty_cache = {**os.environ, "CONSILIENCE_CACHE": str(tmp_path / "cache")}
     diagnosed = subprocess.run(command, capture_output=True, text=True, check=False, env=empty_cache)
     assert (diagnosed.returncode, diagnosed.stderr) == (0, "")
@@ -73,7 +73,15 @@ def test_the_base_install(base: Path, fitted: Path, new_images: dict[str, Path],
 
 @pytest.mark.parametrize("encoder", ["embedded", "open_clip:ViT-B-32:openai"])
 def test_it_says_which_extra_is_missing(base: Path, shapes: Path, tmp_path: Path, encoder: str) -> None:
-    command = [base / "consilience", "fit", shapes, "--panel", tmp_path / "panel", "--encoder", encoder]
+    command: list[str | Path] = [
+        base / "consilience",
+        "fit",
+        shapes,
+        "--panel",
+        tmp_path / "panel",
+        "--encoder",
+        encoder,
+    ]
     empty_cache = {**os.environ, "CONSILIENCE_CACHE": str(tmp_path / "cache")}
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=empty_cache)
     assert (result.returncode, result.stdout) == (1, "")
