@@ -59,7 +59,7 @@ class Chat:
 
     async def look(self, image: ImageSource, *, person: str, channel: str, name: str | None = None) -> Reply:
         """Diagnose an image, keep the diagnosis, and return it as a reply; arguments as of `diagnose`."""
-        return self._diagnosed(await self.diagnose(image, person=person, channel=channel, name=name))
+        return self._diagnosis_reply(await self.diagnose(image, person=person, channel=channel, name=name))
 
     async def diagnose(
         self, image: ImageSource, *, person: str, channel: str, name: str | None = None
@@ -77,7 +77,9 @@ class Chat:
     async def show(self, diagnosis_id: str) -> Reply:
         """Return what `look` replied for a diagnosis that was kept; its picture shows the thumbnail."""
         stored = await self._stored(diagnosis_id)
-        return self._diagnosed(replace(stored, diagnosis=replace(stored.diagnosis, image=await _thumbnail(stored))))
+        return self._diagnosis_reply(
+            replace(stored, diagnosis=replace(stored.diagnosis, image=await _thumbnail(stored)))
+        )
 
     async def ask(
         self, diagnosis_id: str, text: str, *, person: str, channel: str, image: AgainImage | None = None
@@ -92,10 +94,10 @@ class Chat:
         stored = await self._stored(diagnosis_id)
         question = recognised(text, [prediction.agent for prediction in stored.diagnosis.predictions])
         if question is not None and question.kind == "again":
-            return await self._again(stored, person, channel, image)
+            return await self._look_again(stored, person, channel, image)
         if question is not None and question.is_plain:
             return await self._by_rules(stored, question)
-        return await self._freely(stored, text, question)
+        return await self._by_model(stored, text, question)
 
     async def press(self, diagnosis_id: str, action: str, value: str = "", *, person: str) -> Reply:
         """Take a person's vote, or refer the image to others.
@@ -104,7 +106,7 @@ class Chat:
             action: "right", "wrong" with the right label as `value`, or "refer".
         """
         if action == "refer":
-            return await self._referred(diagnosis_id, person)
+            return await self._refer(diagnosis_id, person)
         if action not in ("right", "wrong"):
             raise ConsilienceError(f"there is no button '{action}'")
         label = value if action == "wrong" else None
@@ -112,15 +114,15 @@ class Chat:
         votes = await asyncio.to_thread(self.feedbacks.of, diagnosis_id)
         return Reply(_saved(vote, [other for other in votes if other.person != person]), diagnosis=diagnosis_id)
 
-    async def drifted(self) -> dict[str, str]:
+    async def fallen_agents(self) -> dict[str, str]:
         """Return the agents that have become worse since `fit`, each with a sentence that says so."""
         panel, seed = self.diagnoser.panel, self.diagnoser.settings.seed
         compared = await asyncio.to_thread(drift, panel, self.history, seed=seed)
-        return {look_name(fallen.agent, fallen.stage): answers.has_fallen(fallen) for fallen in compared.fallen}
+        return {look_name(fallen.agent, fallen.stage): answers.fallen_sentence(fallen) for fallen in compared.fallen}
 
-    def _diagnosed(self, stored: StoredDiagnosis) -> Reply:
+    def _diagnosis_reply(self, stored: StoredDiagnosis) -> Reply:
         labels, image = self.diagnoser.panel.task.names, stored.diagnosis.image
-        return answers.diagnosed(stored.diagnosis, stored.id, image, labels, can_refer=self.refer is not None)
+        return answers.diagnosis_reply(stored.diagnosis, stored.id, image, labels, can_refer=self.refer is not None)
 
     async def _keep(self, diagnosis: Diagnosis, person: str, channel: str) -> StoredDiagnosis:
         return await self._keeping((diagnosis, channel, person))
@@ -147,7 +149,7 @@ class Chat:
                 return answers.why(diagnosis, stored.id)
         return Reply(answers.HELP, diagnosis=stored.id)
 
-    async def _freely(self, stored: StoredDiagnosis, text: str, question: ChatQuestion | None) -> Reply:
+    async def _by_model(self, stored: StoredDiagnosis, text: str, question: ChatQuestion | None) -> Reply:
         """Answer by the language model; by rules where there is none, or where its answer cannot be used."""
         note, model = "", self._model()
         if model is not None:
@@ -156,7 +158,7 @@ class Chat:
                 return Reply(await model.answer(stored.diagnosis, text, seconds), diagnosis=stored.id)
             except AgentError as error:
                 note = f"The language model was not used: {clean(str(error))}."
-        known = await self._by_rules(stored, question) if question else answers.unknown(stored.id)
+        known = await self._by_rules(stored, question) if question else answers.not_understood(stored.id)
         return replace(known, closing=note)
 
     def _model(self) -> FollowUp | None:
@@ -169,7 +171,7 @@ class Chat:
             self._follow_up = FollowUp(settings, panel.task, self.diagnoser.budget)
         return self._follow_up
 
-    async def _again(self, stored: StoredDiagnosis, person: str, channel: str, image: AgainImage | None) -> Reply:
+    async def _look_again(self, stored: StoredDiagnosis, person: str, channel: str, image: AgainImage | None) -> Reply:
         if image is None:
             raise ImageError("the image was not kept: send it once more to have it looked at again")
         source = await image()
@@ -178,10 +180,10 @@ class Chat:
         if loaded.identity != stored.diagnosis.identity:
             raise ImageError(f"'{name}' is not the image that was diagnosed: send it as a new image")
         diagnosis = await self.diagnoser.adiagnose(loaded, revise=True)
-        reply = self._diagnosed(await self._keep(diagnosis, person, channel))
-        return answers.looked_again(diagnosis, stored.diagnosis, reply)
+        reply = self._diagnosis_reply(await self._keep(diagnosis, person, channel))
+        return answers.second_look_reply(diagnosis, stored.diagnosis, reply)
 
-    async def _referred(self, diagnosis_id: str, person: str) -> Reply:
+    async def _refer(self, diagnosis_id: str, person: str) -> Reply:
         shown = await self.show(diagnosis_id)
         if self.refer is None:
             return Reply("Nobody is set up here to refer images to (option --refer-to).", diagnosis=diagnosis_id)

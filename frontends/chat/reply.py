@@ -23,12 +23,12 @@ class ReplyPicture:
 
     Attributes:
         name: as a file, 'evidence.png'.
-        words: what it shows, for those who cannot see it.
+        alt_text: what it shows, for those who cannot see it.
         draw: the bytes of the PNG; takes up to a second of one core, so call it in a thread.
     """
 
     name: str
-    words: str
+    alt_text: str
     draw: Callable[[], bytes] = field(repr=False, compare=False)
 
 

@@ -32,7 +32,9 @@ QUESTIONS = "why? · who disagreed? · how sure? · show similar cases · what i
 HELP = f"Give me an image: I tell you what it shows, or that a person should look at it. Then ask: {QUESTIONS}."
 
 
-def diagnosed(diagnosis: Diagnosis, id: str, image: Image | None, labels: Sequence[str], *, can_refer: bool) -> Reply:
+def diagnosis_reply(
+    diagnosis: Diagnosis, id: str, image: Image | None, labels: Sequence[str], *, can_refer: bool
+) -> Reply:
     """Return a diagnosis as a reply: the verdict, what each agent says, the evidence, the rationale, and buttons.
 
     Args:
@@ -52,7 +54,7 @@ def diagnosed(diagnosis: Diagnosis, id: str, image: Image | None, labels: Sequen
     )
 
 
-def has_fallen(drift: AgentDrift) -> str:
+def fallen_sentence(drift: AgentDrift) -> str:
     """Return a sentence about an agent that has become worse: since when, by how much, and how certain that is."""
     since = "" if drift.since is None else f" since {drift.since:%Y-%m-%d}"
     recent = "–" if drift.recent is None else percent(drift.recent)
@@ -124,7 +126,7 @@ def how_sure(diagnosis: Diagnosis, id: str, weigher: Weigher) -> Reply:
 
 
 def _how_settled(policy: Policy) -> list[str]:
-    """When the panel is confident, and how often it is right then."""
+    """Return when the panel is confident, and how often it is right then."""
     if policy.follows_sets:
         return [
             "The panel is confident when every other label can be excluded and the posterior is at least "
@@ -161,7 +163,7 @@ def what_if(diagnosis: Diagnosis, id: str, agents: tuple[str, ...], weigher: Wei
     return Reply("\n".join(lines), agents_table(other), diagnosis=id)
 
 
-def looked_again(diagnosis: Diagnosis, before: Diagnosis, reply: Reply) -> Reply:
+def second_look_reply(diagnosis: Diagnosis, before: Diagnosis, reply: Reply) -> Reply:
     """Return the reply to a new diagnosis of the same image, with what has changed."""
     again = [one_line(prediction.agent) for prediction in diagnosis.predictions if prediction.stage == "second"]
     if again:
@@ -173,7 +175,7 @@ def looked_again(diagnosis: Diagnosis, before: Diagnosis, reply: Reply) -> Reply
     return replace(reply, text=f"{reply.text}\n{what} Before: {headline(before)}.")
 
 
-def unknown(id: str) -> Reply:
+def not_understood(id: str) -> Reply:
     """Return the answer to a question that no rule fits: what can be asked."""
     return Reply(f"I can't answer that. Try: {QUESTIONS}.", diagnosis=id)
 
@@ -197,8 +199,10 @@ def _picture(diagnosis: Diagnosis, image: Image) -> ReplyPicture:
 
         return drawn(diagnosis, image)
 
-    words = f"{headline(diagnosis)}. The image, the posterior, each agent's answer and weight, the most similar cases."
-    return ReplyPicture("evidence.png", words, draw)
+    alt_text = (
+        f"{headline(diagnosis)}. The image, the posterior, each agent's answer and weight, the most similar cases."
+    )
+    return ReplyPicture("evidence.png", alt_text, draw)
 
 
 def _buttons(diagnosis: Diagnosis, labels: Sequence[str], can_refer: bool) -> tuple[Button, ...]:

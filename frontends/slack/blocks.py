@@ -46,7 +46,7 @@ def _text(words: str, **style: bool) -> Block:
 
 
 def _lines(text: str, is_bold: bool) -> list[Block]:
-    """The first line bold, if it is a verdict."""
+    """Return lines of text, the first one bold if it is a verdict."""
     first, *others = text.split("\n")
     elements = [_text(first, bold=True) if is_bold else _text(first)]
     for line in others:

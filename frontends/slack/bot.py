@@ -50,11 +50,11 @@ class Bot:
     def resume(self) -> int:
         """Go on with the requests that were not answered when the bot stopped, and return how many there are.
 
-        Messages that were answered, but not marked so, are marked.
+        Messages that were answered, but lack the reaction that says so, get it.
         """
-        for request, mark, is_last in self._inbox.unmarked():
-            self._spawn(self._marked(request, mark, is_last))
-        waiting = [progress.request for progress in self._inbox.waiting()]
+        for request, reaction, is_last in self._inbox.reactions_due():
+            self._spawn(self._react(request, reaction, is_last))
+        waiting = [progress.request for progress in self._inbox.unanswered()]
         self._begin(waiting, is_begun=True)
         return len(waiting)
 
@@ -69,7 +69,7 @@ class Bot:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _begin(self, requests: Sequence[SlackRequest], is_begun: bool = False) -> None:
-        """Each in its person's turn; a reaction says at once that their messages are seen.
+        """Answer each in its person's turn; a reaction says at once that their messages are seen.
 
         Args:
             is_begun: whether it was begun with before, and may have got further than the inbox knows.
@@ -103,7 +103,7 @@ class Bot:
                     self._lose(error)
                 except Exception as error:  # Slack refuses the answer itself, or a library failed
                     log.error("giving up on a request: %s", error, exc_info=not isinstance(error, ConsilienceError))
-                    return await self._concluded(request, FAILED)
+                    return await self._conclude(request, FAILED)
         return None
 
     async def _politely(self, courtesy: Coroutine[Any, Any, None]) -> None:
@@ -123,13 +123,13 @@ class Bot:
         """Answer one request: a message that says so at once, and becomes the answer."""
         request = progress.request
         key, channel = request.key, request.channel
-        note = progress.note
-        if not note and is_begun:  # it may have been posted, and the bot stopped before it knew
-            note = await self._api.posted(channel, request.thread, key)
-        if not note:
-            _, note = await self._api.post(channel, request.thread, {"text": plain(_at_work(request))}, key)
-        if note != progress.note:
-            self._inbox.noted(key, note)
+        bot_message = progress.bot_message
+        if not bot_message and is_begun:  # it may have been posted, and the bot stopped before it knew
+            bot_message = await self._api.posted(channel, request.thread, key)
+        if not bot_message:
+            _, bot_message = await self._api.post(channel, request.thread, {"text": plain(_at_work(request))}, key)
+        if bot_message != progress.bot_message:
+            self._inbox.record_message(key, bot_message)
         reaction = DONE
         try:
             reply = await self._reply(progress)
@@ -142,34 +142,34 @@ class Bot:
             reply, reaction = Reply("Something went wrong; the bot's log says what. Please try again."), FAILED
         if not progress.is_pictured:
             await self._show(reply, request)
-        await self._api.update(channel, note, message(reply))
-        await self._concluded(request, reaction)
+        await self._api.update(channel, bot_message, message(reply))
+        await self._conclude(request, reaction)
 
-    async def _concluded(self, request: SlackRequest, reaction: str) -> None:
-        """A request needs no more work, and its message shows so."""
-        mark = "" if request.kind == "press" else reaction
-        is_last = self._inbox.answered(request.key, mark)
-        if mark:
-            await self._marked(request, mark, is_last)
+    async def _conclude(self, request: SlackRequest, reaction: str) -> None:
+        """Record that a request needs no more work, and show it on the person's message."""
+        due = "" if request.kind == "press" else reaction
+        is_last = self._inbox.record_answer(request.key, due)
+        if due:
+            await self._react(request, due, is_last)
 
-    async def _marked(self, request: SlackRequest, mark: str, is_last: bool) -> None:
-        """The reaction to a message says when all of it is answered, and at once when something failed."""
-        if is_last or mark == FAILED:
+    async def _react(self, request: SlackRequest, reaction: str, is_last: bool) -> None:
+        """React to a message when all of it is answered, and at once when something failed."""
+        if is_last or reaction == FAILED:
             off = SEEN if is_last else ""
-            await self._politely(self._api.react(request.channel, request.message, on=mark, off=off))
-        self._inbox.marked(request.key)
+            await self._politely(self._api.react(request.channel, request.message, on=reaction, off=off))
+        self._inbox.record_reaction(request.key)
 
     async def _show(self, reply: Reply, request: SlackRequest) -> None:
         """Put the pictures into the thread; an answer without them is still one."""
         try:
             for picture in reply.pictures:
                 png = await asyncio.to_thread(picture.draw)
-                await self._api.show(request.channel, request.thread, picture.name, png, picture.words)
+                await self._api.show(request.channel, request.thread, picture.name, png, picture.alt_text)
         except (PassingTrouble, LostAccess):
             raise
         except ConsilienceError as error:
             log.warning("%s", error)
-        self._inbox.pictured(request.key)
+        self._inbox.record_picture(request.key)
 
     async def _reply(self, progress: RequestProgress) -> Reply:
         request = progress.request
@@ -180,7 +180,7 @@ class Bot:
         if request.kind == "look":
             data, name = await self._image(request)
             reply = await self.chat.look(data, person=request.person, channel="slack", name=name)
-            self._inbox.diagnosed(request.key, reply.diagnosis)
+            self._inbox.record_diagnosis(request.key, reply.diagnosis)
             return reply
         return await self._asked(request)
 
@@ -199,7 +199,7 @@ class Bot:
 
         reply = await self.chat.ask(about, request.text, person=request.person, channel="slack", image=again)
         if reply.diagnosis != about:
-            self._inbox.diagnosed(request.key, reply.diagnosis, before=about)
+            self._inbox.record_diagnosis(request.key, reply.diagnosis, before=about)
         return reply
 
     async def _image(self, request: SlackRequest) -> tuple[bytes, str]:
@@ -237,7 +237,7 @@ class Referral:
         for picture in reply.pictures:
             try:
                 png = await asyncio.to_thread(picture.draw)
-                await self._api.show(channel, ts, picture.name, png, picture.words)
+                await self._api.show(channel, ts, picture.name, png, picture.alt_text)
             except SlackError as error:  # tried again, all of it would be posted twice
                 log.warning("%s", error)
         return f"the people in {self._channel}"

@@ -28,10 +28,10 @@ async def watch(chat: Chat, api: Api, inbox: Inbox, channel: str) -> None:
 
 
 async def _compare(chat: Chat, api: Api, inbox: Inbox, channel: str) -> None:
-    fallen, announced = await chat.drifted(), inbox.announced()
+    fallen, announced = await chat.fallen_agents(), inbox.announced()
     for name in announced - fallen.keys():
-        inbox.forget(name)
+        inbox.remove_announcement(name)
     for name, words in fallen.items():
         if name not in announced:
             await api.post(channel, None, {"text": plain(words)})
-            inbox.announce(name)  # only now: after a kill in between, people are told twice rather than never
+            inbox.record_announcement(name)  # afterwards: a kill in between tells people twice rather than never

@@ -29,8 +29,8 @@ _TABLE = """
 CREATE TABLE IF NOT EXISTS requests (
     number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, body TEXT NOT NULL, received REAL NOT NULL,
     channel TEXT NOT NULL, thread TEXT NOT NULL, message TEXT NOT NULL,
-    note TEXT NOT NULL DEFAULT '', diagnosis TEXT NOT NULL DEFAULT '', origin TEXT NOT NULL DEFAULT '',
-    pictured INTEGER NOT NULL DEFAULT 0, answered INTEGER NOT NULL DEFAULT 0, mark TEXT NOT NULL DEFAULT ''
+    bot_message TEXT NOT NULL DEFAULT '', diagnosis TEXT NOT NULL DEFAULT '', origin TEXT NOT NULL DEFAULT '',
+    pictured INTEGER NOT NULL DEFAULT 0, answered INTEGER NOT NULL DEFAULT 0, reaction TEXT NOT NULL DEFAULT ''
 )
 """
 _ANNOUNCED = "CREATE TABLE IF NOT EXISTS announced (name TEXT PRIMARY KEY)"
@@ -47,13 +47,13 @@ class RequestProgress:
 
     Attributes:
         request: the request.
-        note: timestamp of the bot's message, which says that it is at work and becomes the answer; empty: none yet.
+        bot_message: timestamp of the bot's message, which says that it is at work and becomes the answer; empty: none.
         diagnosis: id of the diagnosis that was made for it; empty: none yet.
         is_pictured: whether the picture of the evidence was shown.
     """
 
     request: SlackRequest
-    note: str = ""
+    bot_message: str = ""
     diagnosis: str = ""
     is_pictured: bool = False
 
@@ -119,12 +119,12 @@ class Inbox:
                 new += [request] if added.rowcount else []
         return new
 
-    def noted(self, key: str, note: str) -> None:
-        """Note the timestamp of the bot's message that becomes the answer."""
-        self._run("UPDATE requests SET note = ? WHERE key = ?", note, key)
+    def record_message(self, key: str, bot_message: str) -> None:
+        """Record the timestamp of the bot's message that becomes the answer."""
+        self._run("UPDATE requests SET bot_message = ? WHERE key = ?", bot_message, key)
 
-    def diagnosed(self, key: str, diagnosis: str, before: str = "") -> None:
-        """Note the diagnosis that was made for a request.
+    def record_diagnosis(self, key: str, diagnosis: str, before: str = "") -> None:
+        """Record the diagnosis that was made for a request.
 
         Args:
             before: the earlier diagnosis of the same image, if it was looked at again.
@@ -137,36 +137,40 @@ class Inbox:
             key,
         )
 
-    def pictured(self, key: str) -> None:
-        """Note that the picture of the evidence was shown."""
+    def record_picture(self, key: str) -> None:
+        """Record that the picture of the evidence was shown."""
         self._run("UPDATE requests SET pictured = 1 WHERE key = ?", key)
 
-    def answered(self, key: str, mark: str = "") -> bool:
-        """Note that a request is answered, and return whether all requests of its message are.
+    def record_answer(self, key: str, reaction: str = "") -> bool:
+        """Record that a request is answered, and return whether all requests of its message are.
 
         Args:
-            mark: the reaction that its message is due.
+            reaction: the reaction that its message is due.
         """
-        self._run("UPDATE requests SET answered = 1, mark = ? WHERE key = ?", mark, key)
+        self._run("UPDATE requests SET answered = 1, reaction = ? WHERE key = ?", reaction, key)
         return self._is_last(key)
 
-    def marked(self, key: str) -> None:
-        """Note that the message of a request has the reaction that it was due."""
-        self._run("UPDATE requests SET mark = '' WHERE key = ?", key)
+    def record_reaction(self, key: str) -> None:
+        """Record that the message of a request has the reaction that it was due."""
+        self._run("UPDATE requests SET reaction = '' WHERE key = ?", key)
 
-    def unmarked(self) -> list[tuple[SlackRequest, str, bool]]:
+    def reactions_due(self) -> list[tuple[SlackRequest, str, bool]]:
         """Return answered requests, the reactions due to their messages, and whether all of each is answered."""
-        rows = self._run("SELECT body, mark, key FROM requests WHERE answered AND mark != '' ORDER BY number")
-        return [(SlackRequest.from_dict(json.loads(body)), mark, self._is_last(key)) for body, mark, key in rows]
+        rows = self._run("SELECT body, reaction, key FROM requests WHERE answered AND reaction != '' ORDER BY number")
+        return [
+            (SlackRequest.from_dict(json.loads(body)), reaction, self._is_last(key)) for body, reaction, key in rows
+        ]
 
     def progress(self, key: str) -> RequestProgress:
         """Return how far a request that was received is answered."""
-        [row] = self._run("SELECT body, note, diagnosis, pictured FROM requests WHERE key = ?", key)
+        [row] = self._run("SELECT body, bot_message, diagnosis, pictured FROM requests WHERE key = ?", key)
         return _progress(row)
 
-    def waiting(self) -> list[RequestProgress]:
+    def unanswered(self) -> list[RequestProgress]:
         """Return what is not answered, in the order in which it came."""
-        rows = self._run("SELECT body, note, diagnosis, pictured FROM requests WHERE NOT answered ORDER BY number")
+        rows = self._run(
+            "SELECT body, bot_message, diagnosis, pictured FROM requests WHERE NOT answered ORDER BY number"
+        )
         return [_progress(row) for row in rows]
 
     def latest(self, channel: str, thread: str | None) -> str:
@@ -194,12 +198,12 @@ class Inbox:
         """Return the agents of which the channel was told that they have become worse."""
         return {name for (name,) in self._run("SELECT name FROM announced")}
 
-    def announce(self, name: str) -> None:
-        """Note that the channel was told of an agent."""
+    def record_announcement(self, name: str) -> None:
+        """Record that the channel was told of an agent."""
         self._run("INSERT OR IGNORE INTO announced VALUES (?)", name)
 
-    def forget(self, name: str) -> None:
-        """Note that an agent has become better: when it becomes worse again, the channel is told again."""
+    def remove_announcement(self, name: str) -> None:
+        """Record that an agent has become better: when it becomes worse again, the channel is told again."""
         self._run("DELETE FROM announced WHERE name = ?", name)
 
     def close(self) -> None:
@@ -236,5 +240,5 @@ class Inbox:
 
 
 def _progress(row: tuple[Any, ...]) -> RequestProgress:
-    body, note, diagnosis, is_pictured = row
-    return RequestProgress(SlackRequest.from_dict(json.loads(body)), note, diagnosis, bool(is_pictured))
+    body, bot_message, diagnosis, is_pictured = row
+    return RequestProgress(SlackRequest.from_dict(json.loads(body)), bot_message, diagnosis, bool(is_pictured))

@@ -101,9 +101,11 @@ class Api:
             fields: text and blocks.
             key: by which `posted` finds it again.
         """
-        mark = {"event_type": METADATA, "event_payload": {"key": key}} if key else None
+        metadata = {"event_type": METADATA, "event_payload": {"key": key}} if key else None
         sent = await _result(
-            self.client.chat_postMessage(channel=channel, thread_ts=thread, unfurl_links=False, metadata=mark, **fields)
+            self.client.chat_postMessage(
+                channel=channel, thread_ts=thread, unfurl_links=False, metadata=metadata, **fields
+            )
         )
         return str(sent["channel"]), str(sent["ts"])
 
@@ -116,8 +118,8 @@ class Api:
         except _Refused:
             return ""
         for reply in replies.get("messages") or ():
-            mark = reply.get("metadata") or {}
-            if mark.get("event_type") == METADATA and (mark.get("event_payload") or {}).get("key") == key:
+            metadata = reply.get("metadata") or {}
+            if metadata.get("event_type") == METADATA and (metadata.get("event_payload") or {}).get("key") == key:
                 return str(reply["ts"])
         return ""
 
@@ -134,9 +136,9 @@ class Api:
             if on:
                 await _result(self.client.reactions_add(channel=channel, timestamp=ts, name=on))
 
-    async def show(self, channel: str, thread: str, name: str, png: bytes, words: str) -> None:
+    async def show(self, channel: str, thread: str, name: str, png: bytes, alt_text: str) -> None:
         """Upload a picture into a thread."""
-        upload = {"file": png, "filename": name, "title": words[:200], "alt_txt": words[:1000]}
+        upload = {"file": png, "filename": name, "title": alt_text[:200], "alt_txt": alt_text[:1000]}
         await _result(self.client.files_upload_v2(channel=channel, thread_ts=thread, file_uploads=[upload]))
 
     async def file_address(self, file: str) -> str:

@@ -91,13 +91,13 @@ async def serve(
 
 
 def _app(connection: SlackConnection, bot: Bot, inbox: Inbox, identity: Identity) -> AsyncApp:
-    """Bolt's app, which checks signatures; it acknowledges only what has been written down."""
+    """Return Bolt's app, which checks signatures, and acknowledges only what has been written down."""
     from slack_bolt.app.async_app import AsyncApp
     from slack_bolt.authorization import AuthorizeResult
     from slack_sdk.web.async_client import AsyncWebClient
 
     async def known() -> AuthorizeResult:
-        """Bolt itself would ask Slack, and drop an event that comes while Slack does not answer."""
+        """Return who the bot is: Bolt would ask Slack, and drop an event that comes while Slack does not answer."""
         return AuthorizeResult(
             enterprise_id=None,
             team_id=identity.team_id,

@@ -84,7 +84,7 @@ class Turn(BaseModel):
     table: TableResponse | None
     closing: str
     picture: str | None = Field(description="address of a picture that belongs to it")
-    picture_words: str = Field(description="what the picture shows")
+    picture_alt: str = Field(description="what the picture shows")
     diagnosis: str = Field(description="the id of the diagnosis that it is about")
 
 
@@ -153,7 +153,7 @@ def turn_response(reply: Reply) -> Turn:
         table=table,
         closing=reply.closing,
         picture=f"/v1/diagnoses/{reply.diagnosis}/picture" if picture else None,
-        picture_words=picture.words if picture else "",
+        picture_alt=picture.alt_text if picture else "",
         diagnosis=reply.diagnosis,
     )
 
@@ -178,7 +178,7 @@ def _without_folders(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _written_out(schema: Any, definitions: Mapping[str, Any]) -> Any:
-    """A schema with the definitions in the place of each reference to them."""
+    """Return a schema with the definitions in the place of each reference to them."""
     if isinstance(schema, list):
         return [_written_out(part, definitions) for part in schema]
     if not isinstance(schema, dict):
@@ -190,7 +190,7 @@ def _written_out(schema: Any, definitions: Mapping[str, Any]) -> Any:
 
 
 def _steps(diagnosis: Diagnosis) -> list[Step]:
-    """First looks, evidence, second looks with who changed their mind, verdict."""
+    """Return the way to the diagnosis: first looks, evidence, second looks and who changed their mind, verdict."""
     first = {prediction.agent: prediction for prediction in diagnosis.predictions if prediction.stage == "first"}
     second = [prediction for prediction in diagnosis.predictions if prediction.stage == "second"]
     counts = Counter(one_line(prediction.label) for prediction in first.values() if prediction.label is not None)

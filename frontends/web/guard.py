@@ -81,6 +81,7 @@ class Guard:
         await (refusal or self._app)(scope, receive, answer)
 
     def is_signed_in(self, headers: Headers) -> bool:
+        """Return whether a request carries the token or a cookie made from it; true where nobody needs to sign in."""
         if self._token is None:
             return True
         scheme, _, token = headers.get("authorization", "").partition(" ")

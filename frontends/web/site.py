@@ -77,7 +77,7 @@ class Site:
     async def _fallen_agents(self) -> list[str]:
         """Return a sentence for each agent that has become worse since `fit`."""
         try:
-            return list((await self.chat.drifted()).values())
+            return list((await self.chat.fallen_agents()).values())
         except HistoryError as error:
             log.warning("could not check whether an agent has become worse: %s", error)
             return []

@@ -131,7 +131,7 @@ function reply(turn) {
   const table = turn.table && make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of the reply" }, make("table", {},
     make("thead", {}, make("tr", {}, ...turn.table.columns.map((text) => make("th", { scope: "col", text })))),
     make("tbody", {}, ...turn.table.rows.map((row) => make("tr", {}, ...row.map((text, place) => make(place ? "td" : "th", place ? { text } : { scope: "row", text })))))));
-  return make("div", { class: "reply" }, make("p", { text: turn.text }), table, turn.picture ? picture(turn.picture, turn.picture_words) : null, turn.closing ? make("p", { text: turn.closing }) : null);
+  return make("div", { class: "reply" }, make("p", { text: turn.text }), table, turn.picture ? picture(turn.picture, turn.picture_alt) : null, turn.closing ? make("p", { text: turn.closing }) : null);
 }
 
 function entry(summary, open) {

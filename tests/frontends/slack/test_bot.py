@@ -259,7 +259,7 @@ def test_a_restart_gives_the_reaction_that_an_answer_was_due(slack: FakeSlack, s
         """Slack has the reaction before the inbox notes it: a bot that is stopped in between gives it again."""
         end = time.monotonic() + 60
         with closing(sqlite3.connect(panel / "slack.sqlite")) as inbox:
-            while inbox.execute("SELECT count(*) FROM requests WHERE mark != ''").fetchone() != (0,):
+            while inbox.execute("SELECT count(*) FROM requests WHERE reaction != ''").fetchone() != (0,):
                 assert time.monotonic() < end, "the reaction is not noted"
                 time.sleep(0.01)
 
@@ -270,7 +270,7 @@ def test_a_restart_gives_the_reaction_that_an_answer_was_due(slack: FakeSlack, s
         until_noted()
     slack.reactions[event["ts"]] = {"eyes"}  # as if killed between the answer and its mark
     with closing(sqlite3.connect(panel / "slack.sqlite")) as inbox, inbox:
-        inbox.execute("UPDATE requests SET mark = 'white_check_mark'")
+        inbox.execute("UPDATE requests SET reaction = 'white_check_mark'")
     with start() as bot:
         slack.reacted(event, "white_check_mark")
         until_noted()

@@ -32,31 +32,31 @@ def test_each_request_is_new_once_and_waits_until_it_is_answered(
     with Inbox(path) as inbox:
         new = [new_request.key for key in delivered for new_request in inbox.receive([request(key)])]
         for place in answered & set(range(len(delivered))):
-            inbox.answered(delivered[place])
+            inbox.record_answer(delivered[place])
             done.add(delivered[place])
     assert new == list(dict.fromkeys(delivered))
     with Inbox(path) as inbox:
-        assert [progress.request.key for progress in inbox.waiting()] == [key for key in new if key not in done]
+        assert [progress.request.key for progress in inbox.unanswered()] == [key for key in new if key not in done]
         assert inbox.receive([request(key) for key in delivered]) == []
 
 
 def test_a_message_is_done_with_its_last_request(tmp_path: Path) -> None:
     with Inbox(tmp_path / "j") as inbox:
         inbox.receive([request("C1:1.0:0"), request("C1:1.0:1"), request("C1:2.0:0")])
-        assert not inbox.answered("C1:1.0:0")
-        assert inbox.answered("C1:1.0:1")
+        assert not inbox.record_answer("C1:1.0:0")
+        assert inbox.record_answer("C1:1.0:1")
 
 
 def test_a_mark_is_due_until_it_is_given(tmp_path: Path) -> None:
     first, second = request("C1:1.0:0"), request("C1:1.0:1")
     with Inbox(tmp_path / "j") as inbox:
         inbox.receive([first, second])
-        inbox.answered(first.key, "warning")
-        assert inbox.unmarked() == [(first, "warning", False)]
-        inbox.answered(second.key, "white_check_mark")
-        inbox.marked(first.key)
+        inbox.record_answer(first.key, "warning")
+        assert inbox.reactions_due() == [(first, "warning", False)]
+        inbox.record_answer(second.key, "white_check_mark")
+        inbox.record_reaction(first.key)
     with Inbox(tmp_path / "j") as inbox:
-        assert inbox.unmarked() == [(second, "white_check_mark", True)]
+        assert inbox.reactions_due() == [(second, "white_check_mark", True)]
 
 
 def test_an_inbox_of_another_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
@@ -72,9 +72,9 @@ def test_an_inbox_of_another_format_is_refused_with_what_to_do(tmp_path: Path) -
 def test_what_was_looked_at_again_goes_back_to_its_image(tmp_path: Path) -> None:
     with Inbox(tmp_path / "j") as inbox:
         inbox.receive([request("C1:1.0:0"), request("C1:2.0:0", "ask"), request("C1:3.0:0", "ask")])
-        inbox.diagnosed("C1:1.0:0", "first")
-        inbox.diagnosed("C1:2.0:0", "second", before="first")
-        inbox.diagnosed("C1:3.0:0", "third", before="second")
+        inbox.record_diagnosis("C1:1.0:0", "first")
+        inbox.record_diagnosis("C1:2.0:0", "second", before="first")
+        inbox.record_diagnosis("C1:3.0:0", "third", before="second")
         assert inbox.latest("C1", "T") == inbox.latest("C1", None) == "third"
         assert inbox.latest("C1", "another") == inbox.latest("C2", None) == ""
         assert inbox.origin("third") == request("C1:1.0:0")
@@ -88,23 +88,23 @@ def test_what_is_written_outlives_a_kill(tmp_path: Path) -> None:
         "from consilience.frontends.slack.request import SlackRequest\n"
         "inbox = Inbox(pathlib.Path(sys.argv[1]))\n"
         "inbox.receive([SlackRequest('C1:1.0:0', 'look', 'U1', 'C1', '1.0', '1.0')])\n"
-        "inbox.noted('C1:1.0:0', '2.0')\n"
+        "inbox.record_message('C1:1.0:0', '2.0')\n"
         "os.kill(os.getpid(), 9)\n"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "j")], check=False)
     with Inbox(tmp_path / "j") as inbox:
-        [waiting] = inbox.waiting()
-        assert (waiting.request.message, waiting.note, waiting.diagnosis) == ("1.0", "2.0", "")
+        [waiting] = inbox.unanswered()
+        assert (waiting.request.message, waiting.bot_message, waiting.diagnosis) == ("1.0", "2.0", "")
 
 
 def test_the_old_and_answered_is_forgotten(tmp_path: Path) -> None:
     with Inbox(tmp_path / "j") as inbox:
         inbox.receive([request("C1:1.0:0"), request("C1:2.0:0")])
-        inbox.answered("C1:1.0:0")
+        inbox.record_answer("C1:1.0:0")
     with sqlite3.connect(tmp_path / "j") as file:
         file.execute("UPDATE requests SET received = 0")
     with Inbox(tmp_path / "j") as inbox:
-        assert [progress.request.key for progress in inbox.waiting()] == ["C1:2.0:0"]
+        assert [progress.request.key for progress in inbox.unanswered()] == ["C1:2.0:0"]
         assert inbox.receive([request("C1:1.0:0")]) == [request("C1:1.0:0")]
 
 
