@@ -149,6 +149,37 @@ def test_texts_of_others_stay_texts(new_page: Callable[..., Page]) -> None:
     assert page.title() == "Consilience"
 
 
+RARE = """async (id) => {
+  const diagnosis = await api(`/v1/diagnoses/${id}`);
+  diagnosis.posterior = Object.fromEntries([...Array(12).keys()].map((n) => [`label ${n}`, n === 11 ? 0.45 : 0.05]));
+  diagnosis.label = "label 11";
+  const [first, second, third] = diagnosis.predictions;
+  Object.assign(first, { probabilities: null, calibrated: null, weight: null, error: "timed \\u202eout\\u0007" });
+  Object.assign(second, { probabilities: null, calibrated: null, weight: null, abstained: true, error: null });
+  third.stage = "second";
+  fill(newCard(), diagnosis, null, {});
+}"""
+"""Shows a diagnosis of twelve labels, with an agent that failed, one that abstained and a second look."""
+
+
+def test_many_labels_and_silent_agents_are_shown(new_page: Callable[..., Page]) -> None:
+    page = new_page()
+    upload(page, ("circle", 1000))
+    page.evaluate(RARE, page.url.rpartition("/")[2])
+    card = page.locator("article").nth(1)
+    bars = card.locator(".bars li").all_inner_texts()
+    assert (len(bars), bars[0].split(), bars[-1].split()) == (
+        10,
+        ["label", "11", "45.0", "%"],
+        ["3", "others", "15.0", "%"],
+    )
+    rows = card.locator(".predictions tbody tr")
+    assert [cell.strip() for cell in rows.locator(".says").all_inner_texts()[:2]] == ["failed", "abstained"]
+    assert rows.first.locator(".note").inner_text() == "timed out"
+    assert rows.nth(2).locator("th").inner_text().splitlines()[0].endswith(", second look")
+    assert rows.nth(2).locator(".number").all_inner_texts() == ["–", "–"]  # no trust was earned at a second look
+
+
 def test_a_phone_shows_all_without_scrolling_sideways(new_page: Callable[..., Page]) -> None:
     page = new_page(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     assert page.get_by_text("Take a photo").is_visible()
