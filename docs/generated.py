@@ -56,6 +56,7 @@ class Generated(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
+        self.env.note_reread()  # the product may have changed where the page has not
         return self.parse_text_to_nodes(SECTIONS[self.arguments[0]](), allow_section_headings=True)
 
 
