@@ -68,7 +68,8 @@ def test_a_batch_is_learned_in_one_change_and_undone_without_a_trace(own: Path, 
     np.testing.assert_array_equal(after.labelled_images.vectors[90:], vectors)
     # trust is what it would be had the kept first looks been among those of fit: counted by hand
     for number, member in enumerate(after.members):
-        raw = np.array([list(diagnosis.predictions[number].probabilities.values()) for diagnosis in diagnoses])  # type: ignore[union-attr]
+        looks = [diagnosis.predictions[number].probabilities or {} for diagnosis in diagnoses]
+        raw = np.array([list(probabilities.values()) for probabilities in looks])
         np.testing.assert_allclose(after.predictions.raw[number, 90:], raw)
         assert member.trust.n == 120
     (gaussian,) = (head for head in after.heads if isinstance(head, Gaussian))
