@@ -90,11 +90,15 @@ class Captioner(Agent, Protocol):
     def caption(self, inputs: AgentInput) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
 
 
-def testimony_for(agent: Agent, said: Iterable[Prediction]) -> tuple[Prediction, ...]:
+def testimony_for(agent: Agent, predictions: Iterable[Prediction]) -> tuple[Prediction, ...]:
     """What others answered among the first predictions of one image, if the agent debates; else nothing."""
     if not getattr(agent, "debates", False):
         return ()
-    return tuple(one for one in said if one.agent != agent.name and one.stage == "first" and one.error is None)
+    return tuple(
+        prediction
+        for prediction in predictions
+        if prediction.agent != agent.name and prediction.stage == "first" and prediction.error is None
+    )
 
 
 @dataclass(frozen=True)

@@ -36,22 +36,22 @@ def settings_of(agent: Agent) -> ModelSettings | None:
     return settings if isinstance(settings, ModelSettings) else None
 
 
-def reached(fitted: Asked, given: Asked) -> Asked:
+def reached(fitted: Asked, asked: Asked) -> Asked:
     """The settings that an agent or a reasoner was fitted with, reached as `given` says.
 
     Raises:
         SettingsError: `given` also sets what decides the answers to something else: the trust was earned without.
     """
     who = "the reasoner" if isinstance(fitted, ReasonerSettings) else f"the agent '{fitted.name}'"
-    if type(fitted) is not type(given):
+    if type(fitted) is not type(asked):
         raise SettingsError(f"{who} is of another kind than the one that the panel was fitted with")
-    before, now = fitted.model_dump(mode="json"), given.model_dump(mode="json")
+    before, now = fitted.model_dump(mode="json"), asked.model_dump(mode="json")
     if changed := [name for name in before if name not in fitted.REACH and before[name] != now[name]]:
         raise SettingsError(
             f"the settings of {who} differ from those that the panel was fitted with in "
             f"{', '.join(changed)}, and its trust was earned with the latter: take them back, or fit a panel anew"
         )
-    return given
+    return asked
 
 
 def replies_path(settings: RepliesSettings) -> Path:

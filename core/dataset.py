@@ -109,13 +109,13 @@ def images_by_folder(folder: str | Path) -> tuple[dict[str, list[Path]], tuple[P
     root = Path(folder)
     _parts(root, ())
     subfolders, ignored = _entries(root)
-    found: dict[str, list[Path]] = {}
+    by_label: dict[str, list[Path]] = {}
     for subfolder in subfolders:
-        images = found.setdefault(_name(subfolder), [])
+        images = by_label.setdefault(_name(subfolder), [])
         for path in _files_below(subfolder):
             (images if _is_image(path) else ignored).append(path)
-    _refuse_empty(root, found)
-    return found, tuple(ignored)
+    _refuse_empty(root, by_label)
+    return by_label, tuple(ignored)
 
 
 def _parts(root: Path, splits: Sequence[str]) -> tuple[list[Path], list[Path]]:
@@ -125,8 +125,8 @@ def _parts(root: Path, splits: Sequence[str]) -> tuple[list[Path], list[Path]]:
         raise DatasetError(f"'{root}' {problem}; name a folder that holds one subfolder of images for each label")
     subfolders, loose = _entries(root)
     if not subfolders:
-        found = f"holds {len(loose)} files and no subfolders" if loose else "is empty"
-        raise DatasetError(f"'{root}' {found}; put the images into one subfolder for each label")
+        what = f"holds {len(loose)} files and no subfolders" if loose else "is empty"
+        raise DatasetError(f"'{root}' {what}; put the images into one subfolder for each label")
     parts = [
         subfolder
         for split in splits
@@ -203,7 +203,7 @@ def _is_image(path: Path) -> bool:
 
 def _files_below(folder: Path) -> list[Path]:
     """Visible files at any depth, each folder once, so that a link to a folder above ends."""
-    found: list[Path] = []
+    images: list[Path] = []
     seen: set[tuple[int, int]] = set()
     waiting = [folder]
     while waiting:
@@ -213,9 +213,9 @@ def _files_below(folder: Path) -> list[Path]:
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        found += files
+        images += files
         waiting += reversed(folders)
-    return found
+    return images
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -225,7 +225,7 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
             visible = [(_is_folder(entry), folder / entry.name) for entry in entries if entry.name[0] != "."]
     except OSError as cause:
         raise DatasetError(f"the folder '{folder}' cannot be read ({cause.strerror}); mend or remove it") from cause
-    visible.sort(key=lambda one: _natural(one[1].name))
+    visible.sort(key=lambda entry: _natural(entry[1].name))
     return [path for is_folder, path in visible if is_folder], [path for is_folder, path in visible if not is_folder]
 
 

@@ -122,7 +122,7 @@ class DiagnosisRecord:
             prediction_set=tuple(data["prediction_set"]),
             verdict=data["verdict"],
             reasons=tuple(data["reasons"]),
-            predictions=tuple(Prediction.from_dict(one) for one in data["predictions"]),
+            predictions=tuple(Prediction.from_dict(prediction) for prediction in data["predictions"]),
             evidence=Evidence.from_dict(data["evidence"], thumbnail),
             rationale=data["rationale"],
             rounds=data["rounds"],
@@ -130,7 +130,7 @@ class DiagnosisRecord:
             cost_usd=data["cost_usd"],
             identity=data["identity"],
             source=data["source"],
-            trust=tuple(Trust(**one) for one in data["trust"]),
+            trust=tuple(Trust(**trust) for trust in data["trust"]),
             novelty=data["novelty"],
             novelty_signs=data["novelty_signs"],
         )

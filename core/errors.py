@@ -139,8 +139,8 @@ class MissingExtraError(ConsilienceError, ImportError):
 
 def first_line(error: BaseException) -> str:
     """A library's words on one line, to be put into a message; without torch's advice to run what code a file holds."""
-    said = str(error).strip().splitlines() or [type(error).__name__]
-    return said[0].partition(" In PyTorch 2.6")[0][:300].rstrip(".: ")
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].partition(" In PyTorch 2.6")[0][:300].rstrip(".: ")
 
 
 def import_extra(module: str, extra: str) -> ModuleType:

@@ -67,12 +67,12 @@ class Evidence:
             "neighbours": [neighbour.to_dict() for neighbour in self.neighbours],
             "distribution": {label: float(share) for label, share in self.distribution.items()},
             "novelty": float(self.novelty),
-            **({"testimony": [one.to_dict() for one in self.testimony]} if self.testimony else {}),
+            **({"testimony": [prediction.to_dict() for prediction in self.testimony]} if self.testimony else {}),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], thumbnail: Callable[[str], bytes | None] | None = None) -> Evidence:
         """Restore from `to_dict`; `thumbnail` reads a case's picture by its id."""
-        neighbours = tuple(Neighbour(**one, _thumbnail=thumbnail) for one in data["neighbours"])
-        testimony = tuple(Prediction.from_dict(one) for one in data.get("testimony", ()))
+        neighbours = tuple(Neighbour(**neighbour, _thumbnail=thumbnail) for neighbour in data["neighbours"])
+        testimony = tuple(Prediction.from_dict(prediction) for prediction in data.get("testimony", ()))
         return cls(neighbours, data["distribution"], data["novelty"], testimony)

@@ -252,8 +252,8 @@ def _resolve(host: str, port: int, deadline: _Deadline) -> list[str]:
 
     def look_up() -> None:
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            answers.put(list(dict.fromkeys(str(entry[4][0]) for entry in found)))
+            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            answers.put(list(dict.fromkeys(str(entry[4][0]) for entry in addresses)))
         except (OSError, ValueError) as cause:  # ValueError: a host with a NUL
             answers.put(cause)
 

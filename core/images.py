@@ -213,13 +213,13 @@ def _check_bytes(size: int, limits: ImageLimits, name: str) -> None:
 
 
 def _check_size(width: int, height: int, limits: ImageLimits, name: str) -> None:
-    found = f"{name!r} is {width:,} x {height:,} pixels"
+    size = f"{name!r} is {width:,} x {height:,} pixels"
     if min(width, height) < limits.min_side:
-        raise ImageError(f"{found}; each side must have at least {limits.min_side} (min_side)")
+        raise ImageError(f"{size}; each side must have at least {limits.min_side} (min_side)")
     if max(width, height) > limits.max_side:
-        raise ImageError(f"{found}; a side may have at most {limits.max_side:,}: scale it down or raise max_side")
+        raise ImageError(f"{size}; a side may have at most {limits.max_side:,}: scale it down or raise max_side")
     if width * height > limits.max_pixels:
-        raise ImageError(f"{found}; at most {limits.max_pixels:,} are allowed: scale it down or raise max_pixels")
+        raise ImageError(f"{size}; at most {limits.max_pixels:,} are allowed: scale it down or raise max_pixels")
 
 
 def _decoded(data: bytes, limits: ImageLimits, name: str) -> Image:

@@ -109,10 +109,10 @@ class Task(BaseModel):
         except ValueError as cause:
             raise TaskError(f"{origin} {cause}") from cause
         if isinstance(labels := data.get("labels"), list):
-            for one in labels:
-                if not isinstance(one, (str, dict)):  # YAML takes 1, no and 2024-05-01 for something else than text
-                    raise TaskError(f"{origin}: the label {one} must be text; put it in quotes")
-            data["labels"] = [{"name": one} if isinstance(one, str) else one for one in labels]
+            for label in labels:
+                if not isinstance(label, (str, dict)):  # YAML takes 1, no and 2024-05-01 for something else than text
+                    raise TaskError(f"{origin}: the label {label} must be text; put it in quotes")
+            data["labels"] = [{"name": label} if isinstance(label, str) else label for label in labels]
         return _validated(data, origin)
 
     @property

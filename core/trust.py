@@ -48,4 +48,4 @@ class Trust:
             raise ValueError(f"trust of '{self.agent}': n is {self.n}")
 
     def to_dict(self) -> dict[str, Any]:
-        return {one.name: getattr(self, one.name) for one in fields(self)}
+        return {field.name: getattr(self, field.name) for field in fields(self)}

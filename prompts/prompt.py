@@ -78,7 +78,7 @@ def _inserted(template: str, name: str) -> list[str]:
 @cache
 def prompt_names() -> tuple[str, ...]:
     """The prompts that there are."""
-    names = [one.name for one in files("consilience.prompts").iterdir()]
+    names = [file.name for file in files("consilience.prompts").iterdir()]
     return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
 
 
@@ -100,7 +100,7 @@ def load_prompt(name: str, task: Task | None = None) -> Prompt:
     if task is None or name not in task.prompts:
         return prompt
     own = task.prompts[name]
-    if unknown := [one for one in own.texts if one not in prompt.texts]:
+    if unknown := [name for name in own.texts if name not in prompt.texts]:
         raise SettingsError(
             f"the task's prompt '{name}' has a text '{unknown[0]}', which is none of {', '.join(prompt.texts)}"
         )
@@ -109,7 +109,7 @@ def load_prompt(name: str, task: Task | None = None) -> Prompt:
     try:
         return Prompt(name=name, version=own.version, variables=prompt.variables, texts=prompt.texts | own.texts)
     except ValidationError as cause:
-        problems = "; ".join(one["msg"] for one in cause.errors())
+        problems = "; ".join(problem["msg"] for problem in cause.errors())
         raise SettingsError(f"the task's prompt '{name}' cannot be used: {problems}") from cause
 
 

@@ -29,10 +29,10 @@ FORMATS, MODES = ("JPEG", "PNG", "WEBP"), ("RGB", "RGBA")
 URL = "data:image/"
 
 
-def example(one: TrainingExample) -> str:
+def example(lesson: TrainingExample) -> str:
     """A line of the file."""
-    messages = on_the_wire(one.messages, "auto")
-    messages.append({"role": "assistant", "content": one.answer})
+    messages = on_the_wire(lesson.messages, "auto")
+    messages.append({"role": "assistant", "content": lesson.answer})
     return json.dumps({"messages": messages}, ensure_ascii=False)
 
 
@@ -56,11 +56,11 @@ def check(file: Path, fewest: int = MIN_EXAMPLES) -> int:
     return number
 
 
-def _check_example(one: dict[str, Any]) -> None:
+def _check_example(data: dict[str, Any]) -> None:
     """Raises ValueError, KeyError or TypeError."""
-    if set(one) != {"messages"}:
+    if set(data) != {"messages"}:
         raise ValueError("an example holds 'messages' and nothing else")
-    messages = one["messages"]
+    messages = data["messages"]
     roles = [message["role"] for message in messages]
     if roles[-1:] != ["assistant"] or not set(roles) <= {"system", "user", "assistant"} or "user" not in roles:
         raise ValueError(f"the roles are {', '.join(roles)}; a user speaks, and the assistant has the last word")
@@ -83,8 +83,8 @@ def _check_example(one: dict[str, Any]) -> None:
 
 
 def _check_image(url: str) -> None:
-    kind, found, data = url.partition(";base64,")
-    if not found or not kind.startswith(URL):
+    kind, encoding, data = url.partition(";base64,")
+    if not encoding or not kind.startswith(URL):
         raise ValueError("an image is no data URL")
     try:
         raw = base64.b64decode(data, validate=True)
@@ -102,4 +102,4 @@ def _check_image(url: str) -> None:
 def write(file: Path, lessons: Sequence[TrainingExample]) -> None:
     """Write the examples; the caller checks them."""
     with file.open("w", encoding="utf-8") as lines:
-        lines.writelines(f"{example(one)}\n" for one in lessons)
+        lines.writelines(f"{example(lesson)}\n" for lesson in lessons)

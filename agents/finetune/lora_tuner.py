@@ -88,7 +88,7 @@ class Tuner:
             r=tuning.rank, lora_alpha=2 * tuning.rank, target_modules=target, bias="none", task_type="CAUSAL_LM"
         )
         self._adapted = peft.get_peft_model(model.network, configuration)
-        self._learned = {name: one for name, one in self._adapted.named_parameters() if one.requires_grad}
+        self._learned = {name: weights for name, weights in self._adapted.named_parameters() if weights.requires_grad}
         self._optimiser = self._torch.optim.AdamW(self._learned.values(), lr=tuning.rate, weight_decay=0.0)
 
     def tune(
@@ -133,7 +133,9 @@ class Tuner:
         return total / len(lessons)
 
     def _lacking(self, lessons: Sequence[TrainingExample]) -> Any:
-        inputs, wanted = self._model.read_answered([one.messages for one in lessons], [one.answer for one in lessons])
+        inputs, wanted = self._model.read_answered(
+            [lesson.messages for lesson in lessons], [lesson.answer for lesson in lessons]
+        )
         scores = self._adapted(**inputs).logits[:, :-1].float().transpose(1, 2)
         lost = self._torch.nn.functional.cross_entropy(scores, wanted[:, 1:], ignore_index=-100, reduction="sum")
         return lost / len(lessons)
@@ -203,7 +205,7 @@ class Tuner:
     def _run(self, training: Sequence[TrainingExample], held_out: Sequence[TrainingExample]) -> str:
         """A hash of all that decides a run."""
         decisive = asdict(self._tuning) | {"save_every": None}
-        shown = [[one.image, one.answer] for one in (*training, *held_out)]
+        shown = [[lesson.image, lesson.answer] for lesson in (*training, *held_out)]
         words = [part for part in training[0].messages[-1].parts if isinstance(part, str)]
         text = json.dumps([self._name, decisive, len(training), shown, words], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -43,10 +43,10 @@ def training_example(task: Task, image: Image, label: str, side: int, label_only
     Raises:
         DatasetError: the task lacks the label.
     """
-    known = next((one for one in task.labels if one.name == label), None)
+    known = next((entry for entry in task.labels if entry.name == label), None)
     if known is None:
         raise DatasetError(f"the task has no label '{label}'; it has {', '.join(task.names)}")
     messages = first_messages(load_prompt("look", task), task, image, side, label_only)
-    said = {"rationale": clean(known.descriptions[0]) if known.descriptions else TYPICAL, "label": clean(label)}
-    in_json = json.dumps({**said, "confidence": CONFIDENCE}, ensure_ascii=False, separators=(",", ":"))
+    answer = {"rationale": clean(known.descriptions[0]) if known.descriptions else TYPICAL, "label": clean(label)}
+    in_json = json.dumps({**answer, "confidence": CONFIDENCE}, ensure_ascii=False, separators=(",", ":"))
     return TrainingExample(messages, clean(label) if label_only else in_json, image.identity, label)

@@ -51,25 +51,25 @@ def training_set_of(
     """
     read = read_labelled_folder(folder, task)
     task = task or Task.from_labels(read.labels)
-    found: dict[str, TrainingExample] = {}
+    examples: dict[str, TrainingExample] = {}
     failed: list[FailedImage] = []
-    for number, one in enumerate(read.images, start=1):
+    for number, file in enumerate(read.images, start=1):
         try:
-            image = load_image(one.path, limits)
+            image = load_image(file.path, limits)
         except ImageError as error:
-            failed.append(FailedImage(str(one.path), error))
+            failed.append(FailedImage(str(file.path), error))
         else:
-            first = found.setdefault(image.identity, training_example(task, image, one.label, side, label_only))
-            if first.label != one.label:
+            first = examples.setdefault(image.identity, training_example(task, image, file.label, side, label_only))
+            if first.label != file.label:
                 raise DatasetError(
-                    f"'{one.path}' is labelled '{one.label}' here and '{first.label}' elsewhere; "
+                    f"'{file.path}' is labelled '{file.label}' here and '{first.label}' elsewhere; "
                     "remove it from one of them"
                 )
         progress("reading images", number, len(read.images))
-    held = held_out_rows([one.label for one in found.values()], share, seed)
-    training = tuple(one for row, one in enumerate(found.values()) if row not in held)
+    held = held_out_rows([example.label for example in examples.values()], share, seed)
+    training = tuple(example for row, example in enumerate(examples.values()) if row not in held)
     return TrainingSet(
-        task, training, tuple(one for row, one in enumerate(found.values()) if row in held), tuple(failed)
+        task, training, tuple(example for row, example in enumerate(examples.values()) if row in held), tuple(failed)
     )
 
 

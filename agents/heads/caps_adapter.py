@@ -82,15 +82,15 @@ class CapsAdapter(TipAdapter):
         affinities = np.exp(self.sharpness * (similarities_to_others(data.features, rows) - 1)) @ self.values
         features, labels = data.features[rows], data.labels[rows]
         return min(
-            TEXT_AMOUNTS, key=lambda one: softened_log_loss(self._pooled(features, affinities, one, rows), labels)
+            TEXT_AMOUNTS, key=lambda amount: softened_log_loss(self._pooled(features, affinities, amount, rows), labels)
         )
 
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
         described = None
         if self.described is not None:
-            known = {key.tobytes(): said for key, said in zip(self.keys, self.described, strict=True)}
+            known = {key.tobytes(): text for key, text in zip(self.keys, self.described, strict=True)}
             nothing = np.zeros_like(self.described[0])
-            described = np.array([known.get(one.tobytes(), nothing) for one in data.features])
+            described = np.array([known.get(row.tobytes(), nothing) for row in data.features])
         return type(self).fit(replace(data, texts=self.texts, captions=self.captions, described=described))
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -27,7 +27,7 @@ from consilience.agents.heads.model_selection import (
 RIDGES = (0.3, 0.1, 1.0)
 """r; the paper has 1. The first holds unless another is better by more than noise in cross-validation."""
 
-DOUBTS = np.geomspace(1 / 64, 16.0, 41)
+TEMPERATURES = np.geomspace(1 / 64, 16.0, 41)
 """The temperature is one of these times d / n: d / n makes P the inverse of the covariance, and the rest is for what so
 few images leave unknown. The choice of r must not turn on what a calibrator mends afterwards; a coarser grid would."""
 
@@ -66,7 +66,7 @@ class Gaussian(FeatureAgent):
         """Only the statistics of what came and went are worked out; the result equals a fit on all with the same r and
         scales. The temperature is chosen anew: the more images, the smaller the logits (P has n - 1 below), and with
         the old one the head would fall behind what calibrators know of it."""
-        came, went = (statistics_of(one.features, one.labels, one.n_labels) for one in (added, removed))
+        came, went = (statistics_of(part.features, part.labels, part.n_labels) for part in (added, removed))
         counts, sums, moments = (old + new - gone for old, new, gone in zip(self.statistics, came, went, strict=True))
         return type(self)((counts, sums, moments), self.scale, *_choose(data, self.scale, (self.ridge,)))
 
@@ -145,9 +145,13 @@ def _choose(data: LabelledFeatures, scale: np.ndarray, ridges: Sequence[float] =
             weights, bias = discriminant(statistics, ridge, unscaled)
             # the d of the formula is here that of the images' own space
             logits[ridge][test] = (rows[test] @ weights.T + bias) * len(train) / rows.shape[1]
-    best = [min(DOUBTS, key=lambda doubt: softened_log_loss(softmax(logits[r] / doubt), data.labels)) for r in ridges]
+    best = [
+        min(TEMPERATURES, key=lambda temperature: softened_log_loss(softmax(logits[r] / temperature), data.labels))
+        for r in ridges
+    ]
     losses = [
-        softened_log_losses(softmax(logits[r] / doubt), data.labels) for r, doubt in zip(ridges, best, strict=True)
+        softened_log_losses(softmax(logits[r] / temperature), data.labels)
+        for r, temperature in zip(ridges, best, strict=True)
     ]
     place = first_unless_beaten(losses)
     return ridges[place], float(best[place]) * per_image

@@ -82,7 +82,7 @@ def first_unless_beaten(losses: Sequence[np.ndarray]) -> int:
     The best, if it beats the first by more than a standard error of the paired differences, else the first (after
     Breiman et al. 1984): less is lost by keeping the usual one than by following noise.
     """
-    best = int(np.argmin([one.mean() for one in losses]))
+    best = int(np.argmin([per_setting.mean() for per_setting in losses]))
     ahead, error = mean_and_error(losses[0] - losses[best])
     return best if ahead > error else 0
 
@@ -90,7 +90,7 @@ def first_unless_beaten(losses: Sequence[np.ndarray]) -> int:
 def inner_folds(labels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows to fit on and rows to judge by, three times; nothing where there are few, or a single one of a label.
 
-    A head then takes what is believed beforehand.
+    A head then takes its default.
     """
     from sklearn.model_selection import StratifiedKFold
 

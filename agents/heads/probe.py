@@ -70,7 +70,7 @@ def _choose_strength(model: Callable[..., Any], rows: np.ndarray, labels: np.nda
 
     def loss(strength: float) -> float:
         fitted = ((model(C=strength).fit(rows[train], labels[train]), test) for train, test in splits)
-        losses = [log_loss(labels[test], one.predict_proba(rows[test]), labels=present) for one, test in fitted]
+        losses = [log_loss(labels[test], model.predict_proba(rows[test]), labels=present) for model, test in fitted]
         return float(sum(losses))
 
     return min(STRENGTHS, key=loss)

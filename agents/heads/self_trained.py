@@ -40,11 +40,11 @@ ROUNDS = 10
 FOLDS = 5
 """Of the labelled images, at most, to choose the temperature by."""
 
-DOUBTS = np.geomspace(0.05, 64.0, 70)
+TEMPERATURES = np.geomspace(0.05, 64.0, 70)
 """Temperatures to choose from."""
 
-BELIEF_WIDTH = 1.0
-"""Standard deviation of the log of the temperature around what is believed beforehand (`_temperature`)."""
+PRIOR_STD = 1.0
+"""Standard deviation of the log of the temperature around its prior (`_temperature`)."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ class _Pool:
 
     def trained(self, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights (c, d) and bias (c,) for its rows, where of the labels only those `known`, bool (n,), are."""
-        given, others = one_hot(self.labels, self.n_labels) * known[:, None], self.rows[len(self.labels) :]
+        labelled, others = one_hot(self.labels, self.n_labels) * known[:, None], self.rows[len(self.labels) :]
         with np.errstate(divide="ignore"):  # a label without images keeps probability 0
-            prior = np.log(given.sum(axis=0) / known.sum()) / (1 + RIDGE)  # the ridge makes the other terms smaller
+            prior = np.log(labelled.sum(axis=0) / known.sum()) / (1 + RIDGE)  # the ridge makes the other terms smaller
         own = self._first(known)
         for _ in range(ROUNDS):
-            members = np.concatenate([given, one_hot(own, self.n_labels)])
+            members = np.concatenate([labelled, one_hot(own, self.n_labels)])
             counts = members.sum(axis=0)
             means = members.T @ self.rows / np.maximum(counts, 1)[:, None]
             towards = means @ self.inverse
@@ -134,19 +134,21 @@ class SelfTrained(FeatureAgent):
         return cls(arrays["weights"], arrays["bias"], float(arrays["temperature"]), arrays["unlabelled"])
 
 
-def _temperature(pool: _Pool, said: np.ndarray, sure: float) -> float:
+def _temperature(pool: _Pool, scores: np.ndarray, sure: float) -> float:
     """That with the least log loss of labelled images whose labels were left out, and a prior belief.
 
     Its own rounds make it sure of any parting of the images, right or wrong. Beforehand it is believed to be as sure of
     all images, of which `said` are its logits (n + m, c), as a head that learned from the labelled ones alone, whose
     mean confidence in them is `sure`.
     """
-    doubts: list[float] = DOUBTS.tolist()
-    prior_mean = min(doubts, key=lambda doubt: abs(float(softmax(said / doubt).max(axis=1).mean()) - sure))
+    temperatures: list[float] = TEMPERATURES.tolist()
+    prior = min(
+        temperatures, key=lambda temperature: abs(float(softmax(scores / temperature).max(axis=1).mean()) - sure)
+    )
     folds = stratified_folds(pool.labels, min(FOLDS, int(np.bincount(pool.labels).max())), seed=0)
     judged = folds != UNJUDGED
     if not judged.any():
-        return prior_mean
+        return prior
     logits = np.zeros((len(folds), pool.n_labels))
     for fold in np.unique(folds[judged]):
         held_out = folds == fold
@@ -154,8 +156,8 @@ def _temperature(pool: _Pool, said: np.ndarray, sure: float) -> float:
         logits[held_out] = pool.rows[: len(folds)][held_out] @ weights.T + bias
     logits, labels = logits[judged], pool.labels[judged]
 
-    def loss(doubt: float) -> float:
-        far = math.log(doubt / prior_mean) / BELIEF_WIDTH
-        return len(labels) * softened_log_loss(softmax(logits / doubt), labels) + far**2 / 2
+    def loss(temperature: float) -> float:
+        far = math.log(temperature / prior) / PRIOR_STD
+        return len(labels) * softened_log_loss(softmax(logits / temperature), labels) + far**2 / 2
 
-    return min(doubts, key=loss)
+    return min(temperatures, key=loss)

@@ -50,7 +50,7 @@ class TipAdapterF(TipAdapter):
 
         features = data.features.astype(np.float64)
         values = one_hot(data.labels, data.n_labels)
-        said = text_logits(data.features, self.texts)
+        scores = text_logits(data.features, self.texts)
         others = ~np.eye(len(features), dtype=bool)
         judged = (np.bincount(data.labels)[data.labels] > 1)[:, None] / len(features)  # others of its label are there
 
@@ -58,20 +58,20 @@ class TipAdapterF(TipAdapter):
             keys = flat.reshape(features.shape)
             moved = (keys - features) / len(features)
             affinities = np.exp(np.minimum(self.sharpness * (features @ keys.T - 1), 50.0)) * others
-            posterior = softmax(self.amount * affinities @ values + said)
+            posterior = softmax(self.amount * affinities @ values + scores)
             residual = (posterior - values) * judged
             gradient = self.amount * self.sharpness * ((residual @ values.T) * affinities).T @ features + PULL * moved
             own = np.log(np.maximum(posterior[np.arange(len(features)), data.labels], 1e-12))
             pull = PULL / 2 * (moved * (keys - features)).sum()
             return float(pull - (own * judged[:, 0]).sum()), gradient.ravel()
 
-        found = []
+        texts = []
         for number in steps:
             keys = features.ravel()
             if number and judged.any():
                 keys = minimize(loss, keys, jac=True, method="L-BFGS-B", options={"maxiter": number}).x
-            found.append(keys.reshape(features.shape).astype(np.float32))
-        return found
+            texts.append(keys.reshape(features.shape).astype(np.float32))
+        return texts
 
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
         return type(self).fit(replace(data, texts=self.texts))

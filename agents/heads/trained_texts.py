@@ -74,9 +74,11 @@ class TrainedTexts(FeatureAgent):
     def _best_steps(cls, data: LabelledFeatures) -> int:
         """The number of steps with the least log loss on what the first inner fold holds out."""
         for train, test in inner_folds(data.labels):
-            found = cls._trained(data.take(train), cls.steps)
-            said = [softmax(LOGIT_SCALE * data.features[test] @ texts.T) for texts, _ in found]
-            return cls.steps[int(np.argmin([softened_log_loss(one, data.labels[test]) for one in said]))]
+            by_fold = cls._trained(data.take(train), cls.steps)
+            scores = [softmax(LOGIT_SCALE * data.features[test] @ texts.T) for texts, _ in by_fold]
+            return cls.steps[
+                int(np.argmin([softened_log_loss(fold_scores, data.labels[test]) for fold_scores in scores]))
+            ]
         return cls.usual_steps
 
     @classmethod
@@ -87,13 +89,13 @@ class TrainedTexts(FeatureAgent):
         learned = torch.tensor(start, requires_grad=True)
         features, labels = torch.tensor(data.features), torch.tensor(data.labels)
         optimizer = torch.optim.Adam([learned], lr=cls.rate)
-        found = []
+        fitted = []
         for step in range(max(steps) + 1):
             texts = read(learned).float().cpu()
             if step in steps:
-                found.append((texts.detach().numpy().copy(), learned.detach().numpy().copy()))
+                fitted.append((texts.detach().numpy().copy(), learned.detach().numpy().copy()))
             if step < max(steps):
                 optimizer.zero_grad()
                 torch.nn.functional.cross_entropy(LOGIT_SCALE * features @ texts.T, labels).backward()
                 optimizer.step()
-        return found
+        return fitted

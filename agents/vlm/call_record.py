@@ -20,12 +20,12 @@ class CallRecord:
 
     def accounted(self, prediction: Prediction, prompt: str, cost_usd: float = 0.0) -> Prediction:
         """The prediction with the replies as they came and what they took; `prompt` as in `Prediction`."""
-        said = [choice.message.content or choice.message.refusal or "" for choice in self.choices]
+        replies = [choice.message.content or choice.message.refusal or "" for choice in self.choices]
         return replace(
             prediction,
             cost_usd=cost_usd,
             tokens=self.spent.input_tokens + self.spent.output_tokens,
             seconds=self.spent.seconds,
-            raw="\n".join(said)[:MOST_RAW] if self.choices else None,
+            raw="\n".join(replies)[:MOST_RAW] if self.choices else None,
             prompt=prompt,
         )

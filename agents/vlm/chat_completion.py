@@ -103,7 +103,9 @@ class CompletionChoice(_Checked):
             AgentError: they are not those of the tokens that make up the reply.
         """
         positions = (self.logprobs.content if self.logprobs else None) or ()
-        if positions and not b"".join(one.text for one in positions).startswith((self.message.content or "").encode()):
+        if positions and not b"".join(position.text for position in positions).startswith(
+            (self.message.content or "").encode()
+        ):
             raise AgentError(f"the server's log probabilities of {len(positions)} tokens do not spell its reply")
         return positions
 

@@ -49,11 +49,11 @@ def open_checkpoint(name: str, device: str, dtype: str) -> tuple[Any, Any]:
 
 def end_tokens(model: Any, tokenizer: Any) -> list[int]:
     """The tokens of which any ends a reply. Raises AgentError if there is none."""
-    found = model.generation_config.eos_token_id
-    found = tokenizer.eos_token_id if found is None else found
-    if found is None:
+    tokens = model.generation_config.eos_token_id
+    tokens = tokenizer.eos_token_id if tokens is None else tokens
+    if tokens is None:
         raise AgentError(f"'{model.name_or_path}' does not say which token ends a reply; take an instruction-tuned one")
-    return [found] if isinstance(found, int) else list(found)
+    return [tokens] if isinstance(tokens, int) else list(tokens)
 
 
 def special_texts(processor: Any) -> Sequence[str]:

@@ -47,11 +47,11 @@ def logprob(positions: Sequence[Position], task: Task) -> dict[str, float] | Non
     See `masses` for what is summed. Raises AgentError where the log probabilities are unusable.
     """
     words = choices(task)
-    found = masses(positions, words)
-    total = math.fsum(found.values())
+    by_label = masses(positions, words)
+    total = math.fsum(by_label.values())
     if total < 1e-9:
         raise AgentError("the server's log probabilities give no label any probability")
-    return _without_unsure([mass / total for mass in found.values()], task)
+    return _without_unsure([mass / total for mass in by_label.values()], task)
 
 
 def scored(scores: Sequence[float], task: Task) -> dict[str, float] | None:

@@ -81,15 +81,15 @@ def second_messages(
     parts: list[str | MessagePicture] = []
     for number, neighbour in enumerate(evidence.neighbours[:shown], start=1):
         picture = _case_picture(neighbour, side)
-        said = {
+        fields = {
             "number": str(number),
             "label": quoted(neighbour.label),
             "similarity": f"{neighbour.similarity:.2f}",
         }
-        parts.append(prompt.render("case" if picture else "case-without-picture", **said))
+        parts.append(prompt.render("case" if picture else "case-without-picture", **fields))
         parts.extend([picture] if picture else [])
     if evidence.testimony:
-        lines = [_testimony(prompt, one) for one in evidence.testimony]
+        lines = [_testimony(prompt, prediction) for prediction in evidence.testimony]
         parts.append(prompt.render("testimony", said="\n".join(lines)))
     shares = [
         prompt.render("share", label=quoted(label), share=percent(share))
@@ -107,11 +107,19 @@ def second_messages(
     ]
 
 
-def _testimony(prompt: Prompt, one: Prediction) -> str:
+def _testimony(prompt: Prompt, prediction: Prediction) -> str:
     """One line with what another agent said, and why, if it gave a reason."""
-    agent, label, confidence = quoted(one.agent), quoted(one.label or ""), f"{one.confidence or 0.0:.2f}"
-    words = prompt.render("abstains" if one.abstained else "says", agent=agent, label=label, confidence=confidence)
-    return f"{words} {prompt.render('reason', rationale=quoted(one.rationale))}" if one.rationale else words
+    agent, label, confidence = (
+        quoted(prediction.agent),
+        quoted(prediction.label or ""),
+        f"{prediction.confidence or 0.0:.2f}",
+    )
+    words = prompt.render(
+        "abstains" if prediction.abstained else "says", agent=agent, label=label, confidence=confidence
+    )
+    return (
+        f"{words} {prompt.render('reason', rationale=quoted(prediction.rationale))}" if prediction.rationale else words
+    )
 
 
 def repair_messages(prompt: Prompt, reply: str, problem: str) -> list[Message]:
@@ -129,10 +137,10 @@ def _own_words(first: Prediction, label_only: bool) -> str:
     label = first.label or UNSURE
     if label_only:
         return clean(label)
-    said: dict[str, Any] = {"rationale": clean(first.rationale), "label": clean(label)}
+    answer: dict[str, Any] = {"rationale": clean(first.rationale), "label": clean(label)}
     if first.confidence is not None:
-        said["confidence"] = round(first.confidence, 3)
-    return json.dumps(said, ensure_ascii=False)
+        answer["confidence"] = round(first.confidence, 3)
+    return json.dumps(answer, ensure_ascii=False)
 
 
 def _case_picture(neighbour: Neighbour, side: int) -> MessagePicture | None:
@@ -149,25 +157,25 @@ def on_the_wire(messages: Sequence[Message], detail: str) -> list[dict[str, Any]
         ImageError: a kept picture is damaged.
     """
 
-    def part(one: str | MessagePicture) -> dict[str, Any]:
-        if isinstance(one, str):
-            return {"type": "text", "text": one}
-        url = "data:image/jpeg;base64," + base64.b64encode(one.jpeg()).decode()
+    def content_part(part: str | MessagePicture) -> dict[str, Any]:
+        if isinstance(part, str):
+            return {"type": "text", "text": part}
+        url = "data:image/jpeg;base64," + base64.b64encode(part.jpeg()).decode()
         return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
 
     sent = []
     for message in messages:
         only = message.parts[0] if len(message.parts) == 1 else None
-        content = only if isinstance(only, str) else [part(one) for one in message.parts]
+        content = only if isinstance(only, str) else [content_part(part) for part in message.parts]
         sent.append({"role": message.role, "content": content})
     return sent
 
 
 def fingerprint(messages: Sequence[Message], **circumstances: Any) -> str:
     """SHA-256, in hex, of all that decides an answer; pictures count by identity and size."""
-    said = [
-        [message.role, *(one if isinstance(one, str) else [one.identity, one.side] for one in message.parts)]
+    texts = [
+        [message.role, *(part if isinstance(part, str) else [part.identity, part.side] for part in message.parts)]
         for message in messages
     ]
-    text = json.dumps([said, circumstances], sort_keys=True)
+    text = json.dumps([texts, circumstances], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

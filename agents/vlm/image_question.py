@@ -94,9 +94,9 @@ class ImageQuestion:
             raise problems[0]
         answer, stated = answers[0], None
         if self.settings.confidence == "sampled":
-            shares = confidence.sampled([one.label for one in answers], self.task)
+            shares = confidence.sampled([answer.label for answer in answers], self.task)
             leading = max(shares, key=shares.__getitem__) if shares else None
-            answer = next(one for one in answers if one.label == leading)
+            answer = next(answer for answer in answers if answer.label == leading)
         elif self.settings.confidence == "logprob":
             shares = confidence.logprob(replies[0].positions, self.task)
         else:

@@ -166,8 +166,8 @@ class ImageTextModel:
         for word in map(self._data, words):
             replied = [*chat, {"role": "assistant", "content": [{"type": "text", "text": word}]}]
             whole = self._processor.apply_chat_template(replied, tokenize=False)
-            lead, found, _ = whole.removeprefix(start).partition(word)
-            known = found and whole.startswith(start)
+            lead, separator, _ = whole.removeprefix(start).partition(word)
+            known = separator and whole.startswith(start)
             tokens = self._tokenizer(f"{start}{lead}{word}", add_special_tokens=False)["input_ids"] if known else []
             if tokens[: len(before)] != before:
                 tokens = [*before, *self._tokenizer(word, add_special_tokens=False)["input_ids"]]
@@ -183,8 +183,8 @@ class ImageTextModel:
         alone knows where each model places a token that comes after pictures and padding.
         """
         torch, shape = self._torch, inputs["input_ids"].shape
-        one = {"do_sample": False, "max_new_tokens": 1, "return_dict_in_generate": True, "output_logits": True}
-        asked = self._model.generate(**inputs, **one)
+        options = {"do_sample": False, "max_new_tokens": 1, "return_dict_in_generate": True, "output_logits": True}
+        asked = self._model.generate(**inputs, **options)
         yield (), asked.logits[0].log_softmax(dim=-1)
         by_token = {name: value for name, value in inputs.items() if value.shape == shape}
         for beginning in sorted({path[:end] for path in paths for end in range(1, len(path) + 1)}):
@@ -195,7 +195,7 @@ class ImageTextModel:
                 for name, value in by_token.items()
             }
             kept = copy.deepcopy(asked.cache)  # what is read is added to it
-            yield beginning, self._model.generate(**longer, **one, cache=kept).logits[0].log_softmax(dim=-1)
+            yield beginning, self._model.generate(**longer, **options, cache=kept).logits[0].log_softmax(dim=-1)
 
     def _read(self, conversations: Conversations, more: int) -> Any:
         """What the model takes. Raises AgentError if there is no room for it and `more` tokens."""
@@ -244,9 +244,9 @@ class ImageTextModel:
         try:
             with self._lock, self._torch.inference_mode():
                 started = time.perf_counter()
-                found = work(rows)
+                answers = work(rows)
                 seconds = (time.perf_counter() - started) / len(rows)
-            return [replace(told, spent=replace(told.spent, seconds=seconds)) for told in found]
+            return [replace(answer, spent=replace(answer.spent, seconds=seconds)) for answer in answers]
         except Exception as cause:  # whatever a template, a processor or a model raises is a failure of its image
             problem = self._problem(cause, len(rows))
         if len(rows) == 1:

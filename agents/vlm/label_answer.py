@@ -91,7 +91,7 @@ def parse_label(text: str, task: Task) -> str | None:
             return label
         if plain(spelling) == UNSURE:
             return None
-    allowed = ", ".join(quoted(one, 60) for one in choices(task)[:50])
+    allowed = ", ".join(quoted(label, 60) for label in choices(task)[:50])
     raise AnswerError(f"{quoted(text, 60)} is none of the labels, which are {allowed}")
 
 
@@ -100,18 +100,18 @@ def only_object(text: str) -> dict[str, Any]:
     if len(text) > MAX_REPLY_CHARACTERS or text.count("{") > 100:  # so many braces would take long to try
         raise AnswerError(f"the reply has over {MAX_REPLY_CHARACTERS} characters, or over 100 braces")
     decoder = json.JSONDecoder(object_pairs_hook=_fields, parse_constant=_not_finite, strict=False)
-    found: list[dict[str, Any]] = []
+    objects: list[dict[str, Any]] = []
     position = text.find("{")
     while position >= 0:
         try:
-            one, position = decoder.raw_decode(text, position)
-            found.append(one)
+            value, position = decoder.raw_decode(text, position)
+            objects.append(value)
         except (ValueError, RecursionError):  # ValueError: also a number of thousands of digits
             position += 1
         position = text.find("{", position)
-    if len(found) != 1:
-        raise AnswerError(f"the reply holds {len(found) or 'no'} JSON objects; it must be exactly one")
-    return found[0]
+    if len(objects) != 1:
+        raise AnswerError(f"the reply holds {len(objects) or 'no'} JSON objects; it must be exactly one")
+    return objects[0]
 
 
 def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -27,13 +27,13 @@ def configuration_of(folder: Path) -> dict[str, Any]:
     if not (folder / CONFIGURATION).is_file() or not (folder / WEIGHTS).is_file():
         raise AgentError(f"'{folder}' holds no adapter: it must have {CONFIGURATION} and {WEIGHTS}")
     try:
-        said = json.loads((folder / CONFIGURATION).read_text("utf-8"))
-        is_plain = said["peft_type"] == "LORA" and not said.get("megatron_config") and said["r"] in range(1, 257)
+        config = json.loads((folder / CONFIGURATION).read_text("utf-8"))
+        is_plain = config["peft_type"] == "LORA" and not config.get("megatron_config") and config["r"] in range(1, 257)
     except (ValueError, KeyError, TypeError) as cause:
         raise AgentError(f"'{folder / CONFIGURATION}' is damaged ({cause!r}); tune it again") from cause
     if not is_plain:
         raise AgentError(f"the adapter in '{folder}' is not plain LoRA of a rank up to 256, and is not read")
-    return dict(said)
+    return dict(config)
 
 
 def rank_of(folder: Path) -> int:
@@ -62,9 +62,9 @@ def merged(model: Any, folder: Path) -> Any:
 def load_weights(adapted: Any, file: Path) -> None:
     """Read all of an adapter's weights into a model that has one of the same form. Raises AgentError if they differ."""
     weights = import_extra("safetensors.torch", EXTRA).load_file(str(file))
-    found = import_extra("peft", EXTRA).set_peft_model_state_dict(adapted, weights)
-    missing = [name for name in found.missing_keys if "lora_" in name]
-    if missing or found.unexpected_keys:
+    mismatch = import_extra("peft", EXTRA).set_peft_model_state_dict(adapted, weights)
+    missing = [name for name in mismatch.missing_keys if "lora_" in name]
+    if missing or mismatch.unexpected_keys:
         raise AgentError(f"'{file}' holds the adapter of another model: {len(missing)} of its weights are missing")
 
 
@@ -73,6 +73,6 @@ def save(adapted: Any, folder: Path) -> None:
     peft, safetensors = import_extra("peft", EXTRA), import_extra("safetensors.torch", EXTRA)
     configuration = adapted.peft_config["default"]
     configuration.save_pretrained(str(folder))
-    weights = {name: one.contiguous().cpu() for name, one in peft.get_peft_model_state_dict(adapted).items()}
+    weights = {name: tensor.contiguous().cpu() for name, tensor in peft.get_peft_model_state_dict(adapted).items()}
     with replacing(folder / WEIGHTS) as partial:
         safetensors.save_file(weights, str(partial), metadata={"format": "pt"})

@@ -68,14 +68,14 @@ class ModelClient:
         self, exchange: CallRecord, fields: dict[str, Any], messages: Sequence[Message], wanted: int, detail: str
     ) -> None:
         """Put as many replies as are wanted into the exchange; a server that ignores `n` is asked several times."""
-        found: list[CompletionChoice] = []
-        while (lacking := wanted - len(found)) > 0:
+        choices: list[CompletionChoice] = []
+        while (lacking := wanted - len(choices)) > 0:
             request = fields | ({"n": lacking} if lacking > 1 else {})
             async with self._budget.request(self.name, lambda: self.cost(exchange.spent)):
                 reply = await self._endpoint.ask(request, partial(on_the_wire, messages, detail), exchange.spent)
                 exchange.spent.count(reply.usage)
-            found += reply.choices[:lacking]
-        exchange.choices = found
+            choices += reply.choices[:lacking]
+        exchange.choices = choices
 
     def cost(self, spent: Usage) -> float:
         """In US dollars."""

@@ -69,8 +69,8 @@ class ReplyCache:
             raise AgentError(f"the reply cache '{path}' cannot be used ({cause}); name another file") from cause
 
     def _prepare(self, database: sqlite3.Connection) -> None:
-        found = database.execute("PRAGMA user_version").fetchone()[0]
-        if found == _FORMAT:
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if version == _FORMAT:
             return
         if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise AgentError(f"'{self.path}' is no reply cache of format {_FORMAT}; delete it or name another file")

@@ -54,7 +54,9 @@ class TransformersAgent:
 
     def revise(self, inputs: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> list[Prediction]:
         task, rows = inputs.task, zip(inputs.images, first, evidence, strict=True)
-        return self._seen([ImageQuestion(self.settings, task, image, before, found) for image, before, found in rows])
+        return self._seen(
+            [ImageQuestion(self.settings, task, image, before, evidence) for image, before, evidence in rows]
+        )
 
     def caption(self, inputs: AgentInput) -> list[Prediction]:
         """What it sees in each image: an abstention with the words as its rationale."""
@@ -65,15 +67,15 @@ class TransformersAgent:
         checkpoint = _files(self.settings.model)
         dialogues = [self._dialogue(case, checkpoint) for case in cases]
         predictions: dict[int, Prediction] = {}
-        told: dict[int, Told | ConsilienceError | None] = dict.fromkeys(range(len(cases)))
-        while told:
+        answers: dict[int, Told | ConsilienceError | None] = dict.fromkeys(range(len(cases)))
+        while answers:
             asked: dict[int, list[Message]] = {}
-            for number, reply in told.items():
+            for number, reply in answers.items():
                 try:
                     asked[number] = dialogues[number].send(reply)
                 except StopIteration as ended:
                     predictions[number] = ended.value
-            told = dict(zip(asked, self._told(cases[0], [*asked.values()]), strict=True))
+            answers = dict(zip(asked, self._told(cases[0], [*asked.values()]), strict=True))
         return [predictions[number] for number in range(len(cases))]
 
     def _dialogue(self, case: ImageQuestion, checkpoint: list[tuple[str, int, int]]) -> Dialogue:
@@ -92,15 +94,15 @@ class TransformersAgent:
 
     def _answered(self, case: ImageQuestion, messages: list[Message], exchange: CallRecord) -> Dialogue:
         """The prediction; after a reply that is no answer it is asked once more, with the problem named."""
-        told = yield from _asked(messages, exchange)
-        if told.scores:
-            return case.predicted(confidence.scored(told.scores, case.task))
+        answer = yield from _asked(messages, exchange)
+        if answer.scores:
+            return case.predicted(confidence.scored(answer.scores, case.task))
         try:
-            return case.prediction(told.choices)
+            return case.prediction(answer.choices)
         except AnswerError as problem:
-            repair = case.repair(told.choices, problem)
-        told = yield from _asked([*messages, *repair], exchange)
-        return case.prediction(told.choices)
+            repair = case.repair(answer.choices, problem)
+        answer = yield from _asked([*messages, *repair], exchange)
+        return case.prediction(answer.choices)
 
     def _told(self, case: ImageQuestion, asked: Sequence[list[Message]]) -> Sequence[Told | ConsilienceError]:
         """What the model makes of each question in cases such as this, or why it makes nothing of it."""
@@ -132,12 +134,12 @@ class TransformersAgent:
 
 
 def _asked(messages: list[Message], exchange: CallRecord) -> Generator[list[Message], Any, Told]:
-    told: Told | ConsilienceError = yield messages
-    if isinstance(told, ConsilienceError):
-        raise told
-    exchange.choices = told.choices
-    exchange.spent.add(told.spent)
-    return told
+    answer: Told | ConsilienceError = yield messages
+    if isinstance(answer, ConsilienceError):
+        raise answer
+    exchange.choices = answer.choices
+    exchange.spent.add(answer.spent)
+    return answer
 
 
 def _files(model: str) -> list[tuple[str, int, int]]:
@@ -147,4 +149,4 @@ def _files(model: str) -> list[tuple[str, int, int]]:
     if not (folder := Path(model)).is_dir():
         return []
     stats = ((file.name, file.stat()) for file in folder.iterdir())
-    return sorted((name, found.st_size, found.st_mtime_ns) for name, found in stats)
+    return sorted((name, status.st_size, status.st_mtime_ns) for name, status in stats)

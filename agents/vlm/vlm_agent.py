@@ -61,8 +61,8 @@ class VlmAgent:
         cases = zip(inputs.images, first, evidence, strict=True)
         return await asyncio.gather(
             *(
-                self._seen(ImageQuestion(self.settings, inputs.task, image, before, found))
-                for image, before, found in cases
+                self._seen(ImageQuestion(self.settings, inputs.task, image, before, evidence))
+                for image, before, evidence in cases
             )
         )
 

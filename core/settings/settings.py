@@ -194,7 +194,7 @@ class Settings(SettingsGroup):
     @field_validator("vlm", "transformers")
     @classmethod
     def _names_differ(cls, models: tuple[ModelSettings, ...], info: ValidationInfo) -> tuple[ModelSettings, ...]:
-        names = [one.name for one in (*info.data.get("vlm", ()), *models)]
+        names = [agent.name for agent in (*info.data.get("vlm", ()), *models)]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"two agents are called '{twice[0]}'; give each a name of its own")
         return models
@@ -230,11 +230,11 @@ def load_settings(path: str | Path | None = None, **arguments: Any) -> Settings:
             the file, variable or argument.
     """
     path = path or os.environ.get(FILE_VARIABLE)
-    given = _from_file(path) if path else {}
-    given |= _from_environment(os.environ)
-    given |= _from_arguments(arguments)
+    values = _from_file(path) if path else {}
+    values |= _from_environment(os.environ)
+    values |= _from_arguments(arguments)
     nested: dict[str, Any] = {}
-    for key, (value, _) in given.items():
+    for key, (value, _) in values.items():
         *groups, name = key.split(".")
         inner = nested
         for group in groups:
@@ -243,7 +243,7 @@ def load_settings(path: str | Path | None = None, **arguments: Any) -> Settings:
     try:
         return Settings.model_validate(nested)
     except ValidationError as cause:
-        problems = dict.fromkeys(problem(error, Settings, given) for error in cause.errors())
+        problems = dict.fromkeys(problem(error, Settings, values) for error in cause.errors())
         raise SettingsError("; ".join(problems)) from cause
 
 
@@ -266,14 +266,14 @@ def _from_file(path: str | Path) -> dict[str, SettingSource]:
         data = read_yaml_mapping(path)
     except ValueError as cause:
         raise SettingsError(f"{origin} {cause}") from cause
-    given = {}
+    values = {}
     for key, value in _flat(data, origin):
         if key not in FIELDS:
             raise SettingsError(f"{origin} sets '{key}', which is no setting{nearest(key, FIELDS)}")
-        if key in given:
+        if key in values:
             raise SettingsError(f"{origin} sets '{key}' twice: once by its path, once within its group")
-        given[key] = SettingSource(value, origin)
-    return given
+        values[key] = SettingSource(value, origin)
+    return values
 
 
 def _flat(data: Mapping[Any, Any], origin: str, group: str = "") -> Iterator[tuple[str, Any]]:
@@ -290,22 +290,22 @@ def _flat(data: Mapping[Any, Any], origin: str, group: str = "") -> Iterator[tup
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, SettingSource]:
     variables = {PREFIX + key.replace(".", "__").upper(): key for key in FIELDS}
-    given = {}
+    values = {}
     for name, value in environment.items():
         if name in variables and value:
-            given[variables[name]] = SettingSource(value, f"the variable {name}")
+            values[variables[name]] = SettingSource(value, f"the variable {name}")
         elif name.startswith(PREFIX) and name not in variables and name not in OTHER_VARIABLES:
             hint = nearest(name, (*variables, *OTHER_VARIABLES))
             raise SettingsError(f"the variable {name} is no setting{hint}; correct or unset it")
-    return given
+    return values
 
 
 def _from_arguments(arguments: Mapping[str, Any]) -> dict[str, SettingSource]:
     by_name = {key.replace(".", "__"): key for key in FIELDS}
-    given = {}
+    values = {}
     for name, value in arguments.items():
         if name not in by_name:
             raise SettingsError(f"the argument '{name}' is no setting{nearest(name, by_name)}")
         if value is not None:
-            given[by_name[name]] = SettingSource(value, f"the argument '{name}'")
-    return given
+            values[by_name[name]] = SettingSource(value, f"the argument '{name}'")
+    return values

@@ -22,7 +22,7 @@ class SettingSource(NamedTuple):
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """' (the nearest is ...)', of the names that there are."""
-    by_letters = {one.lower(): one for one in names}
+    by_letters = {name.lower(): name for name in names}
     close = difflib.get_close_matches(name.lower(), by_letters, n=1, cutoff=0)
     return f" (the nearest is {by_letters[close[0]]})"
 
@@ -31,14 +31,14 @@ def group_in(annotation: Any) -> type[BaseModel] | None:
     """The group of settings in an annotation: itself, optional, or as the entries of a list; None if there is none."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((inner for one in get_args(annotation) if (inner := group_in(one)) is not None), None)
+    return next((inner for argument in get_args(annotation) if (inner := group_in(argument)) is not None), None)
 
 
-def problem(error: ErrorDetails, settings: type[BaseModel], given: Mapping[str, SettingSource]) -> str:
+def problem(error: ErrorDetails, settings: type[BaseModel], sources: Mapping[str, SettingSource]) -> str:
     """What is wrong with the setting to which pydantic points; deeper than a setting, it points into its value."""
     location = error["loc"]
-    key = _key(location, given)
-    value, origin = given[key]
+    key = _key(location, sources)
+    value, origin = sources[key]
     group, field, place = settings, None, []
     for part in location:
         place.append(str(part))
@@ -62,11 +62,11 @@ def problem(error: ErrorDetails, settings: type[BaseModel], given: Mapping[str, 
     return f"{origin} sets '{path}'{shown}; it must be {_allowed(field, is_entry=place[-1].isdigit())}"
 
 
-def _key(location: tuple[int | str, ...], given: Mapping[str, SettingSource]) -> str:
+def _key(location: tuple[int | str, ...], sources: Mapping[str, SettingSource]) -> str:
     """The setting in which a location lies; for one that is missing, another of its group."""
     parts = [*map(str, location)]
-    inside = [key for key in given if key.split(".") == parts[: key.count(".") + 1]]
-    return (inside or [key for key in given if key.startswith(f"{parts[0]}.")])[0]
+    inside = [key for key in sources if key.split(".") == parts[: key.count(".") + 1]]
+    return (inside or [key for key in sources if key.startswith(f"{parts[0]}.")])[0]
 
 
 def _written(value: object) -> str:
@@ -78,7 +78,7 @@ def _allowed(field: FieldInfo, is_entry: bool) -> str:
     if is_entry:
         return "a mapping"
     schema = TypeAdapter(field.rebuild_annotation()).json_schema()
-    return " or ".join(_described(one) for one in schema.get("anyOf", [schema]))
+    return " or ".join(_described(option) for option in schema.get("anyOf", [schema]))
 
 
 def _described(schema: Mapping[str, Any]) -> str:

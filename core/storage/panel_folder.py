@@ -166,9 +166,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
             raise PanelDamagedError(
                 f"the panel '{path}' is half-written: it has no {MANIFEST}. If nobody is writing it now, make it anew"
             ) from cause
-        found = "is a file" if path.is_file() else "is a folder of another kind" if path.is_dir() else "does not exist"
+        kind = "is a file" if path.is_file() else "is a folder of another kind" if path.is_dir() else "does not exist"
         raise PanelMissingError(
-            f"there is no panel at '{path}', which {found}: make one with 'consilience fit'"
+            f"there is no panel at '{path}', which {kind}: make one with 'consilience fit'"
         ) from cause
     except PermissionError as cause:
         raise _forbidden(path, cause) from cause
@@ -198,13 +198,13 @@ def _check_files(folder: PanelFolder) -> None:
     if not folder.state.is_dir():
         raise PanelDamagedError(_damaged(folder.path, f"it is half-written: the folder {folder.state.name} is missing"))
     try:
-        found = _files(folder.state)
-        changed = [name for name in expected.keys() & found.keys() if _sealed(found[name]) != expected[name]]
+        files = _files(folder.state)
+        changed = [name for name in expected.keys() & files.keys() if _sealed(files[name]) != expected[name]]
     except PermissionError as cause:
         raise _forbidden(folder.path, cause) from cause
     except OSError as cause:
         raise PanelDamagedError(_damaged(folder.path, f"a file cannot be read ({cause})")) from cause
-    groups = {"missing": expected.keys() - found.keys(), "changed": changed, "extra": found.keys() - expected.keys()}
+    groups = {"missing": expected.keys() - files.keys(), "changed": changed, "extra": files.keys() - expected.keys()}
     if problems := [f"{name} is {kind}" for kind, names in groups.items() for name in sorted(names)]:
         raise PanelDamagedError(_damaged(folder.path, f"in {folder.state.name}, {', '.join(problems)}"))
 

@@ -81,10 +81,10 @@ def known_encoders() -> list[KnownEncoder]:
 
 def find(name: str, known: list[KnownEncoder]) -> KnownEncoder:
     """The encoder called `name`. Raises EncoderError, which names the nearest."""
-    by_name = {one.name: one for one in known}
+    by_name = {info.name: info for info in known}
     if name not in by_name:
         parts = {part.casefold(): part for known_name in by_name for part in re.split(r"[:/]", known_name)}
-        near = [parts[one] for one in get_close_matches(name.casefold(), parts, n=5)]
+        near = [parts[name] for name in get_close_matches(name.casefold(), parts, n=5)]
         raise EncoderError(f"no known encoder is called '{name}'; near to it: {', '.join(near) or 'nothing'}")
     return by_name[name]
 
@@ -165,16 +165,16 @@ def _checkpoint(name: str) -> KnownEncoder:
     import json
 
     file = _cached(name, "config.json")
-    said = json.loads(Path(file).read_text("utf-8")) if file else {}
-    vision, text = said.get("vision_config", {}), said.get("text_config", {})
+    details = json.loads(Path(file).read_text("utf-8")) if file else {}
+    vision, text = details.get("vision_config", {}), details.get("text_config", {})
     length = text.get("max_position_embeddings")
     return KnownEncoder(
         name=f"transformers:{name}",
         licence=licence_of(name),
-        image_tower=said.get("model_type"),
+        image_tower=details.get("model_type"),
         text_tower=f"{length} tokens" if length else None,
         pixels=vision.get("image_size"),
-        dimension=said.get("projection_dim"),
+        dimension=details.get("projection_dim"),
         parameters=None,
         source=f"huggingface.co/{name}",
         is_here=bool(_cached(name, "model.safetensors")),
@@ -187,28 +187,30 @@ def _checkpoints() -> list[str]:
 
     hub = import_extra("huggingface_hub", "clip")
     try:
-        repositories = [one.repo_id for one in hub.scan_cache_dir().repos if one.repo_type == "model"]
+        repositories = [
+            repository.repo_id for repository in hub.scan_cache_dir().repos if repository.repo_type == "model"
+        ]
     except hub.CacheNotFound:
         repositories = []
     kinds = import_extra("transformers.models.auto.modeling_auto", "clip")
     clips = kinds.MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES
-    found = []
+    encoders = []
     for name in sorted(repositories):
         file = _cached(name, "config.json")
         if file and json.loads(Path(file).read_text("utf-8")).get("model_type") in clips:
-            found.append(name)
-    return list(dict.fromkeys([*CHECKPOINTS, *found]))
+            encoders.append(name)
+    return list(dict.fromkeys([*CHECKPOINTS, *encoders]))
 
 
 def _is_cached(hub: str) -> bool:
     """Whether a repository's weights are in the hub's cache; `hub` is '<repository>/<file, or nothing>'."""
     repository, _, file = hub.rpartition("/")
-    return bool(repository) and any(_cached(repository, one) for one in ([file] if file else WEIGHTS))
+    return bool(repository) and any(_cached(repository, weights_file) for weights_file in ([file] if file else WEIGHTS))
 
 
 def _cached(repository: str, file: str) -> str | None:
-    found = import_extra("huggingface_hub", "clip").try_to_load_from_cache(repository, file)
-    return found if isinstance(found, str) else None
+    cached = import_extra("huggingface_hub", "clip").try_to_load_from_cache(repository, file)
+    return cached if isinstance(cached, str) else None
 
 
 def _is_downloaded(url: str) -> bool:

@@ -38,13 +38,13 @@ def check_sha256(path: Path, expected: str | None) -> str:
     Raises:
         EncoderError: if it is not the one expected (None: any).
     """
-    found = sha256_of(path)
-    if expected is not None and found != expected.lower():
+    checksum = sha256_of(path)
+    if expected is not None and checksum != expected.lower():
         raise EncoderError(
-            f"The encoder's file '{path}' was changed or damaged: its SHA-256 is {found}, not {expected}. "
+            f"The encoder's file '{path}' was changed or damaged: its SHA-256 is {checksum}, not {expected}. "
             "Restore it from a copy, or fit the panel again."
         )
-    return found
+    return checksum
 
 
 def cached(name: str, export: Callable[[], bytes]) -> Path:

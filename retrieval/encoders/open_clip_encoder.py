@@ -233,8 +233,8 @@ def torch_device(device: str, torch: Any) -> str:
     if device == "auto":
         return "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
     if not there.get(device, False):
-        found = ", ".join(name for name in DEVICES if there.get(name, True))
-        raise EncoderError(f"There is no device '{device}' here. There are: {found}.")
+        devices = ", ".join(name for name in DEVICES if there.get(name, True))
+        raise EncoderError(f"There is no device '{device}' here. There are: {devices}.")
     return "cpu" if device == "onnx" else device
 
 

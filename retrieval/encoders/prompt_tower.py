@@ -35,8 +35,8 @@ class PromptTower:
         """The embeddings of PROMPT_PREFIX, float32 (m, width)."""
         with self._lock:
             embedding = embedding_of(self._prepared())
-            found = embedding.weight[self._tokens[0, 1 : 1 + self.length].to(embedding.weight.device)]
-            return np.asarray(found.detach().cpu().numpy())
+            vectors = embedding.weight[self._tokens[0, 1 : 1 + self.length].to(embedding.weight.device)]
+            return np.asarray(vectors.detach().cpu().numpy())
 
     def __call__(self, context: Any) -> Any:
         """Unit vectors, a tensor (c, d), for learned vectors, a tensor (m, width), through which gradients flow."""
@@ -84,7 +84,7 @@ class PromptTower:
         with self._lock:
             model = self._prepared()
             tokens = self._tokens.to(embedding_of(model).weight.device)
-            named = {f"model.{name}": one for name, one in weights.items()}
+            named = {f"model.{name}": tensor for name, tensor in weights.items()}
             return torch.func.functional_call(Reader(model), named, (tokens,))
 
     def _prepared(self) -> Any:
@@ -109,5 +109,5 @@ def embedding_of(model: Any) -> Any:
 
 def name_of_embedding(model: Any) -> str:
     """Of that layer; empty if there is none."""
-    found = [name for name, _ in model.named_modules() if name.split(".")[-1] == EMBEDDING]
-    return found[0] if len(found) == 1 else ""
+    embeddings = [name for name, _ in model.named_modules() if name.split(".")[-1] == EMBEDDING]
+    return embeddings[0] if len(embeddings) == 1 else ""

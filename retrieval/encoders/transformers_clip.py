@@ -83,10 +83,10 @@ class TransformersClipEncoder(Encoder):
         return vectors
 
     def _prepared(self, picture: Pillow.Image) -> NDArray[np.float32]:
-        found = self._processor.image_processor(images=picture, return_tensors="pt")
-        if (shape := list(found)) != ["pixel_values"]:
+        processed = self._processor.image_processor(images=picture, return_tensors="pt")
+        if (shape := list(processed)) != ["pixel_values"]:
             raise EncoderError(f"'{self.name}' takes images as {', '.join(shape)}; only models of one size are read.")
-        prepared: NDArray[np.float32] = found["pixel_values"][0].numpy()
+        prepared: NDArray[np.float32] = processed["pixel_values"][0].numpy()
         return prepared
 
 
@@ -127,6 +127,6 @@ def _load(folder: Path, torch: Any, transformers: Any, device: str) -> tuple[Any
     return processor, model.to(device).eval()
 
 
-def _projected(found: Any) -> Any:
+def _projected(output: Any) -> Any:
     """The vectors (n, d): transformers 4 returns them bare, 5 as `pooler_output`."""
-    return getattr(found, "pooler_output", found)
+    return getattr(output, "pooler_output", output)

@@ -1,4 +1,4 @@
-"""The image memory's index in Chroma: derived from the records, brought up to date from them, and never believed."""
+"""The image memory's index in Chroma: derived from the labelled images, brought up to date, never believed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CONFIGURATION = {
 }
 
 TOLERANCE = 1e-3
-"""How far a similarity or a number of a vector may be from the records'."""
+"""How far a similarity or a number of a vector may be from the labelled images'."""
 
 WRITTEN_AT_ONCE, ASKED_AT_ONCE = 1000, 100
 
@@ -51,12 +51,12 @@ def _batches(items: Sequence[T], size: int) -> Iterator[list[T]]:
 
 
 class ChromaIndex:
-    """A Chroma collection that mirrors records.
+    """A Chroma collection that mirrors labelled images.
 
-    Every answer is held against the records: one that names an unknown image, is too short or claims another
-    similarity than the records' vectors have is worked out exactly instead, and counted in `mismatches`.
-    The similarities returned are always the records' own. An image that an answer leaves out is not noticed: that
-    is what `check` is for. Safe from many threads.
+    Every answer is held against the labelled images: one that names an unknown image, is too short or claims another
+    similarity than the labelled images' vectors have is worked out exactly instead, and counted in `mismatches`.
+    The similarities returned are always the labelled images' own. An image that an answer leaves out is not noticed:
+    that is what `check` is for. Safe from many threads.
 
     Raises:
         ImageMemoryError: the store cannot be read; MemoryServerError: the server cannot be reached.
@@ -67,7 +67,7 @@ class ChromaIndex:
     ) -> None:
         self.name = connection.name
         self.mismatches = 0
-        self._records = labelled_images
+        self._labelled_images = labelled_images
         self._exact = ExactIndex(labelled_images)
         self._connection = connection
         self._call = connection.call
@@ -77,24 +77,26 @@ class ChromaIndex:
         self._collection = self._open_collection(name)
 
     def sync(self) -> int:
-        """Make the collection equal to the records; says how many images were written or deleted.
+        """Make the collection equal to the labelled images; says how many images were written or deleted.
 
         Idempotent. Killed in the middle, it goes on where it was. Free where a stamp, written last, says that the
-        collection was made from these very records.
+        collection was made from these very labelled images.
         """
-        if self._stamp == self._digest and self._call(self._collection.count) == len(self._records):
+        if self._stamp == self._digest and self._call(self._collection.count) == len(self._labelled_images):
             return 0
         self._write_stamp("")
         held = self._held()
-        surplus = [identity for identity in held if identity not in self._records.rows]
-        due = [row for row, identity in enumerate(self._records.ids) if held.get(identity) != self._digests[row]]
+        surplus = [identity for identity in held if identity not in self._labelled_images.rows]
+        due = [
+            row for row, identity in enumerate(self._labelled_images.ids) if held.get(identity) != self._digests[row]
+        ]
         for ids in _batches(surplus, self._batch_size):
             self._call(self._collection.delete, ids=ids)
         for rows in _batches(due, self._batch_size):
             self._call(
                 self._collection.upsert,
-                ids=[self._records.ids[row] for row in rows],
-                embeddings=self._records.vectors[rows],
+                ids=[self._labelled_images.ids[row] for row in rows],
+                embeddings=self._labelled_images.vectors[rows],
                 metadatas=[self._metadata(row) for row in rows],
             )
         self._write_stamp(self._digest)
@@ -102,21 +104,23 @@ class ChromaIndex:
 
     def query(self, vectors: Vectors, k: int) -> tuple[Vectors, Rows]:
         """See `Index.query`. Raises MemoryServerError if the server fails; a broken store is answered for exactly."""
-        k = min(k, len(self._records))
+        k = min(k, len(self._labelled_images))
         if k == 0 or os.getpid() != self._process:  # a forked child would hang in Chroma
             return self._exact.query(vectors, k)
         rows = np.zeros((len(vectors), k), np.intp)
         claimed = np.full((len(vectors), k), np.nan, np.float32)
         try:
             for query, (ids, similarities) in enumerate(self._ask(vectors, k)):
-                found = [self._records.rows[identity] for identity in ids if identity in self._records.rows]
-                if len(set(found)) == k:
-                    rows[query], claimed[query] = found, similarities
+                neighbours = [
+                    self._labelled_images.rows[identity] for identity in ids if identity in self._labelled_images.rows
+                ]
+                if len(set(neighbours)) == k:
+                    rows[query], claimed[query] = neighbours, similarities
         except MemoryServerError:
             raise
         except ImageMemoryError as failure:
             log.warning("%s; answering without it", failure)
-        similarities = exact_similarities(self._records.vectors, vectors, rows)
+        similarities = exact_similarities(self._labelled_images.vectors, vectors, rows)
         wrong = ~(np.abs(similarities - claimed) <= TOLERANCE).all(axis=1)  # true where nothing was claimed
         similarities, rows = in_order(similarities, rows)
         if wrong.any():
@@ -125,22 +129,22 @@ class ChromaIndex:
         return similarities, rows
 
     def examine(self, sample: int | None = None) -> CheckReport:
-        """Compare the collection with the records: every image, or about `sample` of them for vectors and queries."""
+        """Compare the collection with every labelled image; vectors and queries with about `sample` of them."""
         try:
             held = self._held()
-            rows = self._records.rows
+            rows = self._labelled_images.rows
             outdated = [i for i, digest in held.items() if i in rows and digest != self._digests[rows[i]]]
-            present = [row for row, i in enumerate(self._records.ids) if held.get(i) == self._digests[row]]
+            present = [row for row, i in enumerate(self._labelled_images.ids) if held.get(i) == self._digests[row]]
             step = 1 if sample is None else max(1, len(present) // sample)
             wrong = set(self._changed(present[::step])) | set(self._unreachable(present[::step]))
         except MemoryServerError:
             raise
         except ImageMemoryError as failure:
-            return CheckReport(self.name, len(self._records), error=str(failure))
+            return CheckReport(self.name, len(self._labelled_images), error=str(failure))
         return CheckReport(
             self.name,
-            len(self._records),
-            missing=len(self._records) - len(present) - len(outdated),
+            len(self._labelled_images),
+            missing=len(self._labelled_images) - len(present) - len(outdated),
             unknown=sum(identity not in rows for identity in held),
             outdated=len(outdated),
             wrong=len(wrong),
@@ -177,23 +181,23 @@ class ChromaIndex:
                 yield ids, 1.0 - np.asarray(distances, np.float32)
 
     def _changed(self, rows: Sequence[int]) -> Iterator[int]:
-        """Rows whose vector in the collection is not the records'."""
+        """Rows whose vector in the collection is not the labelled images'."""
         for chosen in _batches(rows, WRITTEN_AT_ONCE):
-            ids = [self._records.ids[row] for row in chosen]
+            ids = [self._labelled_images.ids[row] for row in chosen]
             held = self._call(self._collection.get, ids=ids, include=["embeddings"])
             vectors = dict(zip(held["ids"], held["embeddings"], strict=True))
             for identity, row in zip(ids, chosen, strict=True):
-                expected = self._records.vectors[row]
+                expected = self._labelled_images.vectors[row]
                 if identity not in vectors or not np.allclose(vectors[identity], expected, rtol=0, atol=TOLERANCE):
                     yield row
 
     def _unreachable(self, rows: Sequence[int]) -> Iterator[int]:
         """Rows that are not among the nearest of their own vector, nor crowded out by their equals."""
         k = min(10, len(rows))
-        answers = self._ask(self._records.vectors[list(rows)], k) if rows else iter(())
+        answers = self._ask(self._labelled_images.vectors[list(rows)], k) if rows else iter(())
         for row, (ids, similarities) in zip(rows, answers, strict=True):
             crowded_out = len(ids) == k and min(similarities) >= 1.0 - 1e-5
-            if self._records.ids[row] not in ids and not crowded_out:
+            if self._labelled_images.ids[row] not in ids and not crowded_out:
                 yield row
 
     def _held(self) -> dict[str, str]:
@@ -207,13 +211,18 @@ class ChromaIndex:
 
     def _metadata(self, row: int) -> dict[str, str]:
         # Chroma takes no lone surrogates, which stand for the bytes of a file name that is not Unicode.
-        source = self._records.sources[row].encode("utf-8", "backslashreplace").decode()
-        return {**self._about, "label": self._records.labels[row], "source": source, "digest": self._digests[row]}
+        source = self._labelled_images.sources[row].encode("utf-8", "backslashreplace").decode()
+        return {
+            **self._about,
+            "label": self._labelled_images.labels[row],
+            "source": source,
+            "digest": self._digests[row],
+        }
 
     @cached_property
     def _digests(self) -> list[str]:
         """What each image's entry was made from: label, source and vector."""
-        labelled_images = self._records
+        labelled_images = self._labelled_images
         parts = zip(labelled_images.labels, labelled_images.sources, labelled_images.vectors, strict=True)
         return [
             hashlib.blake2b(
@@ -224,7 +233,7 @@ class ChromaIndex:
 
     @cached_property
     def _digest(self) -> str:
-        whole = "\0".join((*self._records.ids, *self._digests)).encode("utf-8", "surrogatepass")
+        whole = "\0".join((*self._labelled_images.ids, *self._digests)).encode("utf-8", "surrogatepass")
         return hashlib.sha256(whole).hexdigest()
 
     @property

@@ -30,13 +30,13 @@ class EmbeddedIndex:
     """A Chroma index that is opened when it is first needed, and only if this process can own it.
 
     It is searched after its files were found as they were left, or sound in a child process. A damaged one is left as
-    it is until `repair`. Whatever keeps it from being searched, the records are searched exactly: a reader is never
-    refused. Safe from many threads; a forked child searches exactly.
+    it is until `repair`. Whatever keeps it from being searched, the labelled images are searched exactly: a reader
+    is never refused. Safe from many threads; a forked child searches exactly.
     """
 
     def __init__(self, labelled_images: LabelledImages, path: Path, name: str, fingerprint: str) -> None:
         """An index in the folder `path`, made when it is needed; beside it stand its lock and its seal."""
-        self._records, self._path = labelled_images, path
+        self._labelled_images, self._path = labelled_images, path
         self._collection, self._fingerprint = name, fingerprint
         self._exact = ExactIndex(labelled_images)
         self._process = os.getpid()
@@ -54,7 +54,7 @@ class EmbeddedIndex:
         return 0 if self._serving is None else self._serving.mismatches
 
     def query(self, vectors: Vectors, k: int) -> tuple[Vectors, Rows]:
-        index = self._exact if len(self._records) <= COMPARED_WITH else self._opened()
+        index = self._exact if len(self._labelled_images) <= COMPARED_WITH else self._opened()
         return index.query(vectors, k)
 
     def prepare(self) -> None:
@@ -99,7 +99,7 @@ class EmbeddedIndex:
         try:
             store = Store(self._path)
         except MemoryBusyError as busy:
-            return ExactIndex(self._records, instead=busy)
+            return ExactIndex(self._labelled_images, instead=busy)
         except OSError as failure:
             return self._exact_instead(failure)
         try:
@@ -127,9 +127,9 @@ class EmbeddedIndex:
         store.break_seal()
         connection = ChromaConnection.embedded(store.path)
         try:
-            index = ChromaIndex(self._records, connection, self._collection, self._fingerprint)
+            index = ChromaIndex(self._labelled_images, connection, self._collection, self._fingerprint)
             index.sync()
-            index.query(self._records.vectors[:1], 1)  # the first query may still write files
+            index.query(self._labelled_images.vectors[:1], 1)  # the first query may still write files
             store.seal(sound=True)
         except BaseException:
             connection.close()
@@ -139,10 +139,10 @@ class EmbeddedIndex:
     def _exact_instead(self, failure: Exception) -> Index:
         reason = ImageMemoryError(f"the index in '{self._path}' cannot be used: {failure}")
         log.warning("%s; the memory is searched exactly", reason)
-        return ExactIndex(self._records, instead=reason)
+        return ExactIndex(self._labelled_images, instead=reason)
 
     def _examine(self, store: Store, sample: int | None) -> CheckReport:
-        report = store.examine(self._records, self._collection, self._fingerprint, sample)
+        report = store.examine(self._labelled_images, self._collection, self._fingerprint, sample)
         if report.damaged:
             store.seal(sound=False)  # so that the next opening need not find out again
         return report

@@ -19,7 +19,7 @@ from consilience.retrieval.memory.labelled_images import LabelledImages
 
 
 def main(store: str, name: str, fingerprint: str, folder: str, sample: str) -> None:
-    """Print how the index in `store` compares with the records in `folder`."""
+    """Print how the index in `store` compares with the labelled images in `folder`."""
     labelled_images = LabelledImages.open(Path(folder))
     try:
         index = ChromaIndex(labelled_images, ChromaConnection.embedded(Path(store)), name, fingerprint)

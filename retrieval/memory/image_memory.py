@@ -1,11 +1,11 @@
 """The image memory: which labelled images look like this one, and what that says.
 
-The records are the truth; the index is derived from them and may lag behind. A small memory is compared as a whole. For
-a larger one, a long-running reader owns the embedded Chroma store while another process writes new records: the writer
-does not touch the index, the reader goes on with the records that it opened, and whoever owns the store next brings it
-up to date. Who cannot own it searches the records exactly and misses nothing. Two writers at once are refused
-(`writer_lock`). A damaged store is never searched and never thrown away unasked: `check` says what is wrong, `repair`
-builds it anew. A server is brought up to date by each reader.
+The labelled images are the truth; the index is derived from them and may lag behind. A small memory is compared as a
+whole. For a larger one, a long-running reader owns the embedded Chroma store while another process writes new ones:
+the writer does not touch the index, the reader goes on with the labelled images that it opened, and whoever owns the
+store next brings it up to date. Who cannot own it searches the labelled images exactly and misses nothing. Two
+writers at once are refused (`writer_lock`). A damaged store is never searched and never thrown away unasked: `check`
+says what is wrong, `repair` builds it anew. A server is brought up to date by each reader.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Neighbourhood:
     """The k nearest images of the memory to each of m images, most similar first.
 
     Attributes:
-        rows: their rows in the records, int (m, k).
+        rows: their rows in the labelled images, int (m, k).
         similarities: cosine similarity, float32 (m, k), in [-1, 1].
         labels: their labels as places in the task's order, int (m, k).
     """
@@ -57,7 +57,7 @@ class ImageMemory:
     """Labelled images, searched by similarity. Safe from many threads; a context manager.
 
     Attributes:
-        records: the images.
+        labelled_images: the images.
         labels: the task's labels in its order.
     """
 
@@ -118,7 +118,7 @@ class ImageMemory:
 
     @property
     def mismatches(self) -> int:
-        """How many answers of the index did not agree with the records and were worked out exactly instead."""
+        """How many answers of the index did not agree with the labelled images and were worked out exactly instead."""
         return self._index.mismatches
 
     def count(self) -> int:
@@ -146,7 +146,9 @@ class ImageMemory:
                 f"vectors of shape {vectors.shape} do not fit a memory of shape {self.labelled_images.vectors.shape}: "
                 "use the encoder that the memory was written with"
             )
-        own = np.array([self.labelled_images.rows.get(one, -1) if one else -1 for one in exclude or ()], np.intp)
+        own = np.array(
+            [self.labelled_images.rows.get(identity, -1) if identity else -1 for identity in exclude or ()], np.intp
+        )
         if (own >= 0).any():
             similarities, rows = self._index.query(vectors, k + 1)
             others = rows != own[:, None]
@@ -157,14 +159,14 @@ class ImageMemory:
             similarities, rows = self._index.query(vectors, k)
         return Neighbourhood(rows, similarities, self._label_of_row[rows])
 
-    def evidence(self, found: Neighbourhood) -> list[dict[str, Any]]:
+    def evidence(self, neighbourhood: Neighbourhood) -> list[dict[str, Any]]:
         """What the neighbours say of each image, as plain data for `consilience.core.evidence.Evidence.from_dict`.
 
         The first call for a number of neighbours compares all images of the memory with each other, unless the
         records were saved with the result.
         """
-        labelled_images, k = self.labelled_images, found.rows.shape[1]
-        places = found.rows.tolist(), found.similarities.tolist()
+        labelled_images, k = self.labelled_images, neighbourhood.rows.shape[1]
+        places = neighbourhood.rows.tolist(), neighbourhood.similarities.tolist()
         return [
             {
                 "neighbours": [
@@ -180,7 +182,7 @@ class ImageMemory:
                 "novelty": how_novel,
             }
             for rows, similarities, shares, how_novel in zip(
-                *places, self._shares(found).tolist(), self._novelty(found).tolist(), strict=True
+                *places, self._shares(neighbourhood).tolist(), self._novelty(neighbourhood).tolist(), strict=True
             )
         ]
 
@@ -189,7 +191,7 @@ class ImageMemory:
         self._index.prepare()
 
     def check(self) -> CheckReport:
-        """Compare the whole index with the records. Not while other threads query.
+        """Compare the whole index with the labelled images. Not while other threads query.
 
         Raises:
             MemoryBusyError: another process owns the embedded index; ImageMemoryError: it could not be opened.
@@ -198,7 +200,7 @@ class ImageMemory:
         return self._index.check()
 
     def repair(self) -> None:
-        """Build the index anew from the records. Raises as `check` does. Not while other threads query."""
+        """Build the index anew from the labelled images. Raises as `check` does. Not while other threads query."""
         self._index.repair()
 
     def close(self) -> None:
@@ -211,20 +213,20 @@ class ImageMemory:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _shares(self, found: Neighbourhood) -> NDArray[np.float64]:
+    def _shares(self, neighbourhood: Neighbourhood) -> NDArray[np.float64]:
         """Share of each label among the neighbours, weighted by similarity (negative counts as 0): (m, labels)."""
-        weights = np.clip(found.similarities.astype(np.float64), 0.0, None)
+        weights = np.clip(neighbourhood.similarities.astype(np.float64), 0.0, None)
         weights[~weights.any(axis=1)] = 1.0
         shares = np.zeros((len(weights), len(self.labels)))
-        np.add.at(shares, (np.arange(len(weights))[:, None], found.labels), weights)
+        np.add.at(shares, (np.arange(len(weights))[:, None], neighbourhood.labels), weights)
         shares /= np.maximum(shares.sum(axis=1, keepdims=True), np.finfo(float).tiny)
         return shares
 
-    def _novelty(self, found: Neighbourhood) -> NDArray[np.float64]:
-        k = min(found.rows.shape[1], len(self.labelled_images) - 1)
+    def _novelty(self, neighbourhood: Neighbourhood) -> NDArray[np.float64]:
+        k = min(neighbourhood.rows.shape[1], len(self.labelled_images) - 1)
         if k < 1:
-            return np.ones(len(found.rows))
-        return novelty(1.0 - found.similarities[:, k - 1], self.labelled_images.kth_distances(k))
+            return np.ones(len(neighbourhood.rows))
+        return novelty(1.0 - neighbourhood.similarities[:, k - 1], self.labelled_images.kth_distances(k))
 
 
 def _close_where_opened(index: Index, process: int) -> None:

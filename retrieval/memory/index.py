@@ -1,4 +1,4 @@
-"""Search among records by cosine similarity: the protocol, and the exact search that every other answer is held to."""
+"""Search among labelled images by cosine similarity: the protocol, and the exact search."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Rows = NDArray[np.intp]
 
 
 class Index(Protocol):
-    """Finds the records nearest to a vector."""
+    """Finds the labelled images nearest to a vector."""
 
     @property
     def name(self) -> str:
@@ -24,24 +24,24 @@ class Index(Protocol):
 
     @property
     def mismatches(self) -> int:
-        """How many answers did not agree with the records and were worked out exactly instead."""
+        """How many answers did not agree with the labelled images and were worked out exactly instead."""
 
     def query(self, vectors: Vectors, k: int) -> tuple[Vectors, Rows]:
-        """The nearest records to each of m vectors, float32 (m, d) of unit length.
+        """The nearest labelled images to each of m vectors, float32 (m, d) of unit length.
 
         Returns:
-            Cosine similarities, float32 (m, min(k, n)), in [-1, 1], descending, and the rows of the records that they
-            belong to; equal similarities stand in the order of their rows.
+            Cosine similarities, float32 (m, min(k, n)), in [-1, 1], descending, and the rows of the labelled images
+            that they belong to; equal similarities stand in the order of their rows.
         """
 
     def prepare(self) -> None:
         """Bring the index up to date."""
 
     def check(self) -> CheckReport:
-        """Compare the whole index with the records. Not while other threads query."""
+        """Compare the whole index with the labelled images. Not while other threads query."""
 
     def repair(self) -> None:
-        """Build the index anew from the records. Not while other threads query."""
+        """Build the index anew from the labelled images. Not while other threads query."""
 
     def close(self) -> None:
         """Let go of what the index holds open."""
@@ -108,11 +108,11 @@ def in_order(similarities: Vectors, rows: Rows) -> tuple[Vectors, Rows]:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """How an index compares with the records.
+    """How an index compares with the labelled images.
 
     Attributes:
         index: "chroma", "server" or "exact".
-        count: images in the records.
+        count: images in the labelled images.
         missing: images that the index lacks.
         unknown: images that only the index has.
         outdated: images whose label, source or vector has changed since they were indexed.
@@ -136,14 +136,14 @@ class CheckReport:
     @property
     def problems(self) -> tuple[str, ...]:
         """What is wrong, one sentence each; empty if all is well."""
-        sentences = {
+        counts = {
             "missing from the index": self.missing,
-            "in the index, and not in the records": self.unknown,
+            "in the index, and not in the labelled images": self.unknown,
             "indexed with an older label, source or vector": self.outdated,
             "not found by their own vector": self.wrong,
         }
-        found = [f"{number} of {self.count} images: {what}" for what, number in sentences.items() if number]
-        return (*found, self.error) if self.error is not None else tuple(found)
+        sentences = [f"{number} of {self.count} images: {what}" for what, number in counts.items() if number]
+        return (*sentences, self.error) if self.error is not None else tuple(sentences)
 
     @property
     def ok(self) -> bool:

@@ -73,7 +73,7 @@ class Store:
     def examine(
         self, labelled_images: LabelledImages, name: str, fingerprint: str, sample: int | None = None
     ) -> CheckReport:
-        """Compare the index with the records in a child process. No client may have it open."""
+        """Compare the index with the labelled images in a child process. No client may have it open."""
         with tempfile.TemporaryDirectory(prefix="consilience-check-") as folder:
             replace(labelled_images, thumbnails=()).save(Path(folder))
             asked = [str(self.path), name, fingerprint, folder, str(sample or "")]

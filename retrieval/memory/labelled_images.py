@@ -110,7 +110,7 @@ class LabelledImages:
         vectors: Vectors,
         thumbnails: Mapping[str, bytes] | None = None,
     ) -> tuple[LabelledImages, AddReport]:
-        """These records and the new images. Adding the same again changes nothing.
+        """These labelled images and the new images. Adding the same again changes nothing.
 
         An image that is there under the same label is skipped. One that is there under another label is kept out and
         named in the report, the old one stays; one that is new under two labels is kept out altogether.
@@ -130,7 +130,7 @@ class LabelledImages:
                 images = conflicts.setdefault(identity, [(self.sources[known], self.labels[known])])
                 images.append((sources[row], label))
         kept_out = tuple(Conflict(identity, tuple(images)) for identity, images in conflicts.items())
-        contradicting = sum(len(one.images) - (one.id in self.rows) for one in kept_out)
+        contradicting = sum(len(image.images) - (image.id in self.rows) for image in kept_out)
         report = AddReport(len(fresh), len(ids) - len(fresh) - contradicting, kept_out)
         if not fresh:
             return self, report
@@ -151,7 +151,7 @@ class LabelledImages:
         return grown, report
 
     def without(self, ids: Collection[str] = (), sources: Collection[str] = ()) -> LabelledImages:
-        """These records without the images of these identities or sources; names that are not there change nothing."""
+        """Return them without the images of these identities or sources; a name that is not there changes nothing."""
         gone_ids, gone_sources = set(ids), set(sources)
         kept = [
             row

@@ -123,8 +123,8 @@ def test_answers_that_do_not_agree_with_the_records_are_not_used(
     queries = memory.vectors[:2]
     expected, exact = ExactIndex(memory).query(queries, 5)
 
-    collection.upsert(ids=["intruder"], embeddings=memory.vectors[:1])  # an image that the records do not know
-    collection.update(ids=["id5"], embeddings=memory.vectors[1:2])  # another vector than the records'
+    collection.upsert(ids=["intruder"], embeddings=memory.vectors[:1])  # an image that the labelled images do not know
+    collection.update(ids=["id5"], embeddings=memory.vectors[1:2])  # another vector than the labelled images'
     for _ in range(2):
         similarities, rows = index.query(queries, 5)
         np.testing.assert_array_equal(rows, exact)
