@@ -90,6 +90,16 @@ def test_what_if_is_the_panels_own_fusion_without_the_agent(chat: Chat) -> None:
     assert "Choose from: neighbours, probe" in ask(chat, reply.diagnosis, "what if you don't trust her?").text
 
 
+def test_why_a_person_should_look_is_said_once(chat: Chat) -> None:
+    between = PIL.Image.blend(draw("circle", 1000), draw("square", 1000), 0.35)
+    id = run(chat.look(between, person="ada", channel="chat", name="new.png")).diagnosis
+    stored = chat.history.get(id).diagnosis
+    assert stored.reasons
+    assert all(ask(chat, id, "why?").text.count(reason) == 1 for reason in stored.reasons)
+    decided = chat.history.keep(replace(stored, rationale="A reasoner says so."), channel="chat").id
+    assert all(ask(chat, decided, "why?").text.count(reason) == 1 for reason in stored.reasons)
+
+
 def test_a_panel_that_has_learned_since_says_so(chat: Chat) -> None:
     reply = look(chat)
     stored = chat.history.get(reply.diagnosis).diagnosis
