@@ -130,7 +130,9 @@ def test_wrong_settings_of_an_agent_are_one_line(
     del os.environ["A_KEY"]
     without = invoke(*diagnose, file)
     assert without.exit_code == 0
-    assert "qwen: the environment variable A_KEY, which is to hold the key, is not set; set it" in without.stdout
+    assert (
+        "qwen: failed: the environment variable A_KEY, which is to hold the key, is not set; set it" in without.stdout
+    )
 
 
 def test_kept_answers_are_shown_and_forgotten(
