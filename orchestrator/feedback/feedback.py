@@ -110,7 +110,7 @@ class Feedbacks:
             # A write first: SQLite would refuse one after a read if somebody else wrote in between.
             connection.execute(delete(FEEDBACK).where(*same, FEEDBACK.c.change.is_(None)))
             if connection.execute(select(DIAGNOSES.c.id).where(DIAGNOSES.c.id == id)).one_or_none() is None:
-                raise DiagnosisMissingError(f"there is no diagnosis '{id}' any more: it was deleted")
+                raise DiagnosisMissingError(f"there is no diagnosis '{id}': it was deleted, or the id is wrong")
             if (learned := connection.execute(select(FEEDBACK).where(*same)).one_or_none()) is not None:
                 raise HistoryError(
                     f"the panel has learned what '{person}' said of the diagnosis '{id}' ({learned.label}): run "
