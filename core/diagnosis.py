@@ -10,7 +10,7 @@ from consilience.core.diagnosis_record import DiagnosisRecord, json_of
 from consilience.core.errors import ConsilienceError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis(DiagnosisRecord):
     """What the panel concludes about one image: a `DiagnosisRecord` that shows itself."""
 

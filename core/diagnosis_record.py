@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from consilience.core.evidence import Evidence
@@ -27,72 +27,59 @@ class Embedding:
     encoder: str
 
 
-@dataclass(frozen=True, slots=True)
-class DiagnosisRecord:
-    """What the panel concludes about one image.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conclusion:
+    """What follows for one image from what its agents predicted: the part of a diagnosis that the orchestrator makes.
+
+    Where no agent answered, the label and the posterior are empty.
 
     Attributes:
         label: the most probable label, or the one that a reasoner decided for.
         posterior: probability by label, in the task's order; sums to 1.
+        first_posterior: the posterior before any second look; None if there was none.
         prediction_set: the labels that cannot be excluded at the policy's coverage, most probable first; the most
             probable label always stays in it. All labels, where the panel has too few labelled images to exclude any.
         verdict: "confident", or "refer": a person must look.
         reasons: why it was not settled; empty if it was.
         predictions: every prediction that was weighed or failed, first looks before second looks.
-        evidence: the most similar labelled cases.
+        novelty: share of the panel's own images that are less novel, in [0, 1]; higher = more novel. Where the panel
+            could judge too few of its own images, the evidence's.
+        novelty_signs: by sign, the same for each; empty where the novelty is the evidence's.
         rationale: how the conclusion came about, in plain words.
         rounds: how many times the predictions were weighed.
-        seconds: wall time of the run that this image was part of, divided by its number of images.
         cost_usd: what the answers of agents and reasoner cost; those that were kept from an earlier run cost nothing.
-        identity: hash of the image's decoded pixels.
-        source: where the image came from.
-        trust: the trust of each agent's look that was weighed.
-        first_posterior: the posterior before any second look; None if there was none.
-        novelty: share of the panel's own images that are less novel, in [0, 1]; higher = more novel. In panels of
-            earlier versions, the evidence's.
-        novelty_signs: by sign, the same for each; empty in those panels.
-        image: the image itself; dropped by `diagnose_many` where it can be loaded again from its source.
-        embedding: what the agents on features saw; not in `to_dict`.
     """
 
     label: str
     posterior: Mapping[str, float]
+    first_posterior: Mapping[str, float] | None = None
     prediction_set: tuple[str, ...]
     verdict: Verdict
     reasons: tuple[str, ...]
     predictions: tuple[Prediction, ...]
-    evidence: Evidence
-    rationale: str
-    rounds: int
-    seconds: float
-    cost_usd: float
-    identity: str
-    source: str
-    trust: tuple[Trust, ...] = ()
-    first_posterior: Mapping[str, float] | None = None
     novelty: float | None = None
     novelty_signs: Mapping[str, float] = field(default_factory=dict)
-    image: Image | None = field(default=None, repr=False, compare=False)
-    embedding: Embedding | None = field(default=None, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        check_distribution(self.posterior, "the posterior")
-        if self.label not in self.posterior:
-            raise ValueError(f"the label '{self.label}' is not in the posterior")
+    rationale: str
+    rounds: int
+    cost_usd: float
 
     @property
     def probability(self) -> float:
-        """Posterior probability of the label."""
-        return self.posterior[self.label]
+        """Posterior probability of the label; 0 where no agent answered."""
+        return self.posterior.get(self.label, 0.0)
 
     @property
     def settled(self) -> bool:
+        """Whether no person needs to look."""
         return self.verdict == "confident"
 
+    def parts(self) -> dict[str, Any]:
+        """Return the fields of the conclusion by name, for what is built on it."""
+        return {part.name: getattr(self, part.name) for part in fields(Conclusion)}
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: what `to_json` writes."""
+        """Return plain data, for the graph's state and for JSON; `conclusion_from_dict` restores it."""
         return {
-            "source": self.source,
             "label": self.label,
             "probability": self.probability,
             "posterior": dict(self.posterior),
@@ -101,13 +88,56 @@ class DiagnosisRecord:
             "verdict": self.verdict,
             "reasons": list(self.reasons),
             "predictions": [prediction.to_dict() for prediction in self.predictions],
-            "evidence": self.evidence.to_dict(),
             "novelty": self.novelty,
             "novelty_signs": dict(self.novelty_signs),
             "rationale": self.rationale,
             "rounds": self.rounds,
-            "seconds": self.seconds,
             "cost_usd": self.cost_usd,
+        }
+
+
+def conclusion_from_dict(data: Mapping[str, Any]) -> Conclusion:
+    """Restore what `Conclusion.to_dict` returned."""
+    sequences = {"prediction_set": tuple(data["prediction_set"]), "reasons": tuple(data["reasons"])}
+    predictions = tuple(Prediction.from_dict(prediction) for prediction in data["predictions"])
+    plain = {part.name: data[part.name] for part in fields(Conclusion)}
+    return Conclusion(**plain | sequences | {"predictions": predictions})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiagnosisRecord(Conclusion):
+    """What the panel concludes about one image, and from what.
+
+    Attributes:
+        evidence: the most similar labelled cases.
+        seconds: wall time of the run that this image was part of, divided by its number of images.
+        identity: hash of the image's decoded pixels.
+        source: where the image came from.
+        trust: the trust of each agent's look that was weighed.
+        image: the image itself; dropped by `diagnose_many` where it can be loaded again from its source.
+        embedding: what the agents on features saw; not in `to_dict`.
+    """
+
+    evidence: Evidence
+    seconds: float
+    identity: str
+    source: str
+    trust: tuple[Trust, ...] = ()
+    image: Image | None = field(default=None, repr=False, compare=False)
+    embedding: Embedding | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_distribution(self.posterior, "the posterior")
+        if self.label not in self.posterior:
+            raise ValueError(f"the label '{self.label}' is not in the posterior")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data: what `to_json` writes."""
+        return {
+            "source": self.source,
+            **Conclusion.to_dict(self),
+            "evidence": self.evidence.to_dict(),
+            "seconds": self.seconds,
             "identity": self.identity,
             "trust": [trust.to_dict() for trust in self.trust],
         }
@@ -116,23 +146,12 @@ class DiagnosisRecord:
     def from_dict(cls, data: Mapping[str, Any], thumbnail: Callable[[str], bytes | None] | None = None) -> Self:
         """Restore from `to_dict`, without the image; `thumbnail` reads a case's picture by its id."""
         return cls(
-            label=data["label"],
-            posterior=data["posterior"],
-            first_posterior=data["first_posterior"],
-            prediction_set=tuple(data["prediction_set"]),
-            verdict=data["verdict"],
-            reasons=tuple(data["reasons"]),
-            predictions=tuple(Prediction.from_dict(prediction) for prediction in data["predictions"]),
+            **conclusion_from_dict(data).parts(),
             evidence=Evidence.from_dict(data["evidence"], thumbnail),
-            rationale=data["rationale"],
-            rounds=data["rounds"],
             seconds=data["seconds"],
-            cost_usd=data["cost_usd"],
             identity=data["identity"],
             source=data["source"],
             trust=tuple(Trust(**trust) for trust in data["trust"]),
-            novelty=data["novelty"],
-            novelty_signs=data["novelty_signs"],
         )
 
     def to_json(self, indent: int | None = None) -> str:

@@ -49,7 +49,7 @@ def diagnosis_schema() -> dict[str, Any]:
 def _object(kind: type, definitions: dict[str, Any]) -> dict[str, Any]:
     hints = get_type_hints(kind, localns={"np": numpy})  # that import is for type checkers only
     names = [f.name for f in fields(kind) if f.name not in _NOT_WRITTEN and not f.name.startswith("_")]
-    described = _attributes(kind)
+    described = {name: text for base in reversed(kind.__mro__) for name, text in _attributes(base).items()}
     properties = {
         name: _schema(hint, definitions) | ({"description": described[name]} if name in described else {})
         for name, hint in ({name: hints[name] for name in names} | _DERIVED.get(kind, {})).items()

@@ -18,11 +18,10 @@ import numpy as np
 
 from consilience.agents import Agent, Budget
 from consilience.core.diagnosis import Diagnosis, FailedImage
-from consilience.core.diagnosis_record import Embedding
+from consilience.core.diagnosis_record import Embedding, conclusion_from_dict
 from consilience.core.errors import AllAgentsFailedError, DatasetError, EncoderError
 from consilience.core.evidence import Evidence
 from consilience.core.images import Image, ImageSource, Named, load_image
-from consilience.core.prediction import Prediction
 from consilience.core.settings.settings import PolicySettings, Settings, settings_or
 from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.run_state import State
@@ -284,32 +283,19 @@ class Diagnoser:
     def _result(
         self, state: Any, row: int, image: Image | None, vector: np.ndarray, seconds: float
     ) -> Diagnosis | FailedImage:
-        conclusion, source = state["conclusions"][row], state["sources"][row]
-        predictions = tuple(Prediction.from_dict(data) for data in conclusion["predictions"])
-        if "posterior" not in conclusion:
+        conclusion, source = conclusion_from_dict(state["conclusions"][row]), state["sources"][row]
+        predictions = conclusion.predictions
+        if not conclusion.posterior:
             causes = "; ".join(f"{prediction.agent}: {prediction.error or 'abstained'}" for prediction in predictions)
             return FailedImage(source, AllAgentsFailedError(f"no agent could look at '{source}': {causes}"))
-        looks = {
-            (prediction.agent, prediction.stage) for prediction in predictions if prediction.calibrated is not None
-        }
+        counted = {(p.agent, p.stage) for p in predictions if p.calibrated is not None}
         return Diagnosis(
-            label=conclusion["label"],
-            posterior=conclusion["posterior"],
-            first_posterior=conclusion["first_posterior"],
-            prediction_set=tuple(conclusion["prediction_set"]),
-            verdict=conclusion["verdict"],
-            reasons=tuple(conclusion["reasons"]),
-            predictions=predictions,
+            **conclusion.parts(),
             evidence=Evidence.from_dict(state["evidence"][row], self.memory.labelled_images.thumbnail),
-            rationale=conclusion["rationale"],
-            rounds=conclusion["rounds"],
             seconds=seconds,
-            cost_usd=conclusion["cost_usd"],
             identity=state["identities"][row],
             source=source,
-            trust=tuple(member.trust for member in self.panel.members if (member.agent, member.stage) in looks),
-            novelty=conclusion["novelty"],
-            novelty_signs=conclusion["novelty_signs"],
+            trust=tuple(member.trust for member in self.panel.members if (member.agent, member.stage) in counted),
             image=image,
             embedding=Embedding(vector.copy(), self.encoder.fingerprint),  # no view: it would keep the batch alive
         )

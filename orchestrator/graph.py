@@ -182,7 +182,8 @@ class _Nodes:
 
     async def conclude(self, state: State, runtime: Runtime[Run]) -> State:
         run = runtime.context
-        return {"conclusions": await self.reasoning.conclude(state, run.agents, run.deadline)}
+        conclusions = await self.reasoning.conclude(state, run.agents, run.deadline)
+        return {"conclusions": [conclusion.to_dict() for conclusion in conclusions]}
 
 
 def first_state(sources: Sequence[str], identities: Sequence[str]) -> State:

@@ -204,7 +204,7 @@ def compare(conclusions: Sequence[Mapping[str, Any]], recording: Recording, trut
 def posteriors(conclusions: Sequence[Mapping[str, Any]], task: Task) -> np.ndarray:
     """(n, c), rows of NaN where no agent answered."""
     silent = dict.fromkeys(task.names, math.nan)
-    return np.array([list(conclusion.get("posterior", silent).values()) for conclusion in conclusions])
+    return np.array([list((conclusion["posterior"] or silent).values()) for conclusion in conclusions])
 
 
 def figures(
@@ -222,7 +222,7 @@ def figures(
         "labels": list(recording.task.names),
         "scores": [{key: _finite(value) for key, value in asdict(score).items()} for score in scores],
         "second_looks": {"rows": looked_again, "share": looked_again / len(recording)},
-        "settled": sum(conclusion.get("verdict") == "confident" for conclusion in conclusions) / len(recording),
+        "settled": sum(conclusion["verdict"] == "confident" for conclusion in conclusions) / len(recording),
         "cost_usd": {
             "replayed": sum(prediction["cost_usd"] for prediction in taken),
             "recorded": sum(a.cost_usd for a in answers),

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from consilience.core.diagnosis_record import Conclusion
 from consilience.core.prediction import look_name
 from consilience.core.render.phrases import percent, ranked
 from consilience.core.trust import Trust
@@ -31,32 +32,32 @@ class CaseSummary:
 
     Attributes:
         image: its identity. Nobody reads it: replies are kept under it.
-        conclusion: label, posterior, reasons and predictions, as `Weigher.conclude` gives them.
+        conclusion: as `Weigher.conclude` returns it.
         evidence: as `Evidence.to_dict`.
         trusts: of every look that can be weighed.
         can_revise: the agents that can be asked once more.
     """
 
     image: str
-    conclusion: Mapping[str, Any]
+    conclusion: Conclusion
     evidence: Mapping[str, Any]
     trusts: Sequence[Trust]
     can_revise: Sequence[str] = ()
 
     @property
     def label(self) -> str:
-        label: str = self.conclusion["label"]
-        return label
+        """Return the label of the conclusion."""
+        return self.conclusion.label
 
     def text(self, prompt: Prompt) -> str:
-        """The record in the words of the prompt 'reasoner'; what others wrote stands in double quotes."""
-        posterior, _ = ranked(self.conclusion["posterior"], POSTERIOR_LABELS)
-        reasons = "; ".join(self.conclusion["reasons"])
+        """Return the record in the words of the prompt 'reasoner'; what others wrote stands in double quotes."""
+        posterior, _ = ranked(self.conclusion.posterior, POSTERIOR_LABELS)
+        reasons = "; ".join(self.conclusion.reasons)
         return prompt.render(
             "record",
             looks="\n".join(self._looks(prompt)),
             cases="\n".join(self._cases(prompt)) or prompt.render("no-cases"),
-            novelty=percent(self.conclusion.get("novelty", self.evidence["novelty"])),
+            novelty=percent(self.evidence["novelty"] if self.conclusion.novelty is None else self.conclusion.novelty),
             posterior=", ".join(
                 prompt.render("probable", label=quoted(label), share=percent(share)) for label, share in posterior
             ),
@@ -64,44 +65,29 @@ class CaseSummary:
         )
 
     def _looks(self, prompt: Prompt) -> list[str]:
-        predictions = self.conclusion["predictions"]
-        total = sum(prediction["weight"] for prediction in predictions) or 1.0
+        predictions = self.conclusion.predictions
+        total = sum(p.weight or 0.0 for p in predictions) or 1.0
         trusts = {(trust.agent, trust.stage): trust for trust in self.trusts}
-        again = {
-            prediction["agent"]
-            for prediction in predictions
-            if prediction["stage"] == "second" and prediction["calibrated"] is not None
-        }
+        again = {p.agent for p in predictions if p.stage == "second" and p.calibrated is not None}
         lines = []
-        for prediction in predictions:
-            who = quoted(look_name(prediction["agent"], prediction["stage"]))
-            words = prediction["rationale"] and prompt.render(
-                "own-words", rationale=quoted(prediction["rationale"], RATIONALE_CHARACTERS)
-            )
-            if prediction["label"] is None:
-                lines.append(
-                    prompt.render("failed" if prediction["error"] is not None else "abstained", who=who, words=words)
-                )
+        for p in predictions:
+            who = quoted(look_name(p.agent, p.stage))
+            words = p.rationale and prompt.render("own-words", rationale=quoted(p.rationale, RATIONALE_CHARACTERS))
+            if p.label is None:
+                lines.append(prompt.render("failed" if p.error is not None else "abstained", who=who, words=words))
                 continue
-            if prediction["calibrated"] is not None:
+            if p.calibrated is not None:
                 standing = prompt.render(
                     "weighed",
-                    calibrated=percent(prediction["calibrated"][prediction["label"]]),
-                    weight=percent(prediction["weight"] / total),
-                    earned=_earned(prompt, trusts[prediction["agent"], prediction["stage"]]),
+                    calibrated=percent(p.calibrated[p.label]),
+                    weight=percent((p.weight or 0.0) / total),
+                    earned=_earned(prompt, trusts[p.agent, p.stage]),
                 )
             else:
-                is_replaced = prediction["stage"] == "first" and prediction["agent"] in again
-                standing = prompt.render("replaced" if is_replaced else "uncounted")
+                standing = prompt.render("replaced" if p.stage == "first" and p.agent in again else "uncounted")
+            label, confidence = quoted(p.label), percent(p.confidence or 0.0)
             lines.append(
-                prompt.render(
-                    "look",
-                    who=who,
-                    label=quoted(prediction["label"]),
-                    confidence=percent(prediction["confidence"]),
-                    standing=standing,
-                    words=words,
-                )
+                prompt.render("look", who=who, label=label, confidence=confidence, standing=standing, words=words)
             )
         return lines
 

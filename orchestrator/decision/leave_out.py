@@ -46,21 +46,6 @@ def without(diagnosis: Diagnosis, agents: Collection[str], weigher: Weigher) -> 
     [concluded] = weigher.conclude(
         [{"row": 0, "prediction": prediction.to_dict()} for prediction in kept], weighed, [diagnosis.evidence.to_dict()]
     )
-    weight = {
-        look_name(prediction["agent"], prediction["stage"]): prediction["weight"]
-        for prediction in concluded["predictions"]
-    }
-    return replace(
-        diagnosis,
-        label=concluded["label"],
-        posterior=concluded["posterior"],
-        first_posterior=None,
-        prediction_set=tuple(concluded["prediction_set"]),
-        verdict=concluded["verdict"],
-        reasons=tuple(concluded["reasons"]),
-        predictions=tuple(
-            replace(prediction, weight=weight[look_name(prediction.agent, prediction.stage)]) for prediction in kept
-        ),
-        rationale=concluded["rationale"],
-        trust=tuple(trust for trust in diagnosis.trust if trust.agent not in agents),
-    )
+    unchanged = {"first_posterior": None, "novelty": diagnosis.novelty, "cost_usd": diagnosis.cost_usd}
+    trust = tuple(trust for trust in diagnosis.trust if trust.agent not in agents)
+    return replace(diagnosis, **concluded.parts() | unchanged, trust=trust)

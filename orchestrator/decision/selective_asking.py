@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from consilience.core.prediction import Stage
+from consilience.core.prediction import Prediction, Stage
 from consilience.core.settings.settings import PolicySettings
 from consilience.orchestrator.decision.second_look import Gain, ValueOfInformation
 
 
-def spent(predictions: Iterable[Mapping[str, Any]]) -> float:
-    """What answers cost, in US dollars; those kept from an earlier run cost nothing."""
-    return math.fsum(prediction["cost_usd"] for prediction in predictions if not prediction["cached"])
+def spent(predictions: Iterable[Prediction]) -> float:
+    """Return what answers cost, in US dollars; those kept from an earlier run cost nothing."""
+    return math.fsum(prediction.cost_usd for prediction in predictions if not prediction.cached)
 
 
 def affordable(costs: Mapping[str, float], budget: float | None) -> list[str]:

@@ -6,14 +6,15 @@ It reads records and figures, never images.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, TypedDict
 
 import numpy as np
 
 from consilience.agents import Agent
-from consilience.core.prediction import Stage, look_name
+from consilience.core.diagnosis_record import Conclusion
+from consilience.core.prediction import Prediction, Stage, look_name
 from consilience.core.task import Task
 from consilience.orchestrator.decision.case_summary import REASONER
 from consilience.orchestrator.decision.explain import explain
@@ -163,12 +164,10 @@ class Weigher:
         Args:
             wishes: by row and agent, why a reasoner wants it to look again.
         """
-        unsettled: dict[int, list[Mapping[str, Any]]] = {
-            row: [] for row, result in weighed.items() if result["reasons"]
-        }
+        unsettled: dict[int, list[Prediction]] = {row: [] for row, result in weighed.items() if result["reasons"]}
         for look in looks:
             if look["row"] in unsettled:
-                unsettled[look["row"]].append(look["prediction"])
+                unsettled[look["row"]].append(Prediction.from_dict(look["prediction"]))
         asking, requests = self.asking, list[LookRequest]()
         for row, predictions in unsettled.items():
             able, result, wished = self.able_to_revise(predictions, agents), weighed[row], wishes.get(row, {})
@@ -194,17 +193,17 @@ class Weigher:
                 )
         return requests
 
-    def able_to_revise(self, predictions: Sequence[Mapping[str, Any]], agents: Mapping[str, Agent]) -> dict[str, int]:
-        """By agent, the label that its first look named: nobody looks a third time, and nobody who failed at first."""
+    def able_to_revise(self, predictions: Sequence[Prediction], agents: Mapping[str, Agent]) -> dict[str, int]:
+        """Return who can look again, with the place of the label that its first look named, NO_LABEL if none.
+
+        Nobody looks a third time, and nobody whose first look failed.
+        """
         place = {label: place for place, label in enumerate(self.task.names)}
-        twice = {prediction["agent"] for prediction in predictions if prediction["stage"] == "second"}
+        twice = {p.agent for p in predictions if p.stage == "second"}
         return {
-            prediction["agent"]: place.get(prediction["label"], NO_LABEL)
-            for prediction in predictions
-            if prediction["agent"] in agents
-            and prediction["agent"] not in twice
-            and prediction["error"] is None
-            and agents[prediction["agent"]].can_revise
+            p.agent: NO_LABEL if p.label is None else place.get(p.label, NO_LABEL)
+            for p in predictions
+            if p.agent in agents and p.agent not in twice and p.error is None and agents[p.agent].can_revise
         }
 
     def conclude(
@@ -213,9 +212,9 @@ class Weigher:
         weighed: Mapping[int, Weighed],
         evidence: Sequence[Mapping[str, Any]],
         requests: Sequence[LookRequest] = (),
-    ) -> list[dict[str, Any]]:
-        """For each weighed image what its `Diagnosis` says; only "predictions" where no agent answered."""
-        predictions: dict[int, list[dict[str, Any]]] = {row: [] for row in weighed}
+    ) -> list[Conclusion]:
+        """Return the conclusion for each weighed image, in the order of the rows."""
+        predictions: dict[int, list[Mapping[str, Any]]] = {row: [] for row in weighed}
         asked: dict[int, list[LookRequest]] = {row: [] for row in weighed}
         for look in looks:
             if look["row"] in predictions:
@@ -269,41 +268,35 @@ class Weigher:
     def _conclusion(
         self,
         result: Weighed,
-        predictions: list[dict[str, Any]],
+        looks: Sequence[Mapping[str, Any]],
         evidence: Mapping[str, Any],
         requests: Sequence[LookRequest],
-    ) -> dict[str, Any]:
+    ) -> Conclusion:
+        """The one producer of conclusions; `looks` are predictions as plain data."""
         names = self.task.names
-        weighed_predictions = []
-        for prediction in predictions:
-            who = look_name(prediction["agent"], prediction["stage"])
-            calibrated = result["calibrated"].get(who)
-            weighed_predictions.append(
-                {
-                    **prediction,
-                    "calibrated": None if calibrated is None else dict(zip(names, calibrated, strict=True)),
-                    "weight": result["weights"].get(who, 0.0),
-                }
-            )
-        if not result["posterior"]:
-            return {"predictions": weighed_predictions}
-        posterior = dict(zip(names, result["posterior"], strict=True))
-        conclusion = {
-            "label": result["label"],
-            "posterior": posterior,
-            "first_posterior": self._first_posterior(result),
-            "prediction_set": result["prediction_set"],
-            "novelty": result["novelty"],
-            "novelty_signs": result["signs"],
-            "verdict": "refer" if result["reasons"] else "confident",
-            "reasons": result["reasons"],
-            "predictions": weighed_predictions,
-            "rounds": result["round"],
-            "cost_usd": spent(predictions),
-        }
-        conclusion["rationale"] = explain(conclusion, evidence, [member.trust for member in self.members], requests)
-        return conclusion
-
-    def _first_posterior(self, result: Weighed) -> dict[str, float] | None:
+        predictions = []
+        for prediction in looks:
+            look = look_name(prediction["agent"], prediction["stage"])
+            calibrated = result["calibrated"].get(look)
+            by_label = None if calibrated is None else dict(zip(names, calibrated, strict=True))
+            weight = result["weights"].get(look, 0.0)
+            predictions.append(Prediction.from_dict({**prediction, "calibrated": by_label, "weight": weight}))
         first = result["first_posterior"] if result["round"] > 1 else []
-        return dict(zip(self.task.names, first, strict=True)) if first else None
+        conclusion = Conclusion(
+            label=result["label"],
+            posterior=dict(zip(names, result["posterior"], strict=True)) if result["posterior"] else {},
+            first_posterior=dict(zip(names, first, strict=True)) if first else None,
+            prediction_set=tuple(result["prediction_set"]),
+            verdict="refer" if result["reasons"] else "confident",
+            reasons=tuple(result["reasons"]),
+            predictions=tuple(predictions),
+            novelty=result["novelty"],
+            novelty_signs=result["signs"],
+            rationale="",
+            rounds=result["round"],
+            cost_usd=spent(predictions),
+        )
+        if not conclusion.posterior:
+            return conclusion
+        trusts = [member.trust for member in self.members]
+        return replace(conclusion, rationale=explain(conclusion, evidence, trusts, requests))

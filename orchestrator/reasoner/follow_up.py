@@ -99,15 +99,9 @@ class FollowUp:
 
 def _record(diagnosis: Diagnosis) -> CaseSummary:
     # A reasoner that decided has no trust of its own; its answer stands in the rationale.
-    looks = [p if p.weight is not None else replace(p, weight=0.0) for p in diagnosis.predictions]
-    data = diagnosis.to_dict()
-    conclusion = {
-        "label": diagnosis.label,
-        "posterior": data["posterior"],
-        "reasons": data["reasons"],
-        "predictions": [prediction.to_dict() for prediction in looks],
-    }
-    return CaseSummary(diagnosis.identity, conclusion, data["evidence"], diagnosis.trust)
+    looks = tuple(p if p.weight is not None else replace(p, weight=0.0) for p in diagnosis.predictions)
+    conclusion = replace(diagnosis, predictions=looks)
+    return CaseSummary(diagnosis.identity, conclusion, diagnosis.evidence.to_dict(), diagnosis.trust)
 
 
 def _checked(text: str, shown: str, diagnosis: Diagnosis) -> str:

@@ -183,11 +183,11 @@ class ReasonerQuestion:
 
     def _invented(self, output: ReasonerOutput) -> list[str]:
         summary, labels = self.summary, self._task.names
-        predictions = summary.conclusion["predictions"]
+        predictions = summary.conclusion.predictions
         return invented_figures(
             output.rationale,
-            shown=" ".join([self._shown, *summary.conclusion["reasons"]]),
-            names=[*labels, *(prediction["agent"] for prediction in predictions)],
+            shown=" ".join([self._shown, *summary.conclusion.reasons]),
+            names=[*labels, *(prediction.agent for prediction in predictions)],
             own=output.probability,
             countable=max(len(predictions), len(summary.evidence["neighbours"]), len(labels)),
         )

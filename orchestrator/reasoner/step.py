@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from consilience.agents import Agent, Budget, open_replies, reached
+from consilience.core.diagnosis_record import Conclusion
 from consilience.core.errors import AgentError
 from consilience.core.prediction import Prediction, Stage
 from consilience.core.settings.model_settings import Role
@@ -96,7 +97,7 @@ class ReasonerStep:
         novelty = {row: result["novelty"] for row, result in weighed.items()}
         return looks, self.weigher.weigh([*state["looks"], *looks], novelty, state["round"], weighed)
 
-    async def conclude(self, state: State, agents: Mapping[str, Agent], deadline: float) -> list[dict[str, Any]]:
+    async def conclude(self, state: State, agents: Mapping[str, Agent], deadline: float) -> list[Conclusion]:
         """Return the conclusions as `Weigher.conclude` does, with the reasoner's part in them."""
         if self.role == "decide":
             weighed = dict(state["weighed"])
@@ -108,11 +109,13 @@ class ReasonerStep:
         conclusions = self.weigher.conclude(state["looks"], state["weighed"], state["evidence"], state["requests"])
         if self.role == "explain":
             for reading in await self._read(dict(enumerate(conclusions)), state, agents, deadline):
-                conclusions[reading["row"]] = _explained(conclusions[reading["row"]], reading["prediction"])
+                conclusions[reading["row"]] = _explained(
+                    conclusions[reading["row"]], Prediction.from_dict(reading["prediction"])
+                )
         return conclusions
 
     async def _read(
-        self, conclusions: Mapping[int, dict[str, Any]], state: State, agents: Mapping[str, Agent], deadline: float
+        self, conclusions: Mapping[int, Conclusion], state: State, agents: Mapping[str, Agent], deadline: float
     ) -> list[ReasonerUpdate]:
         if self.reasoner is None:
             return []
@@ -120,12 +123,12 @@ class ReasonerStep:
         summaries: dict[int, CaseSummary] = {}
         readings: dict[int, ReasonerResult] = {}
         for row, conclusion in conclusions.items():
-            if "posterior" not in conclusion:  # no agent answered
+            if not conclusion.posterior:  # no agent answered
                 continue
             if cause := self._unaffordable(conclusion):
                 readings[row] = ReasonerResult(Prediction(REASONER, error=cause))
                 continue
-            able = self.weigher.able_to_revise(conclusion["predictions"], agents)
+            able = self.weigher.able_to_revise(conclusion.predictions, agents)
             again = () if self.role == "explain" else tuple(able)
             summaries[row] = CaseSummary(state["identities"][row], conclusion, state["evidence"][row], trusts, again)
         limit = self.weigher.policy.settings.agent_timeout_seconds * max(len(summaries), 1)
@@ -141,9 +144,9 @@ class ReasonerStep:
             for row, reading in sorted(readings.items())
         ]
 
-    def _unaffordable(self, conclusion: Mapping[str, Any]) -> str:
+    def _unaffordable(self, conclusion: Conclusion) -> str:
         """Return why the budget of a diagnosis leaves nothing for the reasoner; empty if it does."""
-        budget, taken = self.weigher.policy.settings.max_cost_usd, spent(conclusion["predictions"])
+        budget, taken = self.weigher.policy.settings.max_cost_usd, spent(conclusion.predictions)
         expected = next((member.cost_usd for member in self.weigher.members if member.agent == REASONER), 0.0)
         if budget is None or taken + expected < budget or self.reasoner is None or self.reasoner.settings.is_free:
             return ""
@@ -172,8 +175,8 @@ class ReasonerStep:
         return {**result, "label": label, "posterior": posterior.tolist(), "prediction_set": left, "reasons": reasons}
 
 
-def _explained(conclusion: dict[str, Any], prediction: Mapping[str, Any]) -> dict[str, Any]:
+def _explained(conclusion: Conclusion, prediction: Prediction) -> Conclusion:
     """Return the conclusion in the reasoner's words; in those of the rules, if it failed."""
-    failed = prediction["error"] is not None
-    rationale = f"{conclusion['rationale']} {not_used(prediction['error'])}" if failed else prediction["rationale"]
-    return {**conclusion, "rationale": rationale, "cost_usd": conclusion["cost_usd"] + spent([prediction])}
+    failed = prediction.error is not None
+    rationale = f"{conclusion.rationale} {not_used(prediction.error or '')}" if failed else prediction.rationale
+    return replace(conclusion, rationale=rationale, cost_usd=conclusion.cost_usd + spent([prediction]))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from consilience.agents import ReplyCache
+from consilience.core.diagnosis_record import Conclusion
 from consilience.core.prediction import Prediction, Stage
 from consilience.core.settings.model_settings import ReasonerSettings
 from consilience.core.task import Task
@@ -40,11 +41,10 @@ LOOKS = (
 
 def record(looks: Sequence[dict[str, Any]] = LOOKS, **changed: Any) -> CaseSummary:
     """Scab at 87 %, not settled. `changed` replaces parts of the conclusion, of the evidence, or of the record."""
-    conclusion = {
+    conclusion: dict[str, Any] = {
         "label": "scab",
         "posterior": {"healthy": 0.02, "rust": 0.11, "scab": 0.87},
         "reasons": ["Only 87 % sure; 91 % is needed"],
-        "predictions": list(looks),
     }
     evidence = {
         "neighbours": [
@@ -60,7 +60,16 @@ def record(looks: Sequence[dict[str, Any]] = LOOKS, **changed: Any) -> CaseSumma
     ]
     conclusion |= {key: value for key, value in changed.items() if key in conclusion}
     evidence |= {key: value for key, value in changed.items() if key in evidence}
-    return CaseSummary("identity", conclusion, evidence, trusts, changed.get("can_revise", ()))
+    concluded = Conclusion(
+        **conclusion,
+        prediction_set=("scab",),
+        verdict="refer",
+        predictions=tuple(map(Prediction.from_dict, looks)),
+        rationale="",
+        rounds=1,
+        cost_usd=0.0,
+    )
+    return CaseSummary("identity", concluded, evidence, trusts, changed.get("can_revise", ()))
 
 
 def opinion(label: str, probability: Any = 0.8, rationale: str = "Both looks name it.", **more: Any) -> str:

@@ -80,7 +80,7 @@ def replay(
     metrics = replaying.figures(conclusions, recorded, weigher, scores)
     _write(out, metrics)
     _show(metrics, scores, beside, as_json)
-    failed = [row for row in conclusions if "posterior" not in row]
+    failed = [row for row in conclusions if not row["posterior"]]
     if failed:
         complain("error", f"no agent answered on {len(failed):,} of {len(conclusions):,} rows")
     finish(len(conclusions) - len(failed), len(failed))

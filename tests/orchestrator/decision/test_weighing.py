@@ -101,7 +101,8 @@ def test_where_nobody_answered_there_is_no_posterior() -> None:
     assert results[0]["posterior"] == []
     assert results[0]["reasons"] != []
     (conclusion,) = tested.conclude(looks, results, [EVIDENCE])
-    assert set(conclusion) == {"predictions"}
+    assert (conclusion.label, dict(conclusion.posterior), conclusion.verdict) == ("", {}, "refer")
+    assert [prediction.error for prediction in conclusion.predictions] == ["unplugged"]
 
 
 AGENTS: Any = {"qwen": Expert("qwen"), "gpt": Expert("gpt"), "probe": Expert("probe", can_revise=False)}
@@ -202,20 +203,19 @@ def test_a_conclusion_holds_all_that_led_to_it() -> None:
         look(0, "qwen", RUST, "second", cost_usd=0.5),
     ]
     (conclusion,) = tested.conclude(looks, tested.weigh(looks, {0: 0.0}, 2), [EVIDENCE])
-    assert (conclusion["label"], conclusion["verdict"], conclusion["reasons"]) == ("rust", "confident", [])
-    assert (conclusion["rounds"], conclusion["cost_usd"]) == (2, 0.75)
+    assert (conclusion.label, conclusion.verdict, conclusion.reasons) == ("rust", "confident", ())
+    assert (conclusion.rounds, conclusion.cost_usd) == (2, 0.75)
     assert [
-        (prediction["stage"], prediction["weight"], prediction["calibrated"] is None)
-        for prediction in conclusion["predictions"]
+        (prediction.stage, prediction.weight, prediction.calibrated is None) for prediction in conclusion.predictions
     ] == [
         ("first", 0.0, True),
         ("first", 0.5, False),
         ("second", 2.0, False),
     ]
-    assert "In the second look qwen changed from scab to rust." in conclusion["rationale"]
+    assert "In the second look qwen changed from scab to rust." in conclusion.rationale
     assert (
         "For it: qwen, second look (rust 90.0 %, 80.0 % of the weight, right on 80.0 % of 50 labelled images), probe"
-        in (conclusion["rationale"])
+        in conclusion.rationale
     )
 
 
@@ -228,7 +228,7 @@ def test_a_conclusion_says_why_somebody_was_asked_again() -> None:
     assert (
         "qwen was asked to look again: going by labelled images, that improves 35.4 % of such diagnoses and worsens "
         "4.0 %. In the second look qwen stayed with rust."
-    ) in conclusion["rationale"]
+    ) in conclusion.rationale
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_the_prediction_set_is_the_smallest_that_covers(coverage: float, expecte
     tested = weigher(member("qwen"), coverage=coverage)
     looks = [look(0, "qwen", [0.1, 0.6, 0.3])]
     (conclusion,) = tested.conclude(looks, tested.weigh(looks, {0: 0.0}, 1), [EVIDENCE])
-    assert conclusion["prediction_set"] == expected.split()
+    assert conclusion.prediction_set == tuple(expected.split())
 
 
 def test_a_referral_says_why() -> None:
@@ -252,11 +252,11 @@ def test_a_referral_says_why() -> None:
         "novelty": 0.2,
     }
     (conclusion,) = tested.conclude(looks, tested.weigh(looks, {0: 0.0}, 1), [evidence])
-    assert conclusion["verdict"] == "refer"
+    assert conclusion.verdict == "refer"
     for words in (
         "Most likely rust, 40.0 %.",
         "Failed and not counted: probe.",
         "Of the 3 most similar known images: 2 rust, 1 scab.",
         "A person should look. Only 40 % sure; 85 % is needed.",
     ):
-        assert words in conclusion["rationale"]
+        assert words in conclusion.rationale
