@@ -1,4 +1,4 @@
-"""Who said what, of all rows of an evaluation, as compact arrays: some 40 bytes a look and image.
+"""The answers in all rows of an evaluation, as compact arrays: some 40 bytes a look and image.
 
 Rows are streamed from `predictions.jsonl` through Arrow; nothing but the arrays is held.
 """
@@ -22,7 +22,7 @@ Look = tuple[str, str]
 
 @dataclass
 class Raw:
-    """What one look of one agent said of m images, before calibration; all arrays are (m,), in the order of the rows.
+    """The answers of one agent's look at m images, before calibration; all arrays are (m,), in the order of the rows.
 
     Attributes:
         rows: the images, by their row in the source, int below 2^31.
@@ -36,7 +36,7 @@ class Raw:
 
     @classmethod
     def of(cls, rows: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> Raw:
-        """From probabilities float (m, c); rows of NaN are left out."""
+        """Return the columns of probabilities, float (m, c), and labels, int (m,); rows of NaN are left out."""
         rows, truth, probabilities = _answered(rows, truth, probabilities)
         return cls(rows, probabilities.max(axis=1), probabilities.argmax(axis=1) == truth)
 
@@ -46,7 +46,7 @@ class Raw:
 
 @dataclass
 class AnswerColumns:
-    """What one look of one agent, calibrated, or the fusion said of m images, as `Raw`, and more.
+    """The answers of one agent's look, calibrated, or of the fusion at m images: what `Raw` holds, and more.
 
     Attributes:
         truth, named: the true label and the most probable one, as places in the task's order, int.
@@ -63,7 +63,7 @@ class AnswerColumns:
 
     @classmethod
     def of(cls, rows: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> AnswerColumns:
-        """From probabilities float (m, c); rows of NaN are left out."""
+        """Return the columns of probabilities, float (m, c), and labels, int (m,); rows of NaN are left out."""
         rows, truth, probabilities = _answered(rows, truth, probabilities)
         of_truth = probabilities[np.arange(len(truth)), truth]
         squared = (probabilities**2).sum(axis=1) - 2.0 * of_truth + 1.0
@@ -81,7 +81,7 @@ class AnswerColumns:
 
     @property
     def correct(self) -> np.ndarray:
-        """Whether the named label was right, bool (m,)."""
+        """Return whether the named label was right, bool (m,)."""
         right: np.ndarray = self.named == self.truth
         return right
 
@@ -92,7 +92,7 @@ NOTHING = np.empty(0, np.int32), np.empty(0, np.int32), np.empty((0, 1))
 
 
 def joined(kind: type[Part], parts: list[Part]) -> Part:
-    """Parts as one, in the order of the rows, on which figures must not depend. The list is emptied: they are large."""
+    """Return the parts as one, in the order of the rows, on which figures must not depend; empties the list."""
     if not parts:
         return kind.of(*NOTHING)
     whole = [np.concatenate([getattr(part, column.name) for part in parts]) for column in fields(kind)]
@@ -106,14 +106,14 @@ def joined(kind: type[Part], parts: list[Part]) -> Part:
 def _answered(
     rows: np.ndarray, truth: np.ndarray, probabilities: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where there are probabilities."""
+    """Return those of the rows that have probabilities."""
     answered = np.isfinite(probabilities).all(axis=1)
     return rows[answered].astype(np.int32), truth[answered], probabilities[answered]
 
 
 @dataclass
-class Spoken:
-    """One look of one agent: its answers before and after calibration, and what else became of it.
+class LookAnswers:
+    """One look of one agent: its answers before and after calibration, and what they took.
 
     Attributes:
         place: where it stands among the looks at an image, at the earliest.
@@ -139,7 +139,7 @@ class Collected:
 
     Attributes:
         images: rows. errors: those without a diagnosis. left_out: leaks that were dropped. leaks: those and others.
-        fusion: what the panel said; before: what it would have said before any second look, where that is known.
+        fusion: the panel's answers; before: its answers before any second look, where they are known.
         settled: whether the verdict was "confident", bool, for each answer of the fusion.
         held, sizes: whether the prediction set holds the true label, bool, and how many labels it holds, int, likewise.
         looks: by agent and stage, first looks first, in the order in which they stand in the rows.
@@ -150,7 +150,7 @@ class Collected:
     settled: np.ndarray
     held: np.ndarray
     sizes: np.ndarray
-    looks: dict[Look, Spoken]
+    looks: dict[Look, LookAnswers]
     images: int = 0
     errors: int = 0
     left_out: int = 0
@@ -161,7 +161,7 @@ class Collected:
 
 
 def collect(batches: Iterable[pyarrow.RecordBatch], labels: Sequence[str]) -> Collected:
-    """Take the rows in, batch by batch (`rows.read_rows`)."""
+    """Return the columns of all rows, read batch by batch (`rows.read_rows`); `labels` are the task's, in its order."""
     fusion: list[AnswerColumns] = []
     before: list[AnswerColumns] = []
     verdicts: list[tuple[np.ndarray, ...]] = []
@@ -183,7 +183,7 @@ def collect(batches: Iterable[pyarrow.RecordBatch], labels: Sequence[str]) -> Co
         collected.rounds += int(_numbers(batch["rounds"]).sum())
         collected.cost_usd += float(_numbers(batch["cost_usd"]).sum())
         collected.seconds += float(_numbers(batch["seconds"]).sum())
-        _take_in_looks(collected.looks, batch["predictions"], rows, truth)
+        _add_looks(collected.looks, batch["predictions"], rows, truth)
     collected.looks = dict(sorted(collected.looks.items(), key=lambda item: (item[0][1], item[1].place, item[0][0])))
     collected.fusion, collected.before = joined(AnswerColumns, fusion), joined(AnswerColumns, before)
     if verdicts:
@@ -193,7 +193,7 @@ def collect(batches: Iterable[pyarrow.RecordBatch], labels: Sequence[str]) -> Co
     return collected
 
 
-def _take_in_looks(looks: dict[Look, Spoken], column: pyarrow.ListArray, rows: np.ndarray, truth: np.ndarray) -> None:
+def _add_looks(looks: dict[Look, LookAnswers], column: pyarrow.ListArray, rows: np.ndarray, truth: np.ndarray) -> None:
     import pyarrow.compute as pc
 
     image = pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
@@ -212,17 +212,17 @@ def _take_in_looks(looks: dict[Look, Spoken], column: pyarrow.ListArray, rows: n
         here = (who == (agent, stage)).all(axis=1)
         where, least = image[here], int(place[here].min())
         look = agents.dictionary[agent].as_py(), stages.dictionary[stage].as_py()
-        spoken = looks.setdefault(look, Spoken(place=least))
-        spoken.place = min(spoken.place, least)
-        spoken.raw.append(Raw.of(rows[where], truth[where], raw[here]))
-        spoken.calibrated.append(AnswerColumns.of(rows[where], truth[where], calibrated[here]))
-        spoken.asked += int(here.sum())
-        spoken.abstained += int(abstained[here].sum())
-        spoken.errors += int(failed[here].sum())
-        spoken.weight += float(share[here].sum())
-        spoken.cost_usd += float(_numbers(parts["cost_usd"])[here].sum())
-        spoken.seconds += float(_numbers(parts["seconds"])[here].sum())
-        spoken.tokens += int(_numbers(parts["tokens"])[here].sum())
+        look_answers = looks.setdefault(look, LookAnswers(place=least))
+        look_answers.place = min(look_answers.place, least)
+        look_answers.raw.append(Raw.of(rows[where], truth[where], raw[here]))
+        look_answers.calibrated.append(AnswerColumns.of(rows[where], truth[where], calibrated[here]))
+        look_answers.asked += int(here.sum())
+        look_answers.abstained += int(abstained[here].sum())
+        look_answers.errors += int(failed[here].sum())
+        look_answers.weight += float(share[here].sum())
+        look_answers.cost_usd += float(_numbers(parts["cost_usd"])[here].sum())
+        look_answers.seconds += float(_numbers(parts["seconds"])[here].sum())
+        look_answers.tokens += int(_numbers(parts["tokens"])[here].sum())
 
 
 def _sets(column: pyarrow.ListArray, truth: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,8 @@ import numpy as np
 from consilience.core.errors import EvaluationError
 from consilience.evals import metrics
 from consilience.evals.answer_columns import collect
-from consilience.evals.figures import Settled, settled_of
+from consilience.evals.figures import Settled
+from consilience.evals.measurement import settled_of
 from consilience.evals.metrics import Paired, PairedChange
 from consilience.evals.rows import ROWS_FILE, read_rows
 from consilience.evals.run_log import RUN
@@ -75,7 +76,7 @@ class Comparison:
     sides: tuple[Side, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, as `consilience compare --json` prints it."""
+        """Return plain data, as `consilience compare --json` prints it."""
         plain: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **asdict(self)}, allow_nan=False))
         return plain
 
@@ -96,7 +97,7 @@ class _Opened:
     settled: np.ndarray
 
     def places(self, images: np.ndarray) -> np.ndarray:
-        """Where these images stand, int (n,); all of them must be here."""
+        """Return where these images stand, int (n,); all of them must be here."""
         order = np.argsort(self.image)
         places: np.ndarray = order[np.searchsorted(self.image, images, sorter=order)]
         return places
@@ -111,7 +112,7 @@ class _Numbers:
         self._new = count()
 
     def of(self, rows: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Of the rows of one evaluation. An image that stands in it twice is two images."""
+        """Return the number of each row's image, for the rows of one evaluation; an image in it twice is two images."""
         keys = list(_keys(rows))
         known = [self._by_identity.get(identity) for identity, _ in keys]
         taken = set(known)

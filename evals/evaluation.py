@@ -30,7 +30,8 @@ from consilience.evals.answer_columns import collect
 from consilience.evals.engines.engine import Engine, FreshDiagnoser, LocalEngine
 from consilience.evals.engines.process_engine import ProcessEngine
 from consilience.evals.engines.ray_engine import Cluster, ClusterEngine
-from consilience.evals.figures import EvaluationMetrics, measure
+from consilience.evals.figures import EvaluationMetrics
+from consilience.evals.measurement import measure
 from consilience.evals.report import write_report
 from consilience.evals.rows import LEFT_OUT, PARQUET, Decided, save_parquet
 from consilience.evals.run_log import RunLog, Tally, open_run_log, write_json, written_to
@@ -54,7 +55,7 @@ Watch = Callable[[Tally, Sequence[Decided]], None]
 
 
 def unwatched(tally: Tally, batch: Sequence[Decided]) -> None:
-    """An evaluation that nobody watches."""
+    """Ignore where an evaluation stands: nobody watches it."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,12 @@ class Evaluation:
     ignored: tuple[Path, ...]
 
     def failed(self) -> list[tuple[str, str]]:
-        """Image and cause, of those without a diagnosis; not those that were left out."""
+        """Return image and cause of those without a diagnosis; not those that were left out."""
         rows = self._rows("error", ("error", "!=", LEFT_OUT), ("error", "!=", ""))
         return [(row["source"], row["error"]) for row in rows]
 
     def leaks(self) -> list[str]:
-        """Images that the panel has learned from, left out or not."""
+        """Return the images that the panel has learned from, left out or not."""
         return [row["source"] for row in self._rows("leak", ("leak", "==", True))]
 
     def _rows(self, column: str, *conditions: tuple[str, str, Any]) -> list[dict[str, Any]]:
@@ -241,7 +242,7 @@ def _engine(
 
 
 def run_of(panel: Path, source: Source, settings: Settings, choice: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run is: if any of it changes, its rows are another run's."""
+    """Return what identifies a run: if any of it changes, its rows belong to another run."""
     manifest = open_panel_folder(panel).manifest
     state = json.dumps(manifest["files"], sort_keys=True).encode()
     return {

@@ -33,7 +33,7 @@ class Bins:
 
     @property
     def error(self) -> float:
-        """Mean over images of |accuracy - mean confidence| of their bin, [0, 1]; 0 without images."""
+        """Return the mean over images of |accuracy - mean confidence| of their bin, [0, 1]; 0 without images."""
         return float(np.abs(self.n * (self.accuracy - self.confidence)).sum() / max(self.n.sum(), 1))
 
 
@@ -48,13 +48,13 @@ def binned(confidence: np.ndarray, correct: np.ndarray, edges: np.ndarray) -> Bi
 
 
 def equal_width(bins: int = BINS) -> np.ndarray:
-    """Inner edges of bins of equal width: those of the ECE (Naeini et al. 2015)."""
+    """Return the inner edges of bins of equal width, float (bins - 1,): those of the ECE (Naeini et al. 2015)."""
     edges: np.ndarray = np.arange(1, bins) / bins
     return edges
 
 
 def equal_mass(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
-    """Inner edges of bins of about as many images each: those of the adaptive ECE (Nguyen and O'Connor 2015).
+    """Return the inner edges of bins of about as many images each (adaptive ECE, Nguyen and O'Connor 2015).
 
     Images of equal confidence share a bin, so that the order of the images does not matter; where many do, there are
     fewer bins.
@@ -65,7 +65,7 @@ def equal_mass(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
 
 
 def adaptive_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:
-    """Adaptive ECE, [0, 1], lower is better: the ECE with bins of about as many images each.
+    """Return the adaptive ECE, [0, 1], lower is better: the ECE with bins of about as many images each.
 
     >>> adaptive_calibration_error(np.array([0.6, 0.6, 0.9, 1.0]), np.array([True, False, True, True]), bins=2)
     0.075
@@ -74,7 +74,7 @@ def adaptive_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins
 
 
 def confidence_auroc(confidence: np.ndarray, correct: np.ndarray) -> float | None:
-    """How well confidence tells right from wrong, [0, 1], higher is better, 0.5 is chance.
+    """Return how well confidence tells right from wrong, [0, 1], higher is better, 0.5 is chance.
 
     None if all are right, or none is.
     """
@@ -101,7 +101,7 @@ class RiskCoverage:
     area: float | None
 
     def thinned(self, points: int = 200) -> RiskCoverage:
-        """The same with at most so many points, evenly spaced in coverage; the area stays exact."""
+        """Return the same with at most so many points, evenly spaced in coverage; the area stays exact."""
         if len(self.coverage) <= points:
             return self
         wanted = np.searchsorted(self.coverage, np.arange(1, points + 1) / points, side="left")
@@ -110,7 +110,7 @@ class RiskCoverage:
 
 
 def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> RiskCoverage:
-    """The risk-coverage curve, a point for each distinct confidence, and the area below it.
+    """Return the risk-coverage curve, a point for each distinct confidence, and the area below it.
 
     Images of equal confidence cannot be told apart: within a tie the area takes the mean over their orders.
 
@@ -144,7 +144,7 @@ class LabelMetrics:
 
 
 def per_label(counts: np.ndarray) -> LabelMetrics:
-    """Precision, recall and F1 of each label, from a `confusion` matrix, int (c, c)."""
+    """Return precision, recall and F1 of each label, from a `confusion` matrix, int (c, c)."""
     from sklearn.metrics import precision_recall_fscore_support
 
     labels = len(counts)
@@ -158,12 +158,12 @@ def per_label(counts: np.ndarray) -> LabelMetrics:
 
 
 def macro_f1(labels: LabelMetrics) -> float | None:
-    """Mean F1 of the labels that images have, [0, 1], higher is better."""
+    """Return the mean F1 of the labels that images have, [0, 1], higher is better; None without images."""
     return float(labels.f1[labels.n > 0].mean()) if labels.n.any() else None
 
 
 def confusion(truth: np.ndarray, named: np.ndarray, labels: int) -> np.ndarray:
-    """How often label i was called label j, int (c, c), from places int (n,)."""
+    """Return how often label i was called label j, int (c, c), from places int (n,)."""
     counts: np.ndarray = np.bincount(truth.astype(np.intp) * labels + named, minlength=labels * labels)
     return counts.reshape(labels, labels)
 
@@ -238,5 +238,5 @@ def change(truth: np.ndarray, before: np.ndarray, after: np.ndarray) -> PairedCh
 
 
 def by_name(counts: np.ndarray, names: tuple[str, ...]) -> Mapping[str, Mapping[str, int]]:
-    """A confusion matrix, int (c, c), as names: by true label, how often each label was named."""
+    """Return a confusion matrix, int (c, c), by name: by true label, how often each label was named."""
     return {true: dict(zip(names, row, strict=True)) for true, row in zip(names, counts.tolist(), strict=True)}

@@ -11,13 +11,13 @@ import numpy as np
 from consilience.evals.rows import read_rows
 from consilience.orchestrator.novelty.novelty_score import SIGNS
 
-KNOWN_PASSED = 0.95
-"""Share of the novel images that is to be found, for the rate of false alarms."""
+NOVEL_FOUND = 0.95
+"""Share of the novel images that `fpr_at_95` asks to be found."""
 
 
 @dataclass(frozen=True)
 class Detection:
-    """One score, known against novel images.
+    """How well one score tells novel images from known ones.
 
     Attributes:
         auroc: chance that a novel image scores higher than a known one, [0, 1], higher is better; a tie counts half.
@@ -31,7 +31,7 @@ class Detection:
 
 @dataclass(frozen=True)
 class KnownNovel:
-    """Images of known labels and others.
+    """How well novelty tells images of no known label from those of known labels.
 
     Attributes:
         known, novel: images of each kind. known_called, novel_called: share of them called novel, [0, 1].
@@ -47,7 +47,7 @@ class KnownNovel:
 
 
 def detection(known: np.ndarray, novel: np.ndarray) -> Detection:
-    """Of scores (n,) and (m,), higher = more novel.
+    """Return how well scores tell known images (n,) from novel ones (m,); higher = more novel.
 
     >>> detection(np.array([0.1, 0.2, 0.6]), np.array([0.5, 0.9]))
     Detection(auroc=0.8333333333333334, fpr_at_95=0.3333333333333333)
@@ -56,13 +56,15 @@ def detection(known: np.ndarray, novel: np.ndarray) -> Detection:
 
     truth, scores = np.r_[np.zeros(len(known)), np.ones(len(novel))], np.r_[known, novel]
     false, detected, _ = roc_curve(truth, scores, drop_intermediate=False)
-    return Detection(float(roc_auc_score(truth, scores)), float(false[np.argmax(detected >= KNOWN_PASSED)]))
+    return Detection(float(roc_auc_score(truth, scores)), float(false[np.argmax(detected >= NOVEL_FOUND)]))
 
 
 def compared(known: Mapping[str, np.ndarray], novel: Mapping[str, np.ndarray], most: float) -> KnownNovel | None:
-    """Known against novel images: of each the novelty under "", and each sign under its name, (n,) and (m,).
+    """Return how well the novelty tells novel images from known ones; None where there are none of a kind.
 
-    None where one of them is empty. Args: most: above this novelty an image is called novel.
+    Args:
+        known, novel: the novelty of the images under "", and each sign under its name, float (n,) and (m,).
+        most: above this novelty an image is called novel.
     """
     if not len(known[""]) or not len(novel[""]):
         return None
@@ -72,17 +74,23 @@ def compared(known: Mapping[str, np.ndarray], novel: Mapping[str, np.ndarray], m
 
 
 def read(folder: Path, labels: Sequence[str]) -> dict[str, np.ndarray]:
-    """The novelty of an evaluation's images, and each sign, as for `compared`; no signs from panels that know none."""
+    """Return the novelty of an evaluation's images, and each sign, as `compared` takes them.
+
+    Raises:
+        EvaluationError: see `read_rows`.
+    """
     rows = [row for batch in read_rows(folder, labels, ("novelty", "novelty_signs")) for row in batch.to_pylist()]
     rows = [row for row in rows if row["novelty"] is not None]
-    scores = {"": np.array([row["novelty"] for row in rows])}
-    if all(row["novelty_signs"] is not None for row in rows):
-        scores |= {name: np.array([row["novelty_signs"][name] for row in rows]) for name in SIGNS}
-    return scores
+    return _by_name([(row["novelty"], row["novelty_signs"]) for row in rows])
 
 
 def of_diagnoses(novelties: Iterable[tuple[float | None, Mapping[str, float]]]) -> dict[str, np.ndarray]:
-    """From the novelty and the signs of diagnoses, as for `compared`."""
-    pairs = list(novelties)
-    scores = {"": np.array([novelty for novelty, _ in pairs], np.float64)}
-    return scores | {name: np.array([signs[name] for _, signs in pairs]) for name in SIGNS}
+    """Return the novelty and the signs of diagnoses, as `compared` takes them."""
+    return _by_name(list(novelties))
+
+
+def _by_name(pairs: Sequence[tuple[float | None, Mapping[str, float | None]]]) -> dict[str, np.ndarray]:
+    """Novelty under "", and each sign that all of them have under its name, float (n,)."""
+    by_sign = {name: [signs.get(name) for _, signs in pairs] for name in SIGNS}
+    scores = {"": [novelty for novelty, _ in pairs]} | by_sign
+    return {name: np.array(values, np.float64) for name, values in scores.items() if name == "" or None not in values}

@@ -113,7 +113,7 @@ def _shown(name: str) -> str:
 
 
 def schema(labels: Sequence[str]) -> pyarrow.Schema:
-    """The columns of a row, for a task with these labels."""
+    """Return the columns of a row, for a task with these labels."""
     import pyarrow as pa
 
     number, whole, text, flag = pa.float64(), pa.int64(), pa.string(), pa.bool_()
@@ -132,7 +132,7 @@ def schema(labels: Sequence[str]) -> pyarrow.Schema:
 
 
 def read_rows(out: Path, labels: Sequence[str], columns: Sequence[str] | None = None) -> Iterator[pyarrow.RecordBatch]:
-    """The rows of an evaluation as Arrow batches, streamed; only some columns if they are named.
+    """Yield the rows of an evaluation as Arrow batches, streamed; only some columns if they are named.
 
     Raises:
         EvaluationError: the file cannot be read, or was damaged.

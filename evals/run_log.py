@@ -73,6 +73,7 @@ class RunLog:
             self._count(row.right, row.leak, dropped, row.cost_usd)
 
     def close(self) -> None:
+        """Close the file of rows."""
         self._file.close()
 
     def _count(self, right: bool | None, leak: bool, dropped: bool, cost_usd: float) -> None:
@@ -131,7 +132,7 @@ def open_run_log(
 
 @contextmanager
 def written_to(out: Path) -> Iterator[None]:
-    """Says of what the system refuses what to do about it."""
+    """Raise EvaluationError, with what to do, for an OSError while `out` is written."""
     try:
         yield
     except OSError as cause:

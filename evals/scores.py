@@ -41,7 +41,7 @@ class Score:
 
 
 def scores(diagnoses: Sequence[Diagnosis], truths: Sequence[str]) -> list[Score]:
-    """A score for each agent's look, in order of appearance, and last one for the fusion.
+    """Return a score for each agent's look, in order of appearance, and last one for the fusion.
 
     Raises:
         DatasetError: another number of labels than of diagnoses, or a label that the panel does not know.
@@ -73,7 +73,7 @@ def scores(diagnoses: Sequence[Diagnosis], truths: Sequence[str]) -> list[Score]
 
 
 def accuracy_interval(right: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share of right answers (Wilson 1927); (0, 1) without any.
+    """Return the 95 % interval of a share of right answers (Wilson 1927); (0, 1) without any.
 
     >>> [round(bound, 3) for bound in accuracy_interval(9, 10)]
     [0.596, 0.982]
@@ -87,7 +87,7 @@ def accuracy_interval(right: int, n: int) -> tuple[float, float]:
 
 
 def score(who: str, probabilities: np.ndarray, labels: np.ndarray, weight: float | None = None) -> Score:
-    """The score of predictions (n, c), rows of NaN where there is none, for labels int (n,)."""
+    """Return the score of predictions (n, c), rows of NaN where there is none, for labels int (n,)."""
     answered = np.isfinite(probabilities).all(axis=1)
     probabilities, labels = probabilities[answered], labels[answered]
     scores = score_predictions(probabilities, labels)

@@ -47,11 +47,12 @@ class Separation:
     images_per_second: float
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the figures by name."""
         return asdict(self)
 
 
 def separation(encoder: str, folder: Path, settings: Settings, progress: Progress = quiet) -> Separation:
-    """Embed a labelled folder and judge what simple heads make of the vectors; nothing is chosen on what is judged.
+    """Return how well an encoder separates a folder's labels; nothing is chosen on the images that are judged.
 
     Raises:
         DatasetError: the folder cannot be used. EncoderError: as of `open_encoder`.

@@ -53,7 +53,7 @@ class Source(ABC):
     """Where labelled images come from.
 
     Attributes:
-        path: what was given.
+        path: the folder or file.
         counts: images by label, as the source writes it.
         fingerprint: changes with the source; of a folder, with the names, sizes and times of its files.
         ignored: files that are no labelled images.
@@ -70,7 +70,7 @@ class Source(ABC):
 
     @abstractmethod
     def rows(self) -> Iterator[tuple[str, str, Vectors | None]]:
-        """Name, label as the source writes it, and vector if there is one, in an order that stays."""
+        """Yield name, label as the source writes it, and vector if there is one, in an order that stays."""
 
 
 class FolderSource(Source):
@@ -90,6 +90,7 @@ class FolderSource(Source):
         self.fingerprint = digest.hexdigest()
 
     def rows(self) -> Iterator[tuple[str, str, Vectors | None]]:
+        """Yield absolute path and label of each image."""
         for label, paths in self._images.items():
             for path in paths:
                 yield os.path.abspath(path), label, None
@@ -112,6 +113,7 @@ class ManifestSource(Source):
             raise DatasetError(f"the manifest '{path}' is empty; give it a row with {PATH} and {LABEL} for each image")
 
     def rows(self) -> Iterator[tuple[str, str, Vectors | None]]:
+        """Yield path or address, and label, of each row."""
         folder = os.path.abspath(self.path.parent)
         for path, label in self._cells():
             yield path if "://" in path else os.path.join(folder, path), label, None
@@ -144,7 +146,7 @@ class ManifestSource(Source):
                         )
                     yield row[places[0]], row[places[1]]
         except (UnicodeDecodeError, csv.Error) as cause:
-            raise DatasetError(f"the manifest '{self.path}' is no CSV in UTF-8 ({cause})") from cause
+            raise DatasetError(f"the manifest '{self.path}' is not a CSV file in UTF-8 ({cause})") from cause
 
     def _parquet(self) -> Iterator[tuple[str, str]]:
         import pyarrow
@@ -161,7 +163,7 @@ class ManifestSource(Source):
                 for batch in file.iter_batches(columns=[PATH, LABEL]):
                     yield from zip(batch.column(PATH).to_pylist(), batch.column(LABEL).to_pylist(), strict=True)
         except pyarrow.ArrowException as cause:
-            raise DatasetError(f"the manifest '{self.path}' is no Parquet file ({cause})") from cause
+            raise DatasetError(f"the manifest '{self.path}' is not a Parquet file ({cause})") from cause
 
     def _check_columns(self, columns: list[str]) -> None:
         for name in (PATH, LABEL):
@@ -183,11 +185,12 @@ class VectorSource(Source):
         self.fingerprint = self.file.fingerprint
 
     def rows(self) -> Iterator[tuple[str, str, Vectors | None]]:
+        """Yield name, label and vector of each row."""
         return self.file.rows()
 
 
 def open_source(path: Path) -> Source:
-    """The source at `path`, every label read, no image opened.
+    """Return the source at `path`, with every label read and no image opened.
 
     Raises:
         DatasetError: it cannot be read, or is not such a source; says what to change.
@@ -200,7 +203,7 @@ def open_source(path: Path) -> Source:
 
 
 def labels_of(source: Source, task: Task, renamed: Mapping[str, str]) -> dict[str, str]:
-    """The task's label for each label that the source writes.
+    """Return the task's label for each label that the source writes.
 
     Args:
         renamed: by a label of the source, the label or synonym of the task that it stands for.
@@ -226,7 +229,7 @@ def labels_of(source: Source, task: Task, renamed: Mapping[str, str]) -> dict[st
 
 
 def chosen_rows(images: int, sample: int | None, limit: int | None, seed: int) -> np.ndarray:
-    """Which of `images` rows are evaluated, ascending int (n,): `sample` drawn at random, then the first `limit`."""
+    """Return the rows to evaluate, ascending int (n,): a random `sample` of them, of these the first `limit`."""
     rows = np.arange(images)
     if sample is not None and sample < images:
         rows = np.sort(np.random.default_rng(seed).choice(images, sample, replace=False))
@@ -234,7 +237,7 @@ def chosen_rows(images: int, sample: int | None, limit: int | None, seed: int) -
 
 
 def cases(source: Source, labels: Mapping[str, str], wanted: np.ndarray) -> Iterator[SourceImage]:
-    """The wanted rows in order; `wanted` is bool (n,), and no row from n on is."""
+    """Yield the wanted rows in order; `wanted` is bool (n,), and no row from n on is."""
     for row, (is_wanted, (name, label, vector)) in enumerate(zip(wanted, source.rows(), strict=False)):
         if is_wanted:
             yield SourceImage(row, name, labels[label], vector)

@@ -17,7 +17,7 @@ STORES = ("abfs", "abfss", "az", "file", "gcs", "gs", "memory", "s3", "s3a")
 
 
 def protocol_of(name: str) -> str:
-    """In small letters; '' of a path.
+    """Return the protocol of an address in small letters; '' of a path.
 
     >>> protocol_of("s3://bucket/leaf.jpg"), protocol_of("leaf.jpg")
     ('s3', '')
@@ -44,7 +44,7 @@ def check_address(name: str) -> None:
 
 
 def shown_address(name: str) -> str:
-    """An address as it may be written down: without user name, password, query and fragment."""
+    """Return an address as it may be written down: without user name, password, query and fragment."""
     protocol = protocol_of(name)
     if protocol in STORES:
         return name.partition("?")[0]
@@ -57,7 +57,7 @@ def shown_address(name: str) -> str:
 
 
 def openable(name: str) -> ImageSource:
-    """What `load_image` takes for an image's path or address."""
+    """Return what `load_image` takes for an image's path or address."""
     return Stored(name) if protocol_of(name) in STORES else name
 
 
@@ -69,7 +69,7 @@ class Stored:
         self._file: IO[bytes] | None = None
 
     def read(self, size: int, /) -> bytes:
-        """At most `size` bytes; none at the end.
+        """Return at most `size` bytes; none at the end.
 
         Raises:
             ImageError: it cannot be read. MissingExtraError: the package for its store is not installed.

@@ -49,6 +49,7 @@ class Outcome:
 
     @classmethod
     def of(cls, judged: Judged) -> Outcome:
+        """Return the figures of one run of a protocol."""
         table = scores(judged.diagnoses, judged.truths)
         right = [round(score.accuracy * score.n) for score in table]
         settled = [
@@ -68,7 +69,7 @@ class Outcome:
 
 
 def table_of(outcomes: Sequence[Outcome]) -> str:
-    """The scores as text, of one run with the 95 % interval of accuracy, of several as mean and standard deviation."""
+    """Return the scores as text: one run with the 95 % interval of accuracy, several as mean ± standard deviation."""
     lines = [f"{'':14}{'images':>7}  {'accuracy':^24}{'ECE':^16}{'OCR':>7}{'CCC':>7}{'Brier':>8}{'weight':>8}"]
     for who in dict.fromkeys(score.who for outcome in outcomes for score in outcome.scores):
         rows = [score for outcome in outcomes for score in outcome.scores if score.who == who]
@@ -85,7 +86,7 @@ def table_of(outcomes: Sequence[Outcome]) -> str:
 
 
 def remarks_on(outcomes: Sequence[Outcome]) -> str:
-    """What the scores do not say, one line each."""
+    """Return what the scores do not tell, one line each: what was settled, what was left out."""
     settled = [outcome.accuracy_of_settled for outcome in outcomes if outcome.accuracy_of_settled is not None]
     ahead = [outcome.ahead for outcome in outcomes]
     remarks = [
@@ -97,8 +98,8 @@ def remarks_on(outcomes: Sequence[Outcome]) -> str:
     remarks += [
         f"{what}: {count}"
         for what, count in (
-            ("without a diagnosis, and in no figure", sum(outcome.failed for outcome in outcomes)),
-            ("passed over, the panel was fitted on them", sum(outcome.known for outcome in outcomes)),
+            ("without a diagnosis, and counted in no figure", sum(outcome.failed for outcome in outcomes)),
+            ("left out, because the panel was fitted on them", sum(outcome.known for outcome in outcomes)),
         )
         if count
     ]

@@ -35,11 +35,11 @@ from consilience.orchestrator.fitting.new_label import add_label
 from consilience.retrieval.memory.labelled_images import LabelledImages
 
 NEW, SHOTS, WRONG, PEOPLE = 32, 20, 0.1, 2
-"""Images of a new label; images a label to start with; share of wrong words; people who say what an image shows."""
+"""Images of a new label; images a label to start with; share of wrong votes; people who vote on an image."""
 
 
 def new_label(folder: Path, seed: int) -> Iterator[tuple[str, float, float, float, float]]:
-    """Of each label: its name; accuracy on the others before and after; on all, after and fitted at once."""
+    """Yield of each label its name, accuracy on the others before and after, and on all: after, and fitted at once."""
     train, test = (read_labelled_folder(folder / part) for part in ("train", "test"))
     for label in train.labels:
         rng = np.random.default_rng([seed, train.labels.index(label)])
@@ -58,7 +58,7 @@ def new_label(folder: Path, seed: int) -> Iterator[tuple[str, float, float, floa
 
 
 def wrong_feedback(folder: Path, seed: int) -> tuple[float, float, float, int, int]:
-    """Accuracy before feedback, after it with wrong words and without; how many images were learned, how many wrong."""
+    """Return accuracy before feedback, with wrong votes and with right ones; images learned, and how many wrong."""
     known = ingest(folder, None, load_settings(), quiet)
     test = ingest(folder / "test", known.task, load_settings(), quiet).labelled_images
     test, names = test.without(ids=known.labelled_images.ids), known.task.names
@@ -82,7 +82,7 @@ def wrong_feedback(folder: Path, seed: int) -> tuple[float, float, float, int, i
 
 
 def accuracies(panel: Path, images: Sequence[LabelledImage]) -> dict[str, float]:
-    """Share of the images of each label that are diagnosed right; 0 for a label that the panel does not know."""
+    """Return the share of each label's images that are diagnosed right; 0 for a label that the panel does not know."""
     right: dict[str, list[bool]] = {}
     with Diagnoser.open(panel) as diagnoser:
         for image, result in zip(images, diagnoser.diagnose_many(image.path for image in images), strict=True):
@@ -98,7 +98,7 @@ def _feedback(
     names: Sequence[str],
     rng: np.random.Generator,
 ) -> tuple[int, int]:
-    """Two people speak of each image. Returns of how many the word counts, and how many of those are wrong."""
+    """Have two people vote on each image. Return how many votes count, and how many of those are wrong."""
     counted = wrong = 0
     with Diagnoser.open(panel) as diagnoser, History.open(panel) as history:
         feedbacks = Feedbacks(history, LearningSettings(review="agreement", people=PEOPLE))
@@ -106,10 +106,10 @@ def _feedback(
         for row, result in zip(rows, results, strict=True):
             id, truth = history.keep(_diagnosis(result)).id, labelled_images.labels[row]
             others = [name for name in names if name != truth]
-            words = [str(rng.choice(others)) if rng.random() < share else truth for _ in range(PEOPLE)]
-            votes = [feedbacks.give(id, f"person {number}", word) for number, word in enumerate(words)]
-            counted += votes[-1].status == "counts"
-            wrong += votes[-1].status == "counts" and words[0] != truth
+            votes = [str(rng.choice(others)) if rng.random() < share else truth for _ in range(PEOPLE)]
+            kept_votes = [feedbacks.give(id, f"person {number}", vote) for number, vote in enumerate(votes)]
+            counted += kept_votes[-1].status == "counts"
+            wrong += kept_votes[-1].status == "counts" and votes[0] != truth
     return counted, wrong
 
 

@@ -3,9 +3,10 @@
     python -m consilience.evals.benchmarks.coverage DATA        a labelled folder, or an .npz of vectors
 
 Each split fits a panel on a random two thirds of the images, stratified by label, and diagnoses the others. The most
-probable label stays in every set, so that a panel that is right more often than is wished covers more; what the wish is
-held against is the coverage before that. Even exact sets do not cover the wish in 95 % of the splits: what their
-threshold was learned from is a sample as well. In how many they would is drawn by chance, for labels as often as here.
+probable label stays in every set, so that a panel that is right more often than the target covers more; the target is
+compared with the coverage before that. Even for exact sets it does not lie within the 95 % interval of 95 % of the
+splits: what their threshold was learned from is a sample as well. In how many it would is drawn by chance, for labels
+as often as here.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from consilience.core.errors import ConsilienceError, DatasetError
 from consilience.core.progress import quiet
 from consilience.core.settings.settings import Settings, load_settings
 from consilience.evals.benchmarks.protocols import TEST, fitted_on
-from consilience.evals.figures import PredictionSets, sets_of
+from consilience.evals.figures import PredictionSets
+from consilience.evals.measurement import sets_of
 from consilience.evals.scores import accuracy_interval
 from consilience.orchestrator.decision.conformal import LabelSets
 from consilience.orchestrator.fitting.ingest import ingest, is_vectors
@@ -33,7 +35,7 @@ SIMULATED_DRAWS = 2000
 
 
 def all_records(source: Path, settings: Settings) -> LabelledImages:
-    """All images of a source with their vectors; those of its test/, too, if it has one."""
+    """Return all images of a source with their vectors; those of its test/, too, if it has one."""
     ingested = ingest(source, None, settings, quiet)
     if is_vectors(source) or not (source / TEST).is_dir():
         return ingested.labelled_images
@@ -43,7 +45,12 @@ def all_records(source: Path, settings: Settings) -> LabelledImages:
 
 @dataclass(frozen=True)
 class SplitCoverage:
-    """Attributes: sets as they are given; strict, the same without the most probable label where it is excluded."""
+    """How often the sets of one split hold the true label.
+
+    Attributes:
+        sets: of the sets as users get them, which always hold the most probable label.
+        strict: of the same sets, where the most probable label may be excluded, too.
+    """
 
     sets: PredictionSets
     strict: PredictionSets
@@ -70,8 +77,10 @@ def covered(labelled_images: LabelledImages, fitted: np.ndarray, held: np.ndarra
     return SplitCoverage(sets_of(holds, sizes), sets_of(held_strictly, left.sum(axis=1)))
 
 
-def of_exact_sets(fitted: np.ndarray, held: np.ndarray, wished: float, seed: int) -> float:
-    """Share of splits in whose 95 % interval the wish lies for posteriors of the truth that are alike in both parts.
+def of_exact_sets(fitted: np.ndarray, held: np.ndarray, target: float, seed: int) -> float:
+    """Return in which share of splits the target lies within the 95 % interval, for exact sets drawn by chance.
+
+    Exact: the posterior of the truth is drawn alike for both parts.
 
     Args:
         fitted, held: labels, int (n,) and (m,), of images that the sets are calibrated on and judged by.
@@ -79,9 +88,9 @@ def of_exact_sets(fitted: np.ndarray, held: np.ndarray, wished: float, seed: int
     rng, n_labels = np.random.default_rng(seed), int(max(fitted.max(), held.max())) + 1
     inside = []
     for _ in range(SIMULATED_DRAWS):
-        least = LabelSets.calibrated(rng.random(len(fitted)), fitted, n_labels, wished).least
+        least = LabelSets.calibrated(rng.random(len(fitted)), fitted, n_labels, target).least
         low, high = accuracy_interval(int((rng.random(len(held)) >= least[held]).sum()), len(held))
-        inside.append(low <= wished <= high)
+        inside.append(low <= target <= high)
     return float(np.mean(inside))
 
 
@@ -108,18 +117,21 @@ def main(source: Path, splits: int, seed: int, file: Path | None) -> None:
     labels = np.unique(labelled_images.labels, return_inverse=True)[1]
     exact = splits * of_exact_sets(labels[parts[0][0]], labels[parts[0][1]], target, seed)
     lines = []
-    for what, kind in (("the most probable label stays", "sets"), ("before that", "strict")):
+    for what, kind in (
+        ("sets as users get them", "sets"),
+        ("without the most probable label where it is excluded", "strict"),
+    ):
         splits_of = [getattr(split, kind) for split in per_split]
         inside = sum(sets.low <= target <= sets.high for sets in splits_of)
         coverage, size = (np.mean([getattr(sets, name) for sets in splits_of]) for name in ("coverage", "mean_size"))
         lines.append(
-            f"{what}: coverage {coverage:.4f} (wished {target}, which lies in the 95 % interval of {inside} splits), "
-            f"labels in a set {size:.3f}"
+            f"{what}: coverage {coverage:.4f} (target {target}, which lies within the 95 % interval of {inside} of "
+            f"{splits} splits), {size:.3f} labels in a set on average"
         )
     click.echo(
         f"{source.name}: {splits} splits, {len(labelled_images) - n} images to fit on, {n} to judge by, seed {seed}\n"
         + "\n".join(lines)
-        + f"\nexact sets, drawn by chance: the wish lies in the interval of {exact:.1f} of {splits} splits"
+        + f"\nexact sets, drawn by chance: the target lies within the interval of {exact:.1f} of {splits} splits"
     )
     if file is not None:
         file.write_text(json.dumps([asdict(split) for split in per_split], indent=1) + "\n", encoding="utf-8")

@@ -38,17 +38,18 @@ Scores = Mapping[str, np.ndarray]
 
 
 def scores(diagnoser: Diagnoser, vectors: np.ndarray) -> Scores:
-    """The novelty of vectors (n, d), and each sign, as for `compared`."""
+    """Return the novelty of vectors (n, d), and each sign, as `compared` takes them."""
     results = diagnoser.diagnose_vectors(vectors, [str(row) for row in range(len(vectors))])
     return of_diagnoses((result.novelty, result.novelty_signs) for result in results if isinstance(result, Diagnosis))
 
 
 def rows_of(labelled_images: LabelledImages, labels: Iterable[str]) -> np.ndarray:
+    """Return the rows of the images that have one of the labels, int (n,)."""
     return np.flatnonzero(np.isin(labelled_images.labels, list(labels)))
 
 
 def told_apart(diagnoser: Diagnoser, known: np.ndarray, novel: np.ndarray) -> KnownNovel:
-    """Vectors of known images (n, d) against those of novel ones (m, d)."""
+    """Return how well novelty tells vectors of novel images (m, d) from those of known ones (n, d)."""
     figures = compared(scores(diagnoser, known), scores(diagnoser, novel), diagnoser.settings.policy.max_novelty)
     if figures is None:
         raise click.ClickException("there are no images to compare")
@@ -56,7 +57,7 @@ def told_apart(diagnoser: Diagnoser, known: np.ndarray, novel: np.ndarray) -> Kn
 
 
 def called_when_worse(diagnoser: Diagnoser, test: LabelledImages, settings: Settings) -> dict[str, float]:
-    """Share of the known images called novel, by corruption and strength."""
+    """Return the share of the known images that are called novel, by corruption and strength."""
     from consilience.retrieval.encoders.open_encoder import open_encoder
 
     encoder, shares = open_encoder(settings.encoder, device=settings.device), {}
@@ -73,6 +74,7 @@ def called_when_worse(diagnoser: Diagnoser, test: LabelledImages, settings: Sett
 
 
 def line_of(what: str, figures: KnownNovel) -> str:
+    """Return the figures as one line of text."""
     by_sign = ", ".join(f"{name} {sign.auroc:.3f}" for name, sign in figures.signs.items())
     return (
         f"{what}: AUROC {figures.score.auroc:.4f}, FPR at 95 % {figures.score.fpr_at_95:.3f} ({by_sign}); "

@@ -139,7 +139,7 @@ def judged_vectors(
 def fitted_on(
     labelled: LabelledImages, rows: Iterable[int], settings: Settings, unlabelled: np.ndarray | None = None
 ) -> Iterator[Diagnoser]:
-    """A panel on some of the vectors, and on others, int (m,), without their labels; open, and gone afterwards."""
+    """Open a panel fitted on some vectors, and on others, int (m,), without their labels; it is gone afterwards."""
     with TemporaryDirectory() as folder:
         file, beside = Path(folder, "labelled.npz"), Path(folder, "unlabelled.npz")
         _save(file, labelled, list(rows))

@@ -29,7 +29,7 @@ POOL = "train"
 
 
 def asked(task: Task, data: LabelledFeatures, start: np.ndarray, labels: int, rounds: int) -> np.ndarray:
-    """The start and `labels` rows more that `suggest` asks for, in so many rounds."""
+    """Return the rows to start with and `labels` rows more that `suggest` asks for, in so many rounds."""
     known = start
     for part in np.array_split(np.arange(labels), rounds):
         here = data.take(known)

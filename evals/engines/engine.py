@@ -1,6 +1,6 @@
 """Engines: what turns labelled images into rows. The run, its folder and its figures do not know which one works.
 
-`LocalEngine` is a `Diagnoser` in this process, which uses all cores for images. `WorkersEngine` shares out vectors to
+`LocalEngine` is a `Diagnoser` in this process, which uses all cores for images. `ProcessEngine` shares out vectors to
 processes: there the orchestrator itself is what takes the time, and it keeps one core busy. `ClusterEngine` has
 workers on Ray.
 """
@@ -30,11 +30,11 @@ class Engine(Protocol):
     """Decides labelled images."""
 
     def decide(self, cases: Iterable[SourceImage]) -> Iterator[list[Decided]]:
-        """Batches of rows, in any order; cases are taken as they are needed."""
+        """Yield batches of rows, in any order; cases are taken as they are needed."""
         ...
 
 
-class Left(ImageError):
+class LeftOut(ImageError):
     """The panel has learned from the image, and such images are left out."""
 
 
@@ -44,7 +44,7 @@ class FreshDiagnoser(Diagnoser):
     def _load(self, source: ImageSource) -> Image:
         image = super()._load(source)
         if self.panel.has_learned_from(image.identity):
-            raise Left(LEFT_OUT)
+            raise LeftOut(LEFT_OUT)
         return image
 
 
@@ -58,6 +58,7 @@ class LocalEngine:
         self._drops_leaks = isinstance(diagnoser, FreshDiagnoser)
 
     def decide(self, cases: Iterable[SourceImage]) -> Iterator[list[Decided]]:
+        """Yield batches of rows in the order of the cases."""
         rows = self._rows(iter(cases))
         while batch := list(islice(rows, self._diagnoser.settings.batch_size)):
             yield batch
@@ -97,18 +98,18 @@ class LocalEngine:
         if case.vector is None or not np.isfinite(case.vector[0]):
             return DatasetError(f"the vector of '{case.name}' holds NaN or infinity, or only zeros: make it again")
         if self._drops_leaks and self._is_leak(vector_identity(case.vector)):
-            return Left(LEFT_OUT)
+            return LeftOut(LEFT_OUT)
         return None
 
     def _decided(self, case: SourceImage, result: Diagnosis | FailedImage) -> Decided:
         if isinstance(result, FailedImage):
-            return decided(case, result, leak=isinstance(result.error, Left))
+            return decided(case, result, leak=isinstance(result.error, LeftOut))
         if any(prediction.stage == "second" for prediction in result.predictions):
             result = replace(result, predictions=tuple(map(self._calibrated, result.predictions)))
         return decided(case, result, leak=self._is_leak(result.identity))
 
     def _calibrated(self, prediction: Prediction) -> Prediction:
-        """A first look that a second one replaced was not weighed: it is judged all the same, so it is calibrated."""
+        """Calibrate a first look that a second one replaced: it was not weighed, but is judged all the same."""
         calibrator = self._calibrators.get((prediction.agent, prediction.stage))
         if prediction.calibrated is not None or prediction.probabilities is None or calibrator is None:
             return prediction

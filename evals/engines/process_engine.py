@@ -54,6 +54,7 @@ class ProcessEngine:
             raise
 
     def decide(self, cases: Iterable[SourceImage]) -> Iterator[list[Decided]]:
+        """Yield batches of rows in the order of the cases. Raises EvaluationError: a process has ended."""
         remaining = iter(cases)
         under_way: deque[Future[list[Decided]]] = deque()
         with ThreadPoolExecutor(len(self.workers), thread_name_prefix="consilience-workers") as pool:
@@ -69,6 +70,7 @@ class ProcessEngine:
                 raise
 
     def close(self) -> None:
+        """End the processes."""
         for worker in self.workers:
             worker.close()
 
@@ -102,10 +104,12 @@ class _Worker:
             self._stdin.flush()
 
     def wait_until_open(self) -> None:
+        """Wait until the process has opened the panel. Raises EvaluationError: it could not."""
         if self._stdout.readline() != OPEN:
             raise EvaluationError("a process that was to decide images could not open the panel")
 
     def ask(self, batch: Sequence[SourceImage]) -> list[Decided]:
+        """Return the rows of a batch. Raises EvaluationError: the process has ended."""
         try:
             _write_cases(self._stdin, batch)
             self._stdin.flush()
@@ -117,6 +121,7 @@ class _Worker:
             ) from cause
 
     def close(self) -> None:
+        """End the process."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._stdin, self._stdout):
@@ -158,7 +163,7 @@ def _read_decided(file: IO[bytes]) -> Decided:
 
 
 def main() -> None:
-    """Work until there is no more to read; what goes wrong is said in a line."""
+    """Decide batches until there are no more; an error is one line on stderr."""
     try:
         work()
     except BrokenPipeError:  # whoever started us has gone
@@ -168,6 +173,7 @@ def main() -> None:
 
 
 def work() -> None:
+    """Open the panel that the first line names, then decide each batch on standard input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us, who then ends us
     cases_in, rows_out = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody else writes where the rows go

@@ -115,6 +115,7 @@ class ClusterEngine:
             raise
 
     def decide(self, cases: Iterable[SourceImage]) -> Iterator[list[Decided]]:
+        """Yield batches of rows, in any order. Raises EvaluationError: Ray has no room, or workers keep ending."""
         remaining = iter(cases)
         while True:
             self._share_out(remaining)

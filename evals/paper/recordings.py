@@ -57,7 +57,7 @@ class Recording:
         return len(self.images)
 
     def agents(self) -> dict[str, RecordedAgent]:
-        """The agents by name: they take the place of live ones in the graph."""
+        """Return the agents by name: they take the place of live ones in the graph."""
         return {
             name: RecordedAgent(name, first, self.looks.get((name, "second")))
             for (name, stage), first in self.looks.items()
@@ -75,21 +75,25 @@ class RecordedAgent:
 
     @property
     def can_revise(self) -> bool:
+        """Return whether second looks were recorded."""
         return self.second is not None
 
     def predict(self, inputs: AgentInput) -> list[Prediction]:
+        """Return the recorded first looks."""
         return [self.first[row] for row in rows_of(inputs.features)]
 
     def revise(self, inputs: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> list[Prediction]:
+        """Return the recorded second looks."""
         return [(self.second or ())[row] for row in rows_of(inputs.features)]
 
 
 def features_of_rows(n: int) -> np.ndarray:
-    """float32 (n, 1), the number of each row."""
+    """Return float32 (n, 1), the number of each row: the features of recorded images."""
     return np.arange(n, dtype=np.float32)[:, None]
 
 
 def rows_of(features: np.ndarray) -> list[int]:
+    """Return the numbers of the rows in the features of recorded images."""
     return [int(row) for row in features[:, 0]]
 
 
@@ -134,7 +138,7 @@ class _Row:
     cells: dict[str, str]
 
     def number(self, column: str, most: float = math.inf) -> float:
-        """The number in [0, most] in a cell; 0 where the cell is empty."""
+        """Return the number in [0, most] in a cell; 0 where the cell is empty. Raises DatasetError."""
         text = self.cells.get(column, "").strip()
         try:
             value = float(text or 0)
@@ -146,7 +150,7 @@ class _Row:
         return value
 
     def taken(self, column: str) -> dict[str, Any]:
-        """What an answer took, as arguments of its `Prediction`."""
+        """Return what an answer cost and took, as arguments of its `Prediction`."""
         return {"cost_usd": self.number(column + "_cost"), "seconds": self.number(column + "_time")}
 
 

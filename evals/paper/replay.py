@@ -61,17 +61,18 @@ class RecordedMemory(ImageMemory):
         self._retrieved = recording.looks.get((Neighbours.name, "first"), ())
 
     def query(self, vectors: Vectors, k: int, exclude: Sequence[str | None] | None = None) -> Neighbourhood:
-        """The rows themselves, for `evidence`."""
+        """Return the rows themselves, for `evidence`."""
         rows = np.array(rows_of(vectors), np.intp)[:, None]
         return Neighbourhood(rows, np.zeros(rows.shape, np.float32), np.full(rows.shape, -1, np.intp))
 
     def evidence(self, neighbourhood: Neighbourhood) -> list[dict[str, Any]]:
+        """Return the recorded share of each label as evidence, without neighbours."""
         shares = [self._retrieved[row].probabilities if self._retrieved else None for row in neighbourhood.rows[:, 0]]
         return [{"neighbours": [], "distribution": dict(distribution or {}), "novelty": 0.0} for distribution in shares]
 
 
 def read_trust(path: Path) -> dict[str, Trust]:
-    """Published summary numbers: `{"n": images, "agents": {name: {"ece": .., "ocr": .., "ccc": ..}}}`.
+    """Read published summary numbers: `{"n": images, "agents": {name: {"ece": .., "ocr": .., "ccc": ..}}}`.
 
     Raises:
         DatasetError: the file cannot be read, or is not such a file.
@@ -93,7 +94,7 @@ def read_trust(path: Path) -> dict[str, Trust]:
 
 
 def neighbours_member(labelled_images: LabelledImages, task: Task, settings: Settings) -> Member:
-    """The neighbours' calibrator and trust, from leave-one-out on the images of a memory."""
+    """Return the neighbours with calibrator and trust, from leave-one-out on the images of a memory."""
     memory = ImageMemory(labelled_images, task.names, ExactIndex(labelled_images))
     evidence = memory.evidence(memory.query(labelled_images.vectors, settings.memory.neighbours, labelled_images.ids))
     shares = np.array([list(item["distribution"].values()) for item in evidence])
@@ -105,7 +106,7 @@ def neighbours_member(labelled_images: LabelledImages, task: Task, settings: Set
 def from_summary(
     recording: Recording, trusts: Mapping[str, Trust], neighbours: Member | None, settings: Settings
 ) -> Weigher:
-    """Weigh by summary numbers alone. Without a member for them, the recorded neighbours are not weighed.
+    """Return a weigher by summary numbers alone. Without a member for them, the recorded neighbours are not weighed.
 
     Raises:
         DatasetError: an agent of the recording has no trust.
@@ -125,7 +126,7 @@ def from_summary(
 def from_labelled(
     recording: Recording, labelled: Recording, truths: Sequence[str], neighbours: Member | None, settings: Settings
 ) -> Weigher:
-    """Weigh by what labelled recorded answers teach, as `fit` does.
+    """Return a weigher by what labelled recorded answers teach, as `fit` does.
 
     Raises:
         DatasetError: they hold images of the recording, lack one of its looks, or a label has too few images.
@@ -175,7 +176,7 @@ def replay(recording: Recording, weigher: Weigher) -> list[dict[str, Any]]:
 
 
 def places(truths: Sequence[str], task: Task) -> np.ndarray:
-    """The true labels as places in the task's order, int (n,). Raises DatasetError if the task lacks one."""
+    """Return the true labels as places in the task's order, int (n,). Raises DatasetError if the task lacks one."""
     names = [task.find(truth) for truth in truths]
     if None in names:
         raise DatasetError(
@@ -186,7 +187,7 @@ def places(truths: Sequence[str], task: Task) -> np.ndarray:
 
 
 def compare(conclusions: Sequence[Mapping[str, Any]], recording: Recording, truths: Sequence[str]) -> list[Score]:
-    """Scores of each recorded look as it was given, of the recorded orchestrator, and of the fusion, last.
+    """Return the scores of each recorded look, of the recorded orchestrator, and of the fusion, last.
 
     Raises:
         DatasetError: a true label is not among the task's.
@@ -202,7 +203,7 @@ def compare(conclusions: Sequence[Mapping[str, Any]], recording: Recording, trut
 
 
 def posteriors(conclusions: Sequence[Mapping[str, Any]], task: Task) -> np.ndarray:
-    """(n, c), rows of NaN where no agent answered."""
+    """Return the posteriors, float (n, c); rows of NaN where no agent answered."""
     silent = dict.fromkeys(task.names, math.nan)
     return np.array([list((conclusion["posterior"] or silent).values()) for conclusion in conclusions])
 
@@ -210,7 +211,7 @@ def posteriors(conclusions: Sequence[Mapping[str, Any]], task: Task) -> np.ndarr
 def figures(
     conclusions: Sequence[Mapping[str, Any]], recording: Recording, weigher: Weigher, scores: Sequence[Score]
 ) -> dict[str, Any]:
-    """What `metrics.json` holds; null where there is no figure."""
+    """Return what `metrics.json` holds; null where there is no figure."""
     taken = [prediction for conclusion in conclusions for prediction in conclusion["predictions"]]
     looked_again = sum(
         any(look["stage"] == "second" for look in conclusion["predictions"]) for conclusion in conclusions

@@ -27,37 +27,43 @@ class Card:
 
     @property
     def right(self) -> bool:
+        """Return whether the panel named the folder's label."""
         return bool(self.row["label"] == self.row["truth"])
 
     @property
     def sure(self) -> float:
+        """Return the probability of the label that the panel named, [0, 1]."""
         return sureness(self.row)
 
     @property
     def truth_sure(self) -> float:
+        """Return the probability of the folder's label, [0, 1]."""
         return of_truth(self.row)
 
     @property
     def was(self) -> str | None:
-        """The label of the first look with its probability; None if there was no second look."""
+        """Return the label of the first look with its probability; None if there was no second look."""
         first = self.row["first_posterior"]
         return None if first is None else f"{top_label(first)} {percent(max(first.values()))}"
 
     @property
     def evidence(self) -> Evidence:
+        """Return the evidence; an empty one where the row has none."""
         return Evidence.from_dict(self.row["evidence"] or {"neighbours": (), "distribution": {}, "novelty": 0.0})
 
     @property
     def novelty(self) -> float:
+        """Return how novel the image is, [0, 1]."""
         return novelty_of(self.row) or 0.0
 
     @property
     def novelty_words(self) -> str:
+        """Return how novel the image is, in words."""
         return novelty_words(self.evidence, self.novelty, self.row.get("novelty_signs"))
 
     @property
     def predictions(self) -> list[tuple[str, str, str]]:
-        """By look: its name, its label with probability and share of the weight, and its words."""
+        """Return by look its name, its label with probability and share of the weight, and its note."""
         rows = agent_rows([Prediction.from_dict(prediction) for prediction in self.row["predictions"]])
         return [(row.name, _answer(row), row.note) for row in rows]
 

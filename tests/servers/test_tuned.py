@@ -76,7 +76,7 @@ def through_transformers(model: Path, **more: Any) -> float:
         "image_side": leaves.SIDE,
     }
     asked, truths = inputs()
-    return accuracy(TransformersAgent(TransformersSettings(**settings | more)).predict(asked), truths)
+    return accuracy(TransformersAgent(TransformersSettings.model_validate(settings | more)).predict(asked), truths)
 
 
 def test_the_tuned_agent_is_better_on_held_out_leaves_through_transformers(tiny_model: Path, adapter: Path) -> None:

@@ -79,7 +79,7 @@ def opinion(label: str, probability: Any = 0.8, rationale: str = "Both looks nam
 
 def reasoner(server: ScriptedServer, cache: ReplyCache | None = None, **settings: Any) -> Reasoner:
     usual = {"model": "tiny", "base_url": server.url, "max_retries": 0}
-    return Reasoner(ReasonerSettings(**usual | settings), TASK, cache)
+    return Reasoner(ReasonerSettings.model_validate(usual | settings), TASK, cache)
 
 
 def read(reasoner: Reasoner, *summaries: CaseSummary, seconds: float = 30.0) -> list[ReasonerResult]:

@@ -93,7 +93,8 @@ def teach(folder: Path, lessons: Sequence[tuple[Sequence[Message], str]]) -> Pat
 
 
 def settings(model: Path | str, **more: Any) -> TransformersSettings:
-    return TransformersSettings(**{"name": "tiny", "model": str(model), "device": "cpu", "max_tokens": 60} | more)
+    usual = {"name": "tiny", "model": str(model), "device": "cpu", "max_tokens": 60}
+    return TransformersSettings.model_validate(usual | more)
 
 
 def repaired(case: ImageQuestion, reply: str) -> list[Message]:

@@ -39,7 +39,7 @@ def inputs(*images: Image | None, task: Task = TASK) -> AgentInput:
 
 def agent(server: ScriptedServer, cache: ReplyCache | None = None, **settings: Any) -> VlmAgent:
     usual = {"name": "qwen", "model": "tiny", "base_url": server.url, "max_retries": 0}
-    return VlmAgent(VlmSettings(**usual | settings), cache)
+    return VlmAgent(VlmSettings.model_validate(usual | settings), cache)
 
 
 def look(vlm: VlmAgent, *images: Image | None, task: Task = TASK) -> list[Prediction]:

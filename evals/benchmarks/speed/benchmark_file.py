@@ -29,7 +29,7 @@ Key = tuple[str, str, int]
 
 
 def as_json(measured: Mapping[str, list[Figure]], cores: int, load: float, quick: bool) -> str:
-    """The figures of each benchmark, by its name."""
+    """Return the figures of each benchmark, by its name, as JSON."""
     lines = [
         {
             "benchmark": name,
@@ -49,7 +49,7 @@ def as_json(measured: Mapping[str, list[Figure]], cores: int, load: float, quick
 
 
 def read(path: Path) -> dict[Key, Figure]:
-    """The figures in a file that `as_json` wrote.
+    """Return the figures in a file that `as_json` wrote.
 
     Raises:
         click.UsageError: it is none; says why.
@@ -75,7 +75,7 @@ def read(path: Path) -> dict[Key, Figure]:
 
 
 def side_by_side(old: Mapping[Key, Figure], new: Mapping[Key, Figure]) -> str:
-    """Medians and spreads of both, and new / old; '*' where the two spreads do not touch."""
+    """Return medians and spreads of both runs, and new / old, as text; '*' where the two spreads do not touch."""
     keys = list(dict.fromkeys([*old, *new]))
     width = max((len(what) for _, what, _ in keys), default=0)
     lines, section = [f"{'':{width}} {'old':>27} {'new':>27} {'new / old':>10}"], ""

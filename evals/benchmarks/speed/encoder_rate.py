@@ -34,7 +34,7 @@ CLIP_END_TO_END = f"{CLIP_MODEL} end to end from JPEG files"
 
 
 def write_jpegs(folder: Path, count: int, side: int = 256, seed: int = 0) -> list[Path]:
-    """JPEG files of about the size and detail of photographs: gradients, blobs and grain."""
+    """Write JPEG files of about the size and detail of photographs: gradients, blobs and grain. Return their paths."""
     rng = np.random.default_rng(seed)
     paths = []
     for number in range(count):
@@ -48,7 +48,7 @@ def write_jpegs(folder: Path, count: int, side: int = 256, seed: int = 0) -> lis
 
 
 def contestants(paths: list[Path], encoder: EmbeddedEncoder) -> dict[str, Callable[[], object]]:
-    """What is timed; each encodes all of `paths` once."""
+    """Return what is timed, by name; each encodes all of `paths` once."""
     import onnxruntime
 
     ready = np.stack([encoder.prepare(load_image(path)) for path in paths])
@@ -95,7 +95,7 @@ def _torch_eager(batches: list[NDArray[np.uint8]]) -> Callable[[], None]:
 
 
 def clip_contestants(paths: list[Path], checkpoint: Path) -> dict[str, Callable[[], object]]:
-    """The same for CLIP_MODEL in open_clip, on the CPU; writes its weights, drawn at random, to `checkpoint`."""
+    """Return the same for CLIP_MODEL in open_clip, on the CPU, with random weights, written to `checkpoint`."""
     import open_clip
     import torch
 
@@ -122,7 +122,7 @@ def clip_contestants(paths: list[Path], checkpoint: Path) -> dict[str, Callable[
 
 
 def figures(quick: bool) -> list[Figure]:
-    """Images a second of each contestant, and how they compare."""
+    """Return the images a second of each contestant, and how they compare."""
     embedded = _embedded(100 if quick else 400, 3 if quick else 5)
     return [*embedded, *(_clip(64 if quick else 192, 2 if quick else 3) if find_spec("open_clip") else ())]
 

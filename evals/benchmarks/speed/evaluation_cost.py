@@ -39,13 +39,13 @@ LABELS, DIMENSION, KNOWN = 4, 64, 640
 
 
 def figures(quick: bool) -> list[Figure]:
-    """Rates of images and of rows, and MB."""
+    """Return rates of images and of rows, and memory in MB."""
     few, many = (10_000, 30_000) if quick else (20_000, 200_000)
     return [*of_images(300 if quick else 3_000, 2 if quick else 3), *of_rows(few, many)]
 
 
 def of_images(images: int, turns: int) -> list[Figure]:
-    """The whole of `evaluate`, from opening the panel to the last figure, beside `diagnose_many` and opening it."""
+    """Return the rate of `evaluate`, from opening the panel to the last figure, beside that of `diagnose_many`."""
     with TemporaryDirectory() as folder:
         work, numbers = Path(folder), count()
         panel, photos = work / "panel", labelled_folder(work / "photos", images // 2)
@@ -86,7 +86,7 @@ def of_images(images: int, turns: int) -> list[Figure]:
 
 
 def of_rows(few: int, many: int) -> list[Figure]:
-    """Vectors, each number of them in a process of its own."""
+    """Return the rate of vectors, and the memory for few and for many; each number of them in a process of its own."""
     small, large = measured_rows(few), measured_rows(many)
     return [
         Figure(f"rows a second, evaluate, {many:,} rows", (large["rows_per_second"],), least=2_000),
@@ -102,7 +102,7 @@ def of_rows(few: int, many: int) -> list[Figure]:
 
 
 def measured_rows(rows: int) -> dict[str, float]:
-    """What it takes to evaluate so many generated vectors."""
+    """Return what it takes to evaluate so many generated vectors."""
     with TemporaryDirectory() as folder:
         known, test, panel = (Path(folder, name) for name in ("known.npz", "test.npz", "panel"))
         fit(_vectors(known, KNOWN, 0), panel)
@@ -114,7 +114,7 @@ def measured_rows(rows: int) -> dict[str, float]:
 
 
 def in_this_process(test: Path, panel: Path, out: Path) -> dict[str, float]:
-    """The same, in a process that made nothing before."""
+    """Return the same, measured in a process that made nothing before."""
     deciding = {"mb": 0.0, "ended": 0.0}
 
     def watch(tally: Tally, batch: Sequence[Decided]) -> None:

@@ -25,23 +25,25 @@ class Figure:
 
     @property
     def median(self) -> float:
+        """Return the median of the values."""
         return statistics.median(self.values)
 
     @property
     def met(self) -> bool | None:
-        """Whether the median is within its target; None without one."""
+        """Return whether the median is within its target; None without one."""
         if self.most is None and self.least is None:
             return None
         return (self.most is None or self.median <= self.most) and (self.least is None or self.median >= self.least)
 
     @property
     def target(self) -> str:
+        """Return the target in words; empty without one."""
         bounds = [("at most", self.most), ("at least", self.least)]
         return " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
 
 
 def seconds(timed: Mapping[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
-    """Wall time of each, `turns` times, in turns; an unmeasured one first."""
+    """Return the wall time of each, `turns` times, in turns; a turn before them is not measured."""
     durations: dict[str, list[float]] = {name: [] for name in timed}
     for turn in range(turns + 1):
         for name, run in timed.items():
@@ -53,12 +55,12 @@ def seconds(timed: Mapping[str, Callable[[], object]], turns: int) -> dict[str, 
 
 
 def ratios(dividends: Sequence[float], divisors: Sequence[float]) -> tuple[float, ...]:
-    """Turn by turn, so that what slows a turn cancels out."""
+    """Return the ratios turn by turn, so that what slows a turn cancels out."""
     return tuple(dividend / divisor for dividend, divisor in zip(dividends, divisors, strict=True))
 
 
 def table_of(figures: Sequence[Figure]) -> str:
-    """Median and spread of each figure, its target, and whether that is met."""
+    """Return median and spread of each figure, its target, and whether that is met, as text."""
     width = max(len(figure.what) for figure in figures)
     lines = [f"{'':{width}} {'median':>10} {'least':>10} {'most':>10}  target"]
     for figure in figures:

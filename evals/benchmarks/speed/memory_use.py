@@ -22,7 +22,7 @@ SIDES = range(96, 352, 4)
 
 
 def figures(quick: bool) -> list[Figure]:
-    """Peaks in MB, and by how much they differ."""
+    """Return the peaks in MB, and by how much they differ."""
     few, many = (300, 1_500) if quick else (1_000, 10_000)
     with TemporaryDirectory() as work:
         panel, images = Path(work, "panel"), Path(work, "many")
@@ -47,7 +47,7 @@ def _peak_in_a_process(panel: Path, images: Path, count: int) -> float:
 
 
 def peak(panel: Path, images: Path, count: int) -> float:
-    """MB at the peak of this process, after `count` diagnoses of the images in a folder, over and over."""
+    """Return the peak of this process in MB, after `count` diagnoses of the images in a folder, over and over."""
     sources = islice(cycle(sorted(images.iterdir())), count)
     with Diagnoser.open(panel) as diagnoser:
         answered = sum(1 for _ in diagnoser.diagnose_many(sources))
@@ -57,7 +57,7 @@ def peak(panel: Path, images: Path, count: int) -> float:
 
 
 def peak_of_this_process() -> float:
-    """MB of resident memory."""
+    """Return the peak of this process's resident memory in MB."""
     if Path("/proc/self/status").exists():  # Linux lets a child's ru_maxrss begin at its parent's size
         fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
         return int(fields["VmHWM"].split()[0]) * 1024 / 1e6

@@ -50,7 +50,7 @@ class Bench:
     images: Sequence[Path]
 
     def diagnose_all(self, models: Sequence[VlmAgent]) -> float:
-        """Seconds for all images, in batches so small that the first requests soon leave."""
+        """Return the seconds for all images, in batches so small that the first requests soon leave."""
         with Diagnoser.open(self.panel, agents=models, batch_size=REQUESTS_AT_ONCE) as diagnoser:
             start = time.perf_counter()
             results = list(diagnoser.diagnose_many(self.images))
@@ -61,13 +61,13 @@ class Bench:
         return took
 
     def diagnose_each(self, models: Sequence[VlmAgent], images: int) -> list[float]:
-        """Seconds for each of the first images, one a run, when all has been used once."""
+        """Return the seconds for each of the first images, one a run, when all has been used once."""
         with Diagnoser.open(self.panel, agents=models) as diagnoser:
             timed = {str(path): partial(diagnoser.diagnose, path) for path in self.images[:images]}
             return [took for (took,) in seconds(timed, 1).values()]
 
     def ask_in_sequence(self, models: Sequence[VlmAgent], images: int) -> float:
-        """Seconds for the requests about the first images, one after the other, and nothing else."""
+        """Return the seconds for the requests about the first images, one after the other, and nothing else."""
         task = Task.from_labels(["one", "other"])
         vector, nearest = np.ones((1, 1), np.float32), np.zeros((1, 1), np.intp)
 
@@ -84,7 +84,7 @@ class Bench:
 
 @contextmanager
 def bench(images: int) -> Iterator[Bench]:
-    """A panel on which the three models are, and so many images."""
+    """Open a panel that has the three models, with so many images that it has not seen."""
     with TemporaryDirectory() as work, slow_server(0.0, ANSWER) as server:
         panel, folder = Path(work, "panel"), Path(work, "images")
         fit(labelled_folder(Path(work, "labelled"), 20), panel, agents=models(server, SHARES))
@@ -93,7 +93,7 @@ def bench(images: int) -> Iterator[Bench]:
 
 
 def models(server: SlowServer, at_once: Sequence[int], cache: ReplyCache | None = None) -> list[VlmAgent]:
-    """The three, each with its number of requests at once."""
+    """Return the three models, each with its number of requests at once."""
     usual = {"base_url": server.base_url, "second_look": False}
     settings = [
         VlmSettings.model_validate(usual | {"name": name, "model": name, "concurrency": most})
@@ -103,14 +103,14 @@ def models(server: SlowServer, at_once: Sequence[int], cache: ReplyCache | None 
 
 
 def figures(quick: bool) -> list[Figure]:
-    """For 1 s a request, which is usual of such models, and for 0.2 s."""
+    """Return the figures for 1 s a request, which is usual of such models, and for 0.2 s."""
     with bench(32 if quick else 100) as material:
         turns, few = (1, 1) if quick else (3, 4)
         return [figure for latency in (1.0, 0.2) for figure in measured(material, latency, turns, few)]
 
 
 def measured(bench: Bench, latency: float, turns: int, few: int) -> list[Figure]:
-    """Figures for one latency; in sequence, the first `few` images are asked about."""
+    """Return the figures for one latency; in sequence, the first `few` images are asked about."""
     n = len(bench.images)
     ideal = [latency * len(NAMES) * n / REQUESTS_AT_ONCE] * turns
     with slow_server(latency, ANSWER) as server:

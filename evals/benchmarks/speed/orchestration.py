@@ -40,6 +40,8 @@ class Stopwatch:
         self.seconds = 0.0
 
     def on(self, function: Callable[P, T]) -> Callable[P, T]:
+        """Return the function; the time that its calls take is added up."""
+
         def timed(*arguments: P.args, **named: P.kwargs) -> T:
             start = time.perf_counter()
             try:
@@ -51,7 +53,7 @@ class Stopwatch:
 
 
 def clusters(images: int, seed: int) -> tuple[np.ndarray, list[str]]:
-    """Unit vectors float32 (n, DIMENSION) around one centre a label, and their labels."""
+    """Return unit vectors float32 (n, DIMENSION) around one centre a label, and their labels."""
     labels = np.arange(images) % len(LABELS)
     centres = np.random.default_rng(0).normal(size=(len(LABELS), DIMENSION))
     vectors = 0.4 * centres[labels] + np.random.default_rng(seed).normal(size=(images, DIMENSION))
@@ -60,7 +62,7 @@ def clusters(images: int, seed: int) -> tuple[np.ndarray, list[str]]:
 
 
 def figures(quick: bool) -> list[Figure]:
-    """Milliseconds an image, for memories of 640 and (unless `quick`) 10,000 images."""
+    """Return milliseconds an image, for memories of 640 and (unless `quick`) 10,000 images."""
     vectors, labels = clusters(640, 1)
     with TemporaryDirectory() as folder:
         file = Path(folder, "vectors.npz")
@@ -84,7 +86,7 @@ def _with_memory_of(images: int, panel: Panel, path: Path) -> Panel:
 
 
 def measured(panel: Panel, turns: int) -> list[Figure]:
-    """Figures of one panel of vectors of DIMENSION numbers."""
+    """Return the figures of one panel of vectors of DIMENSION numbers."""
     vectors, _ = clusters(10 * BATCH, 3)
     names = [str(row) for row in range(len(vectors))]
     singles = [(vectors[row : row + 1], names[row : row + 1]) for row in range(BATCH)]

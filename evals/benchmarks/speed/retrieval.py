@@ -29,7 +29,7 @@ K, QUERIES, SINGLE = 10, 100, 10
 
 
 def drawn(images: int, seed: int) -> Vectors:
-    """Unit vectors float32 (n, DIMENSION) of INTRINSIC dimensions around CLUSTERS centres, which stay."""
+    """Return unit vectors float32 (n, DIMENSION) of INTRINSIC dimensions around CLUSTERS fixed centres."""
     fixed, rng = np.random.default_rng(0), np.random.default_rng([1, seed])
     centres, basis = (fixed.normal(size=(rows, DIMENSION)).astype(np.float32) for rows in (CLUSTERS, INTRINSIC))
     spread = rng.normal(size=(images, INTRINSIC)).astype(np.float32) @ basis / INTRINSIC**0.5
@@ -38,7 +38,7 @@ def drawn(images: int, seed: int) -> Vectors:
 
 
 def nearest(vectors: Vectors, queries: Vectors) -> Rows:
-    """The rows of the K most similar vectors to each of m queries, int (m, K), most similar first: plain NumPy."""
+    """Return the K rows most similar to each of m queries, int (m, K), most similar first: plain NumPy."""
     similarities = queries @ vectors.T
     rows = np.argpartition(similarities, -K, axis=1)[:, -K:]
     order = np.argsort(-np.take_along_axis(similarities, rows, axis=1), axis=1)
@@ -46,7 +46,7 @@ def nearest(vectors: Vectors, queries: Vectors) -> Rows:
 
 
 def recall(answered: Rows, wanted: Rows) -> float:
-    """The share of the wanted rows, int (m, K), that are among those found.
+    """Return the share of the wanted rows, int (m, K), that are among those answered.
 
     >>> recall(np.array([[1, 2], [3, 4]]), np.array([[2, 1], [3, 9]]))
     0.75
@@ -56,13 +56,13 @@ def recall(answered: Rows, wanted: Rows) -> float:
 
 
 def figures(quick: bool) -> list[Figure]:
-    """For 1,000, 10,000 and, unless `quick`, 100,000 entries, which take minutes to write."""
+    """Return the figures for 1,000, 10,000 and, unless `quick`, 100,000 entries, which take minutes to write."""
     sizes, turns = ((1_000, 10_000), 3) if quick else ((1_000, 10_000, 100_000), 7)
     return [figure for size in sizes for figure in measured(size, turns)]
 
 
 def measured(images: int, turns: int) -> list[Figure]:
-    """Figures of one memory. Each turn has queries of its own; the first is not measured."""
+    """Return the figures of one memory. Each turn has queries of its own; the first is not measured."""
     vectors = drawn(images, 0)
     ids = tuple(map(vector_identity, vectors))
     labelled_images = LabelledImages(ids, ("known",) * images, ids, vectors)

@@ -36,14 +36,14 @@ class SlowServer:
     base_url: str
 
     def counts(self) -> Counts:
-        """Since the last call."""
+        """Return what was asked since the last call."""
         with urlopen(self.base_url) as reply:  # noqa: S310  our own address
             return Counts(**json.load(reply))
 
 
 @contextmanager
 def slow_server(latency: float, answer: str) -> Iterator[SlowServer]:
-    """A server that says `answer`, `latency` seconds after it has read a request."""
+    """Start a server that answers `answer`, `latency` seconds after it has read a request."""
     command = [sys.executable, "-m", __name__, str(latency), answer]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:  # noqa: S603  our own command
@@ -62,6 +62,7 @@ class _Counting:
         self._latency, self._at_once, self._counts = latency, 0, Counts()
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the requests of one connection until it ends."""
         with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()

@@ -15,7 +15,7 @@ from consilience.orchestrator.fitting.fit import fit
 
 
 def labelled_folder(folder: Path, images: int) -> Path:
-    """A folder of JPEG files under two labels."""
+    """Write a folder of JPEG files under two labels, so many each. Return it."""
     for number, label in enumerate(("one", "other")):
         (folder / label).mkdir(parents=True)
         write_jpegs(folder / label, images, seed=number)
@@ -23,7 +23,7 @@ def labelled_folder(folder: Path, images: int) -> Path:
 
 
 def figures(quick: bool) -> list[Figure]:
-    """`consilience diagnose` of one image against a Python process that only imports onnxruntime and chromadb."""
+    """Return the time of `consilience diagnose` beside that of a Python process that only imports its libraries."""
     consilience = str(Path(sysconfig.get_path("scripts"), "consilience"))
     with TemporaryDirectory() as work:
         folder, panel = labelled_folder(Path(work, "images"), 20), Path(work, "panel")

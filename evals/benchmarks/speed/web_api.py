@@ -47,7 +47,7 @@ class Answered:
 
 
 def figures(quick: bool) -> list[Figure]:
-    """Rates of both, their ratio, and answers that are errors or speak of another image."""
+    """Return the rates of both, their ratio, and the answers that are errors or are about another image."""
     each, turns = (4, 2) if quick else (10, 5)
     with TemporaryDirectory() as work:
         panel, folder = Path(work, "panel"), Path(work, "images")
@@ -92,7 +92,7 @@ def figures(quick: bool) -> list[Figure]:
 
 @contextmanager
 def server(panel: Path, images: int) -> Iterator[tuple[str, int]]:
-    """Where it listens; it takes so many images a minute from one address."""
+    """Start the web server. Yield its host and port; it takes so many images a minute from one address."""
     command = [str(Path(sysconfig.get_path("scripts"), "consilience")), "web", "--panel", str(panel), "--port", "0"]
     command += ["--set", f"web.images_a_minute={images}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CONSILIENCE_WEB")}
@@ -110,7 +110,7 @@ def server(panel: Path, images: int) -> Iterator[tuple[str, int]]:
 
 
 def processor_seconds(host: str, port: int) -> float:
-    """That the server has used so far, on all cores: it tells on a busy machine what its rate does not."""
+    """Return the processor time that the server has used so far: on a busy machine it tells what a rate does not."""
     connection = HTTPConnection(host, port, timeout=120)
     connection.request("GET", "/metrics")
     metrics = connection.getresponse().read().decode()
@@ -119,7 +119,7 @@ def processor_seconds(host: str, port: int) -> float:
 
 
 def ask_all(host: str, port: int, images: Sequence[Path]) -> list[Answered]:
-    """The answers to all images, in their order, from USERS users at once."""
+    """Return the answers to all images, in their order, asked by USERS users at once."""
 
     def user(number: int) -> list[Answered]:
         with socket.create_connection((host, port), timeout=120) as connection, connection.makefile("rb") as replies:

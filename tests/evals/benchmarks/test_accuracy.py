@@ -139,7 +139,7 @@ def test_an_outcome_counts_what_it_says() -> None:
     words = remarks_on([outcome])
     assert "75.0% of the images, 66.7% of those right" in words
     assert "in images right: -2" in words
-    assert "passed over, the panel was fitted on them: 2" in words
+    assert "left out, because the panel was fitted on them: 2" in words
     assert "0.500 (0.150 to 0.850)" in table_of([outcome])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,20 @@ from consilience.evals.benchmarks.speed.memory_use import peak_of_this_process
 from consilience.evals.benchmarks.speed.orchestration import Stopwatch, clusters, measured
 from consilience.orchestrator.fitting.fit import fit
 from consilience.retrieval.encoders.embedded_encoder import EmbeddedEncoder
+from tests.support.imports import modules
+
+MODULES = sorted(name for name in modules() if name.startswith("consilience.evals.benchmarks."))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_can_be_imported(name: str) -> None:
+    """Not all of them are run by tests, and a move or a new name elsewhere must not break them unseen."""
+    assert import_module(name).__doc__ or name.endswith(".speed")
+
+
+def test_every_benchmark_has_figures() -> None:
+    for module in BENCHMARKS.values():
+        assert callable(import_module(f"consilience.evals.benchmarks.speed.{module}").figures)
 
 
 @pytest.mark.parametrize(

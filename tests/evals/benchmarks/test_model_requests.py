@@ -52,7 +52,7 @@ def test_requests_are_measured_end_to_end(material: Bench) -> None:
         assert server.counts().requests == 12  # a look of three models at four images
         material.ask_in_sequence(models(server, SHARES), 2)
         assert server.counts() == Counts(requests=6, most_at_once=1)
-    assert figures["requests of a first run"].values == (12,)
+    assert list(figures["requests of a first run"].values) == [12]
     assert figures["requests of a rerun"].met
     assert figures["most requests at once that the server saw"].met
     assert figures["L = 0.01 s: s, one image"].most == pytest.approx(0.031)

@@ -28,7 +28,8 @@ def around(axes: list[int], each: int, seed: int) -> np.ndarray:
     """Unit vectors (n, 8), `each` around each of these axes."""
     rng = np.random.default_rng(seed)
     vectors = np.repeat(np.eye(8)[axes], each, axis=0) + 0.1 * rng.normal(size=(len(axes) * each, 8))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit.astype(np.float32)
 
 
 @pytest.fixture(scope="module")

@@ -116,8 +116,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost_or_doubled(
             os.kill(victim, signal.SIGKILL)
             killed.add(victim)
 
-    cluster = {"cluster": TWO}
-    evaluate(work / "test.npz", work / "panel", tmp_path / "ray", settings=SETTINGS, watch=watch, **cluster)
+    evaluate(work / "test.npz", work / "panel", tmp_path / "ray", settings=SETTINGS, watch=watch, cluster=TWO)
     evaluate(work / "test.npz", work / "panel", tmp_path / "local", settings=SETTINGS)
     assert len(killed) == 2
     assert rows_of(tmp_path / "ray") == rows_of(tmp_path / "local")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from consilience.evals.answer_columns import collect
-from consilience.evals.figures import measure
+from consilience.evals.measurement import measure
 from consilience.evals.rows import read_rows
 from consilience.evals.run_log import write_json
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from consilience.evals.answer_columns import collect
 from consilience.evals.evaluation import Evaluation
-from consilience.evals.figures import Settled, measure
+from consilience.evals.figures import Settled
+from consilience.evals.measurement import measure
 from consilience.evals.robustness.robustness_metrics import Condition, Robustness, Seen, all_ways
 
 

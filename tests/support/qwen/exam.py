@@ -29,10 +29,14 @@ def examined(model: Path, course: Course) -> dict[str, float]:
     first, second = ([course.case(rng, stage) for _ in range(QUESTIONS)] for stage in STAGES)
     marks = {}
     for confidence in ("logprob", "verbalised"):
-        settings = {"image_side": SIDE, "neighbour_side": CASE_SIDE, "max_tokens": 60, "batch_size": 16}
-        agent = TransformersAgent(
-            TransformersSettings(name="student", model=str(model), device="cpu", confidence=confidence, **settings)
-        )
+        settings: dict[str, object] = {
+            "name": "student",
+            "model": str(model),
+            "device": "cpu",
+            "confidence": confidence,
+        }
+        settings |= {"image_side": SIDE, "neighbour_side": CASE_SIDE, "max_tokens": 60, "batch_size": 16}
+        agent = TransformersAgent(TransformersSettings.model_validate(settings))
         at_first = [case.label if case.clarity else None for case in first]
         marks[f"first, {confidence}"] = _mark(agent.predict(_inputs(course, first)), at_first)
         first_looks, evidence = [case.first for case in second], [case.evidence for case in second]

@@ -100,10 +100,13 @@ def _tokenizer() -> Any:
     trainer = trainers.BpeTrainer(vocab_size=1000, min_frequency=1, show_progress=False, initial_alphabet=every_byte)
     pieces.train_from_iterator(_corpus(), trainer)
     learned = json.loads(pieces.to_str())["model"]
+    options: dict[str, Any] = {  # not as its hints say: a merge is two pieces, and there may be no such token
+        "vocab": learned["vocab"],
+        "merges": [tuple(merge) for merge in learned["merges"]],
+        "unk_token": None,
+    }
     tokenizer = Qwen2Tokenizer(
-        vocab=learned["vocab"],
-        merges=[tuple(merge) for merge in learned["merges"]],
-        unk_token=None,
+        **options,
         bos_token=None,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
