@@ -30,7 +30,7 @@ MAX_PEOPLE_AT_ONCE = 64
 """Requests that are worked on at a time; beyond them people wait for each other."""
 
 RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
-"""Before each next try while Slack is out of order; the last one for ever."""
+"""Waited before each next try while Slack has a problem; the last one for ever."""
 
 
 class Bot:
@@ -206,7 +206,9 @@ class Bot:
         if request.file and not request.url:
             address = await self._api.file_address(request.file)
             if not address:
-                raise ConsilienceError(f"'{request.name}' was deleted from Slack before it could be fetched")
+                raise ConsilienceError(
+                    f"'{request.name}' was deleted from Slack before it could be fetched; upload it again"
+                )
             request = replace(request, url=address)
         return await asyncio.to_thread(fetched, request, self.chat.diagnoser.settings.images, self._bearer)
 

@@ -95,7 +95,7 @@ class Guard:
             # A page elsewhere can give its own name the address of this machine (DNS rebinding).
             return problem(421, "this server does not answer under this name: start it with --name NAME to allow it")
         if scope["method"] not in ("GET", "HEAD", "OPTIONS") and _is_from_elsewhere(headers, host):
-            return problem(403, "this request comes from another site")
+            return problem(403, "refused: this request comes from a page of another site")
         path = scope["path"]
         is_open = path in OPEN_PATHS or path.startswith(OPEN_FOLDERS)
         if not is_open and not self.is_signed_in(headers):

@@ -111,7 +111,7 @@ def as_json(data: dict[str, Any], status: int = 200, headers: dict[str, str] | N
 def as_picture(data: bytes | None, media_type: str = "image/jpeg") -> Response:
     """Answer with a picture; with 404 if there is none."""
     if data is None:
-        return problem(404, "there is no such picture: it was not kept, or never made")
+        return problem(404, "there is no such picture, or it was not kept")
     return Response(data, media_type=media_type, headers={"cache-control": "private, max-age=86400"})
 
 

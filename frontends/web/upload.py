@@ -34,11 +34,13 @@ async def body_of(request: Request, most: int) -> bytes:
                     raise _too_long(most)
                 parts.append(part)
     except TimeoutError:
-        raise HTTPException(408, f"the upload took longer than {MAX_SECONDS:g} seconds") from None
+        raise HTTPException(
+            408, f"the upload took longer than {MAX_SECONDS:g} seconds: try again on a faster connection"
+        ) from None
     except ClientDisconnect:
-        raise HTTPException(400, "the upload broke off") from None
+        raise HTTPException(400, "the upload broke off: try again") from None
     return b"".join(parts)
 
 
 def _too_long(most: int) -> HTTPException:
-    return HTTPException(413, f"the image is too large: at most {most:,} bytes are allowed here")
+    return HTTPException(413, f"the image is too large: at most {most:,} bytes are allowed here; make it smaller")

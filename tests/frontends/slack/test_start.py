@@ -34,7 +34,7 @@ def started(slack: FakeSlack, panel: Path, *options: str, **variables: str) -> s
         ((), {"SLACK_BOT_TOKEN": ""}, "the variable SLACK_BOT_TOKEN is not set"),
         ((), {"SLACK_APP_TOKEN": ""}, "the variable SLACK_APP_TOKEN is not set"),
         (("--http",), {"SLACK_SIGNING_SECRET": ""}, "the variable SLACK_SIGNING_SECRET is not set"),
-        ((), {"SLACK_BOT_TOKEN": "xoxp-user"}, "what SLACK_BOT_TOKEN holds does not begin with xoxb-"),
+        ((), {"SLACK_BOT_TOKEN": "xoxp-user"}, "the token in SLACK_BOT_TOKEN does not begin with xoxb-"),
         ((), {"SLACK_BOT_TOKEN": "xoxb-wrong"}, "Slack does not accept the token in SLACK_BOT_TOKEN (invalid_auth)"),
         ((), {"SLACK_APP_TOKEN": "xapp-wrong"}, "Slack does not accept the token in SLACK_APP_TOKEN (invalid_auth)"),
         (("--api-url", "http://127.0.0.1:9/api/"), {}, "Slack cannot be reached"),

@@ -182,7 +182,7 @@ def test_many_labels_and_silent_agents_are_shown(new_page: Callable[..., Page]) 
 
 def test_a_phone_shows_all_without_scrolling_sideways(new_page: Callable[..., Page]) -> None:
     page = new_page(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
-    assert page.get_by_text("Take a photo").is_visible()
+    page.get_by_text("Take a photo").wait_for()  # visible
     upload(page, ("circle", 1000), name="a-name-" * 30 + ".png")
     page.get_by_text("How it went").click()
     page.get_by_role("button", name="Who disagreed?").click()
