@@ -151,7 +151,7 @@ def mean_prediction(
 
 
 def one_minus_margin(probabilities: np.ndarray) -> np.ndarray:
-    """How unsure rows of (n, c) are, c >= 2: (n,), in [0, 1].
+    """Return how unsure rows of probabilities (n, c) are, c >= 2: (n,), in [0, 1]; higher = less sure.
 
     >>> one_minus_margin(np.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.6, 0.3, 0.1]])).round(3).tolist()
     [0.0, 1.0, 0.7]
