@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,8 @@ def guess(inputs: AgentInput) -> list[Prediction]:
 def test_the_next_batch_is_asked_about_while_one_is_waited_for(
     guesser_panel: Path, paths: list[Path], scripted: Any
 ) -> None:
-    seen, both = [], asyncio.Event()
+    seen: list[Image | None] = []
+    both = asyncio.Event()
 
     async def together(inputs: AgentInput) -> list[Prediction]:
         seen.extend(inputs.images)
@@ -180,6 +181,7 @@ def test_who_has_seen_enough_spends_no_more(guesser_panel: Path, paths: list[Pat
 
     with Diagnoser.open(guesser_panel, agents=[scripted("guesser", endless)], batch_size=4) as diagnoser:
         results = diagnoser.diagnose_many(paths)
+        assert isinstance(results, Generator)
         assert isinstance(next(results), Diagnosis)
         assert not stopped.is_set()
         results.close()
@@ -194,8 +196,8 @@ def test_from_many_threads_each_image_gets_its_own_answer(diagnoser: Diagnoser, 
             assert_same(result, expected)
         batches = pool.map(lambda part: list(diagnoser.diagnose_many(part)), [paths, paths[::-1]])
         for batch, expected_batch in zip(batches, [alone, alone[::-1]], strict=True):
-            for result, expected in zip(batch, expected_batch, strict=True):
-                assert_same(result, expected)
+            for decided, expected in zip(batch, expected_batch, strict=True):
+                assert_same(decided, expected)
 
 
 def test_from_many_tasks_each_image_gets_its_own_answer(diagnoser: Diagnoser, paths: list[Path]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_shares_of_first_looks() -> None:
 
 
 def test_a_second_look_stands_in_the_place_of_the_first() -> None:
-    looks = [("a", "first", 1.0), ("b", "first", 3.0), ("a", "second", 2.0)]
+    looks: list[tuple[str, Stage, float]] = [("a", "first", 1.0), ("b", "first", 3.0), ("a", "second", 2.0)]
     assert shares_of_weight(panel_of(*looks)) == pytest.approx([0.25, 0.75, 0.4])
 
 
@@ -65,7 +66,7 @@ def test_shares_where_nobody_counts() -> None:
 
 
 def test_the_threshold_in_words() -> None:
-    policy = {"target": 0.95, "delta": 0.1, "coverage": 0.9, "threshold": 0.85, "settled": 0.93}
+    policy: dict[str, Any] = {"target": 0.95, "delta": 0.1, "coverage": 0.9, "threshold": 0.85, "settled": 0.93}
     policy |= {"accuracy_of_settled": 0.962, "settle": "risk_control", "images_needed": 45}
     assert threshold_words(policy) == (
         "Settles 93.0 % of the labelled images without a person; 96.2 % of those are right. An image is settled if its "

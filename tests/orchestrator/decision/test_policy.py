@@ -47,8 +47,8 @@ def test_a_promise_of_95_percent_takes_45_right_images() -> None:
 def test_the_lowest_threshold_that_keeps_the_promise_is_taken() -> None:
     outcomes = calibration_set((0.9, True), (0.8, True), (0.7, False), (0.6, True), (0.5, False))
     # P(Binomial(k, 1/2) <= e): 1/2, 1/4, then 4/8, 5/16, then 16/32
-    assert chosen(outcomes, HALF) == Threshold(0.5, 1.0, pytest.approx(3 / 5))
-    assert chosen(outcomes, HALF, 0.4) == Threshold(0.8, pytest.approx(2 / 5), 1.0)  # 4/8 fails, and ends the sequence
+    assert chosen(outcomes, HALF) == Threshold(0.5, 1.0, 3 / 5)
+    assert chosen(outcomes, HALF, 0.4) == Threshold(0.8, 2 / 5, 1.0)  # 4/8 fails, and ends the sequence
     assert chosen(outcomes, HALF, 0.2).probability is None  # it begins with three images
 
 

@@ -82,9 +82,9 @@ def test_the_others_keep_their_say() -> None:
 def test_a_word_that_the_probe_contradicts_settles_nothing() -> None:
     """The posterior would do; but more than half of the weight names another label."""
     sure = seen([[0.99, 0.01]] * 4, [RUST] * 4)
-    settings = {"first": [0.6, 0.4], "probe": [0.45, 0.55]}
-    assert gain(sure, **settings, weights=(1, 1, 1)).better > 0.5
-    assert gain(sure, **settings, weights=(1, 2, 1)).better == 0.0
+    first, probe = [0.6, 0.4], [0.45, 0.55]
+    assert gain(sure, first, probe, weights=(1, 1, 1)).better > 0.5
+    assert gain(sure, first, probe, weights=(1, 2, 1)).better == 0.0
 
 
 def test_an_unusual_image_gains_by_its_label_alone() -> None:

@@ -179,7 +179,7 @@ def test_a_budget_of_a_diagnosis_bounds_second_looks() -> None:
         ("when-it-helps", 0.49, [(0, "gpt"), (1, "qwen")]),
         ("when-it-helps", 0.05, []),
     ]:
-        settings = {"second_look": wish, "max_cost_usd": budget, "value_usd": 10.0}
+        settings: dict[str, Any] = {"second_look": wish, "max_cost_usd": budget, "value_usd": 10.0}
         requests = asked(weigher(*dear, second_looks=seen(qwen=0.9, gpt=0.8), **settings), looks)
         assert sorted(who(requests)) == sorted(expected)
 

@@ -30,7 +30,8 @@ def data(blobs: Any, n: int = 120, seed: int = 0) -> LabelledFeatures:
 def words(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Two agents that go by the similarity to the centres, (2, n, 3)."""
     near = np.exp(np.array([3.0, 6.0])[:, None, None] * (vectors @ centres.T))
-    return near / near.sum(axis=2, keepdims=True)
+    shares: np.ndarray = near / near.sum(axis=2, keepdims=True)
+    return shares
 
 
 def fitted(blobs: Any, n: int = 120) -> tuple[Novelty, np.ndarray, NoveltyReference]:

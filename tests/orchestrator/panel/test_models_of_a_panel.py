@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from consilience import Diagnoser, Diagnosis, Prediction, Settings, Task, fit, load_settings
+from consilience import Diagnoser, Diagnosis, FailedImage, Prediction, Settings, Task, fit, load_settings
 from consilience.agents import Budget, TransformersAgent, VlmAgent, VlmSettings, open_agents, reached, settings_of
 from consilience.core.errors import AgentError, BudgetSpentError, PanelDamagedError, SettingsError
 from consilience.core.settings.model_settings import TransformersSettings
@@ -250,8 +250,9 @@ def test_a_diagnoser_stops_at_its_budget_after_what_was_decided(
     fitted: Path, seeing: ScriptedServer, painted: Callable[..., Path], tmp_path: Path
 ) -> None:
     fresh = [painted(tmp_path / f"{number}.png", "red", 1000 + number) for number in range(6)]
-    asked, bounds = len(seeing.requests), {"policy__second_look": "never", "batch_size": 2}
-    decided = []
+    asked = len(seeing.requests)
+    bounds: dict[str, Any] = {"policy__second_look": "never", "batch_size": 2}
+    decided: list[Diagnosis | FailedImage] = []
     with Diagnoser.open(fitted, policy__max_run_cost_usd=3 * COST, **bounds) as diagnoser:
         with pytest.raises(BudgetSpentError):
             decided += diagnoser.diagnose_many(fresh)

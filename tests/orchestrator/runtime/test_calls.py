@@ -196,7 +196,12 @@ def test_an_async_agent_is_asked_about_each_image_by_itself(diagnose: Diagnose, 
 
 def test_a_plain_agent_is_asked_about_a_batch_at_a_time(diagnose: Diagnose, good: Any) -> None:
     asked = []
-    diagnose(lambda inputs: asked.append(len(inputs)) or good(inputs))
+
+    def look(inputs: AgentInput) -> Any:
+        asked.append(len(inputs))
+        return good(inputs)
+
+    diagnose(look)
     assert asked == [6]
 
 
@@ -219,7 +224,7 @@ def test_a_second_look_at_one_image_has_that_images_first_look_and_evidence(
 
 
 def test_an_agent_that_may_spend_no_more_ends_the_run(diagnose: Diagnose, good: Any) -> None:
-    answered = []
+    answered: list[int] = []
 
     async def look(inputs: AgentInput) -> Any:
         if good(inputs)[0].label == "beech":

@@ -27,7 +27,8 @@ NAME = collection_name("a panel", "an encoder")
 def clustered(n: int, d: int = 32, seed: int = 0) -> np.ndarray:
     random = np.random.default_rng(seed)
     vectors = random.normal(size=(12, d))[random.integers(0, 12, n)] + 0.4 * random.normal(size=(n, d))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit.astype(np.float32)
 
 
 def labelled_images(vectors: np.ndarray) -> LabelledImages:
@@ -47,7 +48,7 @@ def held(connection: ChromaConnection) -> list[str]:
 
 
 directions = st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=4, max_size=4).filter(any)
-matrices = st.lists(directions, min_size=1, max_size=30).map(np.float32)
+matrices = st.lists(directions, min_size=1, max_size=30).map(lambda rows: np.array(rows, np.float32))
 
 
 @given(memory=matrices, queries=matrices, k=st.integers(1, 40), cells=st.sampled_from([1, 64, 2**20]))

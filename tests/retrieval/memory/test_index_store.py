@@ -32,7 +32,8 @@ def nothing_is_too_small_for_chroma(monkeypatch: pytest.MonkeyPatch) -> None:
 def clustered(n: int, d: int = 16, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     vectors = (rng.normal(size=(12, d))[rng.integers(0, 12, N)] + 0.4 * rng.normal(size=(N, d)))[:n]
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit.astype(np.float32)
 
 
 def labelled_images(n: int = N) -> LabelledImages:

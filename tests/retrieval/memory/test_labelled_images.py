@@ -20,7 +20,8 @@ NAMES = ("叶/病斑.jpg", "лист\nвторой.jpg", "ورقة.jpg", os.fsde
 
 def unit(n: int, d: int = 8, seed: int = 0) -> np.ndarray:
     vectors = np.random.default_rng(seed).normal(size=(n, d))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    scaled: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return scaled.astype(np.float32)
 
 
 def labelled_images(n: int = 4) -> LabelledImages:
