@@ -25,7 +25,7 @@ from consilience.orchestrator.feedback.feedback import Feedback
 from consilience.orchestrator.feedback.history import StoredDiagnosis
 
 
-class Step(BaseModel):
+class PageStep(BaseModel):
     """One step of the way to the diagnosis."""
 
     title: str
@@ -47,13 +47,13 @@ class PageSummary(BaseModel):
     picture: str | None = Field(description="address of the image, made small; null if it was not kept")
 
 
-class Page(PageSummary):
+class DiagnosisPage(PageSummary):
     """What the page needs to show a diagnosis."""
 
     alternatives: str = Field(description="the other labels of the prediction set, in words")
     colours: dict[str, str] = Field(description="colour by label")
     novelty: str = Field(description="how unlike the known images the image is, in words")
-    steps: list[Step] = Field(description="how the diagnosis came about")
+    steps: list[PageStep] = Field(description="how the diagnosis came about")
     origin: str = Field(description="which image, and what the diagnosis took")
     feedback: list[Vote]
 
@@ -95,7 +95,7 @@ def diagnosis_response(stored: StoredDiagnosis, feedback: Sequence[Feedback], pe
         person: who asks; their own votes are marked.
     """
     diagnosis = stored.diagnosis
-    page = Page(
+    page = DiagnosisPage(
         **_page_summary(stored).model_dump(),
         alternatives=alternatives(diagnosis),
         colours=label_colours(diagnosis),
@@ -112,7 +112,7 @@ def diagnosis_response(stored: StoredDiagnosis, feedback: Sequence[Feedback], pe
 
 def diagnosis_response_schema() -> dict[str, Any]:
     """Return the JSON Schema of `diagnosis_response`, whole: OpenAPI has no place for definitions beside it."""
-    diagnosis, page = diagnosis_schema(), Page.model_json_schema()
+    diagnosis, page = diagnosis_schema(), DiagnosisPage.model_json_schema()
     added = {
         "id": {"type": "string", "description": "unguessable: whoever has it can see the diagnosis"},
         "when": {"type": "string", "description": "UTC, ISO 8601"},
@@ -189,19 +189,19 @@ def _written_out(schema: Any, definitions: Mapping[str, Any]) -> Any:
     return whole
 
 
-def _steps(diagnosis: Diagnosis) -> list[Step]:
+def _steps(diagnosis: Diagnosis) -> list[PageStep]:
     """Return the way to the diagnosis: first looks, evidence, second looks and who changed their mind, verdict."""
     first = {prediction.agent: prediction for prediction in diagnosis.predictions if prediction.stage == "first"}
     second = [prediction for prediction in diagnosis.predictions if prediction.stage == "second"]
     counts = Counter(one_line(prediction.label) for prediction in first.values() if prediction.label is not None)
     votes = ", ".join(f"{count} for {label}" for label, count in counts.most_common())
-    steps = [Step(title=f"{len(first)} agents looked, each alone", lines=[votes or "None of them answered."])]
+    steps = [PageStep(title=f"{len(first)} agents looked, each alone", lines=[votes or "None of them answered."])]
     if diagnosis.first_posterior is not None:
         label = max(diagnosis.first_posterior, key=diagnosis.first_posterior.__getitem__)
         steps[0].lines.append(f"Weighed by trust: {one_line(label)}, {percent(diagnosis.first_posterior[label])}.")
     if near := Counter(one_line(neighbour.label) for neighbour in diagnosis.evidence.neighbours):
         cases = ", ".join(f"{count} {label}" for label, count in near.most_common())
-        steps.append(Step(title=f"{near.total()} similar known cases were found", lines=[cases]))
+        steps.append(PageStep(title=f"{near.total()} similar known cases were found", lines=[cases]))
     if second:
         lines = []
         for prediction in second:
@@ -212,7 +212,7 @@ def _steps(diagnosis: Diagnosis) -> list[Step]:
                 lines.append(f"{agent} changed from {one_line(before.label)} to {one_line(now)}.")
             else:
                 lines.append(f"{agent} stayed with {one_line(now)}.")
-        steps.append(Step(title="Not clear yet: agents looked again, with these cases in hand", lines=lines))
+        steps.append(PageStep(title="Not clear yet: agents looked again, with these cases in hand", lines=lines))
     rounds = "one round" if diagnosis.rounds == 1 else f"{diagnosis.rounds} rounds"
-    steps.append(Step(title=f"Weighed by trust, in {rounds}", lines=[headline(diagnosis)]))
+    steps.append(PageStep(title=f"Weighed by trust, in {rounds}", lines=[headline(diagnosis)]))
     return steps
