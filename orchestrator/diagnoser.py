@@ -121,7 +121,7 @@ class Diagnoser:
         return _single(self._loop.result(self._run([loaded], self.encoder.encode([loaded]))))
 
     async def adiagnose(self, image: ImageSource, *, revise: bool = False) -> Diagnosis:
-        """`diagnose`, awaited: the caller's event loop goes on meanwhile.
+        """Diagnose one image as `diagnose` does, awaited: the caller's event loop goes on meanwhile.
 
         Args:
             revise: if the first looks settle nothing, agents look again whether that is worth its price or not, as

@@ -68,7 +68,7 @@ def build_graph(
     reasoner: Reasoner | None = None,
     known: NoveltyReference | None = None,
 ) -> StateGraph[State, Run, State, State]:
-    """The graph, not compiled, so that the caller sets checkpointer and cache. Its nodes are async.
+    """Return the graph, not compiled, so that the caller sets checkpointer and cache. Its nodes are async.
 
     Args:
         weigher: weighs, settles and concludes.
@@ -187,7 +187,7 @@ class _Nodes:
 
 
 def first_state(sources: Sequence[str], identities: Sequence[str]) -> State:
-    """The state that a run begins with."""
+    """Return the state that a run of n images begins with, of their sources and identities."""
     return {
         "sources": list(sources),
         "identities": list(identities),
@@ -199,17 +199,17 @@ def first_state(sources: Sequence[str], identities: Sequence[str]) -> State:
 
 
 def bounded(policy: PolicySettings) -> RunnableConfig:
-    """The configuration of a run: steps enough for the rounds that the policy allows, and hardly more."""
+    """Return the configuration of a run: steps enough for the rounds that the policy allows, and hardly more."""
     return {"recursion_limit": 4 + 3 * policy.max_rounds}
 
 
 def told_of(state: State) -> dict[int, float]:
-    """How novel the memory finds the rows that are weighed in this round."""
+    """Return by row how novel the memory finds the images that are weighed in this round."""
     return {row: state["evidence"][row]["novelty"] for row in state["rows"]}
 
 
 def far_of(state: State) -> dict[int, dict[str, float]]:
-    """The signs of novelty in their vectors."""
+    """Return by row the signs of novelty in the vectors of these images; empty where the panel knows none."""
     return {row: state["far"][row] for row in state["rows"]} if state.get("far") else {}
 
 

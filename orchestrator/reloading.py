@@ -1,4 +1,4 @@
-"""Current: a diagnoser that follows its panel, for servers that run for weeks.
+"""A diagnoser that follows its panel, for servers that run for weeks.
 
 When another process writes a newer generation (`fit`, `add`, `learn`), it is opened beside the old one, which goes on
 answering, and takes over when it is ready. One that cannot be opened leaves the old one at work and says why.
@@ -44,7 +44,7 @@ class _Lease:
 
 
 class ReloadingDiagnoser:
-    """Same calls as `Diagnoser`. Safe from many threads and tasks; a context manager.
+    """A diagnoser that follows its panel, with the calls of `Diagnoser`. Safe from many threads; a context manager.
 
     Attributes:
         problem: why the panel that is on disk now is not the one at work; None if it is.
@@ -72,16 +72,17 @@ class ReloadingDiagnoser:
 
     @property
     def settings(self) -> Settings:
+        """The settings that every generation is opened with."""
         return self._settings
 
     @property
     def weigher(self) -> Weigher:
-        """What weighs predictions in the panel at work."""
+        """The weigher of the panel at work."""
         return self._lease.diagnoser.weigher
 
     @property
     def budget(self) -> Budget:
-        """What its agents may spend together."""
+        """The budget that the agents of the panel at work may spend together."""
         return self._lease.diagnoser.budget
 
     @property

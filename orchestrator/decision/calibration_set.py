@@ -17,7 +17,7 @@ MIN_JUDGED_POSTERIOR = OVERCONFIDENT
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """What the fusion said of labelled images out of fold: what thresholds are chosen on.
+    """The fusion's predictions for labelled images, out of fold: what thresholds and prediction sets are chosen on.
 
     Attributes:
         probability: posterior of the named label, float (n,).

@@ -28,7 +28,7 @@ POSTERIOR_LABELS = 6
 
 @dataclass(frozen=True)
 class CaseSummary:
-    """What is known of one image.
+    """What a reasoner reads of one image.
 
     Attributes:
         image: its identity. Nobody reads it: replies are kept under it.

@@ -28,7 +28,7 @@ set: of 128 apple leaves, 32 a label, 96 % of them right, 9 % were settled."""
 
 
 def images_needed(coverage: float) -> int | None:
-    """The fewest labelled images that a coverage takes; None: no number is enough.
+    """Return the fewest labelled images that a coverage takes; None: no number is enough.
 
     >>> images_needed(0.95), images_needed(0.9), images_needed(1.0)
     (19, 9, None)
@@ -38,7 +38,7 @@ def images_needed(coverage: float) -> int | None:
 
 @dataclass(frozen=True)
 class LabelSets:
-    """What may be excluded.
+    """The thresholds below which labels are excluded.
 
     Attributes:
         least: posterior below which a label is excluded, (c,); 0: it never is.
@@ -48,7 +48,7 @@ class LabelSets:
 
     @classmethod
     def calibrated(cls, of_truth: np.ndarray, labels: np.ndarray, n_labels: int, coverage: float) -> Self:
-        """From the posterior of the true label, float (n,), of images that it was not fitted on, and their labels."""
+        """Return the thresholds from the out-of-fold posterior of the true label, float (n,), and these labels."""
         own = [of_truth[labels == label] for label in range(n_labels)]
         return cls(np.array([_least(p if _in_tail(p, coverage) >= IN_TAIL else of_truth, coverage) for p in own]))
 
@@ -58,19 +58,19 @@ class LabelSets:
         return bool((self.least > 0).any())
 
     def of(self, posterior: np.ndarray) -> np.ndarray:
-        """Which labels cannot be excluded, bool (n, c); none of a row may be true."""
+        """Return which labels cannot be excluded at a posterior (n, c), bool (n, c); none of a row may be true."""
         return np.asarray(posterior >= self.least)
 
 
 def with_top(posterior: np.ndarray, left: np.ndarray) -> np.ndarray:
-    """The sets `left`, bool (n, c), with the most probable label in each: so none is empty, and coverage only grows."""
+    """Return the sets `left`, bool (n, c), with the most probable label in each: none is empty, coverage only grows."""
     kept = left.copy()
     kept[np.arange(len(kept)), posterior.argmax(axis=1)] = True
     return kept
 
 
 def widest(sets: Sequence[LabelSets]) -> LabelSets:
-    """What none of the sets excludes."""
+    """Return sets that exclude only what each of these excludes."""
     return LabelSets(np.min([label_sets.least for label_sets in sets], axis=0))
 
 

@@ -14,7 +14,7 @@ from consilience.orchestrator.decision.weighing import Weigher
 
 
 def without(diagnosis: Diagnosis, agents: Collection[str], weigher: Weigher) -> Diagnosis | None:
-    """The diagnosis as the weigher concludes from the calibrated predictions of all but `agents`.
+    """Return the diagnosis as the weigher concludes it from the calibrated predictions of all but `agents`.
 
     Nobody is asked again, and no image is looked at. With no `agents` it is the diagnosis as it was, unless the panel
     has learned since, or a reasoner decided.

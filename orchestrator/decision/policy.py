@@ -2,8 +2,8 @@
 
 One thing decides what the posterior must be, by `policy.settle`:
 
-- "conformal": exactly one label cannot be excluded (`conformal`), and its posterior is at least LEAST. The set misses
-  the true label in at most 1 - coverage of the images.
+- "conformal": exactly one label cannot be excluded (`conformal`), and its posterior is at least MIN_JUDGED_POSTERIOR.
+  The set misses the true label in at most 1 - coverage of the images.
 - "risk_control": the posterior reaches a threshold at which, but for a chance of delta, at least the target of what is
   settled is right (`choose_threshold`).
 """
@@ -60,7 +60,7 @@ class Settles:
 
 
 def settles(settings: PolicySettings, calibration_set: CalibrationSet) -> Settles:
-    """What the labelled images support. The sets were calibrated on the same images, one at a time out of many."""
+    """Return what settles a first look, by what the labelled images support; they calibrated the sets, too."""
     policy = Policy.chosen(settings, calibration_set)
     if policy.sets is None or not policy.follows_sets:
         return Settles("risk_control", policy.threshold, images_for(settings.target, settings.delta))
@@ -99,12 +99,13 @@ class Doubts:
 
     @property
     def settled(self) -> np.ndarray:
+        """Return which diagnoses nothing speaks against, bool (n,)."""
         return np.asarray(~(self.is_weak | self.is_open | self.is_split | self.is_distrusted | self.is_novel))
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Decides from figures alone.
+    """When a diagnosis is settled; it decides from figures alone.
 
     Attributes:
         threshold: of diagnoses from first looks.
@@ -139,6 +140,7 @@ class Policy:
 
     @property
     def follows_sets(self) -> bool:
+        """Return whether prediction sets decide, and not the posterior alone."""
         return self.settings.settle == "conformal" and self.sets is not None
 
     def _left(self, posterior: np.ndarray, answered: np.ndarray, looks: Sequence[str]) -> np.ndarray:
@@ -158,7 +160,7 @@ class Policy:
     def prediction_sets(
         self, posterior: np.ndarray, calibrated: np.ndarray, names: Sequence[str], looks: Sequence[str]
     ) -> list[list[str]]:
-        """Of each of n images the labels that cannot be excluded, most probable first; arguments as for `reasons`.
+        """Return of each of n images the labels that cannot be excluded, most probable first; as for `reasons`.
 
         Where nothing is known of labels (a replay of recorded answers), those whose posterior together
         reaches the coverage: nothing is guaranteed of these.
@@ -183,7 +185,7 @@ class Policy:
         looks: Sequence[str],
         novelty: np.ndarray,
     ) -> Doubts:
-        """What speaks against n diagnoses.
+        """Return what speaks against each of n diagnoses.
 
         Args:
             posterior: (n, c). calibrated: (a, n, c), NaN where a look was not taken. weights: (n, a).
@@ -226,7 +228,7 @@ class Policy:
         looks: Sequence[str],
         novelty: Sequence[float],
     ) -> list[list[str]]:
-        """Why each of n images is not settled; an empty list if it is.
+        """Return why each of n images is not settled, in plain words; an empty list if it is.
 
         Args: as for `doubts`; and names: the c labels.
         """

@@ -9,11 +9,12 @@ from consilience.orchestrator.decision.weighing import LookRequest, Weighed
 
 
 def merged(old: dict[int, Any] | None, new: dict[int, Any]) -> dict[int, Any]:
+    """Return the old entries, replaced by new ones of the same row."""
     return {**(old or {}), **new}
 
 
 class ReasonerUpdate(TypedDict):
-    """A `ReasonerResult` as plain data."""
+    """A reasoner's result for one row, as plain data."""
 
     row: int
     prediction: dict[str, Any]
@@ -21,7 +22,7 @@ class ReasonerUpdate(TypedDict):
 
 
 class State(TypedDict, total=False):
-    """What the orchestrator knows. Rows number the n images of the run."""
+    """The state of a run of n images, which its rows number."""
 
     sources: list[str]
     identities: list[str]

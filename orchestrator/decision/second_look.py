@@ -38,7 +38,7 @@ NO_LABEL = -1
 
 @dataclass(frozen=True)
 class SecondLookAnswers:
-    """What agents said of the labelled images when they looked again: from this, what they will say is foreseen.
+    """The agents' second looks at the labelled images, from which it is foreseen what one more will bring.
 
     Attributes:
         agents: the k agents that look again.
@@ -54,20 +54,21 @@ class SecondLookAnswers:
 
     @classmethod
     def none(cls) -> Self:
-        """Of agents that never look again."""
+        """Return the answers of agents that never look again."""
         return cls((), np.empty((0, 0, 0)), np.empty((0, 0), np.intp), np.empty(0, np.intp))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What `from_arrays` restores."""
+        """Return arrays for a file, which `from_arrays` restores."""
         agents = np.array(self.agents, dtype=np.str_)
         return {"agents": agents, "words": self.words, "named": self.named, "labels": self.labels}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """Restore what `arrays` returned."""
         return cls(tuple(arrays["agents"].tolist()), arrays["words"], arrays["named"], arrays["labels"])
 
     def of(self, agent: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """One agent's words (m, c), what its first looks named (m,), and the true labels (m,), of at most MOST images.
+        """Return an agent's answers (m, c), its first looks' labels (m,), the true ones (m,); m <= MAX_SECOND_LOOKS.
 
         Raises:
             ValueError: it is none of the agents.
@@ -86,13 +87,13 @@ class Gain:
 
     @property
     def expected(self) -> float:
-        """In diagnoses that change for the better, [-1, 1]."""
+        """Return better - worse, [-1, 1]: the share of such diagnoses that gains."""
         return self.better - self.worse
 
 
 @dataclass(frozen=True)
 class ValueOfInformation:
-    """Foresees what comes of second looks.
+    """Foresees what a second look would change.
 
     Attributes:
         seen: second looks at labelled images.
@@ -106,7 +107,7 @@ class ValueOfInformation:
     policy: Policy
 
     def gain(self, agent: str, named: int, calibrated: np.ndarray, posterior: np.ndarray, novelty: float) -> Gain:
-        """What is to be expected of the agent's second look at an image that is not settled.
+        """Return what is to be expected of the agent's second look at an image that is not settled.
 
         Args:
             agent: one of `seen`.

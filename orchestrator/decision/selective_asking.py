@@ -19,7 +19,7 @@ def spent(predictions: Iterable[Prediction]) -> float:
 
 
 def affordable(costs: Mapping[str, float], budget: float | None) -> list[str]:
-    """Whom a budget pays for, the cheapest first; those who cost nothing always.
+    """Return whom a budget pays for, the cheapest first; those who cost nothing always.
 
     >>> affordable({"gpt": 0.02, "qwen": 0.01, "probe": 0.0}, 0.025)
     ['probe', 'qwen']
@@ -35,7 +35,7 @@ def affordable(costs: Mapping[str, float], budget: float | None) -> list[str]:
 
 @dataclass(frozen=True)
 class Asking:
-    """Decides from figures alone.
+    """Decides whom to ask, from figures alone.
 
     Attributes:
         settings: bounds, and what a better diagnosis is worth.
@@ -48,7 +48,7 @@ class Asking:
     foresight: ValueOfInformation
 
     def left_out(self) -> dict[str, str]:
-        """Whom the budget of a diagnosis leaves out of its first looks, and why."""
+        """Return whom the budget of a diagnosis leaves out of its first looks, and why."""
         costs, budget = self.costs["first"], self.settings.max_cost_usd
         bound = f"policy.max_cost_usd is {budget}"
         return {
@@ -65,7 +65,7 @@ class Asking:
         spent: float,
         wished: Collection[str] = (),
     ) -> dict[str, Gain | None]:
-        """Who looks again at an image that is not settled, and what that gains, where it is known.
+        """Return who looks again at an image that is not settled, and what that gains, where it is known.
 
         Where it is to help, that is the one whose look gains most beyond its cost, if there is one; and who is wished.
 

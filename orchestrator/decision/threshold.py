@@ -26,12 +26,12 @@ class Threshold:
 
     @property
     def least(self) -> float:
-        """The probability; infinite where nothing settles."""
+        """Return the probability; infinite where nothing settles."""
         return np.inf if self.probability is None else self.probability
 
 
 def images_for(target: float, delta: float) -> int | None:
-    """How many images must be settled, all of them right, before a target can be claimed; None: no number is enough.
+    """Return how many images must be settled, all right, before a target can be claimed; None: no number is enough.
 
     >>> images_for(0.95, 0.1), images_for(0.9, 0.05), images_for(1.0, 0.1)
     (45, 29, None)
@@ -47,7 +47,7 @@ def choose_threshold(
     *,
     before: CalibrationSet | None = None,
 ) -> Threshold:
-    """The lowest threshold from `least` on at which at least `target` of the settled diagnoses are right.
+    """Return the lowest threshold from `least` on at which at least `target` of the settled diagnoses are right.
 
     But for a chance of `delta` the claim is true of images from where the labelled ones came from: learn then test
     (Angelopoulos et al. 2021), with binomial tails, in a fixed sequence from high thresholds to low ones. Of k settled
@@ -77,7 +77,7 @@ def choose_threshold(
 
 
 def binomial_tails(successes: np.ndarray, trials: np.ndarray, chance: float) -> np.ndarray:
-    """P(Binomial(trials, chance) <= successes), (m,).
+    """Return P(Binomial(trials, chance) <= successes), (m,).
 
     Without scipy, whose import takes longer than a diagnosis.
 
@@ -98,10 +98,11 @@ def binomial_tails(successes: np.ndarray, trials: np.ndarray, chance: float) -> 
 def threshold_again(
     first: CalibrationSet, second: CalibrationSet, threshold: Threshold, target: float, delta: float
 ) -> Threshold:
-    """The threshold of diagnoses in which an agent has looked again, given the `threshold` of those in which not.
+    """Return the threshold of diagnoses in which an agent looked again, given the `threshold` of the others.
 
     It is chosen on what the first looks did not settle, so that of all that is settled, at first or now, at least
-    `target` is right. If no labelled image tells (none that is left has a posterior of LEAST), the first one stands.
+    `target` is right. If no labelled image tells (none that is left has a posterior of MIN_JUDGED_POSTERIOR), the first
+    one stands.
     """
     is_settled = first.probability >= threshold.least
     left = second.take(~is_settled)

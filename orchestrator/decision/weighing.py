@@ -58,7 +58,7 @@ Looks = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Weigher:
-    """The non-visual part of the orchestrator.
+    """The non-visual part of the orchestrator: calibrates, fuses, settles, decides whom to ask again, concludes.
 
     Attributes:
         members: every look that can be weighed, in the order of `fusion`.
@@ -76,10 +76,12 @@ class Weigher:
 
     @property
     def names(self) -> list[str]:
+        """Return the name of each member's look, in the order of `members`."""
         return [look_name(member.agent, member.stage) for member in self.members]
 
     @property
     def asking(self) -> Asking:
+        """Return what decides whom to ask, with what each agent's looks cost."""
         looks = [(member.agent, member.stage) for member in self.members]
         costs: dict[Stage, dict[str, float]] = {"first": {}, "second": {}}
         for member in self.members:
@@ -101,7 +103,7 @@ class Weigher:
         Args:
             novelty: by row, as the memory tells it: what counts where the panel knows no better.
             before: the results of the round before. What it found of novelty stays: that is judged by first looks.
-            far: by row, the signs of novelty in the image's vector (`novelty.known.Known.signs`).
+            far: by row, the signs of novelty in the image's vector (`NoveltyReference.signs`).
         """
         rows = list(novelty)
         raw = self._raw_probabilities(looks, rows)
@@ -125,7 +127,7 @@ class Weigher:
         number: int,
         signs: Mapping[int, Mapping[str, float]] = MappingProxyType({}),
     ) -> dict[int, Weighed]:
-        """The results of round `number` for the n rows of `novelty`.
+        """Return the results of round `number` for the n rows of `novelty`.
 
         Args:
             calibrated: (a, n, c), rows of NaN where a member did not answer. posterior: (n, c). weights: (n, a).
@@ -159,7 +161,7 @@ class Weigher:
         agents: Mapping[str, Agent],
         wishes: Mapping[int, Mapping[str, str]] = MappingProxyType({}),
     ) -> list[LookRequest]:
-        """Who looks again at which of the weighed rows that are not settled.
+        """Return who looks again at which of the weighed rows that are not settled.
 
         Args:
             wishes: by row and agent, why a reasoner wants it to look again.
@@ -261,7 +263,7 @@ class Weigher:
         return raw
 
     def calibrated(self, result: Weighed) -> np.ndarray:
-        """The calibrated predictions of one image, (a, c), rows of NaN for looks not taken."""
+        """Return the calibrated predictions of one image, (a, c), rows of NaN for looks not taken."""
         silent = [np.nan] * len(self.task.names)
         return np.array([result["calibrated"].get(name, silent) for name in self.names])
 

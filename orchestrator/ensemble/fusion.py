@@ -40,7 +40,7 @@ its variance is less by the share of their errors that they are believed to have
 
 
 def starting_weight(trust: Trust) -> float:
-    """w_a in [0, 1] from OCR and CCC alone.
+    """Return w_a in [0, 1] from OCR and CCC alone.
 
     >>> starting_weight(Trust("expert", "first", n=100, ece=0.02, ocr=0.0, ccc=1.0))
     1.0
@@ -64,7 +64,7 @@ class ErrorPrior:
 
     @classmethod
     def none(cls, members: int) -> Self:
-        """Nothing is known: they are as good as each other, and independent."""
+        """Return the prior where nothing is known: they are as good as each other, and independent."""
         return cls(np.eye(members), np.full(members, PRIOR_IMAGES))
 
 
@@ -86,15 +86,15 @@ class Fusion:
 
     @classmethod
     def from_trust(cls, trusts: Sequence[Trust]) -> Self:
-        """What the three summary numbers of each member support."""
+        """Return the weights that the three summary numbers of each member support."""
         return cls(np.array([starting_weight(trust) for trust in trusts]))
 
     @classmethod
     def independent(cls, members: int) -> Self:
-        """Bayes' rule: calibrated members that err independently count in full.
+        """Return the weights of Bayes' rule: calibrated members that err independently count in full.
 
-        It suits words that were lowered by their calibration error (`calibration.Lowered`): the overconfidence that
-        OCR counts is gone from them, so that the weight of `from_trust` would take it off twice.
+        It suits predictions that were lowered by their calibration error (`scaling.ConfidenceDiscount`): the
+        overconfidence that OCR counts is gone from them, so that the weight of `from_trust` would take it off twice.
         """
         return cls(np.ones(members))
 
@@ -106,7 +106,7 @@ class Fusion:
         spoken: np.ndarray | None = None,
         prior: ErrorPrior | None = None,
     ) -> Self:
-        """What labelled predictions support.
+        """Return the weights that labelled predictions support.
 
         Args:
             probabilities: calibrated and out of fold (a, n, c); rows of NaN where a member did not answer.
@@ -145,7 +145,7 @@ class Fusion:
         return cap_confidence(self.ceiling, softmax(np.einsum("na,anc->nc", weights, words))), weights
 
     def weights(self, present: np.ndarray) -> np.ndarray:
-        """How much each member counts, (n, a), where those of whom `present`, bool (n, a), is true have answered."""
+        """Return how much each member counts, (n, a), given by `present`, bool (n, a), which have answered."""
         if self.covariance is None:
             return np.where(present, self.base, 0.0)
         weights = np.zeros(present.shape)
@@ -163,17 +163,19 @@ class Fusion:
         return words, self.weights(present)
 
     def to_dict(self) -> dict[str, Any]:
+        """Return plain data, for `from_dict`."""
         covariance = None if self.covariance is None else self.covariance.tolist()
         return {"base": self.base.tolist(), "covariance": covariance, "total": self.total, "ceiling": self.ceiling}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Restore what `to_dict` returned."""
         covariance = None if data["covariance"] is None else np.array(data["covariance"])
         return cls(np.array(data["base"]), covariance, float(data["total"]), float(data["ceiling"]))
 
 
 def kt_ceiling(n: int) -> float:
-    """The chance of being right once more after n times of n: (n + 1/2) / (n + 1).
+    """Return the chance of being right once more after n times of n: (n + 1/2) / (n + 1).
 
     Krichevsky and Trofimov (1981); Laplace's rule of succession, (n + 1) / (n + 2), was too low for images that more
     than one agent is sure of: the ECE rose by 0.001 to 0.006 with it, by at most 0.002 with this.
@@ -185,7 +187,7 @@ def kt_ceiling(n: int) -> float:
 
 
 def cap_confidence(ceiling: float, posterior: np.ndarray) -> np.ndarray:
-    """Rows of (n, c) that are surer than the ceiling, mixed with the uniform distribution down to it.
+    """Return rows of (n, c), those surer than the ceiling mixed with the uniform distribution down to it.
 
     >>> cap_confidence(0.9, np.array([[1.0, 0.0], [0.8, 0.2]])).round(3)
     array([[0.9, 0.1],
@@ -197,7 +199,7 @@ def cap_confidence(ceiling: float, posterior: np.ndarray) -> np.ndarray:
 
 
 def error_covariance(probabilities: np.ndarray, labels: np.ndarray, prior: ErrorPrior) -> np.ndarray:
-    """How the errors p - onehot of members vary together: (a, a), for arguments as `Fusion.from_predictions`.
+    """Return how the errors p - onehot of members vary together, (a, a); arguments as of `Fusion.from_predictions`.
 
     Second moments over the images that both answered and all labels, drawn as by so many more images towards the
     prior belief. Where nobody answered anything, that is all there is.
@@ -216,7 +218,7 @@ def error_covariance(probabilities: np.ndarray, labels: np.ndarray, prior: Error
 
 
 def apart(covariance: np.ndarray) -> float:
-    """The share of their errors that members of this covariance (a, a) do not have in common: 1 - mean correlation.
+    """Return the share of their errors that members of this covariance (a, a) do not share: 1 - mean correlation.
 
     >>> round(apart(np.array([[1.0, 1.6], [1.6, 4.0]])), 3)
     0.2
@@ -227,7 +229,7 @@ def apart(covariance: np.ndarray) -> float:
 
 
 def min_variance_weights(covariance: np.ndarray) -> np.ndarray:
-    """Shares w (a,), w >= 0, sum 1, of the least variance w' C w (Bates and Granger 1969).
+    """Return shares w (a,), w >= 0, sum 1, of the least variance w' C w (Bates and Granger 1969).
 
     >>> min_variance_weights(np.array([[1.0, 0.0], [0.0, 3.0]])).round(3)
     array([0.75, 0.25])

@@ -45,10 +45,11 @@ class LabelledPredictions:
 
     @classmethod
     def of_fit(cls, ids: Sequence[str], labels: np.ndarray, raw: Sequence[np.ndarray]) -> Self:
+        """Return the predictions that `fit` made out of fold: n ids, labels int (n,), and raw (n, c) of each member."""
         return cls(tuple(ids), labels, np.stack(list(raw)), np.zeros(len(ids), dtype=np.intp))
 
     def with_added(self, ids: Sequence[str], labels: np.ndarray, raw: np.ndarray, change: int) -> LabelledPredictions:
-        """These and new ones, raw (a, m, c)."""
+        """Return these and new ones, of labels int (m,) and raw (a, m, c), which the change of this number brought."""
         return LabelledPredictions(
             (*self.ids, *ids),
             np.concatenate([self.labels, labels]),
@@ -57,16 +58,17 @@ class LabelledPredictions:
         )
 
     def without(self, ids: Collection[str]) -> LabelledPredictions:
+        """Return those of other images than these."""
         gone = set(ids)
         return self.take(np.array([identity not in gone for identity in self.ids], dtype=bool))
 
     def take(self, chosen: np.ndarray) -> LabelledPredictions:
-        """Those for which `chosen`, bool (n,), is true."""
+        """Return those for which `chosen`, bool (n,), is true."""
         ids = tuple(identity for identity, is_in in zip(self.ids, chosen, strict=True) if is_in)
         return LabelledPredictions(ids, self.labels[chosen], self.raw[:, chosen], self.changes[chosen])
 
     def lasting(self, half_life: float) -> np.ndarray:
-        """Which rows still count, bool (n,), with a half-life in learned images."""
+        """Return which rows still count, bool (n,), with a half-life in learned images."""
         learned = np.sort(self.changes[self.changes > 0])
         ages = len(learned) - np.searchsorted(learned, self.changes, side="right")  # images of later changes
         lasts = ages < half_life * np.array([_lifetime(identity) for identity in self.ids])
@@ -76,7 +78,7 @@ class LabelledPredictions:
         return np.asarray(lasts)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What `from_arrays` restores."""
+        """Return arrays for a file, which `from_arrays` restores."""
         return {
             "ids": np.array(self.ids, dtype=np.str_),
             "labels": self.labels,
@@ -86,11 +88,12 @@ class LabelledPredictions:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """Restore what `arrays` returned."""
         return cls(tuple(arrays["ids"].tolist()), arrays["labels"], arrays["raw"], arrays["changes"])
 
 
 def with_room(raw: np.ndarray) -> np.ndarray:
-    """Distributions (n, c) over c labels as (n, c + 1), for an agent that could not name the last one.
+    """Return distributions (n, c) as (n, c + 1), for an agent that could not name the last label.
 
     What it did not give to the label that it named is spread over one more label: so a word with one confidence stays
     one.

@@ -18,7 +18,7 @@ OVERCONFIDENT = 0.8
 
 
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> float:
-    """ECE, [0, 1], lower is better: mean over images of |accuracy - mean confidence| of the image's bin.
+    """Return the ECE, [0, 1], lower is better: mean of |accuracy - mean confidence| of each image's bin.
 
     Bins have equal width; bin i is (i / bins, (i + 1) / bins], the first one holds 0 too (Naeini et al.
     2015; Guo et al. 2017). Without images it is 0.
@@ -36,7 +36,7 @@ def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins
 
 
 def overconfidence_ratio(confidence: np.ndarray, correct: np.ndarray, threshold: float = OVERCONFIDENT) -> float:
-    """OCR, [0, 1], lower is better: share of all predictions that are wrong with confidence >= threshold.
+    """Return the OCR, [0, 1], lower is better: share of all predictions that are wrong with confidence >= threshold.
 
     >>> overconfidence_ratio(np.array([0.8, 0.79, 0.9, 1.0]), np.array([False, False, True, False]))
     0.5
@@ -47,7 +47,7 @@ def overconfidence_ratio(confidence: np.ndarray, correct: np.ndarray, threshold:
 
 
 def confidence_correctness_correlation(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """CCC, [-1, 1], higher is better: Pearson correlation of confidence with being right.
+    """Return the CCC, [-1, 1], higher is better: Pearson correlation of confidence with being right.
 
     0 where it is undefined: no spread in confidence, or all right, or all wrong.
     """
@@ -58,13 +58,13 @@ def confidence_correctness_correlation(confidence: np.ndarray, correct: np.ndarr
 
 
 def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Multiclass Brier score, [0, 2], lower is better: mean squared distance of (n, c) to the one-hot labels (n,)."""
+    """Return the multiclass Brier score, [0, 2], lower is better: mean squared distance of (n, c) to one-hot labels."""
     truth = np.eye(probabilities.shape[1])[labels]
     return float(((probabilities - truth) ** 2).sum(axis=1).mean()) if len(labels) else 0.0
 
 
 def negative_log_likelihood(probability_of_truth: np.ndarray) -> float | None:
-    """Log loss: mean negative log probability of the true label, float (n,) in [0, 1]; lower is better.
+    """Return the log loss, lower is better: mean negative log probability of the true label, float (n,) in [0, 1].
 
     A probability of 0 counts as the smallest difference from 1 that a float can hold, as in scikit-learn. Without
     images it is None.
@@ -131,7 +131,7 @@ def score_columns(
 
 
 def measure(agent: str, stage: Stage, probabilities: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> Trust:
-    """An agent's trust from labelled predictions that it was not fitted on.
+    """Return an agent's trust from labelled predictions that it was not fitted on.
 
     Args:
         probabilities: float (n, c), calibrated; a row of NaN where the agent abstained or failed: such

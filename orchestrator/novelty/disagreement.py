@@ -12,7 +12,7 @@ from consilience.orchestrator.novelty.predictive_entropy import mean_of
 
 
 def disagreement(calibrated: np.ndarray) -> np.ndarray:
-    """(n,), in [0, 1), of calibrated probabilities (a, n, c), rows of NaN where one is silent; 0 with fewer than two.
+    """Return it, (n,), in [0, 1), of calibrated probabilities (a, n, c), NaN where one is silent; 0 for one agent.
 
     >>> disagreement(np.array([[[1.0, 0.0]], [[0.0, 1.0]]])).tolist()
     [0.5]

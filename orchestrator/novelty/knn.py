@@ -11,7 +11,7 @@ import numpy as np
 
 
 def knn_distance(rows: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """1 - cosine, (m,), in [0, 2], of whitened vectors (m, d) and those of known images (n, d).
+    """Return 1 - cosine, (m,), in [0, 2], of whitened vectors (m, d) and the nearest of known images (n, d).
 
     >>> knn_distance(np.array([[0.0, 1.0]]), np.array([[1.0, 0.0], [0.6, 0.8]])).round(3).tolist()
     [0.2]

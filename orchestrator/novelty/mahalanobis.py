@@ -12,13 +12,13 @@ from consilience.agents.base import one_hot
 
 
 def label_means(rows: np.ndarray, labels: np.ndarray, n_labels: int) -> np.ndarray:
-    """Directions of the labels' means, unit (c, d), of whitened vectors (n, d); zeros for a label without images."""
+    """Return unit directions of the labels' means, (c, d), of whitened vectors (n, d); zeros for an empty label."""
     sums = one_hot(labels, n_labels).astype(rows.dtype).T @ rows
     return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12))
 
 
 def mahalanobis_distance(rows: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """(m,), in [0, 2], of whitened vectors (m, d) and means (c, d).
+    """Return 1 - cosine, (m,), in [0, 2], of whitened vectors (m, d) and the nearest of the means (c, d).
 
     >>> mahalanobis_distance(np.array([[1.0, 0.0], [-1.0, 0.0]]), np.eye(2)).tolist()
     [0.0, 1.0]

@@ -37,7 +37,7 @@ Signs = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Novelty:
-    """The signs of the panel's own images, out of fold, and what to compare others with.
+    """The signs of the panel's own images, out of fold, with which those of others are compared.
 
     Attributes:
         whitening: of the vectors.
@@ -51,7 +51,7 @@ class Novelty:
 
     @classmethod
     def fit(cls, data: LabelledFeatures, folds: np.ndarray, calibrated: np.ndarray) -> tuple[Self, np.ndarray]:
-        """From labelled images, their folds int (n,) and the first looks at them, out of fold (a, n, c).
+        """Fit it to labelled images, their folds int (n,) and calibrated first looks at them, out of fold (a, n, c).
 
         An image whose fold is negative, such as the only one of a label, is known, but cannot be judged.
 
@@ -72,7 +72,7 @@ class Novelty:
         return fitted, fitted._share(scores)
 
     def of(self, signs: Signs) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Novelty (m,), and by sign the share of known images that are less novel, (m,); all in [0, 1]."""
+        """Return novelty (m,), and by sign the share of known images that are less novel, (m,); all in [0, 1]."""
         n = len(self.scores)
         at_least = {name: _as_novel(signs[name], self.signs[name]) for name in SIGNS}
         score = _fisher({name: (count + 1) / (n + 1) for name, count in at_least.items()})
@@ -82,6 +82,7 @@ class Novelty:
         return np.searchsorted(self.scores, scores - 1e-9) / len(self.scores)
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Return arrays for a file, which `from_arrays` restores."""
         return {
             **self.whitening.arrays(),
             "scores": self.scores,
@@ -90,12 +91,13 @@ class Novelty:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """Restore what `arrays` returned."""
         signs = {name: arrays[f"sign-{name}"] for name in SIGNS}
         return cls(Whitening.from_arrays(arrays), signs, arrays["scores"])
 
 
 def of_words(calibrated: np.ndarray) -> dict[str, np.ndarray]:
-    """The signs in what agents said at first, calibrated (a, n, c)."""
+    """Return the signs in calibrated first looks (a, n, c), (n,) each."""
     return {"predictive_entropy": predictive_entropy(calibrated), "disagreement": disagreement(calibrated)}
 
 

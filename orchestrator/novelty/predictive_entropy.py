@@ -11,7 +11,7 @@ import numpy as np
 
 
 def predictive_entropy(calibrated: np.ndarray) -> np.ndarray:
-    """Entropy in nats, (n,), in [0, log c], of calibrated probabilities (a, n, c), rows of NaN where one is silent.
+    """Return the entropy in nats, (n,), in [0, log c], of calibrated probabilities (a, n, c), NaN where one is silent.
 
     Where nobody answered it is log c: nothing is known.
 
@@ -23,7 +23,7 @@ def predictive_entropy(calibrated: np.ndarray) -> np.ndarray:
 
 
 def mean_of(calibrated: np.ndarray) -> np.ndarray:
-    """Mean (n, c) over those who answered; uniform where nobody did."""
+    """Return the mean (n, c) over those who answered; uniform where nobody did."""
     answered = np.isfinite(calibrated).all(axis=2)
     total = np.where(answered[:, :, None], calibrated, 0.0).sum(axis=0)
     count = answered.sum(axis=0)[:, None]

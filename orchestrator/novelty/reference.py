@@ -25,16 +25,17 @@ class NoveltyReference:
 
     @classmethod
     def of(cls, whitening: Whitening, data: LabelledFeatures) -> Self:
+        """Return the reference of labelled images, in the space of this whitening."""
         rows = whitening(data.features)
         return cls(whitening, rows[sample(len(rows))], label_means(rows, data.labels, data.n_labels))
 
     def signs(self, features: Features) -> dict[str, np.ndarray]:
-        """`means` and `nearest` of vectors (m, d), (m,) each."""
+        """Return the signs `mahalanobis` and `knn` of vectors (m, d), (m,) each."""
         rows = self.whitening(features)
         return {"mahalanobis": mahalanobis_distance(rows, self.means), "knn": knn_distance(rows, self.rows)}
 
 
 def by_image(signs: Mapping[str, np.ndarray]) -> list[dict[str, float]]:
-    """Signs, (m,) each, as one mapping for each of the m images."""
+    """Return signs, (m,) each, as one mapping for each of the m images."""
     columns = (values.tolist() for values in signs.values())
     return [dict(zip(signs, values, strict=True)) for values in zip(*columns, strict=True)]

@@ -31,6 +31,7 @@ class Whitening:
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
+        """Fit it to labelled vectors (n, d)."""
         from scipy.linalg import solve_triangular
 
         statistics = statistics_of(data.features, data.labels, data.n_labels)
@@ -45,8 +46,10 @@ class Whitening:
         return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Return arrays for a file, which `from_arrays` restores."""
         return {"centre": self.centre, "root": self.root}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """Restore what `arrays` returned."""
         return cls(arrays["centre"], arrays["root"])

@@ -28,7 +28,7 @@ class EncoderRecord:
 
     @classmethod
     def of(cls, encoder: Encoder) -> Self:
-        """For a new panel."""
+        """Return the record of an encoder, for a new panel."""
         if encoder.name != "embedded":
             return cls(encoder.name, encoder.fingerprint, encoder.dimension)
         file, sha256 = getattr(encoder, "onnx_path", None), getattr(encoder, "onnx_sha256", None)
@@ -36,7 +36,7 @@ class EncoderRecord:
 
     @classmethod
     def read(cls, folder: PanelFolder) -> Self:
-        """As `write` left it."""
+        """Read what `write` left in a panel's folder."""
         file, noted = folder.state / ENCODER_FILE, folder.manifest["encoder"]
         if not file.exists():
             return cls(**noted)
@@ -55,6 +55,7 @@ class EncoderRecord:
         return encoder
 
     def check(self, encoder: Encoder) -> None:
+        """Raise EncoderError unless this encoder made the panel's vectors."""
         if encoder.fingerprint != self.fingerprint:
             raise EncoderError(
                 f"the panel was written with the encoder '{self.name}' ({self.fingerprint}), and cannot take vectors "

@@ -65,7 +65,7 @@ PREDICTIONS_FILE = "predictions.npz"
 
 @dataclass(frozen=True)
 class Panel:
-    """Everything that a diagnosis needs.
+    """A ready system: everything that a diagnosis needs.
 
     Attributes:
         encoder: which encoder wrote the vectors.
@@ -118,7 +118,7 @@ class Panel:
 
     @property
     def unlabelled(self) -> Features | None:
-        """Vectors of the unlabelled images that a head learned from, (m, d); None if there is no such head."""
+        """Return vectors of the unlabelled images that a head learned from, (m, d); None if there is no such head."""
         return next((head.unlabelled for head in self.heads if isinstance(head, SelfTrained)), None)
 
     def has_learned_from(self, identity: str) -> bool:
@@ -126,14 +126,15 @@ class Panel:
         return identity in self.labelled_images.rows or identity in self.unlabelled_ids
 
     def labelled_features(self) -> LabelledFeatures:
-        """The memory's images as feature agents see them, without texts."""
+        """Return the memory's images as feature agents see them, without texts."""
         return labelled_features(self.labelled_images, self.task)
 
     def known(self) -> NoveltyReference | None:
-        """What is known of the memory's vectors, for signs of novelty; None where `novelty` is."""
+        """Return what is known of the memory's vectors, for signs of novelty; None where `novelty` is."""
         return None if self.novelty is None else NoveltyReference.of(self.novelty.whitening, self.labelled_features())
 
     def open_memory(self, url: str | None = None) -> ImageMemory:
+        """Open the image memory; `url`: of a Chroma server, instead of the embedded index."""
         return ImageMemory.open(
             self.labelled_images,
             self.task.names,
@@ -144,7 +145,7 @@ class Panel:
         )
 
     def open_agents(self, settings: Settings, supplied: Sequence[Agent], budget: Budget) -> dict[str, Agent]:
-        """The agents by name: fitted heads, those that answer in words, and those that the panel cannot hold itself.
+        """Return the agents by name: fitted heads, those that answer in words, and those the panel cannot hold.
 
         Args:
             settings: its agents are reached as it says; the others as when the panel was fitted.
@@ -196,6 +197,7 @@ class Panel:
 
 
 def labelled_features(labelled_images: LabelledImages, task: Task) -> LabelledFeatures:
+    """Return images of the memory as feature agents see them: vectors (n, d) and labels, places in the task's order."""
     place = {name: number for number, name in enumerate(task.names)}
     labels = np.array([place[label] for label in labelled_images.labels], dtype=np.intp)
     return LabelledFeatures(labelled_images.vectors, labels, len(task.names))

@@ -17,7 +17,7 @@ CLOSING_SECONDS = 5.0
 
 
 class BackgroundLoop:
-    """Runs until it is closed; a process that ends does not wait for it."""
+    """An event loop in a thread of its own. Runs until it is closed; a process that ends does not wait for it."""
 
     def __init__(self, name: str, refusal: str) -> None:
         """`name`: of the thread. `refusal`: the PanelError of whoever hands it work when it is closed."""

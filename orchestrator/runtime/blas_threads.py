@@ -21,7 +21,7 @@ def one_blas_thread() -> AbstractContextManager[Any]:
 
 
 class OneBlasThread:
-    """Diagnose without NumPy's BLAS threads. Entered by many at once, it gives them back when the last one leaves.
+    """A context without NumPy's BLAS threads. Entered by many at once, it gives them back when the last one leaves.
 
     What is loaded later than the first entry is not limited; finding what is loaded takes as long as a diagnosis.
     """

@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 
 async def first_look(agent: Agent, inputs: AgentInput, timeout: float, deadline: float = math.inf) -> list[Prediction]:
-    """One prediction a view; failed ones, with the cause, if the agent raises, hangs or answers wrongly.
+    """Return one prediction a view; failed ones, with the cause, if the agent raises, hangs or answers wrongly.
 
     An async agent is asked about each image by itself, all at once, so that one that fails or hangs costs the others
     nothing; a plain one is asked about all together, in a thread.
@@ -49,12 +49,12 @@ async def second_look(
     timeout: float,
     deadline: float = math.inf,
 ) -> list[Prediction]:
-    """As `first_look`, with the agent's own first predictions and the evidence in hand."""
+    """Return predictions as `first_look` does, with the agent's own first predictions and the evidence in hand."""
     return await _ask(agent, "second", inputs, timeout, deadline, agent.revise, first, evidence)
 
 
 async def caption(agent: Captioner, inputs: AgentInput, timeout: float) -> list[Prediction]:
-    """As `first_look`, for what the agent sees in each image: abstentions with the words as their rationale."""
+    """Return what the agent sees in each image, asked as in `first_look`: abstentions with a rationale."""
     return await _ask(agent, "first", inputs, timeout, math.inf, agent.caption)
 
 
@@ -164,7 +164,7 @@ async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def run_sync(work: Coroutine[Any, Any, Result]) -> Result:
-    """What comes of the work. In a thread of its own where an event loop runs already, as in a notebook."""
+    """Run the work and return its result. In a thread of its own where an event loop runs already, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

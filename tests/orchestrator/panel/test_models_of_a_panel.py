@@ -38,9 +38,8 @@ def seeing(server: ScriptedServer, picture_panel: Path) -> ScriptedServer:
 
 
 def settings(server: ScriptedServer, **more: Any) -> Settings:
-    return load_settings(
-        **{"agents": ["neighbours"], "vlm": [model(server.url)], "policy__second_look": "never"} | more
-    )
+    usual: dict[str, Any] = {"agents": ["neighbours"], "vlm": [model(server.url)], "policy__second_look": "never"}
+    return load_settings(**usual | more)
 
 
 def prediction_of(diagnosis: object, agent: str = "qwen") -> Prediction:
