@@ -36,7 +36,7 @@ class State(TypedDict, total=False):
     rows: list[int]  # that the next round weighs: all at first, then those that are looked at again
     round: int
     readings: Annotated[list[ReasonerUpdate], operator.add]  # by a reasoner, of all rounds
-    conclusions: list[dict[str, Any]]  # n
+    conclusions: list[dict[str, Any]]  # n, as Conclusion.to_dict
 
 
 class AgentRequest(TypedDict):

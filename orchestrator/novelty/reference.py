@@ -17,7 +17,13 @@ from consilience.orchestrator.novelty.whitening import Whitening
 
 @dataclass(frozen=True)
 class NoveltyReference:
-    """Attributes: rows, whitened vectors of known images, a fixed sample of very many; means, (c, d)."""
+    """Vectors of the panel's own images, with which those of others are compared.
+
+    Attributes:
+        whitening: the space of all vectors here.
+        rows: whitened vectors of known images, (n, d); of very many a fixed sample.
+        means: directions of the labels' means, unit (c, d).
+    """
 
     whitening: Whitening
     rows: np.ndarray

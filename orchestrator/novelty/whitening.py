@@ -24,7 +24,12 @@ instead of 0.914), but more mildly corrupted leaves of val/ are called novel (28
 
 @dataclass(frozen=True)
 class Whitening:
-    """Attributes: centre g, float32 (d,); root W', float32 (d, d)."""
+    """Maps vectors into the space of the Mahalanobis distance.
+
+    Attributes:
+        centre: g, the mean of all vectors, float32 (d,).
+        root: W', float32 (d, d).
+    """
 
     centre: np.ndarray
     root: np.ndarray

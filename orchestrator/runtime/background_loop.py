@@ -34,8 +34,12 @@ class BackgroundLoop:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def result(self, work: Coroutine[Any, Any, T]) -> T:
-        """What becomes of `work`; it is given up if the waiting is interrupted, by Ctrl-C too: it must not go on and
-        spend. Raises PanelError as `submit`, and what `work` raises.
+        """Run `work` and return its result.
+
+        It is given up if the waiting is interrupted, by Ctrl-C too: it must not go on and spend.
+
+        Raises:
+            PanelError: as `submit`. Others: what `work` raises.
         """
         future = self.submit(work)
         try:
