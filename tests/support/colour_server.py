@@ -17,7 +17,7 @@ COST = 0.002
 
 
 def by_colour(request: dict[str, Any]) -> Scripted:
-    """The colour of the first picture, which is the image."""
+    """Return the reply that names the colour of the first picture, which is the image."""
     colour = NAMES[int(np.asarray(pictures(request)[0]).mean(axis=(0, 1)).argmax())]
     return chat(says(colour, 0.9, "it is " + colour), tokens=TOKENS)
 

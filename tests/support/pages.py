@@ -37,7 +37,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """Yield the words of each command in the blocks of a page."""
+    """Return the words of each command that stands behind a `$`, comments left out."""
     for block in blocks(page):
         if block.language in ("console", "bash"):
             yield from block.commands

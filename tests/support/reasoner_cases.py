@@ -23,7 +23,7 @@ TASK = Task.from_labels(["healthy", "rust", "scab"], domain="apple leaf")
 def look(
     agent: str, label: str, confidence: float, stage: Stage = "first", weight: float | None = 1.0, rationale: str = ""
 ) -> dict[str, Any]:
-    """A look, weighed if it has a weight; its calibrated words are as its raw ones."""
+    """Return a look, weighed if it has a weight; it is calibrated to what it was before."""
     rest = (1 - confidence) / (len(TASK.names) - 1)
     shares = {name: confidence if name == label else rest for name in TASK.names}
     calibrated = None if weight is None else shares
@@ -40,7 +40,7 @@ LOOKS = (
 
 
 def record(looks: Sequence[dict[str, Any]] = LOOKS, **changed: Any) -> CaseSummary:
-    """Scab at 87 %, not settled. `changed` replaces parts of the conclusion, of the evidence, or of the record."""
+    """Return a case: scab at 87 %, not settled. `changed` replaces parts of conclusion, evidence or summary."""
     conclusion: dict[str, Any] = {
         "label": "scab",
         "posterior": {"healthy": 0.02, "rust": 0.11, "scab": 0.87},
@@ -73,21 +73,23 @@ def record(looks: Sequence[dict[str, Any]] = LOOKS, **changed: Any) -> CaseSumma
 
 
 def opinion(label: str, probability: Any = 0.8, rationale: str = "Both looks name it.", **more: Any) -> str:
-    """An opinion as JSON."""
+    """Return a reasoner's reply as JSON."""
     return json.dumps({"rationale": rationale, "label": label, "probability": probability} | more)
 
 
 def reasoner(server: ScriptedServer, cache: ReplyCache | None = None, **settings: Any) -> Reasoner:
+    """Return a reasoner that asks the server."""
     usual = {"model": "tiny", "base_url": server.url, "max_retries": 0}
     return Reasoner(ReasonerSettings.model_validate(usual | settings), TASK, cache)
 
 
 def read(reasoner: Reasoner, *summaries: CaseSummary, seconds: float = 30.0) -> list[ReasonerResult]:
+    """Return what the reasoner makes of each case."""
     return asyncio.run(reasoner.read(summaries, seconds))
 
 
-def said(request: dict[str, Any]) -> str:
-    """All that a request's messages say."""
+def text_of(request: dict[str, Any]) -> str:
+    """Return the text of a request's messages."""
     return "\n".join(message["content"] for message in request["messages"])
 
 

@@ -25,7 +25,7 @@ class Scripted:
 
 
 def chat(*contents: str | None, tokens: tuple[int, int] | None = (100, 10), **choice: Any) -> Scripted:
-    """A chat completion with one choice for each content; `choice` overrides fields of each."""
+    """Return a chat completion with one choice for each content; `choice` overrides fields of each."""
     choices = [
         {"index": i, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"} | choice
         for i, text in enumerate(contents)
@@ -35,12 +35,12 @@ def chat(*contents: str | None, tokens: tuple[int, int] | None = (100, 10), **ch
 
 
 def says(label: str, confidence: Any = 0.8, rationale: str = "orange spots", **fields: Any) -> str:
-    """An answer as JSON."""
+    """Return an answer as JSON."""
     return json.dumps({"rationale": rationale, "label": label, "confidence": confidence} | fields)
 
 
 def logprobs(*positions: tuple[str, Sequence[tuple[str, float]]]) -> dict[str, Any]:
-    """Log probabilities of (chosen token, [(token, log probability)]) at each position."""
+    """Return log probabilities of (chosen token, [(token, log probability)]) at each position."""
 
     def token(text: str, value: float) -> dict[str, Any]:
         return {"token": text, "logprob": value, "bytes": [*text.encode()]}

@@ -13,7 +13,7 @@ EACH = 14
 
 
 def draw(label: str, number: int) -> PIL.Image.Image:
-    """A shape of its label's form and colour, at a random place on noise; the same for the same number."""
+    """Draw a shape of its label's form and colour, at a random place on noise; the same for the same number."""
     rng = np.random.default_rng([LABELS.index(label), number])
     image = PIL.Image.fromarray(rng.integers(60, 120, (96, 96, 3), dtype=np.uint8))
     pen = PIL.ImageDraw.Draw(image)
@@ -29,7 +29,7 @@ def draw(label: str, number: int) -> PIL.Image.Image:
 
 
 def draw_all(folder: Path) -> Path:
-    """A labelled folder, half PNG and half JPEG."""
+    """Write a labelled folder, half PNG and half JPEG."""
     for label in LABELS:
         (folder / label).mkdir()
         for number in range(EACH):

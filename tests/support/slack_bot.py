@@ -30,7 +30,7 @@ class Running:
 
 
 def png(label: str, number: int = 1000) -> bytes:
-    """A drawn shape that no panel has seen."""
+    """Return a drawn shape that no panel has seen, as a PNG file."""
     file = io.BytesIO()
     draw(label, number).save(file, "PNG")
     return file.getvalue()

@@ -44,6 +44,7 @@ FIRST = Prediction("tiny", probabilities={"rust": 0.8, "rusty": 0.1, "scab": 0.1
 
 
 def shade(value: int, size: tuple[int, int] = (40, 60)) -> Image:
+    """Return an image of one shade."""
     return Image.from_pixels(np.full((*size, 3), value, np.uint8), f"shade-{value}")
 
 
@@ -93,12 +94,13 @@ def teach(folder: Path, lessons: Sequence[tuple[Sequence[Message], str]]) -> Pat
 
 
 def settings(model: Path | str, **more: Any) -> TransformersSettings:
+    """Return settings of the taught model."""
     usual = {"name": "tiny", "model": str(model), "device": "cpu", "max_tokens": 60}
     return TransformersSettings.model_validate(usual | more)
 
 
 def repaired(case: ImageQuestion, reply: str) -> list[Message]:
-    """The conversation after a reply that is no answer."""
+    """Return the conversation after a reply that is no answer."""
     replies = [CompletionChoice.of(reply, ended=True)]
     try:
         case.prediction(replies)
@@ -108,7 +110,7 @@ def repaired(case: ImageQuestion, reply: str) -> list[Message]:
 
 
 def lessons() -> list[tuple[Sequence[Message], str]]:
-    """What the model is taught: a conversation, and the reply to it."""
+    """Return what the model is taught: conversations, and the reply to each."""
 
     def case(value: int, confidence: str = "verbalised", *more: Any) -> ImageQuestion:
         return ImageQuestion(settings("-", confidence=confidence), BRIEF, shade(value), *more)
@@ -131,6 +133,7 @@ def lessons() -> list[tuple[Sequence[Message], str]]:
 
 
 def look(vlm: TransformersAgent, *images: Image | None, task: Task = BRIEF) -> list[Prediction]:
+    """Return the agent's first looks at the images."""
     return vlm.predict(inputs(*images, task=task))
 
 

@@ -29,25 +29,29 @@ TASK = Task(
 
 
 def image(shade: int, size: tuple[int, int] = (40, 60)) -> Image:
+    """Return an image of one shade."""
     return Image.from_pixels(np.full((*size, 3), shade, np.uint8), f"leaf-{shade}.jpg")
 
 
 def inputs(*images: Image | None, task: Task = TASK) -> AgentInput:
+    """Return the input of an agent that looks at the images only."""
     n = len(images)
     return AgentInput(task, images, np.ones((n, 1), np.float32), np.zeros((n, 1), int), np.ones((n, 1), np.float32))
 
 
 def agent(server: ScriptedServer, cache: ReplyCache | None = None, **settings: Any) -> VlmAgent:
+    """Return an agent that asks the server."""
     usual = {"name": "qwen", "model": "tiny", "base_url": server.url, "max_retries": 0}
     return VlmAgent(VlmSettings.model_validate(usual | settings), cache)
 
 
 def look(vlm: VlmAgent, *images: Image | None, task: Task = TASK) -> list[Prediction]:
+    """Return the agent's first looks at the images."""
     return asyncio.run(vlm.predict(inputs(*images, task=task)))
 
 
 def texts(request: dict[str, Any]) -> list[str]:
-    """All text in a request's messages, in order."""
+    """Return all text in a request's messages, in order."""
     words = []
     for message in request["messages"]:
         parts = message["content"]
@@ -56,6 +60,7 @@ def texts(request: dict[str, Any]) -> list[str]:
 
 
 def pictures(request: dict[str, Any]) -> list[PIL.Image.Image]:
+    """Return all pictures in a request's messages, in order."""
     urls = [
         part["image_url"]["url"]
         for message in request["messages"]
@@ -78,4 +83,5 @@ def evidence(*labels: str) -> Evidence:
 
 
 def again(vlm: VlmAgent, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> list[Prediction]:
+    """Return the agent's second looks."""
     return asyncio.run(vlm.revise(inputs(*[image(200 + i) for i in range(len(first))]), first, evidence))

@@ -96,9 +96,11 @@ def test_the_first_screen_says_what_the_figures_say(rows: list[Any], written: Ca
         "The weakest label is healthy: 0 % of 4 images are recognised; most of the others are taken for rust." in answer
     )
     assert "1 of 8 images could not be decided" in answer
-    for one in (metrics["fusion"], *metrics["agents"]):
-        assert f"{one['who']} " in figures
-        assert f"{percent(one['accuracy'])} {one['ece']:.3f} {one['ocr']:.3f} {one['ccc']:.2f} {one['n']}" in figures
+    for look in (metrics["fusion"], *metrics["agents"]):
+        assert f"{look['who']} " in figures
+        assert (
+            f"{percent(look['accuracy'])} {look['ece']:.3f} {look['ocr']:.3f} {look['ccc']:.2f} {look['n']}" in figures
+        )
     assert "Second look, the fusion: 2 of 2 answers changed, 1 from wrong to right, 1 from right to wrong." in figures
     assert "healthy taken for rust : 4 of 4, 100 %" in figures
     assert page.text["title"].startswith("panel 0a1b on test")

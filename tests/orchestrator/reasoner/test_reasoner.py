@@ -14,7 +14,7 @@ from consilience.core.settings.model_settings import ReasonerSettings
 from consilience.core.task import PromptOverride
 from consilience.core.trust import Trust
 from consilience.orchestrator.reasoner.reasoner import Reasoner
-from tests.support.reasoner_cases import LOOKS, TASK, look, opinion, read, reasoner, record, said
+from tests.support.reasoner_cases import LOOKS, TASK, look, opinion, read, reasoner, record, text_of
 from tests.support.scripted_server import Scripted, ScriptedServer, chat
 
 
@@ -36,8 +36,8 @@ def test_it_reads_the_record_and_no_pixels(server: ScriptedServer) -> None:
         ("system", str),
         ("user", str),
     ]
-    assert '"gaussian": "scab", confidence 81.0 %' in said(request)
-    assert "leaves" not in said(request)
+    assert '"gaussian": "scab", confidence 81.0 %' in text_of(request)
+    assert "leaves" not in text_of(request)
     assert (request["model"], request["temperature"], request["max_completion_tokens"]) == ("tiny", 0.0, 400)
     assert request["response_format"]["json_schema"]["strict"] is True
 
@@ -49,7 +49,7 @@ def test_four_agents_and_ten_cases_fit_into_a_small_context(server: ScriptedServ
     cases = [{"id": f"{i}", "label": TASK.names[i % 3], "similarity": 0.9 - i / 50, "source": ""} for i in range(10)]
     trusts = [Trust(look["agent"], "first", 90, 0.031, 0.011, 0.45, 0.933) for look in looks]
     read(reasoner(server, role="advise"), replace(record(looks, neighbours=cases), trusts=trusts))
-    assert len(said(server.requests[0])) < 2.6 * 1200
+    assert len(text_of(server.requests[0])) < 2.6 * 1200
 
 
 def test_a_request_without_a_schema_and_with_fields_of_ones_own(server: ScriptedServer) -> None:
@@ -64,7 +64,7 @@ def test_only_the_one_that_explains_is_told_the_diagnosis(server: ScriptedServer
     server.replies = [chat(opinion("scab"))]
     read(reasoner(server, role="explain"), record())
     read(reasoner(server, role="advise"), record())
-    explain, advise = map(said, server.requests)
+    explain, advise = map(text_of, server.requests)
     assert 'The diagnosis is "scab".' in explain
     assert "The diagnosis is" not in advise
 
@@ -131,7 +131,7 @@ def test_many_records_are_read_at_once(server: ScriptedServer) -> None:
 
 
 def test_one_that_fails_does_not_stop_the_others(server: ScriptedServer) -> None:
-    server.by_request = lambda request: chat(opinion("rust" if "25.0 %" in said(request) else "scab"))
+    server.by_request = lambda request: chat(opinion("rust" if "25.0 %" in text_of(request) else "scab"))
     readings = read(reasoner(server), record(), record(LOOKS[:1]))
     assert [reading.prediction.label for reading in readings] == [None, "scab"]
 
@@ -183,7 +183,7 @@ def test_words_of_a_tasks_own_are_used_and_checked_at_once(server: ScriptedServe
     own = {"reasoner": PromptOverride(version="leaves", texts={"judge": "Which disease is it?"})}
     [reading] = read(Reasoner(settings, TASK.model_copy(update={"prompts": own})), record())
     assert reading.prediction.prompt == "reasoner leaves, repair 1"
-    assert "Which disease is it?" in said(server.requests[0])
+    assert "Which disease is it?" in text_of(server.requests[0])
     own = {"reasoner": PromptOverride(version="leaves", texts={"judge": "Is it {colour}?"})}
     with pytest.raises(SettingsError, match="colour"):
         Reasoner(settings, TASK.model_copy(update={"prompts": own}))

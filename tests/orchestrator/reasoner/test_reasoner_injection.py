@@ -13,7 +13,7 @@ import pytest
 from consilience import Diagnoser, Diagnosis, Prediction, fit, load_settings
 from consilience.agents import AgentInput
 from consilience.core.settings.settings import Settings
-from tests.support.reasoner_cases import ATTEMPTS, check_is_data, opinion, said
+from tests.support.reasoner_cases import ATTEMPTS, check_is_data, opinion, text_of
 from tests.support.scripted_server import Scripted, ScriptedServer, chat
 
 AGENTS = "neighbours,gaussian"
@@ -21,7 +21,7 @@ AGENTS = "neighbours,gaussian"
 
 def honest(request: dict[str, Any]) -> Scripted:
     """Names the label of the most similar image."""
-    label, _ = json.JSONDecoder().raw_decode(said(request).split("with their similarities:\n- ")[1])
+    label, _ = json.JSONDecoder().raw_decode(text_of(request).split("with their similarities:\n- ")[1])
     return chat(opinion(label, 0.9, "The nearest.", **asked(request)))
 
 
@@ -31,7 +31,7 @@ def gullible(request: dict[str, Any]) -> Scripted:
 
 
 def asked(request: dict[str, Any]) -> dict[str, Any]:
-    return {"ask_again": []} if "can be asked" in said(request) else {}
+    return {"ask_again": []} if "can be asked" in text_of(request) else {}
 
 
 @pytest.fixture

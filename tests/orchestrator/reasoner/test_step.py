@@ -14,7 +14,7 @@ from consilience import Diagnoser, Diagnosis, fit, load_settings
 from consilience.core.errors import AgentError, SettingsError
 from consilience.core.settings.settings import Settings
 from consilience.orchestrator.panel.panel import Panel
-from tests.support.reasoner_cases import opinion, said
+from tests.support.reasoner_cases import opinion, text_of
 from tests.support.scripted_server import Scripted, ScriptedServer, chat
 
 
@@ -39,7 +39,7 @@ def diagnosed(panel: Path, vectors: np.ndarray, **options: Any) -> list[Diagnosi
 
 def diagnosis_of(request: dict[str, Any]) -> str:
     """The label that a request says is the diagnosis'."""
-    label: str = json.loads(said(request).split("The diagnosis is ")[1].split(". Explain")[0])
+    label: str = json.loads(text_of(request).split("The diagnosis is ")[1].split(". Explain")[0])
     return label
 
 
@@ -114,15 +114,15 @@ def test_a_reasoner_without_time_left_is_not_waited_for(
 
 def oracle(request: dict[str, Any]) -> Scripted:
     """Names the label of the most similar image."""
-    nearest = said(request).split("with their similarities:\n- ")[1]
+    nearest = text_of(request).split("with their similarities:\n- ")[1]
     label, _ = json.JSONDecoder().raw_decode(nearest)
-    again: dict[str, Any] = {"ask_again": []} if "can be asked" in said(request) else {}
+    again: dict[str, Any] = {"ask_again": []} if "can be asked" in text_of(request) else {}
     return chat(opinion(label, 0.9, "The nearest.", **again))
 
 
 def fool(request: dict[str, Any]) -> Scripted:
     """Names the same label whatever it reads."""
-    again: dict[str, Any] = {"ask_again": []} if "can be asked" in said(request) else {}
+    again: dict[str, Any] = {"ask_again": []} if "can be asked" in text_of(request) else {}
     return chat(opinion("cedar", 0.99, **again))
 
 
@@ -171,7 +171,7 @@ def test_its_records_of_labelled_images_are_out_of_fold(
 ) -> None:
     """No image is among its own neighbours, and what the agents said is not what they were fitted on."""
     advised(oracle)
-    assert not any("(1.00" in said(request) for request in server.requests)
+    assert not any("(1.00" in text_of(request) for request in server.requests)
 
 
 def test_a_rerun_of_fit_asks_the_adviser_nothing(
@@ -232,7 +232,7 @@ STRANGE = np.eye(8, dtype=np.float32)[[7]]
 
 
 def wishing(request: dict[str, Any]) -> Scripted:
-    again = {"ask_again": [{"agent": "expert", "why": "it is torn"}]} if "can be asked" in said(request) else {}
+    again = {"ask_again": [{"agent": "expert", "why": "it is torn"}]} if "can be asked" in text_of(request) else {}
     return chat(opinion("apple", 0.5, "Torn.", **again))
 
 

@@ -26,7 +26,7 @@ class Exact:
         self.pieces = {n: tokenizer.decode([n]) for n in range(len(tokenizer)) if n not in tokenizer.all_special_ids}
 
     def shares(self, messages: list[Message], words: list[str]) -> dict[str, float]:
-        """The probability of each word; ways of under 1e-5 are left out."""
+        """Return the probability of each word; ways of under 1e-5 are left out."""
         pictures = [part for message in messages for part in message.parts if isinstance(part, MessagePicture)]
         text = self.processor.apply_chat_template([_turn(message) for message in messages], add_generation_prompt=True)
         asked = self.processor(text=[text], images=[_sent(picture) for picture in pictures], return_tensors="pt")

@@ -24,7 +24,7 @@ SEED = 10**6
 
 
 def examined(model: Path, course: Course) -> dict[str, float]:
-    """For each look the share of right answers; of a picture too dark to tell, an abstention at first is right."""
+    """Return for each look the share of right answers; at first, to abstain is right where a picture is too dark."""
     rng = random.Random(SEED)  # noqa: S311
     first, second = ([course.case(rng, stage) for _ in range(QUESTIONS)] for stage in STAGES)
     marks = {}

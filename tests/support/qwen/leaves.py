@@ -23,7 +23,7 @@ SIDE = 112
 
 
 def draw(label: str, number: int, clarity: float | None = None) -> PIL.Image.Image:
-    """A leaf (112 x 112) with the marks of its label, the same for the same number.
+    """Draw a leaf (112 x 112) with the marks of its label, the same for the same number.
 
     Args:
         clarity: of the marks, in (0, 1]; default: from 0.5 to 1 by the number. 0: a picture as dark as night.
@@ -45,7 +45,7 @@ def draw(label: str, number: int, clarity: float | None = None) -> PIL.Image.Ima
 
 
 def save(folder: Path, numbers: range) -> Path:
-    """A labelled folder of drawn leaves."""
+    """Write a labelled folder of drawn leaves."""
     for label in TASK.names:
         (folder / label).mkdir(parents=True)
         for number in numbers:

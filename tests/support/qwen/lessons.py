@@ -101,7 +101,7 @@ class Course:
 
 
 def drawn() -> Course:
-    """Leaves that no test draws: tests number theirs from 0."""
+    """Return leaves that no test draws: tests number theirs from 0."""
 
     def picture(label: str, is_dark: bool, rng: random.Random) -> tuple[Image, float]:
         number, clarity = rng.randrange(10**6, 10**9), 0.0 if is_dark else rng.uniform(0.5, 1.0)
@@ -112,7 +112,7 @@ def drawn() -> Course:
 
 
 def photographed(folder: Path) -> Course:
-    """Leaves of a labelled folder, none of them dark."""
+    """Return the leaves of a labelled folder, none of them dark."""
     paths = {
         label_folder.name: sorted(label_folder.iterdir())
         for label_folder in sorted(folder.iterdir())

@@ -47,7 +47,7 @@ class Teacher:
         self.model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
 
     def read(self, lessons: Sequence[Lesson]) -> tuple[Any, Any]:
-        """The model's inputs, and the tokens to predict: -100 but for the answers."""
+        """Return the model's inputs, and the tokens to predict: -100 but for the answers."""
         texts, pictures = [], []
         for lesson in lessons:
             asked = self.processor.apply_chat_template(
@@ -66,7 +66,7 @@ class Teacher:
         return inputs, wanted
 
     def loss(self, lessons: Sequence[Lesson]) -> Any:
-        """What the model does not know yet of the answers: nats, the mean of the lessons."""
+        """Return how far the model is from the answers, in nats: the mean of the lessons."""
         import torch
 
         inputs, wanted = self.read(lessons)
@@ -75,7 +75,7 @@ class Teacher:
         return lacking / len(lessons)
 
     def teach(self, course: Course, rng: random.Random) -> Iterator[int]:
-        """First pictures and labels alone, which takes most steps and little text; then whole conversations.
+        """Teach pictures and labels alone, which takes most steps and little text; then whole conversations.
 
         Yields after each round, with the steps so far; the next goes on from there.
         """
