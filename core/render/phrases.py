@@ -99,9 +99,9 @@ def novelty_words(evidence: Evidence, novelty: float | None = None, signs: Mappi
     if not evidence.neighbours:
         return "No similar cases were found."
     degree = "Like" if share < 0.9 else "Unlike" if share < 0.99 else "Very unlike"
-    by_sign = ", ".join(f"{one_line(name)} {percent(share)}" for name, share in (signs or {}).items())
+    by_sign = ", ".join(f"{one_line(name).replace('_', ' ')} {percent(share)}" for name, share in (signs or {}).items())
     return f"{degree} the images it knows: more unusual than {percent(share)} of them" + (
-        f" ({by_sign})." if by_sign else "."
+        f" (by {by_sign})." if by_sign else "."
     )
 
 

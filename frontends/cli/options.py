@@ -78,12 +78,13 @@ def collected(settings_file: Path | None, assignments: tuple[str, ...], **argume
         SettingsError: as `load_settings`.
     """
     from consilience.core.settings.settings import FIELDS, load_settings
+    from consilience.core.settings.settings_problem import nearest
 
     values: dict[str, Any] = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or name not in FIELDS:
-            problem = "is not a setting" if equals else "is not of the form NAME=VALUE"
+            problem = f"is not a setting{nearest(name, FIELDS)}" if equals else "is not of the form NAME=VALUE"
             raise click.BadParameter(f"'{name}' {problem}; the settings are: {', '.join(FIELDS)}", param_hint="'--set'")
         values[name.replace(".", "__")] = value
     return load_settings(

@@ -28,7 +28,7 @@ def test_encoders_are_compared_and_one_that_is_not_there_is_named(invoke: Invoke
     result = invoke("encoders", "try", "embedded", "crystal", shapes)
     assert result.exit_code == 3
     assert "There is no encoder 'crystal'" in result.stderr
-    assert "42 images, 14 folds" in result.stdout
+    assert "42 images, 14-fold cross-validation" in result.stdout
     [row] = [json.loads(line) for line in invoke("encoders", "try", "embedded", shapes, "--json").stdout.splitlines()]
     assert row["accuracy"] > 0.9
     assert row["low"] < row["accuracy"] <= row["high"] <= 1

@@ -62,7 +62,9 @@ def test_the_whole_way(
     panel = tmp_path / "panel"
     fitted = run("fit", shapes, "--panel", panel, "--settings", file)
     assert (fitted.returncode, fitted.stderr) == (0, "")
-    assert f"42 images, 3 labels, encoder embedded; answers cost {42 * COST:.4f} USD" in joined(fitted.stdout)
+    assert f"42 images, 3 labels, encoder embedded; the models' answers cost {42 * COST:.4f} USD" in joined(
+        fitted.stdout
+    )
     assert len(server.requests) == 2 * 42
     again = run("fit", shapes, "--panel", panel, "--settings", file, "--overwrite", "--json")
     assert (again.returncode, json.loads(again.stdout)["cost_usd"]) == (0, 0.0)
@@ -152,7 +154,7 @@ def test_kept_answers_are_shown_and_forgotten(
     assert 0 < held["bytes"] < held["most_bytes"] == 256 * 2**20
     refused = invoke(*replies, "--clear", stdin="n\n")
     assert refused.exit_code == 1
-    assert "Forget 84 answers" in refused.stderr
+    assert "Delete 84 answers" in refused.stderr
     assert json.loads(invoke(*replies, "--json").stdout)["answers"] == 84
     assert invoke(*replies, "--clear", stdin="y\n").stdout.endswith("84 answers deleted\n")
     assert invoke(*replies, "--clear", "--yes").stdout == "0 answers deleted\n"
@@ -225,7 +227,7 @@ def test_wrong_prompts_are_one_line(invoke: Invoke, fitted: Path, task_file: Pat
         (["--task", tmp_path / "wrong.yaml"], 1, "the text 'question' inserts 'this', which is no variable"),
         (["repair", "--task", tmp_path / "wrong.yaml"], 1, "the text 'question' inserts 'this'"),
         (["--panel", tmp_path / "nothing"], 1, "there is no panel"),
-        (["--panel", fitted, "--task", task_file], 2, "give --task or --panel, not both"),
+        (["--panel", fitted, "--task", task_file], 2, "Give --task or --panel, not both"),
     ):
         refused = invoke("prompts", *arguments)
         assert (refused.exit_code, refused.stdout) == (code, "")

@@ -248,7 +248,7 @@ def test_no_vllm(invoke: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, p
     assert missing.exit_code == 1
     assert "pip install 'consilience[vllm]'" in missing.stderr
     wrong = invoke("serve-vlm", "org/Tiny-VL", "--executable", tmp_path)
-    assert f"'{tmp_path}' is no program that can be run" in wrong.stderr
+    assert f"'{tmp_path}' is not a program that can be run" in wrong.stderr
     elsewhere = invoke("serve-vlm", "org/Tiny-VL", "--", f"--port={port}")
     assert (elsewhere.exit_code, "Give --port before --" in elsewhere.stderr) == (2, True)
 

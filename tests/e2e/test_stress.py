@@ -89,7 +89,7 @@ def test_conditions_can_be_compared(invoke: Invoke, stressed: Path) -> None:
     assert [side["accuracy"] for side in figures["sides"]] == expected
     output = invoke("compare", stressed / "clean", stressed / "noise-5").stdout
     assert "McNemar" in output
-    assert f"Of {IMAGES} images" in output
+    assert f"of {IMAGES} answers changed" in output
 
 
 def test_what_cannot_be_used_is_said_in_a_line(invoke: Invoke, shapes: Path, fitted: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_answers_at_the_terminal_are_learned(invoke: Invoke, panel: Path, unlabe
     answers = "hexagon\ncircle\n\n3\n"  # no label, a label, nothing, a number; then the end
     result = invoke("suggest", unlabelled, "--panel", panel, "--number", 4, "--answer", stdin=answers)
     assert result.exit_code == 0
-    assert "there is no label 'hexagon'" in result.stderr
+    assert "The panel has no label 'hexagon'." in result.stderr
     assert "2 labels learned" in result.stderr
     labelled_images = Panel.open(panel).labelled_images
     assert labelled_images.labels[before:] == ("circle", "stripes")
@@ -59,7 +59,7 @@ def test_answers_at_the_terminal_are_learned(invoke: Invoke, panel: Path, unlabe
     ("content", "problem"),
     [
         ("path,label\na.png,hexagon\n", "line 2 of"),
-        ("file,label\na.png,circle\n", "no table with the columns path and label"),
+        ("file,label\na.png,circle\n", "has no columns 'path' and 'label'"),
     ],
 )
 def test_a_wrong_table_is_refused(invoke: Invoke, panel: Path, tmp_path: Path, content: str, problem: str) -> None:

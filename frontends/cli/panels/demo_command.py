@@ -77,11 +77,12 @@ def run(cells: SolarCellSplit, out: Path) -> None:
     _print_scores(held_out, truths, shown)
     _print_verdicts(held_out, truths, between, shown)
     cell, diagnosis = most_disputed(cells.between, between)
-    people = f"to people, a defect was {percent(cell.defect_probability)} probable"
+    people = f"people saw a defect with a probability of {percent(cell.defect_probability)}"
     shown.print(f"\nThe cell in between on which the agents disagree most ({people}):\n", style="bold")
     shown.print(detail_of(diagnosis))
     picture = diagnosis.save_picture(out / "diagnosis.png")
     shown.print(f"\nThe same as a picture: {picture}", soft_wrap=True)
+    shown.print("Next, your own images: consilience fit FOLDER --panel DIR", style="dim")
 
 
 def most_disputed(cells: Sequence[SolarCell], diagnoses: Sequence[Diagnosis]) -> tuple[SolarCell, Diagnosis]:
@@ -105,11 +106,11 @@ def _introduce(cells: SolarCellSplit, shown: Console) -> None:
     total = len(cells.fit) + len(cells.held_out) + len(cells.between)
     shown.print(f"{total:,} electroluminescence images of solar cells: functional or defective?", style="bold")
     shown.print(
-        f"{len(cells.fit):,} to fit on, {len(cells.held_out):,} held out, "
-        f"and {len(cells.between):,} of which the people who labelled them were not sure.\n"
+        f"{len(cells.fit):,} to fit on, {len(cells.held_out):,} held out to measure the panel, "
+        f"and {len(cells.between):,} in between, on which the people who labelled them were not sure.\n"
         "Data: elpv-dataset, CC BY-NC-SA 4.0, Deitsch et al. 2021. "
-        f"Drawn at random (seed {SEED}), so cells of one solar module are on both sides; "
-        "those of another module would be harder.\n"
+        f"Drawn at random (seed {SEED}), so cells of the same solar module are on both sides: "
+        "cells of a new module would be harder.\n"
     )
 
 
@@ -148,7 +149,7 @@ def _print_scores(diagnoses: Sequence[Diagnosis], truths: Sequence[str], shown: 
     from consilience.evals.scores import FUSION, scores
     from consilience.frontends.cli.panel_text import figures_table
 
-    table = figures_table("Held-out cells", "Accuracy", "95 % interval", "ECE", "OCR", "CCC", "Weight")
+    table = figures_table("Held-out cells", "Accuracy", "95 % interval", "ECE", "OCR", "CCC", "Share of weight")
     for score in scores(diagnoses, truths):
         table.add_row(
             one_line(score.who),
@@ -162,8 +163,9 @@ def _print_scores(diagnoses: Sequence[Diagnosis], truths: Sequence[str], shown: 
         )
     shown.print("", table, sep="\n")
     shown.print(
-        "ECE: how far confidence is from accuracy. OCR: share that is wrong with confidence of 0.8 or more. "
-        "CCC: how well confidence follows being right. Weight: mean share of the say.",
+        "ECE: how far confidence is from accuracy; 0 is best. OCR: share of the images on which it is wrong but at "
+        "least 80 % sure; 0 is best. CCC: how well confidence tells right from wrong; 1 is best. Share of weight: how "
+        "much of the decision is its own, on average.",
         style="dim",
     )
 
@@ -174,7 +176,7 @@ def _print_verdicts(
     from consilience.core.render.phrases import percent
     from consilience.frontends.cli.panel_text import figures_table
 
-    table = figures_table("Verdicts", "Images", "Confident", "of those right", "Referred to a person")
+    table = figures_table("Verdicts", "Images", "Confident", "Of those right", "Referred to a person")
     settled = [diagnosis.label == truth for diagnosis, truth in zip(held_out, truths, strict=True) if diagnosis.settled]
     right = percent(sum(settled) / len(settled)) if settled else "–"
     for name, diagnoses, correct in (("held out", held_out, right), ("in between", between, "–")):

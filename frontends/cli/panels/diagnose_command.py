@@ -90,6 +90,8 @@ def diagnose(
     if not (is_single or as_json or events):
         words = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items(), reverse=True))
         words += f", {cost:.4f} USD" if cost else ""
+        if settings.history.keep and kinds:
+            words += f". Look them up: consilience history --panel {shlex.quote(str(panel))}"
         click.echo(f"{kinds.total()} images: {words}" if kinds else "no images were given", err=True)
     finish(kinds["settled"] + kinds["referred"], kinds["failed"])
 

@@ -206,6 +206,7 @@ def _list(selected: list[StoredDiagnosis], count: int, feedbacks: Feedbacks) -> 
 
     out = console()
     listed = table("Id", "When (UTC)", "Image", "Label", "Probability", "Verdict", "Asked by", "Feedback")
+    listed.columns[0].no_wrap = True  # to be copied as a whole
     for stored in selected:
         diagnosis = stored.diagnosis
         listed.add_row(
