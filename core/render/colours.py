@@ -17,7 +17,7 @@ VERDICT_SIGNS = {"confident": "✔", "refer": "⚑"}
 
 
 def label_colours(diagnosis: DiagnosisRecord) -> dict[str, str]:
-    """A colour for each label: by the task's order if the palette suffices, else for the most probable ones."""
+    """Return a colour for each label: by the task's order if the palette suffices, else for the most probable ones."""
     labels = list(diagnosis.posterior)
     if len(labels) > len(PALETTE):
         labels.sort(key=lambda label: -diagnosis.posterior[label])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import PIL.Image
 
-from consilience.core.render.drawing import FAINT, SOFT, WIDTH, Page
+from consilience.core.render.drawing import FAINT, SOFT, WIDTH, Canvas
 
 # All in pixels.
 MARGIN, HEAD, SIDE, PITCH, ROW = 36, 76, 150, 168, 204
@@ -16,7 +16,7 @@ COLUMNS = (WIDTH - 2 * MARGIN + PITCH - SIDE) // PITCH
 
 @dataclass(frozen=True)
 class SheetCell:
-    """One image of a sheet: the picture, RGB, its name, and a word on it."""
+    """One image of a sheet: the picture (RGB), its name, and a note below it."""
 
     picture: PIL.Image.Image
     name: str
@@ -24,16 +24,16 @@ class SheetCell:
 
 
 def contact_sheet(heading: str, cells: Sequence[SheetCell]) -> bytes:
-    """The cells in rows, numbered from 1, below a heading: the bytes of a PNG, 1400 pixels wide."""
+    """Return a PNG, 1400 pixels wide, with the cells in rows below a heading, numbered from 1."""
     rows = -(-len(cells) // COLUMNS)
     height = HEAD + ROW * rows + MARGIN
-    page = Page(height)
-    page.text(MARGIN, height - HEAD / 2, heading, size=15, bold=True, room=WIDTH - 2 * MARGIN)
+    canvas = Canvas(height)
+    canvas.text(MARGIN, height - HEAD / 2, heading, size=15, bold=True, room=WIDTH - 2 * MARGIN)
     for place, cell in enumerate(cells):
         x, top = MARGIN + PITCH * (place % COLUMNS), height - HEAD - ROW * (place // COLUMNS)
-        page.box(x, top - SIDE, SIDE, SIDE, FAINT)
-        page.picture(cell.picture, x, top - SIDE, SIDE, SIDE, centred=True)
-        number = page.text(x, top - SIDE - 14, str(place + 1), bold=True)
-        page.text(x + number + 6, top - SIDE - 14, cell.name, size=9, room=SIDE - number - 6)
-        page.text(x, top - SIDE - 32, cell.note, size=9, colour=SOFT, room=SIDE)
-    return page.png()
+        canvas.box(x, top - SIDE, SIDE, SIDE, FAINT)
+        canvas.picture(cell.picture, x, top - SIDE, SIDE, SIDE, centred=True)
+        number = canvas.text(x, top - SIDE - 14, str(place + 1), bold=True)
+        canvas.text(x + number + 6, top - SIDE - 14, cell.name, size=9, room=SIDE - number - 6)
+        canvas.text(x, top - SIDE - 32, cell.note, size=9, colour=SOFT, room=SIDE)
+    return canvas.png()

@@ -1,4 +1,4 @@
-"""A page to draw on in pixels: text that fits, boxes and pictures, on matplotlib's figure.
+"""A canvas to draw on in pixels: text that fits, boxes and pictures, on matplotlib's figure.
 
 Only matplotlib's objects are used, not pyplot, whose state threads would share.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import PIL.Image
 
 WIDTH, HEIGHT = 1400, 900
-"""Size of a page in pixels."""
+"""Size of a canvas in pixels."""
 
 INK, SOFT, GREY, FAINT, PAPER = "#1A1A1A", "#5F6368", "#9A9A9A", "#ECEDEF", "#FFFFFF"
 
@@ -32,7 +32,7 @@ FALLBACK_FONTS = (
 
 @lru_cache(maxsize=1)
 def _fonts() -> tuple[tuple[str, ...], frozenset[int]]:
-    """The families to draw with, the later for what the earlier lack, and the characters that they have."""
+    """Return the families to draw with, the later for what the earlier lack, and the characters that they have."""
     from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
     installed = {entry.name for entry in fontManager.ttflist}
@@ -45,20 +45,20 @@ def _fonts() -> tuple[tuple[str, ...], frozenset[int]]:
 
 
 def drawable(text: str) -> str:
-    """`text` with MISSING for each character that no font has: matplotlib would draw something else, and warn."""
+    """Return `text` with MISSING for each character that no font has: matplotlib would draw something else."""
     characters = _fonts()[1]
     return "".join(sign if ord(sign) in characters else MISSING for sign in text)
 
 
-class Page:
-    """A blank page; each thing is put over the earlier ones, at pixels from the lower left corner.
+class Canvas:
+    """A blank canvas; each thing is put over the earlier ones, at pixels from the lower left corner.
 
     Attributes:
         lacks_a_font: whether a character had to be drawn as MISSING.
     """
 
     def __init__(self, height: int = HEIGHT) -> None:
-        """A page of WIDTH x `height` pixels."""
+        """Make a blank canvas of WIDTH x `height` pixels."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
@@ -114,6 +114,7 @@ class Page:
     def box(
         self, x: float, y: float, width: float, height: float, fill: str, edge: str = "none", hatch: str | None = None
     ) -> None:
+        """Draw a rectangle whose lower left corner is (x, y); all in pixels."""
         from matplotlib.patches import Rectangle
         from matplotlib.transforms import IdentityTransform
 
@@ -132,7 +133,7 @@ class Page:
         self._figure.figimage(pixels, left, bottom, origin="upper", zorder=self._next_layer())
 
     def png(self) -> bytes:
-        """The page as the bytes of a PNG."""
+        """Return the canvas as the bytes of a PNG."""
         self._canvas.draw()
         file = io.BytesIO()
         PIL.Image.fromarray(np.asarray(self._canvas.buffer_rgba())).convert("RGB").save(file, "PNG")
@@ -144,6 +145,6 @@ class Page:
 
 
 def _shortened(words: str, count: int) -> str:
-    """`count` characters of it: two thirds from its beginning, and its end, by which long names often differ."""
+    """Return `count` characters: two thirds from the beginning, and the end, by which long names often differ."""
     end = count // 3
     return f"{words[: count - end].rstrip()}…{words[len(words) - end :].lstrip()}"

@@ -37,7 +37,7 @@ overflow-wrap:anywhere}
 
 
 def html(diagnosis: DiagnosisRecord) -> str:
-    """The diagnosis as self-contained HTML on the page's own colours; shows the image if it was kept."""
+    """Return the diagnosis as self-contained HTML in the colours of its page; shows the image if it was kept."""
     sign, colour = VERDICT_SIGNS[diagnosis.verdict], VERDICT_COLOURS[diagnosis.verdict]
     parts = [f'<h3 style="border-color:{colour}">{sign} {escape(headline(diagnosis))}</h3>']
     if diagnosis.reasons:
@@ -68,7 +68,7 @@ def html(diagnosis: DiagnosisRecord) -> str:
 
 
 def _html_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: set[int]) -> str:
-    """A table of cells that are HTML already."""
+    """Return a table of cells that are HTML already."""
 
     def line(tag: str, cells: Sequence[str]) -> str:
         kinds = [' class="number"' if i in numbers else "" for i in range(len(cells))]

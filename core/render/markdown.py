@@ -26,7 +26,7 @@ _MARKDOWN = str.maketrans(
 
 
 def markdown(diagnosis: DiagnosisRecord) -> str:
-    """The diagnosis as a short page of Markdown (CommonMark with tables), aligned to be read as text too."""
+    """Return the diagnosis as a short page of Markdown (CommonMark with tables), aligned to be read as text too."""
     parts = [f"### {_markdown_text(headline(diagnosis))}"]
     if diagnosis.reasons:
         parts.append(f"Why a person should look: {_markdown_text(reasons_of(diagnosis))}.")
@@ -48,7 +48,7 @@ def markdown(diagnosis: DiagnosisRecord) -> str:
 
 
 def _markdown_text(text: str) -> str:
-    """One line as Markdown that shows it as it is; never put at the start of a block."""
+    """Return Markdown that shows a line as it is; not to be put at the start of a block."""
     inert = text.translate(_MARKDOWN).replace("://", "&#58;//")
     return re.sub(r"(?i)(www)\.", r"\1&#46;", inert)  # some dialects turn bare addresses into links
 
@@ -69,5 +69,5 @@ def _padded(cell: str, width: int, right: bool) -> str:
 
 
 def _columns_of_text(text: str) -> int:
-    """How many columns of a terminal it takes: East Asian wide characters two, combining ones none."""
+    """Return how many columns of a terminal it takes: two for East Asian wide characters, none for combining ones."""
     return sum(0 if unicodedata.combining(sign) else 1 + (unicodedata.east_asian_width(sign) in "WF") for sign in text)

@@ -113,4 +113,5 @@ def origin(diagnosis: DiagnosisRecord) -> str:
 
 
 def reasons_of(diagnosis: DiagnosisRecord) -> str:
+    """Return why a person should look, without a full stop; empty if the diagnosis is settled."""
     return ". ".join(one_line(reason).rstrip(".") for reason in diagnosis.reasons)

@@ -14,7 +14,7 @@ from consilience.core.errors import ConsilienceError, ImageError
 from consilience.core.evidence import Neighbour
 from consilience.core.images import Image, load_image
 from consilience.core.render.colours import OTHER, VERDICT_COLOURS, VERDICT_SIGNS, label_colours
-from consilience.core.render.drawing import FAINT, GREY, HEIGHT, MISSING, PAPER, SOFT, WIDTH, Page, drawable
+from consilience.core.render.drawing import FAINT, GREY, HEIGHT, MISSING, PAPER, SOFT, WIDTH, Canvas, drawable
 from consilience.core.render.phrases import alternatives, novelty_words, one_line, origin, percent
 from consilience.core.render.tables import AgentRow, agent_rows, posterior_rows
 from consilience.core.storage.atomic_write import write_atomically
@@ -66,22 +66,22 @@ def _image_of(diagnosis: DiagnosisRecord) -> Image:
 
 
 def drawn(diagnosis: DiagnosisRecord, image: Image) -> bytes:
-    """The bytes of the PNG that `save_picture` writes; `image` is the image, or a smaller one of it."""
-    page = Page()
+    """Return the bytes of the PNG that `save_picture` writes; `image` is the image, or a smaller copy."""
+    canvas = Canvas()
     legend = _legend(diagnosis)
-    _draw_verdict(page, diagnosis, legend)
-    page.picture(PIL.Image.fromarray(image.pixels), LEFT, FLOOR, 390, TITLES + 8 - FLOOR)
-    _draw_posterior(page, diagnosis, legend, 460, 330)
-    _draw_agents(page, diagnosis, legend, 828, 424)
-    _draw_cases(page, diagnosis, legend)
-    page.text(LEFT, 24, f"Image {origin(diagnosis)}", size=9, colour=SOFT, room=RIGHT - LEFT - 340)
-    if page.lacks_a_font:
-        page.text(RIGHT, 24, f"{MISSING} a character that no installed font has", size=9, colour=SOFT, right=True)
-    return page.png()
+    _draw_verdict(canvas, diagnosis, legend)
+    canvas.picture(PIL.Image.fromarray(image.pixels), LEFT, FLOOR, 390, TITLES + 8 - FLOOR)
+    _draw_posterior(canvas, diagnosis, legend, 460, 330)
+    _draw_agents(canvas, diagnosis, legend, 828, 424)
+    _draw_cases(canvas, diagnosis, legend)
+    canvas.text(LEFT, 24, f"Image {origin(diagnosis)}", size=9, colour=SOFT, room=RIGHT - LEFT - 340)
+    if canvas.lacks_a_font:
+        canvas.text(RIGHT, 24, f"{MISSING} a character that no installed font has", size=9, colour=SOFT, right=True)
+    return canvas.png()
 
 
 def _legend(diagnosis: DiagnosisRecord) -> dict[str, tuple[str, str]]:
-    """Names that cannot be drawn whole are told apart by their number in the task's order."""
+    """Return the legend; names that cannot be drawn whole are told apart by their number in the task's order."""
     names = {label: drawable(one_line(label)) for label in diagnosis.posterior}
     return {
         label: (names[label] + (f" (label {number})" if MISSING in names[label] else ""), colour)
@@ -89,52 +89,52 @@ def _legend(diagnosis: DiagnosisRecord) -> dict[str, tuple[str, str]]:
     }
 
 
-def _draw_verdict(page: Page, diagnosis: DiagnosisRecord, legend: Legend) -> None:
-    page.box(0, HEIGHT - BAND, WIDTH, BAND, VERDICT_COLOURS[diagnosis.verdict])
+def _draw_verdict(canvas: Canvas, diagnosis: DiagnosisRecord, legend: Legend) -> None:
+    canvas.box(0, HEIGHT - BAND, WIDTH, BAND, VERDICT_COLOURS[diagnosis.verdict])
     word = "confident" if diagnosis.settled else "refer to a person"
     y = HEIGHT - BAND / 2
-    badge = page.text(
+    badge = canvas.text(
         RIGHT, y, f"{VERDICT_SIGNS[diagnosis.verdict]} {word}", size=17, colour=PAPER, bold=True, right=True
     )
     room = RIGHT - LEFT - badge - 40
     others = "" if diagnosis.settled else alternatives(diagnosis)
     if others:
-        page.text(LEFT, y - 24, f"could also be {others}", size=12, colour=PAPER, room=room)
+        canvas.text(LEFT, y - 24, f"could also be {others}", size=12, colour=PAPER, room=room)
         y += 12
     claim = legend[diagnosis.label][0] if diagnosis.settled else f"most likely {legend[diagnosis.label][0]}"
-    taken = page.text(LEFT, y, claim, size=22, colour=PAPER, bold=True, room=room - 240)
-    page.text(LEFT + taken, y, f", {percent(diagnosis.probability)}", size=22, colour=PAPER, bold=True)
+    taken = canvas.text(LEFT, y, claim, size=22, colour=PAPER, bold=True, room=room - 240)
+    canvas.text(LEFT + taken, y, f", {percent(diagnosis.probability)}", size=22, colour=PAPER, bold=True)
     facts = [f"Prediction set: {', '.join(map(one_line, diagnosis.prediction_set))}"]
     if diagnosis.reasons:
         facts.insert(0, f"Why: {'. '.join(map(one_line, diagnosis.reasons))}")
-    page.text(LEFT, 793, "    ".join(facts), colour=SOFT, room=RIGHT - LEFT)
+    canvas.text(LEFT, 793, "    ".join(facts), colour=SOFT, room=RIGHT - LEFT)
 
 
 def _pitch(rows: int) -> float:
-    """From one row to the next: the words, the bar below them and a gap."""
+    """Return the pixels from one row to the next: the words, the bar below them and a gap."""
     return min(64.0, (TOP - FLOOR) / max(rows, 1))
 
 
-def _draw_bar(page: Page, x: float, y: float, width: float, height: float, share: float, colour: str) -> None:
-    page.box(x, y, width, height, FAINT)
-    page.box(x, y, width * share, height, colour)
+def _draw_bar(canvas: Canvas, x: float, y: float, width: float, height: float, share: float, colour: str) -> None:
+    canvas.box(x, y, width, height, FAINT)
+    canvas.box(x, y, width * share, height, colour)
 
 
-def _draw_posterior(page: Page, diagnosis: DiagnosisRecord, legend: Legend, x: float, width: float) -> None:
-    page.text(x, TITLES, "Posterior", size=13, bold=True)
+def _draw_posterior(canvas: Canvas, diagnosis: DiagnosisRecord, legend: Legend, x: float, width: float) -> None:
+    canvas.text(x, TITLES, "Posterior", size=13, bold=True)
     rows = posterior_rows(diagnosis, MAX_BARS)
     pitch = _pitch(len(rows))
     for i, row in enumerate(rows):
         y = TOP - 14 - pitch * i
-        taken = page.text(x + width, y, percent(row.share), bold=i == 0, right=True)
+        taken = canvas.text(x + width, y, percent(row.share), bold=i == 0, right=True)
         name = row.name if row.label is None else legend[row.label][0]
-        page.text(x, y, name, bold=i == 0, room=width - taken - 12)
-        _draw_bar(page, x, y - 12 - 0.3 * pitch, width, 0.3 * pitch, row.share, row.colour)
+        canvas.text(x, y, name, bold=i == 0, room=width - taken - 12)
+        _draw_bar(canvas, x, y - 12 - 0.3 * pitch, width, 0.3 * pitch, row.share, row.colour)
 
 
-def _draw_agents(page: Page, diagnosis: DiagnosisRecord, legend: Legend, x: float, width: float) -> None:
-    page.text(x, TITLES, "Agents", size=13, bold=True)
-    page.text(RIGHT, TITLES, "share of the weight", size=10, colour=SOFT, right=True)
+def _draw_agents(canvas: Canvas, diagnosis: DiagnosisRecord, legend: Legend, x: float, width: float) -> None:
+    canvas.text(x, TITLES, "Agents", size=13, bold=True)
+    canvas.text(RIGHT, TITLES, "share of the weight", size=10, colour=SOFT, right=True)
     rows = agent_rows(diagnosis.predictions)
     shown = _weightiest(rows)
     left_out = len(rows) - len(shown)
@@ -142,16 +142,16 @@ def _draw_agents(page: Page, diagnosis: DiagnosisRecord, legend: Legend, x: floa
     for i, row in enumerate(shown):
         y = TOP - 14 - pitch * i
         bottom, height = y - 12 - 0.3 * pitch, 0.3 * pitch
-        _draw_prediction_words(page, row, legend, x, y, width)
-        _draw_prediction_bar(page, row, legend, x, bottom, width, height)
-        page.text(RIGHT, y, "–" if row.share is None else percent(row.share), right=True)
-        _draw_bar(page, RIGHT - 92, bottom, 92, height, row.share or 0.0, SOFT)
+        _draw_prediction_words(canvas, row, legend, x, y, width)
+        _draw_prediction_bar(canvas, row, legend, x, bottom, width, height)
+        canvas.text(RIGHT, y, "–" if row.share is None else percent(row.share), right=True)
+        _draw_bar(canvas, RIGHT - 92, bottom, 92, height, row.share or 0.0, SOFT)
     if left_out:
-        page.text(x, TOP - 14 - pitch * len(shown), f"and {left_out} more", colour=SOFT)
+        canvas.text(x, TOP - 14 - pitch * len(shown), f"and {left_out} more", colour=SOFT)
 
 
 def _weightiest(rows: list[AgentRow]) -> list[AgentRow]:
-    """Those for which there is room, in their order; the ones that did not answer are kept first."""
+    """Return the rows for which there is room, in their order; those that did not answer are kept first."""
     if len(rows) <= MAX_BARS:
         return rows
     weights = [math.inf if row.probabilities is None else row.share or 0.0 for row in rows]
@@ -159,55 +159,55 @@ def _weightiest(rows: list[AgentRow]) -> list[AgentRow]:
     return [rows[i] for i in kept]
 
 
-def _draw_prediction_words(page: Page, row: AgentRow, legend: Legend, x: float, y: float, width: float) -> None:
-    taken = page.text(x, y, one_line(row.prediction.agent), bold=True, room=0.4 * width)
+def _draw_prediction_words(canvas: Canvas, row: AgentRow, legend: Legend, x: float, y: float, width: float) -> None:
+    taken = canvas.text(x, y, one_line(row.prediction.agent), bold=True, room=0.4 * width)
     if row.prediction.stage == "second":
-        taken += 8 + page.text(x + taken + 8, y, "second look", size=9, colour=SOFT)
+        taken += 8 + canvas.text(x + taken + 8, y, "second look", size=9, colour=SOFT)
     if row.label is None or row.probabilities is None:
         words = row.outcome if row.prediction.error is None else row.note
-        page.text(x + width, y, words, colour=SOFT, room=width - taken - 16, right=True)
+        canvas.text(x + width, y, words, colour=SOFT, room=width - taken - 16, right=True)
         return
-    number = page.text(x + width, y, percent(row.probabilities[row.label]), right=True)
+    number = canvas.text(x + width, y, percent(row.probabilities[row.label]), right=True)
     name = legend[row.label][0] + ("" if row.prediction.calibrated else " (raw)")
-    page.text(x + width - number - 8, y, name, room=width - taken - number - 24, right=True)
+    canvas.text(x + width - number - 8, y, name, room=width - taken - number - 24, right=True)
 
 
 def _draw_prediction_bar(
-    page: Page, row: AgentRow, legend: Legend, x: float, y: float, width: float, height: float
+    canvas: Canvas, row: AgentRow, legend: Legend, x: float, y: float, width: float, height: float
 ) -> None:
-    """The probabilities side by side, highest first; hatched if there are none."""
+    """Draw the probabilities side by side, highest first; hatched if there are none."""
     if row.probabilities is None:
-        page.box(x, y, width, height, PAPER, edge=GREY, hatch="////")
+        canvas.box(x, y, width, height, PAPER, edge=GREY, hatch="////")
         return
-    page.box(x, y, width, height, OTHER)
+    canvas.box(x, y, width, height, OTHER)
     for label, share in sorted(row.probabilities.items(), key=lambda pair: -pair[1]):
         if width * share < 0.5:  # what is too narrow to be seen stays grey: there may be thousands of labels
             return
-        page.box(x, y, width * share, height, legend[label][1])
+        canvas.box(x, y, width * share, height, legend[label][1])
         x += width * share
 
 
-def _draw_cases(page: Page, diagnosis: DiagnosisRecord, legend: Legend) -> None:
-    """The strip of retrieved cases, each framed in the colour of its label."""
+def _draw_cases(canvas: Canvas, diagnosis: DiagnosisRecord, legend: Legend) -> None:
+    """Draw the strip of retrieved cases, each framed in the colour of its label."""
     evidence, side, pitch = diagnosis.evidence, 150, (RIGHT - LEFT) / CASES
     y = STRIP - 50 - side
-    page.box(LEFT, STRIP, RIGHT - LEFT, 1, GREY)
-    taken = page.text(LEFT, STRIP - 26, "Most similar cases", size=13, bold=True)
-    page.text(LEFT + taken + 16, STRIP - 26, novelty_words(evidence, diagnosis.novelty), size=10, colour=SOFT)
+    canvas.box(LEFT, STRIP, RIGHT - LEFT, 1, GREY)
+    taken = canvas.text(LEFT, STRIP - 26, "Most similar cases", size=13, bold=True)
+    canvas.text(LEFT + taken + 16, STRIP - 26, novelty_words(evidence, diagnosis.novelty), size=10, colour=SOFT)
     if not evidence.neighbours:
-        page.box(LEFT, y, RIGHT - LEFT, side, FAINT)
+        canvas.box(LEFT, y, RIGHT - LEFT, side, FAINT)
     for i, neighbour in enumerate(evidence.neighbours[:CASES]):
         x = round(LEFT + pitch * i)
         name, colour = legend.get(neighbour.label, (one_line(neighbour.label), OTHER))
-        page.box(x, y, side, side, colour)
-        page.box(x + 5, y + 5, side - 10, side - 10, FAINT)
+        canvas.box(x, y, side, side, colour)
+        canvas.box(x + 5, y + 5, side - 10, side - 10, FAINT)
         case = _case_picture(neighbour)
         if case is None:
-            page.text(x + side / 2 + 32, y + side / 2, "no picture", size=9, colour=SOFT, right=True)
+            canvas.text(x + side / 2 + 32, y + side / 2, "no picture", size=9, colour=SOFT, right=True)
         else:
-            page.picture(case, x + 5, y + 5, side - 10, side - 10, centred=True)
-        page.text(x, y - 18, name, room=side)
-        page.text(x, y - 40, f"similarity {neighbour.similarity:.3f}", size=9, colour=SOFT)
+            canvas.picture(case, x + 5, y + 5, side - 10, side - 10, centred=True)
+        canvas.text(x, y - 18, name, room=side)
+        canvas.text(x, y - 40, f"similarity {neighbour.similarity:.3f}", size=9, colour=SOFT)
 
 
 def _case_picture(neighbour: Neighbour) -> PIL.Image.Image | None:

@@ -32,7 +32,7 @@ SIGN_STYLES = {"confident": "blue", "refer": "yellow"}
 
 
 def line_of(diagnosis: Diagnosis) -> Text:
-    """Verdict, label, posterior and source."""
+    """Return the diagnosis on a line: verdict, label, probability and source."""
     width = min(24, max(map(cell_len, diagnosis.posterior)))
     return Text.assemble(
         (f"{VERDICT_SIGNS[diagnosis.verdict]} {diagnosis.verdict:<9}", SIGN_STYLES[diagnosis.verdict]),
@@ -43,7 +43,7 @@ def line_of(diagnosis: Diagnosis) -> Text:
 
 
 def detail_of(diagnosis: Diagnosis) -> RenderableType:
-    """Verdict, posterior, agents, most similar cases, rationale."""
+    """Return the diagnosis in detail: verdict, posterior, agents, most similar cases, novelty, rationale."""
     badge = f"bold white on {VERDICT_COLOURS[diagnosis.verdict]}"
     parts: list[RenderableType] = [Text(f" {VERDICT_SIGNS[diagnosis.verdict]} {headline(diagnosis)} ", style=badge)]
     if diagnosis.reasons:
@@ -80,7 +80,7 @@ def _agents(rows: Sequence[AgentRow]) -> Table:
 
 
 def _took(prediction: Prediction) -> str:
-    """The tokens and the cost of an answer; that it was kept from an earlier time, and took nothing now."""
+    """Return the tokens and the cost of an answer in words; a saved answer cost nothing."""
     if prediction.cached:
         return "kept answer"
     if not prediction.tokens and not prediction.cost_usd:

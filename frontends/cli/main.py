@@ -85,7 +85,7 @@ class CommandLine(click.Group):
 
 
 def _is_interruption(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind it: a compiled module that is interrupted while it loads says that it cannot."""
+    """Return whether Ctrl-C is behind an error: an interrupted import of a compiled module is an ImportError."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__
     return error is not None

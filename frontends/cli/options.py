@@ -40,7 +40,7 @@ def _renamed(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...])
 
 
 def choice_options(command: Command) -> Command:
-    """`--sample`, `--limit`, `--seed` and `--map`: which labelled images, and what their labels mean."""
+    """Add `--sample`, `--limit`, `--seed` and `--map`: which labelled images to use, and what their labels mean."""
     sample = click.option(
         "--sample", type=click.IntRange(min=1), metavar="N", help="Use only N images, drawn at random."
     )
@@ -58,7 +58,7 @@ def choice_options(command: Command) -> Command:
 
 
 def settings_options(command: Command) -> Command:
-    """`--settings FILE` and `--set NAME=VALUE`; `collected` makes settings of their values."""
+    """Add `--settings FILE` and `--set NAME=VALUE`; `collected` makes settings of their values."""
     assign = click.option(
         "--set",
         "assignments",
@@ -71,7 +71,7 @@ def settings_options(command: Command) -> Command:
 
 
 def collected(settings_file: Path | None, assignments: tuple[str, ...], **arguments: Any) -> Settings:
-    """The settings of this run; `arguments` are the options of their own, None if not given, and win.
+    """Return the settings of this run; `arguments` are those with options of their own, None if not given, and win.
 
     Raises:
         click.BadParameter: an assignment is no NAME=VALUE, or there is no such setting.

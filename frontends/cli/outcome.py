@@ -33,18 +33,19 @@ class Failure(click.ClickException):
 
 
 def complain(kind: str, message: str) -> None:
-    """One line on stderr, safe to show whatever the message quotes."""
+    """Print one line on stderr, "error: ...", which is safe to show whatever the message quotes."""
     from consilience.core.render.phrases import one_line
 
     click.echo(f"{kind}: {one_line(message, 2000)}", err=True)
 
 
 def complain_of(failed: Iterable[FailedImage]) -> None:
+    """Print a line on stderr for each image that could not be used."""
     for image in failed:
         complain("error", str(image.error))
 
 
 def finish(used: int, failed: int) -> NoReturn:
-    """Exit as the numbers of images say that could and could not be used."""
+    """End the command: exit code 0 if no image failed, 3 if some did, 1 if all did."""
     code = 0 if not failed else SOME_FAILED if used else Failure.exit_code
     click.get_current_context().exit(code)

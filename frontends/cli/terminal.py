@@ -35,14 +35,14 @@ WIDTH_OF_A_FILE = 2000
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that reads no markup in what it prints: labels and file names are anybody's."""
+    """Return a console that reads no markup in what it prints: labels and file names are anybody's."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else WIDTH_OF_A_FILE
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width)
 
 
 def table(*columns: str) -> Table:
-    """A table with columns of text, in the style that all have."""
+    """Return an empty table with columns of text, in the style of all tables."""
     made = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False, collapse_padding=True)
     for name in columns:
         made.add_column(name, overflow="fold")
@@ -50,13 +50,13 @@ def table(*columns: str) -> Table:
 
 
 class Report(Protocol):
-    """Tells a progress bar what is done, how much of it, of how many, and what else there is to say of it."""
+    """A function that shows progress: what is done, how much of it, of how many, and a note."""
 
     def __call__(self, what: str, done: int, total: int | None, note: str = "") -> None: ...
 
 
 class _Rate(ProgressColumn):
-    """So many a second."""
+    """Shows the speed: so many a second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -65,7 +65,7 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress_on(console: Console, *, keep: bool = True) -> Iterator[Report]:
-    """A progress bar for each thing that is done, if the console is a terminal: call it as `Progress` of a fit.
+    """Show a progress bar for each thing that is done, if the console is a terminal; yields a `Report`.
 
     Args:
         keep: whether the bars stay when all is done.
@@ -115,7 +115,7 @@ _OBEYED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class _Lines(logging.Handler):
-    """A record is one line; what led to it is shown with --debug only."""
+    """Shows a log record as one line; tracebacks are shown with --debug only."""
 
     def emit(self, record: logging.LogRecord) -> None:
         complain(record.levelname.lower(), record.getMessage())
@@ -133,21 +133,21 @@ def quiet_libraries(debug: bool) -> None:
 
 
 def tidy_streams() -> None:
-    """A character that a stream cannot show is escaped, and ends nothing."""
+    """Make the streams escape characters that they cannot show, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def print_settings(console: Console, settings: dict[str, Any]) -> None:
-    """Settings as YAML, to be put into a file: never wrapped, as that would make other YAML of them."""
+    """Print settings as YAML, to be put into a file: never wrapped, as that would make other YAML of them."""
     import yaml
 
     console.print(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), end="", soft_wrap=True)
 
 
 def print_json(console: Console, line: str) -> None:
-    """One line of JSON as UTF-8, with characters that a terminal obeys escaped as JSON does it."""
+    """Print one line of JSON as UTF-8, with characters that a terminal would obey escaped as JSON does."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")
     console.print(_OBEYED.sub(lambda sign: f"\\u{ord(sign[0]):04x}", line), soft_wrap=True)

@@ -75,14 +75,14 @@ def chat(
 
 
 class Talk:
-    """What one person says, and the diagnosis that it is about."""
+    """The conversation of one person: remembers the diagnosis that it is about."""
 
     def __init__(self, chat: Chat, person: str) -> None:
         self.person = person
         self._chat, self._about, self._image = chat, "", ""
 
     async def answer(self, line: str) -> Reply:
-        """The reply to a line."""
+        """Return the reply to a line: an image, a command or a question. Raises ConsilienceError: there is none."""
         from consilience.frontends.chat.reply import Reply
         from consilience.frontends.chat.rule_answers import HELP
 
@@ -107,13 +107,13 @@ class Talk:
 
 
 class ImageFolder:
-    """A folder of pictures, made when the first is written."""
+    """A folder of pictures, created when the first is written; called with a reply, it hands the image to a person."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     async def __call__(self, reply: Reply, person: str) -> str:
-        """Puts the picture of a diagnosis there, for a person to look at."""
+        """Put the picture of a diagnosis there; return who will look at it. Raises ImageError: there is no picture."""
         if not reply.pictures:
             raise ImageError(
                 "no picture of it was saved (setting history.thumbnails): show the image itself to a person"
@@ -122,7 +122,7 @@ class ImageFolder:
         return f"a person, by the file '{path}'"
 
     def write(self, name: str, png: bytes) -> Path:
-        """Raises ConsilienceError if it cannot be written."""
+        """Write a PNG and return its path. Raises ConsilienceError: it cannot be written."""
         path = self.path / f"{name}.png"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ class ImageFolder:
 
 
 def _lines(is_watched: bool) -> Iterator[str]:
-    """What is typed or piped in, until it ends or somebody quits."""
+    """Yield the lines that are typed or piped in, until they end or one quits."""
     while True:
         try:
             line = (input("> ") if is_watched else _next_line()).strip()
@@ -155,12 +155,12 @@ def _next_line() -> str:
 
 
 def _unquoted(line: str) -> str:
-    """A path as terminals paste it when a file is dropped on them."""
+    """Return a path without the quotes that a terminal adds when a file is dropped on it."""
     return line[1:-1] if len(line) > 1 and line[0] == line[-1] and line[0] in "'\"" else line
 
 
 def _is_image(line: str) -> bool:
-    """Whether a line names an image: an address, a file that is there, or what looks like the name of one."""
+    """Return whether a line names an image: an address, a file that exists, or a name that ends as images do."""
     name = _unquoted(line)
     if "://" in name.split(" ")[0]:
         return True

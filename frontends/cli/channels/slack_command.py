@@ -98,7 +98,7 @@ def _ready(identity: Identity, waiting: int) -> None:
 
 
 def _secret(variable: str, start: str, where: str) -> str:
-    """A token from the environment. Raises SlackError if it is missing or of another kind; never shows it."""
+    """Return a token from the environment. Raises SlackError, without the token: it is missing or of another kind."""
     token = os.environ.get(variable, "").strip()
     if not token:
         raise SlackError(f"the variable {variable} is not set: copy it from the Slack app's settings ({where})")

@@ -108,7 +108,7 @@ def evaluate(
 
 
 def words_of(tally: Tally) -> str:
-    """Running accuracy with its interval, errors and cost so far."""
+    """Return the accuracy so far with its 95 % interval, the errors and the cost, for the progress bar."""
     from consilience.core.render.phrases import percent
     from consilience.evals.scores import accuracy_interval
 
@@ -126,7 +126,11 @@ def words_of(tally: Tally) -> str:
 def name_problems(
     done: Evaluation, of_leaks: str = "the figures look better than they are; leave these images out with --drop-leaks"
 ) -> None:
-    """What a user must know: images that could not be used, labels without any, files passed over, leaks."""
+    """Warn on stderr of images that could not be used, labels without images, ignored files and leaks.
+
+    Args:
+        of_leaks: what to say where images that the panel has learned from count.
+    """
     for _, error in done.failed():
         complain("error", error)
     for label in done.unseen:
@@ -139,7 +143,7 @@ def name_problems(
 
 
 def listed(names: Sequence[str], total: int | None = None) -> str:
-    """The first few of so many names, in quotes."""
+    """Return the first few of `total` names in quotes: "'a.png', 'b.png' and 3 more"."""
     more = (len(names) if total is None else total) - PROBLEMS_SHOWN
     return ", ".join(f"'{name}'" for name in names[:PROBLEMS_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 

@@ -115,7 +115,7 @@ def _show(metrics: dict[str, Any], scores: Sequence[Score], beside: str | None, 
 
 
 def _published_words(published: Mapping[str, Mapping[str, float]]) -> str:
-    """The paper's three experiments, each with its best agent beside its orchestrator."""
+    """Return the accuracy of the best agent and of the orchestrator in the paper's three experiments, in a sentence."""
     from consilience.core.render.phrases import percent
     from consilience.evals.paper.replay import RECORDED
 
@@ -128,7 +128,7 @@ def _published_words(published: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _table(scores: Sequence[Score], published: Mapping[str, float]) -> Table:
-    """Accuracy with its 95 % interval and the figures of trust, a row for each who was scored.
+    """Return a table of accuracy with its 95 % interval and the figures of trust, a row for each who was scored.
 
     Args:
         published: accuracies by who was scored; a column of its own if there are any.

@@ -86,7 +86,7 @@ def _show(out: Console, prompt: dict[str, Any]) -> None:
 
 
 def _harmless(line: str) -> str:
-    """With its leading blanks, and nothing that a terminal obeys."""
+    """Return a line with its leading blanks, without anything that a terminal would obey."""
     from consilience.core.render.phrases import one_line
 
     return " " * (len(line) - len(line.lstrip(" "))) + one_line(line, 2000)

@@ -53,7 +53,7 @@ def replies(clear: bool, yes: bool, as_json: bool, settings_file: Path | None, a
 
 
 def _opened(settings: RepliesSettings) -> ReplyCache | None:
-    """The cache, if there is a file: looking makes none."""
+    """Return the cache if its file exists: to look creates none."""
     from consilience.agents import ReplyCache, replies_path
 
     path = replies_path(settings)

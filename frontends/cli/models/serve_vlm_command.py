@@ -103,7 +103,12 @@ def serve_vlm(
 
 
 def _program(executable: str | None) -> str:
-    """The vllm to run: the one given, the one beside this Python, or the one on PATH."""
+    """Return the vllm to run: the given one, else the one beside this Python, else the one on PATH.
+
+    Raises:
+        Failure: the given one cannot be run.
+        MissingExtraError: there is none.
+    """
     if executable is not None:
         if program := shutil.which(executable):
             return program
@@ -133,7 +138,7 @@ def _flags(cpu: bool) -> list[str]:
 
 
 def _lora_flags(adapters: tuple[Path, ...]) -> list[str]:
-    """Each adapter is served under the name of its folder."""
+    """Return the flags that serve each adapter under the name of its folder. Raises Failure: two have one name."""
     from consilience.agents.vlm.lora_adapter import RANKS, rank_of
 
     if not adapters:
@@ -149,7 +154,7 @@ def _lora_flags(adapters: tuple[Path, ...]) -> list[str]:
 
 
 def _environment(program: str, cpu: bool) -> dict[str, str]:
-    """Ours, with the programs beside vllm in reach, and no reports of its use."""
+    """Return our environment with the programs beside vllm on PATH, and without reports of its use."""
     path = os.pathsep.join([str(Path(program).parent), os.environ.get("PATH", os.defpath)])
     quiet = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     uncompiled = {"TORCHDYNAMO_DISABLE": "1"} if cpu else {}  # else the first request compiles for half a minute
@@ -158,7 +163,7 @@ def _environment(program: str, cpu: bool) -> dict[str, str]:
 
 @contextmanager
 def _log_file(path: Path | None) -> Iterator[Path]:
-    """The file that was given; or a temporary one, which stays only if something went wrong."""
+    """Yield the given file, or a temporary one that stays only if something went wrong."""
     if path is not None:
         yield path
         return
@@ -175,7 +180,7 @@ def _log_file(path: Path | None) -> Iterator[Path]:
 
 
 def _agents(server: Server) -> list[dict[str, str]]:
-    """For the settings file: an agent for each model that the server names."""
+    """Return the settings of an agent for each model that the server names. Raises Failure: it does not name any."""
     key = os.environ.get(KEY_VARIABLE)
     answer = server.get("/v1/models", {"Authorization": f"Bearer {key}"} if key else {})
     try:

@@ -47,7 +47,7 @@ class ServerFailure(Failure):
 
 @dataclass(frozen=True)
 class Server:
-    """A server that runs: its process, which leads a process group of its own, where it listens, and its log."""
+    """A running server: its process, which leads its own process group, where it listens, and its log file."""
 
     process: subprocess.Popen[bytes]
     host: str
@@ -56,7 +56,7 @@ class Server:
 
     @property
     def base_url(self) -> str:
-        """As the settings of an agent on this machine name it."""
+        """The address that an agent on this machine asks."""
         return f"http://{f'[{self.reachable}]' if ':' in self.reachable else self.reachable}:{self.port}/v1"
 
     @property
@@ -65,7 +65,7 @@ class Server:
         return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
 
     def get(self, path: str, headers: Mapping[str, str]) -> bytes | None:
-        """What it answers with state 200; None if it does not. It is asked directly, whatever proxy is set."""
+        """Return the body of an answer with status 200, else None. No proxy is used."""
         connection = http.client.HTTPConnection(self.reachable, self.port, timeout=10)
         try:
             connection.request("GET", path, headers=dict(headers))
@@ -78,7 +78,7 @@ class Server:
             connection.close()
 
     def wait_until_healthy(self, seconds: float) -> None:
-        """Raises ServerFailure if it ends before, or takes longer than `seconds`."""
+        """Wait until it is ready. Raises ServerFailure: it ended before, or takes longer than `seconds`."""
         until = time.monotonic() + seconds
         while self.get("/health", {}) is None:
             if time.monotonic() > until:
@@ -87,7 +87,7 @@ class Server:
                 raise self._ended(self.process.wait(timeout=0.5), "before it answered")
 
     def wait(self) -> None:
-        """Until it ends. Raises ServerFailure unless its exit code is 0."""
+        """Wait until it ends. Raises ServerFailure: its exit code is not 0."""
         if code := self.process.wait():
             raise self._ended(code, "by itself")
 
@@ -97,7 +97,7 @@ class Server:
 
 
 def refuse_busy_port(host: str, port: int) -> None:
-    """Raises Failure if nothing can listen there: else whoever does would be taken for our server."""
+    """Raise Failure unless the port is free: whoever listens there would be taken for our server."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as trial:
@@ -135,7 +135,7 @@ def _leave(number: int, _: FrameType | None) -> None:
 
 
 def _end_with_parent() -> Callable[[], object]:
-    """For the child to run before it becomes the server: that Linux ends it when we are killed."""
+    """Return what the child runs before it becomes the server, so that Linux ends it when we are killed."""
     control, parent = ctypes.CDLL(None).prctl, os.getpid()
 
     def prepare() -> None:

@@ -86,7 +86,7 @@ def run(cells: SolarCellSplit, out: Path) -> None:
 
 
 def most_disputed(cells: Sequence[SolarCell], diagnoses: Sequence[Diagnosis]) -> tuple[SolarCell, Diagnosis]:
-    """Where the greatest share of the weight named another label; among referred ones if there are any."""
+    """Return the cell on which the greatest share of the weight disagrees; a referred one if there is any."""
 
     def against(diagnosis: Diagnosis) -> float:
         words = [

@@ -101,7 +101,7 @@ def _feedback_command(id: str, panel: Path) -> str:
 
 
 def _named(images: Iterable[str]) -> Iterator[str]:
-    """The names, with those on standard input in the place of '-'."""
+    """Yield the names, with those on standard input in the place of '-'."""
     for name in images:
         if name == "-":
             yield from filter(None, (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer))
@@ -110,7 +110,7 @@ def _named(images: Iterable[str]) -> Iterator[str]:
 
 
 def _one_by_one(diagnoser: Diagnoser, names: Iterable[str]) -> Iterator[Step | Diagnosis | FailedImage]:
-    """Each image in a run of its own, step by step; a diagnosis keeps its image."""
+    """Diagnose each image in a run of its own, step by step; each diagnosis keeps its image."""
     from consilience.core.diagnosis import FailedImage
 
     for name in names:
@@ -158,7 +158,7 @@ def _print(out: Console, result: Diagnosis | FailedImage, *, in_detail: bool) ->
 
 
 def _save_picture(result: Diagnosis | FailedImage, folder: Path) -> None:
-    """Named like the image, and by its identity, so that images of one name do not meet."""
+    """Save a picture named like the image and by its identity, so that images of the same name do not collide."""
     from consilience.core.diagnosis import FailedImage
     from consilience.core.render.phrases import source_name
 

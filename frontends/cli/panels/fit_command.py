@@ -200,7 +200,7 @@ def add_label(
 
 
 def _all_images(names: tuple[Path, ...]) -> list[Path]:
-    """The files, with those in folders."""
+    """Return the files, with all those in folders. Raises Failure: there are none."""
     from consilience.core.dataset import images_below
 
     paths = [path for name in names for path in (images_below(name) if os.path.isdir(name) else [name])]

@@ -27,7 +27,7 @@ class SolarCell:
 
     @property
     def label(self) -> str | None:
-        """None for the cells in between."""
+        """The label; None for the cells in between."""
         return LABELS.get(self.defect_probability)
 
 
@@ -41,7 +41,7 @@ class SolarCellSplit:
 
 
 def read_cells() -> list[SolarCell]:
-    """All cells in the set's order. Raises MissingExtraError if the package is not installed."""
+    """Return all cells in the set's order. Raises MissingExtraError: the package is not installed."""
     package = import_extra("elpv_dataset", "demo")
     data = Path(str(package.__file__)).parent / "data"
     rows = (line.split() for line in (data / "labels.csv").read_text(encoding="utf-8").splitlines() if line.strip())
@@ -49,7 +49,7 @@ def read_cells() -> list[SolarCell]:
 
 
 def split(cells: Sequence[SolarCell], to_fit: int, seed: int) -> SolarCellSplit:
-    """`to_fit` of the labelled cells, drawn at random, the other ones, and those in between."""
+    """Split the cells into `to_fit` labelled ones, drawn at random, the other labelled ones, and those in between."""
     import numpy as np
 
     labelled = [cell for cell in cells if cell.label is not None]
@@ -58,7 +58,7 @@ def split(cells: Sequence[SolarCell], to_fit: int, seed: int) -> SolarCellSplit:
 
 
 def lay_out(cells: Iterable[SolarCell], folder: Path) -> None:
-    """A labelled folder of links to the images; copies where the system refuses links."""
+    """Make a labelled folder of links to the images, of copies where the system refuses links."""
     for cell in cells:
         target = folder / str(cell.label) / cell.path.name
         target.parent.mkdir(parents=True, exist_ok=True)

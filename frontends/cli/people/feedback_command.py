@@ -85,7 +85,7 @@ def review(person: str | None, panel: Path, settings_file: Path | None, assignme
 
 
 def _decided(case: VotedDiagnosis, feedbacks: Feedbacks, reviewer: str) -> str:
-    """What became of a case: "accepted", "refused", "skipped" or "stop"; asks until an answer can be used."""
+    """Ask until an answer can be used, and return "accepted", "refused", "skipped" or "stop"."""
     while True:
         try:
             answer = click.prompt(
@@ -125,7 +125,7 @@ def _show(kept: StoredDiagnosis, case: VotedDiagnosis, folder: Path, where: str)
 
 
 def _name(person: str | None) -> str:
-    """The given name, or that of whoever is logged in; empty if neither is known."""
+    """Return the given name, or that of whoever is logged in; empty if neither is known."""
     from getpass import getuser
 
     try:

@@ -31,7 +31,7 @@ COLUMNS = ("id", "when", "source", "label", "probability", "verdict", "channel",
 
 @contextmanager
 def keeper(panel: Path, settings: HistorySettings) -> Iterator[Callable[[Diagnosis], str | None]]:
-    """Keeps a diagnosis and returns its id; None if it is not to be kept, or cannot be: that is said once, and no more.
+    """Yield a function that saves a diagnosis and returns its id, or None if it is not saved.
 
     A diagnosis is never lost because it could not be kept.
     """
@@ -183,7 +183,7 @@ def _print_csv(selected: Iterable[StoredDiagnosis], feedbacks: Feedbacks) -> Non
 
 
 def _no_formula(text: str) -> str:
-    """A spreadsheet would run what begins like a formula (OWASP, CSV injection)."""
+    """Return text that no spreadsheet runs as a formula (OWASP, CSV injection)."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 

@@ -118,7 +118,7 @@ def _write(file: Path, chosen: Sequence[Suggestion]) -> None:
 
 
 def _read(file: Path, task: Task) -> list[LabelledImage]:
-    """The rows with a label; a path that is not absolute is below the table's folder."""
+    """Return the rows with a label; relative paths are below the table's folder. Raises Failure: there are none."""
     from consilience.core.dataset import LabelledImage
 
     try:
@@ -144,7 +144,7 @@ def _read(file: Path, task: Task) -> list[LabelledImage]:
 
 
 def _asked(chosen: Sequence[Suggestion], task: Task) -> list[LabelledImage]:
-    """The answers of whoever sits at the terminal; Ctrl-D or Ctrl-C ends the questions and loses no answer."""
+    """Ask at the terminal and return the answers; Ctrl-D or Ctrl-C ends the questions and loses no answer."""
     from consilience.core.dataset import LabelledImage
     from consilience.core.render.phrases import one_line
 
@@ -169,7 +169,7 @@ def _asked(chosen: Sequence[Suggestion], task: Task) -> list[LabelledImage]:
 
 
 def _named(reply: str, task: Task) -> str | None:
-    """A label by its name, else by its number from 1."""
+    """Return a label by its name, else by its number from 1; None if there is none."""
     if (label := task.find(reply)) is not None:
         return label
     if reply.isascii() and reply.isdecimal() and 1 <= int(reply) <= len(task.names):

@@ -22,9 +22,9 @@ from consilience.core.errors import ConsilienceError, ImageError
 from consilience.core.evidence import Evidence, Neighbour
 from consilience.core.images import Image, load_image
 from consilience.core.prediction import Prediction
-from consilience.core.render import drawing as page_module
+from consilience.core.render import drawing
 from consilience.core.render.colours import PALETTE, VERDICT_COLOURS
-from consilience.core.render.drawing import HEIGHT, MISSING, WIDTH, Page, drawable
+from consilience.core.render.drawing import HEIGHT, MISSING, WIDTH, Canvas, drawable
 
 MAGENTA, LIME = (255, 0, 255), (50, 255, 0)
 
@@ -58,7 +58,7 @@ def diagnosis(labels: Sequence[str] = ("healthy", "rust", "scab"), **changes: ob
         "source": "leaf.png",
         "image": image,
     }
-    return Diagnosis(**(parts | changes))  # type: ignore[arg-type]
+    return Diagnosis(**(parts | changes))
 
 
 def drawn(made: Diagnosis, folder: Path) -> npt.NDArray[np.int16]:
@@ -159,36 +159,36 @@ def test_unusual_diagnoses_are_drawn_without_a_warning(made: Diagnosis, tmp_path
 def test_characters_without_a_font_become_boxes() -> None:
     assert drawable("Ржавчина σκωρίαση naïve ✔") == "Ржавчина σκωρίαση naïve ✔"
     assert drawable("a\U0010fffd\ue123") == f"a{MISSING}{MISSING}"
-    page = Page()
-    page.text(0, 0, "a")
-    assert not page.lacks_a_font
-    page.text(0, 0, "\U0010fffd")
-    assert page.lacks_a_font
+    canvas = Canvas()
+    canvas.text(0, 0, "a")
+    assert not canvas.lacks_a_font
+    canvas.text(0, 0, "\U0010fffd")
+    assert canvas.lacks_a_font
 
 
 def test_an_installed_font_draws_what_dejavu_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     circled = "Ⓐ"  # in STIX, which matplotlib brings, and not in DejaVu Sans
     try:
-        page_module._fonts.cache_clear()
-        monkeypatch.setattr(page_module, "FALLBACK_FONTS", ("STIXGeneral", "No Such Font"))
+        drawing._fonts.cache_clear()
+        monkeypatch.setattr(drawing, "FALLBACK_FONTS", ("STIXGeneral", "No Such Font"))
         assert drawable(circled) == circled
-        page = Page()
+        canvas = Canvas()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            page.text(100, 100, circled, size=30)
-            assert np.asarray(PIL.Image.open(io.BytesIO(page.png()))).min() < 100
+            canvas.text(100, 100, circled, size=30)
+            assert np.asarray(PIL.Image.open(io.BytesIO(canvas.png()))).min() < 100
     finally:
-        page_module._fonts.cache_clear()
+        drawing._fonts.cache_clear()
 
 
 @pytest.mark.parametrize("words", ["a", "word " * 60, "$x_1$" * 50, "w" * 3000])
 def test_text_stays_in_its_room(words: str) -> None:
-    whole = Page().text(10, 450, words)
-    page = Page()
-    taken = page.text(10, 450, words, room=200.0)
+    whole = Canvas().text(10, 450, words)
+    canvas = Canvas()
+    taken = canvas.text(10, 450, words, room=200.0)
     assert taken <= 200.0
     assert taken == pytest.approx(whole) if whole <= 200.0 else taken > 170.0
-    pixels = np.asarray(PIL.Image.open(io.BytesIO(page.png())))
+    pixels = np.asarray(PIL.Image.open(io.BytesIO(canvas.png())))
     assert (pixels[:, 212:] == 255).all()
     assert (pixels[:, :212] < 128).any()
 
@@ -253,8 +253,8 @@ def test_matplotlib_is_imported_when_drawing_only() -> None:
 
 def test_pyplot_is_never_imported() -> None:
     code = (
-        "import sys; from consilience.core.render.drawing import Page; page = Page(); page.text(9, 9, 'a'); "
-        "page.png(); "
+        "import sys; from consilience.core.render.drawing import Canvas; canvas = Canvas(); canvas.text(9, 9, 'a'); "
+        "canvas.png(); "
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

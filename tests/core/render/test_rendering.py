@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,8 +19,8 @@ from consilience.core.render.phrases import headline, novelty_words, one_line, p
 from consilience.core.trust import Trust
 
 
-def diagnosis(**changes: object) -> Diagnosis:
-    parts: dict[str, object] = {
+def diagnosis(**changes: Any) -> Diagnosis:
+    parts: dict[str, Any] = {
         "label": "rust",
         "posterior": {"healthy": 0.0094, "rust": 0.987, "scab": 0.0036},
         "prediction_set": ("rust",),
@@ -45,7 +46,7 @@ def diagnosis(**changes: object) -> Diagnosis:
         "source": "leaves/007.jpg",
         "trust": (Trust("probe", "first", 200, 0.0213, 0.015, 0.456, accuracy=0.9724),),
     }
-    return Diagnosis(**(parts | changes))  # type: ignore[arg-type]
+    return Diagnosis(**(parts | changes))
 
 
 def tables(page: str) -> list[list[list[str]]]:
