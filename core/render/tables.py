@@ -99,7 +99,7 @@ _AGENT_CELLS: Mapping[str, Callable[[AgentRow], str]] = MappingProxyType(
         "Raw": _raw,
         "Calibrated": _calibrated,
         "Weight": lambda row: NOTHING if row.prediction.weight is None else f"{row.prediction.weight:.2f}",
-        "Share of weight": lambda row: NOTHING if row.share is None else percent(row.share),
+        "Share": lambda row: NOTHING if row.share is None else percent(row.share),
         "n": lambda row: NOTHING if row.trust is None else f"{row.trust.n}",
         "Accuracy": _accuracy,
         "ECE": lambda row: NOTHING if row.trust is None else f"{row.trust.ece:.3f}",
@@ -111,8 +111,8 @@ _AGENT_CELLS: Mapping[str, Callable[[AgentRow], str]] = MappingProxyType(
 AGENT_COLUMNS = ("Agent", "Says", "Raw", "Calibrated", "Weight", "n", "Accuracy", "ECE", "OCR", "CCC")
 """Of a page: all figures."""
 
-NARROW_AGENT_COLUMNS = ("Agent", "Says", "Calibrated", "Share of weight", "Accuracy", "ECE")
-"""Of a terminal or a conversation."""
+NARROW_AGENT_COLUMNS = ("Agent", "Says", "Calibrated", "Share", "Accuracy", "ECE")
+"""Of a terminal or a conversation. Share: of the weight of all answers."""
 
 
 def agent_cells(rows: Sequence[AgentRow], columns: Sequence[str]) -> list[tuple[str, ...]]:

@@ -86,7 +86,7 @@ def facts(panel: Panel, policy: PolicySettings) -> dict[str, Any]:
 
 def trust_table(agents: list[Mapping[str, Any]]) -> Table:
     """Return a table of the trust that each agent has earned; `agents` is "agents" in `facts`."""
-    table = figures_table("Agent", "Images", "Accuracy", "ECE", "OCR", "CCC", "Brier", "Calibrator", "Share of weight")
+    table = figures_table("Agent", "Images", "Accuracy", "ECE", "OCR", "CCC", "Brier", "Calibrator", "Share")
     for agent in agents:
         table.add_row(
             one_line(look_name(agent["agent"], agent["stage"])),

@@ -149,7 +149,7 @@ def _print_scores(diagnoses: Sequence[Diagnosis], truths: Sequence[str], shown: 
     from consilience.evals.scores import FUSION, scores
     from consilience.frontends.cli.panel_text import figures_table
 
-    table = figures_table("Held-out cells", "Accuracy", "95 % interval", "ECE", "OCR", "CCC", "Share of weight")
+    table = figures_table("Held-out cells", "Accuracy", "95 % interval", "ECE", "OCR", "CCC", "Share")
     for score in scores(diagnoses, truths):
         table.add_row(
             one_line(score.who),
@@ -164,7 +164,7 @@ def _print_scores(diagnoses: Sequence[Diagnosis], truths: Sequence[str], shown: 
     shown.print("", table, sep="\n")
     shown.print(
         "ECE: how far confidence is from accuracy; 0 is best. OCR: share of the images on which it is wrong but at "
-        "least 80 % sure; 0 is best. CCC: how well confidence tells right from wrong; 1 is best. Share of weight: how "
+        "least 80 % sure; 0 is best. CCC: how well confidence tells right from wrong; 1 is best. Share: how "
         "much of the decision is its own, on average.",
         style="dim",
     )
