@@ -78,7 +78,7 @@ def test_the_whole_way(
     assert " s, 0.0020 USD\nSaved as " in in_detail.stdout
     lines = run("diagnose", *new_images.values(), "--panel", panel, "--settings", file)
     assert [line.split()[2] for line in lines.stdout.splitlines()] == list(new_images)
-    assert lines.stderr.endswith(f", {3 * COST:.4f} USD\n")
+    assert lines.stderr.endswith(f", {3 * COST:.4f} USD. Look them up: consilience history --panel {panel}\n")
     data = run("diagnose", *new_images.values(), "--panel", panel, "--settings", file, "--json")
     for line in map(json.loads, data.stdout.splitlines()):
         answers = {prediction["agent"]: prediction for prediction in line["predictions"]}
