@@ -19,7 +19,8 @@ from consilience.agents.vlm.reply_cache import ReplyCache
 from consilience.agents.vlm.transformers_agent import TransformersAgent
 from consilience.agents.vlm.vlm_agent import VlmAgent
 from consilience.core.errors import AgentError
-from consilience.core.settings.model_settings import TransformersSettings, VlmSettings
+from consilience.core.settings.transformers_settings import TransformersSettings
+from consilience.core.settings.vlm_settings import VlmSettings
 
 FEATURE_AGENTS: dict[str, type[FeatureAgent]] = {
     kind.name: kind

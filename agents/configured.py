@@ -2,56 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from pkgutil import resolve_name
+from typing import Any, Protocol, Self, TypeVar
 
 from consilience.agents.base import Agent
 from consilience.agents.vlm.budget import Budget
 from consilience.agents.vlm.reply_cache import ReplyCache
-from consilience.agents.vlm.transformers_agent import TransformersAgent
-from consilience.agents.vlm.vlm_agent import VlmAgent
 from consilience.core.errors import SettingsError
-from consilience.core.settings.model_settings import ModelSettings, ReasonerSettings, VlmSettings
+from consilience.core.settings.model_kinds import ModelSettings
+from consilience.core.settings.model_settings import LookSettings, ReasonerSettings
 from consilience.core.settings.settings import RepliesSettings
 from consilience.core.storage.cache_folder import cache_folder
 
-Asked = TypeVar("Asked", bound=ModelSettings | ReasonerSettings)
+AskedSettings = TypeVar("AskedSettings", bound=LookSettings | ReasonerSettings)
+
+
+class ModelAgent(Agent, Protocol):
+    """An agent that asks a model, made from its settings (`LookSettings.AGENT` names it)."""
+
+    @classmethod
+    def open(cls, settings: Any, cache: ReplyCache | None, budget: Budget) -> Self:
+        """Make the agent.
+
+        Args:
+            cache: where its answers are kept; None: nowhere.
+            budget: what it and the agents that share it may spend.
+        """
 
 
 def open_agents(models: Iterable[ModelSettings], cache: ReplyCache | None, budget: Budget) -> list[Agent]:
-    """The agents of these settings, which share the cache of their answers and what they may spend."""
-    return [_opened(settings, cache, budget) for settings in models]
-
-
-def _opened(settings: ModelSettings, cache: ReplyCache | None, budget: Budget) -> Agent:
-    if isinstance(settings, VlmSettings):
-        return VlmAgent(settings, cache, budget)
-    return TransformersAgent(settings, cache)
+    """Make the agents of these settings, which share the cache of their answers and what they may spend."""
+    kinds: Iterator[tuple[type[ModelAgent], ModelSettings]] = ((resolve_name(model.AGENT), model) for model in models)
+    return [kind.open(settings, cache, budget) for kind, settings in kinds]
 
 
 def settings_of(agent: Agent) -> ModelSettings | None:
-    """Those that `open_agents` would make the same agent of; None where there are none, as for an agent of your own."""
-    settings = getattr(agent, "settings", None)
-    return settings if isinstance(settings, ModelSettings) else None
+    """Return the settings of which `open_agents` makes the same agent; None for an agent that has none."""
+    settings: ModelSettings | None = getattr(agent, "settings", None)
+    return settings if isinstance(settings, LookSettings) else None
 
 
-def reached(fitted: Asked, asked: Asked) -> Asked:
-    """The settings that an agent or a reasoner was fitted with, reached as `given` says.
+def reached(fitted: AskedSettings, supplied: AskedSettings) -> AskedSettings:
+    """Return the settings that an agent or a reasoner was fitted with, reached as `supplied` says.
 
     Raises:
-        SettingsError: `given` also sets what decides the answers to something else: the trust was earned without.
+        SettingsError: `supplied` changes what decides the answers: the trust was earned without that.
     """
     who = "the reasoner" if isinstance(fitted, ReasonerSettings) else f"the agent '{fitted.name}'"
-    if type(fitted) is not type(asked):
+    if type(fitted) is not type(supplied):
         raise SettingsError(f"{who} is of another kind than the one that the panel was fitted with")
-    before, now = fitted.model_dump(mode="json"), asked.model_dump(mode="json")
+    before, now = fitted.model_dump(mode="json"), supplied.model_dump(mode="json")
     if changed := [name for name in before if name not in fitted.REACH and before[name] != now[name]]:
         raise SettingsError(
             f"the settings of {who} differ from those that the panel was fitted with in "
             f"{', '.join(changed)}, and its trust was earned with the latter: take them back, or fit a panel anew"
         )
-    return asked
+    return supplied
 
 
 def replies_path(settings: RepliesSettings) -> Path:

@@ -18,6 +18,7 @@ import consilience
 
 def main(photos: str, folder: str, *images: str) -> None:
     model = {
+        "kind": "endpoint",
         "name": "model",
         "model": os.environ["MODEL"],
         "base_url": os.environ["MODEL_URL"],
@@ -31,7 +32,7 @@ def main(photos: str, folder: str, *images: str) -> None:
     }
     settings = consilience.load_settings(
         agents="probe,neighbours",
-        vlm=[model],
+        models=[model],
         policy__max_run_cost_usd=5.0,  # a run that reaches it stops; run again, it goes on where it was
         policy__max_cost_usd=0.05,  # of one image
     )

@@ -17,7 +17,7 @@ from consilience.agents.vlm.checkpoint import EXTRA, end_tokens, open_checkpoint
 from consilience.agents.vlm.conversation import Message
 from consilience.agents.vlm.lora_adapter import merged
 from consilience.core.errors import AgentError, ConsilienceError, first_line, import_extra
-from consilience.core.settings.model_settings import TransformersSettings
+from consilience.core.settings.transformers_settings import TransformersSettings
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from consilience.agents.base import AgentInput
 from consilience.agents.vlm import confidence
+from consilience.agents.vlm.budget import Budget
 from consilience.agents.vlm.call_record import CallRecord
 from consilience.agents.vlm.conversation import Message, fingerprint
 from consilience.agents.vlm.image_question import CaptionQuestion, ImageQuestion
@@ -18,7 +19,7 @@ from consilience.agents.vlm.reply_cache import ReplyCache
 from consilience.core.errors import AnswerError, ConsilienceError
 from consilience.core.evidence import Evidence
 from consilience.core.prediction import Prediction
-from consilience.core.settings.model_settings import TransformersSettings
+from consilience.core.settings.transformers_settings import TransformersSettings
 
 Dialogue: TypeAlias = Generator[list[Message], Any, Prediction]
 """A case from its question to its prediction: yields what is to be asked; is sent what was told, or why nothing was."""
@@ -36,6 +37,12 @@ class TransformersAgent:
         self.settings = settings
         self._cache = cache
         self._model: ImageTextModel | None = None
+
+    @classmethod
+    def open(cls, settings: TransformersSettings, cache: ReplyCache | None, budget: Budget) -> Self:
+        """Make the agent, as every kind of model is made; it costs nothing, so no budget binds it."""
+        del budget
+        return cls(settings, cache)
 
     @property
     def name(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 from consilience.agents.base import AgentInput
 from consilience.agents.vlm.budget import Budget
@@ -18,7 +18,7 @@ from consilience.agents.vlm.reply_cache import ReplyCache
 from consilience.core.errors import BudgetSpentError, ConsilienceError
 from consilience.core.evidence import Evidence
 from consilience.core.prediction import Prediction
-from consilience.core.settings.model_settings import VlmSettings
+from consilience.core.settings.vlm_settings import VlmSettings
 
 ALTERNATIVES = 20
 """Log probabilities asked for at each token: as many as OpenAI and vLLM give."""
@@ -37,6 +37,11 @@ class VlmAgent:
         self.settings = settings
         self._cache = cache
         self._respondent = ModelClient(settings.name, settings, budget)
+
+    @classmethod
+    def open(cls, settings: VlmSettings, cache: ReplyCache | None, budget: Budget) -> Self:
+        """Make the agent, as every kind of model is made."""
+        return cls(settings, cache, budget)
 
     @property
     def name(self) -> str:

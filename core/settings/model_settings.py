@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator, model_validator
@@ -11,8 +11,6 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from consilience.core.settings.settings_group import SettingsGroup
 
 Confidence = Literal["verbalised", "logprob", "sampled"]
-
-Structured = Literal["json_schema", "choice", "none"]
 
 Role = Literal["explain", "advise", "decide"]
 
@@ -72,8 +70,21 @@ class EndpointSettings(SettingsGroup):
         )
 
 
+ENDPOINT_REACH = frozenset(EndpointSettings.model_fields) - {"model", "extra_body"}
+"""Settings of an endpoint that decide no answer."""
+
+
 class LookSettings(SettingsGroup):
-    """How a vision-language model looks at an image, wherever it runs."""
+    """How a vision-language model looks at an image, wherever it runs. A kind of model is a subclass.
+
+    Its field `kind` tells it from the others in a settings file.
+    """
+
+    AGENT: ClassVar[str]
+    """Where the agent of these settings is defined, as `module:class`; it is imported when one is opened."""
+
+    REACH: ClassVar[frozenset[str]]
+    """The settings that say how the model is reached, which may change; the others decide what it answers."""
 
     name: str = Field(min_length=1, max_length=100, description="what the agent is called on the panel")
     confidence: Confidence = Field(
@@ -98,6 +109,11 @@ class LookSettings(SettingsGroup):
         return self
 
     @property
+    def place(self) -> str:
+        """Where the model runs: an address, or a device."""
+        raise NotImplementedError
+
+    @property
     def heat(self) -> float:
         """`temperature`, or what goes with the confidence."""
         usual = 1.0 if self.confidence == "sampled" else 0.0
@@ -114,64 +130,11 @@ class LookSettings(SettingsGroup):
         return self.confidence == "logprob"
 
 
-class VlmSettings(LookSettings, EndpointSettings):
-    """Settings of one vision-language agent behind an OpenAI-compatible endpoint.
-
-    Raises:
-        ValueError: a setting is unknown, out of range, or does not go with another.
-    """
-
-    REACH: ClassVar[frozenset[str]] = frozenset(EndpointSettings.model_fields) - {"model", "extra_body"}
-    """The settings that say how the model is reached, which may change; the others decide what it answers."""
-
-    structured: Structured | None = Field(
-        default=None,
-        description="what the endpoint enforces: a JSON schema, vLLM's choice of a label, or nothing; "
-        "none given: choice for logprob, else json_schema",
-    )
-    image_detail: Literal["auto", "low", "high"] = Field(default="auto", description="how closely OpenAI's models look")
-
-    @model_validator(mode="after")
-    def _go_together(self) -> VlmSettings:
-        if self.confidence == "logprob" and self.structured == "json_schema":
-            raise ValueError("confidence: logprob reads a reply that is a label alone; use structured: choice or none")
-        if self.confidence == "verbalised" and self.structured == "choice":
-            raise ValueError("confidence: verbalised needs more than a label; use structured: json_schema or none")
-        return self
-
-    @property
-    def enforced(self) -> Structured:
-        """`structured`, or what goes with the confidence."""
-        return self.structured or ("choice" if self.confidence == "logprob" else "json_schema")
-
-    @property
-    def label_only(self) -> bool:
-        """Whether the model answers with nothing but a label."""
-        return self.confidence == "logprob" or self.enforced == "choice"
-
-
-class TransformersSettings(LookSettings):
-    """Settings of one vision-language agent that runs in this process, on Hugging Face transformers."""
-
-    REACH: ClassVar[frozenset[str]] = frozenset({"device", "batch_size"})
-    """As `VlmSettings.REACH`."""
-
-    model: str = Field(min_length=1, description="a folder with a checkpoint, or a model of the hub by its name")
-    adapter: str | None = Field(
-        default=None, min_length=1, description="a folder with a LoRA adapter, as `consilience tune` writes it"
-    )
-    device: str = Field(default="auto", min_length=1, description="where it runs: auto, cpu, cuda, mps, ...")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="of the weights; auto: float32 on a CPU, as the checkpoint says elsewhere"
-    )
-    batch_size: int = Field(default=8, ge=1, le=1024, description="images that it reads at a time")
-
-
 class ReasonerSettings(EndpointSettings):
     """Settings of a language model that reads the record of a diagnosis, never the image."""
 
-    REACH: ClassVar[frozenset[str]] = VlmSettings.REACH
-    """As `VlmSettings.REACH`."""
+    REACH: ClassVar[frozenset[str]] = ENDPOINT_REACH
+    """As `LookSettings.REACH`."""
 
     role: Role = Field(
         default="explain",
@@ -182,7 +145,3 @@ class ReasonerSettings(EndpointSettings):
     structured: Literal["json_schema", "none"] = Field(
         default="json_schema", description="what the endpoint enforces: a JSON schema, or nothing"
     )
-
-
-ModelSettings: TypeAlias = VlmSettings | TransformersSettings
-"""Settings of an agent that answers in words."""

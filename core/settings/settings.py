@@ -13,14 +13,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
 from consilience.core.errors import SettingsError
 from consilience.core.image_limits import ImageLimits
-from consilience.core.settings.model_settings import ModelSettings, ReasonerSettings, TransformersSettings, VlmSettings
+from consilience.core.settings.model_kinds import ModelSettings
+from consilience.core.settings.model_settings import ReasonerSettings
 from consilience.core.settings.settings_group import SettingsGroup
-from consilience.core.settings.settings_problem import SettingSource, group_in, nearest, problem
+from consilience.core.settings.settings_problem import SettingSource, groups_in, nearest, problem
 from consilience.core.storage.yaml_file import read_yaml_mapping
 
 PREFIX = "CONSILIENCE_"
@@ -164,11 +165,8 @@ class Settings(SettingsGroup):
     agents: Names | None = Field(
         default=None, description="names of the agents to fit on the encoder's features, or auto; none: the usual ones"
     )
-    vlm: tuple[VlmSettings, ...] = Field(
-        default=(), repr=False, description="vision-language agents behind OpenAI-compatible endpoints"
-    )
-    transformers: tuple[TransformersSettings, ...] = Field(
-        default=(), repr=False, description="vision-language agents that run in this process"
+    models: tuple[ModelSettings, ...] = Field(
+        default=(), repr=False, description="vision-language models that are agents, each of a kind"
     )
     captioner: str | None = Field(
         default=None, description="which of these agents describes each labelled image for caps-adapter; none: nobody"
@@ -186,15 +184,10 @@ class Settings(SettingsGroup):
         default=None, description="the language model that reads the record; none: rules"
     )
 
-    @property
-    def models(self) -> tuple[ModelSettings, ...]:
-        """The agents that answer in words."""
-        return (*self.vlm, *self.transformers)
-
-    @field_validator("vlm", "transformers")
+    @field_validator("models")
     @classmethod
-    def _names_differ(cls, models: tuple[ModelSettings, ...], info: ValidationInfo) -> tuple[ModelSettings, ...]:
-        names = [agent.name for agent in (*info.data.get("vlm", ()), *models)]
+    def _names_differ(cls, models: tuple[ModelSettings, ...]) -> tuple[ModelSettings, ...]:
+        names = [model.name for model in models]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"two agents are called '{twice[0]}'; give each a name of its own")
         return models
@@ -202,9 +195,9 @@ class Settings(SettingsGroup):
 
 def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
-        group = group_in(field.annotation)
-        if group is not None and get_origin(field.annotation) is not tuple:
-            yield from _fields(group, f"{prefix}{name}.")
+        groups = groups_in(field.annotation)
+        if groups and get_origin(field.annotation) is not tuple:
+            yield from _fields(groups[0], f"{prefix}{name}.")
         else:
             yield prefix + name, field
 
@@ -222,8 +215,8 @@ def load_settings(path: str | Path | None = None, **arguments: Any) -> Settings:
     Args:
         path: a YAML file; None: the one that the variable CONSILIENCE_SETTINGS names, if it names one.
         arguments: settings by path, `__` for the dot; None counts as not given. A variable that is empty
-            counts as not set. `agents` may be one text with commas; `vlm` and `transformers` are lists of mappings or
-            of settings.
+            counts as not set. `agents` may be one text with commas; `models` is a list of mappings or of
+            settings.
 
     Raises:
         SettingsError: the file cannot be read; a setting is unknown, of a wrong type or out of range. Names

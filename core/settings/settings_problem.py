@@ -27,11 +27,16 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f" (the nearest is {by_letters[close[0]]})"
 
 
-def group_in(annotation: Any) -> type[BaseModel] | None:
-    """The group of settings in an annotation: itself, optional, or as the entries of a list; None if there is none."""
+def groups_in(annotation: Any) -> tuple[type[BaseModel], ...]:
+    """Return the groups of settings in an annotation: itself, optional, or the kinds of a list's entries."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((inner for argument in get_args(annotation) if (inner := group_in(argument)) is not None), None)
+        return (annotation,)
+    return tuple(group for inner in get_args(annotation) for group in groups_in(inner))
+
+
+def _by_kind(groups: Iterable[type[BaseModel]]) -> dict[str, type[BaseModel]]:
+    """The groups of which an entry of a list says by its `kind` which one it is, by that kind."""
+    return {group.model_fields["kind"].default: group for group in groups if "kind" in group.model_fields}
 
 
 def problem(error: ErrorDetails, settings: type[BaseModel], sources: Mapping[str, SettingSource]) -> str:
@@ -39,21 +44,28 @@ def problem(error: ErrorDetails, settings: type[BaseModel], sources: Mapping[str
     location = error["loc"]
     key = _key(location, sources)
     value, origin = sources[key]
-    group, field, place = settings, None, []
+    group, field, place = settings, None, list[str]()
+    kinds: dict[str, type[BaseModel]] = {}
     for part in location:
+        if part in kinds:  # where pydantic says which kind of entry it took
+            group, kinds = kinds[str(part)], {}
+            continue
         place.append(str(part))
         if isinstance(part, str):
             field = group.model_fields.get(part)
-            inner = group_in(field.annotation) if field is not None else None
-            if inner is None:
+            inner = groups_in(field.annotation) if field is not None else ()
+            if not inner:
                 break
-            group = inner
-    path = ".".join(place)
+            group, kinds = inner[0], _by_kind(inner)
+    path, there = ".".join(place), ", ".join(kinds)
+    if error["type"] == "union_tag_not_found" and isinstance(error["input"], Mapping):
+        return f"{origin} sets '{path}' without its 'kind': one of {there}"
+    if error["type"] == "union_tag_invalid":
+        return f"{origin} sets '{path}.kind' to {_written(error['input']['kind'])}; it must be one of {there}"
     if error["type"] in ("extra_forbidden", "invalid_key") or field is None:
         return f"{origin} sets '{path}', which is no setting{nearest(str(location[-1]), group.model_fields)}"
     if error["type"] == "missing":
-        above = ".".join(map(str, location[:-1]))
-        return f"{origin} sets '{above}' without its '{location[-1]}': {field.description}"
+        return f"{origin} sets '{'.'.join(place[:-1])}' without its '{location[-1]}': {field.description}"
     if error["type"] == "value_error":  # in words of our own, which quote no value
         return f"{origin} sets '{path}': {error['ctx']['error']}"
     if path != key:
@@ -86,7 +98,7 @@ def _described(schema: Mapping[str, Any]) -> str:
         return "one of " + ", ".join(schema["enum"])
     kinds = {"integer": "a whole number", "number": "a finite number", "string": "a text", "boolean": "true or false"}
     kinds |= {"array": "a list of names", "object": "a mapping", "null": "nothing"}
-    if "$ref" in schema.get("items", {}):
+    if "oneOf" in schema.get("items", {}):
         return "a list of mappings, in a settings file or as an argument in Python"
     bounds = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most"}
     parts = [f"{words} {schema[bound]}" for bound, words in bounds.items() if bound in schema]

@@ -11,7 +11,6 @@ from rich.table import Table
 
 from consilience.core.prediction import look_name
 from consilience.core.render.phrases import one_line, percent
-from consilience.core.settings.model_settings import VlmSettings
 from consilience.core.settings.settings import PolicySettings
 from consilience.frontends.cli.terminal import table
 from consilience.orchestrator.decision.policy import settles
@@ -60,7 +59,7 @@ def facts(panel: Panel, policy: PolicySettings) -> dict[str, Any]:
             {
                 "agent": model.name,
                 "model": model.model,
-                "at": model.base_url if isinstance(model, VlmSettings) else model.device,
+                "at": model.place,
                 "confidence": model.confidence,
             }
             for model in panel.models

@@ -41,7 +41,8 @@ from consilience.agents import (
 )
 from consilience.agents.base import Features
 from consilience.core.errors import AgentError, PanelDamagedError, TaskError
-from consilience.core.settings.model_settings import ModelSettings, ReasonerSettings, TransformersSettings, VlmSettings
+from consilience.core.settings.model_kinds import ModelSettings
+from consilience.core.settings.model_settings import ReasonerSettings
 from consilience.core.settings.settings import Settings
 from consilience.core.storage.panel_folder import PanelFolder, fit_again, read_panel_folder, write_panel_folder
 from consilience.core.task import Task
@@ -255,8 +256,7 @@ def _member_from_dict(data: Mapping[str, Any]) -> Member:
 def _models_to_dict(models: Sequence[ModelSettings], reasoner: ReasonerSettings | None) -> dict[str, Any]:
     """As in a settings file."""
     return {
-        "vlm": [model.model_dump(mode="json") for model in models if isinstance(model, VlmSettings)],
-        "transformers": [model.model_dump(mode="json") for model in models if isinstance(model, TransformersSettings)],
+        "models": [model.model_dump(mode="json") for model in models],
         "reasoner": reasoner and reasoner.model_dump(mode="json"),
     }
 

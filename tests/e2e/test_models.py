@@ -26,11 +26,11 @@ def file(server: ScriptedServer, tmp_path: Path, fitted: Path, monkeypatch: pyte
     """A settings file with two agents; the key of one is in the environment."""
     server.by_request = sees
     monkeypatch.setenv("A_KEY", SECRET)
-    usual = {"model": "tiny", "base_url": server.url, "max_retries": 0, "second_look": False}
+    usual = {"kind": "endpoint", "model": "tiny", "base_url": server.url, "max_retries": 0, "second_look": False}
     prices = {"price_per_million_input_tokens": 10, "price_per_million_output_tokens": 100}
     settings = {
         "agents": ["neighbours"],
-        "vlm": [
+        "models": [
             {"name": "qwen", "key_variable": "A_KEY", **usual, **prices},
             {"name": "own", "max_tokens": 50, **usual},
         ],
@@ -49,7 +49,7 @@ def joined(text: str) -> str:
 def changed(file: Path, **entries: Any) -> Path:
     """The same settings with other entries for the first agent."""
     settings = yaml.safe_load(file.read_text())
-    settings["vlm"][0] |= entries
+    settings["models"][0] |= entries
     path = file.with_name("changed.yaml")
     path.write_text(yaml.safe_dump(settings))
     return path
@@ -117,8 +117,8 @@ def test_wrong_settings_of_an_agent_are_one_line(
     assert invoke("fit", shapes, "--panel", panel, "--settings", file).exit_code == 0
     diagnose = ("diagnose", new_images["circle"], "--panel", panel, "--settings")
     for entries, words in (
-        ({"base_url": f"http://me:{SECRET}@host/v1"}, "'vlm.0.base_url': must not hold a user, a password"),
-        ({"modle": "tiny"}, "'vlm.0.modle', which is no setting (the nearest is model)"),
+        ({"base_url": f"http://me:{SECRET}@host/v1"}, "'models.0.base_url': must not hold a user, a password"),
+        ({"modle": "tiny"}, "'models.0.modle', which is no setting (the nearest is model)"),
         ({"model": "other"}, "'qwen' differ from those that the panel was fitted with in model"),
         ({"name": "gemma"}, "the panel has no trust in gemma: fit it with these agents first"),
     ):
@@ -128,7 +128,7 @@ def test_wrong_settings_of_an_agent_are_one_line(
         assert line.startswith("error: ")
         assert words in line
         assert SECRET not in line
-    assert "must be a list of mappings" in invoke("show", panel, "--set", "vlm=[]").stderr
+    assert "must be a list of mappings" in invoke("show", panel, "--set", "models=[]").stderr
     del os.environ["A_KEY"]
     without = invoke(*diagnose, file)
     assert without.exit_code == 0
@@ -176,7 +176,7 @@ def test_the_settings_file_in_the_docs_is_one(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
     (tmp_path / "models.yaml").write_text(page.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
     settings = load_settings(tmp_path / "models.yaml")
-    assert [model.name for model in settings.vlm] == ["qwen", "gpt"]
+    assert [model.name for model in settings.models] == ["qwen", "gpt"]
     assert settings.policy.max_run_cost_usd == 5
 
 

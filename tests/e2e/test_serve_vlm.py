@@ -116,7 +116,7 @@ def start(script: str, stand_in: StandIn, port: int, tmp_path: Path) -> Iterator
 def ready(process: subprocess.Popen[str], entries: int = 2) -> str:
     """What is printed when it is ready."""
     assert process.stdout is not None
-    return "".join(process.stdout.readline() for _ in range(2 + 4 * entries))
+    return "".join(process.stdout.readline() for _ in range(2 + 5 * entries))
 
 
 def logs(folder: Path) -> list[Path]:
@@ -128,9 +128,9 @@ def test_a_server_is_started_waited_for_and_stopped(start: Start, stand_in: Stan
     arguments, environment = json.loads(stand_in.line())
     settings = ready(process)
     assert settings.startswith(f"# org/Tiny-VL is served at http://127.0.0.1:{port}/v1; Ctrl-C stops it.")
-    usual = {"base_url": f"http://127.0.0.1:{port}/v1", "confidence": "logprob"}
+    usual = {"kind": "endpoint", "base_url": f"http://127.0.0.1:{port}/v1", "confidence": "logprob"}
     assert yaml.safe_load(settings) == {
-        "vlm": [{"name": "tiny-vl", "model": "org/Tiny-VL"} | usual, {"name": "leaves", "model": "leaves"} | usual]
+        "models": [{"name": "tiny-vl", "model": "org/Tiny-VL"} | usual, {"name": "leaves", "model": "leaves"} | usual]
     }
     assert arguments[:6] == ["serve", "org/Tiny-VL", "--host", "127.0.0.1", "--port", str(port)]
     assert arguments[-3:] == ["--family", "--tensor-parallel-size", "2"]
@@ -163,7 +163,7 @@ def test_on_a_cpu_nothing_is_compiled_and_a_key_is_asked_for(start: Start, stand
 def test_the_settings_are_the_same_yaml_on_a_narrow_terminal(start: Start, stand_in: StandIn) -> None:
     process = start(COLUMNS="40")
     stand_in.line()
-    agents = yaml.safe_load(ready(process))["vlm"]
+    agents = yaml.safe_load(ready(process))["models"]
     assert [agent["confidence"] for agent in agents] == ["logprob", "logprob"]
 
 

@@ -68,7 +68,7 @@ def vllm(
                 break
         else:
             pytest.fail(f"vLLM did not start: {process.stderr and process.stderr.read()}")
-        (printed,) = yaml.safe_load("".join(lines))["vlm"]
+        (printed,) = yaml.safe_load("".join(lines))["models"]
         yield Served(process, printed)
 
 

@@ -96,8 +96,8 @@ def test_the_tuned_agent_is_better_on_held_out_leaves_through_vllm(
     with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            lines = [process.stdout.readline() for _ in range(2 + 2 * 4)]
-            agents = {agent["name"]: agent for agent in yaml.safe_load("".join(lines))["vlm"]}
+            lines = [process.stdout.readline() for _ in range(2 + 2 * 5)]
+            agents = {agent["name"]: agent for agent in yaml.safe_load("".join(lines))["models"]}
             accuracies = {
                 name: accuracy(
                     asyncio.run(VlmAgent(VlmSettings(**settings | {"image_side": leaves.SIDE}), None).predict(asked)),

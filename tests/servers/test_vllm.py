@@ -169,7 +169,7 @@ def settings_file(vllm: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("settings")
     settings = {
         "agents": ["neighbours", "gaussian"],
-        "vlm": [vllm.settings(name=mode, confidence=mode) for mode in MODES],
+        "models": [vllm.settings(name=mode, confidence=mode) for mode in MODES],
         "policy": {"second_look": "always", "max_novelty": 0.0},
         "replies": {"path": str(folder / "replies.sqlite")},
     }

@@ -23,5 +23,13 @@ def by_colour(request: dict[str, Any]) -> Scripted:
 
 
 def model(url: str, **settings: Any) -> dict[str, Any]:
-    """An entry of `vlm` in a settings file."""
-    return {"name": "qwen", "model": "tiny", "base_url": url, "max_retries": 0, **PRICES, **settings}
+    """An entry of `models` in a settings file."""
+    return {
+        "kind": "endpoint",
+        "name": "qwen",
+        "model": "tiny",
+        "base_url": url,
+        "max_retries": 0,
+        **PRICES,
+        **settings,
+    }

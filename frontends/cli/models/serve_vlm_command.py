@@ -97,7 +97,7 @@ def serve_vlm(
         out = console()
         heading = f"# {model} is served at {server.base_url}; Ctrl-C stops it. Settings of an agent that asks it:"
         out.print(heading, soft_wrap=True)
-        print_settings(out, {"vlm": _agents(server)})
+        print_settings(out, {"models": _agents(server)})
         sys.stdout.flush()
         server.wait()
 
@@ -189,6 +189,7 @@ def _agents(server: Server) -> list[dict[str, str]]:
         raise Failure(f"{server.base_url}/models did not answer as vLLM does") from cause
     return [
         {
+            "kind": "endpoint",
             "name": name.rstrip("/").rpartition("/")[2].lower(),
             "model": name,
             "base_url": server.base_url,

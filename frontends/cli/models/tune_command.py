@@ -112,10 +112,11 @@ def tune(
         f"{judged[0]:.3f} before, {course.best:.3f} at best"
     )
     agent = {
+        "kind": "transformers",
         "name": out.absolute().name,
         "model": model,
         "adapter": str(out.absolute()),
         "confidence": confidence,
         "image_side": image_side,
     }
-    print_settings(console(), {"transformers": [agent]})
+    print_settings(console(), {"models": [agent]})

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from consilience.core.errors import SettingsError
 from consilience.core.image_limits import ImageLimits
 from consilience.core.settings.settings import FIELDS, Settings, load_settings
+from consilience.core.settings.transformers_settings import TransformersSettings
+from consilience.core.settings.vlm_settings import VlmSettings
 
 
 @pytest.fixture(autouse=True)
@@ -211,19 +213,24 @@ def test_a_target_is_accepted_exactly_in_its_range(target: float) -> None:
         assert "policy__target" in refusal(policy__target=target)
 
 
-QWEN = "name: qwen, model: tiny, base_url: 'http://localhost:8000/v1'"
+QWEN = "kind: endpoint, name: qwen, model: tiny, base_url: 'http://localhost:8000/v1'"
 
 
 def test_agents_that_answer_in_words_come_from_a_file(file: Path) -> None:
     file.write_text(
-        f"vlm:\n- {{{QWEN}, price_per_million_input_tokens: 2, extra_body: {{seed: 1}}}}\n"
-        "- {name: gemma, model: g, base_url: 'https://host/v1/', key_variable: A_KEY, confidence: logprob}\n"
-        "transformers:\n- {name: local, model: folder, batch_size: 2}\n"
+        f"models:\n- {{{QWEN}, price_per_million_input_tokens: 2, extra_body: {{seed: 1}}}}\n"
+        "- {kind: endpoint, name: gemma, model: g, base_url: 'https://host/v1/', key_variable: A_KEY, "
+        "confidence: logprob}\n"
+        "- {kind: transformers, name: local, model: folder, batch_size: 2}\n"
         "reasoner: {model: words, base_url: 'http://host/v1', role: advise}\nreplies: {path: kept.sqlite}\nagents: []\n"
     )
     settings = load_settings(file)
     assert [one.name for one in settings.models] == ["qwen", "gemma", "local"]
-    qwen, gemma = settings.vlm
+    qwen, gemma, local = settings.models
+    assert isinstance(qwen, VlmSettings)
+    assert isinstance(gemma, VlmSettings)
+    assert isinstance(local, TransformersSettings)
+    assert (local.batch_size, local.place, gemma.place) == (2, "auto", "https://host/v1")
     assert (qwen.price_per_million_input_tokens, qwen.extra_body, qwen.is_free) == (2.0, {"seed": 1}, False)
     assert (gemma.base_url, gemma.key_variable, gemma.enforced, gemma.is_free) == (
         "https://host/v1",
@@ -234,8 +241,9 @@ def test_agents_that_answer_in_words_come_from_a_file(file: Path) -> None:
     assert settings.reasoner is not None
     assert (settings.reasoner.model, settings.reasoner.role) == ("words", "advise")
     assert (settings.replies.path, settings.agents) == (Path("kept.sqlite"), ())
-    assert load_settings(file, vlm=[{"name": "other", "model": "m", "base_url": "http://h"}]).vlm[0].name == "other"
-    assert load_settings(vlm=settings.vlm).vlm == settings.vlm
+    other = {"kind": "endpoint", "name": "other", "model": "m", "base_url": "http://h"}
+    assert [model.name for model in load_settings(file, models=[other]).models] == ["other"]
+    assert load_settings(models=settings.models).models == settings.models
 
 
 def test_settings_of_the_reasoner_have_paths(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,25 +260,39 @@ def test_settings_of_the_reasoner_have_paths(file: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (f"vlm: {{{QWEN}}}", ["sets 'vlm'; it must be a list of mappings, in a settings file or as an argument"]),
-        ("vlm: [qwen]", ["sets 'vlm.0'; it must be a mapping"]),
-        (f"vlm: [{{{QWEN}}}, {{name: b}}]", ["'vlm.1' without its 'model'", "'vlm.1' without its 'base_url'"]),
-        (f"vlm: [{{{QWEN}, modle: x}}]", ["sets 'vlm.0.modle', which is no setting (the nearest is model)"]),
-        (f"vlm: [{{{QWEN}, 1: x}}]", ["sets 'vlm.0.1', which is no setting"]),
-        (f"vlm: [{{{QWEN}, model: x}}]", ["'model' stands twice"]),
-        (f"vlm: [{{{QWEN}, max_retries: true}}]", ["'vlm.0.max_retries' to true", "at least 0 and at most 10"]),
-        (f"vlm: [{{{QWEN}, max_retries: 11}}]", ["'vlm.0.max_retries' to 11", "at least 0 and at most 10"]),
-        (f"vlm: [{{{QWEN}, confidence: sure}}]", ["to 'sure'; it must be one of verbalised, logprob, sampled"]),
-        (f"vlm: [{{{QWEN}, temperature: .nan}}]", ["to nan; it must be a finite number, at least 0 and at most 2"]),
-        (f"vlm: [{{{QWEN}, second_look: often}}]", ["'vlm.0.second_look' to 'often'; it must be true or false"]),
-        (f"vlm: [{{{QWEN}, extra_body: [seed]}}]", ["'vlm.0.extra_body'; it must be a mapping"]),
-        (f"vlm: [{{{QWEN}, confidence: logprob, structured: json_schema}}]", ["'vlm.0': confidence: logprob reads"]),
-        (f"vlm: [{{{QWEN}}}, {{{QWEN}}}]", ["'vlm': two agents are called 'qwen'"]),
+        (f"models: {{{QWEN}}}", ["sets 'models'; it must be a list of mappings, in a settings file or as an argument"]),
+        ("models: [qwen]", ["sets 'models.0'; it must be a mapping"]),
         (
-            f"vlm: [{{{QWEN}}}]\ntransformers: [{{name: qwen, model: m}}]",
-            ["'transformers': two agents are called 'qwen'; give each a name of its own"],
+            f"models: [{{{QWEN}}}, {{kind: endpoint, name: b}}]",
+            ["'models.1' without its 'model'", "'models.1' without its 'base_url'"],
         ),
-        (f"vlm: [{{{QWEN}, name: ''}}]".replace("name: qwen, ", ""), ["'vlm.0.name' to ''", "not empty"]),
+        ("models: [{name: b}]", ["sets 'models.0' without its 'kind': one of endpoint, transformers"]),
+        ("models: [{kind: oracle}]", ["'models.0.kind' to 'oracle'; it must be one of endpoint, transformers"]),
+        ("models: [{kind: [x]}]", ["'models.0.kind' to ['x']; it must be one of endpoint, transformers"]),
+        (
+            "models: [{kind: transformers, modell: b}]",
+            ["'models.0.modell', which is no setting (the nearest is model)"],
+        ),
+        ("models: [{kind: transformers, name: b, model: c, dtype: int8}]", ["'models.0.dtype' to 'int8'", "float16"]),
+        (f"models: [{{{QWEN}, modle: x}}]", ["sets 'models.0.modle', which is no setting (the nearest is model)"]),
+        (f"models: [{{{QWEN}, 1: x}}]", ["sets 'models.0.1', which is no setting"]),
+        (f"models: [{{{QWEN}, model: x}}]", ["'model' stands twice"]),
+        (f"models: [{{{QWEN}, max_retries: true}}]", ["'models.0.max_retries' to true", "at least 0 and at most 10"]),
+        (f"models: [{{{QWEN}, max_retries: 11}}]", ["'models.0.max_retries' to 11", "at least 0 and at most 10"]),
+        (f"models: [{{{QWEN}, confidence: sure}}]", ["to 'sure'; it must be one of verbalised, logprob, sampled"]),
+        (f"models: [{{{QWEN}, temperature: .nan}}]", ["to nan; it must be a finite number, at least 0 and at most 2"]),
+        (f"models: [{{{QWEN}, second_look: often}}]", ["'models.0.second_look' to 'often'; it must be true or false"]),
+        (f"models: [{{{QWEN}, extra_body: [seed]}}]", ["'models.0.extra_body'; it must be a mapping"]),
+        (
+            f"models: [{{{QWEN}, confidence: logprob, structured: json_schema}}]",
+            ["'models.0': confidence: logprob reads"],
+        ),
+        (f"models: [{{{QWEN}}}, {{{QWEN}}}]", ["'models': two agents are called 'qwen'"]),
+        (
+            f"models: [{{{QWEN}}}, {{kind: transformers, name: qwen, model: m}}]",
+            ["'models': two agents are called 'qwen'; give each a name of its own"],
+        ),
+        (f"models: [{{{QWEN}, name: ''}}]".replace("name: qwen, ", ""), ["'models.0.name' to ''", "not empty"]),
         ("reasoner: [x]", ["'reasoner' must hold settings"]),
         ("reasoner: {modell: x}", ["'reasoner.modell', which is no setting", "reasoner.model"]),
         ("policy: {max_run_cost_usd: 0}", ["'policy.max_run_cost_usd' to 0", "above 0"]),
@@ -284,10 +306,10 @@ def test_a_wrong_agent_is_refused_by_its_path(file: Path, text: str, words: list
 
 
 def test_a_list_of_agents_is_not_set_by_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CONSILIENCE_VLM", "[{name: qwen}]")
+    monkeypatch.setenv("CONSILIENCE_MODELS", "[{name: qwen}]")
     assert refusal() == (
-        "the variable CONSILIENCE_VLM sets 'vlm'; it must be a list of mappings, in a settings file or as an argument "
-        "in Python"
+        "the variable CONSILIENCE_MODELS sets 'models'; it must be a list of mappings, in a settings file or as an "
+        "argument in Python"
     )
 
 
@@ -305,7 +327,7 @@ def test_a_list_of_agents_is_not_set_by_a_variable(monkeypatch: pytest.MonkeyPat
         "extra_body: hunter2",
     ],
 )
-@pytest.mark.parametrize("group", ["vlm: [{name: qwen, model: m, %s}]", "reasoner: {model: m, %s}"])
+@pytest.mark.parametrize("group", ["models: [{kind: endpoint, name: qwen, model: m, %s}]", "reasoner: {model: m, %s}"])
 def test_no_address_or_key_of_an_agent_is_ever_shown(group: str, setting: str, file: Path) -> None:
     usual = "" if setting.startswith("base_url") else "base_url: 'http://host/v1', "
     file.write_text(group % (usual + setting))

@@ -49,7 +49,7 @@ def arguments(server: ScriptedServer, spec: str, tmp_path: Path, **more: Any) ->
         "encoder": spec,
         "device": "cpu",
         "agents": ["gaussian", "caps-adapter"],
-        "vlm": [colour_server.model(server.url, second_look=False)],
+        "models": [colour_server.model(server.url, second_look=False)],
         "captioner": "qwen",
         "replies__path": tmp_path / "replies.sqlite",
     }
@@ -116,7 +116,7 @@ def test_captions_keep_to_the_budget(server: ScriptedServer, spec: str, photos: 
     ("more", "problem"),
     [
         ({"captioner": "gpt"}, "no agent called 'gpt' can describe images; those that can: qwen"),
-        ({"vlm": []}, "no agent called 'qwen' can describe images; those that can: none"),
+        ({"models": []}, "no agent called 'qwen' can describe images; those that can: none"),
         ({"agents": ["gaussian"]}, "no agent reads captions: add 'caps-adapter'"),
     ],
 )

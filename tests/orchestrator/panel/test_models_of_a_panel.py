@@ -15,7 +15,7 @@ import pytest
 from consilience import Diagnoser, Diagnosis, FailedImage, Prediction, Settings, Task, fit, load_settings
 from consilience.agents import Budget, TransformersAgent, VlmAgent, VlmSettings, open_agents, reached, settings_of
 from consilience.core.errors import AgentError, BudgetSpentError, PanelDamagedError, SettingsError
-from consilience.core.settings.model_settings import TransformersSettings
+from consilience.core.settings.transformers_settings import TransformersSettings
 from consilience.orchestrator.panel.panel import Panel
 from tests.support.colour_server import COST, by_colour, model
 from tests.support.reasoner_cases import opinion
@@ -38,7 +38,7 @@ def seeing(server: ScriptedServer, picture_panel: Path) -> ScriptedServer:
 
 
 def settings(server: ScriptedServer, **more: Any) -> Settings:
-    usual: dict[str, Any] = {"agents": ["neighbours"], "vlm": [model(server.url)], "policy__second_look": "never"}
+    usual: dict[str, Any] = {"agents": ["neighbours"], "models": [model(server.url)], "policy__second_look": "never"}
     return load_settings(**usual | more)
 
 
@@ -78,7 +78,7 @@ def test_a_second_fit_pays_nothing(fitted: Path, seeing: ScriptedServer, picture
 
 def test_a_panel_of_models_alone(seeing: ScriptedServer, pictures: Path, tmp_path: Path) -> None:
     two = [model(seeing.url), model(seeing.url, name="../gemma, \0", model="other", second_look=False)]
-    report = fit(pictures, tmp_path / "panel", settings=settings(seeing, agents=[], vlm=two))
+    report = fit(pictures, tmp_path / "panel", settings=settings(seeing, agents=[], models=two))
     assert report.panel.agents == ("qwen", "../gemma, \0")
     assert report.panel.heads == ()
     assert report.cost_usd == pytest.approx(3 * IMAGES * COST)
@@ -113,7 +113,7 @@ def test_models_and_the_adviser_survive_in_the_panel(fitted: Path, seeing: Scrip
     reasoner = {"reasoner__model": "words", "reasoner__base_url": seeing.url, "reasoner__role": "advise"}
     chosen = settings(seeing, **reasoner)
     written = fit(pictures, fitted, settings=chosen, overwrite=True).panel
-    assert written.models == chosen.vlm
+    assert written.models == chosen.models
     assert written.reasoner == chosen.reasoner
     local = TransformersSettings(name="local", model="a/folder")
     both = replace(written, models=(*written.models, local), reasoner=None).save(fitted, overwrite=True)
@@ -148,7 +148,7 @@ DECISIVE = {
 
 def test_every_setting_of_a_model_says_how_it_is_reached_or_what_it_answers() -> None:
     assert {*REACH, "base_url"} == VlmSettings.REACH
-    assert {*REACH, "base_url", *DECISIVE, "name"} == VlmSettings.model_fields.keys()
+    assert {*REACH, "base_url", *DECISIVE, "kind", "name"} == VlmSettings.model_fields.keys()
 
 
 def test_a_model_may_be_reached_otherwise(
@@ -157,7 +157,7 @@ def test_a_model_may_be_reached_otherwise(
     moved = seeing.url.replace("127.0.0.1", "localhost")
     monkeypatch.setenv("A_KEY", SECRET)
     supplied = [model(moved, **REACH)]
-    with Diagnoser.open(fitted, vlm=supplied, policy__second_look="never", replies__keep=False) as diagnoser:
+    with Diagnoser.open(fitted, models=supplied, policy__second_look="never", replies__keep=False) as diagnoser:
         qwen = prediction_of(diagnoser.diagnose(pictures / "red" / "1.png"))
     assert qwen.cost_usd > 110 * 0.5 / 1e6  # and so much for each second
     assert qwen.label == "red"
@@ -168,7 +168,7 @@ def test_a_model_may_be_reached_otherwise(
 def test_what_decides_an_answer_may_not_change(fitted: Path, seeing: ScriptedServer) -> None:
     for name, value in DECISIVE.items():
         with pytest.raises(SettingsError, match=rf"'qwen' differ from those .* in {name}, and its trust was earned"):
-            Diagnoser.open(fitted, vlm=[model(seeing.url, **{name: value})])
+            Diagnoser.open(fitted, models=[model(seeing.url, **{name: value})])
 
 
 def test_models_that_the_panel_does_not_know_are_refused(
@@ -176,16 +176,16 @@ def test_models_that_the_panel_does_not_know_are_refused(
 ) -> None:
     for name in ("gemma", "neighbours"):
         with pytest.raises(AgentError, match=f"no trust in {name}: fit it with these agents first"):
-            Diagnoser.open(fitted, vlm=[model(seeing.url, name=name)])
+            Diagnoser.open(fitted, models=[model(seeing.url, name=name)])
     with pytest.raises(AgentError, match="no trust in qwen"):
-        Diagnoser.open(picture_panel, vlm=[model(seeing.url)])
+        Diagnoser.open(picture_panel, models=[model(seeing.url)])
     with pytest.raises(SettingsError, match="'qwen' is of another kind"):
-        Diagnoser.open(fitted, transformers=[{"name": "qwen", "model": "tiny"}])
+        Diagnoser.open(fitted, models=[{"kind": "transformers", "name": "qwen", "model": "tiny"}])
 
 
 def test_names_of_feature_agents_are_taken(seeing: ScriptedServer, pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="'gaussian' is the name of a built-in agent"):
-        fit(pictures, tmp_path / "panel", settings=settings(seeing, vlm=[model(seeing.url, name="gaussian")]))
+        fit(pictures, tmp_path / "panel", settings=settings(seeing, models=[model(seeing.url, name="gaussian")]))
     assert not (tmp_path / "panel").exists()
 
 
@@ -208,7 +208,7 @@ def test_a_model_that_answers_nothing_ends_the_fit_with_its_cause(
     with pytest.raises(AgentError, match=r"'qwen' failed on each of the first images: .*status 404: no such model"):
         fit(pictures, tmp_path / "panel", settings=settings(seeing))
     with pytest.raises(AgentError, match=r"'qwen' failed on .* variable NOT_SET, which is to hold the key, is not set"):
-        fit(pictures, tmp_path / "p", settings=settings(seeing, vlm=[model(seeing.url, key_variable="NOT_SET")]))
+        fit(pictures, tmp_path / "p", settings=settings(seeing, models=[model(seeing.url, key_variable="NOT_SET")]))
 
 
 def test_no_key_stands_in_a_panel_the_log_or_the_cache(
@@ -220,7 +220,7 @@ def test_no_key_stands_in_a_panel_the_log_or_the_cache(
 ) -> None:
     monkeypatch.setenv("A_KEY", SECRET)
     caplog.set_level(logging.DEBUG)
-    fit(pictures, tmp_path / "panel", settings=settings(seeing, vlm=[model(seeing.url, key_variable="A_KEY")]))
+    fit(pictures, tmp_path / "panel", settings=settings(seeing, models=[model(seeing.url, key_variable="A_KEY")]))
     assert seeing.headers[0]["Authorization"] == f"Bearer {SECRET}"
     seeing.by_request = lambda _: Scripted({"error": {"message": f"{SECRET} is no key"}}, 401)
     with Diagnoser.open(tmp_path / "panel", replies__keep=False) as diagnoser:
@@ -234,7 +234,7 @@ def test_no_key_stands_in_a_panel_the_log_or_the_cache(
 def test_a_fit_stops_at_its_budget_and_goes_on_from_there(
     seeing: ScriptedServer, pictures: Path, tmp_path: Path
 ) -> None:
-    once = {"vlm": [model(seeing.url, second_look=False)]}
+    once = {"models": [model(seeing.url, second_look=False)]}
     with pytest.raises(BudgetSpentError, match=r"0.0200 of 0.02 USD \(policy.max_run_cost_usd\)"):
         fit(pictures, tmp_path / "panel", settings=settings(seeing, policy__max_run_cost_usd=10 * COST, **once))
     assert len(seeing.requests) == 10
@@ -295,7 +295,9 @@ def test_connections_are_closed_with_the_diagnoser(fitted: Path, seeing: Scripte
 def test_models_that_were_tampered_with_are_refused(fitted: Path) -> None:
     state = fitted / "state-0001"
     manifest = json.loads((fitted / "panel.json").read_text())
-    data = json.dumps({"vlm": [{"name": "qwen", "model": "tiny", "base_url": "http://u:hunter2@h/v1"}]}).encode()
+    data = json.dumps(
+        {"models": [{"kind": "endpoint", "name": "qwen", "model": "tiny", "base_url": "http://u:hunter2@h/v1"}]}
+    ).encode()
     (state / "models.json").write_bytes(data)
     manifest["files"]["models.json"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     (fitted / "panel.json").write_text(json.dumps(manifest))
@@ -305,7 +307,9 @@ def test_models_that_were_tampered_with_are_refused(fitted: Path) -> None:
 
 
 def test_models_in_this_process_are_opened_as_well() -> None:
-    models = load_settings(transformers=[{"name": "local", "model": "a/folder", "batch_size": 2}]).models
+    models = load_settings(
+        models=[{"kind": "transformers", "name": "local", "model": "a/folder", "batch_size": 2}]
+    ).models
     (agent,) = open_agents(models, None, Budget())
     assert isinstance(agent, TransformersAgent)
     assert settings_of(agent) == models[0]

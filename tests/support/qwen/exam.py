@@ -11,7 +11,7 @@ import numpy as np
 from consilience.agents import AgentInput
 from consilience.agents.vlm.transformers_agent import TransformersAgent
 from consilience.core.prediction import Prediction, Stage
-from consilience.core.settings.model_settings import TransformersSettings
+from consilience.core.settings.transformers_settings import TransformersSettings
 from tests.support.qwen.lessons import CASE_SIDE, SIDE, Case, Course
 
 QUESTIONS, PASS = 64, 0.95
