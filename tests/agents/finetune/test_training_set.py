@@ -96,7 +96,7 @@ def grey_png() -> str:
 
 def spoiled(**change: Any) -> dict[str, Any]:
     """A good example with something else in the place of a part of it."""
-    one = json.loads(example(training_example(TASK, image(40), "rust", 64, label_only=False)))
+    one: dict[str, Any] = json.loads(example(training_example(TASK, image(40), "rust", 64, label_only=False)))
     if "url" in change:
         one["messages"][1]["content"][0]["image_url"]["url"] = change["url"]
     if "role" in change:
@@ -105,7 +105,8 @@ def spoiled(**change: Any) -> dict[str, Any]:
         one["messages"][1]["content"] = one["messages"][1]["content"][:1] * change["pictures"]
     if "moved" in change:
         one["messages"][0]["content"] = one["messages"][1]["content"]
-    return one | change.get("more", {})
+    more: dict[str, Any] = change.get("more", {})
+    return one | more
 
 
 @pytest.mark.parametrize(

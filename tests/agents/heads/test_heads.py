@@ -122,7 +122,7 @@ def test_the_gaussian_chooses_the_ridge_that_cross_validation_prefers(dimension:
             inverse = np.linalg.inv(scatter + ridge * np.trace(scatter) / (len(train) - 1) * np.eye(dimension))
             bias = np.einsum("cd,de,ce->c", means, inverse, means) / 2
             logits[test] = rows[test] @ inverse @ means.T - bias
-        return min(log_loss(labels, softmax(logits * scale)) for scale in np.geomspace(1, 4000, 60))
+        return min(float(log_loss(labels, softmax(logits * scale))) for scale in np.geomspace(1, 4000, 60))
 
     assert Gaussian.fit(known).ridge == preferred == min(RIDGES, key=loss)
 
@@ -130,7 +130,8 @@ def test_the_gaussian_chooses_the_ridge_that_cross_validation_prefers(dimension:
 def test_with_few_images_the_gaussian_takes_its_usual_settings() -> None:
     for n, doubt in ((3, USUAL_DOUBT_OF_ONE), (6, USUAL_DOUBT), (3 * FEW_IMAGES - 1, USUAL_DOUBT)):
         fitted = Gaussian.fit(data(n, 3, 6))
-        assert (fitted.ridge, fitted.temperature) == (RIDGES[0], pytest.approx(doubt * 6 / n))
+        assert fitted.ridge == RIDGES[0]
+        assert fitted.temperature == pytest.approx(doubt * 6 / n)
 
 
 def test_with_one_image_a_label_the_gaussian_takes_all_that_varies_for_within_labels() -> None:

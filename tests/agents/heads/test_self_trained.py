@@ -107,7 +107,9 @@ def test_an_image_whose_label_is_known_is_no_unlabelled_one() -> None:
     known, others = drawn(4, 0), stretched(30, 5)[0]
     again = unit(known.features + 1e-7)  # embedded in another batch
     assert not np.array_equal(again, known.features)
-    assert np.array_equal(known.with_unlabelled(np.concatenate([again, others])).unlabelled, others)
+    unlabelled = known.with_unlabelled(np.concatenate([again, others])).unlabelled
+    assert unlabelled is not None
+    assert np.array_equal(unlabelled, others)
 
 
 def test_when_all_unlabelled_images_have_got_their_label_it_goes_on() -> None:

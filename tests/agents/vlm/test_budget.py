@@ -21,11 +21,12 @@ COST = 100 * 10.0 / 1e6 + 10 * 100.0 / 1e6
 
 def agent(server: ScriptedServer, budget: Budget, cache: ReplyCache | None = None, **settings: Any) -> VlmAgent:
     usual = {"name": "qwen", "model": "tiny", "base_url": server.url, "max_retries": 0} | PRICES
-    return VlmAgent(VlmSettings(**usual | settings), cache, budget)
+    return VlmAgent(VlmSettings.model_validate(usual | settings), cache, budget)
 
 
 async def seen(*looks: Any) -> list[list[Prediction] | BaseException]:
-    return await asyncio.gather(*looks, return_exceptions=True)
+    answers: list[list[Prediction] | BaseException] = await asyncio.gather(*looks, return_exceptions=True)
+    return answers
 
 
 def answered(one: VlmAgent, n: int) -> list[Prediction]:

@@ -244,7 +244,7 @@ def test_a_panel_is_fitted_with_it_and_diagnoses(model: Path, tmp_path: Path) ->
 def test_captions_are_written_even_where_looks_are_scored(agent: Callable[..., TransformersAgent]) -> None:
     """Asked in the words of the look, it says what it was taught to say."""
     system, question = (message.parts[-1] for message in ImageQuestion(settings("-"), BRIEF, shade(DARK)).messages())
-    texts = {"system": system, "question": question}
+    texts = {"system": str(system), "question": str(question)}
     task = BRIEF.model_copy(update={"prompts": {"caption": PromptOverride(version="brief", texts=texts)}})
     one = agent(confidence="logprob")
     dark, clear, vector = one.caption(inputs(shade(DARK), shade(CLEAR), None, task=task))

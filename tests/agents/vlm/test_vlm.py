@@ -92,7 +92,8 @@ def test_a_server_that_ignores_n_is_asked_until_there_are_enough(server: Scripte
     [seen] = look(one, image(100))
     assert seen.probabilities == pytest.approx({"healthy": 1 / 12, "rust": 7 / 12, "scab": 4 / 12})
     assert [request.get("n") for request in server.requests] == [3, 2, None]
-    assert (seen.tokens, seen.cost_usd) == (330, pytest.approx(300e-6))
+    assert seen.tokens == 330
+    assert seen.cost_usd == pytest.approx(300e-6)
 
 
 def test_samples_that_are_mostly_unsure_abstain(server: ScriptedServer) -> None:
@@ -104,7 +105,8 @@ def test_samples_that_are_mostly_unsure_abstain(server: ScriptedServer) -> None:
 def test_a_reply_that_is_no_answer_is_sent_back_once_with_the_problem(server: ScriptedServer) -> None:
     server.replies = [chat(says("mildew")), chat(says("Scab"))]
     [seen] = look(agent(server, price_per_million_output_tokens=2), image(100))
-    assert (seen.label, seen.tokens, seen.cost_usd) == ("scab", 220, pytest.approx(40e-6))
+    assert (seen.label, seen.tokens) == ("scab", 220)
+    assert seen.cost_usd == pytest.approx(40e-6)
     assert [message["role"] for message in server.requests[1]["messages"]] == ["system", "user", "assistant", "user"]
     assert 'could not be used: "mildew" is none of the labels' in texts(server.requests[1])[-1]
     assert server.requests[1]["messages"][:2] == server.requests[0]["messages"]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from consilience.agents import VlmAgent, VlmSettings
+from consilience.agents import Agent, VlmAgent, VlmSettings
 from consilience.core.settings.settings import PolicySettings
 from consilience.core.task import Task
 from consilience.orchestrator.decision.policy import Policy
@@ -68,7 +68,7 @@ def diagnosed(server: ScriptedServer, debate: bool, learned: FittedEnsemble) -> 
     known = labelled_images()
     settings = PolicySettings(second_look="always")
     weigher = Weigher(TASK, learned.members, learned.fusion, Policy.chosen(settings, learned.calibration_set))
-    everyone = {one.name: one for one in (*learned.heads, *agents(server, debate))}
+    everyone: dict[str, Agent] = {agent.name: agent for agent in [*learned.heads, *agents(server, debate)]}
     memory = ImageMemory(known, TASK.names, ExactIndex(known))
     run = Run(everyone, memory, [image(200)], known.vectors[:1], math.inf)
     graph = build_graph(weigher=weigher, policy=settings, neighbours=3).compile()
@@ -112,7 +112,8 @@ def test_the_heads_are_heard_out_of_fold(talkative: ScriptedServer) -> None:
     for request in talkative.requests:
         if request["model"] == "tiny-qwen" and len(request["messages"]) > 2:
             (told,) = (line for line in heard("\n".join(texts(request))) if line.startswith('- "neighbours"'))
-            row = round(float(np.mean(pictures(request)[0])))  # `fitted` draws each image in a shade of its own
+            # `fitted` draws each image in a shade of its own
+            row = round(float(np.asarray(pictures(request)[0]).mean()))
             right.append(told.split('says "')[1].startswith(labels[row]))
     assert len(right) == len(labels)
     (trust,) = (one.trust for one in learned.members if one.agent == "neighbours")

@@ -96,7 +96,8 @@ def plain(folder: Path, images: list[Image] | None = None, texts: list[str] | No
             found.append(
                 model.get_text_features(**processor(text=[text], return_tensors="pt", **length)).pooler_output[0]
             )
-    return torch.nn.functional.normalize(torch.stack(found), dim=1).numpy()
+    unit: np.ndarray = torch.nn.functional.normalize(torch.stack(found), dim=1).numpy()
+    return unit
 
 
 def test_images_and_texts_equal_direct_calls(folder: Path, images: list[Image]) -> None:
