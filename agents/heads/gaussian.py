@@ -93,8 +93,6 @@ class Gaussian(FeatureAgent):
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], data: LabelledFeatures) -> Self:
         statistics = (arrays["counts"], arrays["sums"], arrays["moments"])
         solved = arrays["weights"], arrays["bias"]
-        if "scale" not in arrays:  # by an earlier version, which neither scaled nor had a temperature
-            return cls(statistics, np.ones(arrays["sums"].shape[1]), float(arrays["ridge"]), 1.0, solved)
         ridge, temperature = arrays["settings"].tolist()
         return cls(statistics, arrays["scale"], ridge, temperature, solved)
 

@@ -312,15 +312,12 @@ def test_every_head_survives_a_file_without_pickle(name: str, tmp_path: Path) ->
     )
 
 
-def test_a_gaussian_head_of_an_earlier_version_still_opens() -> None:
-    """It was neither scaled nor had a temperature."""
-    known, new = data(), data(20, seed=1)
-    now = Gaussian(Gaussian.fit(known).statistics, np.ones(6), 1.0, 1.0)
-    then = {name: array for name, array in now.arrays().items() if name in ("counts", "sums", "moments")}
-    opened = Gaussian.from_arrays({**then, "ridge": np.array(1.0), "weights": now.weights, "bias": now.bias}, known)
-    np.testing.assert_array_equal(
-        opened.predict_proba(inputs(known, new.features)), now.predict_proba(inputs(known, new.features))
-    )
+def test_a_gaussian_of_another_format_is_refused() -> None:
+    known = data()
+    arrays = Gaussian.fit(known).arrays()
+    del arrays["scale"]
+    with pytest.raises(KeyError, match="scale"):
+        Gaussian.from_arrays(arrays, known)
 
 
 @ALL
