@@ -1,4 +1,4 @@
-"""Vision agents: one file a kind, and the protocol that they all follow."""
+"""Vision agents: the protocol that all follow, heads on encoder features, and vision-language models."""
 
 from __future__ import annotations
 
@@ -40,11 +40,15 @@ FEATURE_AGENTS: dict[str, type[FeatureAgent]] = {
 """The agents that a panel can fit on encoder features, by name."""
 
 USUAL_AGENTS = ("neighbours", "probe", "gaussian", "tip-adapter", "zero-shot", "self-trained")
-"""Those that are fitted unless others are asked for, where there is what they need."""
+"""The agents that a panel fits by default; one that lacks what it needs (texts, unlabelled images) is left out."""
 
 
 def feature_agent(name: str) -> type[FeatureAgent]:
-    """The kind of agent called `name`. Raises AgentError, which says what exists."""
+    """Return the class of the agent called `name`, such as 'probe'.
+
+    Raises:
+        AgentError: there is no such agent; the message lists those that there are.
+    """
     if name not in FEATURE_AGENTS:
         raise AgentError(f"there is no agent '{name}'; there are: {', '.join(FEATURE_AGENTS)}")
     return FEATURE_AGENTS[name]

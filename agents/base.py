@@ -28,7 +28,7 @@ DUPLICATE_SIMILARITY = 1 - 1e-5
 
 @dataclass(frozen=True)
 class AgentInput:
-    """What an agent may look at: n images of one run, as pixels and as features.
+    """The n images that an agent is asked about, as pixels and as features.
 
     Attributes:
         task: the question.
@@ -49,7 +49,7 @@ class AgentInput:
         return len(self.features)
 
     def take(self, rows: Sequence[int]) -> AgentInput:
-        """The input of some rows only."""
+        """Return the input with these rows (indices of images) only, in this order."""
         index = np.asarray(rows, dtype=np.intp)
         images = [self.images[row] for row in rows]
         return AgentInput(
@@ -59,39 +59,55 @@ class AgentInput:
 
 @runtime_checkable
 class Agent(Protocol):
-    """Looks at images and submits predictions; knows nothing of other agents or of trust.
+    """What looks at images and submits predictions; it knows nothing of other agents or of trust.
 
-    `predict` and `revise` may be plain or async. Each returns one Prediction a view, in order; what it
-    raises is recorded as a failed prediction of each view. A plain one is asked about a batch at a time, an async
-    one about each image by itself, many at once. `revise` is asked only of an agent whose `can_revise` is true,
-    with its own first predictions and the evidence; and of an agent with an attribute `debates` that is true, with
-    what the others said at first, as `Evidence.testimony`.
+    `predict` and `revise` may be plain or async. Each returns one Prediction for each image, in order; what it
+    raises is recorded as a failed prediction of each image. A plain one is asked about a batch at a time, an async
+    one about each image by itself, many at once. An agent that also has an attribute `debates` that is true gets
+    the other agents' first predictions in its second look, as `Evidence.testimony`.
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The agent's name: unique within a panel, and the same in each of its predictions."""
+        ...
 
     @property
-    def can_revise(self) -> bool: ...
+    def can_revise(self) -> bool:
+        """Whether `revise` may be called, that is whether the agent can use evidence."""
+        ...
 
-    def predict(self, inputs: AgentInput) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
+    def predict(self, inputs: AgentInput) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]:
+        """Return a prediction for each of the n images, in order: the first look."""
+        ...
 
     def revise(
         self, inputs: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]
-    ) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
+    ) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]:
+        """Return a new prediction for each of the n images, in order: the second look.
+
+        Args:
+            inputs: the images.
+            first: the agent's own n first predictions.
+            evidence: for each image the labelled cases that look like it.
+        """
+        ...
 
 
 @runtime_checkable
 class Captioner(Agent, Protocol):
-    """An agent that can say what it sees in images: `caption` is as `predict`, but its predictions are abstentions, and
-    their rationales the captions.
-    """
+    """An agent that can also describe images in words."""
 
-    def caption(self, inputs: AgentInput) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]: ...
+    def caption(self, inputs: AgentInput) -> Sequence[Prediction] | Awaitable[Sequence[Prediction]]:
+        """Return an abstention for each of the n images, in order, whose rationale is the description."""
+        ...
 
 
 def testimony_for(agent: Agent, predictions: Iterable[Prediction]) -> tuple[Prediction, ...]:
-    """What others answered among the first predictions of one image, if the agent debates; else nothing."""
+    """Return the first predictions of one image that come from other agents and did not fail.
+
+    Empty unless the agent debates (its attribute `debates` is true).
+    """
     if not getattr(agent, "debates", False):
         return ()
     return tuple(
@@ -112,9 +128,9 @@ class LabelledFeatures:
         texts: float32 (n_labels, d), unit-length embeddings of what each label looks like, where the
             encoder has a text tower; else None.
         tower: that text tower, to train through, where it allows that; else None.
-        captions: the single texts behind them, float32 (m, d), and the label of each, int (m,); or None.
-        described: what a vision-language agent says of each image, embedded, float32 (n, d), rows of unit length, or of
-            zeros where it says nothing; None where none was asked.
+        captions: the single texts whose mean `texts` are, float32 (m, d), and the label of each, int (m,); or None.
+        described: embeddings of a vision-language agent's description of each image, float32 (n, d), rows of unit
+            length, or of zeros where there is no description; None where no agent was asked.
         unlabelled: other images, whose labels nobody knows, float32 (m, d), rows of unit length; None where none were
             given.
     """
@@ -129,11 +145,16 @@ class LabelledFeatures:
     tower: PromptTower | None = field(default=None, repr=False, compare=False)
 
     def take(self, rows: np.ndarray) -> LabelledFeatures:
+        """Return the labelled images of these rows (indices, or a mask); the texts and unlabelled images stay."""
         described = None if self.described is None else self.described[rows]
         return replace(self, features=self.features[rows], labels=self.labels[rows], described=described)
 
     def with_unlabelled(self, vectors: Features) -> LabelledFeatures:
-        """With those of the vectors (m, d) that are no labelled image's: of these the labels are known."""
+        """Return the same data with `vectors` (m, d) as the unlabelled images.
+
+        Vectors that equal a labelled image's (cosine similarity from DUPLICATE_SIMILARITY) are left out: the label is
+        known.
+        """
         return replace(self, unlabelled=vectors[nearest_similarities(vectors, self.features) < DUPLICATE_SIMILARITY])
 
 
@@ -144,9 +165,10 @@ class FeatureAgent(ABC):
     write and restore it without pickle.
 
     Attributes:
-        usual_error: mean squared error that this kind of head makes, against that of a good linear head: what its
-            weight follows from until labelled images tell. Among linear ones generative heads are ahead with few images
-            and discriminative ones with many (Ng and Jordan 2002): beforehand, they are as good as each other.
+        name: the agent's name, by which panels and commands call it.
+        usual_error: mean squared error expected of this kind of head, relative to a good linear head (1.0). Its weight
+            follows from this until labelled images tell more. Among linear heads generative ones are ahead with few
+            images and discriminative ones with many (Ng and Jordan 2002): beforehand, both count as equally good.
         needs_text: whether it needs an encoder with a text tower.
         needs_tower: whether it is trained through that text tower.
         needs_unlabelled: whether it needs unlabelled images beside the labelled ones.
@@ -163,25 +185,38 @@ class FeatureAgent(ABC):
 
     @classmethod
     @abstractmethod
-    def fit(cls, data: LabelledFeatures) -> Self: ...
+    def fit(cls, data: LabelledFeatures) -> Self:
+        """Return a head fitted on the data, with its settings chosen on them alone.
+
+        Raises:
+            AgentError: the data lack what this kind needs, such as texts.
+        """
 
     @abstractmethod
     def predict_proba(self, inputs: AgentInput) -> np.ndarray:
-        """Probabilities float64 (n, n_labels); rows sum to 1."""
+        """Return the probability of each label for each image, float64 (n, n_labels); rows sum to 1."""
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
-        """What `from_arrays` needs beside the labelled features of the panel."""
+        """Return what `from_arrays` needs beside the panel's labelled features, as named arrays."""
 
     @classmethod
     @abstractmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray], data: LabelledFeatures) -> Self: ...
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], data: LabelledFeatures) -> Self:
+        """Return the head that `arrays` was called on; `data` holds the panel's labelled features."""
 
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
-        """The head after images came and went; `data` holds all that are there now. Here: a new fit."""
+        """Return the head after images were added and removed; by default a new fit.
+
+        Args:
+            data: all labelled images that are there now.
+            added: those that are new since the last fit.
+            removed: those that are gone since.
+        """
         return type(self).fit(data)
 
     def predict(self, inputs: AgentInput) -> Sequence[Prediction]:
+        """Return `predict_proba` as a prediction for each of the n images."""
         names = inputs.task.names
         return [
             Prediction(self.name, probabilities=dict(zip(names, row, strict=True)))
@@ -191,11 +226,12 @@ class FeatureAgent(ABC):
     def revise(
         self, inputs: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]
     ) -> Sequence[Prediction]:
+        """Raise TypeError: a head cannot use evidence, so it has no second look."""
         raise TypeError(f"'{self.name}' has no second look")
 
 
 def nearest_similarities(vectors: Features, others: Features) -> np.ndarray:
-    """Cosine similarity of each vector (m, d) to the nearest of the others (n, d), n > 0: (m,)."""
+    """Return the cosine similarity of each vector (m, d) to the nearest of the others (n, d), n > 0: (m,)."""
     nearest = np.empty(len(vectors), vectors.dtype)
     for start in range(0, len(vectors), SIMILARITY_ROWS):
         (vectors[start : start + SIMILARITY_ROWS] @ others.T).max(axis=1, out=nearest[start : start + SIMILARITY_ROWS])
@@ -203,12 +239,12 @@ def nearest_similarities(vectors: Features, others: Features) -> np.ndarray:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Rows of (n, c) as probabilities float64."""
+    """Return the softmax of each row of logits (n, c): probabilities, float64 (n, c)."""
     shifted = np.asarray(logits, dtype=np.float64)
     shifted = np.exp(shifted - shifted.max(axis=1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
 def one_hot(labels: np.ndarray, n_labels: int) -> np.ndarray:
-    """float64 (n, n_labels)."""
+    """Return labels int (n,) as indicators, float64 (n, n_labels): 1 in the column of the label, else 0."""
     return np.asarray(np.eye(n_labels)[labels])

@@ -1,4 +1,4 @@
-"""Agents that answer in words, from their settings."""
+"""Opens vision-language agents, and the cache of their replies, from settings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ModelAgent(Agent, Protocol):
 
 
 def open_agents(models: Iterable[ModelSettings], cache: ReplyCache | None, budget: Budget) -> list[Agent]:
-    """Make the agents of these settings, which share the cache of their answers and what they may spend."""
+    """Return an agent for each of these settings; they share the reply cache and the budget."""
     kinds: Iterator[tuple[type[ModelAgent], ModelSettings]] = ((resolve_name(model.AGENT), model) for model in models)
     return [kind.open(settings, cache, budget) for kind, settings in kinds]
 
@@ -45,10 +45,14 @@ def settings_of(agent: Agent) -> ModelSettings | None:
 
 
 def reached(fitted: AskedSettings, supplied: AskedSettings) -> AskedSettings:
-    """Return the settings that an agent or a reasoner was fitted with, reached as `supplied` says.
+    """Return `supplied`, if it differs from `fitted` only in how the model is reached (`REACH`: address, timeouts, ...).
+
+    Args:
+        fitted: the settings that an agent or a reasoner was fitted with.
+        supplied: the settings that it is to be used with.
 
     Raises:
-        SettingsError: `supplied` changes what decides the answers: the trust was earned without that.
+        SettingsError: `supplied` changes what decides the answers, so that the trust earned with `fitted` says nothing.
     """
     who = "the reasoner" if isinstance(fitted, ReasonerSettings) else f"the agent '{fitted.name}'"
     if type(fitted) is not type(supplied):
@@ -63,10 +67,14 @@ def reached(fitted: AskedSettings, supplied: AskedSettings) -> AskedSettings:
 
 
 def replies_path(settings: RepliesSettings) -> Path:
-    """The file in which models' answers are kept."""
+    """Return the file that keeps models' replies: the one in the settings, or one in the cache folder."""
     return settings.path or cache_folder() / "replies.sqlite"
 
 
 def open_replies(settings: RepliesSettings) -> ReplyCache | None:
-    """The models' answers that are kept; None where none are to be. Raises AgentError if the file cannot be used."""
+    """Return the cache of models' replies; None where the settings say that none are kept.
+
+    Raises:
+        AgentError: the file cannot be used.
+    """
     return ReplyCache(replies_path(settings), settings.max_megabytes * 2**20) if settings.keep else None

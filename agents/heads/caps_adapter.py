@@ -1,4 +1,4 @@
-"""CapS-Adapter: a cache with two kinds of keys, images and captions.
+"""CapS-Adapter: a cache of the labelled images and of captions, an image being compared with both.
 
 Q. Wang, G. Liu, B. Wang, 'CapS-Adapter: Caption-based MultiModal Adapter in Zero-Shot Classification', ACM MM 2024,
 arXiv 2405.16591: a support set holds images and their captions, and an image is compared with both. The paper captions
@@ -28,15 +28,20 @@ from consilience.agents.heads.tip_adapter import TipAdapter, text_logits
 from consilience.core.errors import AgentError
 
 TEXT_AMOUNTS = (0.0, 0.3, 1.0, 3.0, 10.0)
+"""Values of a_t to choose from."""
+
 USUAL_TEXT_AMOUNT = 1.0
-"""Where there is nothing to choose by."""
+"""a_t where there are too few images to choose it."""
 
 SHARPNESS = 20.0
 """b towards captions: their similarities lie within about 0.1 of each other."""
 
 
 class CapsAdapter(TipAdapter):
-    """Needs an encoder with a text tower. Images that are added to a panel have no captions of their own."""
+    """The cache of Tip-Adapter with captions as further keys; needs an encoder with a text tower.
+
+    Images that are added to a panel later have no captions of their own.
+    """
 
     name = "caps-adapter"
     needs_text = True
@@ -56,6 +61,11 @@ class CapsAdapter(TipAdapter):
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
+        """Return the head with a and b as TipAdapter chooses them, and a_t by the leave-one-out log loss.
+
+        Raises:
+            AgentError: the data have no texts or captions, because the encoder has no text tower.
+        """
         untrained = TipAdapter.fit(data)
         agent = cls(data, untrained.amount, untrained.sharpness, USUAL_TEXT_AMOUNT)
         if not are_few(data.labels):
@@ -69,7 +79,10 @@ class CapsAdapter(TipAdapter):
     def _pooled(
         self, features: Features, affinities: np.ndarray, text_amount: float, rows: np.ndarray | None = None
     ) -> np.ndarray:
-        """Probabilities of features (n, d) with affinities to images (n, c); given `rows`, they are these images."""
+        """Return probabilities (n, c) of features (n, d) from their affinities to the images, summed by label, (n, c).
+
+        `rows` (n,) says which labelled images the features are of: their own captions are then left out.
+        """
         similarities = features @ self._texts.T
         if rows is not None:
             similarities = np.where(rows[:, None] == self._images, -np.inf, similarities)
@@ -78,6 +91,7 @@ class CapsAdapter(TipAdapter):
         return softmax(self.amount * affinities + text_amount * by_label + text_logits(features, self.texts))
 
     def _best_text_amount(self, data: LabelledFeatures) -> float:
+        """Return the a_t with the least leave-one-out log loss."""
         rows = sample(len(data.features))
         affinities = np.exp(self.sharpness * (similarities_to_others(data.features, rows) - 1)) @ self.values
         features, labels = data.features[rows], data.labels[rows]
@@ -86,6 +100,7 @@ class CapsAdapter(TipAdapter):
         )
 
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
+        """Return a new fit; an image keeps its description, added images have none."""
         described = None
         if self.described is not None:
             known = {key.tobytes(): text for key, text in zip(self.keys, self.described, strict=True)}

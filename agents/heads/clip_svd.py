@@ -18,7 +18,7 @@ from consilience.retrieval.encoders.prompt_tower import PromptTower
 
 
 class ClipSvd(TrainedTexts):
-    """It learns the relative change d of each singular value, all in a row."""
+    """CLIP-SVD head: learns the relative change d of each singular value, one vector for all matrices."""
 
     name = "clip-svd"
     learns = "changes"

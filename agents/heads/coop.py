@@ -14,7 +14,7 @@ from consilience.retrieval.encoders.prompt_tower import PromptTower
 
 
 class CoOp(TrainedTexts):
-    """It learns vectors (m, width)."""
+    """CoOp head: learns m context vectors in place of the words of a prompt, float32 (m, width)."""
 
     name = "coop"
     learns = "context"

@@ -32,17 +32,20 @@ TEMPERATURES = np.geomspace(1 / 64, 16.0, 41)
 few images leave unknown. The choice of r must not turn on what a calibrator mends afterwards; a coarser grid would."""
 
 USUAL_DOUBT = 3.0
-"""Where there is nothing to choose by (seen with 2 to 7 images a label: 2.5 to 5)."""
+"""The temperature, in units of d / n, with too few images to choose it (seen with 2 to 7 a label: 2.5 to 5)."""
 
 USUAL_DOUBT_OF_ONE = 0.75
-"""With one image a label, where P is smaller: what varies between labels counts as within (seen: 0.5 to over 1)."""
+"""The same with one image a label: P is smaller, since all variation counts as within labels (seen: 0.5 to over 1)."""
 
 Statistics = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Counts (c,), sums (c, d) and second moments (d, d) of the features of each label."""
+"""Of the features: count (c,) and sum (c, d) of each label, and the second moments of all, (d, d)."""
 
 
 class Gaussian(FeatureAgent):
-    """Keeps sufficient statistics, so that images can be added and taken out without a refit."""
+    """Gaussian discriminant head with one covariance for all labels.
+
+    It keeps sufficient statistics, so that images can be added and removed without a refit.
+    """
 
     name = "gaussian"
 
@@ -59,13 +62,17 @@ class Gaussian(FeatureAgent):
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
+        """Return the head with r and temperature chosen by cross-validated log loss, or usual ones with few images."""
         scale = scales(data.features)
         return cls(statistics_of(data.features, data.labels, data.n_labels), scale, *_choose(data, scale))
 
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
-        """Only the statistics of what came and went are worked out; the result equals a fit on all with the same r and
-        scales. The temperature is chosen anew: the more images, the smaller the logits (P has n - 1 below), and with
-        the old one the head would fall behind what calibrators know of it."""
+        """Return the head with the statistics of added images added and those of removed ones subtracted.
+
+        It equals a fit on all images with the same r and scales. The temperature is chosen anew: the more images, the
+        smaller the logits (P is divided by n - 1), so that with the old one the calibrators fitted to this head would
+        no longer suit it.
+        """
         came, went = (statistics_of(part.features, part.labels, part.n_labels) for part in (added, removed))
         counts, sums, moments = (old + new - gone for old, new, gone in zip(self.statistics, came, went, strict=True))
         return type(self)((counts, sums, moments), self.scale, *_choose(data, self.scale, (self.ridge,)))
@@ -74,7 +81,7 @@ class Gaussian(FeatureAgent):
         return self.probabilities(inputs.features)
 
     def probabilities(self, features: Features) -> np.ndarray:
-        """What it says of features (n, d): (n, n_labels)."""
+        """Return the probabilities of features (n, d), float64 (n, n_labels)."""
         return softmax((features @ self.weights.T + self.bias) / self.temperature)
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -98,14 +105,23 @@ class Gaussian(FeatureAgent):
 
 
 def statistics_of(features: np.ndarray, labels: np.ndarray, n_labels: int) -> Statistics:
-    """Of vectors (n, d) and labels int (n,)."""
+    """Return the sufficient statistics of features (n, d) with labels int (n,), float64."""
     rows = features.astype(np.float64)
     members = one_hot(labels, n_labels)
     return members.sum(axis=0), members.T @ rows, rows.T @ rows
 
 
 def regularised(statistics: Statistics, ridge: float, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of features over their `scale`, (d,): the labels' means (c, d), and (n - 1) S + r tr(S) I, (d, d), float64."""
+    """Return the means of the labels and the regularised scatter of features that are divided by their scale.
+
+    Args:
+        statistics: of the features before scaling.
+        ridge: r.
+        scale: what each feature is divided by, (d,).
+
+    Returns:
+        The means, float64 (c, d), and (n - 1) S + r tr(S) I, float64 (d, d).
+    """
     counts, sums, moments = statistics
     n, dimension = counts.sum(), sums.shape[1]
     sums, moments = sums / scale, moments / np.outer(scale, scale)
@@ -119,7 +135,11 @@ def regularised(statistics: Statistics, ridge: float, scale: np.ndarray) -> tupl
 
 
 def discriminant(statistics: Statistics, ridge: float, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The linear classifier: weights (c, d) and bias (c,), for features that are not scaled."""
+    """Return weights (c, d) and bias (c,) of the linear classifier, for features that are not scaled.
+
+    A label without images has the bias -inf. The formula stands at the top of this module; arguments as of
+    `regularised`.
+    """
     counts, _, _ = statistics
     n, (means, scatter) = counts.sum(), regularised(statistics, ridge, scale)
     weights = len(scatter) * np.linalg.solve(scatter, means.T).T
@@ -129,7 +149,7 @@ def discriminant(statistics: Statistics, ridge: float, scale: np.ndarray) -> tup
 
 
 def _choose(data: LabelledFeatures, scale: np.ndarray, ridges: Sequence[float] = RIDGES) -> tuple[float, float]:
-    """The r by its log loss in cross-validation, each at its best temperature, and that temperature."""
+    """Return the r of the least cross-validated log loss, each r at its best temperature, and that temperature."""
     splits, per_image = list(inner_folds(data.labels)), data.features.shape[1] / len(data.labels)
     if not splits:
         is_one_each = len(np.unique(data.labels)) == len(data.labels)

@@ -9,7 +9,7 @@ import numpy as np
 from consilience.agents.base import Features, one_hot
 
 MAX_JUDGED_IMAGES = 2000
-"""Images used for the choice at most: it picks one of a few settings, and similarities grow with n^2."""
+"""The most images a choice is made on: it picks one of a few settings, and the work grows with n^2."""
 
 FEW_IMAGES = 8
 """With fewer images a label than this, on average, cross-validation tells less than a prior belief does."""
@@ -19,12 +19,12 @@ UNJUDGED = -1
 
 
 def are_few(labels: np.ndarray) -> bool:
-    """Whether there are fewer than FEW images a label, on average."""
+    """Return whether there are fewer than FEW_IMAGES images a label, on average; labels int (n,)."""
     return len(labels) < FEW_IMAGES * len(np.unique(labels))
 
 
 def sample(n: int) -> np.ndarray:
-    """Rows to choose on: all, or a fixed random subset of MOST."""
+    """Return the rows of n images to choose settings on: all, or a fixed random subset of MAX_JUDGED_IMAGES."""
     return (
         np.arange(n)
         if n <= MAX_JUDGED_IMAGES
@@ -33,14 +33,18 @@ def sample(n: int) -> np.ndarray:
 
 
 def similarities_to_others(features: Features, rows: np.ndarray) -> np.ndarray:
-    """Cosine similarities float32 (len(rows), n) of some images to all, -inf to themselves."""
+    """Return the cosine similarities of some rows to all n images, float32 (len(rows), n), -inf to themselves."""
     similarities = features[rows] @ features.T
     similarities[np.arange(len(rows)), rows] = -np.inf
     return np.asarray(similarities)
 
 
 def nearest_labels(features: Features, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For a sample of m images: own labels (m,), labels and similarities (m, k) of the nearest others."""
+    """Return, for a sample of m images, what their nearest other images are: the input of leave-one-out.
+
+    Returns:
+        The images' own labels int (m,); the labels of the k nearest others int (m, k); their similarities (m, k).
+    """
     rows = sample(len(features))
     similarities = similarities_to_others(features, rows)
     nearest = np.argsort(-similarities, axis=1, kind="stable")[:, : min(k, len(features) - 1)]
@@ -48,9 +52,9 @@ def nearest_labels(features: Features, labels: np.ndarray, k: int) -> tuple[np.n
 
 
 def soft_targets(labels: np.ndarray, n_labels: int) -> np.ndarray:
-    """One-hot targets (n, c), softened by one image of unknown label spread over all (after Platt 1999).
+    """Return one-hot targets (n, c), softened by one image of unknown label spread over all (after Platt 1999).
 
-    Whatever is fitted to them makes, without a mistake on n images, claims of about 1 - 1/n, never certainty.
+    A model fitted to them that makes no mistake on n images is about 1 - 1/n sure, never certain.
     """
     unknown = 1.0 / (len(labels) + 1)
     return (1 - unknown) * one_hot(labels, n_labels) + unknown / n_labels
@@ -59,7 +63,7 @@ def soft_targets(labels: np.ndarray, n_labels: int) -> np.ndarray:
 def softened_log_losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the cross-entropy of each row of probabilities (n, c) to the soft targets of its label, (n,).
 
-    With hard targets the sharpest setting wins wherever no held-out image is wrong, and the first that is then is wrong
+    With hard targets the sharpest setting wins wherever no held-out image is wrong, and its first mistake later is made
     with certainty.
     """
     targets = soft_targets(labels, probabilities.shape[1])
@@ -72,15 +76,16 @@ def softened_log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def mean_and_error(differences: np.ndarray) -> tuple[float, float]:
-    """The mean of (n,), and its standard error."""
+    """Return the mean of (n,) numbers and its standard error."""
     return float(differences.mean()), float(differences.std() / np.sqrt(len(differences)))
 
 
 def first_unless_beaten(losses: Sequence[np.ndarray]) -> int:
-    """Which of several settings, given each one's losses on the same n images, (n,).
+    """Return the index of the setting to use: the best if it clearly beats the first, else the first.
 
-    The best, if it beats the first by more than a standard error of the paired differences, else the first (after
-    Breiman et al. 1984): less is lost by keeping the usual one than by following noise.
+    `losses` holds for each setting its losses on the same n images, (n,). Clearly is by more than a standard error of
+    the paired differences (after Breiman et al. 1984): less is lost by keeping the usual setting than by following
+    noise.
     """
     best = int(np.argmin([per_setting.mean() for per_setting in losses]))
     ahead, error = mean_and_error(losses[0] - losses[best])
@@ -88,9 +93,9 @@ def first_unless_beaten(losses: Sequence[np.ndarray]) -> int:
 
 
 def inner_folds(labels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows to fit on and rows to judge by, three times; nothing where there are few, or a single one of a label.
+    """Yield rows to fit on and rows to judge by, for up to three folds stratified by label.
 
-    A head then takes its default.
+    Yields nothing where there are few images (`are_few`), or a label has a single one: a head then takes its default.
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -100,7 +105,7 @@ def inner_folds(labels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def stratified_folds(labels: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """The fold of each image, int (n,), stratified by label; UNJUDGED for the only image of a label.
+    """Return the fold of each image, int (n,), stratified by label; UNJUDGED for the only image of a label.
 
     A label with fewer images than there are folds is in some of them only, each image in another one.
     """
@@ -114,8 +119,11 @@ def stratified_folds(labels: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
 
 
 def row_space(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rotate (n, d) onto its own row space, (n, r), with axes (r, d): with an L2 penalty, linear heads have the same
-    solution there, and with fewer images than dimensions it is found much faster."""
+    """Return rows (n, d) rotated onto their own row space, (n, r), and its orthonormal axes (r, d); r = min(n, d).
+
+    Linear heads with an L2 penalty have the same solution there, and with fewer images than dimensions it is found much
+    faster.
+    """
     if len(rows) >= rows.shape[1]:
         return rows, np.eye(rows.shape[1])
     axes, triangle = np.linalg.qr(rows.T)
@@ -123,7 +131,7 @@ def row_space(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def scales(features: Features) -> np.ndarray:
-    """What to divide each feature by before a linear head penalises all alike, float64 (d,), about 1.
+    """Return what to divide each feature by before a linear head penalises all alike: float64 (d,), about 1.
 
     Features that take both signs, as CLIP's, differ in scale for no reason that concerns the labels, and a few would
     dominate: each is divided by its standard deviation, as in a shrinkage towards unequal variances (Schaefer and

@@ -17,14 +17,14 @@ from consilience.agents.base import AgentInput, FeatureAgent, LabelledFeatures
 from consilience.agents.heads.model_selection import are_few, nearest_labels, softened_log_loss
 
 K = 10
-"""Neighbours looked at, at most: what the memory is asked for."""
+"""The most neighbours used, and how many the image memory is asked for."""
 
 DEFAULT_SETTINGS = (5, 30.0, 0.03)
-"""k, b and a where there is nothing to choose by."""
+"""k, b and a where there are too few images to choose them."""
 
 
 class Neighbours(FeatureAgent):
-    """Reads the neighbours that the memory found; holds no vectors itself."""
+    """k-nearest-neighbours head: the neighbours that the image memory found vote; it holds no vectors itself."""
 
     name = "neighbours"
     usual_error = 1.5
@@ -34,6 +34,7 @@ class Neighbours(FeatureAgent):
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
+        """Return the head with the k, b and a of the least leave-one-out log loss, or defaults with few images."""
         if are_few(data.labels):
             return cls(*DEFAULT_SETTINGS, data.n_labels)
         own, neighbour_labels, similarities = nearest_labels(data.features, data.labels, K)
@@ -44,7 +45,12 @@ class Neighbours(FeatureAgent):
         return min(choices, key=lambda choice: softened_log_loss(choice.vote(neighbour_labels, similarities), own))
 
     def vote(self, neighbour_labels: np.ndarray, similarities: np.ndarray) -> np.ndarray:
-        """Probabilities (n, n_labels) from the neighbours' labels (n, >= k; -1 = none) and similarities."""
+        """Return the probabilities, float64 (n, n_labels), that the neighbours' labels and similarities give.
+
+        Args:
+            neighbour_labels: int (n, at least k), nearest first; -1 where there is none.
+            similarities: cosine similarities of the same shape.
+        """
         near, similar = neighbour_labels[:, : self.k], similarities[:, : self.k].astype(np.float64)
         weights = np.exp(self.sharpness * (similar - similar[:, :1])) * (near >= 0)
         votes = np.full((len(near), self.n_labels), self.smoothing)

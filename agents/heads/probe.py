@@ -15,11 +15,11 @@ STRENGTHS = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
 """Inverse regularisation strengths that cross-validation chooses from."""
 
 USUAL_STRENGTH = 10_000.0
-"""Where there is nothing to choose by."""
+"""The strength with too few images to choose it."""
 
 
 class Probe(FeatureAgent):
-    """Features are scaled (`scales`); the L2 regularisation is chosen by cross-validated log loss."""
+    """Linear probe head: features are scaled (`scales`), L2 regularisation is chosen by cross-validated log loss."""
 
     name = "probe"
 
@@ -28,6 +28,7 @@ class Probe(FeatureAgent):
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
+        """Return the head; a label without images gets probability 0."""
         from sklearn.linear_model import LogisticRegression
 
         # Newton's method: with so little regularisation L-BFGS takes ten times as long, or stops far from the solution.
@@ -60,7 +61,7 @@ class Probe(FeatureAgent):
 
 
 def _choose_strength(model: Callable[..., Any], rows: np.ndarray, labels: np.ndarray) -> float:
-    """The strength with the least log loss in cross-validation."""
+    """Return the strength with the least cross-validated log loss; USUAL_STRENGTH with too few images."""
     from sklearn.metrics import log_loss
 
     present = np.unique(labels)

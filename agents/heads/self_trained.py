@@ -1,4 +1,4 @@
-"""Gaussian discriminant that learns from unlabelled images, too: it labels them itself, and starts again with them.
+"""Gaussian discriminant that also learns from unlabelled images: it labels them itself, and fits again with them.
 
 A mixture of Gaussians with one shared covariance, fitted by classification EM (Celeux and Govaert 1992, 'A
 classification EM algorithm for clustering and two stochastic versions'), with labelled images that keep their label
@@ -35,10 +35,10 @@ labelled ones a label, of leaves and of CLIP embeddings, 0.86 and 0.95 are right
 where they do not: on solar cells it is 3 points behind the `gaussian` head then, and 1 point with 3 (24 draws)."""
 
 ROUNDS = 10
-"""At most; labels seldom change after the third."""
+"""The most rounds of labelling; labels seldom change after the third."""
 
 FOLDS = 5
-"""Of the labelled images, at most, to choose the temperature by."""
+"""The most folds of the labelled images to choose the temperature by."""
 
 TEMPERATURES = np.geomspace(0.05, 64.0, 70)
 """Temperatures to choose from."""
@@ -49,7 +49,7 @@ PRIOR_STD = 1.0
 
 @dataclass(frozen=True)
 class _Pool:
-    """All images, n labelled ones before m others, scaled and centred, and what every round needs of them.
+    """All images, n labelled ones before m others, scaled and centred, with the inverse that every round needs.
 
     Attributes:
         rows: (n + m, d). labels: int (n,). n_labels: c. inverse: (T + l I)^-1, (d, d).
@@ -61,7 +61,7 @@ class _Pool:
     inverse: np.ndarray
 
     def trained(self, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (c, d) and bias (c,) for its rows, where of the labels only those `known`, bool (n,), are."""
+        """Return weights (c, d) and bias (c,) for the rows, learned with only the `known` labels, bool (n,)."""
         labelled, others = one_hot(self.labels, self.n_labels) * known[:, None], self.rows[len(self.labels) :]
         with np.errstate(divide="ignore"):  # a label without images keeps probability 0
             prior = np.log(labelled.sum(axis=0) / known.sum()) / (1 + RIDGE)  # the ridge makes the other terms smaller
@@ -80,7 +80,7 @@ class _Pool:
         return weights, bias
 
     def _first(self, known: np.ndarray) -> np.ndarray:
-        """The others' labels by a Gaussian head of the known ones, int (m,)."""
+        """Return the m others' labels by a Gaussian head of the images whose labels are known, int (m,)."""
         n = len(self.labels)
         labelled, labels = self.rows[:n][known], self.labels[known]
         centre = labelled.mean(axis=0)
@@ -90,7 +90,10 @@ class _Pool:
 
 
 class SelfTrained(FeatureAgent):
-    """Holds the unlabelled images' vectors: labelled images that come later change what is learned from them."""
+    """Self-trained Gaussian head; needs unlabelled images.
+
+    It keeps their vectors, because labelled images that come later change what is learned from them.
+    """
 
     name = "self-trained"
     usual_error = 0.7
@@ -101,6 +104,11 @@ class SelfTrained(FeatureAgent):
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
+        """Return the head, trained on the labelled and the unlabelled images.
+
+        Raises:
+            AgentError: there are no unlabelled images.
+        """
         if data.unlabelled is None:
             raise AgentError(f"the agent '{cls.name}' needs unlabelled images, too: fit with --unlabelled FOLDER")
         every = np.concatenate([data.features, data.unlabelled])
@@ -135,11 +143,15 @@ class SelfTrained(FeatureAgent):
 
 
 def _temperature(pool: _Pool, scores: np.ndarray, sure: float) -> float:
-    """That with the least log loss of labelled images whose labels were left out, and a prior belief.
+    """Return the temperature with the least log loss on labelled images that were left out, plus a prior's penalty.
 
-    Its own rounds make it sure of any parting of the images, right or wrong. Beforehand it is believed to be as sure of
-    all images, of which `said` are its logits (n + m, c), as a head that learned from the labelled ones alone, whose
-    mean confidence in them is `sure`.
+    Self-training makes the head sure of any division of the images, right or wrong. So the prior is the temperature at
+    which its mean confidence is that of a head that learned from the labelled images alone.
+
+    Args:
+        pool: all images.
+        scores: the head's logits for them, (n + m, c).
+        sure: mean confidence, over the same images, of the head that learned from the labelled ones alone.
     """
     temperatures: list[float] = TEMPERATURES.tolist()
     prior = min(

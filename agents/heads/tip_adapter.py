@@ -19,10 +19,19 @@ from consilience.agents.heads.model_selection import are_few, sample, similariti
 from consilience.agents.heads.zero_shot import LOGIT_SCALE
 
 DEFAULT_SHARPNESS_AND_WEIGHT = (10.0, 5.5)
-"""a and b where there is nothing to choose by; b is the paper's."""
+"""a and b where there are too few images to choose them; b is the paper's."""
 
 
 class TipAdapter(FeatureAgent):
+    """Tip-Adapter head: a cache of the labelled images' features; text embeddings add to it where there are any.
+
+    Attributes:
+        keys: the labelled images' features, float32 (n, d).
+        values: their labels as indicators, float32 (n, c).
+        texts: embeddings of the labels, float32 (c, d); None without a text tower.
+        amount, sharpness: a and b of the formula.
+    """
+
     name = "tip-adapter"
     usual_error = 1.5
 
@@ -33,6 +42,7 @@ class TipAdapter(FeatureAgent):
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
+        """Return the head with the a and b of the least leave-one-out log loss, or defaults with few images."""
         if are_few(data.labels):
             return cls(data, *DEFAULT_SHARPNESS_AND_WEIGHT)
         rows = sample(len(data.features))
@@ -50,7 +60,7 @@ class TipAdapter(FeatureAgent):
         return self.probabilities(inputs.features)
 
     def probabilities(self, features: Features) -> np.ndarray:
-        """What it says of features (n, d): (n, n_labels)."""
+        """Return the probabilities of features (n, d), float64 (n, n_labels)."""
         affinities = np.exp(self.sharpness * (features @ self.keys.T - 1)) @ self.values
         return softmax(self.amount * affinities + text_logits(features, self.texts))
 
@@ -63,10 +73,10 @@ class TipAdapter(FeatureAgent):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], data: LabelledFeatures) -> Self:
-        """The keys are the panel's own vectors: `data` must hold those that the cache was fitted on."""
+        """Return the head; its keys are not stored, so `data` must hold the images that it was fitted on."""
         return cls(replace(data, texts=arrays.get("texts")), *arrays["settings"].tolist())
 
 
 def text_logits(features: Features, texts: Features | None) -> np.ndarray:
-    """100 f W', (n, n_labels); zero without texts."""
+    """Return the zero-shot logits 100 f W', (n, n_labels); a single 0 without texts."""
     return np.zeros(1) if texts is None else LOGIT_SCALE * features @ texts.T

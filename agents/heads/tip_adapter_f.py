@@ -4,7 +4,7 @@ R. Zhang et al., 'Tip-Adapter: Training-free Adaption of CLIP for Few-shot Class
 keys of the cache start as the labelled images' features and are trained by cross-entropy, the values stay. Here an
 image's own key is left out of its loss, since new images have none, and a ridge holds the keys near; the gradient is
 worked out exactly, so that no torch is needed; and how many steps of L-BFGS are taken is chosen by cross-validation.
-None is the cache as it was.
+No step leaves the cache as it was.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ from consilience.agents.heads.model_selection import inner_folds, sample, soften
 from consilience.agents.heads.tip_adapter import TipAdapter, text_logits
 
 STEPS = (0, 4, 12, 30)
-"""Numbers of steps to choose from."""
+"""Numbers of L-BFGS steps to choose from."""
 
 USUAL_STEPS = 4
-"""Where there is nothing to choose by."""
+"""The number of steps with too few images to choose it."""
 
 PULL = 5.0
 """Ridge on how far a key moves, beside the mean cross-entropy: it may go about a third of a unit vector's length."""
 
 
 class TipAdapterF(TipAdapter):
-    """Its keys are its own: it holds as many as there were images when it was fitted, MOST of them at most."""
+    """Tip-Adapter-F head: the cache of Tip-Adapter with fine-tuned keys.
+
+    It stores its keys: one for each image that it was fitted on, at most `model_selection.MAX_JUDGED_IMAGES`.
+    """
 
     name = "tip-adapter-f"
     trains = True
@@ -38,6 +41,7 @@ class TipAdapterF(TipAdapter):
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
+        """Return the head with a and b as TipAdapter chooses them, and trained keys."""
         data = data.take(sample(len(data.labels)))
         untrained = TipAdapter.fit(data)
         tuned = cls(data, untrained.amount, untrained.sharpness)
@@ -45,7 +49,7 @@ class TipAdapterF(TipAdapter):
         return tuned
 
     def _trained(self, data: LabelledFeatures, steps: tuple[int, ...]) -> list[np.ndarray]:
-        """The keys, float32 (n, d), after each number of steps, which ascend."""
+        """Return the keys, float32 (n, d), after each of the numbers of steps."""
         from scipy.optimize import minimize
 
         features = data.features.astype(np.float64)
@@ -86,7 +90,7 @@ class TipAdapterF(TipAdapter):
 
 
 def _steps(data: LabelledFeatures) -> int:
-    """The number of steps with the least log loss in cross-validation."""
+    """Return the number of steps with the least cross-validated log loss; USUAL_STEPS with too few images."""
     splits = list(inner_folds(data.labels))
     if not splits:
         return USUAL_STEPS

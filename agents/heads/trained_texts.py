@@ -1,7 +1,7 @@
-"""Heads that train what a frozen text tower makes of the labels: the loop that they share.
+"""The training loop of heads that tune, on labelled images, the text embeddings of the labels (CoOp, CLIP-SVD).
 
-On the images' features, all at once, by cross-entropy of softmax(100 f . text) with Adam; the number of steps is chosen
-on a third of the images, which is held out. None is the tower as it was.
+The images' features f are fixed. On all of them at once, Adam minimises the cross-entropy of softmax(100 f . text); the
+number of steps is chosen on a third of the images, which is held out. No step leaves the text tower as it was.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from consilience.core.errors import AgentError, import_extra
 from consilience.retrieval.encoders.prompt_tower import PromptTower
 
 Reader = Callable[[Any], Any]
-"""From a tensor of the learned numbers to unit vectors, a tensor (c, d), through which gradients flow."""
+"""Turns a tensor of the learned numbers into unit vectors, a tensor (c, d), through which gradients flow."""
 
 
 class TrainedTexts(FeatureAgent):
-    """Once trained it needs no text tower: it holds what the tower made of the learned numbers.
+    """A zero-shot head whose text embeddings were trained on labelled images; subclasses say what is learned.
 
-    Images that are added to a panel do not change it; fit the panel anew.
+    Once trained it needs no text tower: it holds the embeddings, float32 (c, d), that the tower made of the learned
+    numbers. Images that are added to a panel do not change it; fit the panel anew.
 
     Attributes:
         learns: what the learned numbers are called in a panel's files.
-        steps: numbers of steps to choose from, ascending. usual_steps: where there is nothing to choose by.
+        steps: numbers of steps to choose from, ascending. usual_steps: with too few images to choose.
         rate: step size of Adam.
     """
 
@@ -47,10 +48,16 @@ class TrainedTexts(FeatureAgent):
     @staticmethod
     @abstractmethod
     def reader(tower: PromptTower) -> tuple[np.ndarray, Reader]:
-        """The numbers to start from, float32, and what makes texts of them."""
+        """Return the numbers to start training from, float32, and the function that turns them into embeddings."""
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
+        """Return the head, trained through the encoder's text tower.
+
+        Raises:
+            AgentError: the encoder has no text tower that can be trained through.
+            MissingExtraError: the extra 'clip' is not installed.
+        """
         if data.tower is None:
             raise AgentError(
                 f"the agent '{cls.name}' needs an encoder with a text tower of open_clip's own, open_clip:..."
@@ -61,6 +68,7 @@ class TrainedTexts(FeatureAgent):
         return softmax(LOGIT_SCALE * inputs.features @ self.texts.T)
 
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
+        """Return the same head: it is not trained again."""
         return self
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -72,7 +80,7 @@ class TrainedTexts(FeatureAgent):
 
     @classmethod
     def _best_steps(cls, data: LabelledFeatures) -> int:
-        """The number of steps with the least log loss on what the first inner fold holds out."""
+        """Return the number of steps with the least log loss on the first inner fold; `usual_steps` without folds."""
         for train, test in inner_folds(data.labels):
             by_fold = cls._trained(data.take(train), cls.steps)
             scores = [softmax(LOGIT_SCALE * data.features[test] @ texts.T) for texts, _ in by_fold]
@@ -83,7 +91,7 @@ class TrainedTexts(FeatureAgent):
 
     @classmethod
     def _trained(cls, data: LabelledFeatures, steps: tuple[int, ...]) -> list[tuple[Features, np.ndarray]]:
-        """What the tower makes of the labels, float32 (c, d), and the learned numbers, after each number of steps."""
+        """Return the texts' embeddings, float32 (c, d), and the learned numbers, after each of the numbers of steps."""
         torch = import_extra("torch", "clip")
         start, read = cls.reader(data.tower)  # type: ignore[arg-type]  # `fit` has seen to it
         learned = torch.tensor(start, requires_grad=True)

@@ -15,7 +15,7 @@ LOGIT_SCALE = 100.0
 
 
 class ZeroShot(FeatureAgent):
-    """Learns nothing from the labelled images; needs an encoder with a text tower."""
+    """Zero-shot head: learns nothing from the labelled images; needs an encoder with a text tower."""
 
     name = "zero-shot"
     needs_text = True
@@ -25,6 +25,11 @@ class ZeroShot(FeatureAgent):
 
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
+        """Return the head; of the data it uses the texts alone.
+
+        Raises:
+            AgentError: the encoder has no text tower.
+        """
         if data.texts is None:
             raise AgentError("the agent 'zero-shot' needs an encoder with a text tower, such as open_clip:...")
         return cls(data.texts)
@@ -33,6 +38,7 @@ class ZeroShot(FeatureAgent):
         return softmax(LOGIT_SCALE * inputs.features @ self.texts.T)
 
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
+        """Return the same head: images teach it nothing."""
         return self
 
     def arrays(self) -> dict[str, np.ndarray]:
