@@ -45,7 +45,7 @@ def settings_of(agent: Agent) -> ModelSettings | None:
 
 
 def reached(fitted: AskedSettings, supplied: AskedSettings) -> AskedSettings:
-    """Return `supplied`, if it differs from `fitted` only in how the model is reached (`REACH`: address, timeouts, ...).
+    """Return `supplied`, if it differs from `fitted` only in how the model is reached (`REACH`: address, ...).
 
     Args:
         fitted: the settings that an agent or a reasoner was fitted with.
