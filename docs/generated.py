@@ -127,7 +127,8 @@ def settings() -> str:
     for name, field in Settings.model_fields.items():
         models = [group for group in _groups(field.annotation) if name in FIELDS]
         for group in models:
-            beside = f" ({group.__name__})" if len(models) > 1 else ""
+            kind = group.model_fields.get("kind")
+            beside = f", kind `{kind.default}`" if kind else ""
             parts += [f"## Entries of `{name}`{beside}", field.description or "", _settings_table(group.model_fields)]
     return "\n\n".join(parts)
 
