@@ -100,7 +100,8 @@ def fit(
             'self-trained' learns, too; their labels are not asked for. Of more than 2,000 a random part is taken.
         settings: default: from the environment and `arguments`, see `load_settings`.
         agents: names of feature agents to fit, or 'auto' for a choice among all, instead of those in
-            `settings.agents`; and agents that need no fitting, beside those of `settings.models`. A reasoner that is to advise reads what they say.
+            `settings.agents`; and agents that need no fitting, beside those of `settings.models`. A reasoner that is to
+            advise reads what they say.
         overwrite: whether a panel that is there may be replaced.
 
     Raises:

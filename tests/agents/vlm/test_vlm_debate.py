@@ -68,9 +68,9 @@ def diagnosed(server: ScriptedServer, debate: bool, learned: FittedEnsemble) -> 
     known = labelled_images()
     settings = PolicySettings(second_look="always")
     weigher = Weigher(TASK, learned.members, learned.fusion, Policy.chosen(settings, learned.calibration_set))
-    everyone: dict[str, Agent] = {agent.name: agent for agent in [*learned.heads, *agents(server, debate)]}
+    everyone: list[Agent] = [*learned.heads, *agents(server, debate)]
     memory = ImageMemory(known, TASK.names, ExactIndex(known))
-    run = Run(everyone, memory, [image(200)], known.vectors[:1], math.inf)
+    run = Run({agent.name: agent for agent in everyone}, memory, [image(200)], known.vectors[:1], math.inf)
     graph = build_graph(weigher=weigher, policy=settings, neighbours=3).compile()
     final = asyncio.run(graph.ainvoke(first_state(["a"], ["a"]), bounded(settings), context=run))
     conclusions: list[dict[str, Any]] = final["conclusions"]
