@@ -90,7 +90,7 @@ def read_labelled_folder(
 
 
 def images_below(folder: str | Path) -> list[Path]:
-    """The image files at any depth below a folder, as `read_labelled_folder` finds them below a label.
+    """Return the image files at any depth below a folder, as `read_labelled_folder` finds them below a label.
 
     Raises:
         DatasetError: a folder cannot be read.

@@ -15,7 +15,7 @@ class Diagnosis(DiagnosisRecord):
     """What the panel concludes about one image: a `DiagnosisRecord` that shows itself."""
 
     def to_markdown(self) -> str:
-        """The diagnosis as a short page of Markdown: verdict, agents, evidence, rationale."""
+        """Return the diagnosis as a short page of Markdown: verdict, agents, evidence, rationale."""
         from consilience.core.render.markdown import markdown
 
         return markdown(self)

@@ -27,7 +27,7 @@ class Neighbour:
     _thumbnail: Callable[[str], bytes | None] | None = field(default=None, repr=False, compare=False)
 
     def thumbnail(self) -> bytes | None:
-        """A small JPEG of the case, read from the panel when asked for; None if none was kept."""
+        """Return a small JPEG of the case, read from the panel when asked for; None if none was kept."""
         return self._thumbnail(self.id) if self._thumbnail is not None else None
 
     def to_dict(self) -> dict[str, Any]:

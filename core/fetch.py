@@ -38,7 +38,7 @@ _NOT_PUBLIC = [  # tunnels and documentation, which some versions of `ipaddress`
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet.
+    """Return whether an IP address is one of the public internet.
 
     False for private, loopback, link-local, shared, multicast, reserved, documentation and tunnel addresses.
     An IPv4 address inside an IPv6 one (mapped, NAT64) is judged as itself.
@@ -56,7 +56,7 @@ def is_public(address: str) -> bool:
 
 
 def without_secrets(url: str) -> str:
-    """The URL as it may be shown: without user name, password, query and fragment."""
+    """Return the URL as it may be shown: without user name, password, query and fragment."""
     return str(_Address(url))
 
 
@@ -72,14 +72,14 @@ class Bearer:
     host: str
 
     def opens(self, url: httpcore.URL) -> bool:
-        """Whether it may be sent with a request."""
+        """Return whether it may be sent with a request."""
         host = url.host.decode("ascii").lower()
         is_private = url.scheme == b"https" or host in ("127.0.0.1", "::1", "localhost")
         return is_private and (host == self.host or host.endswith(f".{self.host}"))
 
 
 def fetch_image_bytes(url: str, limits: ImageLimits, bearer: Bearer | None = None) -> bytes:
-    """The body behind an http(s) URL, not yet decoded.
+    """Return the body behind an http(s) URL, not yet decoded.
 
     Args:
         bearer: opens private files; where it may not be sent, also after a redirect, the request goes without it.

@@ -60,7 +60,7 @@ class Image:
 
     @classmethod
     def from_pixels(cls, pixels: npt.NDArray[Any], source: str = "array") -> Image:
-        """An image of a copy of `pixels`: uint8, (height, width, 3), RGB. No limits apply but these.
+        """Return an image of a copy of `pixels`: uint8, (height, width, 3), RGB. No limits apply but these.
 
         Raises:
             ImageError: another shape or dtype, or no pixels.
@@ -80,7 +80,7 @@ class Image:
         return int(self.pixels.shape[1])
 
     def scaled(self, side: int) -> PIL.Image.Image:
-        """A picture whose longer side is at most `side` pixels; the aspect is kept, nothing is enlarged."""
+        """Return a picture whose longer side is at most `side` pixels; the aspect is kept, nothing is enlarged."""
         small = PIL.Image.fromarray(self.pixels)
         small.thumbnail((side, side))
         return small

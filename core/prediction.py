@@ -12,7 +12,7 @@ Stage = Literal["first", "second"]
 
 
 def look_name(agent: str, stage: Stage) -> str:
-    """How an agent's look is called in tables and reasons.
+    """Return how an agent's look is called in tables and reasons.
 
     >>> look_name("qwen", "second")
     'qwen, second look'
@@ -123,7 +123,7 @@ class Prediction:
         object.__setattr__(self, name, value)
 
     def taking(self, seconds: float) -> Prediction:
-        """The same answer, which took so long."""
+        """Return the same answer, which took so long."""
         same = object.__new__(Prediction)  # everything else was checked when this one was made
         for name in self.__slots__:
             same._keep(name, getattr(self, name))

@@ -17,7 +17,7 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 
 
 def plain(text: str) -> str:
-    """The form in which two spellings of a label count as equal: NFKC, case-folded, `_` and `-` as space.
+    """Return the form in which two spellings of a label count as equal: NFKC, case-folded, `_` and `-` as space.
 
     >>> plain(" Apple_Scab ")
     'apple scab'
@@ -85,7 +85,7 @@ class Task(BaseModel):
 
     @classmethod
     def from_labels(cls, names: Sequence[str], domain: str = "image") -> Task:
-        """A task that has only names. Raises TaskError if fewer than two, or if two are spelled alike."""
+        """Return a task that has only names. Raises TaskError if fewer than two, or if two are spelled alike."""
         return _validated({"domain": domain, "labels": [{"name": name} for name in names]}, "the labels")
 
     @staticmethod
@@ -121,7 +121,7 @@ class Task(BaseModel):
         return tuple(label.name for label in self.labels)
 
     def find(self, text: str) -> str | None:
-        """The label that `text` names, by name or synonym, whatever its case; None if no label does."""
+        """Return the label that `text` names, by name or synonym, whatever its case; None if no label does."""
         wanted = plain(text)
         for label in self.labels:
             if wanted == plain(label.name) or wanted in map(plain, label.synonyms):

@@ -43,7 +43,7 @@ class Prompt(BaseModel):
         return self
 
     def render(self, text: str, **values: str) -> str:
-        """The text called `text` with the values in place; braces in a value mean nothing.
+        """Return the text called `text` with the values in place; braces in a value mean nothing.
 
         Raises:
             SettingsError: there is no such text, a variable that it inserts has no value, or a value is for no variable
@@ -77,7 +77,7 @@ def _inserted(template: str, name: str) -> list[str]:
 
 @cache
 def prompt_names() -> tuple[str, ...]:
-    """The prompts that there are."""
+    """Return the prompts that there are."""
     names = [file.name for file in files("consilience.prompts").iterdir()]
     return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
 
@@ -89,7 +89,7 @@ def _built_in(name: str) -> Prompt:
 
 
 def load_prompt(name: str, task: Task | None = None) -> Prompt:
-    """The prompt called `name`, with the texts that the task replaces, which insert the same variables.
+    """Return the prompt called `name`, with the texts that the task replaces, which insert the same variables.
 
     Raises:
         SettingsError: there is no such prompt, or the task's words for it cannot be used.

@@ -30,7 +30,7 @@ URL = "data:image/"
 
 
 def example(lesson: TrainingExample) -> str:
-    """A line of the file."""
+    """Return a line of the file."""
     messages = on_the_wire(lesson.messages, "auto")
     messages.append({"role": "assistant", "content": lesson.answer})
     return json.dumps({"messages": messages}, ensure_ascii=False)

@@ -124,7 +124,7 @@ class Tuner:
         return course
 
     def loss(self, lessons: Sequence[TrainingExample]) -> float:
-        """What the model does not know of the answers: nats, the mean of the lessons."""
+        """Return what the model does not know of the answers: nats, the mean of the lessons."""
         size, total = self._tuning.batch_size, 0.0
         with self._torch.inference_mode():
             for start in range(0, len(lessons), size):

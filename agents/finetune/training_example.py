@@ -35,7 +35,7 @@ class TrainingExample:
 
 
 def training_example(task: Task, image: Image, label: str, side: int, label_only: bool) -> TrainingExample:
-    """The lesson of one labelled image, its longer side at most `side` pixels.
+    """Return the lesson of one labelled image, its longer side at most `side` pixels.
 
     Args:
         label_only: whether the answer is the label alone, as for `confidence: logprob`, or our JSON form.

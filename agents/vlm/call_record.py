@@ -19,7 +19,7 @@ class CallRecord:
     choices: list[CompletionChoice] = field(default_factory=list)
 
     def accounted(self, prediction: Prediction, prompt: str, cost_usd: float = 0.0) -> Prediction:
-        """The prediction with the replies as they came and what they took; `prompt` as in `Prediction`."""
+        """Return the prediction with the replies as they came and what they took; `prompt` as in `Prediction`."""
         replies = [choice.message.content or choice.message.refusal or "" for choice in self.choices]
         return replace(
             prediction,

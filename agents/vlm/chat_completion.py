@@ -66,7 +66,7 @@ class CompletionChoice(_Checked):
 
     @classmethod
     def of(cls, text: str, ended: bool) -> CompletionChoice:
-        """What a model in this process said; `ended`: it came to its end before max_tokens."""
+        """Return what a model in this process said; `ended`: it came to its end before max_tokens."""
         return cls(message=_Message(content=text), finish_reason="stop" if ended else "length")
 
     @property

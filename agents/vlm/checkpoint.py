@@ -12,7 +12,7 @@ EXTRA = "transformers"
 
 
 def open_checkpoint(name: str, device: str, dtype: str) -> tuple[Any, Any]:
-    """The processor and the model in the folder `name`, or of that name on the hub; `device`, `dtype` as in
+    """Return the processor and the model in the folder `name`, or of that name on the hub; `device`, `dtype` as in
     `TransformersSettings`.
 
     No code of a checkpoint is run, and its weights are read from safetensors alone.
@@ -48,7 +48,7 @@ def open_checkpoint(name: str, device: str, dtype: str) -> tuple[Any, Any]:
 
 
 def end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """The tokens of which any ends a reply. Raises AgentError if there is none."""
+    """Return the tokens of which any ends a reply. Raises AgentError if there is none."""
     tokens = model.generation_config.eos_token_id
     tokens = tokenizer.eos_token_id if tokens is None else tokens
     if tokens is None:
@@ -57,7 +57,7 @@ def end_tokens(model: Any, tokenizer: Any) -> list[int]:
 
 
 def special_texts(processor: Any) -> Sequence[str]:
-    """What its tokenizer reads as more than text: ends of turns, pictures; the longest first."""
+    """Return what its tokenizer reads as more than text: ends of turns, pictures; the longest first."""
     tokenizer = processor.tokenizer
     marks = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     return sorted({*marks, *tokenizer.all_special_tokens} - {""}, key=len, reverse=True)

@@ -21,7 +21,7 @@ _ENDING = re.compile(r"[\s\"'`*.]*(<.*>)?")
 
 
 def verbalised(answer: LabelAnswer, task: Task) -> dict[str, float] | None:
-    """The stated confidence on the label, the rest spread evenly over the others.
+    """Return the stated confidence on the label, the rest spread evenly over the others.
 
     A confidence of less than an even share would make another label the answer: it is raised to just above it.
     """
@@ -42,7 +42,7 @@ def sampled(labels: Sequence[str | None], task: Task) -> dict[str, float] | None
 
 
 def logprob(positions: Sequence[Position], task: Task) -> dict[str, float] | None:
-    """The probability of each label, from the log probabilities of a reply that is nothing but a label.
+    """Return the probability of each label, from the log probabilities of a reply that is nothing but a label.
 
     See `masses` for what is summed. Raises AgentError where the log probabilities are unusable.
     """
@@ -55,7 +55,7 @@ def logprob(positions: Sequence[Position], task: Task) -> dict[str, float] | Non
 
 
 def scored(scores: Sequence[float], task: Task) -> dict[str, float] | None:
-    """The probability of each label, from the log probability of each of `choices(task)` as a whole reply.
+    """Return the probability of each label, from the log probability of each of `choices(task)` as a whole reply.
 
     Raises AgentError where no word has any probability, or one is not a number.
     """
@@ -76,7 +76,7 @@ def _without_unsure(shares: Sequence[float], task: Task) -> dict[str, float] | N
 
 
 def masses(positions: Sequence[Position], words: Sequence[str]) -> dict[str, float]:
-    """The probability mass of each word, summed over the token paths that reach it.
+    """Return the probability mass of each word, summed over the token paths that reach it.
 
     The reply is one path through a tree of tokens, and the server tells the likeliest branches at each of its
     positions. A branch is worth the probability of the path up to there times its own, and belongs to the words that

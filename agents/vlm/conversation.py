@@ -50,7 +50,7 @@ class Message:
 
 
 def first_messages(prompt: Prompt, task: Task, image: Image, side: int, label_only: bool) -> list[Message]:
-    """The system's words, the image, and the question."""
+    """Return the system's words, the image, and the question."""
     labels = label_lines(prompt, task)
     question = prompt.render(
         "question",
@@ -64,7 +64,7 @@ def first_messages(prompt: Prompt, task: Task, image: Image, side: int, label_on
 
 
 def caption_messages(prompt: Prompt, task: Task, image: Image, side: int) -> list[Message]:
-    """The system's words, the image, and that it is to be described."""
+    """Return the system's words, the image, and that it is to be described."""
     picture = MessagePicture(image.identity, side, lambda: image)
     question = prompt.render("question", domain=quoted(task.domain))
     return [Message("system", (prompt.render("system"),)), Message("user", (picture, question))]
@@ -73,7 +73,7 @@ def caption_messages(prompt: Prompt, task: Task, image: Image, side: int) -> lis
 def second_messages(
     prompt: Prompt, first: Prediction, evidence: Evidence, shown: int, side: int, label_only: bool
 ) -> list[Message]:
-    """The agent's own first answer, the most similar cases as pictures with labels, and the question.
+    """Return the agent's own first answer, the most similar cases as pictures with labels, and the question.
 
     Nothing of any other agent is said but the evidence's testimony, which is empty outside a debate. These messages
     follow those of the first look, so that a server with a prefix cache reads the image once.
@@ -123,7 +123,7 @@ def _testimony(prompt: Prompt, prediction: Prediction) -> str:
 
 
 def repair_messages(prompt: Prompt, reply: str, problem: str) -> list[Message]:
-    """The reply that could not be used, and what is wrong with it."""
+    """Return the reply that could not be used, and what is wrong with it."""
     return [
         Message("assistant", (clean(reply, 2000),)),
         Message("user", (prompt.render("question", problem=problem),)),
@@ -151,7 +151,7 @@ def _case_picture(neighbour: Neighbour, side: int) -> MessagePicture | None:
 
 
 def on_the_wire(messages: Sequence[Message], detail: str) -> list[dict[str, Any]]:
-    """The messages as the chat protocol has them, with the pictures as JPEG data URLs.
+    """Return the messages as the chat protocol has them, with the pictures as JPEG data URLs.
 
     Raises:
         ImageError: a kept picture is damaged.

@@ -47,7 +47,7 @@ class Endpoint:
     async def ask(
         self, fields: dict[str, Any], messages: Callable[[], list[dict[str, Any]]], spent: Usage
     ) -> ChatCompletion:
-        """The endpoint's reply to a chat completion request; the time that it took is added to `spent`.
+        """Return the endpoint's reply to a chat completion request; the time that it took is added to `spent`.
 
         `messages` are made in a thread when it is their turn: so the pictures of requests that wait are not held.
 

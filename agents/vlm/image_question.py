@@ -56,13 +56,13 @@ class ImageQuestion:
         return ", ".join(f"{name} {load_prompt(name, self.task).version}" for name in names)
 
     def pixels(self) -> Image:
-        """The image. Raises AgentError if only its vector was given."""
+        """Return the image. Raises AgentError if only its vector was given."""
         if self.image is None:
             raise AgentError(f"'{self.settings.name}' needs pixels, and of this image only the vector was given")
         return self.image
 
     def messages(self) -> list[Message]:
-        """What the model is asked. Raises AgentError if only a vector of the image was given."""
+        """Return what the model is asked. Raises AgentError if only a vector of the image was given."""
         settings, task = self.settings, self.task
         prompt = load_prompt("look", task)
         messages = first_messages(prompt, task, self.pixels(), settings.image_side, settings.label_only)
@@ -78,7 +78,7 @@ class ImageQuestion:
         )
 
     def repair(self, replies: Sequence[CompletionChoice], problem: AnswerError) -> list[Message]:
-        """What it is asked in addition after replies of which none was an answer."""
+        """Return what it is asked in addition after replies of which none was an answer."""
         return repair_messages(load_prompt("repair", self.task), replies[0].text, str(problem))
 
     def prediction(self, replies: Sequence[CompletionChoice]) -> Prediction:
@@ -106,7 +106,7 @@ class ImageQuestion:
     def predicted(
         self, shares: Mapping[str, float] | None, rationale: str = "", stated: float | None = None
     ) -> Prediction:
-        """A prediction of these probabilities; None: an abstention."""
+        """Return a prediction of these probabilities; None: an abstention."""
         return Prediction(
             self.settings.name,
             self.stage,

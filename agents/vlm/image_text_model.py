@@ -40,7 +40,7 @@ _opening = threading.Lock()
 
 
 def open_model(settings: TransformersSettings) -> ImageTextModel:
-    """The model, loaded once for all agents of this process that use it. Errors as of `open_checkpoint`."""
+    """Return the model, loaded once for all agents of this process that use it. Errors as of `open_checkpoint`."""
     key = (settings.model, settings.device, settings.dtype, settings.adapter)
     with _opening:
         model = _opened.get(key) or ImageTextModel(*key)
@@ -98,7 +98,7 @@ class ImageTextModel:
         return self._batched(work, conversations, at_once)
 
     def scores(self, conversations: Conversations, words: Sequence[str], at_once: int) -> list[Told | AgentError]:
-        """The log probability of each word as the whole reply to each conversation; the rest as for `replies`.
+        """Return the log probability of each word as the whole reply to each conversation; the rest as for `replies`.
 
         That of the word's tokens, one after the other, and of an end after them, so that a word with which another
         begins is told from it. The model is not constrained: their probabilities sum to less than 1.

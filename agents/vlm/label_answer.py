@@ -43,7 +43,7 @@ class LabelAnswer:
 
 
 def choices(task: Task) -> list[str]:
-    """The words that may be answered: the labels, then 'unsure' unless the task uses that word itself."""
+    """Return the words that may be answered: the labels, then 'unsure' unless the task uses that word itself."""
     return [*task.names, *([UNSURE] if task.find(UNSURE) is None else [])]
 
 
@@ -58,7 +58,7 @@ def answer_schema(task: Task) -> dict[str, Any]:
 
 
 def parse_answer(text: str, task: Task, stage: Stage = "first") -> LabelAnswer:
-    """The answer in a model's reply.
+    """Return the answer in a model's reply.
 
     Whether a second look changed the answer is not asked but seen, from its label: small models tell it wrongly, and
     an answer that was paid for would be lost for nothing that anybody needs to know from them.
@@ -81,7 +81,7 @@ def parse_answer(text: str, task: Task, stage: Stage = "first") -> LabelAnswer:
 
 
 def parse_label(text: str, task: Task) -> str | None:
-    """The label that `text` names by itself, whatever its case and the quotes around it; None for 'unsure'.
+    """Return the label that `text` names by itself, whatever its case and the quotes around it; None for 'unsure'.
 
     Raises:
         AnswerError: it names no label of the task.
@@ -126,7 +126,7 @@ def _not_finite(constant: str) -> float:
 
 
 def field(fields: dict[str, Any], name: str, *kinds: type) -> Any:
-    """The value under `name`, of one of the `kinds`. Raises AnswerError if it is missing or something else."""
+    """Return the value under `name`, of one of the `kinds`. Raises AnswerError if it is missing or something else."""
     if name not in fields:
         raise AnswerError(f"the JSON object lacks the key '{name}'")
     value = fields[name]

@@ -19,7 +19,7 @@ RANKS = (8, 16, 32, 64, 128, 256)
 
 
 def configuration_of(folder: Path) -> dict[str, Any]:
-    """What an adapter says of itself.
+    """Return what an adapter says of itself.
 
     Raises:
         AgentError: the folder holds none that is LoRA, with weights as safetensors.
@@ -37,12 +37,12 @@ def configuration_of(folder: Path) -> dict[str, Any]:
 
 
 def rank_of(folder: Path) -> int:
-    """The rank of an adapter. Raises AgentError as `configuration_of`."""
+    """Return the rank of an adapter. Raises AgentError as `configuration_of`."""
     return int(configuration_of(folder)["r"])
 
 
 def merged(model: Any, folder: Path) -> Any:
-    """The model with the adapter's change added to its weights.
+    """Return the model with the adapter's change added to its weights.
 
     Raises:
         AgentError: it is no adapter, or one of another model. MissingExtraError: the extra 'tune' is not installed.

@@ -44,7 +44,7 @@ class ModelClient:
         wanted: int = 1,
         detail: str = "auto",
     ) -> Answered:
-        """What `read` makes of the replies.
+        """Return what `read` makes of the replies.
 
         Args:
             exchange: takes the replies and what they took.

@@ -78,7 +78,7 @@ class ReplyCache:
             database.execute(statement)
 
     def get(self, key: str) -> Prediction | None:
-        """The answer kept under `key`, which thereby counts as used; None if there is none."""
+        """Return the answer kept under `key`, which thereby counts as used; None if there is none."""
         try:
             with self._file.transaction() as database:
                 row = database.execute("SELECT prediction FROM answers WHERE key = ?", (key,)).fetchone()
@@ -102,7 +102,7 @@ class ReplyCache:
             log.warning("the reply cache '%s' could not be written (%s)", self.path, cause)
 
     def entries(self) -> list[Entry]:
-        """What is kept, the longest unused first."""
+        """Return what is kept, the longest unused first."""
         with self._readable() as database:
             return [_entry(*row) for row in database.execute(_ALL)]
 

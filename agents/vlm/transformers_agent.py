@@ -66,7 +66,7 @@ class TransformersAgent:
         )
 
     def caption(self, inputs: AgentInput) -> list[Prediction]:
-        """What it sees in each image: an abstention with the words as its rationale."""
+        """Return what it sees in each image: an abstention with the words as its rationale."""
         return self._seen([CaptionQuestion(self.settings, inputs.task, image) for image in inputs.images])
 
     def _seen(self, cases: Sequence[ImageQuestion]) -> list[Prediction]:

@@ -72,7 +72,7 @@ class VlmAgent:
         )
 
     async def caption(self, inputs: AgentInput) -> list[Prediction]:
-        """What it sees in each image: an abstention with the words as its rationale."""
+        """Return what it sees in each image: an abstention with the words as its rationale."""
         return await asyncio.gather(
             *(self._seen(CaptionQuestion(self.settings, inputs.task, image)) for image in inputs.images)
         )

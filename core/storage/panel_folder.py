@@ -154,7 +154,7 @@ def _generations(path: Path) -> list[int]:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """What `panel.json` holds; the files that it names are not looked at.
+    """Return what `panel.json` holds; the files that it names are not looked at.
 
     Raises:
         PanelMissingError, PanelTooNewError, PanelDamagedError: as `open_panel_folder`.

@@ -63,7 +63,7 @@ class EmbeddedEncoder(Encoder):
         self.chunk = 4  # more at once is no faster and keeps more images in memory
 
     def prepare(self, image: Image) -> NDArray[np.uint8]:
-        """The whole image at 224 x 224: uint8 (224, 224, 3).
+        """Return the whole image at 224 x 224: uint8 (224, 224, 3).
 
         Its aspect ratio is given up, not its border: what a diagnosis turns on may lie at the edge. Bilinear
         with Pillow's antialiasing, so that fine structure is averaged instead of skipped; bicubic took a
@@ -78,7 +78,7 @@ class EmbeddedEncoder(Encoder):
 
 
 def build_tower() -> Any:
-    """The torch module that is exported: uint8 (n, 224, 224, 3) to float32 (n, 1280) of unit length.
+    """Return the torch module that is exported: uint8 (n, 224, 224, 3) to float32 (n, 1280) of unit length.
 
     Raises:
         MissingExtraError: if the extra 'clip' is not installed.

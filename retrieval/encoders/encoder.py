@@ -38,7 +38,7 @@ class Encoder(Protocol):
     weight_bytes: int = 0
 
     def prepare(self, image: Image) -> NDArray[Any]:
-        """The model's input for one image: always of the same shape."""
+        """Return the model's input for one image: always of the same shape."""
         ...
 
     def encode_prepared(self, batch: NDArray[Any]) -> Vectors:
@@ -69,5 +69,5 @@ class Encoder(Protocol):
 
 
 def hash_of(*parts: str) -> str:
-    """A fingerprint: 16 hexadecimal digits over `parts`."""
+    """Return a fingerprint: 16 hexadecimal digits over `parts`."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -80,7 +80,7 @@ def known_encoders() -> list[KnownEncoder]:
 
 
 def find(name: str, known: list[KnownEncoder]) -> KnownEncoder:
-    """The encoder called `name`. Raises EncoderError, which names the nearest."""
+    """Return the encoder called `name`. Raises EncoderError, which names the nearest."""
     by_name = {info.name: info for info in known}
     if name not in by_name:
         parts = {part.casefold(): part for known_name in by_name for part in re.split(r"[:/]", known_name)}

@@ -33,7 +33,7 @@ def sha256_of(path: Path) -> str:
 
 
 def check_sha256(path: Path, expected: str | None) -> str:
-    """The checksum of `path`.
+    """Return the checksum of `path`.
 
     Raises:
         EncoderError: if it is not the one expected (None: any).
@@ -48,7 +48,7 @@ def check_sha256(path: Path, expected: str | None) -> str:
 
 
 def cached(name: str, export: Callable[[], bytes]) -> Path:
-    """The file `name` of the cache folder; `export` makes it where it is missing or damaged.
+    """Return the file `name` of the cache folder; `export` makes it where it is missing or damaged.
 
     The checksum lies beside it in `<name>.sha256`, as sha256sum writes it. One process exports, others wait.
 
@@ -78,7 +78,7 @@ def cached(name: str, export: Callable[[], bytes]) -> Path:
 
 
 def open_session(path: Path) -> Any:
-    """An onnxruntime.InferenceSession of the CPU that computes in the thread that calls it.
+    """Return an onnxruntime.InferenceSession of the CPU that computes in the thread that calls it.
 
     Parallelism comes from the callers: with EfficientNet-Lite0 on two cores, two of them made 186 images a
     second where one call at a time on ONNX Runtime's own threads made 168.
@@ -99,7 +99,7 @@ def open_session(path: Path) -> Any:
 
 
 def export_onnx(module: Any, example: Any, metadata: Mapping[str, str]) -> bytes:
-    """The ONNX model of a torch module with input 'input' and output 'vectors', both with a free batch size.
+    """Return the ONNX model of a torch module with input 'input' and output 'vectors', both with a free batch size.
 
     The TorchScript exporter is used because it makes one file in 2 s; the newer one takes 15 s, keeps the
     weights in a second file and computes no faster.

@@ -84,7 +84,7 @@ class ClipEncoder(Encoder):
             self.chunk = 4
 
     def prepare(self, image: Image) -> NDArray[np.float32]:
-        """The model's own evaluation transform: float32 (3, height, width)."""
+        """Return the model's own evaluation transform: float32 (3, height, width)."""
         prepared: NDArray[np.float32] = self._transform(Pillow.fromarray(image.pixels)).numpy()
         return prepared
 
@@ -107,7 +107,7 @@ class ClipEncoder(Encoder):
         return vectors
 
     def are_cut(self, texts: Sequence[str]) -> list[bool]:
-        """Whether each text is longer than the model's context, so that its end is not read."""
+        """Return whether each text is longer than the model's context, so that its end is not read."""
         limit = self._tokenize([""]).shape[1]
         blank, *rows = self._tokenize(["", *texts], context_length=limit + 1)
         return [bool(row[-1] != blank[-1]) for row in rows]

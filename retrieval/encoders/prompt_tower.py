@@ -32,7 +32,7 @@ class PromptTower:
         self._ready: Any = None
 
     def start(self) -> np.ndarray:
-        """The embeddings of PROMPT_PREFIX, float32 (m, width)."""
+        """Return the embeddings of PROMPT_PREFIX, float32 (m, width)."""
         with self._lock:
             embedding = embedding_of(self._prepared())
             vectors = embedding.weight[self._tokens[0, 1 : 1 + self.length].to(embedding.weight.device)]
@@ -102,7 +102,7 @@ def _tokens_of(row: Any) -> int:
 
 
 def embedding_of(model: Any) -> Any:
-    """The layer that embeds the words of its text tower; None if it has none of that kind."""
+    """Return the layer that embeds the words of its text tower; None if it has none of that kind."""
     name = name_of_embedding(model)
     return model.get_submodule(name) if name else None
 

@@ -61,7 +61,7 @@ class TransformersClipEncoder(Encoder):
         self.fingerprint = hash_of("transformers", *map(sha256_of, weights), preprocessing)
 
     def prepare(self, image: Image) -> NDArray[np.float32]:
-        """The processor's own transform: float32 (3, height, width)."""
+        """Return the processor's own transform: float32 (3, height, width)."""
         return self._prepared(Pillow.fromarray(image.pixels))
 
     def encode_prepared(self, batch: NDArray[Any]) -> Vectors:

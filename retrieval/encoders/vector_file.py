@@ -68,7 +68,7 @@ class VectorFile:
         return self._arrays["embeddings"].shape[0]
 
     def labels(self) -> Iterator[str]:
-        """The labels in order, without the vectors."""
+        """Yield the labels in order, without the vectors."""
         with self._zip() as archive:
             for block in _blocks(archive, self._arrays["labels"]):
                 yield from block.tolist()

@@ -33,7 +33,7 @@ class ChromaConnection:
 
     @classmethod
     def embedded(cls, store: Path) -> ChromaConnection:
-        """The index in the folder `store`, made if it is missing. One process at a time may do this."""
+        """Return the index in the folder `store`, made if it is missing. One process at a time may do this."""
 
         def open_client() -> Any:
             import chromadb
@@ -52,7 +52,7 @@ class ChromaConnection:
 
     @classmethod
     def server(cls, url: str) -> ChromaConnection:
-        """The Chroma server at `http(s)://[user:password@]host[:port]`.
+        """Return the Chroma server at `http(s)://[user:password@]host[:port]`.
 
         Raises:
             SettingsError: not such an address.

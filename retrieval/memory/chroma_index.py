@@ -40,7 +40,7 @@ WRITTEN_AT_ONCE, ASKED_AT_ONCE = 1000, 100
 
 
 def collection_name(panel: str, fingerprint: str) -> str:
-    """A name for the collection of one panel and one encoder: several panels can share a server."""
+    """Return a name for the collection of one panel and one encoder: several panels can share a server."""
     owner = "\0".join((panel, fingerprint))
     return f"consilience-{hashlib.sha256(owner.encode()).hexdigest()[:32]}"
 

@@ -122,11 +122,11 @@ class ImageMemory:
         return self._index.mismatches
 
     def count(self) -> int:
-        """How many images the memory holds."""
+        """Return how many images the memory holds."""
         return len(self.labelled_images)
 
     def query(self, vectors: Vectors, k: int, exclude: Sequence[str | None] | None = None) -> Neighbourhood:
-        """The k nearest images to each of m vectors, float32 (m, d) of unit length.
+        """Return the k nearest images to each of m vectors, float32 (m, d) of unit length.
 
         Args:
             exclude: the identity of each query image, None where unknown: an image of the memory is not its own

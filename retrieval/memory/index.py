@@ -27,7 +27,7 @@ class Index(Protocol):
         """How many answers did not agree with the labelled images and were worked out exactly instead."""
 
     def query(self, vectors: Vectors, k: int) -> tuple[Vectors, Rows]:
-        """The nearest labelled images to each of m vectors, float32 (m, d) of unit length.
+        """Return the nearest labelled images to each of m vectors, float32 (m, d) of unit length.
 
         Returns:
             Cosine similarities, float32 (m, min(k, n)), in [-1, 1], descending, and the rows of the labelled images

@@ -45,7 +45,7 @@ class Store:
             raise MemoryBusyError(f"the index in '{path}' is in use by {cause.holder}: close it there first") from cause
 
     def state(self) -> State:
-        """Whether the files are as `seal` left them, and what was known of them then."""
+        """Return whether the files are as `seal` left them, and what was known of them then."""
         checksums = self._checksums()
         if not checksums:
             return "empty"

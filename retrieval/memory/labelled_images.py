@@ -85,7 +85,7 @@ class LabelledImages:
         return {identity: row for row, identity in enumerate(self.ids)}
 
     def thumbnail(self, identity: str) -> bytes | None:
-        """A small JPEG of one image, None if none was kept. Safe from many threads.
+        """Return a small JPEG of one image, None if none was kept. Safe from many threads.
 
         Raises:
             PanelDamagedError: the archive of thumbnails cannot be read.

@@ -16,7 +16,7 @@ class Thumbnails(Protocol):
     """Where thumbnails come from: a dict of JPEG bytes, or a `ThumbnailArchive`."""
 
     def get(self, identity: str, /) -> bytes | None:
-        """The JPEG of one image; None if none was kept."""
+        """Return the JPEG of one image; None if none was kept."""
 
 
 class ThumbnailArchive:
@@ -34,7 +34,7 @@ class ThumbnailArchive:
         self._lock = threading.Lock()
 
     def get(self, identity: str, /) -> bytes | None:
-        """The JPEG of one image; None if none was kept.
+        """Return the JPEG of one image; None if none was kept.
 
         Raises:
             PanelDamagedError: the archive, or this entry, cannot be read.
