@@ -1,4 +1,4 @@
-"""Labelled folders: one subfolder a label, or parts such as `train/` and `val/` above them."""
+"""Reading labelled folders: one subfolder for each label, or parts such as `train/` and `val/` above them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif"}
     | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
 )
-"""What the name of an image file ends with, in upper or lower case."""
+"""Endings of the names of image files, in upper or lower case."""
 
 PARTS = frozenset(
     {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "holdout"}
     | {"unlabelled", "unlabeled"}
 )
-"""Names that a folder beside a part may have without a doubt that it is another part, and no label."""
+"""Names, in lower case, of folders that may lie beside a part: they are taken for other parts, not for labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,13 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class LabelledFolder:
-    """What a labelled folder holds.
+    """The images and labels found in a labelled folder, and what was passed over.
 
     Attributes:
         images: label by label, within a label part by part, in natural order (2 before 10), a folder's files
             before those of its subfolders.
-        labels: in the task's order, without a task in natural order.
-        ignored: files that are no images by their names, images without a label, and folders beside the parts.
+        labels: in the task's order, or in natural order where there is no task.
+        ignored: files whose names are not those of images, images without a label, and folders beside the parts.
     """
 
     images: tuple[LabelledImage, ...]
@@ -52,7 +52,7 @@ class LabelledFolder:
 def read_labelled_folder(
     folder: str | Path, task: Task | None = None, least: int = 1, splits: Sequence[str] = ("train", "val")
 ) -> LabelledFolder:
-    """List the labelled images below a folder. None is opened: a broken one is the loader's to report.
+    """Return the labelled images below a folder, without opening them: a broken one is reported when it is loaded.
 
     Each subfolder is a label, named by the subfolder (NFC, in any script); images are found at any depth
     below it. Where a folder named in `splits` holds subfolders, those are the labels, and whatever lies
@@ -62,11 +62,12 @@ def read_labelled_folder(
     Args:
         folder: the folder.
         task: maps the names of subfolders to its labels, synonyms included; None: the names are the labels.
-        least: images that each label must have.
-        splits: the parts to read, in this order; () takes every subfolder for a label.
+        least: how many images each label must have.
+        splits: names of the parts to read, in this order; () takes every subfolder for a label.
 
     Raises:
-        DatasetError: the folder cannot be read, or is not such a folder; says what to change.
+        DatasetError: the folder cannot be read, a subfolder is no label of the task, two are spelled alike, there
+            are fewer than two labels, or one has fewer than `least` images; the message says what to change.
     """
     root = Path(folder)
     parts, ignored = _parts(root, splits)
@@ -99,9 +100,12 @@ def images_below(folder: str | Path) -> list[Path]:
 
 
 def images_by_folder(folder: str | Path) -> tuple[dict[str, list[Path]], tuple[Path, ...]]:
-    """The image files below each subfolder, by its name, in natural order, and the files that are no images by theirs.
+    """Return the image files below each subfolder by the subfolder's name, and the files that are no images.
 
-    For who decides elsewhere what the names mean; `read_labelled_folder` takes them for labels.
+    Unlike `read_labelled_folder`, it does not take the names for labels: the caller decides what they mean.
+
+    Returns:
+        The paths by name, in natural order, and the paths of visible files whose names are not those of images.
 
     Raises:
         DatasetError: the folder cannot be read, or holds no images in subfolders.
@@ -119,7 +123,7 @@ def images_by_folder(folder: str | Path) -> tuple[dict[str, list[Path]], tuple[P
 
 
 def _parts(root: Path, splits: Sequence[str]) -> tuple[list[Path], list[Path]]:
-    """The folders whose subfolders are labels, and what lies beside them."""
+    """Return the folders whose subfolders are labels, and what lies beside them."""
     if not os.path.isdir(root):  # unlike Path.is_dir, no error for a name that is too long
         problem = "is a file, not a folder" if os.path.exists(root) else "does not exist"
         raise DatasetError(f"'{root}' {problem}; name a folder that holds one subfolder of images for each label")
@@ -169,7 +173,7 @@ def _name(subfolder: Path) -> str:
 
 
 def _refuse_alike(subfolders: Iterable[Path]) -> None:
-    """The same label may stand in several parts, but spelled in one way only."""
+    """Raise DatasetError if two folders mean one label: it may stand in several parts, but under one spelling only."""
     seen: dict[str, Path] = {}
     for subfolder in subfolders:
         other = seen.setdefault(plain(_name(subfolder)), subfolder)
@@ -202,7 +206,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    """Visible files at any depth, each folder once, so that a link to a folder above ends."""
+    """Return the visible files at any depth; each folder is read once, so that a link to a folder above ends."""
     images: list[Path] = []
     seen: set[tuple[int, int]] = set()
     waiting = [folder]
@@ -219,7 +223,7 @@ def _files_below(folder: Path) -> list[Path]:
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Visible folders and files (and whatever else is no folder) in a folder, each in natural order."""
+    """Return the visible folders, and the files (whatever is no folder), of a folder, each in natural order."""
     try:
         with os.scandir(folder) as entries:
             visible = [(_is_folder(entry), folder / entry.name) for entry in entries if entry.name[0] != "."]
@@ -237,6 +241,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:
-    """Digits sort by value; text between them alternates with them, so that like is compared with like."""
+    """Return a key for sorting: digits count by value and alternate with text, so that like is compared with like."""
     parts = re.split(r"(\d+)", name.casefold())
     return [int(part) if number % 2 else part for number, part in enumerate(parts)], name

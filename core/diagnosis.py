@@ -1,4 +1,4 @@
-"""The answer, which shows itself: as Markdown, in Jupyter, as a picture. What it holds: diagnosis_record.py."""
+"""A diagnosis that can show itself: as Markdown, in Jupyter, as a picture. Its fields: diagnosis_record.py."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ class Diagnosis(DiagnosisRecord):
         return markdown(self)
 
     def _repr_html_(self) -> str:
-        """Shown by Jupyter: self-contained HTML, pictures included."""
+        """Return what Jupyter shows: self-contained HTML, pictures included."""
         from consilience.core.render.html import html
 
         return html(self)
 
     def save_picture(self, path: str | Path) -> Path:
-        """Write a PNG: the image, the verdict, the posterior, every agent's word and weight, the evidence.
+        """Write a PNG of 1400 x 900 pixels: image, verdict, posterior, each agent's answer and weight, evidence.
+
+        Returns:
+            The path that was written.
 
         Raises:
-            ImageError: the image was not kept and cannot be loaded again from its source.
+            ImageError: the image was not kept, and its source cannot be loaded or holds another image by now.
             ConsilienceError: the file cannot be written.
         """
         from consilience.core.render.picture import save_picture
@@ -40,13 +43,20 @@ class Diagnosis(DiagnosisRecord):
 
 @dataclass(frozen=True, slots=True)
 class FailedImage:
-    """An image of a batch that could not be diagnosed: its name and the cause. The others go on."""
+    """An image of a batch that could not be diagnosed; the others are diagnosed all the same.
+
+    Attributes:
+        source: where the image came from.
+        error: why it could not be diagnosed.
+    """
 
     source: str
     error: ConsilienceError
 
     def to_dict(self) -> dict[str, Any]:
+        """Return plain data: the source, and the error as "<its class>: <its message>"."""
         return {"source": self.source, "error": f"{type(self.error).__name__}: {self.error}"}
 
     def to_json(self) -> str:
+        """Return what `to_dict` returns as one line of JSON."""
         return json_of(self.to_dict())

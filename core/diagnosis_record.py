@@ -1,4 +1,4 @@
-"""The answer: a label with its posterior, or a referral to a person, and all that led to it."""
+"""The fields of a diagnosis: a label with its posterior, or a referral to a person, and all that led to it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     import numpy as np
 
 Verdict = Literal["confident", "refer"]
-"""Settled by the panel, or to be looked at by a person."""
+"""Whether the panel settled the image ("confident") or a person should look at it ("refer")."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
-    """What an encoder made of an image: `vector` float32 (d,) of unit length, `encoder` the encoder's fingerprint."""
+    """The vector that an encoder made of an image.
+
+    Attributes:
+        vector: float32 (d,), of unit length.
+        encoder: the encoder's fingerprint.
+    """
 
     vector: np.ndarray
     encoder: str
@@ -97,7 +102,7 @@ class Conclusion:
 
 
 def conclusion_from_dict(data: Mapping[str, Any]) -> Conclusion:
-    """Restore what `Conclusion.to_dict` returned."""
+    """Return the conclusion whose `Conclusion.to_dict` returned `data`. Raises KeyError where a field is missing."""
     sequences = {"prediction_set": tuple(data["prediction_set"]), "reasons": tuple(data["reasons"])}
     predictions = tuple(Prediction.from_dict(prediction) for prediction in data["predictions"])
     plain = {part.name: data[part.name] for part in fields(Conclusion)}
@@ -144,7 +149,16 @@ class DiagnosisRecord(Conclusion):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], thumbnail: Callable[[str], bytes | None] | None = None) -> Self:
-        """Restore from `to_dict`, without the image; `thumbnail` reads a case's picture by its id."""
+        """Return the diagnosis whose `to_dict` returned `data`, without its image and embedding.
+
+        Args:
+            data: plain data.
+            thumbnail: returns the JPEG of a retrieved case by its id, None if there is none; None: no case has one.
+
+        Raises:
+            KeyError: a field is missing.
+            ValueError: a value is out of its range.
+        """
         return cls(
             **conclusion_from_dict(data).parts(),
             evidence=Evidence.from_dict(data["evidence"], thumbnail),
@@ -155,10 +169,15 @@ class DiagnosisRecord(Conclusion):
         )
 
     def to_json(self, indent: int | None = None) -> str:
+        """Return what `to_dict` returns as JSON: on one line, or indented by `indent` spaces."""
         return json_of(self.to_dict(), indent)
 
 
 def json_of(data: dict[str, Any], indent: int | None = None) -> str:
-    """JSON that can be written as UTF-8: a file name that is not Unicode survives as escapes."""
+    """Return JSON that can be written as UTF-8: a file name that is not Unicode survives as escapes.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, indent=indent)
     return text.encode("utf-8", "backslashreplace").decode()

@@ -25,12 +25,12 @@ _DERIVED: dict[type, dict[str, Any]] = {
     DiagnosisRecord: {"probability": float},
     Prediction: {"label": str | None},
 }
-"""What `to_dict` writes beside the fields, for readers that have only the JSON."""
+"""What `to_dict` writes in addition to the fields, for readers that have only the JSON."""
 
 _NOT_WRITTEN = {"image", "embedding"}
 
 _OPTIONAL: dict[type, set[str]] = {Evidence: {"testimony"}}
-"""Written only where there is some."""
+"""Fields that are written only where they hold something."""
 
 
 def diagnosis_schema() -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _schema(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def _attributes(kind: type) -> dict[str, str]:
-    """Read what a class's docstring says of each attribute."""
+    """Return the description of each attribute in the docstring of `kind`."""
     _, _, listed = (kind.__doc__ or "").partition("Attributes:\n")
     listed = re.split(r"\n\s*\n", listed)[0]
     texts: dict[str, str] = {}

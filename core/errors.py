@@ -45,7 +45,8 @@ class FetchError(ImageError):
     """An image address is refused, cannot be reached, or answers wrongly.
 
     Attributes:
-        status: of the answer, if there was one. content_type: of the answer, where it is no image's.
+        status: HTTP status of the answer; None if there was no answer.
+        content_type: content type of the answer, where it is not an image's; else empty.
     """
 
     def __init__(self, message: str, *, status: int | None = None, content_type: str = "") -> None:
@@ -138,16 +139,19 @@ class MissingExtraError(ConsilienceError, ImportError):
 
 
 def first_line(error: BaseException) -> str:
-    """A library's words on one line, to be put into a message; without torch's advice to run what code a file holds."""
+    """Return the first line of another library's error, at most 300 characters, to be quoted in a message.
+
+    Torch's advice to run the code in a file is left out.
+    """
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].partition(" In PyTorch 2.6")[0][:300].rstrip(".: ")
 
 
 def import_extra(module: str, extra: str) -> ModuleType:
-    """Import `module`, which the optional `extra` brings.
+    """Return `module`, which the optional `extra` installs, imported.
 
     Raises:
-        MissingExtraError: if it is not installed; names the extra, chained to the cause.
+        MissingExtraError: it cannot be imported; the message names the command that installs it.
     """
     import importlib
 

@@ -31,6 +31,7 @@ class Neighbour:
         return self._thumbnail(self.id) if self._thumbnail is not None else None
 
     def to_dict(self) -> dict[str, Any]:
+        """Return plain data, without the picture."""
         return {"id": self.id, "label": self.label, "similarity": float(self.similarity), "source": self.source}
 
 
@@ -62,7 +63,7 @@ class Evidence:
             check_distribution(self.distribution, "the evidence")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for the graph's state and for JSON; `from_dict` restores it."""
+        """Return plain data, for the graph's state and for JSON; `from_dict` restores it."""
         return {
             "neighbours": [neighbour.to_dict() for neighbour in self.neighbours],
             "distribution": {label: float(share) for label, share in self.distribution.items()},
@@ -72,7 +73,16 @@ class Evidence:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], thumbnail: Callable[[str], bytes | None] | None = None) -> Evidence:
-        """Restore from `to_dict`; `thumbnail` reads a case's picture by its id."""
+        """Return the evidence whose `to_dict` returned `data`.
+
+        Args:
+            data: plain data.
+            thumbnail: returns the JPEG of a case by its id, None if there is none; None: no case has one.
+
+        Raises:
+            KeyError: a field is missing.
+            ValueError: a value is out of its range.
+        """
         neighbours = tuple(Neighbour(**neighbour, _thumbnail=thumbnail) for neighbour in data["neighbours"])
         testimony = tuple(Prediction.from_dict(prediction) for prediction in data.get("testimony", ()))
         return cls(neighbours, data["distribution"], data["novelty"], testimony)

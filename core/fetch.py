@@ -1,4 +1,4 @@
-"""Fetch the bytes of an image from a public http(s) address.
+"""Fetching the bytes of an image from a public http(s) address.
 
 Each host is resolved once, every address it has must be public, and the connection goes to an address that was
 checked, so a name that changes its answer in between gains nothing. Redirects go the same way. TLS is verified
@@ -40,8 +40,11 @@ _NOT_PUBLIC = [  # tunnels and documentation, which some versions of `ipaddress`
 def is_public(address: str) -> bool:
     """Return whether an IP address is one of the public internet.
 
-    False for private, loopback, link-local, shared, multicast, reserved, documentation and tunnel addresses.
+    Private, loopback, link-local, shared, multicast, reserved, documentation and tunnel addresses are not.
     An IPv4 address inside an IPv6 one (mapped, NAT64) is judged as itself.
+
+    Raises:
+        ValueError: `address` is no IP address.
 
     >>> is_public("93.184.216.34"), is_public("::ffff:127.0.0.1")
     (True, False)
@@ -56,7 +59,11 @@ def is_public(address: str) -> bool:
 
 
 def without_secrets(url: str) -> str:
-    """Return the URL as it may be shown: without user name, password, query and fragment."""
+    """Return the URL as it may be shown: without user name, password, query and fragment.
+
+    Raises:
+        FetchError: it cannot be parsed, is no http(s) URL, names a user or password, or names no host.
+    """
     return str(_Address(url))
 
 
@@ -64,15 +71,18 @@ def without_secrets(url: str) -> str:
 class Bearer:
     """A token that opens private files of one host.
 
+    It is sent to that host and its subdomains alone, and over TLS alone, unless the host is this machine.
+
     Attributes:
-        token: is sent to `host` and its subdomains alone, and over TLS alone, unless the host is this machine.
+        token: the secret; no message shows it.
+        host: name of the host, in lower case.
     """
 
     token: str = field(repr=False)
     host: str
 
     def opens(self, url: httpcore.URL) -> bool:
-        """Return whether it may be sent with a request."""
+        """Return whether the token may be sent with a request to `url`."""
         host = url.host.decode("ascii").lower()
         is_private = url.scheme == b"https" or host in ("127.0.0.1", "::1", "localhost")
         return is_private and (host == self.host or host.endswith(f".{self.host}"))
@@ -82,6 +92,8 @@ def fetch_image_bytes(url: str, limits: ImageLimits, bearer: Bearer | None = Non
     """Return the body behind an http(s) URL, not yet decoded.
 
     Args:
+        url: address of the image.
+        limits: most bytes, seconds and redirects, and whether addresses that are not public are allowed.
         bearer: opens private files; where it may not be sent, also after a redirect, the request goes without it.
 
     Raises:
@@ -145,7 +157,7 @@ class _Address:
 
 
 def _get(address: _Address, backend: _PublicBackend, limits: ImageLimits, bearer: Bearer | None) -> bytes | _Address:
-    """One request: the body, or where it redirects to."""
+    """Send one request and return its body, or the address that it redirects to."""
     headers: dict[bytes | str, bytes | str] = {
         "Host": address.host_header,
         "Accept": "image/*",
@@ -202,13 +214,13 @@ def _tls_context() -> ssl.SSLContext:
 
 
 class _Deadline:
-    """One end for everything that a fetch does."""
+    """The point in time by which everything that a fetch does must end."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds left, > 0. Raises httpcore.TimeoutException if there are none."""
+        """Return the seconds left, above 0. Raises httpcore.TimeoutException if there are none."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise httpcore.TimeoutException
@@ -216,7 +228,7 @@ class _Deadline:
 
 
 class _PublicBackend(httpcore.SyncBackend):
-    """Connects to the addresses that it checked itself, until the deadline."""
+    """A network backend that connects only to addresses that it checked itself, until the deadline."""
 
     def __init__(self, limits: ImageLimits) -> None:
         self._allow_private = limits.allow_private_urls
@@ -247,7 +259,7 @@ class _PublicBackend(httpcore.SyncBackend):
 
 
 def _resolve(host: str, port: int, deadline: _Deadline) -> list[str]:
-    """All addresses of a host. In a thread of its own, because the system's resolver knows no time limit."""
+    """Return all addresses of a host. It asks in a thread, because the system's resolver knows no time limit."""
     answers: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
 
     def look_up() -> None:

@@ -1,4 +1,4 @@
-"""What an image may be: bounds on bytes, pixels and sides, and on fetching it."""
+"""Limits on images: their bytes, pixels and sides, and how they may be fetched."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from consilience.core.settings.settings_group import SettingsGroup
 
 
 class ImageLimits(SettingsGroup):
-    """What an image may be; whatever is over is refused before it is decoded."""
+    """Limits on an image and on fetching it; an image over a limit is refused before it is decoded."""
 
     max_bytes: int = Field(default=64 * 2**20, ge=1, description="largest file, body or byte string, in bytes")
     max_pixels: int = Field(

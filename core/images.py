@@ -1,4 +1,4 @@
-"""Images: whatever a caller has becomes 8-bit RGB pixels (how: pixels.py) with an identity, or an ImageError."""
+"""Loading images: any source becomes 8-bit RGB pixels (how: pixels.py) with an identity, or an ImageError is raised."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from consilience.core.image_limits import DEFAULT_LIMITS, ImageLimits
 from consilience.core.pixels import Pixels, rgb_from_array, rgb_from_pillow
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")
-"""The decoders that may run (JPEG includes MPO, PPM includes PGM and PBM): no other is given a byte."""
+"""The only decoders that may run (JPEG includes MPO, PPM includes PGM and PBM)."""
 
 _SIGNATURES = {
     "JPEG": rb"\xff\xd8\xff",
@@ -60,10 +60,10 @@ class Image:
 
     @classmethod
     def from_pixels(cls, pixels: npt.NDArray[Any], source: str = "array") -> Image:
-        """Return an image of a copy of `pixels`: uint8, (height, width, 3), RGB. No limits apply but these.
+        """Return an image of a copy of `pixels`: uint8, (height, width, 3), RGB. `ImageLimits` are not applied.
 
         Raises:
-            ImageError: another shape or dtype, or no pixels.
+            ImageError: the shape or dtype is another one, or there are no pixels.
         """
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
             raise ImageError(
@@ -73,20 +73,22 @@ class Image:
 
     @property
     def height(self) -> int:
+        """Height in pixels."""
         return int(self.pixels.shape[0])
 
     @property
     def width(self) -> int:
+        """Width in pixels."""
         return int(self.pixels.shape[1])
 
     def scaled(self, side: int) -> PIL.Image.Image:
-        """Return a picture whose longer side is at most `side` pixels; the aspect is kept, nothing is enlarged."""
+        """Return an RGB picture whose longer side is at most `side` pixels: same aspect ratio, never enlarged."""
         small = PIL.Image.fromarray(self.pixels)
         small.thumbnail((side, side))
         return small
 
     def thumbnail(self, side: int = 96) -> bytes:
-        """`scaled` as a JPEG. It is made once: several agents send the same."""
+        """Return `scaled(side)` as a JPEG of quality 85; each size is made once, since several agents send the same."""
         if side not in self._jpegs:
             jpeg = io.BytesIO()
             self.scaled(side).save(jpeg, "JPEG", quality=85)
@@ -97,12 +99,19 @@ class Image:
 class Readable(Protocol):
     """A file object, open in binary mode."""
 
-    def read(self, size: int, /) -> bytes | None: ...
+    def read(self, size: int, /) -> bytes | None:
+        """Return at most `size` bytes; b"" or None at the end."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What holds an image, and what it is called in errors and as its `source`."""
+    """A source of an image with a name of its own.
+
+    Attributes:
+        holder: the source, as `load_image` takes it.
+        name: what the image is called in errors and as its `source`.
+    """
 
     holder: ImageSource
     name: str
@@ -123,13 +132,13 @@ ImageSource: TypeAlias = (
 
 
 def load_image(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS, name: str | None = None) -> Image:
-    """Read an image from whatever holds one.
+    """Return the image that a path, a URL, bytes, a file object, a Pillow image or an array holds.
 
     Args:
         source: a path; an http(s) URL; the bytes of a file; a binary file object, read from where it stands;
             a Pillow image; an array (height, width), or with 1, 3 (RGB) or 4 (RGBA) channels, of uint8, uint16,
             bool or floats in [0, 1]; one of these with a name of its own; or an Image, which is returned as it is.
-        limits: what is refused.
+        limits: bounds on its bytes, pixels and sides, and on fetching it; an image beyond them is refused.
         name: what to call it in errors and as its `source`.
 
     Raises:
@@ -265,7 +274,7 @@ def _from_array(array: npt.NDArray[Any], limits: ImageLimits, name: str) -> Imag
 
 
 def _sealed(pixels: Pixels, source: str) -> Image:
-    """An image of these very pixels, which nobody else may hold writable."""
+    """Return an image of these very pixels, made read-only; nobody else may hold them writable."""
     pixels.setflags(write=False)
     digest = hashlib.sha256(b"%d x %d;" % pixels.shape[:2])
     digest.update(pixels.data)

@@ -33,11 +33,11 @@ _UPRIGHT = {
     7: PIL.Image.Transpose.TRANSVERSE,
     8: PIL.Image.Transpose.ROTATE_90,
 }
-"""What undoes each EXIF orientation."""
+"""The transposition that undoes each EXIF orientation."""
 
 
 def rgb_from_pillow(image: PIL.Image.Image, name: str) -> Pixels:
-    """Upright RGB pixels (height, width, 3) of a Pillow image.
+    """Return the pixels of a Pillow image, upright: uint8, (height, width, 3), RGB.
 
     Raises:
         ImageError: its values have no stated range; `name` is what the message calls it.
@@ -58,10 +58,15 @@ def rgb_from_pillow(image: PIL.Image.Image, name: str) -> Pixels:
 
 
 def rgb_from_array(array: npt.NDArray[Any], name: str) -> Pixels:
-    """RGB pixels of an array (height, width), or with 1, 3 or 4 (RGBA) channels; it may be the array itself.
+    """Return the pixels of an array: uint8, (height, width, 3), RGB; it may be the array itself.
+
+    Args:
+        array: (height, width), or (height, width, channels) with 1, 3 (RGB) or 4 (RGBA) channels; uint8, uint16,
+            bool, or floats in [0, 1].
+        name: what the array is called in messages.
 
     Raises:
-        ImageError: another shape; not uint8, uint16, bool or floats in [0, 1].
+        ImageError: its shape, dtype or range is another one.
     """
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise ImageError(

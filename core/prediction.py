@@ -1,4 +1,4 @@
-"""What one agent says about one image."""
+"""The answer of one agent about one image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Stage = Literal["first", "second"]
 
 
 def look_name(agent: str, stage: Stage) -> str:
-    """Return how an agent's look is called in tables and reasons.
+    """Return the name of an agent's look, for tables and reasons.
 
     >>> look_name("qwen", "second")
     'qwen, second look'
@@ -44,7 +44,7 @@ _NUMBERS: dict[str, type[float] | type[int]] = {
 
 
 def _distribution(probabilities: Mapping[str, float], owner: str) -> dict[str, float]:
-    """A checked copy of plain floats, which JSON and the graph's state can hold."""
+    """Return a checked copy in plain floats, which JSON and the graph's state can hold."""
     check_distribution(probabilities, owner)
     return {label: float(value) for label, value in probabilities.items()}
 
@@ -123,7 +123,7 @@ class Prediction:
         object.__setattr__(self, name, value)
 
     def taking(self, seconds: float) -> Prediction:
-        """Return the same answer, which took so long."""
+        """Return the same prediction with `seconds` as the time that it took."""
         same = object.__new__(Prediction)  # everything else was checked when this one was made
         for name in self.__slots__:
             same._keep(name, getattr(self, name))
@@ -138,7 +138,7 @@ class Prediction:
         return max(self.probabilities, key=self.probabilities.__getitem__)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for the graph's state and for JSON; `from_dict` restores it."""
+        """Return plain data, for the graph's state and for JSON; `from_dict` restores it."""
         return {
             "agent": self.agent,
             "stage": self.stage,
@@ -160,4 +160,10 @@ class Prediction:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Prediction:
+        """Return the prediction whose `to_dict` returned `data`.
+
+        Raises:
+            TypeError: a field is unknown or missing.
+            ValueError: a value is out of its range.
+        """
         return cls(**{key: value for key, value in data.items() if key != "label"})

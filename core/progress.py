@@ -1,12 +1,12 @@
-"""Progress of long work, for whoever watches it."""
+"""Reporting the progress of long work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+"""A function that is called with what is being done, how much of it is done, and how much there is in all."""
 
 
 def quiet(what: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
+    """Report nothing: the `Progress` where nobody watches."""

@@ -28,7 +28,7 @@ def plain(text: str) -> str:
 
 
 class Label(BaseModel):
-    """One possible answer.
+    """One possible answer to a task.
 
     Attributes:
         name: as it stands in folders, reports and results.
@@ -44,10 +44,10 @@ class Label(BaseModel):
 
 
 class PromptOverride(BaseModel):
-    """Words of the task's own in the place of some of a prompt's.
+    """Texts that a task puts in the place of some texts of a prompt.
 
     Attributes:
-        version: of these words; raise it with every change: it is part of each prediction and of the cache key.
+        version: version of these texts; raise it with every change: it is part of each prediction and of the cache key.
         texts: the texts that differ, by name; they insert the variables of those that they replace.
     """
 
@@ -58,7 +58,12 @@ class PromptOverride(BaseModel):
 
 
 class Task(BaseModel):
-    """The question: a domain and at least two labels; and, where it has some, its own words for models.
+    """The question that a panel answers: a domain, at least two labels, and texts of its own for prompts.
+
+    Attributes:
+        domain: what the images show, such as "apple leaf".
+        labels: the possible answers, in the order of every probability vector.
+        prompts: texts of its own by the name of the prompt; usually empty.
 
     >>> task = Task.from_labels(["healthy", "scab"], domain="apple leaf")
     >>> task.names
@@ -85,12 +90,20 @@ class Task(BaseModel):
 
     @classmethod
     def from_labels(cls, names: Sequence[str], domain: str = "image") -> Task:
-        """Return a task that has only names. Raises TaskError if fewer than two, or if two are spelled alike."""
+        """Return a task whose labels have only names.
+
+        Raises:
+            TaskError: there are fewer than two names, or two are spelled alike.
+        """
         return _validated({"domain": domain, "labels": [{"name": name} for name in names]}, "the labels")
 
     @staticmethod
     def label(name: str, descriptions: Sequence[str] = (), synonyms: Sequence[str] = ()) -> Label:
-        """One label. Raises TaskError if a text is empty or too long."""
+        """Return a label.
+
+        Raises:
+            TaskError: a text is empty or longer than 2,000 characters.
+        """
         try:
             return Label(name=name, descriptions=tuple(descriptions), synonyms=tuple(synonyms))
         except ValidationError as cause:
@@ -98,7 +111,7 @@ class Task(BaseModel):
 
     @classmethod
     def from_file(cls, path: str | Path) -> Task:
-        """Read a YAML file: `domain`, `labels` as a list of names or of `{name, descriptions, synonyms}`, `prompts`.
+        """Return the task in a YAML file: `domain`, `labels` (names or `{name, descriptions, synonyms}`), `prompts`.
 
         Raises:
             TaskError: the file cannot be read, is not such a file, or names a key that does not exist or stands twice.
@@ -121,7 +134,7 @@ class Task(BaseModel):
         return tuple(label.name for label in self.labels)
 
     def find(self, text: str) -> str | None:
-        """Return the label that `text` names, by name or synonym, whatever its case; None if no label does."""
+        """Return the name of the label that `text` means, by name or synonym, in any case; None if there is none."""
         wanted = plain(text)
         for label in self.labels:
             if wanted == plain(label.name) or wanted in map(plain, label.synonyms):
@@ -129,7 +142,11 @@ class Task(BaseModel):
         return None
 
     def with_label(self, label: Label) -> Task:
-        """With one more label, the last. Raises TaskError if it is spelled like one that is there."""
+        """Return the task with one more label, at the end.
+
+        Raises:
+            TaskError: its name or a synonym is spelled like a label that is there.
+        """
         for text in (label.name, *label.synonyms):
             if (own := self.find(text)) is not None:
                 raise TaskError(f"'{text}' is the label '{own}' already: add images to it, or name it otherwise")
@@ -137,12 +154,13 @@ class Task(BaseModel):
         return _validated({**data, "labels": [*data["labels"], label.model_dump()]}, f"the label '{label.name}'")
 
     def to_yaml(self) -> str:
+        """Return the task as YAML, which `from_file` reads."""
         data = self.model_dump(mode="json", exclude_defaults=True)
         return yaml.dump({"domain": self.domain, **data}, Dumper=_Dumper, allow_unicode=True, sort_keys=False)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Escapes U+0085, which PyYAML writes as it is and then reads as the end of a line."""
+    """A YAML dumper that escapes U+0085, which PyYAML writes as it is and then reads as the end of a line."""
 
 
 def _represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

@@ -1,4 +1,4 @@
-"""The trust that an agent has earned on labelled images, as a record."""
+"""The record of the trust that an agent has earned on labelled images."""
 
 from __future__ import annotations
 
@@ -48,4 +48,5 @@ class Trust:
             raise ValueError(f"trust of '{self.agent}': n is {self.n}")
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain data, by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

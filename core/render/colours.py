@@ -8,7 +8,7 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 """Colours that colour-blind people can tell apart (Okabe and Ito 2008), in the order in which labels take them."""
 
 OTHER = "#9A9A9A"
-"""Labels for which no colour is left."""
+"""The colour of labels for which no other is left."""
 
 VERDICT_COLOURS = {"confident": "#00568A", "refer": "#B84A00"}
 """Blue and orange: told apart by everybody; the verdict is always written beside them."""

@@ -16,7 +16,13 @@ COLUMNS = (WIDTH - 2 * MARGIN + PITCH - SIDE) // PITCH
 
 @dataclass(frozen=True)
 class SheetCell:
-    """One image of a sheet: the picture (RGB), its name, and a note below it."""
+    """One image of a contact sheet.
+
+    Attributes:
+        picture: the image, RGB.
+        name: shown below it, beside its number.
+        note: shown below the name.
+    """
 
     picture: PIL.Image.Image
     name: str

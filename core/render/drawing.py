@@ -79,14 +79,16 @@ class Canvas:
         right: bool = False,
         room: float = WIDTH,
     ) -> float:
-        """Put one line, centred on y, that begins at x (or, `right`, ends there); what does not fit is cut out.
+        """Draw one line of text, centred on y, that begins at x (or, with `right`, ends there).
 
         Args:
+            x, y: in pixels from the lower left corner.
+            words: the text; what does not fit into `room` is cut out of its middle.
             size: in points of 1/72 inch, at 100 pixels an inch.
-            room: the most pixels it may take.
+            room: the most pixels that it may take.
 
         Returns:
-            How many pixels it takes.
+            The width that it takes, in pixels.
         """
         from matplotlib.font_manager import FontProperties
         from matplotlib.text import Text
@@ -123,7 +125,7 @@ class Canvas:
         self._figure.add_artist(patch)
 
     def picture(self, picture: PIL.Image.Image, x: int, y: int, width: int, height: int, centred: bool = False) -> None:
-        """Put an RGB picture, scaled as a whole, into a box: at its upper left corner or in its middle."""
+        """Draw an RGB picture, scaled as a whole, into a box: at its upper left corner or in its middle."""
         scale = min(width / picture.width, height / picture.height)
         size = (max(1, round(scale * picture.width)), max(1, round(scale * picture.height)))
         way = PIL.Image.Resampling.NEAREST if scale > 4 else PIL.Image.Resampling.LANCZOS

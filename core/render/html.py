@@ -1,4 +1,4 @@
-"""A diagnosis as self-contained HTML, as Jupyter shows it: whatever its texts hold, none of it becomes markup."""
+"""A diagnosis as self-contained HTML, as Jupyter shows it; its texts are escaped, so that none becomes markup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A diagnosis as Markdown: whatever its texts hold, none of it becomes markup."""
+"""A diagnosis as Markdown; its texts are escaped, so that none becomes markup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A diagnosis as one picture, for people who look before they read."""
+"""A diagnosis as one picture: image, verdict, posterior, agents and similar cases."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from consilience.core.render.tables import AgentRow, agent_rows, posterior_rows
 from consilience.core.storage.atomic_write import write_atomically
 
 Legend: TypeAlias = Mapping[str, tuple[str, str]]
-"""Label -> (its name as it can be drawn, its colour)."""
+"""For each label its name as it can be drawn, and its colour."""
 
 # All in pixels, upwards from the lower edge.
 MARGIN = 36
@@ -34,6 +34,9 @@ CASES = 8
 
 def save_picture(diagnosis: DiagnosisRecord, path: Path) -> Path:
     """Draw the diagnosis and write it as a PNG of 1400 x 900 pixels; the file appears whole or not at all.
+
+    Returns:
+        `path`.
 
     Raises:
         ImageError: the image was not kept, and its source cannot be loaded or holds another image by now.

@@ -1,4 +1,4 @@
-"""The tables of a diagnosis as rows: who says what, the posterior, the similar cases. Each surface formats them."""
+"""The tables of a diagnosis as rows of text: agents, posterior, similar cases. Each surface formats them itself."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from consilience.core.render.phrases import one_line, percent, ranked, source_na
 from consilience.core.trust import Trust
 
 NOTHING = "–"
-"""Stands for what there is not."""
+"""Stands in a cell for a value that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentRow:
-    """What an agent says at one look, and how far it is trusted.
+    """An agent's answer at one look, and how far it is trusted.
 
     Attributes:
         prediction: the answer itself.
@@ -80,7 +80,7 @@ def _raw(row: AgentRow) -> str:
 
 
 def _calibrated(row: AgentRow) -> str:
-    """Of the label that the agent names, and of the most probable one if calibration makes that another."""
+    """Return the calibrated probability of the label that the agent names, and the top label where it is another."""
     label, calibrated = row.prediction.label, row.prediction.calibrated
     if label is None or calibrated is None:
         return NOTHING
@@ -109,10 +109,10 @@ _AGENT_CELLS: Mapping[str, Callable[[AgentRow], str]] = MappingProxyType(
 )
 
 AGENT_COLUMNS = ("Agent", "Says", "Raw", "Calibrated", "Weight", "n", "Accuracy", "ECE", "OCR", "CCC")
-"""Of a page: all figures."""
+"""The columns of agents on a page: all figures."""
 
 NARROW_AGENT_COLUMNS = ("Agent", "Says", "Calibrated", "Share", "Accuracy", "ECE")
-"""Of a terminal or a conversation. Share: of the weight of all answers."""
+"""The columns of agents in a terminal or a conversation. Share: of the weight of all answers."""
 
 
 def agent_cells(rows: Sequence[AgentRow], columns: Sequence[str]) -> list[tuple[str, ...]]:

@@ -12,7 +12,7 @@ from consilience.core.settings.vlm_settings import VlmSettings
 
 
 def _kind(entry: object) -> str | None:
-    """The kind that an entry, or settings made from one, names; None: it names none."""
+    """Return the kind that an entry, or settings made from one, names; None if it names none."""
     kind = entry.get("kind") if isinstance(entry, Mapping) else getattr(entry, "kind", None)
     return None if kind is None else str(kind)
 

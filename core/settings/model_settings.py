@@ -1,4 +1,4 @@
-"""What describes a model that answers in words: how it is reached, and how it is asked."""
+"""Settings of models that answer in words: how each is reached, and how it is asked."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class EndpointSettings(SettingsGroup):
 
     @property
     def is_free(self) -> bool:
-        """Whether nothing that is asked costs anything."""
+        """Whether requests cost nothing: every price is 0."""
         return not (
             self.price_per_million_input_tokens or self.price_per_million_output_tokens or self.price_per_gpu_second
         )
@@ -115,13 +115,13 @@ class LookSettings(SettingsGroup):
 
     @property
     def heat(self) -> float:
-        """`temperature`, or what goes with the confidence."""
+        """The temperature to use: `temperature` if it is set, else 1 where confidence is sampled and 0 elsewhere."""
         usual = 1.0 if self.confidence == "sampled" else 0.0
         return usual if self.temperature is None else self.temperature
 
     @property
     def answers(self) -> int:
-        """How many answers to an image are asked for."""
+        """The number of answers that are asked for an image."""
         return self.samples if self.confidence == "sampled" else 1
 
     @property

@@ -36,7 +36,7 @@ OTHER_VARIABLES = (
     "CONSILIENCE_TEST_DATA",
     "CONSILIENCE_WEB_TOKEN",
 )
-"""Variables of ours that are no settings."""
+"""Environment variables of Consilience that are no settings."""
 
 
 def _split(value: object) -> object:
@@ -207,7 +207,7 @@ FIELDS: Mapping[str, FieldInfo] = dict(_fields(Settings))
 
 
 def load_settings(path: str | Path | None = None, **arguments: Any) -> Settings:
-    """Collect the settings.
+    """Return the settings of a file, the environment and arguments; the later ones win.
 
     >>> load_settings(seed=7, policy__target=0.9).policy.target
     0.9
@@ -219,8 +219,8 @@ def load_settings(path: str | Path | None = None, **arguments: Any) -> Settings:
             settings.
 
     Raises:
-        SettingsError: the file cannot be read; a setting is unknown, of a wrong type or out of range. Names
-            the file, variable or argument.
+        SettingsError: the file cannot be read; a setting is unknown, of a wrong type or out of range. The
+            message names the file, variable or argument.
     """
     path = path or os.environ.get(FILE_VARIABLE)
     values = _from_file(path) if path else {}
@@ -241,10 +241,10 @@ def load_settings(path: str | Path | None = None, **arguments: Any) -> Settings:
 
 
 def settings_or(settings: Settings | None, arguments: Mapping[str, Any]) -> Settings:
-    """`settings` as they are, or those that `load_settings` makes of the arguments.
+    """Return `settings` if they are given, else those that `load_settings` makes of the arguments.
 
     Raises:
-        SettingsError: both are given, so that one of them would be passed over.
+        SettingsError: both are given, or an argument is wrong.
     """
     if settings is None:
         return load_settings(**arguments)

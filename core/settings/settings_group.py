@@ -1,4 +1,4 @@
-"""What every group of settings is: frozen, and strict about what a person writes."""
+"""The base of every group of settings: frozen, and strict about what a person writes."""
 
 from __future__ import annotations
 

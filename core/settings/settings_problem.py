@@ -1,4 +1,4 @@
-"""What is wrong with a setting, in words: where it was set, what is allowed there, and nothing that may be a secret."""
+"""Messages about wrong settings: where one was set and what is allowed there, but no value that may be secret."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ if TYPE_CHECKING:
 
 
 class SettingSource(NamedTuple):
-    """A value and where it was set."""
+    """The value of a setting, and where it was set.
+
+    Attributes:
+        value: as it was written.
+        origin: "the variable CONSILIENCE_SEED", "the argument 'seed'".
+    """
 
     value: Any
     origin: str
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """' (the nearest is ...)', of the names that there are."""
+    """Return " (the nearest is ...)" with the most similar of `names`, which must not be empty."""
     by_letters = {name.lower(): name for name in names}
     close = difflib.get_close_matches(name.lower(), by_letters, n=1, cutoff=0)
     return f" (the nearest is {by_letters[close[0]]})"
@@ -35,12 +40,18 @@ def groups_in(annotation: Any) -> tuple[type[BaseModel], ...]:
 
 
 def _by_kind(groups: Iterable[type[BaseModel]]) -> dict[str, type[BaseModel]]:
-    """The groups of which an entry of a list says by its `kind` which one it is, by that kind."""
+    """Return, by kind, the groups between which an entry of a list chooses by its `kind`."""
     return {group.model_fields["kind"].default: group for group in groups if "kind" in group.model_fields}
 
 
 def problem(error: ErrorDetails, settings: type[BaseModel], sources: Mapping[str, SettingSource]) -> str:
-    """What is wrong with the setting to which pydantic points; deeper than a setting, it points into its value."""
+    """Return the message for one of pydantic's errors.
+
+    Args:
+        error: its location may lie deeper than a setting: in the setting's value.
+        settings: the type that was validated.
+        sources: what was set, by path, such as 'policy.target'.
+    """
     location = error["loc"]
     key = _key(location, sources)
     value, origin = sources[key]
@@ -75,7 +86,7 @@ def problem(error: ErrorDetails, settings: type[BaseModel], sources: Mapping[str
 
 
 def _key(location: tuple[int | str, ...], sources: Mapping[str, SettingSource]) -> str:
-    """The setting in which a location lies; for one that is missing, another of its group."""
+    """Return the path of the setting in which a location lies; for one that is missing, another of its group."""
     parts = [*map(str, location)]
     inside = [key for key in sources if key.split(".") == parts[: key.count(".") + 1]]
     return (inside or [key for key in sources if key.startswith(f"{parts[0]}.")])[0]
@@ -86,7 +97,7 @@ def _written(value: object) -> str:
 
 
 def _allowed(field: FieldInfo, is_entry: bool) -> str:
-    """The type and range of a setting in words."""
+    """Return the type and range of a setting in words."""
     if is_entry:
         return "a mapping"
     schema = TypeAdapter(field.rebuild_annotation()).json_schema()

@@ -44,7 +44,7 @@ class VlmSettings(LookSettings, EndpointSettings):
 
     @property
     def enforced(self) -> Structured:
-        """`structured`, or what goes with the confidence."""
+        """The form to enforce: `structured` if it is set, else "choice" for logprob and "json_schema" elsewhere."""
         return self.structured or ("choice" if self.confidence == "logprob" else "json_schema")
 
     @property

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and outlast a power cut."""
+"""Writing files that appear whole or not at all, and outlast a power cut."""
 
 from __future__ import annotations
 

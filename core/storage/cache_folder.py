@@ -1,4 +1,4 @@
-"""The folder of what can be made or asked for again: exported encoders, models' answers."""
+"""The cache folder, for what can be made or asked for again: exported encoders, models' answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """$CONSILIENCE_CACHE, else the user's cache folder. It need not be there."""
+    """Return the folder that CONSILIENCE_CACHE names, else the user's cache folder; it need not exist yet."""
     from platformdirs import user_cache_path
 
     chosen = os.environ.get("CONSILIENCE_CACHE")

@@ -10,7 +10,11 @@ from filelock import FileLock, Timeout
 
 
 class LockHeldError(Exception):
-    """Somebody else holds the lock: `holder` in words. Whoever asked says what to do about it."""
+    """Another process or object holds the lock; the caller turns this into an error that says what to do.
+
+    Attributes:
+        holder: who holds it, in words.
+    """
 
     def __init__(self, holder: str) -> None:
         super().__init__(f"held by {holder}")
@@ -18,12 +22,12 @@ class LockHeldError(Exception):
 
 
 def hold_lock(path: Path) -> FileLock:
-    """Take the lock at `path` without waiting, and leave this process's id in it.
+    """Take the lock at `path` without waiting, write this process's id into it, and return it.
 
     Any thread of the process may release it; it ends with the process.
 
     Raises:
-        LockHeldError: this process, through another object, or another process holds it.
+        LockHeldError: another process holds it, or this one does through another object.
         OSError: the file cannot be made.
     """
     lock = FileLock(path, thread_local=False)

@@ -1,4 +1,4 @@
-"""The form of a panel on disk, whatever is in it: a folder that changes all at once or not at all.
+"""A panel's folder on disk, whatever is in it: it changes all at once or not at all.
 
     panel.json     the manifest, for people too: format, id, generation, a checksum of every file below
     state-0003/    the files of generation 3, the one that the manifest names
@@ -66,17 +66,17 @@ class PanelFolder:
 
     @property
     def id(self) -> str:
-        """Given at the first write and kept: 32 hex digits."""
+        """Identity of the panel, given at the first write and kept: 32 hex digits."""
         return str(self.manifest["id"])
 
     @property
     def generation(self) -> int:
-        """1 after the first write, more after each other."""
+        """Number of the write: 1 after the first, higher after each later one."""
         return int(self.manifest["generation"])
 
 
 def open_panel_folder(path: str | Path) -> PanelFolder:
-    """Check a panel's form and every file in it.
+    """Return a panel's folder after checking its manifest and every file in it.
 
     Raises:
         PanelMissingError: there is no panel.
@@ -88,10 +88,12 @@ def open_panel_folder(path: str | Path) -> PanelFolder:
 
 
 def read_panel_folder(path: str | Path, read: Callable[[PanelFolder], T]) -> T:
-    """`read` a checked panel; again from the start if another process wrote a newer generation meanwhile.
+    """Return what `read` returns for a checked panel.
+
+    It starts again if another process wrote a newer generation meanwhile.
 
     Raises:
-        what `open_panel_folder` raises, and what `read` does.
+        PanelError: as `open_panel_folder` raises it; what `read` raises is passed on.
     """
     path = Path(path)
     folder = PanelFolder(path, read_manifest(path))
@@ -109,7 +111,7 @@ def read_panel_folder(path: str | Path, read: Callable[[PanelFolder], T]) -> T:
 def write_panel_folder(
     path: str | Path, write: Callable[[Path], Mapping[str, Any]], *, overwrite: bool = False
 ) -> PanelFolder:
-    """Write a panel, or its next generation; the caller holds the lock (retrieval's `writer_lock`).
+    """Write a panel, or its next generation, and return it; the caller holds the lock (retrieval's `writer_lock`).
 
     Until the new manifest is in place the old panel stays as it is, whatever happens; a failure leaves nothing new.
 
@@ -120,8 +122,8 @@ def write_panel_folder(
         overwrite: whether a panel that is there, sound or not, may be replaced.
 
     Raises:
-        PanelError: a panel or something else lies there, or the disk refuses; the message says which.
-        what `write` raises, but for an OSError.
+        PanelError: a panel or something else lies there, or the disk refuses; the message says which. An OSError
+            that `write` raises becomes one, too; its other errors are passed on.
     """
     path = Path(path)
     try:
@@ -149,15 +151,18 @@ def _state(generation: int) -> str:
 
 
 def _generations(path: Path) -> list[int]:
-    """The generations whose folders are there; a killed writer leaves one that no manifest names."""
+    """Return the generations whose folders are there; a killed writer leaves one that no manifest names."""
     return [int(match[1]) for name in os.listdir(path) if (match := _STATE.fullmatch(name))]
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Return what `panel.json` holds; the files that it names are not looked at.
+    """Return what `panel.json` holds, without looking at the files that it names.
 
     Raises:
-        PanelMissingError, PanelTooNewError, PanelDamagedError: as `open_panel_folder`.
+        PanelMissingError: there is no panel.
+        PanelTooNewError: a newer version of Consilience wrote it.
+        PanelDamagedError: the manifest is missing, cannot be parsed, or has an older format.
+        PanelError: it may not be read.
     """
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
@@ -231,6 +236,10 @@ def _sealed(path: Path) -> dict[str, Any]:
 
 
 def refuse_to_replace(path: Path, overwrite: bool) -> None:
+    """Raise PanelError if no panel may be written to `path`.
+
+    It may where there is nothing, an empty folder or derived data alone; over a panel, with `overwrite`.
+    """
     if not path.exists():
         return
     if not path.is_dir():
@@ -244,7 +253,7 @@ def refuse_to_replace(path: Path, overwrite: bool) -> None:
 
 
 def _write_generation(path: Path, generation: int, write: Callable[[Path], Mapping[str, Any]]) -> PanelFolder:
-    """Everything up to and with the replacement of the manifest."""
+    """Write the files of a generation, then replace the manifest, and return the new generation."""
     state = path / _state(generation)
     state.mkdir()
     extra = write(state)
@@ -272,7 +281,7 @@ def _write_generation(path: Path, generation: int, write: Callable[[Path], Mappi
 
 
 def _id(path: Path) -> str:
-    """The id of the panel that is there, or a new one."""
+    """Return the id of the panel that is there, or a new one."""
     try:
         return str(read_manifest(path)["id"])
     except PanelError:

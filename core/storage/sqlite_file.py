@@ -1,4 +1,4 @@
-"""A SQLite file of our own, or another library's connection to one, set up alike."""
+"""SQLite files for several threads and processes; connections of other libraries can be set up alike."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ BUSY_SECONDS = 10.0
 
 
 def set_up(connection: Any, *, durable: bool = False) -> None:
-    """Let many read while one writes; `durable`: no power cut loses the last that was written."""
+    """Set a connection so that many can read while one writes.
+
+    Args:
+        connection: of sqlite3, or of another library with `cursor()`.
+        durable: whether what was written last outlasts a power cut.
+    """
     cursor = connection.cursor()
     try:
         cursor.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
@@ -28,7 +33,7 @@ def set_up(connection: Any, *, durable: bool = False) -> None:
 
 
 def _use_write_ahead_log(cursor: sqlite3.Cursor) -> None:
-    """Wait for others, which SQLite does not do here: two may open a new file at the same time."""
+    """Switch to the write-ahead log; wait for others who open a new file at the same time, as SQLite does not here."""
     end = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -57,9 +62,10 @@ class SqliteFile:
     """One SQLite file; safe for several threads and processes, and after a fork.
 
     Args:
-        prepare: makes the tables of a new file, and raises where the file holds something else; that leaves it as it
-            was. Others may open a new file at the same time and wait meanwhile.
-        durable: no power cut loses the last that was written; without it, a few of the last may be lost.
+        path: the file, made if it is missing.
+        prepare: makes the tables of a new file, and raises where the file holds something else, which leaves the file
+            as it was. Others who open the same file wait meanwhile.
+        durable: whether what was written last outlasts a power cut; without it, the last few transactions may be lost.
 
     Raises:
         sqlite3.Error: it cannot be opened, or is no such file.
@@ -71,7 +77,7 @@ class SqliteFile:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hand out the connection for one transaction of one thread: committed at the end, or nothing of it."""
+        """Hand out the connection for one transaction of one thread, committed at the end, undone on an error."""
         if self._opened.process != os.getpid():
             self._opened = self._open()  # one that came over a fork may not be used
         opened = self._opened
@@ -79,7 +85,7 @@ class SqliteFile:
             yield opened.database
 
     def close(self) -> None:
-        """Let go of the file. A second call does nothing."""
+        """Close the file. A second call does nothing."""
         with self._opened.turn:
             self._opened.close()
 

@@ -21,7 +21,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml_mapping(path: str | Path) -> dict[Any, Any]:
-    """Return the mapping in a YAML file; an empty file holds an empty one.
+    """Return the mapping in a YAML file; that of an empty file is empty.
 
     Raises:
         ValueError: the file cannot be read, is no YAML, holds something else, or a key twice. The message says
