@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +38,7 @@ def diagnosis(labels: Sequence[str] = ("healthy", "rust", "scab"), **changes: ob
     posterior = dict.fromkeys(labels, 0.3 / (len(labels) - 1)) | {labels[0]: 0.7}
     image = plain_image(MAGENTA)
     thumbnail = plain_image(LIME).thumbnail()
-    parts: dict[str, object] = {
+    parts: dict[str, Any] = {
         "label": labels[0],
         "posterior": posterior,
         "prediction_set": tuple(labels[:2]),
