@@ -18,7 +18,7 @@ BUSY_SECONDS = 10.0
 
 
 def set_up(connection: Any, *, durable: bool = False) -> None:
-    """Set a connection so that many can read while one writes.
+    """Set up a connection so that many can read while one writes.
 
     Args:
         connection: of sqlite3, or of another library with `cursor()`.

@@ -1,4 +1,4 @@
-"""Many images to vectors on all cores, in order, with bounded memory."""
+"""Turning many images into vectors on all cores, in order, with bounded memory."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def embed_many(
     batch_size: int = 64,
     workers: int | None = None,
 ) -> Generator[Embedded[Source], None, None]:
-    """Load, prepare and encode images in threads; yield them in batches, in the order of `sources`.
+    """Load, prepare and encode images in threads, and yield them in batches in the order of `sources`.
 
     Each thread takes `encoder.chunk` sources from loading to vectors. At most two chunks a thread are under
     way or waiting to be handed out, plus the batch in the making. Closing the generator, an error or Ctrl-C
@@ -55,10 +55,11 @@ def embed_many(
 
     Args:
         sources: read lazily, in the caller's thread.
+        encoder: makes the vectors.
         load: makes an image of a source, in a thread. An ImageError is reported in the batch, with its
             source, and the others go on; any other error ends the iteration.
-        batch_size: images a batch; the last one may hold fewer, and so may a batch of over 256 MiB of pixels.
-        workers: threads; None = one for each core that this process may use.
+        batch_size: images in a batch; the last one may hold fewer, and so may a batch of over 256 MiB of pixels.
+        workers: number of threads; None: one for each core that this process may use.
     """
     threads = workers or usable_cores()
     stop = Event()
@@ -93,7 +94,7 @@ def usable_cores() -> int:
 
 
 def _chunks(sources: Iterable[Source], chunk: int, batch_size: int) -> Iterator[list[Source]]:
-    """Runs of at most `chunk` sources, none of which lies in two batches."""
+    """Yield runs of at most `chunk` sources, none of which lies in two batches."""
     remaining = iter(sources)
     taken = 0
     while run := list(islice(remaining, min(chunk, batch_size - taken % batch_size))):
@@ -107,7 +108,12 @@ def embed(
     load: Callable[[Source], Image],
     is_given_up: Callable[[], bool] = lambda: False,
 ) -> Embedded[Source]:
-    """Load, prepare and encode sources at once, in this thread. Arguments as for `embed_many`."""
+    """Load, prepare and encode sources at once, in this thread, and return them as one batch.
+
+    Args:
+        sources, encoder, load: as for `embed_many`.
+        is_given_up: asked before each image; once it answers True, the batch is returned unfinished, without vectors.
+    """
     done = Embedded[Source]([*sources], [], [], np.empty((0, encoder.dimension), np.float32))
     prepared = []
     for source in sources:
@@ -132,7 +138,7 @@ def _pixel_bytes(parts: list[Embedded[Source]]) -> int:
 
 
 def joined(parts: Sequence[Embedded[Source]]) -> Embedded[Source]:
-    """One batch of several, at least one, in their order."""
+    """Return one batch of several, at least one, in their order."""
     return Embedded(
         [source for part in parts for source in part.sources],
         [image for part in parts for image in part.images],

@@ -39,7 +39,11 @@ class EmbeddedEncoder(Encoder):
     """
 
     def __init__(self, weights: Path | None = None, sha256: str | None = None) -> None:
-        """Open `weights`, or else the file in the cache folder, exported there first if need be.
+        """Open an .onnx file.
+
+        Args:
+            weights: the file; None: the one in the cache folder, exported there first if need be.
+            sha256: what the file must hash to, as hexadecimal digits; None: not checked.
 
         Raises:
             EncoderError: the file is missing, damaged, or not the embedded encoder's.
@@ -73,15 +77,16 @@ class EmbeddedEncoder(Encoder):
         return np.asarray(picture.resize((SIZE, SIZE), Pillow.Resampling.BILINEAR, reducing_gap=3.0))
 
     def encode_prepared(self, batch: NDArray[Any]) -> Vectors:
+        """Return vectors, float32 (n, 1280) of unit length, for a batch, uint8 (n, 224, 224, 3)."""
         vectors: Vectors = self._session.run(None, {"input": batch})[0]
         return vectors
 
 
 def build_tower() -> Any:
-    """Return the torch module that is exported: uint8 (n, 224, 224, 3) to float32 (n, 1280) of unit length.
+    """Return the torch module to export: uint8 (n, 224, 224, 3) to float32 (n, 1280) of unit length.
 
     Raises:
-        MissingExtraError: if the extra 'clip' is not installed.
+        MissingExtraError: the extra 'clip' is not installed.
     """
     torch = import_extra("torch", "clip")
     network = import_extra("efficientnet_lite_pytorch", "clip").EfficientNet

@@ -1,4 +1,4 @@
-"""What an encoder is."""
+"""The protocol of encoders, which turn images and texts into vectors."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class Encoder(Protocol):
     weight_bytes: int = 0
 
     def prepare(self, image: Image) -> NDArray[Any]:
-        """Return the model's input for one image: always of the same shape."""
+        """Return the model's input for one image, always of the same shape; implementers must define it."""
         ...
 
     def encode_prepared(self, batch: NDArray[Any]) -> Vectors:
-        """Vectors (n, d) of unit length for n prepared images."""
+        """Return vectors, float32 (n, d) of unit length, for n prepared images; implementers must define it."""
         ...
 
     def encode(self, images: Sequence[Image]) -> Vectors:
-        """Vectors (n, d) of unit length, in the order of `images`, made in this thread.
+        """Return vectors, float32 (n, d) of unit length, in the order of `images`, made in this thread.
 
         For many images use `consilience.retrieval.encoders.batch_embedding.embed_many`, which works on all cores.
         """
@@ -57,10 +57,12 @@ class Encoder(Protocol):
         return vectors
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Vectors (n, d) of unit length, in the space of the images.
+        """Return vectors, float32 (n, d) of unit length, in the space of the images.
+
+        Implementers that have a text tower define it.
 
         Raises:
-            EncoderError: if there is no text tower.
+            EncoderError: there is no text tower.
         """
         raise EncoderError(
             f"The encoder '{self.name}' has no text tower. "
@@ -69,5 +71,5 @@ class Encoder(Protocol):
 
 
 def hash_of(*parts: str) -> str:
-    """Return a fingerprint: 16 hexadecimal digits over `parts`."""
+    """Return a fingerprint of `parts`: the first 16 hexadecimal digits of their SHA-256."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Encoders that can be used by name: what is known of each without its weights, and whether those are here."""
+"""The encoders that can be used by name: what is known of each without its weights, and whether those are here."""
 
 from __future__ import annotations
 
@@ -49,8 +49,9 @@ class KnownEncoder:
         name: as in the setting `encoder`.
         licence: of the weights, where their page was read, else UNKNOWN.
         image_tower, text_tower: what they are; None where it is not known, or there is no text tower.
-        pixels: side of the images that it takes. dimension: of its vectors.
-        parameters: of both towers; None where they are not known without the weights.
+        pixels: side of the images that it takes, in pixels; None where it is not known.
+        dimension: length of its vectors; None where it is not known.
+        parameters: number of parameters of both towers; None where it is not known without the weights.
         source: where the weights come from.
         is_here: whether they are in a cache or a package of this machine.
     """
@@ -66,11 +67,12 @@ class KnownEncoder:
     is_here: bool
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain data, by name."""
         return asdict(self)
 
 
 def known_encoders() -> list[KnownEncoder]:
-    """All of them, in natural families: embedded, open_clip's, those with a configuration of their own, transformers'.
+    """Return all known encoders: the embedded one, open_clip's, those with a configuration of their own, transformers'.
 
     Raises:
         MissingExtraError: the extra 'clip' is not installed.
@@ -80,7 +82,11 @@ def known_encoders() -> list[KnownEncoder]:
 
 
 def find(name: str, known: list[KnownEncoder]) -> KnownEncoder:
-    """Return the encoder called `name`. Raises EncoderError, which names the nearest."""
+    """Return the encoder called `name`.
+
+    Raises:
+        EncoderError: none is called so; the message names those with similar names.
+    """
     by_name = {info.name: info for info in known}
     if name not in by_name:
         parts = {part.casefold(): part for known_name in by_name for part in re.split(r"[:/]", known_name)}
@@ -90,7 +96,7 @@ def find(name: str, known: list[KnownEncoder]) -> KnownEncoder:
 
 
 def licence_of(repository: str) -> str:
-    """Of the weights in a repository of the hub.
+    """Return the licence of the weights in a repository of the hub; UNKNOWN where its page was not read.
 
     >>> licence_of("timm/vit_base_patch32_clip_224.metaclip_400m/")
     'CC-BY-NC-4.0'
@@ -144,7 +150,7 @@ def _side(size: int | list[int] | None) -> int | None:
 
 @cache
 def _sizes() -> dict[str, int]:
-    """Parameters of both towers by open_clip's model."""
+    """Return the number of parameters of both towers together, by open_clip's name of the model."""
     lines = (files("consilience.retrieval.encoders") / SIZES).read_text("utf-8").splitlines()
     rows = (line.split(",") for line in lines if not line.startswith("#"))
     return {model: int(both) for model, _, both in rows}
@@ -161,7 +167,7 @@ def _repository(name: str) -> KnownEncoder:
 
 
 def _checkpoint(name: str) -> KnownEncoder:
-    """What the configuration says, where it is in the hub's cache."""
+    """Return what is known of a transformers checkpoint: its configuration tells, if it is in the hub's cache."""
     import json
 
     file = _cached(name, "config.json")
@@ -182,7 +188,7 @@ def _checkpoint(name: str) -> KnownEncoder:
 
 
 def _checkpoints() -> list[str]:
-    """Those that we name, and what else of the CLIP classes is in the hub's cache."""
+    """Return CHECKPOINTS, and the other repositories of the CLIP classes in the hub's cache."""
     import json
 
     hub = import_extra("huggingface_hub", "clip")
@@ -203,7 +209,7 @@ def _checkpoints() -> list[str]:
 
 
 def _is_cached(hub: str) -> bool:
-    """Whether a repository's weights are in the hub's cache; `hub` is '<repository>/<file, or nothing>'."""
+    """Return whether a repository's weights are in the hub's cache; `hub` is '<repository>/<file, or nothing>'."""
     repository, _, file = hub.rpartition("/")
     return bool(repository) and any(_cached(repository, weights_file) for weights_file in ([file] if file else WEIGHTS))
 
@@ -214,5 +220,5 @@ def _cached(repository: str, file: str) -> str | None:
 
 
 def _is_downloaded(url: str) -> bool:
-    """Whether open_clip has fetched this address before."""
+    """Return whether open_clip has fetched this address before."""
     return bool(url) and (Path.home() / ".cache" / "clip" / url.rpartition("/")[2]).is_file()

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def sha256_of(path: Path) -> str:
-    """Checksum of a file, as hexadecimal digits.
+    """Return the SHA-256 of a file, as hexadecimal digits.
 
     Raises:
-        EncoderError: if it cannot be read.
+        EncoderError: it cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -33,10 +33,14 @@ def sha256_of(path: Path) -> str:
 
 
 def check_sha256(path: Path, expected: str | None) -> str:
-    """Return the checksum of `path`.
+    """Return the SHA-256 of a file, as hexadecimal digits, after comparing it.
+
+    Args:
+        path: the file.
+        expected: the checksum that it must have, in hexadecimal digits; None: any.
 
     Raises:
-        EncoderError: if it is not the one expected (None: any).
+        EncoderError: the file cannot be read, or has another checksum.
     """
     checksum = sha256_of(path)
     if expected is not None and checksum != expected.lower():
@@ -48,13 +52,13 @@ def check_sha256(path: Path, expected: str | None) -> str:
 
 
 def cached(name: str, export: Callable[[], bytes]) -> Path:
-    """Return the file `name` of the cache folder; `export` makes it where it is missing or damaged.
+    """Return the path of the file `name` in the cache folder; `export` makes its content if it is missing or damaged.
 
     The checksum lies beside it in `<name>.sha256`, as sha256sum writes it. One process exports, others wait.
 
     Raises:
-        EncoderError: if the folder cannot be written.
-        MissingExtraError: if what `export` needs is not installed.
+        EncoderError: the folder cannot be written.
+        MissingExtraError: what `export` needs is not installed.
     """
     from filelock import FileLock
 
@@ -78,13 +82,13 @@ def cached(name: str, export: Callable[[], bytes]) -> Path:
 
 
 def open_session(path: Path) -> Any:
-    """Return an onnxruntime.InferenceSession of the CPU that computes in the thread that calls it.
+    """Return an onnxruntime.InferenceSession on the CPU that computes in the thread that calls it.
 
     Parallelism comes from the callers: with EfficientNet-Lite0 on two cores, two of them made 186 images a
     second where one call at a time on ONNX Runtime's own threads made 168.
 
     Raises:
-        EncoderError: if it is no ONNX model that this ONNX Runtime can run.
+        EncoderError: the file is no ONNX model that this ONNX Runtime can run.
     """
     import onnxruntime
 
@@ -99,14 +103,20 @@ def open_session(path: Path) -> Any:
 
 
 def export_onnx(module: Any, example: Any, metadata: Mapping[str, str]) -> bytes:
-    """Return the ONNX model of a torch module with input 'input' and output 'vectors', both with a free batch size.
+    """Return the ONNX model of a torch module, as the bytes of a file.
 
-    The TorchScript exporter is used because it makes one file in 2 s; the newer one takes 15 s, keeps the
-    weights in a second file and computes no faster.
+    Its input is called 'input', its output 'vectors', and both have a free batch size. The TorchScript exporter is
+    used because it makes one file in 2 s; the newer one takes 15 s, keeps the weights in a second file and computes
+    no faster.
+
+    Args:
+        module: the torch module.
+        example: a batch for it to be traced with.
+        metadata: entries to write into the model.
 
     Raises:
-        EncoderError: if the module has an operation that ONNX lacks.
-        MissingExtraError: if the extra 'clip' is not installed.
+        EncoderError: the module has an operation that ONNX lacks.
+        MissingExtraError: the extra 'clip' is not installed.
     """
     torch = import_extra("torch", "clip")
     onnx = import_extra("onnx", "clip")

@@ -1,4 +1,4 @@
-"""Any open_clip model: image and text towers trained to agree (CLIP, Radford et al. 2021)."""
+"""Encoders of open_clip: image and text towers trained to agree (CLIP, Radford et al. 2021)."""
 
 from __future__ import annotations
 
@@ -37,8 +37,14 @@ class ClipEncoder(Encoder):
     """
 
     def __init__(self, spec: str, weights: Path | None = None, sha256: str | None = None, device: str = "auto") -> None:
-        """Open 'open_clip:<model>:<pretrained tag or checkpoint file>', 'open_clip:hf-hub:<repository>' or
-        'open_clip:local-dir:<folder>'; arguments as of `open_encoder`.
+        """Open a model of open_clip; arguments as of `open_encoder`.
+
+        Args:
+            spec: 'open_clip:<model>:<pretrained tag or checkpoint file>', 'open_clip:hf-hub:<repository>' or
+                'open_clip:local-dir:<folder>'.
+            weights: a checkpoint file, instead of the one in `spec`.
+            sha256: what the checkpoint must hash to, as hexadecimal digits; None: not checked.
+            device: 'auto', 'cpu', 'cuda', 'mps' or 'onnx'.
 
         Raises:
             EncoderError: the model is unknown, its weights cannot be had or do not fit, or there is no such device.
@@ -84,11 +90,12 @@ class ClipEncoder(Encoder):
             self.chunk = 4
 
     def prepare(self, image: Image) -> NDArray[np.float32]:
-        """Return the model's own evaluation transform: float32 (3, height, width)."""
+        """Return the image as the model's own evaluation transform makes it: float32 (3, height, width)."""
         prepared: NDArray[np.float32] = self._transform(Pillow.fromarray(image.pixels)).numpy()
         return prepared
 
     def encode_prepared(self, batch: NDArray[Any]) -> Vectors:
+        """Return vectors, float32 (n, d) of unit length, for a batch, float32 (n, 3, height, width)."""
         if self._session is not None:
             vectors: Vectors = self._session.run(None, {"input": batch})[0]
             return vectors
@@ -98,7 +105,7 @@ class ClipEncoder(Encoder):
             return unit(self._model.encode_image(images))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Vectors (n, d) of unit length; a text longer than the model's context is cut off there."""
+        """Return vectors, float32 (n, d) of unit length; a text is cut off where the model's context ends."""
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         with self._lock, self._torch.inference_mode():
             for start in range(0, len(texts), TEXTS_AT_ONCE):
@@ -107,13 +114,13 @@ class ClipEncoder(Encoder):
         return vectors
 
     def are_cut(self, texts: Sequence[str]) -> list[bool]:
-        """Return whether each text is longer than the model's context, so that its end is not read."""
+        """Return for each text whether it is longer than the model's context, so that its end is not read."""
         limit = self._tokenize([""]).shape[1]
         blank, *rows = self._tokenize(["", *texts], context_length=limit + 1)
         return [bool(row[-1] != blank[-1]) for row in rows]
 
     def prompt_tower(self, names: Sequence[str]) -> PromptTower | None:
-        """The text tower with learned vectors before each of these names; None if it is of a kind that takes none."""
+        """Return the text tower with learned vectors before each of `names`; None if its kind takes none."""
         if embedding_of(self._model) is None:
             return None
         return PromptTower(self._model, self._tokenize, names, self._lock)
@@ -137,7 +144,7 @@ class ClipEncoder(Encoder):
 
 
 def _parse(spec: str, open_clip: Any) -> tuple[str, str]:
-    """Model name and tag or file of 'open_clip:<model>:<tag or file>'."""
+    """Return the model and the tag or file in 'open_clip:<model>:<tag or file>'; both must be given."""
     _, model_name, pretrained = (*spec.split(":", 2), "", "")[:3]
     known = open_clip.list_models()
     if model_name in FOLDERS and pretrained:
@@ -156,7 +163,7 @@ def _parse(spec: str, open_clip: Any) -> tuple[str, str]:
 
 
 def _checkpoint(model_name: str, pretrained: str, open_clip: Any) -> Path:
-    """The file that holds the weights, downloaded if `pretrained` is a tag that is not there yet."""
+    """Return the file that holds the weights, downloaded if `pretrained` is a tag that is not there yet."""
     source = open_clip.get_pretrained_cfg(model_name, pretrained)
     if not source:
         if Path(pretrained).is_file():
@@ -174,7 +181,7 @@ def _checkpoint(model_name: str, pretrained: str, open_clip: Any) -> Path:
 
 
 def _folder(kind: str, name: str, open_clip: Any) -> tuple[str, Path]:
-    """As open_clip calls the model in a folder, or in a repository that is downloaded if need be, and its weights."""
+    """Return open_clip's name of the model in a folder or repository, downloaded if need be, and its weights file."""
     from open_clip.pretrained import download_pretrained_from_hf
 
     folder = Path(name)
@@ -195,7 +202,7 @@ def _folder(kind: str, name: str, open_clip: Any) -> tuple[str, Path]:
 
 
 def _published_options(model_name: str, pretrained: str, open_clip: Any) -> dict[str, Any]:
-    """What open_clip.create_model_and_transforms must know of these weights beside their file.
+    """Return what open_clip.create_model_and_transforms must be told of these weights beside their file.
 
     For a tag that is published with it. For a file it is the scaling of images that all published weights of
     the model agree on (open_clip alone would take OpenAI's for every file); where they differ, or there are
@@ -212,7 +219,7 @@ def _published_options(model_name: str, pretrained: str, open_clip: Any) -> dict
 
 
 def _load(open_clip: Any, model_name: str, checkpoint: Path, **options: Any) -> tuple[Any, Any, Any]:
-    """Model, transform of images and tokenizer."""
+    """Return the model, the transform of images and the tokenizer."""
     try:
         named = () if model_name.startswith("local-dir:") else (str(checkpoint.absolute()),)
         model, _, transform = open_clip.create_model_and_transforms(model_name, *named, weights_only=True, **options)
@@ -229,6 +236,15 @@ def _load(open_clip: Any, model_name: str, checkpoint: Path, **options: Any) -> 
 
 
 def torch_device(device: str, torch: Any) -> str:
+    """Return torch's name of the device to use: 'cpu', 'cuda' or 'mps'.
+
+    Args:
+        device: one of DEVICES; 'auto' is CUDA, else MPS, else the CPU; 'onnx' is the CPU.
+        torch: the module.
+
+    Raises:
+        EncoderError: this machine has no such device.
+    """
     there = {"cpu": True, "onnx": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         return "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
@@ -239,6 +255,7 @@ def torch_device(device: str, torch: Any) -> str:
 
 
 def unit(vectors: Any) -> Vectors:
+    """Return a torch tensor (n, d) as a float32 array whose rows are scaled to unit length."""
     array: Vectors = vectors.float().cpu().numpy()
     array /= np.linalg.norm(array, axis=1, keepdims=True)
     return array

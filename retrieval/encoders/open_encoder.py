@@ -1,4 +1,4 @@
-"""How an encoder is opened by its name."""
+"""Opening an encoder by its name."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ ENCODERS = (
 
 
 def open_encoder(spec: str, *, weights: Path | None = None, sha256: str | None = None, device: str = "auto") -> Encoder:
-    """Open the encoder that `spec` names.
+    """Return the encoder that `spec` names.
 
     Args:
         spec: one of ENCODERS.
         weights: a file to read the weights from: for 'embedded' its .onnx file (default: the one in the
             cache folder, exported on first use), for open_clip a checkpoint (default: the one in `spec`).
-        sha256: what `weights` must hash to, as hexadecimal digits; None = not checked.
+        sha256: what `weights` must hash to, as hexadecimal digits; None: not checked.
         device: 'auto' (CUDA, else MPS, else CPU), 'cpu', 'cuda', 'mps', or 'onnx' (the image tower on the
             CPU with ONNX Runtime, for open_clip alone). 'embedded' always runs on ONNX Runtime.
 

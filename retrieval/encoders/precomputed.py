@@ -1,4 +1,4 @@
-"""Vectors that someone has made already, in an .npz file."""
+"""Vectors that another program has made already, in an .npz file."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ EXPECTED = (
 
 
 class PrecomputedEncoder(Encoder):
-    """Stands for whatever made the vectors: it has a dimension and a fingerprint, and encodes nothing.
+    """The stand-in for whatever made the vectors: it has a dimension and a fingerprint, and encodes nothing.
 
     The name is 'precomputed:<dimension>', followed by ':<what made the vectors>' if that is known.
+
+    Args:
+        dimension: length of a vector.
+        made_by: what made the vectors; empty: not known.
     """
 
     def __init__(self, dimension: int, made_by: str = "") -> None:
@@ -37,10 +41,14 @@ class PrecomputedEncoder(Encoder):
 
     @classmethod
     def from_spec(cls, spec: str, rest: str) -> PrecomputedEncoder:
-        """Restore from the `name`, of which `rest` is what follows 'precomputed:'.
+        """Return the encoder of a specification.
+
+        Args:
+            spec: the encoder's `name`.
+            rest: what follows 'precomputed:' in it.
 
         Raises:
-            EncoderError: if it states no dimension.
+            EncoderError: it states no dimension.
         """
         dimension, _, made_by = rest.partition(":")
         if not dimension.isascii() or not dimension.isdigit() or int(dimension) == 0:
@@ -51,12 +59,15 @@ class PrecomputedEncoder(Encoder):
         return cls(int(dimension), made_by)
 
     def prepare(self, image: Image) -> NoReturn:
+        """Raise EncoderError: images cannot be encoded here."""
         raise EncoderError(self._refusal())
 
     def encode_prepared(self, batch: NDArray[Any]) -> NoReturn:
+        """Raise EncoderError: images cannot be encoded here."""
         raise EncoderError(self._refusal())
 
     def encode(self, images: Sequence[Image]) -> NoReturn:
+        """Raise EncoderError: images cannot be encoded here."""
         raise EncoderError(self._refusal())
 
     def _refusal(self) -> str:
@@ -72,8 +83,9 @@ class Precomputed:
 
     Attributes:
         embeddings: float32 (n, d), scaled to unit length.
-        labels: empty if they were not read.
-        encoder: what stands for their maker.
+        labels: label of each; empty if they were not read.
+        names: name of each.
+        encoder: the stand-in for what made the vectors.
     """
 
     embeddings: Vectors
@@ -83,13 +95,15 @@ class Precomputed:
 
 
 def load_precomputed(path: Path, *, labelled: bool = True) -> Precomputed:
-    """Read vectors, labels and names from an .npz file.
+    """Return the vectors, labels and names in an .npz file.
 
     Args:
+        path: the file; EXPECTED says what it must hold.
         labelled: whether labels are needed; if not, they are left unread.
 
     Raises:
-        DatasetError: the file cannot be read, or an array is missing or unfit; says which and what is expected.
+        DatasetError: the file cannot be read, or an array is missing or unfit; the message says which, and what is
+            expected.
     """
     arrays = _read(path)
     for name in ("embeddings", "names", *(["labels"] if labelled else [])):

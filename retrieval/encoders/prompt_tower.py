@@ -19,10 +19,19 @@ EMBEDDING = "token_embedding"
 
 
 class PromptTower:
-    """Reads '<learned vectors> <label>.' for each of c labels, differentiably.
+    """Reads '<learned vectors> <label>.' for each of c labels, differentiably (CoOp, Zhou et al. 2022).
 
     The vectors are put where the words' embeddings would stand, behind the embedding layer: the tower's own code does
     the rest.
+
+    Args:
+        model: of open_clip.
+        tokenize: the model's tokenizer.
+        names: the c labels.
+        lock: held while the model computes.
+
+    Attributes:
+        length: number m of learned vectors.
     """
 
     def __init__(self, model: Any, tokenize: Callable[[list[str]], Any], names: Sequence[str], lock: Lock) -> None:
@@ -32,14 +41,18 @@ class PromptTower:
         self._ready: Any = None
 
     def start(self) -> np.ndarray:
-        """Return the embeddings of PROMPT_PREFIX, float32 (m, width)."""
+        """Return the vectors to start from, the embeddings of PROMPT_PREFIX: float32 (m, width)."""
         with self._lock:
             embedding = embedding_of(self._prepared())
             vectors = embedding.weight[self._tokens[0, 1 : 1 + self.length].to(embedding.weight.device)]
             return np.asarray(vectors.detach().cpu().numpy())
 
     def __call__(self, context: Any) -> Any:
-        """Unit vectors, a tensor (c, d), for learned vectors, a tensor (m, width), through which gradients flow."""
+        """Return the unit vectors of the labels, a tensor (c, d), through which gradients flow.
+
+        Args:
+            context: the learned vectors, a tensor (m, width).
+        """
         with self._lock:
             model = self._prepared()
             embedding = embedding_of(model)
@@ -58,7 +71,7 @@ class PromptTower:
 
     @cached_property
     def singular(self) -> SingularTower:
-        """The same tower, reading 'a photo of a <label>.', with factors for its singular values."""
+        """The same tower, reading 'a photo of a <label>.', with a factor for each of its singular values."""
         with self._lock:
             model = self._prepared()
             transformer = f"{name_of_embedding(model).removesuffix(EMBEDDING)}transformer."
@@ -70,7 +83,7 @@ class PromptTower:
             return SingularTower(matrices, self._with_weights)
 
     def _with_weights(self, weights: Mapping[str, Any]) -> Any:
-        """Unit vectors, a tensor (c, d), made with these weights, by name, in the place of its own."""
+        """Return unit vectors, a tensor (c, d), made with these weights, by name, in the place of the tower's own."""
         import torch
 
         class Reader(torch.nn.Module):
@@ -88,7 +101,7 @@ class PromptTower:
             return torch.func.functional_call(Reader(model), named, (tokens,))
 
     def _prepared(self) -> Any:
-        """The model with frozen weights in full precision."""
+        """Return the model with frozen weights in full precision."""
         if self._ready is None:
             half = embedding_of(self._model).weight.element_size() < 4
             self._ready = copy.deepcopy(self._model).float() if half else self._model
@@ -97,17 +110,17 @@ class PromptTower:
 
 
 def _tokens_of(row: Any) -> int:
-    """How many tokens a text has, its marks of beginning and end included; the rest of its row is padding."""
+    """Return how many tokens a text has, with its marks of beginning and end; the rest of its row is padding."""
     return int((row != row[-1]).sum()) + 1 if row[-1] == row[-2] else len(row)
 
 
 def embedding_of(model: Any) -> Any:
-    """Return the layer that embeds the words of its text tower; None if it has none of that kind."""
+    """Return the layer of an open_clip model that embeds words; None if it has no text tower of that kind."""
     name = name_of_embedding(model)
     return model.get_submodule(name) if name else None
 
 
 def name_of_embedding(model: Any) -> str:
-    """Of that layer; empty if there is none."""
+    """Return the name of the layer that embeds words; empty if there is none, or more than one."""
     embeddings = [name for name, _ in model.named_modules() if name.split(".")[-1] == EMBEDDING]
     return embeddings[0] if len(embeddings) == 1 else ""

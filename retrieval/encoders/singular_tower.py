@@ -13,11 +13,16 @@ class SingularTower:
     """Reads texts with each matrix W = U diag(s) V^T of its attention and MLPs as U diag(s (1 + change)) V^T.
 
     Attributes:
-        size: how many singular values there are in all.
+        size: number of singular values of all matrices together.
     """
 
     def __init__(self, matrices: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Any]) -> None:
-        """Decompose the matrices, tensors (out, in), by the names under which `read` takes others in their place."""
+        """Decompose the matrices.
+
+        Args:
+            matrices: tensors (out, in) by name.
+            read: returns unit vectors, a tensor (c, d), made with other matrices in the place of these, by name.
+        """
         import torch
 
         self._read = read
@@ -28,7 +33,11 @@ class SingularTower:
         self.size = sum(len(values) for parts in self._parts.values() for _, values, _ in parts)
 
     def __call__(self, changes: Any) -> Any:
-        """Unit vectors, a tensor (c, d), for a tensor (size,) of changes, 0: none, through which gradients flow."""
+        """Return unit vectors, a tensor (c, d), through which gradients flow.
+
+        Args:
+            changes: the relative change of each singular value, a tensor (size,); 0: none.
+        """
         import torch
 
         matrices, start = {}, 0

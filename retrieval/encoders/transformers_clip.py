@@ -1,4 +1,4 @@
-"""Checkpoints of Hugging Face transformers that follow the CLIP classes: CLIP, Long-CLIP, SigLIP, MetaCLIP 2, ...
+"""Encoders of Hugging Face transformers that follow the CLIP classes: CLIP, Long-CLIP, SigLIP, MetaCLIP 2, ...
 
 Long-CLIP (Zhang et al. 2024) reads texts of 248 tokens where CLIP reads 77; here each text is cut at what the
 checkpoint says that it reads.
@@ -61,16 +61,17 @@ class TransformersClipEncoder(Encoder):
         self.fingerprint = hash_of("transformers", *map(sha256_of, weights), preprocessing)
 
     def prepare(self, image: Image) -> NDArray[np.float32]:
-        """Return the processor's own transform: float32 (3, height, width)."""
+        """Return the image as the processor's own transform makes it: float32 (3, height, width)."""
         return self._prepared(Pillow.fromarray(image.pixels))
 
     def encode_prepared(self, batch: NDArray[Any]) -> Vectors:
+        """Return vectors, float32 (n, d) of unit length, for a batch, float32 (n, 3, height, width)."""
         with self._lock, self._torch.inference_mode():
             pixels = self._torch.from_numpy(batch).to(self.device, self._model.dtype)
             return unit(_projected(self._model.get_image_features(pixel_values=pixels)))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Vectors (n, d) of unit length; a text longer than the model's context is cut off there."""
+        """Return vectors, float32 (n, d) of unit length; a text is cut off where the model's context ends."""
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         longest = self._model.config.text_config.max_position_embeddings
         with self._lock, self._torch.inference_mode():
@@ -91,7 +92,7 @@ class TransformersClipEncoder(Encoder):
 
 
 def _folder(name: str) -> Path:
-    """The folder `name`, or the files of that repository, downloaded if they are not in the hub's cache."""
+    """Return the folder `name`, or that of the repository's files, downloaded if they are not in the hub's cache."""
     if Path(name).is_dir():
         return Path(name)
     hub = import_extra("huggingface_hub", "clip")
@@ -105,7 +106,7 @@ def _folder(name: str) -> Path:
 
 
 def _load(folder: Path, torch: Any, transformers: Any, device: str) -> tuple[Any, Any]:
-    """Processor and model; the weights from safetensors alone, and no code of the checkpoint."""
+    """Return the processor and the model; weights come from safetensors alone, and no code of the checkpoint runs."""
     safe = {"local_files_only": True, "trust_remote_code": False}
     dtype = torch.float32 if device == "cpu" else torch.float16
     try:
@@ -128,5 +129,5 @@ def _load(folder: Path, torch: Any, transformers: Any, device: str) -> tuple[Any
 
 
 def _projected(output: Any) -> Any:
-    """The vectors (n, d): transformers 4 returns them bare, 5 as `pooler_output`."""
+    """Return the vectors (n, d): transformers 4 returns them bare, 5 as `pooler_output`."""
     return getattr(output, "pooler_output", output)

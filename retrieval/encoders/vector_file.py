@@ -1,4 +1,4 @@
-"""An .npz of labelled vectors read a block at a time, so that a million of them take no more memory than a thousand."""
+"""An .npz file of labelled vectors, read a block at a time: a million take no more memory than a thousand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ BLOCK = 4096
 
 @dataclass(frozen=True)
 class _Array:
-    """One array of the file, described by its header. `whole` where its order does not let it be read in blocks."""
+    """One array of the file, described by its header.
+
+    Attributes:
+        whole: the array itself where its order does not let it be read in blocks; else None.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -32,14 +36,16 @@ class _Array:
 
 
 class VectorFile:
-    """Vectors with their labels and names, as `load_precomputed` takes them, without holding them.
+    """Labelled vectors in a file of the form that `load_precomputed` reads, without holding them; `len` counts them.
 
     Attributes:
-        encoder: what stands for the maker of the vectors.
-        fingerprint: of what the file holds, from the checksums that it carries.
+        path: the .npz file.
+        encoder: the stand-in for what made the vectors.
+        fingerprint: hash of the checksums that the file carries: it changes with what the file holds.
 
     Raises:
-        DatasetError: the file cannot be read, or an array is missing or unfit; says which and what is expected.
+        DatasetError: the file cannot be read, or an array is missing or unfit; the message says which, and what is
+            expected.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,13 +74,13 @@ class VectorFile:
         return self._arrays["embeddings"].shape[0]
 
     def labels(self) -> Iterator[str]:
-        """Yield the labels in order, without the vectors."""
+        """Yield the labels in order, without reading the vectors."""
         with self._zip() as archive:
             for block in _blocks(archive, self._arrays["labels"]):
                 yield from block.tolist()
 
     def rows(self) -> Iterator[tuple[str, str, Vectors]]:
-        """Name, label and vector float32 (d,) of each row in order.
+        """Yield name, label and vector, float32 (d,), of each row in order.
 
         A vector is scaled to unit length in float64; one that cannot be (NaN, infinite, only zeros) is given as NaN.
         """
@@ -129,7 +135,7 @@ def _whole(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 def _blocks(archive: zipfile.ZipFile, array: _Array) -> Iterator[np.ndarray]:
-    """The array, BLOCK rows at a time."""
+    """Yield the array, BLOCK rows at a time."""
     if array.whole is not None:
         yield from (array.whole[start : start + BLOCK] for start in range(0, array.shape[0], BLOCK))
         return

@@ -1,4 +1,4 @@
-"""A Chroma client, embedded or of a server, whose failures are errors of this library."""
+"""A Chroma client, embedded or of a server, whose failures become errors of this library."""
 
 from __future__ import annotations
 
@@ -21,8 +21,13 @@ SERVER_SECONDS = 60.0
 class ChromaConnection:
     """A Chroma client, and the way to call it.
 
-    Attributes:
+    Args:
         name: "chroma" (embedded) or "server".
+        open_client: makes the client.
+        failure: makes the error to raise from the one that chromadb raised.
+
+    Attributes:
+        name: as above.
         client: the chromadb client; call its functions through `call`.
     """
 
@@ -33,7 +38,13 @@ class ChromaConnection:
 
     @classmethod
     def embedded(cls, store: Path) -> ChromaConnection:
-        """Return the index in the folder `store`, made if it is missing. One process at a time may do this."""
+        """Return a connection to the index in the folder `store`, made if it is missing.
+
+        One process at a time may have one.
+
+        Raises:
+            ImageMemoryError: the index cannot be opened.
+        """
 
         def open_client() -> Any:
             import chromadb
@@ -52,10 +63,10 @@ class ChromaConnection:
 
     @classmethod
     def server(cls, url: str) -> ChromaConnection:
-        """Return the Chroma server at `http(s)://[user:password@]host[:port]`.
+        """Return a connection to the Chroma server at `http(s)://[user:password@]host[:port]`.
 
         Raises:
-            SettingsError: not such an address.
+            SettingsError: `url` is not such an address.
             MemoryServerError: the server cannot be reached, or answers with an error.
         """
         host, port, secure, headers = _address(url)
@@ -78,10 +89,10 @@ class ChromaConnection:
         return cls("server", open_client, failure)
 
     def call(self, function: Callable[..., T], **arguments: Any) -> T:
-        """`function(**arguments)`, in bounded time where a server answers.
+        """Return `function(**arguments)`; where a server answers, wait at most SERVER_SECONDS.
 
         Raises:
-            ImageMemoryError: whatever went wrong, with its cause; of a server MemoryServerError.
+            ImageMemoryError: anything went wrong; its cause is chained. Of a server it is a MemoryServerError.
         """
         try:
             return function(**arguments) if self.name == "chroma" else _within(SERVER_SECONDS, function, arguments)
@@ -89,11 +100,12 @@ class ChromaConnection:
             raise self._failure(cause) from cause
 
     def close(self) -> None:
+        """Close the client."""
         self.client.close()
 
 
 def _within(seconds: float, function: Callable[..., T], arguments: dict[str, Any]) -> T:
-    """Chroma's HTTP client waits for ever: so it waits in a thread of its own, and this one goes on."""
+    """Return `function(**arguments)`, called in a thread, because Chroma's HTTP client would wait for ever."""
     outcome: Future[T] = Future()
 
     def run() -> None:
@@ -107,7 +119,7 @@ def _within(seconds: float, function: Callable[..., T], arguments: dict[str, Any
 
 
 def _address(url: str) -> tuple[str, int, bool, dict[str, str]]:
-    """Host, port, whether to encrypt, and headers; the URL may hold credentials, so no message repeats it."""
+    """Return host, port, whether to encrypt, and headers; the URL may hold credentials, so no message repeats it."""
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -1,4 +1,4 @@
-"""The image memory's index in Chroma: derived from the labelled images, brought up to date, never believed."""
+"""The image memory's index in Chroma: made from the labelled images, kept equal to them, and checked against them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WRITTEN_AT_ONCE, ASKED_AT_ONCE = 1000, 100
 
 
 def collection_name(panel: str, fingerprint: str) -> str:
-    """Return a name for the collection of one panel and one encoder: several panels can share a server."""
+    """Return the name of the collection of one panel and one encoder: several panels can share a server."""
     owner = "\0".join((panel, fingerprint))
     return f"consilience-{hashlib.sha256(owner.encode()).hexdigest()[:32]}"
 
@@ -51,15 +51,22 @@ def _batches(items: Sequence[T], size: int) -> Iterator[list[T]]:
 
 
 class ChromaIndex:
-    """A Chroma collection that mirrors labelled images.
+    """A Chroma collection that mirrors labelled images: an `Index`.
 
     Every answer is held against the labelled images: one that names an unknown image, is too short or claims another
     similarity than the labelled images' vectors have is worked out exactly instead, and counted in `mismatches`.
     The similarities returned are always the labelled images' own. An image that an answer leaves out is not noticed:
     that is what `check` is for. Safe from many threads.
 
+    Args:
+        labelled_images: the images to mirror.
+        connection: the embedded store, or the server.
+        name: of the collection, made if it is missing.
+        fingerprint: of the encoder that made the vectors.
+
     Raises:
-        ImageMemoryError: the store cannot be read; MemoryServerError: the server cannot be reached.
+        ImageMemoryError: the store cannot be read.
+        MemoryServerError: the server cannot be reached.
     """
 
     def __init__(
@@ -77,7 +84,7 @@ class ChromaIndex:
         self._collection = self._open_collection(name)
 
     def sync(self) -> int:
-        """Make the collection equal to the labelled images; says how many images were written or deleted.
+        """Make the collection equal to the labelled images, and return how many images were written or deleted.
 
         Idempotent. Killed in the middle, it goes on where it was. Free where a stamp, written last, says that the
         collection was made from these very labelled images.
@@ -103,7 +110,11 @@ class ChromaIndex:
         return len(surplus) + len(due)
 
     def query(self, vectors: Vectors, k: int) -> tuple[Vectors, Rows]:
-        """See `Index.query`. Raises MemoryServerError if the server fails; a broken store is answered for exactly."""
+        """Return the nearest labelled images, found exactly where the embedded store is broken. See `Index.query`.
+
+        Raises:
+            MemoryServerError: the server failed.
+        """
         k = min(k, len(self._labelled_images))
         if k == 0 or os.getpid() != self._process:  # a forked child would hang in Chroma
             return self._exact.query(vectors, k)
@@ -129,7 +140,14 @@ class ChromaIndex:
         return similarities, rows
 
     def examine(self, sample: int | None = None) -> CheckReport:
-        """Compare the collection with every labelled image; vectors and queries with about `sample` of them."""
+        """Return how the collection compares with every labelled image.
+
+        Args:
+            sample: about how many images have their vector and a query compared as well; None: all.
+
+        Raises:
+            MemoryServerError: the server failed.
+        """
         try:
             held = self._held()
             rows = self._labelled_images.rows
@@ -151,11 +169,11 @@ class ChromaIndex:
         )
 
     def prepare(self) -> None:
-        """See `Index.prepare`."""
+        """Bring the collection up to date. See `Index.prepare`."""
         self.sync()
 
     def check(self) -> CheckReport:
-        """Compare every image. See `Index.check`."""
+        """Return how the collection compares with every labelled image. See `Index.check`."""
         return self.examine()
 
     def repair(self) -> None:
@@ -165,15 +183,16 @@ class ChromaIndex:
         self.sync()
 
     def close(self) -> None:
+        """Close the connection."""
         self._connection.close()
 
     def _open_collection(self, name: str) -> Any:
-        """The collection, made if it is missing; without `embedding_function=None`, Chroma would download a model."""
+        """Return the collection, made if missing; `embedding_function=None` keeps Chroma from downloading a model."""
         opening = self._connection.client.get_or_create_collection
         return self._call(opening, name=name, embedding_function=None, configuration=CONFIGURATION)
 
     def _ask(self, vectors: Vectors, k: int) -> Iterator[tuple[list[str], Any]]:
-        """Ids and claimed similarities for each vector, as Chroma gives them."""
+        """Yield ids and claimed similarities for each vector, as Chroma gives them."""
         for start in range(0, len(vectors), ASKED_AT_ONCE):
             asked = vectors[start : start + ASKED_AT_ONCE]
             answer = self._call(self._collection.query, query_embeddings=asked, n_results=k, include=["distances"])
@@ -181,7 +200,7 @@ class ChromaIndex:
                 yield ids, 1.0 - np.asarray(distances, np.float32)
 
     def _changed(self, rows: Sequence[int]) -> Iterator[int]:
-        """Rows whose vector in the collection is not the labelled images'."""
+        """Yield the rows whose vector in the collection is not the labelled images'."""
         for chosen in _batches(rows, WRITTEN_AT_ONCE):
             ids = [self._labelled_images.ids[row] for row in chosen]
             held = self._call(self._collection.get, ids=ids, include=["embeddings"])
@@ -192,7 +211,7 @@ class ChromaIndex:
                     yield row
 
     def _unreachable(self, rows: Sequence[int]) -> Iterator[int]:
-        """Rows that are not among the nearest of their own vector, nor crowded out by their equals."""
+        """Yield the rows that are not among the nearest of their own vector, nor crowded out by their equals."""
         k = min(10, len(rows))
         answers = self._ask(self._labelled_images.vectors[list(rows)], k) if rows else iter(())
         for row, (ids, similarities) in zip(rows, answers, strict=True):
@@ -201,7 +220,7 @@ class ChromaIndex:
                 yield row
 
     def _held(self) -> dict[str, str]:
-        """The digest of every image in the collection, by identity."""
+        """Return the digest of every image in the collection, by identity."""
         held: dict[str, str] = {}
         for offset in range(0, self._call(self._collection.count), self._batch_size):
             page = self._call(self._collection.get, include=["metadatas"], limit=self._batch_size, offset=offset)
@@ -221,7 +240,7 @@ class ChromaIndex:
 
     @cached_property
     def _digests(self) -> list[str]:
-        """What each image's entry was made from: label, source and vector."""
+        """Digest of what each image's entry was made from: label, source and vector."""
         labelled_images = self._labelled_images
         parts = zip(labelled_images.labels, labelled_images.sources, labelled_images.vectors, strict=True)
         return [

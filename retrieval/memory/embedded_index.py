@@ -35,7 +35,14 @@ class EmbeddedIndex:
     """
 
     def __init__(self, labelled_images: LabelledImages, path: Path, name: str, fingerprint: str) -> None:
-        """An index in the folder `path`, made when it is needed; beside it stand its lock and its seal."""
+        """Make an index that is not yet opened; its folder is made when needed, beside it stand its lock and its seal.
+
+        Args:
+            labelled_images: the images to search.
+            path: folder of the index.
+            name: of the collection in it.
+            fingerprint: of the encoder that made the vectors.
+        """
         self._labelled_images, self._path = labelled_images, path
         self._collection, self._fingerprint = name, fingerprint
         self._exact = ExactIndex(labelled_images)
@@ -46,22 +53,31 @@ class EmbeddedIndex:
 
     @property
     def name(self) -> str:
-        """What answers where it is needed, which opens it: "chroma" or "exact"."""
+        """What answers where the index is needed, "chroma" or "exact"; asking opens the index."""
         return self._opened().name
 
     @property
     def mismatches(self) -> int:
+        """How many answers did not agree with the labelled images and were worked out exactly instead."""
         return 0 if self._serving is None else self._serving.mismatches
 
     def query(self, vectors: Vectors, k: int) -> tuple[Vectors, Rows]:
+        """Return the nearest labelled images; see `Index.query`. Up to COMPARED_WITH images are all compared."""
         index = self._exact if len(self._labelled_images) <= COMPARED_WITH else self._opened()
         return index.query(vectors, k)
 
     def prepare(self) -> None:
+        """Open the index and bring it up to date."""
         self._opened()
 
     def check(self) -> CheckReport:
-        """Compare every image, in a child process; a damaged index is not searched any more."""
+        """Return how the index compares with every image, examined in a child process.
+
+        A damaged one is not searched any more.
+
+        Raises:
+            ImageMemoryError: it could not be opened; MemoryBusyError where another process owns it.
+        """
         serving = self._opened()
         if self._store is None:
             return serving.check()  # raises why there is none
@@ -72,7 +88,11 @@ class EmbeddedIndex:
         return report
 
     def repair(self) -> None:
-        """Build the index anew, in an empty folder."""
+        """Build the index anew, in an empty folder.
+
+        Raises:
+            ImageMemoryError: it could not be opened; MemoryBusyError where another process owns it.
+        """
         serving = self._opened()
         if self._store is None:
             serving.repair()  # raises why there is none
@@ -82,6 +102,7 @@ class EmbeddedIndex:
         self._serving = self._serve(self._store)
 
     def close(self) -> None:
+        """Close the index and let go of its folder, so that another process can own it."""
         self._rest()
         if self._store is not None:
             self._store.release()
@@ -95,7 +116,7 @@ class EmbeddedIndex:
             return self._serving
 
     def _open(self) -> Index:
-        """Chroma, brought up to date, if this process can own its folder and can believe what stands there."""
+        """Return Chroma, up to date, if its folder can be owned and its files are sound; else an exact search."""
         try:
             store = Store(self._path)
         except MemoryBusyError as busy:
@@ -114,7 +135,7 @@ class EmbeddedIndex:
         return index
 
     def _is_sound(self, store: Store) -> bool:
-        """As it was left, or else looked into in a child process; an empty one is sound."""
+        """Return whether the store is empty, is as it was left, or was found sound in a child process."""
         state = store.state()
         is_damaged = state == "damaged" or (state == "unknown" and self._examine(store, EXAMINED_AT_OPENING).damaged)
         if is_damaged:

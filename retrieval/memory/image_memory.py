@@ -49,7 +49,7 @@ class Neighbourhood:
     labels: Rows
 
     def first(self, k: int) -> Neighbourhood:
-        """Only the k most similar."""
+        """Return the neighbourhood of only the k most similar."""
         return Neighbourhood(self.rows[:, :k], self.similarities[:, :k], self.labels[:, :k])
 
 
@@ -62,7 +62,7 @@ class ImageMemory:
     """
 
     def __init__(self, labelled_images: LabelledImages, labels: Sequence[str], index: Index) -> None:
-        """A memory that searches through `index`.
+        """Make a memory that searches through `index`, and closes it at the end.
 
         Raises:
             ImageMemoryError: an image has a label that the task does not know.
@@ -87,9 +87,11 @@ class ImageMemory:
         panel: str,
         url: str | None = None,
     ) -> ImageMemory:
-        """Open the memory with the best index at hand, brought up to date.
+        """Return a memory with the best index at hand, brought up to date.
 
         Args:
+            labelled_images: the images.
+            labels: the task's labels in its order.
             store: folder of the embedded index, made if it is missing; beside it stand its lock and its seal.
             fingerprint: of the encoder that made the vectors.
             panel: the panel's own id: a server keeps one collection for each panel and encoder.
@@ -113,7 +115,7 @@ class ImageMemory:
 
     @property
     def index_name(self) -> str:
-        """What answers where the index is needed, which opens it: "chroma" (embedded), "server" or "exact"."""
+        """What answers where the index is needed: "chroma" (embedded), "server" or "exact"; asking opens the index."""
         return self._index.name
 
     @property
@@ -126,9 +128,11 @@ class ImageMemory:
         return len(self.labelled_images)
 
     def query(self, vectors: Vectors, k: int, exclude: Sequence[str | None] | None = None) -> Neighbourhood:
-        """Return the k nearest images to each of m vectors, float32 (m, d) of unit length.
+        """Return the k nearest images to each of m vectors.
 
         Args:
+            vectors: float32 (m, d) of unit length.
+            k: number of neighbours, 1 or more.
             exclude: the identity of each query image, None where unknown: an image of the memory is not its own
                 neighbour.
 
@@ -160,10 +164,10 @@ class ImageMemory:
         return Neighbourhood(rows, similarities, self._label_of_row[rows])
 
     def evidence(self, neighbourhood: Neighbourhood) -> list[dict[str, Any]]:
-        """What the neighbours say of each image, as plain data for `consilience.core.evidence.Evidence.from_dict`.
+        """Return the evidence for each image, as plain data for `consilience.core.evidence.Evidence.from_dict`.
 
-        The first call for a number of neighbours compares all images of the memory with each other, unless the
-        records were saved with the result.
+        It holds the neighbours, the share of each label among them and the novelty. The first call for a number of
+        neighbours compares all images of the memory with each other, unless that was done before they were saved.
         """
         labelled_images, k = self.labelled_images, neighbourhood.rows.shape[1]
         places = neighbourhood.rows.tolist(), neighbourhood.similarities.tolist()
@@ -191,16 +195,23 @@ class ImageMemory:
         self._index.prepare()
 
     def check(self) -> CheckReport:
-        """Compare the whole index with the labelled images. Not while other threads query.
+        """Return how the whole index compares with the labelled images. Not while other threads query.
 
         Raises:
-            MemoryBusyError: another process owns the embedded index; ImageMemoryError: it could not be opened.
+            MemoryBusyError: another process owns the embedded index.
+            ImageMemoryError: the embedded index could not be opened.
             MemoryServerError: the server failed.
         """
         return self._index.check()
 
     def repair(self) -> None:
-        """Build the index anew from the labelled images. Raises as `check` does. Not while other threads query."""
+        """Build the index anew from the labelled images. Not while other threads query.
+
+        Raises:
+            MemoryBusyError: another process owns the embedded index.
+            ImageMemoryError: the embedded index could not be opened.
+            MemoryServerError: the server failed.
+        """
         self._index.repair()
 
     def close(self) -> None:
@@ -214,7 +225,7 @@ class ImageMemory:
         self.close()
 
     def _shares(self, neighbourhood: Neighbourhood) -> NDArray[np.float64]:
-        """Share of each label among the neighbours, weighted by similarity (negative counts as 0): (m, labels)."""
+        """Return the share of each label among the neighbours, weighted by similarity, negative as 0: (m, labels)."""
         weights = np.clip(neighbourhood.similarities.astype(np.float64), 0.0, None)
         weights[~weights.any(axis=1)] = 1.0
         shares = np.zeros((len(weights), len(self.labels)))
@@ -230,17 +241,17 @@ class ImageMemory:
 
 
 def _close_where_opened(index: Index, process: int) -> None:
-    """A forked child must not touch what belongs to its parent."""
+    """Close the index, unless this is a forked child, which must not touch what belongs to its parent."""
     if os.getpid() == process:
         index.close()
 
 
 @contextmanager
 def writer_lock(folder: Path) -> Iterator[None]:
-    """Be the only one who writes the panel in `folder`; readers go on.
+    """Hold the lock of whoever writes the panel in `folder`; readers go on.
 
     Raises:
-        PanelBusyError: somebody else is writing it.
+        PanelBusyError: another process, or this one elsewhere, is writing it.
         PanelError: the folder cannot be written.
     """
     try:

@@ -16,7 +16,7 @@ Rows = NDArray[np.intp]
 
 
 class Index(Protocol):
-    """Finds the labelled images nearest to a vector."""
+    """Finds the labelled images nearest to a vector; may be called from many threads."""
 
     @property
     def name(self) -> str:
@@ -38,19 +38,21 @@ class Index(Protocol):
         """Bring the index up to date."""
 
     def check(self) -> CheckReport:
-        """Compare the whole index with the labelled images. Not while other threads query."""
+        """Return how the whole index compares with the labelled images. Not while other threads query."""
 
     def repair(self) -> None:
         """Build the index anew from the labelled images. Not while other threads query."""
 
     def close(self) -> None:
-        """Let go of what the index holds open."""
+        """Close what the index holds open."""
 
 
 class ExactIndex:
-    """Compares with every record; memory stays bounded whatever the number of queries.
+    """The `Index` that compares with every labelled image; memory stays bounded whatever the number of queries.
 
-    It may stand in for an index that cannot be used; then `check` and `repair` raise the reason.
+    Args:
+        labelled_images: the images to search.
+        instead: why it stands in for an index that cannot be used; `check` and `repair` raise it. None: it does not.
     """
 
     name = "exact"
@@ -61,6 +63,7 @@ class ExactIndex:
         self._instead = instead
 
     def query(self, vectors: Vectors, k: int) -> tuple[Vectors, Rows]:
+        """Return the nearest labelled images; see `Index.query`."""
         n = len(self._vectors)
         k = min(k, n)
         similarities, rows = np.empty((len(vectors), k), np.float32), np.empty((len(vectors), k), np.intp)
@@ -78,22 +81,26 @@ class ExactIndex:
         return similarities, rows
 
     def prepare(self) -> None:
+        """Do nothing: there is nothing to bring up to date."""
         pass
 
     def check(self) -> CheckReport:
+        """Return a report without problems, or raise the reason why this index stands in for another."""
         self.repair()
         return CheckReport("exact", len(self._vectors))
 
     def repair(self) -> None:
+        """Do nothing, or raise the reason why this index stands in for another."""
         if self._instead is not None:
             raise self._instead
 
     def close(self) -> None:
+        """Do nothing: there is nothing to close."""
         pass
 
 
 def exact_similarities(vectors: Vectors, queries: Vectors, rows: Rows) -> Vectors:
-    """Cosine similarity of each of m queries to its k rows of `vectors`: (m, k), the same in every batch."""
+    """Return the cosine similarity of each of m queries to its k rows of `vectors`: (m, k), the same in every batch."""
     similarities = np.empty(rows.shape, np.float32)
     for query, chosen, out in zip(queries, rows, similarities, strict=True):
         np.einsum("kd,d->k", vectors[chosen], query, out=out)
@@ -101,7 +108,7 @@ def exact_similarities(vectors: Vectors, queries: Vectors, rows: Rows) -> Vector
 
 
 def in_order(similarities: Vectors, rows: Rows) -> tuple[Vectors, Rows]:
-    """Most similar first; equal similarities in the order of their rows."""
+    """Return similarities and rows, both (m, k), most similar first; equal similarities in the order of their rows."""
     order = np.lexsort((rows, -similarities), axis=1)
     return np.take_along_axis(similarities, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
@@ -112,12 +119,12 @@ class CheckReport:
 
     Attributes:
         index: "chroma", "server" or "exact".
-        count: images in the labelled images.
+        count: number of labelled images.
         missing: images that the index lacks.
         unknown: images that only the index has.
         outdated: images whose label, source or vector has changed since they were indexed.
         wrong: images that the index holds with another vector, or does not find by their own.
-        error: why the index cannot be read at all.
+        error: why the index cannot be read at all; None if it can.
     """
 
     index: str
@@ -130,7 +137,7 @@ class CheckReport:
 
     @property
     def damaged(self) -> bool:
-        """Bringing the index up to date will not help: it must be built anew."""
+        """Whether the index must be built anew, because bringing it up to date would not help."""
         return self.wrong > 0 or self.error is not None
 
     @property
@@ -147,4 +154,5 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
+        """Whether there is no problem."""
         return not self.problems

@@ -28,13 +28,13 @@ EXAMINATION_SECONDS = 1800.0
 
 
 class Store:
-    """An embedded index's folder, owned until `release` or the end of the process."""
+    """The folder of an embedded index, owned until `release` or the end of the process."""
 
     def __init__(self, path: Path) -> None:
         """Own the folder.
 
         Raises:
-            MemoryBusyError: somebody else owns it, in this process or another.
+            MemoryBusyError: another process owns it, or this one does elsewhere.
             OSError: the folder around it cannot be written.
         """
         self.path = path
@@ -45,7 +45,7 @@ class Store:
             raise MemoryBusyError(f"the index in '{path}' is in use by {cause.holder}: close it there first") from cause
 
     def state(self) -> State:
-        """Return whether the files are as `seal` left them, and what was known of them then."""
+        """Return whether the files are as `seal` left them, and if so, whether they were sound then."""
         checksums = self._checksums()
         if not checksums:
             return "empty"
@@ -57,15 +57,15 @@ class Store:
             return "unknown"
 
     def seal(self, *, sound: bool) -> None:
-        """Note the files as they are now, at rest."""
+        """Write down the checksums of the files as they are now, at rest, and whether they are sound."""
         self._seal.write_text(json.dumps({"sound": sound, "files": self._checksums()}), encoding="utf-8")
 
     def break_seal(self) -> None:
-        """Before anything is written: what is found later, without a seal, is not believed."""
+        """Remove the seal before anything is written, so that files left half-written are not believed later."""
         self._seal.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Throw the index away. No client may have it open."""
+        """Delete the index. No client may have it open."""
         self.break_seal()
         if self.path.exists():
             shutil.rmtree(self.path)
@@ -73,7 +73,16 @@ class Store:
     def examine(
         self, labelled_images: LabelledImages, name: str, fingerprint: str, sample: int | None = None
     ) -> CheckReport:
-        """Compare the index with the labelled images in a child process. No client may have it open."""
+        """Return how the index compares with the labelled images, examined in a child process.
+
+        No client may have it open.
+
+        Args:
+            labelled_images: the images that it should hold.
+            name: of the collection.
+            fingerprint: of the encoder that made the vectors.
+            sample: about how many images have their vector and a query compared as well; None: all.
+        """
         with tempfile.TemporaryDirectory(prefix="consilience-check-") as folder:
             replace(labelled_images, thumbnails=()).save(Path(folder))
             asked = [str(self.path), name, fingerprint, folder, str(sample or "")]
@@ -92,6 +101,7 @@ class Store:
         return CheckReport(**json.loads(child.stdout.splitlines()[-1]))
 
     def release(self) -> None:
+        """Let another process, or another object of this one, own the folder."""
         self._lock.release()
 
     def _checksums(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The labelled images of a memory: identities, labels, sources, vectors, thumbnails. The truth behind every index."""
+"""The labelled images of a memory: identities, labels, sources, vectors, thumbnails. Every index is made from them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ UNIT_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Conflict:
-    """The same image under different labels: `images` names each source with its label."""
+    """The same image under different labels.
+
+    Attributes:
+        id: identity of the image.
+        images: each source with its label.
+    """
 
     id: str
     images: tuple[tuple[str, str], ...]
@@ -35,7 +40,13 @@ class Conflict:
 
 @dataclass(frozen=True)
 class AddReport:
-    """What became of the images that were to be added: how many are new, how many were there, which were kept out."""
+    """What became of images that were to be added.
+
+    Attributes:
+        added: how many are new.
+        skipped: how many were there already, under the same label.
+        conflicts: those that were kept out, because their labels contradict each other.
+    """
 
     added: int
     skipped: int
@@ -81,7 +92,7 @@ class LabelledImages:
 
     @cached_property
     def rows(self) -> Mapping[str, int]:
-        """The row of each identity."""
+        """The row of each image, by identity."""
         return {identity: row for row, identity in enumerate(self.ids)}
 
     def thumbnail(self, identity: str) -> bytes | None:
@@ -96,7 +107,10 @@ class LabelledImages:
         return None
 
     def kth_distances(self, k: int) -> Vectors:
-        """Each image's distance to its own k-th neighbour (see `novelty.kth_distances`), worked out once and saved."""
+        """Return the distance of each image to its own k-th neighbour, ascending: float32 (n,), in [0, 2].
+
+        They are computed once for each k, and saved with the images; see `neighbour_distance.kth_distances`.
+        """
         with self._lock:
             if k not in self._distances:
                 self._distances[k] = kth_distances(self.vectors, k)
@@ -110,10 +124,20 @@ class LabelledImages:
         vectors: Vectors,
         thumbnails: Mapping[str, bytes] | None = None,
     ) -> tuple[LabelledImages, AddReport]:
-        """These labelled images and the new images. Adding the same again changes nothing.
+        """Return these labelled images with new ones added, and what became of the new ones.
+
+        Adding the same again changes nothing.
 
         An image that is there under the same label is skipped. One that is there under another label is kept out and
         named in the report, the old one stays; one that is new under two labels is kept out altogether.
+
+        Args:
+            ids, labels, sources: of the m new images.
+            vectors: float32 (m, d) of unit length.
+            thumbnails: JPEGs by identity, of any of them.
+
+        Raises:
+            ImageMemoryError: the vectors have another length than those here, or are not of unit length.
         """
         new_labels = defaultdict(set)
         for identity, label in zip(ids, labels, strict=True):
@@ -151,7 +175,7 @@ class LabelledImages:
         return grown, report
 
     def without(self, ids: Collection[str] = (), sources: Collection[str] = ()) -> LabelledImages:
-        """Return them without the images of these identities or sources; a name that is not there changes nothing."""
+        """Return the labelled images without those of these identities or sources; unknown names are ignored."""
         gone_ids, gone_sources = set(ids), set(sources)
         kept = [
             row
@@ -167,9 +191,13 @@ class LabelledImages:
         )
 
     def save(self, folder: Path) -> None:
-        """Write `images.jsonl`, `vectors.npy`, `thumbnails.zip` (if there are any) and the k-th distances worked out.
+        """Write `images.jsonl`, `vectors.npy`, `thumbnails.zip` (if there are any) and the k-th distances known so far.
 
-        `folder` must be empty. Raises OSError if it cannot be written.
+        Args:
+            folder: an empty folder, made if it is missing.
+
+        Raises:
+            OSError: it cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / IMAGES).open("wb") as file:
@@ -190,10 +218,10 @@ class LabelledImages:
 
     @classmethod
     def open(cls, folder: Path) -> LabelledImages:
-        """Read what `save` wrote.
+        """Return the labelled images that `save` wrote.
 
         Raises:
-            PanelDamagedError: a file is missing, cannot be read or does not fit the others; names the file.
+            PanelDamagedError: a file is missing, cannot be read or does not fit the others; the message names the file.
         """
         names = _read_images(folder / IMAGES)
         vectors = _read_array(folder / VECTORS)

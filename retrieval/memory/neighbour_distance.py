@@ -19,9 +19,13 @@ ROUNDING = 1e-6
 
 
 def kth_distances(vectors: Vectors, k: int) -> Vectors:
-    """Distance of each vector to its own k-th neighbour, itself left out: float32 (n,), ascending, in [0, 2].
+    """Return the distance of each vector to its k-th neighbour, itself left out: float32 (n,), ascending, in [0, 2].
 
     With fewer than k others the farthest one counts; with fewer than two vectors the result is empty.
+
+    Args:
+        vectors: float32 (n, d) of unit length.
+        k: which neighbour, from 1.
     """
     n = len(vectors)
     k = min(k, n - 1)
@@ -38,9 +42,13 @@ def kth_distances(vectors: Vectors, k: int) -> Vectors:
 
 
 def novelty(distances: Vectors, reference: Vectors) -> NDArray[np.float64]:
-    """Share of `reference` (ascending) that is smaller than each distance: (m,), in [0, 1]; higher = more novel.
+    """Return the share of `reference` that is smaller than each distance: (m,), in [0, 1]; higher = more novel.
 
     1 where there is no reference: nothing is known of what is usual.
+
+    Args:
+        distances: of the m images to their k-th neighbour in the memory.
+        reference: the same of the memory's own images, ascending, as `kth_distances` returns it.
 
     >>> novelty(np.float32([0.05, 0.3, 0.9]), np.float32([0.1, 0.2, 0.3, 0.4])).tolist()
     [0.0, 0.5, 1.0]

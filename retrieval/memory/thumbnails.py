@@ -1,4 +1,4 @@
-"""Small pictures of the cases in an image memory, read when they are asked for."""
+"""Small pictures of the images in a memory, read when they are asked for."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Thumbnails(Protocol):
 
 
 class ThumbnailArchive:
-    """`<id>.jpg` entries of a zip file; safe to read from many threads.
+    """A zip file with an entry `<id>.jpg` for each picture; safe to read from many threads.
 
     The file is opened at once and stays open, so that its pictures outlive a panel that another process
-    replaces; its directory is read with the first picture.
+    replaces; its directory is read with the first picture. Raises OSError if it cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,7 +50,7 @@ class ThumbnailArchive:
 
 
 def write_archive(path: Path, pictures: Iterable[tuple[str, bytes]]) -> None:
-    """Write (id, JPEG) pairs so that the same pictures always give the same file."""
+    """Write (id, JPEG) pairs to a zip file, so that the same pictures always give the same file."""
     with ZipFile(path, "w", ZIP_STORED) as archive:
         for identity, picture in pictures:
             archive.writestr(ZipInfo(f"{identity}.jpg"), picture)
