@@ -9,7 +9,7 @@ from consilience.prompts.quoting import clean, quoted
 
 
 def zero_shot_texts(task: Task) -> list[list[str]]:
-    """For each label of the task the texts that describe an image of it to a text tower.
+    """Return for each label of the task the texts that describe an image of it to a text tower (CLIP's templates).
 
     >>> zero_shot_texts(Task.from_labels(["rust", "scab"], domain="apple leaf"))[0][:2]
     ['a photo of rust.', 'a photo of rust, apple leaf.']

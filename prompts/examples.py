@@ -8,7 +8,7 @@ from consilience.prompts.quoting import quoted
 
 
 def label_lines(prompt: Prompt, task: Task) -> list[str]:
-    """One line for each label, by the prompt's texts `label` and `described-label`."""
+    """Return one line for each label of the task, from the prompt's texts `label` and `described-label`."""
     return [
         prompt.render(
             "described-label" if label.descriptions else "label",
@@ -20,7 +20,7 @@ def label_lines(prompt: Prompt, task: Task) -> list[str]:
 
 
 def examples(prompt: Prompt, task: Task) -> dict[str, str]:
-    """Each text of a prompt, rendered with the task's domain and labels; `<variable>` stands for what else it inserts.
+    """Return each text of a prompt with the task's domain and labels in place, and `<variable>` for all else.
 
     >>> examples(load_prompt("second-look"), Task.from_labels(["rust", "scab"]))["case"]
     'Case <number>, labelled "rust", similarity <similarity>:'

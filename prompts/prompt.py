@@ -14,11 +14,11 @@ from consilience.core.task import Task
 
 
 class Prompt(BaseModel):
-    """The texts of one occasion to speak to a model.
+    """The texts that a model gets on one occasion, such as a first look or a caption.
 
     Attributes:
-        name: of the prompt, which is that of its file.
-        version: stands in every cache key; raise it with every change.
+        name: the prompt's name, which is that of its file.
+        version: part of every cache key; raise it with every change.
         variables: what the texts may insert, each with an explanation.
         texts: templates by name. `{variable}` inserts one; `{{` and `}}` are braces.
 
@@ -35,6 +35,7 @@ class Prompt(BaseModel):
 
     @model_validator(mode="after")
     def _texts_insert_what_there_is(self) -> Prompt:
+        """Raise ValueError where a text inserts what is no variable."""
         for name, text in self.texts.items():
             for variable in _inserted(text, name):
                 if variable not in self.variables:
@@ -43,7 +44,7 @@ class Prompt(BaseModel):
         return self
 
     def render(self, text: str, **values: str) -> str:
-        """Return the text called `text` with the values in place; braces in a value mean nothing.
+        """Return the text called `text` with the values in place; braces in a value are left as they are.
 
         Raises:
             SettingsError: there is no such text, a variable that it inserts has no value, or a value is for no variable
@@ -60,7 +61,7 @@ class Prompt(BaseModel):
 
 
 def _inserted(template: str, name: str) -> list[str]:
-    """The variables of a template. ValueError if it does more than insert them."""
+    """Return the variables of a template, in order. Raises ValueError if it does more than insert them."""
     try:
         parts = list(Formatter().parse(template))
     except ValueError as cause:
@@ -77,22 +78,23 @@ def _inserted(template: str, name: str) -> list[str]:
 
 @cache
 def prompt_names() -> tuple[str, ...]:
-    """Return the prompts that there are."""
+    """Return the names of all built-in prompts, sorted."""
     names = [file.name for file in files("consilience.prompts").iterdir()]
     return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
 
 
 @cache
 def _built_in(name: str) -> Prompt:
+    """Read the built-in prompt called `name`."""
     with as_file(files("consilience.prompts") / f"{name}.yaml") as path:
         return Prompt.model_validate(read_yaml_mapping(path))
 
 
 def load_prompt(name: str, task: Task | None = None) -> Prompt:
-    """Return the prompt called `name`, with the texts that the task replaces, which insert the same variables.
+    """Return the prompt called `name`; texts that the task replaces are the task's, and insert the same variables.
 
     Raises:
-        SettingsError: there is no such prompt, or the task's words for it cannot be used.
+        SettingsError: there is no such prompt, or the task's texts for it cannot be used.
     """
     if name not in prompt_names():
         raise SettingsError(f"there is no prompt '{name}'; there are: {', '.join(prompt_names())}")
@@ -114,6 +116,6 @@ def load_prompt(name: str, task: Task | None = None) -> Prompt:
 
 
 def check_prompts(task: Task) -> None:
-    """Raise SettingsError where the task has words for a prompt that does not exist, or that cannot be used."""
+    """Raise SettingsError where the task has texts for a prompt that does not exist, or texts that cannot be used."""
     for name in task.prompts:
         load_prompt(name, task)

@@ -1,4 +1,4 @@
-"""The JSONL that API providers take for tuning a model on images, in OpenAI's form, and what it must keep to.
+"""Writes and checks the JSONL file that API providers take for tuning a model on images, in OpenAI's form.
 
 Limits: OpenAI, 'Vision fine-tuning' and 'Supervised fine-tuning' (developers.openai.com), as read in 2026.
 """
@@ -20,24 +20,28 @@ from consilience.agents.vlm.conversation import on_the_wire
 from consilience.core.errors import DatasetError
 
 MIN_EXAMPLES, MAX_EXAMPLES = 10, 50_000
-"""Examples with images in a file."""
+"""Fewest and most examples in a file."""
 
 IMAGES, IMAGE_BYTES, FILE_BYTES = 10, 10 * 10**6, 512 * 10**6
-"""At most, in an example; of one image; of a file."""
+"""The most images in an example, bytes of an image, and bytes of a file."""
 
 FORMATS, MODES = ("JPEG", "PNG", "WEBP"), ("RGB", "RGBA")
 URL = "data:image/"
 
 
 def example(lesson: TrainingExample) -> str:
-    """Return a line of the file."""
+    """Return the line of the file for one training example: JSON, without its end of line."""
     messages = on_the_wire(lesson.messages, "auto")
     messages.append({"role": "assistant", "content": lesson.answer})
     return json.dumps({"messages": messages}, ensure_ascii=False)
 
 
 def check(file: Path, fewest: int = MIN_EXAMPLES) -> int:
-    """Read a file again and check all that a provider would refuse it for; the number of its examples.
+    """Check a file for all that a provider would refuse it for; return the number of its examples.
+
+    Args:
+        file: as `write` wrote it.
+        fewest: the fewest examples that it may have.
 
     Raises:
         DatasetError: names the line and what is wrong with it.
@@ -57,7 +61,7 @@ def check(file: Path, fewest: int = MIN_EXAMPLES) -> int:
 
 
 def _check_example(data: dict[str, Any]) -> None:
-    """Raises ValueError, KeyError or TypeError."""
+    """Raise ValueError, KeyError, TypeError or OSError where an example would be refused."""
     if set(data) != {"messages"}:
         raise ValueError("an example holds 'messages' and nothing else")
     messages = data["messages"]
@@ -83,6 +87,7 @@ def _check_example(data: dict[str, Any]) -> None:
 
 
 def _check_image(url: str) -> None:
+    """Raise ValueError or OSError where a data URL holds no image that would be taken."""
     kind, encoding, data = url.partition(";base64,")
     if not encoding or not kind.startswith(URL):
         raise ValueError("an image is no data URL")
@@ -100,6 +105,6 @@ def _check_image(url: str) -> None:
 
 
 def write(file: Path, lessons: Sequence[TrainingExample]) -> None:
-    """Write the examples; the caller checks them."""
+    """Write the examples, one a line, over what the file held; `check` says whether a provider takes it."""
     with file.open("w", encoding="utf-8") as lines:
         lines.writelines(f"{example(lesson)}\n" for lesson in lessons)

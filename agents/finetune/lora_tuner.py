@@ -1,8 +1,8 @@
-"""Tuning an image-text model on lessons by low-rank adaptation (LoRA, Hu et al. 2022), so that it can be interrupted.
+"""Tunes an image-text model by low-rank adaptation (LoRA, Hu et al. 2022), in a run that can be interrupted.
 
-Only the projections of the language model are adapted: those are what vLLM serves adapters of. Tuning stops when what
-it does not know yet of the held-out answers has not fallen for `patience` epochs; the adapter of the best epoch is what
-is kept. Every step follows from the seed, so a run that was killed and goes on ends as one that was not.
+Only the projections of the language model are adapted: those are what vLLM serves adapters of. Tuning stops when the
+loss on the held-out examples has not fallen for `patience` epochs, and the adapter of the best epoch is kept. Every
+step follows from the seed, so that a run that was killed and goes on ends as one that was not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ADAPTED = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|d
 """Names of the layers that are adapted; where a model has none so called, every linear layer but its head is."""
 
 WARMING = 10
-"""Steps over which the rate rises."""
+"""Steps over which the learning rate rises to its full value."""
 
 STATE, LAST, OPTIMISER, CURVE = "state.json", "last", "optimiser.safetensors", "loss.jsonl"
 
@@ -38,8 +38,13 @@ class Tuning:
     """How a model is tuned.
 
     Attributes:
-        rank, rate: of the adapter, and of AdamW (Loshchilov and Hutter 2019). epochs: at most.
-        batch_size: lessons a step. patience: epochs without a gain before it stops. save_every: steps.
+        rank: of the adapter.
+        rate: learning rate of AdamW (Loshchilov and Hutter 2019).
+        epochs: passes over the training examples, at most.
+        batch_size: examples a step.
+        patience: epochs without a lower held-out loss after which it stops.
+        seed: decides the adapter's first weights and the order of the examples.
+        save_every: steps between two saved states, from which a run can go on.
     """
 
     rank: int = 16
@@ -53,12 +58,14 @@ class Tuning:
 
 @dataclass
 class Course:
-    """How far a run is: what `state.json` holds.
+    """How far a tuning run is: what `state.json` holds.
 
     Attributes:
-        run: hash of all that decides it.
-        step: steps taken. epoch: that is under way.
-        best: least loss on the held-out lessons, and the epoch after which it was; -1: before any.
+        run: hash of all that decides the run.
+        step: steps taken.
+        epoch: the one under way, from 0.
+        best: least loss on the held-out examples so far.
+        best_epoch: the epoch after which that was; -1: before any.
         curve: a line for each step (`loss`) and each epoch (`held_out`), losses in nats an answer.
         done: whether it has ended.
     """
@@ -73,10 +80,20 @@ class Course:
 
 
 class Tuner:
-    """Tunes one model into one folder."""
+    """Tunes one model; the adapter, the state and the losses go into one folder."""
 
     def __init__(self, model: ImageTextModel, name: str, folder: Path, tuning: Tuning) -> None:
-        """Give `model` an adapter that changes nothing yet; `name` is what it was opened by."""
+        """Give the model an adapter that changes nothing yet.
+
+        Args:
+            model: the model to tune.
+            name: the name or folder that it was opened by; part of what decides the run.
+            folder: where the results go; one that holds the same run is gone on with.
+            tuning: how to tune.
+
+        Raises:
+            MissingExtraError: the extra 'tune' is not installed.
+        """
         self._torch = import_extra("torch", EXTRA)
         self._safetensors = import_extra("safetensors.torch", EXTRA)
         peft = import_extra("peft", EXTRA)
@@ -97,10 +114,15 @@ class Tuner:
         held_out: Sequence[TrainingExample],
         progress: Callable[[str, int, int], None],
     ) -> Course:
-        """Tune, or go on where the same run stopped; the folder then holds the best adapter.
+        """Tune, or go on where the same run stopped; return how it went. The folder then holds the best adapter.
+
+        Args:
+            training: examples to learn from.
+            held_out: examples to judge by after each epoch.
+            progress: called after each step with what is being done, the steps taken, and the most there can be.
 
         Raises:
-            AgentError: the folder holds another run, or the loss is no number.
+            AgentError: the folder holds another run or a damaged one, or the loss is not a finite number.
         """
         tuning = self._tuning
         course = self._begun(training, held_out)
@@ -124,7 +146,7 @@ class Tuner:
         return course
 
     def loss(self, lessons: Sequence[TrainingExample]) -> float:
-        """Return what the model does not know of the answers: nats, the mean of the lessons."""
+        """Return the cross-entropy of the right answers, in nats an answer, averaged over the examples."""
         size, total = self._tuning.batch_size, 0.0
         with self._torch.inference_mode():
             for start in range(0, len(lessons), size):
@@ -133,6 +155,7 @@ class Tuner:
         return total / len(lessons)
 
     def _lacking(self, lessons: Sequence[TrainingExample]) -> Any:
+        """Return the same as a tensor, through which gradients flow."""
         inputs, wanted = self._model.read_answered(
             [lesson.messages for lesson in lessons], [lesson.answer for lesson in lessons]
         )
@@ -141,6 +164,7 @@ class Tuner:
         return lost / len(lessons)
 
     def _step(self, lessons: Sequence[TrainingExample], step: int) -> float:
+        """Take one step of AdamW; return the loss before it."""
         for group in self._optimiser.param_groups:
             group["lr"] = self._tuning.rate * min(1.0, (step + 1) / WARMING)
         loss = self._lacking(lessons)
@@ -153,6 +177,7 @@ class Tuner:
         return float(value)
 
     def _judge(self, course: Course, held_out: Sequence[TrainingExample], epoch: int) -> None:
+        """Note the held-out loss after an epoch, and keep the adapter if it is the best."""
         loss = self.loss(held_out)
         course.curve.append({"step": course.step, "held_out": loss})
         if loss < course.best:
@@ -160,7 +185,7 @@ class Tuner:
             save(self._adapted, self._folder)
 
     def _begun(self, training: Sequence[TrainingExample], held_out: Sequence[TrainingExample]) -> Course:
-        """Where the run in the folder stopped; a new one where there is none."""
+        """Return how far the folder's run is, and restore its weights and optimiser; a new run where there is none."""
         run = self._run(training, held_out)
         self._folder.mkdir(parents=True, exist_ok=True)
         if not (self._folder / STATE).exists():
@@ -183,7 +208,7 @@ class Tuner:
         return course
 
     def _save(self, course: Course) -> None:
-        """The adapter and the optimiser as they are, then that they are: `state.json` comes last."""
+        """Write adapter and optimiser, then `state.json`, which names them: so a state is whole or not there."""
         kept = self._folder / f"{LAST}-{course.step}"
         kept.mkdir(exist_ok=True)
         save(self._adapted, kept)
@@ -203,7 +228,7 @@ class Tuner:
                 old.rmdir()
 
     def _run(self, training: Sequence[TrainingExample], held_out: Sequence[TrainingExample]) -> str:
-        """A hash of all that decides a run."""
+        """Return a hash of all that decides a run."""
         decisive = asdict(self._tuning) | {"save_every": None}
         shown = [[lesson.image, lesson.answer] for lesson in (*training, *held_out)]
         words = [part for part in training[0].messages[-1].parts if isinstance(part, str)]

@@ -1,4 +1,4 @@
-"""The losses of a tuning as a picture."""
+"""Draws the losses of a tuning run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from consilience.core.render.drawing import INK, PAPER, SOFT
 
 
 def loss_curve(curve: Sequence[Mapping[str, float]], title: str) -> bytes:
-    """Return a PNG of `Course.curve`: the loss of each step, and that on the held-out images, in nats an answer."""
+    """Return a PNG of `Course.curve`: the loss of each step and on the held-out images, in nats an answer."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

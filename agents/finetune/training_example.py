@@ -1,4 +1,4 @@
-"""What a vision-language agent is tuned on: its own look prompt, and the answer that is right."""
+"""What a vision-language agent is tuned on: the prompt of its first look, and the right answer to it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from consilience.core.task import Task
 from consilience.prompts import clean, load_prompt
 
 CONFIDENCE = 0.95
-"""Stated in every answer: one that is always sure would leave the other labels no chance. How far it can be trusted is
-found by calibration, as for any agent."""
+"""The confidence stated in every answer: 1 would leave the other labels no chance. What it is worth is found by
+calibration, as for any agent."""
 
 TYPICAL = "It shows what is typical of this label."
 """The reason that is given where the task does not describe the label."""
@@ -22,10 +22,13 @@ TYPICAL = "It shows what is typical of this label."
 
 @dataclass(frozen=True)
 class TrainingExample:
-    """A conversation of a first look, and the reply that is to follow it.
+    """The messages of a first look, and the reply that is to follow them.
 
     Attributes:
-        image: its identity. label: the right one.
+        messages: as the agent sends them when it is used.
+        answer: the right reply.
+        image: identity of the image, by its pixels.
+        label: the right label.
     """
 
     messages: Sequence[Message]
@@ -35,9 +38,13 @@ class TrainingExample:
 
 
 def training_example(task: Task, image: Image, label: str, side: int, label_only: bool) -> TrainingExample:
-    """Return the lesson of one labelled image, its longer side at most `side` pixels.
+    """Return the training example of one labelled image.
 
     Args:
+        task: the question, whose prompts are used.
+        image: the image.
+        label: its right label.
+        side: the image is shown with its longer side at most this many pixels.
         label_only: whether the answer is the label alone, as for `confidence: logprob`, or our JSON form.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From a labelled folder to lessons, with some images held out."""
+"""Turns a labelled folder into training examples, with some images held out."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from consilience.core.task import Task
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a folder teaches.
+    """The training examples of a labelled folder.
 
     Attributes:
-        held_out: to judge by; no image of them is in `training`.
+        task: the question.
+        training: examples to learn from.
+        held_out: examples to judge by; none of their images is in `training`.
         failed: images that cannot be read.
     """
 
@@ -43,11 +45,21 @@ def training_set_of(
     limits: ImageLimits,
     progress: Callable[[str, int, int], None],
 ) -> TrainingSet:
-    """Read a labelled folder; `share` of each label's images is held out, drawn by `seed`. An image that comes twice
-    is taken once.
+    """Read a labelled folder into training examples. An image that comes twice is taken once.
+
+    Args:
+        folder: one folder of images a label.
+        task: the question; None: its labels are the folder's.
+        side: images are shown with their longer side at most this many pixels.
+        label_only: whether the answers are labels alone, as for `confidence: logprob`, or our JSON form.
+        share: of each label's images, in [0, 1), is held out.
+        seed: decides which.
+        limits: what images may be read.
+        progress: called after each image with what is being done, the images read, and their number.
 
     Raises:
-        DatasetError: the folder cannot be used, or a label has too few images to hold any out.
+        DatasetError: the folder cannot be used, an image has two labels, or a label has too few images to hold any
+            out.
     """
     read = read_labelled_folder(folder, task)
     task = task or Task.from_labels(read.labels)
@@ -74,7 +86,11 @@ def training_set_of(
 
 
 def held_out_rows(labels: Sequence[str], share: float, seed: int) -> frozenset[int]:
-    """Rows to hold out: `share` of each label, at least one unless the share is 0."""
+    """Return the rows to hold out: `share` of each label's, at least one unless the share is 0; drawn by `seed`.
+
+    Raises:
+        DatasetError: nothing of a label would be left to learn from.
+    """
     rng = np.random.default_rng(seed)
     held: set[int] = set()
     for label in dict.fromkeys(labels):
