@@ -1,4 +1,4 @@
-"""What the agents of one run may spend together."""
+"""The bound on what the agents of one run may spend together, in US dollars."""
 
 from __future__ import annotations
 
@@ -21,34 +21,38 @@ class _Account:
 
     @property
     def mean_usd(self) -> float:
+        """The mean cost of a request that has ended; 0 before any has."""
         return self.usd / self.ended if self.ended else 0.0
 
 
 class Budget:
-    """Lets a request begin while what was spent, and what runs and it itself at their agents' mean cost, are within it.
+    """Bounds what is spent: a request begins only if there is room for it.
 
-    Where they are not, a request waits for those that run, whose cost may leave room for it; and until it is known what
-    an agent's first request cost, its others wait. So a budget is exceeded by no more than an agent's first request, or
-    as far as what runs at the same time costs more than the mean. All requests come from one event loop at a time.
+    There is room while the sum of what was spent, of the requests that run and of the new one, each at its agent's mean
+    cost, is within the bound. Where it is not, the request waits for those that run, which may cost less; and until it
+    is known what an agent's first request cost, its others wait. So the bound is exceeded by no more than an agent's
+    first request, or as far as requests that run at the same time cost more than the mean. All requests come from one
+    event loop at a time.
     """
 
     def __init__(self, max_usd: float | None = None) -> None:
-        """None: no bound."""
+        """Bound the spending at `max_usd` US dollars; None: no bound."""
         self.max_usd = max_usd
         self._accounts: defaultdict[str, _Account] = defaultdict(_Account)
         self._changed = asyncio.Event()
 
     @property
     def spent_usd(self) -> float:
+        """What all requests that have ended cost, in US dollars."""
         return sum(account.usd for account in self._accounts.values())
 
     @asynccontextmanager
     async def request(self, agent: str, cost: Callable[[], float]) -> AsyncIterator[None]:
-        """Wait for room, and count what the request inside costs, even if it fails.
+        """Wait for room, and count what the request made inside the `async with` costs, even if it fails.
 
         Args:
-            agent: who asks.
-            cost: US dollars that a sum stands at to which the request adds what it costs.
+            agent: the name of the agent that asks.
+            cost: returns the agent's costs so far in US dollars; called before and after the request.
 
         Raises:
             BudgetSpentError: there is no room, and nothing runs that could leave some.
@@ -66,6 +70,7 @@ class Budget:
             self._changed = asyncio.Event()
 
     async def _room(self, agent: str) -> None:
+        """Wait until there is room. Raises BudgetSpentError if nothing runs that could leave some."""
         while not self._has_room(agent):
             if not any(account.running for account in self._accounts.values()):
                 raise BudgetSpentError(
@@ -76,6 +81,7 @@ class Budget:
             await self._changed.wait()
 
     def _has_room(self, agent: str) -> bool:
+        """Return whether a request of the agent may begin now."""
         if self.max_usd is None:
             return True
         mine = self._accounts[agent]

@@ -1,4 +1,4 @@
-"""One question to a model: the last replies to it, and what all replies took."""
+"""The record of one question to a model: its replies, tokens and seconds."""
 
 from __future__ import annotations
 
@@ -13,13 +13,24 @@ MOST_RAW = 20_000
 
 @dataclass
 class CallRecord:
-    """Filled while a model is asked."""
+    """The record of one question to a model, filled while it is asked.
+
+    Attributes:
+        spent: tokens and seconds of all replies, those included that could not be used.
+        choices: the last replies.
+    """
 
     spent: Usage = field(default_factory=Usage)
     choices: list[CompletionChoice] = field(default_factory=list)
 
     def accounted(self, prediction: Prediction, prompt: str, cost_usd: float = 0.0) -> Prediction:
-        """Return the prediction with the replies as they came and what they took; `prompt` as in `Prediction`."""
+        """Return the prediction with the raw replies, and the cost, tokens and seconds of all of them.
+
+        Args:
+            prediction: what was made of the replies.
+            prompt: the prompts and their versions, as in `Prediction`.
+            cost_usd: cost in US dollars.
+        """
         replies = [choice.message.content or choice.message.refusal or "" for choice in self.choices]
         return replace(
             prediction,

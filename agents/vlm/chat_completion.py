@@ -1,4 +1,4 @@
-"""A reply of an OpenAI-compatible chat endpoint, with every field that is read checked."""
+"""The reply of an OpenAI-compatible chat endpoint; every field that is used is checked."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ Read = TypeVar("Read")
 
 
 def _log_probability(value: float) -> float:
+    """Return a log probability, at most 0. Raises ValueError for anything else."""
     if not value <= 1e-3:  # false for NaN too; servers round
         raise ValueError("a log probability is at most 0")
     return min(value, 0.0)
 
 
 class _Checked(BaseModel):
+    """A part of a reply: types are strict, and errors don't quote what came."""
+
     model_config = ConfigDict(frozen=True, strict=True, hide_input_in_errors=True)
 
 
@@ -34,16 +37,17 @@ class CompletionToken(_Checked):
 
     @property
     def text(self) -> bytes:
-        """What the token adds to the reply, as UTF-8; it may be a part of a character."""
+        """What the token adds to the reply, as UTF-8; it may be part of a character."""
         return self.token.encode() if self.utf8 is None else bytes(self.utf8)
 
     @property
     def probability(self) -> float:
+        """The token's probability at its position, in [0, 1]."""
         return math.exp(self.logprob)
 
 
 class Position(CompletionToken):
-    """The token that was chosen, and the likeliest at its position."""
+    """The token that was chosen at a position of the reply, and the likeliest ones there."""
 
     top_logprobs: tuple[CompletionToken, ...] = ()
 
@@ -66,12 +70,16 @@ class CompletionChoice(_Checked):
 
     @classmethod
     def of(cls, text: str, ended: bool) -> CompletionChoice:
-        """Return what a model in this process said; `ended`: it came to its end before max_tokens."""
+        """Return the reply `text` of a model in this process; `ended`: it came to its end before max_tokens."""
         return cls(message=_Message(content=text), finish_reason="stop" if ended else "length")
 
     @property
     def text(self) -> str:
-        """What was said. Raises AgentError where the model or its provider refused, or said nothing."""
+        """The text of the reply.
+
+        Raises:
+            AgentError: the model or its provider refused to answer, or the reply is empty.
+        """
         if self.message.refusal:
             raise AgentError(f"the model refused: {clean(self.message.refusal)}")
         if self.finish_reason == "content_filter":
@@ -82,11 +90,16 @@ class CompletionChoice(_Checked):
 
     @property
     def cut_off(self) -> str:
-        """That the answer was cut off, in words; empty if it was not."""
+        """Why the reply ends too early and what to do, as part of an error message; empty if it is whole."""
         return "it was cut off at max_tokens; raise that setting" if self.finish_reason == "length" else ""
 
     def read(self, parse: Callable[[str], Read]) -> Read:
-        """What `parse` makes of the text. Raises AgentError where it raises AnswerError because the text is cut off."""
+        """Return what `parse` makes of the text.
+
+        Raises:
+            AnswerError: from `parse`: the text is no answer, and the model may be asked again.
+            AgentError: the same where the text was cut off, as it would be again; or there is no text.
+        """
         text = self.text
         try:
             return parse(text)
@@ -111,7 +124,7 @@ class CompletionChoice(_Checked):
 
 
 class UsageFields(_Checked):
-    """Tokens that were read and written."""
+    """The tokens of a reply, as the endpoint counts them: of the request and of what was written."""
 
     prompt_tokens: Annotated[int, Field(ge=0)] = 0
     completion_tokens: Annotated[int, Field(ge=0)] = 0
@@ -119,10 +132,10 @@ class UsageFields(_Checked):
 
 @dataclass
 class Usage:
-    """What replies took so far.
+    """The tokens and seconds of all replies so far.
 
     Attributes:
-        input_tokens, output_tokens: as the endpoint counts them.
+        input_tokens, output_tokens: read and written, as the endpoint counts them.
         seconds: from sending each request to its reply or failure, added up.
         busy_seconds: their share of the time in which the endpoint was busy with us.
     """
@@ -133,12 +146,13 @@ class Usage:
     busy_seconds: float = 0.0
 
     def count(self, usage: UsageFields | None) -> None:
-        """Add the tokens of a reply; none where the endpoint does not say."""
+        """Add the tokens of a reply; None adds nothing, because the endpoint did not tell."""
         if usage is not None:
             self.input_tokens += usage.prompt_tokens
             self.output_tokens += usage.completion_tokens
 
     def add(self, more: Usage) -> None:
+        """Add the tokens and seconds of others."""
         self.input_tokens += more.input_tokens
         self.output_tokens += more.output_tokens
         self.seconds += more.seconds
@@ -146,14 +160,18 @@ class Usage:
 
 
 class ChatCompletion(_Checked):
-    """What is used of a chat completion."""
+    """A chat completion, as far as it is used here."""
 
     choices: tuple[CompletionChoice, ...]
     usage: UsageFields | None = None
 
     @classmethod
     def parse(cls, body: bytes) -> ChatCompletion:
-        """Raises AgentError if the body is no chat completion, or one without an answer."""
+        """Return the chat completion in the body of a response.
+
+        Raises:
+            AgentError: the body is no chat completion, or one without choices.
+        """
         try:
             reply = cls.model_validate_json(body)
         except ValidationError as cause:

@@ -1,4 +1,4 @@
-"""Opening an image-text checkpoint of Hugging Face transformers: what it must be, and where it can run."""
+"""Opens an image-text checkpoint of Hugging Face transformers, on the device where it is to run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ EXTRA = "transformers"
 
 
 def open_checkpoint(name: str, device: str, dtype: str) -> tuple[Any, Any]:
-    """Return the processor and the model in the folder `name`, or of that name on the hub; `device`, `dtype` as in
-    `TransformersSettings`.
+    """Return the processor and the model, ready to be used.
 
     No code of a checkpoint is run, and its weights are read from safetensors alone.
 
+    Args:
+        name: the folder that holds it, or its name on the hub.
+        device: as in `TransformersSettings`.
+        dtype: as in `TransformersSettings`; `auto` is float32 on a CPU.
+
     Raises:
-        AgentError: it cannot be had, is no image-text model that holds conversations, or lacks weights; there is no
-            such device, or it is too small.
+        AgentError: it cannot be found or fetched, is no image-text model with a chat template, or lacks weights; there
+            is no such device, or its memory is too small.
         MissingExtraError: the extra 'transformers' is not installed.
     """
     torch, transformers = import_extra("torch", EXTRA), import_extra("transformers", EXTRA)
@@ -48,7 +52,7 @@ def open_checkpoint(name: str, device: str, dtype: str) -> tuple[Any, Any]:
 
 
 def end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """Return the tokens of which any ends a reply. Raises AgentError if there is none."""
+    """Return the ids of the tokens that end a reply. Raises AgentError if there is none."""
     tokens = model.generation_config.eos_token_id
     tokens = tokenizer.eos_token_id if tokens is None else tokens
     if tokens is None:
@@ -57,13 +61,14 @@ def end_tokens(model: Any, tokenizer: Any) -> list[int]:
 
 
 def special_texts(processor: Any) -> Sequence[str]:
-    """Return what its tokenizer reads as more than text: ends of turns, pictures; the longest first."""
+    """Return the texts that the tokenizer reads as control tokens (ends of turns, pictures, ...), longest first."""
     tokenizer = processor.tokenizer
     marks = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     return sorted({*marks, *tokenizer.all_special_tokens} - {""}, key=len, reverse=True)
 
 
 def _device(name: str, torch: Any) -> Any:
+    """Return the device of that name, tried out; auto: CUDA, else MPS, else CPU. Raises AgentError if there is none."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

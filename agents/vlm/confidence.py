@@ -1,7 +1,7 @@
-"""Three ways from a model's replies to probabilities over the labels. Each is calibrated afterwards.
+"""Turns a model's replies into probabilities over the labels: from stated confidence, samples or log probabilities.
 
-An answer of 'unsure' is no evidence: its share is spread evenly over the labels, and the agent abstains (None)
-where 'unsure' leads.
+Each is calibrated afterwards. An answer of 'unsure' is no evidence: its share is spread evenly over the labels, and the
+agent abstains (None) where 'unsure' leads.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ENDING = re.compile(r"[\s\"'`*.]*(<.*>)?")
 
 
 def verbalised(answer: LabelAnswer, task: Task) -> dict[str, float] | None:
-    """Return the stated confidence on the label, the rest spread evenly over the others.
+    """Return the stated confidence for the label, and an even share of the rest for each other; None if unsure.
 
     A confidence of less than an even share would make another label the answer: it is raised to just above it.
     """
@@ -33,7 +33,10 @@ def verbalised(answer: LabelAnswer, task: Task) -> dict[str, float] | None:
 
 
 def sampled(labels: Sequence[str | None], task: Task) -> dict[str, float] | None:
-    """Shares of the labels among sampled answers (None: unsure), smoothed with one more sample that is unsure."""
+    """Return the share of each label among sampled answers, smoothed with one more that is unsure.
+
+    None of `labels` is an answer of 'unsure'; the result is None where these lead.
+    """
     counts = Counter(labels)
     if all(counts[None] > counts[name] for name in task.names):
         return None
@@ -42,9 +45,12 @@ def sampled(labels: Sequence[str | None], task: Task) -> dict[str, float] | None
 
 
 def logprob(positions: Sequence[Position], task: Task) -> dict[str, float] | None:
-    """Return the probability of each label, from the log probabilities of a reply that is nothing but a label.
+    """Return the probability of each label, from the log probabilities of the tokens of a reply that is only a label.
 
-    See `masses` for what is summed. Raises AgentError where the log probabilities are unusable.
+    `masses` says how they are summed. None where 'unsure' leads.
+
+    Raises:
+        AgentError: the log probabilities cannot be used, or give no label any probability.
     """
     words = choices(task)
     by_label = masses(positions, words)
@@ -55,9 +61,12 @@ def logprob(positions: Sequence[Position], task: Task) -> dict[str, float] | Non
 
 
 def scored(scores: Sequence[float], task: Task) -> dict[str, float] | None:
-    """Return the probability of each label, from the log probability of each of `choices(task)` as a whole reply.
+    """Return the probability of each label, from the log probability of each of `choices(task)` as the whole reply.
 
-    Raises AgentError where no word has any probability, or one is not a number.
+    None where 'unsure' leads.
+
+    Raises:
+        AgentError: all are -inf, or one is not a number.
     """
     most = max(scores)
     if not (math.isfinite(most) and all(score <= most for score in scores)):
@@ -68,7 +77,7 @@ def scored(scores: Sequence[float], task: Task) -> dict[str, float] | None:
 
 
 def _without_unsure(shares: Sequence[float], task: Task) -> dict[str, float] | None:
-    """The shares of `choices(task)` as shares of the labels; None where 'unsure' leads."""
+    """Return the shares of `choices(task)` as shares of the labels; None where 'unsure' leads."""
     labels, unsure = shares[: len(task.names)], math.fsum(shares[len(task.names) :])
     if unsure > max(labels):
         return None
@@ -78,11 +87,11 @@ def _without_unsure(shares: Sequence[float], task: Task) -> dict[str, float] | N
 def masses(positions: Sequence[Position], words: Sequence[str]) -> dict[str, float]:
     """Return the probability mass of each word, summed over the token paths that reach it.
 
-    The reply is one path through a tree of tokens, and the server tells the likeliest branches at each of its
-    positions. A branch is worth the probability of the path up to there times its own, and belongs to the words that
+    The reply is one path through a tree of tokens, and the server lists the likeliest branches at each of its
+    positions. A branch has the probability of the path up to there times its own, and belongs to the words that
     begin with the text so far: under a constrained choice it can end in no other. Where that is one word, the mass is
     exact, whichever tokens spell the rest. Where several words share the branch and the reply went another way, how
-    it divides between them is not known and it is divided evenly: an approximation, which is as small as the mass of
+    it divides between them is not known and it is divided evenly: an approximation, whose error is at most the mass of
     such branches. The path itself is followed until one word is left. What the server does not list (1 minus
     the sum of a position) is divided evenly over the words that are still possible; branches that spell no word (a
     server that does not constrain) are dropped, so the sum may be under 1. Case and leading blanks are ignored.
@@ -112,7 +121,7 @@ def masses(positions: Sequence[Position], words: Sequence[str]) -> dict[str, flo
 
 
 def _branches(position: Position) -> Iterator[CompletionToken]:
-    """The alternatives to the token that was chosen, which may be listed among them."""
+    """Yield the alternatives to the token that was chosen, which may itself be listed among them."""
     if not position.top_logprobs:
         raise AgentError("the server sent a token without alternatives; it must support 'top_logprobs'")
     own = True
@@ -124,13 +133,14 @@ def _branches(position: Position) -> Iterator[CompletionToken]:
 
 
 def _divide(mass: dict[str, float], path: bytes, amount: float, ended: bool = False) -> None:
+    """Add a path's probability to the words that it can still become, evenly."""
     words = _possible(path, [*mass], ended)
     for word in words:
         mass[word] += amount / len(words)
 
 
 def _possible(path: bytes, words: Sequence[str], ended: bool = False) -> list[str]:
-    """The words that begin with the text so far; else, or where it ended, the longest word that it is."""
+    """Return the words that begin with the text so far; if none does, or it has ended, the longest word that it is."""
     text = path.decode("utf-8", "ignore").lstrip().casefold()
     longer = [word for word in words if word.casefold().startswith(text)]
     if longer and not ended:

@@ -1,4 +1,4 @@
-"""The messages of a look: what is said, what is shown, and by what they are recognised again."""
+"""The messages that a model gets about an image: texts and pictures, and the hash by which a reply is found again."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from consilience.prompts import Prompt, clean, label_lines, quoted
 
 @dataclass(frozen=True, slots=True)
 class MessagePicture:
-    """An image in a message, read and scaled when it is shown.
+    """An image in a message, read and scaled when it is sent.
 
     Attributes:
-        identity: of the image, by its pixels.
+        identity: the image's identity, by its pixels.
         side: its longer side is at most this many pixels.
-        image: reads it. Raises ImageError if it is damaged.
+        image: returns the image. Raises ImageError if it is damaged.
     """
 
     identity: str
@@ -35,22 +35,32 @@ class MessagePicture:
     image: Callable[[], Image] = field(repr=False, compare=False)
 
     def jpeg(self) -> bytes:
+        """Return the scaled image as JPEG."""
         return self.image().thumbnail(self.side)
 
     def scaled(self) -> PIL.Image.Image:
+        """Return the scaled image."""
         return self.image().scaled(self.side)
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation; the assistant's are its own earlier words."""
+    """One turn of a conversation. One with the role assistant is what the model answered before."""
 
     role: Literal["system", "user", "assistant"]
     parts: tuple[str | MessagePicture, ...]
 
 
 def first_messages(prompt: Prompt, task: Task, image: Image, side: int, label_only: bool) -> list[Message]:
-    """Return the system's words, the image, and the question."""
+    """Return the messages of a first look: the system's text, then the image and the question.
+
+    Args:
+        prompt: the prompt `look`.
+        task: the question.
+        image: what is asked about.
+        side: the image is sent with its longer side at most this many pixels.
+        label_only: whether to ask for the label alone rather than for JSON.
+    """
     labels = label_lines(prompt, task)
     question = prompt.render(
         "question",
@@ -64,7 +74,7 @@ def first_messages(prompt: Prompt, task: Task, image: Image, side: int, label_on
 
 
 def caption_messages(prompt: Prompt, task: Task, image: Image, side: int) -> list[Message]:
-    """Return the system's words, the image, and that it is to be described."""
+    """Return the messages that ask for a description: the system's text, then the image and the request."""
     picture = MessagePicture(image.identity, side, lambda: image)
     question = prompt.render("question", domain=quoted(task.domain))
     return [Message("system", (prompt.render("system"),)), Message("user", (picture, question))]
@@ -73,10 +83,19 @@ def caption_messages(prompt: Prompt, task: Task, image: Image, side: int) -> lis
 def second_messages(
     prompt: Prompt, first: Prediction, evidence: Evidence, shown: int, side: int, label_only: bool
 ) -> list[Message]:
-    """Return the agent's own first answer, the most similar cases as pictures with labels, and the question.
+    """Return the messages of a second look, to be appended to those of the first.
 
-    Nothing of any other agent is said but the evidence's testimony, which is empty outside a debate. These messages
-    follow those of the first look, so that a server with a prefix cache reads the image once.
+    They are the agent's own first answer, then the most similar cases as pictures with labels, and the question. Of
+    other agents they hold nothing but the evidence's testimony, which is empty outside a debate. Since they follow
+    those of the first look, a server with a prefix cache reads the image once.
+
+    Args:
+        prompt: the prompt `second-look`.
+        first: the agent's first prediction.
+        evidence: the similar cases.
+        shown: cases shown, at most.
+        side: their pictures' longer side is at most this many pixels.
+        label_only: whether to ask for the label alone rather than for JSON.
     """
     parts: list[str | MessagePicture] = []
     for number, neighbour in enumerate(evidence.neighbours[:shown], start=1):
@@ -108,7 +127,7 @@ def second_messages(
 
 
 def _testimony(prompt: Prompt, prediction: Prediction) -> str:
-    """One line with what another agent said, and why, if it gave a reason."""
+    """Return one line with what another agent answered, and its reason if it gave one."""
     agent, label, confidence = (
         quoted(prediction.agent),
         quoted(prediction.label or ""),
@@ -123,7 +142,7 @@ def _testimony(prompt: Prompt, prediction: Prediction) -> str:
 
 
 def repair_messages(prompt: Prompt, reply: str, problem: str) -> list[Message]:
-    """Return the reply that could not be used, and what is wrong with it."""
+    """Return the messages that ask again: the reply that could not be used, and what is wrong with it."""
     return [
         Message("assistant", (clean(reply, 2000),)),
         Message("user", (prompt.render("question", problem=problem),)),
@@ -131,7 +150,7 @@ def repair_messages(prompt: Prompt, reply: str, problem: str) -> list[Message]:
 
 
 def _own_words(first: Prediction, label_only: bool) -> str:
-    """The agent's first answer as it would have given it; empty if it failed."""
+    """Return the agent's first answer in the form that it is asked for; empty if it failed."""
     if first.error is not None:
         return ""
     label = first.label or UNSURE
@@ -144,6 +163,7 @@ def _own_words(first: Prediction, label_only: bool) -> str:
 
 
 def _case_picture(neighbour: Neighbour, side: int) -> MessagePicture | None:
+    """Return the picture of a similar case; None where the memory holds none."""
     stored = neighbour.thumbnail()
     if stored is None:
         return None
@@ -151,7 +171,7 @@ def _case_picture(neighbour: Neighbour, side: int) -> MessagePicture | None:
 
 
 def on_the_wire(messages: Sequence[Message], detail: str) -> list[dict[str, Any]]:
-    """Return the messages as the chat protocol has them, with the pictures as JPEG data URLs.
+    """Return the messages in the form of the chat protocol, with the pictures as JPEG data URLs.
 
     Raises:
         ImageError: a kept picture is damaged.
@@ -172,7 +192,7 @@ def on_the_wire(messages: Sequence[Message], detail: str) -> list[dict[str, Any]
 
 
 def fingerprint(messages: Sequence[Message], **circumstances: Any) -> str:
-    """SHA-256, in hex, of all that decides an answer; pictures count by identity and size."""
+    """Return the SHA-256, in hex, of all that decides an answer; pictures count by identity and size."""
     texts = [
         [message.role, *(part if isinstance(part, str) else [part.identity, part.side] for part in message.parts)]
         for message in messages

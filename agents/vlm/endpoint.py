@@ -1,4 +1,4 @@
-"""An OpenAI-compatible chat endpoint: so many requests at once, each bounded in time and size, retried where it helps.
+"""Sends requests to an OpenAI-compatible chat endpoint: several at once, bounded in time and size, with retries.
 
 Imports the openai SDK: import this module where it is first used.
 """
@@ -23,10 +23,10 @@ from consilience.core.settings.model_settings import EndpointSettings
 from consilience.prompts import clean
 
 MAX_REPLY_BYTES = 8 * 2**20
-"""Bytes of a reply at most; 100 answers with log probabilities need one MB."""
+"""The most bytes of a reply; 100 answers with log probabilities need one MB."""
 
 RETRIED = frozenset({408, 409, 429})
-"""States that pass, beside those from 500."""
+"""HTTP states after which a request is sent again, beside those from 500."""
 
 _ADVICE = {
     401: "check the key in the environment variable that 'key_variable' names",
@@ -38,7 +38,7 @@ _ADVICE = {
 
 
 class Endpoint:
-    """Asks one endpoint. Each event loop has its own connections, which close with the loop."""
+    """Sends requests to one endpoint. Each event loop has its own connections, which close with the loop."""
 
     def __init__(self, settings: EndpointSettings) -> None:
         self.settings = settings
@@ -47,9 +47,13 @@ class Endpoint:
     async def ask(
         self, fields: dict[str, Any], messages: Callable[[], list[dict[str, Any]]], spent: Usage
     ) -> ChatCompletion:
-        """Return the endpoint's reply to a chat completion request; the time that it took is added to `spent`.
+        """Return the endpoint's reply to a chat completion request.
 
-        `messages` are made in a thread when it is their turn: so the pictures of requests that wait are not held.
+        Args:
+            fields: of the request but for its messages.
+            messages: returns these; called in a thread when the request's turn comes, so that the pictures of
+                requests that wait are not held in memory.
+            spent: the seconds that it took are added here, also where it fails.
 
         Raises:
             AgentError: there is no reply, in spite of retries; the message says why and holds no key.
@@ -79,6 +83,7 @@ class Endpoint:
         raise AgentError(f"{self.settings.base_url}: {cause}")
 
     async def _once(self, line: _Line, request: dict[str, Any], spent: Usage) -> bytes:
+        """Send the request once; return the body of the response."""
         extra = request.pop("extra_body", {})
         with line.clock.timed(spent):
             async with asyncio.timeout(self.settings.timeout_seconds):
@@ -87,6 +92,7 @@ class Endpoint:
         return answer.content
 
     def _key(self) -> str:
+        """Return the key from its environment variable. Raises AgentError if it is not set, or can be no key."""
         variable = self.settings.key_variable
         if variable is None:
             return "no key is needed"  # the SDK wants one
@@ -97,7 +103,7 @@ class Endpoint:
         return key
 
     def _pause(self, response: httpx2.Response, usual: float | None) -> float | None:
-        """Seconds to wait before the next try; None if there is no point, or the server asks for too many."""
+        """Return the seconds to wait before the next try; None if it is of no use, or the server asks for too many."""
         if response.status_code not in RETRIED and response.status_code < 500:
             return None
         try:
@@ -107,6 +113,7 @@ class Endpoint:
         return asked if 0.0 <= asked <= self.settings.timeout_seconds else None
 
     async def _line(self, key: str) -> _Line:
+        """Return the connections of the running event loop, opened the first time."""
         loop = asyncio.get_running_loop()
         if loop not in self._open:
             self._open = {other: held for other, held in self._open.items() if not other.is_closed()}
@@ -118,7 +125,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class _Line:
-    """What one event loop holds of an endpoint."""
+    """What one event loop uses to reach an endpoint: connections, slots for requests, and a clock."""
 
     client: AsyncOpenAI
     slots: asyncio.Semaphore
@@ -126,13 +133,14 @@ class _Line:
 
 
 class _BusyClock:
-    """Shares out the time in which at least one request runs, evenly among those that run."""
+    """Divides the time in which at least one request runs evenly among those that run."""
 
     def __init__(self) -> None:
         self._running, self._at, self._share = 0, 0.0, 0.0
 
     @contextmanager
     def timed(self, spent: Usage) -> Iterator[None]:
+        """Add the seconds that pass inside, and the request's share of the busy time, to `spent`."""
         started, share = self._advance(1), self._share
         try:
             yield
@@ -141,6 +149,7 @@ class _BusyClock:
             spent.busy_seconds += self._share - share
 
     def _advance(self, change: int) -> float:
+        """Count requests that begin (1) or end (-1); return the time now."""
         now = time.perf_counter()
         if self._running:
             self._share += (now - self._at) / self._running
@@ -150,11 +159,11 @@ class _BusyClock:
 
 
 class _EndlessError(Exception):
-    """A body is longer than MAX_REPLY_BYTES."""
+    """Raised where a body is longer than MAX_REPLY_BYTES."""
 
 
 class _Bounded(httpx2.AsyncByteStream):
-    """A body of MAX_REPLY_BYTES bytes at most."""
+    """A response's body that raises _EndlessError after MAX_REPLY_BYTES bytes."""
 
     def __init__(self, stream: httpx2.AsyncByteStream) -> None:
         self._stream = stream
@@ -172,12 +181,13 @@ class _Bounded(httpx2.AsyncByteStream):
 
 
 async def _bound(response: httpx2.Response) -> None:
+    """Bound the size of a response's body."""
     if isinstance(response.stream, httpx2.AsyncByteStream):
         response.stream = _Bounded(response.stream)
 
 
 def _status(error: APIStatusError, key: str) -> str:
-    """What a server refused, in its words and ours."""
+    """Return an error message for a response with an error status: the server's words, and advice."""
     body = error.body if isinstance(error.body, dict) else {}
     words = str(body.get("message") or error.response.text).replace(key, "[key]")  # before it is shortened
     after, advice = error.response.headers.get("retry-after"), _ADVICE.get(error.status_code)
@@ -186,6 +196,7 @@ def _status(error: APIStatusError, key: str) -> str:
 
 
 async def _lines(settings: EndpointSettings, key: str) -> AsyncGenerator[_Line, None]:
+    """Yield connections once; they close when the generator does."""
     http = DefaultAsyncHttpxClient(
         timeout=None, headers={"accept-encoding": "identity"}, event_hooks={"response": [_bound]}
     )

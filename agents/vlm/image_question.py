@@ -1,4 +1,4 @@
-"""A look at an image, wherever the model runs: what is asked, and what becomes of the replies."""
+"""A question about one image, wherever the model runs: its messages, and the prediction made of the replies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,15 @@ from consilience.prompts import clean, load_prompt
 
 @dataclass(frozen=True)
 class ImageQuestion:
-    """One image for an agent to look at; again, where there is a first prediction."""
+    """A question about one image: a first look, or a second one where there is a first prediction.
+
+    Attributes:
+        settings: how the agent asks.
+        task: the question's labels and domain.
+        image: None where only its vector was given; such a question cannot be asked.
+        first: the agent's first prediction; None in a first look.
+        evidence: the similar cases for a second look; None in a first one.
+    """
 
     settings: LookSettings
     task: Task
@@ -37,11 +45,12 @@ class ImageQuestion:
 
     @property
     def stage(self) -> Stage:
+        """The stage of the prediction that comes of it."""
         return "first" if self.first is None else "second"
 
     @property
     def in_words(self) -> bool:
-        """Whether what is asked for are words rather than one of the labels."""
+        """Whether a description is asked for rather than one of the labels."""
         return False
 
     @property
@@ -51,7 +60,7 @@ class ImageQuestion:
 
     @property
     def prompts(self) -> str:
-        """The prompts that it is asked with, and their versions."""
+        """The names and versions of the prompts, as in 'look 3, repair 2': part of the cache key."""
         names = ["look", *(["second-look"] if self.stage == "second" else []), "repair"]
         return ", ".join(f"{name} {load_prompt(name, self.task).version}" for name in names)
 
@@ -62,7 +71,7 @@ class ImageQuestion:
         return self.image
 
     def messages(self) -> list[Message]:
-        """Return what the model is asked. Raises AgentError if only a vector of the image was given."""
+        """Return the messages for the model. Raises AgentError if only a vector of the image was given."""
         settings, task = self.settings, self.task
         prompt = load_prompt("look", task)
         messages = first_messages(prompt, task, self.pixels(), settings.image_side, settings.label_only)
@@ -78,11 +87,16 @@ class ImageQuestion:
         )
 
     def repair(self, replies: Sequence[CompletionChoice], problem: AnswerError) -> list[Message]:
-        """Return what it is asked in addition after replies of which none was an answer."""
+        """Return the messages to append after replies of which none was an answer; `problem` says why."""
         return repair_messages(load_prompt("repair", self.task), replies[0].text, str(problem))
 
     def prediction(self, replies: Sequence[CompletionChoice]) -> Prediction:
-        """What the replies say. Raises AnswerError if none is an answer, AgentError if there is no point in asking."""
+        """Return the prediction that the replies give.
+
+        Raises:
+            AnswerError: none of them is an answer; the model may be asked again.
+            AgentError: the same, where asking again would not help.
+        """
         answers: list[LabelAnswer] = []
         problems: list[AgentError] = []
         for reply in replies:
@@ -106,7 +120,13 @@ class ImageQuestion:
     def predicted(
         self, shares: Mapping[str, float] | None, rationale: str = "", stated: float | None = None
     ) -> Prediction:
-        """Return a prediction of these probabilities; None: an abstention."""
+        """Return a prediction of this agent.
+
+        Args:
+            shares: the probability of each label; None: it abstains.
+            rationale: why, in the model's words.
+            stated: the confidence that the model stated.
+        """
         return Prediction(
             self.settings.name,
             self.stage,
@@ -117,13 +137,15 @@ class ImageQuestion:
         )
 
     def failed(self, error: Exception) -> Prediction:
+        """Return a failed prediction of this agent, with the cause."""
         return Prediction(self.settings.name, self.stage, error=str(error))
 
     def accounted(self, prediction: Prediction, exchange: CallRecord, cost_usd: float = 0.0) -> Prediction:
-        """With the replies as they came and what they took."""
+        """Return the prediction with the raw replies, and the cost, tokens and seconds of all of them."""
         return exchange.accounted(prediction, self.prompts, cost_usd)
 
     def _answer(self, reply: CompletionChoice) -> LabelAnswer:
+        """Return the answer in a reply, in the form that was asked for. Errors as of `CompletionChoice.read`."""
         if self.settings.label_only:
             return reply.read(lambda text: LabelAnswer(parse_label(text, self.task)))
         return reply.read(lambda text: parse_answer(text, self.task, self.stage))
@@ -131,7 +153,7 @@ class ImageQuestion:
 
 @dataclass(frozen=True)
 class CaptionQuestion(ImageQuestion):
-    """One image for an agent to describe. What it says becomes the rationale of an abstention."""
+    """A request to describe one image. The description becomes the rationale of an abstention."""
 
     @property
     def in_words(self) -> bool:

@@ -1,4 +1,4 @@
-"""An image-text model of Hugging Face transformers in this process, Qwen2.5-VL or another: conversations in batches."""
+"""Runs an image-text model of Hugging Face transformers (Qwen2.5-VL or another) in this process, in batches."""
 
 from __future__ import annotations
 
@@ -26,7 +26,13 @@ Conversations: TypeAlias = Sequence[Sequence[Message]]
 
 @dataclass(frozen=True)
 class Told:
-    """What a model makes of one conversation: replies, or scores, and the tokens and seconds that it took."""
+    """What a model returns for one conversation.
+
+    Attributes:
+        spent: the tokens and seconds that it took.
+        choices: replies, where these were asked for.
+        scores: log probabilities of words, where these were asked for.
+    """
 
     spent: Usage
     choices: list[CompletionChoice] = field(default_factory=list)
@@ -49,14 +55,17 @@ def open_model(settings: TransformersSettings) -> ImageTextModel:
 
 
 class ImageTextModel:
-    """A model with its processor. Many threads may use it; it works for one at a time.
+    """An image-text model with its processor. Many threads may use it; it works for one at a time.
 
     What a checkpoint sets for sampling (top-k, a penalty of repetitions, ...) is not used: answers follow from the
     model's own probabilities.
     """
 
     def __init__(self, name: str, device: str, dtype: str, adapter: str | None = None) -> None:
-        """Open it, as `open_checkpoint` does, with the adapter in a folder, as `merged` does."""
+        """Open the model; `adapter` is a folder with a LoRA adapter that is merged into it.
+
+        Other arguments and errors as of `open_checkpoint`, and of `merged` where there is an adapter.
+        """
         self._torch = import_extra("torch", EXTRA)
         self._processor, self._model = open_checkpoint(name, device, dtype)
         if adapter is not None:
@@ -77,10 +86,17 @@ class ImageTextModel:
     def replies(
         self, conversations: Conversations, n: int, temperature: float, max_tokens: int, at_once: int
     ) -> list[Told | AgentError]:
-        """n replies to each conversation: the likeliest token each time at temperature 0, else sampled.
+        """Return n replies to each conversation: the likeliest token each time at temperature 0, else sampled.
 
-        What fails for one conversation is its AgentError; the others go on. `at_once` are read at a time, or as many
-        as fit into memory.
+        Args:
+            conversations: what the model is asked.
+            n: replies to each.
+            temperature: of the sampling.
+            max_tokens: longest reply, in tokens.
+            at_once: conversations in a batch, at most; fewer where they don't fit into memory.
+
+        Returns:
+            For each conversation, in order, the replies, or the AgentError that says why it failed; the others go on.
         """
         sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
         how = (sampling if temperature > 0 else {"do_sample": False}) | {"num_return_sequences": n}
@@ -100,8 +116,8 @@ class ImageTextModel:
     def scores(self, conversations: Conversations, words: Sequence[str], at_once: int) -> list[Told | AgentError]:
         """Return the log probability of each word as the whole reply to each conversation; the rest as for `replies`.
 
-        That of the word's tokens, one after the other, and of an end after them, so that a word with which another
-        begins is told from it. The model is not constrained: their probabilities sum to less than 1.
+        It is that of the word's tokens, one after the other, and of an end after them, which tells a word from a longer
+        one that begins with it. The model is not constrained, so that the probabilities sum to less than 1.
         """
 
         def work(some: Conversations) -> list[Told]:
@@ -123,15 +139,16 @@ class ImageTextModel:
 
     @property
     def network(self) -> Any:
-        """The model itself, for whoever tunes it."""
+        """The model itself, a torch module, for tuning."""
         return self._model
 
     def read_answered(self, conversations: Conversations, answers: Sequence[str]) -> tuple[Any, Any]:
-        """What the model takes of conversations with their answers, and the tokens that it is to foresee, (n, tokens):
-        those of the answers and of the end after them, -100 elsewhere.
+        """Return the model's inputs for n conversations with their answers, and the target tokens.
+
+        The targets, int (n, tokens), are the tokens of the answers and of the end after them, and -100 elsewhere.
 
         Raises:
-            AgentError: the template does not end a question where an answer begins.
+            AgentError: the chat template does not write an answer right after its question.
         """
         texts, lengths, pictures = [], [], []
         for conversation, answer in zip(conversations, answers, strict=True):
@@ -156,8 +173,9 @@ class ImageTextModel:
         return inputs.to(self._model.device, self._model.dtype), wanted.to(self._model.device)
 
     def _paths(self, conversation: Sequence[Message], words: Sequence[str]) -> list[tuple[int, ...]]:
-        """The tokens of each word as a reply, cut as the template writes it after a conversation (with a blank before
-        it, say), or by itself where a cut would go through the end of the question.
+        """Return the tokens of each word as a reply, as the chat template writes it (with a blank before it, say).
+
+        Where a token would span the end of the question and the word's beginning, the word is tokenised by itself.
         """
         chat = [self._turn(message) for message in conversation]
         start = self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
@@ -177,7 +195,7 @@ class ImageTextModel:
     def _following(
         self, inputs: dict[str, Any], paths: Sequence[tuple[int, ...]]
     ) -> Iterator[tuple[tuple[int, ...], Any]]:
-        """Each beginning of a path, and the log probabilities (conversations, tokens) of the token that follows it.
+        """Yield each beginning of a path, and the log probabilities of the token after it, (conversations, tokens).
 
         The conversations with their pictures are read once. `generate` is asked for one token at a time, because it
         alone knows where each model places a token that comes after pictures and padding.
@@ -198,7 +216,11 @@ class ImageTextModel:
             yield beginning, self._model.generate(**longer, **options, cache=kept).logits[0].log_softmax(dim=-1)
 
     def _read(self, conversations: Conversations, more: int) -> Any:
-        """What the model takes. Raises AgentError if there is no room for it and `more` tokens."""
+        """Return the model's inputs for the conversations, padded on the left.
+
+        Raises:
+            AgentError: they and `more` tokens exceed what the model can hold.
+        """
         chats = [[self._turn(message) for message in conversation] for conversation in conversations]
         texts = self._processor.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
         pictures = [
@@ -215,6 +237,7 @@ class ImageTextModel:
         return inputs.to(self._model.device, self._model.dtype)
 
     def _turn(self, message: Message) -> dict[str, Any]:
+        """Return a message as chat templates take it; pictures are passed apart from it."""
         parts = [
             {"type": "text", "text": self._data(part)} if isinstance(part, str) else {"type": "image"}
             for part in message.parts
@@ -222,25 +245,26 @@ class ImageTextModel:
         return {"role": message.role, "content": parts}
 
     def _data(self, text: str) -> str:
-        """The text, in which nothing is the end of a turn, a picture or the like."""
+        """Return the text with a blank in each control token, so that it is read as text (no end of a turn, ...)."""
         for mark in self._special:
             text = text.replace(mark, f"{mark[0]} {mark[1:]}")
         return text
 
     def _reply(self, tokens: Sequence[int]) -> tuple[CompletionChoice, int]:
-        """What was written and its length in tokens; after its end there is padding."""
+        """Return the reply and its length in tokens, its end included; what follows that is padding."""
         end = next((place for place, token in enumerate(tokens) if token in self._ends), None)
         text = self._tokenizer.decode(tokens[:end], skip_special_tokens=True)
         return CompletionChoice.of(text, ended=end is not None), len(tokens) if end is None else end + 1
 
     def _batched(self, work: Work, rows: Conversations, at_once: int) -> list[Told | AgentError]:
+        """Do the work in batches of at most `at_once`, or of as many as have fitted into memory."""
         done: list[Told | AgentError] = []
         while len(done) < len(rows):
             done += self._apart(work, rows[len(done) :][: min(at_once, self._fitting or at_once)])
         return done
 
     def _apart(self, work: Work, rows: Conversations) -> list[Told | AgentError]:
-        """All at once; where that fails in halves, until what fails stands alone."""
+        """Do the work on all rows at once; if it fails, on each half, until what fails stands alone."""
         try:
             with self._lock, self._torch.inference_mode():
                 started = time.perf_counter()
@@ -257,7 +281,7 @@ class ImageTextModel:
         return [*self._apart(work, rows[:half]), *self._apart(work, rows[half:])]
 
     def _problem(self, cause: Exception, rows: int) -> AgentError:
-        """The cause in words; without the cause itself, whose traceback holds what fills the memory."""
+        """Return an error that says the cause, but does not hold it: its traceback keeps what fills the memory."""
         if isinstance(cause, ConsilienceError):
             return AgentError(str(cause))
         log.debug("the model failed on %d images", rows, exc_info=cause)
@@ -271,6 +295,6 @@ class ImageTextModel:
 
 
 def _lengths(inputs: Any) -> list[int]:
-    """Tokens of each conversation, without padding."""
+    """Return the number of tokens of each conversation, without padding."""
     lengths: list[int] = inputs["attention_mask"].sum(dim=1).tolist()
     return lengths

@@ -1,4 +1,4 @@
-"""The structured answer of a vision-language agent: what it is asked for, and how its reply is read.
+"""The structured answer of a vision-language agent: the schema it is asked for, and the parser of its reply.
 
 Servers differ in what they enforce, so every field is checked here whatever was promised.
 """
@@ -24,17 +24,17 @@ RATIONALE_PATTERN = r"^([ !#-\[\]-~]{100}){0,2}[ !#-\[\]-~]{0,100}$"
 fails on a class that may repeat more than 128 times."""
 
 MAX_REPLY_CHARACTERS = 20_000
-"""Characters of a reply that are read; an answer needs a few hundred."""
+"""A longer reply is refused; an answer needs a few hundred characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelAnswer:
-    """What a model said.
+    """What a model answered about an image.
 
     Attributes:
         label: one of the task's labels; None if it is unsure.
         confidence: its own probability that the label is right, in [0, 1]; None where it was not asked for.
-        rationale: why, on one line. It is data.
+        rationale: its reason, on one line; text from outside, never an instruction.
     """
 
     label: str | None
@@ -43,12 +43,12 @@ class LabelAnswer:
 
 
 def choices(task: Task) -> list[str]:
-    """Return the words that may be answered: the labels, then 'unsure' unless the task uses that word itself."""
+    """Return the words that may be answered: the labels, then 'unsure' unless that is a label of the task."""
     return [*task.names, *([UNSURE] if task.find(UNSURE) is None else [])]
 
 
 def answer_schema(task: Task) -> dict[str, Any]:
-    """The JSON schema of an answer, strict: every key required, none other allowed, the reason before the label."""
+    """Return the JSON schema of an answer: all keys required, no others allowed, the reason before the label."""
     properties: dict[str, Any] = {
         "rationale": {"type": "string", "pattern": RATIONALE_PATTERN},
         "label": {"type": "string", "enum": choices(task)},
@@ -60,11 +60,11 @@ def answer_schema(task: Task) -> dict[str, Any]:
 def parse_answer(text: str, task: Task, stage: Stage = "first") -> LabelAnswer:
     """Return the answer in a model's reply.
 
-    Whether a second look changed the answer is not asked but seen, from its label: small models tell it wrongly, and
-    an answer that was paid for would be lost for nothing that anybody needs to know from them.
-
     Repaired, because it changes no meaning: prose or a code fence around exactly one JSON object, the case of keys and
     labels, synonyms, a confidence as text or in percent. Trailing commas are not: the model is asked again.
+
+    Whether a second look changed the answer is not asked for but seen from its label: small models tell it wrongly, and
+    an answer that was paid for would be refused for that.
 
     Raises:
         AnswerError: the reply holds no such object or several, lacks a key or has it twice, names a label outside the
@@ -81,7 +81,7 @@ def parse_answer(text: str, task: Task, stage: Stage = "first") -> LabelAnswer:
 
 
 def parse_label(text: str, task: Task) -> str | None:
-    """Return the label that `text` names by itself, whatever its case and the quotes around it; None for 'unsure'.
+    """Return the label that `text` names, whatever its case and the quotes around it; None for 'unsure'.
 
     Raises:
         AnswerError: it names no label of the task.
@@ -96,7 +96,11 @@ def parse_label(text: str, task: Task) -> str | None:
 
 
 def only_object(text: str) -> dict[str, Any]:
-    """The fields, by lower-case name, of the one JSON object in the text. AnswerError if it is not exactly one."""
+    """Return the fields, by lower-case name, of the one JSON object in the text.
+
+    Raises:
+        AnswerError: there is none or several, it has a key twice, or the text is too long.
+    """
     if len(text) > MAX_REPLY_CHARACTERS or text.count("{") > 100:  # so many braces would take long to try
         raise AnswerError(f"the reply has over {MAX_REPLY_CHARACTERS} characters, or over 100 braces")
     decoder = json.JSONDecoder(object_pairs_hook=_fields, parse_constant=_not_finite, strict=False)
@@ -115,6 +119,7 @@ def only_object(text: str) -> dict[str, Any]:
 
 
 def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the fields of a JSON object by lower-case name. Raises AnswerError if a key comes twice."""
     fields = {name.strip().casefold(): value for name, value in pairs}
     if len(fields) != len(pairs):
         raise AnswerError("the JSON object has a key twice")
@@ -122,11 +127,16 @@ def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _not_finite(constant: str) -> float:
+    """Raise AnswerError for NaN and the infinities."""
     raise AnswerError(f"{constant} is no number that an answer may hold")
 
 
 def field(fields: dict[str, Any], name: str, *kinds: type) -> Any:
-    """Return the value under `name`, of one of the `kinds`. Raises AnswerError if it is missing or something else."""
+    """Return the value under `name`, which must be of one of the `kinds`.
+
+    Raises:
+        AnswerError: it is missing, or of another type.
+    """
     if name not in fields:
         raise AnswerError(f"the JSON object lacks the key '{name}'")
     value = fields[name]
@@ -136,7 +146,11 @@ def field(fields: dict[str, Any], name: str, *kinds: type) -> Any:
 
 
 def probability(fields: dict[str, Any], name: str) -> float:
-    """A probability under `name`: a number, or a percentage, in digits or as text. Raises AnswerError for all else."""
+    """Return the probability under `name`, in [0, 1]; it may be a percentage (2 to 100, or with a % sign), or text.
+
+    Raises:
+        AnswerError: it is missing, or is no probability. A number between 1 and 2 could mean either, and is none.
+    """
     value = field(fields, name, int, float, str)
     percent = isinstance(value, str) and value.rstrip().endswith("%")
     try:

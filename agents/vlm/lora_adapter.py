@@ -1,5 +1,7 @@
-"""LoRA adapters (Hu et al. 2022) on disk: two files as peft writes them, `adapter_config.json` and
-`adapter_model.safetensors`. They may come from anywhere: nothing but LoRA is read, and no pickle.
+"""Reads and writes LoRA adapters (Hu et al. 2022), in the two files that peft writes.
+
+They are `adapter_config.json` and `adapter_model.safetensors`, and may come from anywhere: nothing but LoRA is read,
+and no pickle.
 """
 
 from __future__ import annotations
@@ -15,14 +17,14 @@ EXTRA = "tune"
 CONFIGURATION, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 RANKS = (8, 16, 32, 64, 128, 256)
-"""That vLLM serves; an adapter of a rank between them is served with room for the next."""
+"""The ranks that vLLM serves; an adapter of a rank between two of them is served with room for the next."""
 
 
 def configuration_of(folder: Path) -> dict[str, Any]:
-    """Return what an adapter says of itself.
+    """Return the configuration of the adapter in a folder.
 
     Raises:
-        AgentError: the folder holds none that is LoRA, with weights as safetensors.
+        AgentError: the folder holds no adapter, a damaged one, or one that is not plain LoRA of a rank up to 256.
     """
     if not (folder / CONFIGURATION).is_file() or not (folder / WEIGHTS).is_file():
         raise AgentError(f"'{folder}' holds no adapter: it must have {CONFIGURATION} and {WEIGHTS}")
@@ -37,15 +39,16 @@ def configuration_of(folder: Path) -> dict[str, Any]:
 
 
 def rank_of(folder: Path) -> int:
-    """Return the rank of an adapter. Raises AgentError as `configuration_of`."""
+    """Return the rank of the adapter in a folder, 1 to 256. Errors as of `configuration_of`."""
     return int(configuration_of(folder)["r"])
 
 
 def merged(model: Any, folder: Path) -> Any:
-    """Return the model with the adapter's change added to its weights.
+    """Return the model with the adapter in a folder added to its weights.
 
     Raises:
-        AgentError: it is no adapter, or one of another model. MissingExtraError: the extra 'tune' is not installed.
+        AgentError: the folder holds no adapter, or one of another model.
+        MissingExtraError: the extra 'tune' is not installed.
     """
     peft = import_extra("peft", EXTRA)
     configuration_of(folder)
@@ -60,7 +63,11 @@ def merged(model: Any, folder: Path) -> Any:
 
 
 def load_weights(adapted: Any, file: Path) -> None:
-    """Read all of an adapter's weights into a model that has one of the same form. Raises AgentError if they differ."""
+    """Read an adapter's weights from a file into a model that already has an adapter of the same form.
+
+    Raises:
+        AgentError: the weights are not those that the model's adapter has.
+    """
     weights = import_extra("safetensors.torch", EXTRA).load_file(str(file))
     mismatch = import_extra("peft", EXTRA).set_peft_model_state_dict(adapted, weights)
     missing = [name for name in mismatch.missing_keys if "lora_" in name]
@@ -69,7 +76,7 @@ def load_weights(adapted: Any, file: Path) -> None:
 
 
 def save(adapted: Any, folder: Path) -> None:
-    """Write the adapter; its weights appear whole or not at all."""
+    """Write the adapter of a model into a folder; its weights appear whole or not at all."""
     peft, safetensors = import_extra("peft", EXTRA), import_extra("safetensors.torch", EXTRA)
     configuration = adapted.peft_config["default"]
     configuration.save_pretrained(str(folder))

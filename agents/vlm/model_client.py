@@ -1,4 +1,4 @@
-"""A model behind an endpoint that is asked within a budget, and once more after a reply that is no answer."""
+"""Asks a model behind an endpoint, within a budget, and once more after a reply that is no answer."""
 
 from __future__ import annotations
 
@@ -20,10 +20,16 @@ Answered = TypeVar("Answered")
 
 
 class ModelClient:
-    """Asks the model that its settings describe."""
+    """Asks the model that its settings describe, and counts what that costs."""
 
     def __init__(self, name: str, settings: EndpointSettings, budget: Budget | None = None) -> None:
-        """`name` is who spends what is spent; None as `budget`, which several may share: no bound."""
+        """Prepare to ask; nothing is sent yet.
+
+        Args:
+            name: the agent in whose name the budget is spent.
+            settings: where the model is, and what it costs.
+            budget: bounds what is spent, and may be shared; None: no bound.
+        """
         self.name, self.settings = name, settings
         self._budget = Budget() if budget is None or settings.is_free else budget
 
@@ -44,16 +50,19 @@ class ModelClient:
         wanted: int = 1,
         detail: str = "auto",
     ) -> Answered:
-        """Return what `read` makes of the replies.
+        """Ask the model, and return what `read` makes of its replies.
 
         Args:
-            exchange: takes the replies and what they took.
+            exchange: takes the replies, and their tokens and seconds.
             fields: of the request but for its messages.
-            repair: what is said in addition if `read` raises AnswerError; then the model is asked once more.
-            wanted: so many replies. detail: how closely pictures are looked at.
+            messages: what the model is asked.
+            read: turns the replies into the result; raises AnswerError where they are no answer.
+            repair: returns what to append to the messages then, to ask once more.
+            wanted: number of replies.
+            detail: how closely pictures are looked at: auto, low or high.
 
         Raises:
-            AgentError: the endpoint failed, or there is no answer after all.
+            AgentError: the endpoint failed, or the second replies are no answer either.
             BudgetSpentError: the next request would cost more than is left.
         """
         await self._ask(exchange, fields, messages, wanted, detail)
@@ -67,7 +76,7 @@ class ModelClient:
     async def _ask(
         self, exchange: CallRecord, fields: dict[str, Any], messages: Sequence[Message], wanted: int, detail: str
     ) -> None:
-        """Put as many replies as are wanted into the exchange; a server that ignores `n` is asked several times."""
+        """Put `wanted` replies into the exchange; a server that returns fewer than asked for is asked again."""
         choices: list[CompletionChoice] = []
         while (lacking := wanted - len(choices)) > 0:
             request = fields | ({"n": lacking} if lacking > 1 else {})
@@ -78,7 +87,7 @@ class ModelClient:
         exchange.choices = choices
 
     def cost(self, spent: Usage) -> float:
-        """In US dollars."""
+        """Return the cost of these tokens and seconds in US dollars, by the prices in the settings."""
         settings = self.settings
         tokens = (
             spent.input_tokens * settings.price_per_million_input_tokens

@@ -1,4 +1,4 @@
-"""What models answered, on disk, so that the same question is not paid for twice."""
+"""Keeps models' answers on disk, so that the same question is not paid for twice."""
 
 from __future__ import annotations
 
@@ -35,10 +35,13 @@ class Entry:
     """One kept answer.
 
     Attributes:
-        key: what decided it, hashed.
-        model, prompt, image: the model, the prompts with their versions, and the image's identity.
-        stage, label: "first" or "second" look, and what was answered; None: it abstained.
-        bytes: its size.
+        key: hash of all that decided it.
+        model: the model's name.
+        prompt: the prompts with their versions.
+        image: the image's identity.
+        stage: "first" or "second" look.
+        label: what was answered; None: the agent abstained.
+        bytes: the size of its JSON.
     """
 
     key: str
@@ -51,13 +54,14 @@ class Entry:
 
 
 class ReplyCache:
-    """Answers in one SQLite file; safe for several threads and processes, and after a fork.
+    """Models' answers in one SQLite file; safe for several threads and processes, and after a fork.
 
-    Failed predictions are never kept. Beyond `max_bytes` those go that were not used for longest. What goes wrong
-    by `get` and `put` (a full disk, a lock held for too long) is logged, and the answer counts as not kept.
+    Failed predictions are never kept. When the answers take more than `max_bytes`, the longest unused are deleted.
+    Where `get` or `put` fails (a full disk, a lock held for too long), it is logged and the answer counts as not kept.
 
     Raises:
-        AgentError: the file cannot be opened, or is something else; or another method than those finds it damaged.
+        AgentError: the file cannot be opened, or is no reply cache; or a method other than `get` and `put` finds it
+            damaged.
     """
 
     def __init__(self, path: str | Path, max_bytes: int = 256 * 2**20) -> None:
@@ -69,6 +73,7 @@ class ReplyCache:
             raise AgentError(f"the reply cache '{path}' cannot be used ({cause}); name another file") from cause
 
     def _prepare(self, database: sqlite3.Connection) -> None:
+        """Make the table in a new file. Raises AgentError if the file holds something else."""
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if version == _FORMAT:
             return
@@ -78,7 +83,7 @@ class ReplyCache:
             database.execute(statement)
 
     def get(self, key: str) -> Prediction | None:
-        """Return the answer kept under `key`, which thereby counts as used; None if there is none."""
+        """Return the answer kept under `key`, and note that it was used; None if there is none."""
         try:
             with self._file.transaction() as database:
                 row = database.execute("SELECT prediction FROM answers WHERE key = ?", (key,)).fetchone()
@@ -91,7 +96,14 @@ class ReplyCache:
             return None
 
     def put(self, key: str, model: str, image: str, prediction: Prediction) -> None:
-        """Keep an answer; does nothing with a failed one."""
+        """Keep an answer, unless it is a failed prediction.
+
+        Args:
+            key: hash of all that decided it.
+            model: the model's name.
+            image: the image's identity.
+            prediction: the answer.
+        """
         if prediction.error is not None:
             return
         try:
@@ -102,35 +114,37 @@ class ReplyCache:
             log.warning("the reply cache '%s' could not be written (%s)", self.path, cause)
 
     def entries(self) -> list[Entry]:
-        """Return what is kept, the longest unused first."""
+        """Return all answers that are kept, the longest unused first."""
         with self._readable() as database:
             return [_entry(*row) for row in database.execute(_ALL)]
 
     def __len__(self) -> int:
+        """Return the number of answers that are kept."""
         with self._readable() as database:
             return int(database.execute("SELECT count(*) FROM answers").fetchone()[0])
 
     @property
     def size_bytes(self) -> int:
-        """What the answers take in the file."""
+        """The size of the answers in the file, in bytes."""
         with self._readable() as database:
             return _size(database)
 
     def clear(self) -> None:
-        """Forget all, and give the space back."""
+        """Delete all answers, and give the space on the disk back."""
         with self._readable() as database:
             database.execute("DELETE FROM answers")
             database.commit()
             database.execute("VACUUM")
 
     def _make_room(self, database: sqlite3.Connection) -> None:
+        """Delete the longest unused answers until the rest is within `max_bytes`."""
         while _size(database) > self.max_bytes:
             if database.execute(_FORGET).rowcount == 0:
                 return
 
     @contextmanager
     def _readable(self) -> Iterator[sqlite3.Connection]:
-        """A transaction in which nothing may be passed over."""
+        """Open a transaction whose errors, unlike those of `get` and `put`, are raised as AgentError."""
         try:
             with self._file.transaction() as database:
                 yield database
@@ -141,11 +155,13 @@ class ReplyCache:
 
 
 def _entry(key: str, model: str, prompt: str, image: str, text: str) -> Entry:
+    """Return the entry of a row of the table."""
     kept = json.loads(text)
     return Entry(key, model, prompt, image, kept["stage"], kept["label"], len(text))
 
 
 def _size(database: sqlite3.Connection) -> int:
+    """Return the bytes of the database's pages in use."""
     pages, free, page = (
         database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
     )

@@ -1,4 +1,4 @@
-"""A vision-language model in this process as an agent, for those who run no server."""
+"""An agent that runs a vision-language model in this process, for those who run no server."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from consilience.core.prediction import Prediction
 from consilience.core.settings.transformers_settings import TransformersSettings
 
 Dialogue: TypeAlias = Generator[list[Message], Any, Prediction]
-"""A case from its question to its prediction: yields what is to be asked; is sent what was told, or why nothing was."""
+"""The course of one question: yields messages, is sent the model's reply or an error, returns the prediction."""
 
 
 class TransformersAgent:
     """Asks an image-text model in this process about the images, in batches.
 
-    It asks as `VlmAgent` does and makes the same of the answers, but for `logprob`: here the probability of every
-    label is exact, and nothing is written. The model is loaded when it is first asked. What fails for one image is a
-    failed prediction of that image with the cause; the others go on. What was answered before is not asked again.
+    It asks as `VlmAgent` does and reads the answers alike, but for `logprob`: here the probability of every label is
+    exact, and no text is generated. The model is loaded when it is first asked. What fails for one image is a failed
+    prediction of that image with the cause; the others go on. What was answered before is not asked again.
     """
 
     def __init__(self, settings: TransformersSettings, cache: ReplyCache | None = None) -> None:
+        """Make the agent; None as `cache`: no answer is kept."""
         self.settings = settings
         self._cache = cache
         self._model: ImageTextModel | None = None
@@ -46,31 +47,36 @@ class TransformersAgent:
 
     @property
     def name(self) -> str:
+        """The agent's name, from its settings."""
         return self.settings.name
 
     @property
     def can_revise(self) -> bool:
+        """Whether it takes a second look, from its settings."""
         return self.settings.second_look
 
     @property
     def debates(self) -> bool:
+        """Whether its second look is told what the other agents answered, from its settings."""
         return self.settings.debate
 
     def predict(self, inputs: AgentInput) -> list[Prediction]:
+        """Return a prediction for each image, in order; a failed one where that fails."""
         return self._seen([ImageQuestion(self.settings, inputs.task, image) for image in inputs.images])
 
     def revise(self, inputs: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> list[Prediction]:
+        """Return a new prediction for each image, in order, with its first one and the evidence in hand."""
         task, rows = inputs.task, zip(inputs.images, first, evidence, strict=True)
         return self._seen(
             [ImageQuestion(self.settings, task, image, before, evidence) for image, before, evidence in rows]
         )
 
     def caption(self, inputs: AgentInput) -> list[Prediction]:
-        """Return what it sees in each image: an abstention with the words as its rationale."""
+        """Return an abstention for each image, in order, whose rationale is the model's description of it."""
         return self._seen([CaptionQuestion(self.settings, inputs.task, image) for image in inputs.images])
 
     def _seen(self, cases: Sequence[ImageQuestion]) -> list[Prediction]:
-        """Lead all dialogues of one kind at once, a batch of questions at a time."""
+        """Return the predictions of questions of one kind, asked together, a batch at a time."""
         checkpoint = _files(self.settings.model)
         dialogues = [self._dialogue(case, checkpoint) for case in cases]
         predictions: dict[int, Prediction] = {}
@@ -86,6 +92,7 @@ class TransformersAgent:
         return [predictions[number] for number in range(len(cases))]
 
     def _dialogue(self, case: ImageQuestion, checkpoint: list[tuple[str, int, int]]) -> Dialogue:
+        """Return the prediction for one question, from the cache or by asking; a failed one where that fails."""
         exchange = CallRecord()
         try:
             messages = case.messages()
@@ -100,7 +107,7 @@ class TransformersAgent:
         return prediction
 
     def _answered(self, case: ImageQuestion, messages: list[Message], exchange: CallRecord) -> Dialogue:
-        """The prediction; after a reply that is no answer it is asked once more, with the problem named."""
+        """Return the prediction; after a reply that is no answer, ask once more and say what is wrong with it."""
         answer = yield from _asked(messages, exchange)
         if answer.scores:
             return case.predicted(confidence.scored(answer.scores, case.task))
@@ -112,7 +119,7 @@ class TransformersAgent:
         return case.prediction(answer.choices)
 
     def _told(self, case: ImageQuestion, asked: Sequence[list[Message]]) -> Sequence[Told | ConsilienceError]:
-        """What the model makes of each question in cases such as this, or why it makes nothing of it."""
+        """Return the model's replies or scores for each question of the kind of `case`, or the error of each."""
         settings = self.settings
         if not asked:
             return []
@@ -125,6 +132,7 @@ class TransformersAgent:
         return self._model.replies(asked, case.answers, settings.heat, settings.max_tokens, settings.batch_size)
 
     def _key(self, case: ImageQuestion, messages: list[Message], checkpoint: list[tuple[str, int, int]]) -> str:
+        """Return the key of an answer in the cache: a hash of all that decides it."""
         settings = self.settings
         return fingerprint(
             messages,
@@ -141,6 +149,7 @@ class TransformersAgent:
 
 
 def _asked(messages: list[Message], exchange: CallRecord) -> Generator[list[Message], Any, Told]:
+    """Yield the messages; return the reply to them, counted in the exchange. Raises the error if one came instead."""
     answer: Told | ConsilienceError = yield messages
     if isinstance(answer, ConsilienceError):
         raise answer
@@ -150,8 +159,9 @@ def _asked(messages: list[Message], exchange: CallRecord) -> Generator[list[Mess
 
 
 def _files(model: str) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of a checkpoint's files, so that answers of an earlier one there are not taken for its
-    own; empty for a model of the hub.
+    """Return names, sizes and times of a checkpoint's files; empty for a model of the hub.
+
+    As part of the cache key they keep answers of an earlier checkpoint in the same folder from being reused.
     """
     if not (folder := Path(model)).is_dir():
         return []

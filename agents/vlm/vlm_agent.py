@@ -1,4 +1,4 @@
-"""A vision-language model behind an OpenAI-compatible endpoint as an agent."""
+"""An agent that asks a vision-language model behind an OpenAI-compatible endpoint."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class VlmAgent:
     """Asks a vision-language model about each image, several at once.
 
     What fails for one image, an endpoint's error or a reply that is no answer, is a failed prediction of that image
-    with the cause, the raw reply and what it cost; the others go on. A kept answer costs no request: its prediction
-    is as it was, with what it took then. A budget that is spent ends the look with a BudgetSpentError.
+    with the cause, the raw reply and what it cost; the others go on. An answer in the cache costs no request: its
+    prediction is as it was, with the cost, tokens and seconds of then.
     """
 
     def __init__(self, settings: VlmSettings, cache: ReplyCache | None = None, budget: Budget | None = None) -> None:
-        """None as `cache`: no answer is kept. As `budget`, which agents may share: no bound."""
+        """Make the agent; None as `cache`: no answer is kept; None as `budget`, which agents may share: no bound."""
         self.settings = settings
         self._cache = cache
         self._respondent = ModelClient(settings.name, settings, budget)
@@ -45,17 +45,25 @@ class VlmAgent:
 
     @property
     def name(self) -> str:
+        """The agent's name, from its settings."""
         return self.settings.name
 
     @property
     def can_revise(self) -> bool:
+        """Whether it takes a second look, from its settings."""
         return self.settings.second_look
 
     @property
     def debates(self) -> bool:
+        """Whether its second look is told what the other agents answered, from its settings."""
         return self.settings.debate
 
     async def predict(self, inputs: AgentInput) -> list[Prediction]:
+        """Return a prediction for each image, in order; they are asked about at once.
+
+        Raises:
+            BudgetSpentError: the next request would cost more than is left.
+        """
         return await asyncio.gather(
             *(self._seen(ImageQuestion(self.settings, inputs.task, image)) for image in inputs.images)
         )
@@ -63,6 +71,11 @@ class VlmAgent:
     async def revise(
         self, inputs: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]
     ) -> list[Prediction]:
+        """Return a new prediction for each image, in order, with its first one and the evidence in hand.
+
+        Raises:
+            BudgetSpentError: the next request would cost more than is left.
+        """
         cases = zip(inputs.images, first, evidence, strict=True)
         return await asyncio.gather(
             *(
@@ -72,12 +85,17 @@ class VlmAgent:
         )
 
     async def caption(self, inputs: AgentInput) -> list[Prediction]:
-        """Return what it sees in each image: an abstention with the words as its rationale."""
+        """Return an abstention for each image, in order, whose rationale is the model's description of it.
+
+        Raises:
+            BudgetSpentError: the next request would cost more than is left.
+        """
         return await asyncio.gather(
             *(self._seen(CaptionQuestion(self.settings, inputs.task, image)) for image in inputs.images)
         )
 
     async def _seen(self, case: ImageQuestion) -> Prediction:
+        """Return the prediction for one question, from the cache or by asking; a failed one where that fails."""
         exchange = CallRecord()
         try:
             messages = case.messages()
@@ -103,7 +121,7 @@ class VlmAgent:
         return prediction
 
     def _request(self, case: ImageQuestion) -> dict[str, Any]:
-        """The fields of a request but for its messages."""
+        """Return the fields of a request but for its messages."""
         settings = self.settings
         request: dict[str, Any] = {
             "model": settings.model,
@@ -123,6 +141,7 @@ class VlmAgent:
         return request | {"extra_body": enforced | settings.extra_body}
 
     def _key(self, case: ImageQuestion, messages: list[Message]) -> str:
+        """Return the key of an answer in the cache: a hash of all that decides it."""
         settings = self.settings
         return fingerprint(
             messages,
