@@ -12,7 +12,7 @@ from consilience.core.errors import ConsilienceError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis(DiagnosisRecord):
-    """What the panel concludes about one image: a `DiagnosisRecord` that shows itself."""
+    """A panel's conclusion about one image, and all that led to it: a `DiagnosisRecord` that can show itself."""
 
     def to_markdown(self) -> str:
         """Return the diagnosis as a short page of Markdown: verdict, agents, evidence, rationale."""

@@ -34,7 +34,7 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conclusion:
-    """What follows for one image from what its agents predicted: the part of a diagnosis that the orchestrator makes.
+    """The part of a diagnosis that the orchestrator draws from the predictions of the agents.
 
     Where no agent answered, the label and the posterior are empty.
 
@@ -111,7 +111,7 @@ def conclusion_from_dict(data: Mapping[str, Any]) -> Conclusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiagnosisRecord(Conclusion):
-    """What the panel concludes about one image, and from what.
+    """A panel's conclusion about one image, and what it was drawn from.
 
     Attributes:
         evidence: the most similar labelled cases.

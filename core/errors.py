@@ -115,7 +115,7 @@ class AnswerError(AgentError):
 
 
 class BudgetSpentError(AgentError):
-    """The next answer would cost more than the run may spend. It ends the run; what was paid for is kept."""
+    """The next answer would cost more than the run may spend; the run ends, and the answers paid for are kept."""
 
 
 class EvaluationError(ConsilienceError):
@@ -123,7 +123,7 @@ class EvaluationError(ConsilienceError):
 
 
 class SlackError(ConsilienceError):
-    """Slack refuses, cannot be reached, or the app there lacks what the bot needs."""
+    """Slack refuses or cannot be reached, or its app lacks a permission or setting that the bot needs."""
 
 
 class HistoryError(ConsilienceError):

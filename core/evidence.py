@@ -1,4 +1,4 @@
-"""What the image memory returns for an image: its most similar labelled cases."""
+"""The evidence that the image memory returns for an image: its most similar labelled cases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from consilience.core.prediction import Prediction, check_distribution
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """One labelled case from the memory.
+    """One labelled case of the image memory that is similar to the image in question.
 
     Attributes:
         id: identity of the image (hash of its decoded pixels).
@@ -37,7 +37,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The nearest cases and what they say.
+    """The labelled cases most similar to an image, their labels' shares, and how novel the image is.
 
     Attributes:
         neighbours: most similar first.

@@ -12,7 +12,7 @@ from consilience.core.prediction import Stage
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """How an agent did on labelled images that it was not fitted on.
+    """Figures of how well an agent did, at one look, on labelled images that it was not fitted on.
 
     Attributes:
         agent, stage: whose trust, and for which look.

@@ -85,6 +85,7 @@ class Canvas:
             x, y: in pixels from the lower left corner.
             words: the text; what does not fit into `room` is cut out of its middle.
             size: in points of 1/72 inch, at 100 pixels an inch.
+            colour: such as "#1A1A1A".
             room: the most pixels that it may take.
 
         Returns:

@@ -88,6 +88,7 @@ def novelty_words(evidence: Evidence, novelty: float | None = None, signs: Mappi
     """Return how unlike the images that the panel knows an image is; says so where no case was retrieved.
 
     Args:
+        evidence: the retrieved cases.
         novelty: share of the known images that are less unusual, [0, 1]; None: the evidence's.
         signs: the same by each sign of novelty, in `DiagnosisRecord.novelty_signs`.
 

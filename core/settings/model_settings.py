@@ -16,7 +16,7 @@ Role = Literal["explain", "advise", "decide"]
 
 
 class EndpointSettings(SettingsGroup):
-    """How a model behind an OpenAI-compatible endpoint is reached, and what it costs.
+    """Settings of an OpenAI-compatible endpoint: how its model is reached, and what it costs.
 
     Raises:
         ValueError: a setting is unknown, out of range, or does not go with another.
@@ -75,7 +75,7 @@ ENDPOINT_REACH = frozenset(EndpointSettings.model_fields) - {"model", "extra_bod
 
 
 class LookSettings(SettingsGroup):
-    """How a vision-language model looks at an image, wherever it runs. A kind of model is a subclass.
+    """Settings of how a vision-language model looks at an image, wherever it runs. A kind of model is a subclass.
 
     Its field `kind` tells it from the others in a settings file.
     """
@@ -131,7 +131,7 @@ class LookSettings(SettingsGroup):
 
 
 class ReasonerSettings(EndpointSettings):
-    """Settings of a language model that reads the record of a diagnosis, never the image."""
+    """Settings of the reasoner, a language model that reads the record of a diagnosis, never the image."""
 
     REACH: ClassVar[frozenset[str]] = ENDPOINT_REACH
     """As `LookSettings.REACH`."""

@@ -51,11 +51,11 @@ def _once(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_once)]
-"""Names in order, each once: a list, or one text with commas between them, in brackets or not."""
+"""Names in order, each once, given as a list or as one text with commas between them, in brackets or not."""
 
 
 class MemorySettings(SettingsGroup):
-    """Where similar cases are looked up, and how many."""
+    """Settings of the image memory: where similar cases are looked up, and how many."""
 
     url: str | None = Field(
         default=None, repr=False, description="address of a Chroma server; none: the panel's own index"
@@ -64,7 +64,7 @@ class MemorySettings(SettingsGroup):
 
 
 class PolicySettings(SettingsGroup):
-    """When a diagnosis is settled, and what may be spent on it."""
+    """Settings of the decision: when a diagnosis is settled, and what may be spent on it."""
 
     settle: Literal["conformal", "risk_control"] = Field(
         default="conformal",
@@ -114,7 +114,7 @@ class PolicySettings(SettingsGroup):
 
 
 class RepliesSettings(SettingsGroup):
-    """Where models' answers are kept, so that none is paid for twice."""
+    """Settings of the store of models' answers, which is kept so that none is paid for twice."""
 
     keep: bool = Field(default=True, description="whether answers are kept")
     path: Path | None = Field(
@@ -126,7 +126,7 @@ class RepliesSettings(SettingsGroup):
 
 
 class HistorySettings(SettingsGroup):
-    """Where diagnoses and feedback are kept."""
+    """Settings of the history: where diagnoses and feedback are kept."""
 
     keep: bool = Field(default=True, description="whether commands and servers keep diagnoses")
     url: str | None = Field(
@@ -136,7 +136,7 @@ class HistorySettings(SettingsGroup):
 
 
 class LearningSettings(SettingsGroup):
-    """When feedback counts, and how long evidence lasts."""
+    """Settings of learning from feedback: when it counts, and how long older evidence does."""
 
     review: Literal["at-once", "agreement", "person"] = Field(
         default="person", description="feedback counts at once, when people agree, or when a person has accepted it"
@@ -150,7 +150,7 @@ class LearningSettings(SettingsGroup):
 
 
 class WebSettings(SettingsGroup):
-    """What the web server lets people do."""
+    """Settings of the web server: what it lets people do."""
 
     max_bytes: int = Field(default=20 * 2**20, ge=1, description="largest image that may be uploaded, in bytes")
     images_a_minute: int = Field(default=120, ge=1, description="images that one address may bring in a minute")
@@ -158,7 +158,7 @@ class WebSettings(SettingsGroup):
 
 
 class Settings(SettingsGroup):
-    """All settings. `load_settings` collects them; an unknown or wrong one is never passed over."""
+    """All settings. `load_settings` collects them; an unknown or wrong one is an error."""
 
     encoder: str = Field(default="embedded", min_length=1, description="what embeds images, by name")
     device: str = Field(default="auto", min_length=1, description="where the encoder runs: auto, cpu, cuda, mps, ...")

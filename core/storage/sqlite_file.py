@@ -47,7 +47,7 @@ def _use_write_ahead_log(cursor: sqlite3.Cursor) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """The connection of one process."""
+    """A connection, the lock for one thread's turn at it, and the id of the process that opened it."""
 
     database: sqlite3.Connection
     turn: threading.Lock

@@ -16,7 +16,7 @@ Vectors = NDArray[np.float32]
 
 
 class Encoder(Protocol):
-    """Turns images, and texts where it has a text tower, into unit vectors of one space.
+    """An encoder turns images, and texts where it has a text tower, into unit vectors of one space.
 
     Attributes:
         name: the specification that opens it again, such as 'embedded'.

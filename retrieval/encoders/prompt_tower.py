@@ -19,7 +19,7 @@ EMBEDDING = "token_embedding"
 
 
 class PromptTower:
-    """Reads '<learned vectors> <label>.' for each of c labels, differentiably (CoOp, Zhou et al. 2022).
+    """A text tower that reads '<learned vectors> <label>.' for c labels, differentiably (CoOp, Zhou et al. 2022).
 
     The vectors are put where the words' embeddings would stand, behind the embedding layer: the tower's own code does
     the rest.

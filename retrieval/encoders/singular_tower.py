@@ -10,7 +10,7 @@ STACKED = "in_proj_weight"
 
 
 class SingularTower:
-    """Reads texts with each matrix W = U diag(s) V^T of its attention and MLPs as U diag(s (1 + change)) V^T.
+    """A text tower in which each matrix W = U diag(s) V^T of attention and MLPs is U diag(s (1 + change)) V^T.
 
     Attributes:
         size: number of singular values of all matrices together.

@@ -26,7 +26,7 @@ FILES = ("*.json", "*.txt", "*.model", "model*.safetensors")
 
 
 class TransformersClipEncoder(Encoder):
-    """A model with `get_image_features` and `get_text_features`, on CUDA, MPS or the CPU.
+    """A transformers model with `get_image_features` and `get_text_features`, on CUDA, MPS or the CPU.
 
     The fingerprint is over the checksums of the weights and the preprocessing, so that it is the same on every device
     and wherever the folder lies.

@@ -1,5 +1,7 @@
-"""Check an embedded index, as `python -m consilience.retrieval.memory.examine_index` STORE NAME FINGERPRINT RECORDS
-[SAMPLE].
+"""Check an embedded index, as `python -m consilience.retrieval.memory.examine_index` STORE NAME FINGERPRINT FOLDER
+SAMPLE.
+
+FOLDER holds the labelled images; an empty SAMPLE compares all of them.
 
 Runs in a process of its own, since damaged files can crash it, and prints a `CheckReport` as JSON.
 """

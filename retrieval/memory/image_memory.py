@@ -1,4 +1,4 @@
-"""The image memory: which labelled images look like this one, and what that says.
+"""The image memory: it finds the labelled images most similar to an image, and makes evidence of them.
 
 The labelled images are the truth; the index is derived from them and may lag behind. A small memory is compared as a
 whole. For a larger one, a long-running reader owns the embedded Chroma store while another process writes new ones:

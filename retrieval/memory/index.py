@@ -16,7 +16,7 @@ Rows = NDArray[np.intp]
 
 
 class Index(Protocol):
-    """Finds the labelled images nearest to a vector; may be called from many threads."""
+    """An index finds the labelled images nearest to a vector; its queries may come from many threads."""
 
     @property
     def name(self) -> str:

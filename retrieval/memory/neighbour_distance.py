@@ -1,4 +1,4 @@
-"""How far an image lies from everything in the memory, against how far the memory's own images lie from each other.
+"""Novelty of an image: its distance to the images in the memory, ranked among their distances to each other.
 
 The score is the distance to the k-th nearest neighbour (Sun et al. 2022, "Out-of-distribution detection with deep
 nearest neighbors"), here the cosine distance 1 - similarity, made a share by its rank among the memory's own.

@@ -13,7 +13,7 @@ from consilience.core.errors import PanelDamagedError
 
 
 class Thumbnails(Protocol):
-    """Where thumbnails come from: a dict of JPEG bytes, or a `ThumbnailArchive`."""
+    """A source of thumbnails: a dict of JPEG bytes by identity, or a `ThumbnailArchive`."""
 
     def get(self, identity: str, /) -> bytes | None:
         """Return the JPEG of one image; None if none was kept."""
