@@ -69,7 +69,7 @@ class Agent(Protocol):
 
     @property
     def name(self) -> str:
-        """The agent's name: unique within a panel, and the same in each of its predictions."""
+        """The agent's name, unique within a panel and the same in each of its predictions."""
         ...
 
     @property
@@ -128,7 +128,7 @@ class LabelledFeatures:
         texts: float32 (n_labels, d), unit-length embeddings of what each label looks like, where the
             encoder has a text tower; else None.
         tower: that text tower, to train through, where it allows that; else None.
-        captions: the single texts whose mean `texts` are, float32 (m, d), and the label of each, int (m,); or None.
+        captions: the single texts of which `texts` are the means, float32 (m, d), and their labels, int (m,); or None.
         described: embeddings of a vision-language agent's description of each image, float32 (n, d), rows of unit
             length, or of zeros where there is no description; None where no agent was asked.
         unlabelled: other images, whose labels nobody knows, float32 (m, d), rows of unit length; None where none were

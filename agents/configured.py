@@ -27,6 +27,7 @@ class ModelAgent(Agent, Protocol):
         """Make the agent.
 
         Args:
+            settings: of the agent's own kind.
             cache: where its answers are kept; None: nowhere.
             budget: what it and the agents that share it may spend.
         """

@@ -60,7 +60,7 @@ class ImageQuestion:
 
     @property
     def prompts(self) -> str:
-        """The names and versions of the prompts, as in 'look 3, repair 2': part of the cache key."""
+        """The names and versions of the prompts, such as 'look 3, repair 2', which are part of the cache key."""
         names = ["look", *(["second-look"] if self.stage == "second" else []), "repair"]
         return ", ".join(f"{name} {load_prompt(name, self.task).version}" for name in names)
 

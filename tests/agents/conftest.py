@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint that knows a few replies. Not to be changed."""
+    """Return the folder of a checkpoint that knows a few replies; tests must not change it."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")
     from tests.support.taught_model import lessons, teach

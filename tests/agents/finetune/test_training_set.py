@@ -95,7 +95,7 @@ def grey_png() -> str:
 
 
 def spoiled(**change: Any) -> dict[str, Any]:
-    """A good example with something else in the place of a part of it."""
+    """Return a good example, as JSON, in which one part was replaced."""
     one: dict[str, Any] = json.loads(example(training_example(TASK, image(40), "rust", 64, label_only=False)))
     if "url" in change:
         one["messages"][1]["content"][0]["image_url"]["url"] = change["url"]

@@ -21,7 +21,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def stretched(n: int, seed: int, d: int = 24) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors (n, d) of two labels that lie apart along one axis and vary far more along six others."""
+    """Return unit vectors (n, d) of two labels that lie apart along one axis and vary far more along six others."""
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % 2
     spread = np.r_[0.35, np.full(6, 1.5), np.full(d - 7, 0.3)]

@@ -30,7 +30,7 @@ async def seen(*looks: Any) -> list[list[Prediction] | BaseException]:
 
 
 def answered(one: VlmAgent, n: int) -> list[Prediction]:
-    """What became of n images, each looked at by itself: the answers, or the error if the budget was spent."""
+    """Ask about n images, each by itself, and return the answers; errors only where the budget was spent."""
     looks = [one.predict(inputs(image(shade))) for shade in range(n)]
     results = asyncio.run(seen(*looks))
     assert all(isinstance(result, list | BudgetSpentError) for result in results), results

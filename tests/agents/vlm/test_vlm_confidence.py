@@ -124,7 +124,7 @@ def test_tokens_that_spell_no_label_are_an_error() -> None:
 
 
 def model(words: list[str], seed: int) -> dict[str, dict[str, float]]:
-    """A constrained model: for each text, the probabilities of the tokens that keep to some word."""
+    """Return a constrained model: for each text, the probabilities of the tokens that keep to some word."""
     rng, table = np.random.default_rng(seed), {}
     for prefix in sorted({word[:i] for word in words for i in range(len(word) + 1)}):
         rests = [word.removeprefix(prefix) for word in words if word.startswith(prefix)]
@@ -135,7 +135,7 @@ def model(words: list[str], seed: int) -> dict[str, dict[str, float]]:
 
 
 def all_paths(table: dict[str, dict[str, float]], prefix: str = "") -> dict[str, float]:
-    """The probability of each word, over every way to spell it."""
+    """Return the probability of each word, summed over every way to spell it."""
     total: dict[str, float] = {}
     for token, p in table[prefix].items():
         ends = {prefix: 1.0} if token == "<end>" else all_paths(table, prefix + token)  # noqa: S105

@@ -64,7 +64,7 @@ def fitted(server: ScriptedServer, debate: bool) -> FittedEnsemble:
 
 
 def diagnosed(server: ScriptedServer, debate: bool, learned: FittedEnsemble) -> list[dict[str, Any]]:
-    """The conclusion of one image at which everybody looks again."""
+    """Return the conclusions of a run on one image at which every agent looks again."""
     known = labelled_images()
     settings = PolicySettings(second_look="always")
     weigher = Weigher(TASK, learned.members, learned.fusion, Policy.chosen(settings, learned.calibration_set))
@@ -78,7 +78,7 @@ def diagnosed(server: ScriptedServer, debate: bool, learned: FittedEnsemble) -> 
 
 
 def second_looks(requests: list[dict[str, Any]], model: str) -> list[str]:
-    """The last words of those requests that show cases."""
+    """Return the texts of the last message of each of the model's requests that is a second look."""
     mine = [request for request in requests if request["model"] == model]
     return ["\n".join(texts(request)) for request in mine if len(request["messages"]) > 2]
 
