@@ -99,11 +99,11 @@ def _command(command: click.Command, path: tuple[str, ...]) -> str:
     usage = " ".join([name, *command.collect_usage_pieces(context)])
     text = inspect.cleandoc(command.help or "").replace("\b\n", "").replace("\f", "")
     options = [
-        f"`{names}`\n: {_escaped(told)}"
+        f"`{names}`\n: {_escaped(meaning)}"
         for parameter in command.get_params(context)
         if (record := parameter.get_help_record(context)) is not None
-        for names, told in [record]
-        if told
+        for names, meaning in [record]
+        if meaning
     ]
     return "\n\n".join([f"### {name}", f"```text\n{usage}\n```", _escaped(text), *options])
 
@@ -137,8 +137,8 @@ def _settings_table(fields: Mapping[str, FieldInfo], with_variable: bool = False
     rows = []
     for name, field in fields.items():
         variable = f"; variable `{PREFIX}{name.replace('.', '__').upper()}`" if with_variable else ""
-        told = _sentence(field.description or "")
-        rows.append(f"`{name}`\n: {told}\n\n  {_sentence(f'{_type(field)}, {_default(field)}{variable}')}")
+        reply = _sentence(field.description or "")
+        rows.append(f"`{name}`\n: {reply}\n\n  {_sentence(f'{_type(field)}, {_default(field)}{variable}')}")
     return "\n\n".join(rows)
 
 
@@ -167,7 +167,7 @@ def _type_name(annotation: Any) -> str:
     if typing.get_origin(annotation) is dict:
         return "mapping"
     if arguments:
-        return " or ".join(_type_name(one) for one in arguments if one is not type(None))
+        return " or ".join(_type_name(argument) for argument in arguments if argument is not type(None))
     names = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)).lower())
 
@@ -203,8 +203,8 @@ def extensions() -> str:
     return "\n\n".join(parts)
 
 
-def _documented(path: str, thing: Callable[..., object]) -> str:
-    directive = "autoclass" if inspect.isclass(thing) else "autofunction"
+def _documented(path: str, function: Callable[..., object]) -> str:
+    directive = "autoclass" if inspect.isclass(function) else "autofunction"
     members = (
         "\n   :members:\n   :inherited-members: BaseModel, BaseException, Exception" if directive == "autoclass" else ""
     )

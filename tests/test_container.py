@@ -58,8 +58,8 @@ def variables() -> dict[str, str]:
 
 
 def service() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]["web"]
-    return found
+    compose: dict[str, Any] = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]["web"]
+    return compose
 
 
 def parsed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -104,9 +104,11 @@ def test_the_panel_is_mounted_where_the_command_looks(monkeypatch: pytest.Monkey
 
 
 def test_secrets_come_from_the_environment() -> None:
-    given = service()["environment"]
-    assert given["CONSILIENCE_WEB_TOKEN"].startswith("${CONSILIENCE_WEB_TOKEN:?")  # compose refuses to start without
-    assert given["OPENAI_API_KEY"] is None  # passed on
+    environment = service()["environment"]
+    assert environment["CONSILIENCE_WEB_TOKEN"].startswith(
+        "${CONSILIENCE_WEB_TOKEN:?"
+    )  # compose refuses to start without
+    assert environment["OPENAI_API_KEY"] is None  # passed on
     assert not any("KEY" in name or "TOKEN" in name for name in variables())
 
 

@@ -13,8 +13,8 @@ PROJECT = Path(__file__).parents[1]
 
 
 def project() -> dict[str, Any]:
-    found: dict[str, Any] = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    return found
+    project: dict[str, Any] = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    return project
 
 
 def test_the_licence_is_one() -> None:

@@ -11,9 +11,9 @@ from consilience.core import errors
 from consilience.core.errors import ConsilienceError, MissingExtraError, import_extra
 
 FAMILY = [
-    one
-    for _, one in inspect.getmembers(errors, inspect.isclass)
-    if one.__module__ == errors.__name__ and issubclass(one, Exception)
+    error
+    for _, error in inspect.getmembers(errors, inspect.isclass)
+    if error.__module__ == errors.__name__ and issubclass(error, Exception)
 ]
 
 
@@ -32,12 +32,12 @@ def drawn() -> dict[str, str]:
 
 
 def test_the_tree_at_the_top_of_the_module_is_the_family() -> None:
-    assert drawn() == {one.__name__: one.__bases__[0].__name__ for one in FAMILY}
+    assert drawn() == {error.__name__: error.__bases__[0].__name__ for error in FAMILY}
 
 
 def test_all_can_be_caught_as_one() -> None:
-    assert all(issubclass(one, ConsilienceError) for one in FAMILY)
-    assert all(one.__doc__ for one in FAMILY)
+    assert all(issubclass(error, ConsilienceError) for error in FAMILY)
+    assert all(error.__doc__ for error in FAMILY)
 
 
 def test_a_missing_extra_is_named_and_is_an_import_error_too() -> None:

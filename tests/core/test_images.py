@@ -127,8 +127,8 @@ def test_identity_survives_a_lossless_file(pixels: npt.NDArray[np.uint8]) -> Non
 
 
 @given(SMALL, SMALL)
-def test_identities_are_equal_only_for_equal_pixels(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> None:
-    assert (load_image(one).identity == load_image(other).identity) == np.array_equal(one, other)
+def test_identities_are_equal_only_for_equal_pixels(first: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> None:
+    assert (load_image(first).identity == load_image(other).identity) == np.array_equal(first, other)
 
 
 def test_identity_knows_the_shape() -> None:
@@ -157,14 +157,14 @@ def test_many_threads_read_the_same_files(tmp_path: Path) -> None:
         path = tmp_path / f"{kind}.img"
         path.write_bytes(encoded(PIL.Image.fromarray(np.tile(SCENE, (16, 16, 1))), kind))
         expected[path] = load_image(path).identity
-    found: list[dict[Path, str]] = []
+    by_path: list[dict[Path, str]] = []
 
     def work() -> None:
-        found.append({path: load_image(path).identity for path in expected})
+        by_path.append({path: load_image(path).identity for path in expected})
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [expected] * 8
+    assert by_path == [expected] * 8

@@ -19,7 +19,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=2
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "other"),
     [
         ("Apple_Scab", " apple  scab"),
         ("apple-scab", "APPLE\tSCAB"),
@@ -30,8 +30,8 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=2
         ("Ωmega", "ωMEGA"),
     ],
 )
-def test_spellings_that_count_as_equal(one: str, other: str) -> None:
-    assert plain(one) == plain(other)
+def test_spellings_that_count_as_equal(first: str, other: str) -> None:
+    assert plain(first) == plain(other)
 
 
 def test_signs_alone_keep_their_meaning() -> None:

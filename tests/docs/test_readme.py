@@ -32,11 +32,11 @@ def test_its_python_prints_what_stands_below_it(tmp_path: Path, monkeypatch: pyt
     """The digits may differ a little: processors round differently."""
     monkeypatch.chdir(tmp_path)
     run(split(read_cells(), 1000, 0), Path("demo"))
-    found = blocks(README)
-    place = [block.language for block in found].index("python")
+    examples = blocks(README)
+    place = [block.language for block in examples].index("python")
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(compile(found[place].text, "README.md", "exec"), {})  # noqa: S102
+        exec(compile(examples[place].text, "README.md", "exec"), {})  # noqa: S102
     number = re.compile(r"\d\.\d+")
-    assert number.sub("#", printed.getvalue()) == number.sub("#", found[place + 1].text)
-    actual, shown = (map(float, number.findall(text)) for text in (printed.getvalue(), found[place + 1].text))
+    assert number.sub("#", printed.getvalue()) == number.sub("#", examples[place + 1].text)
+    actual, shown = (map(float, number.findall(text)) for text in (printed.getvalue(), examples[place + 1].text))
     assert list(actual) == pytest.approx(list(shown), abs=0.02)

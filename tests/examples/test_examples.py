@@ -107,8 +107,8 @@ def test_a_panel_with_a_model(
 
 
 def cells_of(name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((EXAMPLES / name).read_text())["cells"]
-    return found
+    cells: list[dict[str, Any]] = json.loads((EXAMPLES / name).read_text())["cells"]
+    return cells
 
 
 def shown_by(source: str, names: dict[str, Any]) -> Any:

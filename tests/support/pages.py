@@ -33,7 +33,7 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     """Return the fenced blocks of a page, in their order."""
-    return [Block(*found) for found in _FENCED.findall(page.read_text(encoding="utf-8"))]
+    return [Block(*match) for match in _FENCED.findall(page.read_text(encoding="utf-8"))]
 
 
 def commands(page: Path) -> Iterator[list[str]]:
@@ -46,5 +46,5 @@ def commands(page: Path) -> Iterator[list[str]]:
 def mentioned(page: Path) -> Iterator[list[str]]:
     """Yield the words of each command that stands within a sentence or a table."""
     text = _FENCED.sub("", page.read_text(encoding="utf-8"))
-    for found in _INLINE.findall(text):
-        yield shlex.split(found.replace("\n", " "))
+    for match in _INLINE.findall(text):
+        yield shlex.split(match.replace("\n", " "))

@@ -72,7 +72,7 @@ def tuned(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 def named(model: Path, cache: ReplyCache | None = None, **more: Any) -> list[str | None]:
     agent = TransformersAgent(settings(model, confidence="logprob", **more), cache)
-    return [one.label for one in look(agent, *(noisy(level, 500) for level in NAMES.values()))]
+    return [prediction.label for prediction in look(agent, *(noisy(level, 500) for level in NAMES.values()))]
 
 
 def test_the_tuned_agent_names_what_the_untuned_one_confuses(model: Path, tuned: tuple[Path, Course]) -> None:
@@ -82,7 +82,7 @@ def test_the_tuned_agent_names_what_the_untuned_one_confuses(model: Path, tuned:
     judged = [line["held_out"] for line in course.curve if "held_out" in line]
     assert course.best == min(judged) < 0.1 * judged[0]
     assert course.done
-    assert (rank_of(folder), sorted(one.suffix for one in folder.glob("adapter*"))) == (8, [".json", ".safetensors"])
+    assert (rank_of(folder), sorted(file.suffix for file in folder.glob("adapter*"))) == (8, [".json", ".safetensors"])
     assert [json.loads(line) for line in (folder / "loss.jsonl").read_text().splitlines()] == course.curve
 
 
@@ -119,19 +119,19 @@ def test_the_loss_is_that_of_the_answer_alone(model: Path, tmp_path: Path) -> No
 
     from tests.support.taught_model import plain_inputs
 
-    one = training_example(BRIEF, shade(DARK), "rust", 768, True)
+    example = training_example(BRIEF, shade(DARK), "rust", 768, True)
     processor = AutoProcessor.from_pretrained(model)
     network = Qwen2_5_VLForConditionalGeneration.from_pretrained(model, dtype=torch.float32).eval()
-    inputs = plain_inputs(processor, (one.messages, "rust<|im_end|>"))
-    start = plain_inputs(processor, (one.messages, ""))["input_ids"].shape[1]
+    inputs = plain_inputs(processor, (example.messages, "rust<|im_end|>"))
+    start = plain_inputs(processor, (example.messages, ""))["input_ids"].shape[1]
     with torch.no_grad():
         logs = network(**inputs).logits[0].log_softmax(dim=-1)
     tokens = inputs["input_ids"][0, start:].tolist()
     expected = -sum(float(logs[start - 1 + place, token]) for place, token in enumerate(tokens))
     tuner = Tuner(ImageTextModel(str(model), "cpu", "float32"), str(model), tmp_path, QUICK)
     wide = training_example(BRIEF, shade(DARK, (40, 200)), "rusty", 768, True)  # longer: the other one is padded
-    assert tuner.loss([one]) == pytest.approx(expected, rel=1e-4)
-    assert tuner.loss([one, wide]) == pytest.approx((tuner.loss([one]) + tuner.loss([wide])) / 2, rel=1e-4)
+    assert tuner.loss([example]) == pytest.approx(expected, rel=1e-4)
+    assert tuner.loss([example, wide]) == pytest.approx((tuner.loss([example]) + tuner.loss([wide])) / 2, rel=1e-4)
 
 
 def test_answers_without_the_adapter_are_not_taken_for_its_own(
@@ -145,18 +145,18 @@ def test_answers_without_the_adapter_are_not_taken_for_its_own(
 def changed(folder: Path, target: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     shutil.copytree(folder, target)
     file = target / "adapter_config.json"
-    said = json.loads(file.read_text())
-    change(said)
-    file.write_text(json.dumps(said))
+    config = json.loads(file.read_text())
+    change(config)
+    file.write_text(json.dumps(config))
     return target
 
 
 def test_what_is_no_plain_adapter_is_not_read(model: Path, tuned: tuple[Path, Course], tmp_path: Path) -> None:
     whole = tuned[0]
-    evil = changed(whole, tmp_path / "evil", lambda said: said.update(megatron_config={"a": 1}, megatron_core="os"))
+    evil = changed(whole, tmp_path / "evil", lambda config: config.update(megatron_config={"a": 1}, megatron_core="os"))
     with pytest.raises(AgentError, match="is not plain LoRA"):
         configuration_of(evil)
-    prompt = changed(whole, tmp_path / "prompt", lambda said: said.update(peft_type="PROMPT_TUNING"))
+    prompt = changed(whole, tmp_path / "prompt", lambda config: config.update(peft_type="PROMPT_TUNING"))
     with pytest.raises(AgentError, match="is not plain LoRA"):
         configuration_of(prompt)
     (prompt / "adapter_config.json").write_text("{")
@@ -170,6 +170,6 @@ def test_what_is_no_plain_adapter_is_not_read(model: Path, tuned: tuple[Path, Co
 
 
 def test_an_adapter_of_another_form_is_refused(model: Path, tuned: tuple[Path, Course], tmp_path: Path) -> None:
-    other = changed(tuned[0], tmp_path / "other", lambda said: said.update(r=4))
+    other = changed(tuned[0], tmp_path / "other", lambda config: config.update(r=4))
     agent = TransformersAgent(settings(model, adapter=str(other)))
     assert "does not fit the model" in str(look(agent, shade(DARK))[0].error)

@@ -68,14 +68,14 @@ def seen(labels: list[list[int]], similarities: list[list[float]]) -> AgentInput
 
 def test_neighbours_vote_by_hand() -> None:
     voters = Neighbours(k=3, sharpness=10.0, smoothing=0.5, n_labels=3)
-    said = voters.predict_proba(seen([[1, 0, 1, 2], [2, -1, -1, -1]], [[0.9, 0.8, 0.7, 0.6], [0.4, 0, 0, 0]]))
+    scores = voters.predict_proba(seen([[1, 0, 1, 2], [2, -1, -1, -1]], [[0.9, 0.8, 0.7, 0.6], [0.4, 0, 0, 0]]))
     votes = np.array([[0.5 + np.exp(-1), 0.5 + 1 + np.exp(-2), 0.5], [0.5, 0.5, 1.5]])
-    np.testing.assert_allclose(said, votes / votes.sum(axis=1, keepdims=True), rtol=1e-6)
+    np.testing.assert_allclose(scores, votes / votes.sum(axis=1, keepdims=True), rtol=1e-6)
 
 
 def test_without_neighbours_no_label_is_preferred() -> None:
-    said = Neighbours(5, 10.0, 0.3, 3).predict_proba(seen([[-1, -1], [-1, -1]], [[0, 0], [0, 0]]))
-    np.testing.assert_allclose(said, np.full((2, 3), 1 / 3))
+    scores = Neighbours(5, 10.0, 0.3, 3).predict_proba(seen([[-1, -1], [-1, -1]], [[0, 0], [0, 0]]))
+    np.testing.assert_allclose(scores, np.full((2, 3), 1 / 3))
 
 
 def test_neighbours_choose_their_settings_without_looking_at_themselves() -> None:
@@ -154,9 +154,9 @@ def test_what_heads_say_after_a_few_images_is_about_as_sure_as_it_is_right(shots
 
     known, new = drawn(shots), drawn(100)
     for head in (Gaussian, Probe):
-        said = head.fit(known).predict_proba(inputs(known, new.features))
-        right = (said.argmax(axis=1) == new.labels).mean()
-        assert abs(said.max(axis=1).mean() - right) < 0.25, head.name
+        scores = head.fit(known).predict_proba(inputs(known, new.features))
+        right = (scores.argmax(axis=1) == new.labels).mean()
+        assert abs(scores.max(axis=1).mean() - right) < 0.25, head.name
 
 
 def test_features_of_both_signs_are_scaled_and_rectified_ones_are_not() -> None:
@@ -172,9 +172,9 @@ def test_features_of_both_signs_are_scaled_and_rectified_ones_are_not() -> None:
 
 def test_with_many_images_the_gaussian_decides_like_a_linear_discriminant() -> None:
     known, new = data(6000, 3, 4, spread=0.6), data(500, 3, 4, seed=1, spread=0.6)
-    said = Gaussian.fit(known).predict_proba(inputs(known, new.features)).argmax(axis=1)
+    scores = Gaussian.fit(known).predict_proba(inputs(known, new.features)).argmax(axis=1)
     expected = LinearDiscriminantAnalysis().fit(known.features, known.labels).predict(new.features)
-    assert (said == expected).mean() > 0.99
+    assert (scores == expected).mean() > 0.99
 
 
 def test_the_gaussian_weighs_labels_by_how_often_they_are_seen() -> None:
@@ -189,14 +189,14 @@ def test_the_gaussian_weighs_labels_by_how_often_they_are_seen() -> None:
 def test_the_gaussian_is_about_honest_with_fewer_images_than_dimensions_and_with_more(
     n: int, dimensions: int, spread: float
 ) -> None:
-    said, right = [], []
+    scores, right = [], []
     for seed in range(4):
         known, new = data(n, 3, dimensions, seed=seed, spread=spread), data(600, 3, dimensions, seed=50, spread=spread)
         probabilities = Gaussian.fit(known).predict_proba(inputs(known, new.features))
-        said += probabilities.max(axis=1).tolist()
+        scores += probabilities.max(axis=1).tolist()
         right += (probabilities.argmax(axis=1) == new.labels).tolist()
     assert np.mean(right) < 0.9
-    assert np.mean(said) == pytest.approx(np.mean(right), abs=0.03)
+    assert np.mean(scores) == pytest.approx(np.mean(right), abs=0.03)
 
 
 @pytest.mark.parametrize("n_labels", [2, 3])
@@ -228,8 +228,8 @@ def test_with_fewer_images_than_dimensions_the_probe_is_the_same_one_found_soone
     np.testing.assert_allclose(axes @ axes.T, np.eye(24), atol=1e-12)
     fitted = Probe.fit(known)
     reference = LogisticRegression(C=fitted.strength, max_iter=100_000, tol=1e-9).fit(rows, known.labels)
-    said = fitted.predict_proba(inputs(known, new.features))
-    np.testing.assert_allclose(said, reference.predict_proba((new.features - centre) / scale), atol=5e-3)
+    scores = fitted.predict_proba(inputs(known, new.features))
+    np.testing.assert_allclose(scores, reference.predict_proba((new.features - centre) / scale), atol=5e-3)
 
 
 def test_the_cache_has_tip_adapters_formula() -> None:
@@ -250,17 +250,17 @@ def test_the_cache_has_tip_adapters_formula() -> None:
 def test_the_cache_chooses_its_settings_without_looking_at_itself() -> None:
     rng = np.random.default_rng(2)
     noise = LabelledFeatures(unit(rng.standard_normal((60, 32))), rng.integers(0, 2, 60), 2)
-    said = TipAdapter.fit(noise).predict_proba(inputs(noise, unit(rng.standard_normal((40, 32)))))
-    assert said.max() < 0.95  # labels by chance teach no certainty
+    scores = TipAdapter.fit(noise).predict_proba(inputs(noise, unit(rng.standard_normal((40, 32)))))
+    assert scores.max() < 0.95  # labels by chance teach no certainty
 
 
 def test_zero_shot_names_the_nearest_text() -> None:
     texts = unit(np.array([[1.0, 0, 0], [0, 1, 0]]))
     known = LabelledFeatures(unit(np.eye(2, 3)), np.array([1, 0]), 2, texts)
-    said = ZeroShot.fit(known).predict_proba(inputs(known, unit(np.array([[1.0, 0.98, 0.3], [0.0, 1.0, 0.0]]))))
+    scores = ZeroShot.fit(known).predict_proba(inputs(known, unit(np.array([[1.0, 0.98, 0.3], [0.0, 1.0, 0.0]]))))
     length = np.sqrt(1 + 0.98**2 + 0.09)
-    np.testing.assert_allclose(said[0], softmax(np.array([[100 / length, 98 / length]]))[0], rtol=1e-4)
-    assert said[1].tolist() == pytest.approx([0, 1])
+    np.testing.assert_allclose(scores[0], softmax(np.array([[100 / length, 98 / length]]))[0], rtol=1e-4)
+    assert scores[1].tolist() == pytest.approx([0, 1])
 
 
 def test_zero_shot_needs_texts() -> None:
@@ -287,13 +287,13 @@ def test_every_head_learns_keeps_to_the_protocol_and_sums_to_1(name: str, n_labe
     assert isinstance(agent, Agent)
     assert (agent.name, agent.can_revise) == (name, False)
     seen_by_it = inputs(known, new.features)
-    said = agent.predict_proba(seen_by_it)
-    assert said.shape == (200, n_labels)
-    np.testing.assert_allclose(said.sum(axis=1), 1)
-    assert (said.argmax(axis=1) == new.labels).mean() > 0.8
+    scores = agent.predict_proba(seen_by_it)
+    assert scores.shape == (200, n_labels)
+    np.testing.assert_allclose(scores.sum(axis=1), 1)
+    assert (scores.argmax(axis=1) == new.labels).mean() > 0.8
     predictions = agent.predict(seen_by_it)
-    assert [list(one.probabilities or {}) for one in predictions] == [list(seen_by_it.task.names)] * 200
-    np.testing.assert_allclose([list((one.probabilities or {}).values()) for one in predictions], said)
+    assert [list(prediction.probabilities or {}) for prediction in predictions] == [list(seen_by_it.task.names)] * 200
+    np.testing.assert_allclose([list((prediction.probabilities or {}).values()) for prediction in predictions], scores)
     with pytest.raises(TypeError, match="has no second look"):
         agent.revise(seen_by_it, predictions, [])
 
@@ -325,7 +325,7 @@ def test_an_updated_head_equals_one_fitted_on_all(name: str) -> None:
     everything = data(80)
     old, new = everything.take(np.arange(60)), everything.take(np.arange(5, 80))
     came, went = everything.take(np.arange(60, 80)), everything.take(np.arange(5))
-    bare = [LabelledFeatures(one.features, one.labels, 3) for one in (new, came, went)]  # a panel keeps no texts
+    bare = [LabelledFeatures(part.features, part.labels, 3) for part in (new, came, went)]  # a panel keeps no texts
     updated, anew = feature_agent(name).fit(old).updated(*bare), feature_agent(name).fit(new)
     if isinstance(updated, Gaussian) and isinstance(anew, Gaussian):  # keeps the settings that were chosen
         anew = Gaussian(anew.statistics, updated.scale, updated.ridge, updated.temperature)
@@ -342,8 +342,8 @@ def test_a_gaussian_head_that_grows_eightfold_is_as_sure_as_one_fitted_on_all() 
     few, came = everything.take(np.arange(60)), everything.take(np.arange(60, 480))
     nothing = everything.take(np.arange(0))
     grown, anew = Gaussian.fit(few).updated(everything, came, nothing), Gaussian.fit(everything)
-    said, expected = (one.predict_proba(inputs(everything, asked)).max(axis=1).mean() for one in (grown, anew))
-    assert said == pytest.approx(expected, abs=0.05)
+    scores, expected = (scores.predict_proba(inputs(everything, asked)).max(axis=1).mean() for scores in (grown, anew))
+    assert scores == pytest.approx(expected, abs=0.05)
     back = grown.updated(few, nothing, came)
     assert back.temperature == Gaussian.fit(few).temperature
 
@@ -358,19 +358,19 @@ def test_a_label_with_a_single_image_is_enough(name: str, counts: tuple[int, ...
     unlabelled = unit(centres[np.arange(20) % len(counts)] + 0.05 * rng.standard_normal((20, 5)))
     captions = (centres, np.arange(len(counts)))
     known = LabelledFeatures(features, labels, len(counts), centres, captions, unlabelled=unlabelled)
-    said = feature_agent(name).fit(known).predict_proba(inputs(known, centres))
-    assert np.isfinite(said).all()
+    scores = feature_agent(name).fit(known).predict_proba(inputs(known, centres))
+    assert np.isfinite(scores).all()
     if name != "neighbours":  # who smooths more than a single neighbour counts
-        assert said.argmax(axis=1).tolist() == list(range(len(counts)))
+        assert scores.argmax(axis=1).tolist() == list(range(len(counts)))
 
 
 @settings(max_examples=15)
 @given(st.sampled_from(WITHOUT_TOWER), st.integers(0, 999), st.integers(2, 4), st.floats(0.01, 3))
 def test_probabilities_are_a_distribution_for_any_images(name: str, seed: int, n_labels: int, spread: float) -> None:
     known = data(4 * n_labels, n_labels, seed=seed, spread=spread)
-    said = feature_agent(name).fit(known).predict_proba(inputs(known, data(5, n_labels, seed=seed + 1).features))
-    assert (said >= 0).all()
-    np.testing.assert_allclose(said.sum(axis=1), 1)
+    scores = feature_agent(name).fit(known).predict_proba(inputs(known, data(5, n_labels, seed=seed + 1).features))
+    assert (scores >= 0).all()
+    np.testing.assert_allclose(scores.sum(axis=1), 1)
 
 
 def test_views_of_some_rows_keep_them_together() -> None:

@@ -62,8 +62,8 @@ def test_unlabelled_images_teach_what_a_few_labelled_ones_cannot() -> None:
     for seed in range(8):
         known = drawn(4, seed)
         for kind in (Gaussian, SelfTrained):
-            said = kind.fit(known).predict_proba(inputs(known, new))
-            right[kind.name].append(float((said.argmax(axis=1) == truth).mean()))
+            scores = kind.fit(known).predict_proba(inputs(known, new))
+            right[kind.name].append(float((scores.argmax(axis=1) == truth).mean()))
     assert np.mean(right["self-trained"]) > np.mean(right["gaussian"]) + 0.1
 
 
@@ -81,8 +81,8 @@ def test_where_the_images_part_otherwise_than_by_label_it_is_no_surer_than_it_ma
         known = LabelledFeatures(clumps(8), np.arange(8) % 2, 2, unlabelled=clumps(200))
         new, truth = clumps(400), rng.integers(0, 2, 400)
         for kind in (Gaussian, SelfTrained):
-            said = kind.fit(known).predict_proba(inputs(known, new))
-            losses[kind.name].append(float(-np.log(said[np.arange(400), truth]).mean()))
+            scores = kind.fit(known).predict_proba(inputs(known, new))
+            losses[kind.name].append(float(-np.log(scores[np.arange(400), truth]).mean()))
     assert np.mean(losses["self-trained"]) < np.mean(losses["gaussian"]) + 0.1
 
 
@@ -92,8 +92,8 @@ def test_it_is_not_surer_than_it_is_right(each: int) -> None:
     ahead = []
     for seed in range(8):
         known = drawn(each, seed)
-        said = SelfTrained.fit(known).predict_proba(inputs(known, new))
-        ahead.append(said.max(axis=1).mean() - (said.argmax(axis=1) == truth).mean())
+        scores = SelfTrained.fit(known).predict_proba(inputs(known, new))
+        ahead.append(scores.max(axis=1).mean() - (scores.argmax(axis=1) == truth).mean())
     assert np.mean(ahead) < 0.05
 
 
@@ -118,5 +118,5 @@ def test_when_all_unlabelled_images_have_got_their_label_it_goes_on() -> None:
     assert alone.unlabelled is not None
     assert len(alone.unlabelled) == 0
     new, truth = stretched(600, 99)
-    said = SelfTrained.fit(alone).predict_proba(inputs(known, new))
-    assert (said.argmax(axis=1) == truth).mean() > 0.8
+    scores = SelfTrained.fit(alone).predict_proba(inputs(known, new))
+    assert (scores.argmax(axis=1) == truth).mean() > 0.8

@@ -72,9 +72,9 @@ def test_untrained_vectors_say_what_the_words_say(encoder: Any) -> None:
     tower = encoder.prompt_tower(TASK.names)
     assert tower.length == 4
     with torch.inference_mode():
-        said = tower(torch.tensor(tower.start())).numpy()
+        texts = tower(torch.tensor(tower.start())).numpy()
     expected = encoder.encode_texts([f"a photo of a {name}." for name in TASK.names])
-    np.testing.assert_allclose(said, expected, atol=1e-5)
+    np.testing.assert_allclose(texts, expected, atol=1e-5)
     again = encoder.encode_texts(["a photo of a rust."])
     np.testing.assert_allclose(again, expected[:1], atol=1e-6)  # the encoder itself is as it was
 
@@ -84,9 +84,9 @@ def test_unchanged_singular_values_say_what_the_words_say(encoder: Any) -> None:
     tower = encoder.prompt_tower(TASK.names).singular
     assert tower.size == 2 * (4 * 32 + 2 * 32)  # in each layer those of q, k, v and the output, and of the MLP
     with torch.inference_mode():
-        said = tower(torch.zeros(tower.size)).numpy()
+        texts = tower(torch.zeros(tower.size)).numpy()
     expected = encoder.encode_texts([f"a photo of a {name}." for name in TASK.names])
-    np.testing.assert_allclose(said, expected, atol=1e-5)
+    np.testing.assert_allclose(texts, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -101,13 +101,13 @@ def test_singular_values_half_as_large_again_are_a_matrix_half_as_large_again(
     changes[first : first + 32] = 0.5
     weights = encoder._model.get_parameter(f"transformer.resblocks.0.{matrix}")
     with torch.inference_mode():
-        said, before = tower(changes).numpy(), weights.clone()
+        texts, before = tower(changes).numpy(), weights.clone()
         weights[rows] *= 1.5
         expected = encoder.encode_texts([f"a photo of a {name}." for name in TASK.names])
         weights.copy_(before)
-    np.testing.assert_allclose(said, expected, atol=1e-5)
+    np.testing.assert_allclose(texts, expected, atol=1e-5)
     untouched = encoder.encode_texts([f"a photo of a {name}." for name in TASK.names])
-    assert np.abs(said - untouched).max() > 1e-3
+    assert np.abs(texts - untouched).max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", [CoOp, ClipSvd])
@@ -146,18 +146,18 @@ def test_captions_speak_by_hand() -> None:
     near = np.exp(20 * (image @ captions[0].T - (image @ captions[0].T).max()))[0]
     logits = 100 * image @ texts.T + 2 * np.exp(5.5 * (image @ known.features.T - 1))
     logits += 3 * np.array([[near[:2].mean(), near[2]]])
-    said = CapsAdapter(known, 2.0, 5.5, 3.0).probabilities(image)
-    np.testing.assert_allclose(said, softmax(logits), atol=1e-5)
+    scores = CapsAdapter(known, 2.0, 5.5, 3.0).probabilities(image)
+    np.testing.assert_allclose(scores, softmax(logits), atol=1e-5)
 
 
 def test_what_is_said_of_an_image_is_a_caption_but_not_where_it_is_judged_itself() -> None:
     texts = np.eye(2, 3, dtype=np.float32)
     nothing = np.zeros((1, 3), np.float32)
-    said = np.concatenate([unit(np.array([[1.0, 0.5, 0], [0.2, 1, 0]])), nothing])
+    described = np.concatenate([unit(np.array([[1.0, 0.5, 0], [0.2, 1, 0]])), nothing])
     images = unit(np.array([[1.0, 0.9, 0.2], [0.8, 1, 0], [0, 1, 0.3]]))
-    known = LabelledFeatures(images, np.array([0, 1, 1]), 2, texts, (texts, np.arange(2)), said)
+    known = LabelledFeatures(images, np.array([0, 1, 1]), 2, texts, (texts, np.arange(2)), described)
     agent = CapsAdapter(known, 0.0, 5.5, 3.0)
-    all_texts, labels = np.vstack([texts, said[:2]]), np.array([0, 1, 0, 1])
+    all_texts, labels = np.vstack([texts, described[:2]]), np.array([0, 1, 0, 1])
 
     def by_hand(image: np.ndarray, of: list[int]) -> np.ndarray:
         similarities = all_texts[of] @ image
@@ -215,6 +215,6 @@ def test_a_panel_with_trained_agents_is_fitted_saved_and_diagnoses_and_names_tex
     assert "1 of the texts of the label 'rust' are longer than" in caplog.text
     images = [tmp_path / "photos" / name / "0.png" for name in TASK.names]
     with consilience.Diagnoser.open(panel, device="cpu") as diagnoser:
-        found = list(diagnoser.diagnose_many(images))
-    assert all(isinstance(one, consilience.Diagnosis) for one in found)
-    assert [said.agent for said in found[0].predictions] == agents  # type: ignore[union-attr]
+        diagnoses = list(diagnoser.diagnose_many(images))
+    assert all(isinstance(diagnosis, consilience.Diagnosis) for diagnosis in diagnoses)
+    assert [prediction.agent for prediction in diagnoses[0].predictions] == agents  # type: ignore[union-attr]

@@ -54,7 +54,7 @@ def with_code_of_its_own(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (without_weights, "no file named model.safetensors"),
         (pickled, "no file named model.safetensors"),
@@ -65,16 +65,16 @@ def with_code_of_its_own(folder: Path) -> None:
     ],
 )
 def test_a_checkpoint_that_cannot_be_used_is_refused_in_a_line(
-    model: Path, tmp_path: Path, spoil: Callable[[Path], None], said: str
+    model: Path, tmp_path: Path, spoil: Callable[[Path], None], message: str
 ) -> None:
     folder = Path(shutil.copytree(model, tmp_path / "model"))
     spoil(folder)
     seen = look(TransformersAgent(settings(folder)), shade(DARK), shade(CLEAR))
-    for one in seen:
-        assert one.error is not None
-        assert one.error.startswith(f"'{folder}' cannot be used as an image-text model: ")
-        assert said in one.error
-        assert "\n" not in one.error
+    for request in seen:
+        assert request.error is not None
+        assert request.error.startswith(f"'{folder}' cannot be used as an image-text model: ")
+        assert message in request.error
+        assert "\n" not in request.error
     assert not (folder / "ran").exists()
 
 

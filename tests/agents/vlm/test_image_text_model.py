@@ -34,8 +34,8 @@ LOOKS = {
 def cases(of: TransformersSettings) -> list[ImageQuestion]:
     looks = enumerate(LOOKS.values())
     return [
-        ImageQuestion(of, BRIEF, shade(50 * number, size), FIRST if found else None, found)
-        for number, (size, found) in looks
+        ImageQuestion(of, BRIEF, shade(50 * number, size), FIRST if evidence else None, evidence)
+        for number, (size, evidence) in looks
     ]
 
 
@@ -45,10 +45,10 @@ def test_scores_of_words_are_those_of_plain_passes_without_batches(model: Path, 
     conversations = [case.messages() for case in cases(mine)]
     words = choices(BRIEF)
     assert words == ["rust", "rusty", "scab", "unsure"]
-    for told, messages in zip(open_model(mine).scores(conversations, words, batch), conversations, strict=True):
-        assert not isinstance(told, AgentError)
-        assert told.scores == pytest.approx(plain_scores(model, messages, words), abs=1e-4, rel=1e-5)
-        assert sum(map(math.exp, told.scores)) < 1.0
+    for reply, messages in zip(open_model(mine).scores(conversations, words, batch), conversations, strict=True):
+        assert not isinstance(reply, AgentError)
+        assert reply.scores == pytest.approx(plain_scores(model, messages, words), abs=1e-4, rel=1e-5)
+        assert sum(map(math.exp, reply.scores)) < 1.0
 
 
 SPOKEN = (
@@ -63,17 +63,17 @@ def test_words_are_cut_into_tokens_as_the_template_writes_replies(model: Path, t
     folder = Path(shutil.copytree(model, tmp_path / "model"))
     (folder / "chat_template.jinja").write_text(SPOKEN)
     messages = ImageQuestion(settings(folder, confidence="logprob"), BRIEF, shade(DARK)).messages()
-    [told] = open_model(settings(folder)).scores([messages], ["rust", "scab"], 1)
-    assert not isinstance(told, AgentError)
-    assert told.scores == pytest.approx(plain_scores(folder, messages, [" rust", " scab"]), abs=1e-4, rel=1e-5)
+    [reply] = open_model(settings(folder)).scores([messages], ["rust", "scab"], 1)
+    assert not isinstance(reply, AgentError)
+    assert reply.scores == pytest.approx(plain_scores(folder, messages, [" rust", " scab"]), abs=1e-4, rel=1e-5)
 
 
 def test_a_temperature_makes_samples_differ(model: Path) -> None:
     torch.manual_seed(0)
     messages = ImageQuestion(settings(model), BRIEF, shade(DARK)).messages()
-    [told] = open_model(settings(model)).replies([messages], n=20, temperature=2.0, max_tokens=5, at_once=1)
-    assert not isinstance(told, AgentError)
-    assert len({choice.message.content for choice in told.choices}) > 2
+    [reply] = open_model(settings(model)).replies([messages], n=20, temperature=2.0, max_tokens=5, at_once=1)
+    assert not isinstance(reply, AgentError)
+    assert len({choice.message.content for choice in reply.choices}) > 2
 
 
 def test_a_batch_that_does_not_fit_is_halved(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,12 +91,12 @@ def test_a_batch_that_does_not_fit_is_halved(model: Path, monkeypatch: pytest.Mo
         return whole(self, *args, **kwargs)
 
     monkeypatch.setattr(kind, "forward", forward)
-    one, room = TransformersAgent(settings(model, batch_size=8, dtype="bfloat16")), 2
-    seen = look(one, *[shade(DARK)] * 8, shade(LIGHT))
+    qwen, room = TransformersAgent(settings(model, batch_size=8, dtype="bfloat16")), 2
+    seen = look(qwen, *[shade(DARK)] * 8, shade(LIGHT))
     assert [prediction.error for prediction in seen] == [None] * 9
     assert sizes == [8, 4, 2, 2, 4, 2, 2, 1]
     room = 0
-    [failed] = look(one, shade(DARK))
+    [failed] = look(qwen, shade(DARK))
     assert failed.error is not None
     assert failed.error.startswith("the memory of 'cpu' is too small for one image at a time; lower image_side")
 

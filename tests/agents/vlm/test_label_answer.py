@@ -44,17 +44,17 @@ def test_what_is_harmless_is_repaired(text: str) -> None:
     assert parse_answer(text, TASK) == LabelAnswer("scab", 0.7, "spots")
 
 
-@pytest.mark.parametrize(("said", "label"), [("frogeye", "black rot"), ("Black_Rot", "black rot"), ("UNSURE", None)])
-def test_synonyms_spellings_and_unsure(said: str, label: str | None) -> None:
-    assert parse_answer(reply(label=said), TASK).label == label
+@pytest.mark.parametrize(("text", "label"), [("frogeye", "black rot"), ("Black_Rot", "black rot"), ("UNSURE", None)])
+def test_synonyms_spellings_and_unsure(text: str, label: str | None) -> None:
+    assert parse_answer(reply(label=text), TASK).label == label
 
 
 @pytest.mark.parametrize(
-    ("said", "confidence"),
+    ("value", "confidence"),
     [(0, 0.0), (1, 1.0), (1.0, 1.0), ("1", 1.0), ("1%", 0.01), ("0.5 %", 0.005), (2, 0.02), (43, 0.43), (100, 1.0)],
 )
-def test_a_probability_or_a_percentage(said: object, confidence: float) -> None:
-    assert parse_answer(reply(confidence=said), TASK).confidence == pytest.approx(confidence)
+def test_a_probability_or_a_percentage(value: object, confidence: float) -> None:
+    assert parse_answer(reply(confidence=value), TASK).confidence == pytest.approx(confidence)
 
 
 @pytest.mark.parametrize(

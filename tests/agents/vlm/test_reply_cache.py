@@ -53,13 +53,15 @@ def test_it_can_be_inspected_and_cleared(cache: ReplyCache) -> None:
     keep(cache, "a", "b")
     keep(cache, "c", prediction=Prediction("qwen", "second", abstained=True, prompt="look 1"))
     cache.get("a")
-    assert [(one.key, one.model, one.prompt, one.image, one.stage, one.label) for one in cache.entries()] == [
+    assert [
+        (entry.key, entry.model, entry.prompt, entry.image, entry.stage, entry.label) for entry in cache.entries()
+    ] == [
         ("b", "tiny", "look 1", "image of b", "first", "rust"),
         ("c", "tiny", "look 1", "image of c", "second", None),
         ("a", "tiny", "look 1", "image of a", "first", "rust"),
     ]
     assert len(cache) == 3
-    assert 0 < sum(one.bytes for one in cache.entries()) < cache.size_bytes
+    assert 0 < sum(entry.bytes for entry in cache.entries()) < cache.size_bytes
     cache.clear()
     assert (len(cache), cache.entries(), cache.get("a")) == (0, [], None)
 
@@ -114,7 +116,7 @@ def test_a_forked_process_opens_its_own(cache: ReplyCache) -> None:
         os._exit(0 if cache.get("parent") == RUST else 1)
     assert os.waitpid(child, 0)[1] == 0
     keep(cache, "parent again")
-    assert {one.key for one in cache.entries()} == {"parent", "child", "parent again"}
+    assert {entry.key for entry in cache.entries()} == {"parent", "child", "parent again"}
 
 
 @pytest.mark.parametrize("content", [b"notes, as long as a file may be" * 9, b"SQLite format 3\0 but damaged" * 50])
@@ -169,10 +171,12 @@ def test_a_rerun_asks_nothing_and_says_the_same(server: ScriptedServer, cache: R
     settings = {"price_per_million_input_tokens": 5.0}
     first = [look(agent(server, cache, **settings), image(i))[0] for i in (1, 2)]
     second = again(agent(server, cache, **settings), first[:1], [evidence("scab")])
-    assert [one.label for one in (*first, *second)] == ["rust", None, "scab"]
+    assert [prediction.label for prediction in (*first, *second)] == ["rust", None, "scab"]
     asked = len(server.requests)
     server.replies = [Scripted({}, 500)]
-    assert look(agent(server, cache, **settings), image(1), image(2)) == [replace(one, cached=True) for one in first]
+    assert look(agent(server, cache, **settings), image(1), image(2)) == [
+        replace(prediction, cached=True) for prediction in first
+    ]
     assert again(agent(server, cache, **settings), first[:1], [evidence("scab")]) == [replace(second[0], cached=True)]
     assert len(server.requests) == asked
 
@@ -229,7 +233,7 @@ def test_the_words_the_image_and_the_evidence_are_in_the_key(server: ScriptedSer
     again(agent(server, cache), first, [evidence("rust")])
     again(agent(server, cache, neighbours_shown=0), first, [evidence("rust")])
     assert len(server.requests) == len(cache) == 6
-    assert {one.prompt for one in cache.entries()} == {
+    assert {entry.prompt for entry in cache.entries()} == {
         "look 1, repair 1",
         "look 2, repair 1",
         "look 1, second-look 3, repair 1",

@@ -48,8 +48,8 @@ def agent(model: Path) -> Callable[..., TransformersAgent]:
     return lambda cache=None, **more: TransformersAgent(settings(model, **more), cache)
 
 
-def again(one: TransformersAgent, images: Sequence[Image], found: Sequence[Evidence]) -> list[Prediction]:
-    return one.revise(inputs(*images, task=BRIEF), [FIRST] * len(images), found)
+def again(vlm_agent: TransformersAgent, images: Sequence[Image], cases: Sequence[Evidence]) -> list[Prediction]:
+    return vlm_agent.revise(inputs(*images, task=BRIEF), [FIRST] * len(images), cases)
 
 
 def test_it_follows_the_protocol(agent: Callable[..., TransformersAgent]) -> None:
@@ -68,8 +68,8 @@ def test_each_image_is_answered_in_order_whatever_the_batches(agent: Callable[..
     shades = [DARK, LIGHT, CLEAR, DARK]
     for size in (1, 3, 4):
         seen = look(agent(batch_size=size), *map(shade, shades))
-        assert [one.label for one in seen] == ["rust", None, "scab", "rust"]
-        assert [one.abstained for one in seen] == [False, True, False, False]
+        assert [prediction.label for prediction in seen] == ["rust", None, "scab", "rust"]
+        assert [prediction.abstained for prediction in seen] == [False, True, False, False]
         assert seen[0].probabilities == pytest.approx({"rust": 0.8, "rusty": 0.1, "scab": 0.1})
         assert (seen[0].raw, seen[0].rationale) == (says("rust", 0.8), "orange spots")
         assert (seen[0].prompt, seen[0].cost_usd) == ("look brief, repair brief", 0.0)
@@ -109,9 +109,9 @@ def test_samples_are_counted(agent: Callable[..., TransformersAgent]) -> None:
 
 
 def test_log_probabilities_become_shares_of_the_labels(model: Path, agent: Callable[..., TransformersAgent]) -> None:
-    one = agent(confidence="logprob")
-    spread, unsure = look(one, shade(90), shade(LIGHT))
-    scores = plain_scores(model, ImageQuestion(one.settings, BRIEF, shade(90)).messages(), choices(BRIEF))
+    qwen = agent(confidence="logprob")
+    spread, unsure = look(qwen, shade(90), shade(LIGHT))
+    scores = plain_scores(model, ImageQuestion(qwen.settings, BRIEF, shade(90)).messages(), choices(BRIEF))
     *labels, none = np.exp(scores) / np.exp(scores).sum()
     if none > max(labels):
         assert spread.abstained
@@ -123,19 +123,19 @@ def test_log_probabilities_become_shares_of_the_labels(model: Path, agent: Calla
 
 
 def test_a_second_look_shows_the_cases(model: Path, agent: Callable[..., TransformersAgent]) -> None:
-    one = agent(confidence="logprob")
-    found = evidence("scab", "rust")
+    qwen = agent(confidence="logprob")
+    cases = evidence("scab", "rust")
     task = BRIEF.model_copy(update={"labels": (*BRIEF.labels, Label(name="unsure"))})  # so that it never abstains
     image = shade(DARK)
     dark = tuple(
         Neighbour(case.id, case.label, case.similarity, _thumbnail=lambda _: shade(0).thumbnail())
-        for case in found.neighbours
+        for case in cases.neighbours
     )
-    other = Evidence(dark, found.distribution, found.novelty)
-    seen = one.revise(inputs(image, image, task=task), [FIRST, FIRST], [found, other])
+    other = Evidence(dark, cases.distribution, cases.novelty)
+    seen = qwen.revise(inputs(image, image, task=task), [FIRST, FIRST], [cases, other])
     assert [prediction.stage for prediction in seen] == ["second", "second"]
     assert seen[0].probabilities != seen[1].probabilities  # the same words with other pictures
-    assert seen[0].tokens == seen[1].tokens > look(one, image)[0].tokens
+    assert seen[0].tokens == seen[1].tokens > look(qwen, image)[0].tokens
     assert seen[0].prompt == "look brief, second-look brief, repair brief"
 
 
@@ -152,8 +152,10 @@ def test_what_was_answered_is_not_asked_again(
     before = look(agent(cache, confidence=confidence), shade(DARK), shade(CLEAR))
     nowhere = agent(cache, confidence=confidence, device="nowhere")  # it could not be asked
     after = look(nowhere, shade(CLEAR), shade(DARK), shade(LIGHT))
-    assert [one.cached for one in after] == [True, True, False]
-    assert [one.probabilities for one in after[:2]] == [one.probabilities for one in before[::-1]]
+    assert [prediction.cached for prediction in after] == [True, True, False]
+    assert [prediction.probabilities for prediction in after[:2]] == [
+        prediction.probabilities for prediction in before[::-1]
+    ]
     assert after[2].error is not None
     assert "there is no device 'nowhere'" in after[2].error
 
@@ -177,7 +179,7 @@ def test_labels_cannot_end_a_turn_or_show_a_picture(agent: Callable[..., Transfo
 
 def test_what_the_model_cannot_read_fails_alone(agent: Callable[..., TransformersAgent]) -> None:
     seen = look(agent(), shade(DARK), shade(DARK, (2, 900)), None, shade(CLEAR))
-    assert [one.label for one in seen] == ["rust", None, None, "scab"]
+    assert [prediction.label for prediction in seen] == ["rust", None, None, "scab"]
     assert seen[1].error is not None
     assert "aspect ratio must be smaller than 200" in seen[1].error
     assert seen[2].error == "'tiny' needs pixels, and of this image only the vector was given"
@@ -200,7 +202,7 @@ def test_a_question_that_is_too_long_says_what_to_lower(agent: Callable[..., Tra
 def test_agents_in_several_threads_do_not_mix_their_answers(model: Path) -> None:
     def asked(number: int) -> list[str | None]:
         own = [shade(DARK), shade(CLEAR)][:: 1 if number % 2 else -1]
-        return [one.label for one in look(TransformersAgent(settings(model)), *own)]
+        return [prediction.label for prediction in look(TransformersAgent(settings(model)), *own)]
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(asked, range(4))) == [["scab", "rust"], ["rust", "scab"]] * 2
@@ -224,21 +226,23 @@ def test_a_panel_is_fitted_with_it_and_diagnoses(model: Path, tmp_path: Path) ->
         for number in range(6):
             painted(tmp_path / "images" / label / f"{number}.png", level)
     cache = ReplyCache(tmp_path / "replies.sqlite")
-    one = TransformersAgent(settings(model, confidence="logprob"), cache)
+    qwen = TransformersAgent(settings(model, confidence="logprob"), cache)
     report = consilience.fit(
-        tmp_path / "images", tmp_path / "panel", task=BRIEF, agents=["neighbours", one], encoder="embedded"
+        tmp_path / "images", tmp_path / "panel", task=BRIEF, agents=["neighbours", qwen], encoder="embedded"
     )
     trust = {(member.agent, member.stage): member.trust for member in report.panel.members}
     assert trust["tiny", "first"].n >= 12
     new = painted(tmp_path / "new.png", DARK)
-    diagnoser = consilience.Diagnoser.open(tmp_path / "panel", agents=[one])
+    diagnoser = consilience.Diagnoser.open(tmp_path / "panel", agents=[qwen])
     diagnosis = diagnoser.diagnose(new)
-    [word] = [said for said in diagnosis.predictions if said.agent == "tiny" and said.stage == "first"]
+    [word] = [
+        prediction for prediction in diagnosis.predictions if prediction.agent == "tiny" and prediction.stage == "first"
+    ]
     assert (diagnosis.label, word.label, word.cached) == ("rust", "rust", False)
     elsewhere = TransformersAgent(settings(model, confidence="logprob", device="nowhere"), cache)
     rerun = consilience.Diagnoser.open(tmp_path / "panel", agents=[elsewhere]).diagnose(new)
     assert rerun.posterior == diagnosis.posterior
-    assert all(said.cached for said in rerun.predictions if said.agent == "tiny")
+    assert all(prediction.cached for prediction in rerun.predictions if prediction.agent == "tiny")
 
 
 def test_captions_are_written_even_where_looks_are_scored(agent: Callable[..., TransformersAgent]) -> None:
@@ -246,9 +250,9 @@ def test_captions_are_written_even_where_looks_are_scored(agent: Callable[..., T
     system, question = (message.parts[-1] for message in ImageQuestion(settings("-"), BRIEF, shade(DARK)).messages())
     texts = {"system": str(system), "question": str(question)}
     task = BRIEF.model_copy(update={"prompts": {"caption": PromptOverride(version="brief", texts=texts)}})
-    one = agent(confidence="logprob")
-    dark, clear, vector = one.caption(inputs(shade(DARK), shade(CLEAR), None, task=task))
-    assert [said.rationale for said in (dark, clear)] == [says("rust", 0.8), says("scab", 0.9)]
+    qwen = agent(confidence="logprob")
+    dark, clear, vector = qwen.caption(inputs(shade(DARK), shade(CLEAR), None, task=task))
+    assert [prediction.rationale for prediction in (dark, clear)] == [says("rust", 0.8), says("scab", 0.9)]
     assert (dark.abstained, dark.prompt) == (True, "caption brief")
     assert "needs pixels" in (vector.error or "")
     [cut] = agent(confidence="logprob", max_tokens=3).caption(inputs(shade(DARK), task=task))

@@ -45,8 +45,8 @@ def test_unsure_is_an_abstention_and_no_label(server: ScriptedServer) -> None:
 
 def test_the_request_holds_the_question_the_schema_and_the_image_in_the_size_asked_for(server: ScriptedServer) -> None:
     server.replies = [chat(says("rust"))]
-    one = agent(server, image_side=30, image_detail="low", extra_body={"seed": 7, "temperature": 1})
-    look(one, image(100, (40, 60)))
+    qwen = agent(server, image_side=30, image_detail="low", extra_body={"seed": 7, "temperature": 1})
+    look(qwen, image(100, (40, 60)))
     [request] = server.requests
     system, question = texts(request)
     assert "never an instruction" in system
@@ -88,8 +88,8 @@ def test_sampled_answers_are_counted_and_smoothed(server: ScriptedServer) -> Non
 
 def test_a_server_that_ignores_n_is_asked_until_there_are_enough(server: ScriptedServer) -> None:
     server.replies = [chat("rust"), chat("rust"), chat("scab")]
-    one = agent(server, confidence="sampled", structured="choice", samples=3, price_per_million_input_tokens=1)
-    [seen] = look(one, image(100))
+    qwen = agent(server, confidence="sampled", structured="choice", samples=3, price_per_million_input_tokens=1)
+    [seen] = look(qwen, image(100))
     assert seen.probabilities == pytest.approx({"healthy": 1 / 12, "rust": 7 / 12, "scab": 4 / 12})
     assert [request.get("n") for request in server.requests] == [3, 2, None]
     assert seen.tokens == 330
@@ -126,10 +126,10 @@ def test_a_second_look_shows_the_cases_and_the_own_answer_only(server: ScriptedS
     assert (seen.stage, seen.label, seen.rationale) == ("second", "scab", "like the cases")
     [request] = server.requests
     assert [message["role"] for message in request["messages"]] == ["system", "user", "assistant", "user"]
-    said = texts(request)
-    assert json.loads(said[2]) == {"rationale": "orange spots", "label": "rust", "confidence": 0.8}
-    assert said[3:5] == ['Case 1, labelled "scab", similarity 0.90:', 'Case 2, labelled "scab", similarity 0.80:']
-    assert '- "rust": 33.3 %\n- "scab": 66.7 %\n' in said[5]
+    lines = texts(request)
+    assert json.loads(lines[2]) == {"rationale": "orange spots", "label": "rust", "confidence": 0.8}
+    assert lines[3:5] == ['Case 1, labelled "scab", similarity 0.90:', 'Case 2, labelled "scab", similarity 0.80:']
+    assert '- "rust": 33.3 %\n- "scab": 66.7 %\n' in lines[5]
     assert [max(picture.size) for picture in pictures(request)] == [60, 28, 28]
     assert "leaves" not in json.dumps(request)  # where a case came from is nobody's business
 
@@ -143,17 +143,19 @@ def test_a_second_look_that_does_not_say_why_is_asked_again(server: ScriptedServ
 
 
 @pytest.mark.parametrize(
-    ("first", "said"),
+    ("first", "message"),
     [
         (Prediction("qwen", abstained=True), '{"rationale": "", "label": "unsure"}'),
         (Prediction("qwen", error="no reply"), "I gave no usable answer."),
     ],
 )
-def test_a_second_look_after_no_answer_and_without_cases(server: ScriptedServer, first: Prediction, said: str) -> None:
+def test_a_second_look_after_no_answer_and_without_cases(
+    server: ScriptedServer, first: Prediction, message: str
+) -> None:
     server.replies = [chat(says("scab"))]
     [seen] = again(agent(server), [first], [evidence()])
     assert seen.label == "scab"
-    assert texts(server.requests[0])[2] == said
+    assert texts(server.requests[0])[2] == message
     assert "no labelled case was found" in texts(server.requests[0])[-1]
 
 
@@ -170,7 +172,7 @@ def test_images_are_asked_about_at_once_up_to_the_limit_and_answered_in_order(se
     server.together = 4  # every four wait for each other: fewer at once would never end
     server.by_request = lambda request: chat(says("rust", int(np.asarray(pictures(request)[0]).mean()) / 1000))
     seen = look(agent(server, concurrency=4), *[image(10 * i) for i in range(1, 13)])
-    assert [one.confidence for one in seen] == pytest.approx([i / 100 for i in range(1, 13)], abs=0.003)
+    assert [prediction.confidence for prediction in seen] == pytest.approx([i / 100 for i in range(1, 13)], abs=0.003)
     assert server.most_at_once == 4
 
 
@@ -178,8 +180,8 @@ def test_gpu_seconds_are_shared_by_the_requests_in_flight(server: ScriptedServer
     server.together = 8
     server.replies = [chat(says("rust"))]
     seen = look(agent(server, concurrency=8, price_per_gpu_second=2.0), *[image(i) for i in range(8)])
-    assert all(one.cost_usd > 0 for one in seen)
-    assert sum(one.cost_usd for one in seen) < 2.0 * sum(one.seconds for one in seen) / 2
+    assert all(prediction.cost_usd > 0 for prediction in seen)
+    assert sum(prediction.cost_usd for prediction in seen) < 2.0 * sum(prediction.seconds for prediction in seen) / 2
 
 
 def test_only_a_vector_is_a_failure_of_that_image(server: ScriptedServer) -> None:
@@ -192,8 +194,8 @@ def test_only_a_vector_is_a_failure_of_that_image(server: ScriptedServer) -> Non
 
 def test_each_event_loop_has_its_own_connections(server: ScriptedServer) -> None:
     server.replies = [chat(says("rust"))]
-    one = agent(server)
-    assert [look(one, image(i))[0].label for i in range(3)] == ["rust"] * 3
+    qwen = agent(server)
+    assert [look(qwen, image(i))[0].label for i in range(3)] == ["rust"] * 3
 
 
 def test_a_task_has_words_of_its_own(server: ScriptedServer) -> None:

@@ -17,16 +17,16 @@ from tests.support.vlm_cases import agent, image, inputs, look, pictures, texts
 LEAF = "A green leaf with orange spots along its rim."
 
 
-def captions(one: VlmAgent, *images: Image | None) -> list[Prediction]:
-    return asyncio.run(one.caption(inputs(*images)))
+def captions(vlm_agent: VlmAgent, *images: Image | None) -> list[Prediction]:
+    return asyncio.run(vlm_agent.caption(inputs(*images)))
 
 
 @pytest.mark.parametrize("confidence", ["verbalised", "logprob", "sampled"])
 def test_it_is_asked_for_words_alone_however_it_answers_otherwise(server: ScriptedServer, confidence: str) -> None:
     server.replies = [chat(LEAF, tokens=(90, 12))]
-    [said] = captions(agent(server, confidence=confidence, image_side=30), image(100))
-    assert (said.abstained, said.rationale, said.raw, said.tokens) == (True, LEAF, LEAF, 102)
-    assert said.prompt == "caption 1"
+    [caption] = captions(agent(server, confidence=confidence, image_side=30), image(100))
+    assert (caption.abstained, caption.rationale, caption.raw, caption.tokens) == (True, LEAF, LEAF, 102)
+    assert caption.prompt == "caption 1"
     [request] = server.requests
     assert not {"response_format", "structured_outputs", "logprobs", "n"} & request.keys()
     system, question = texts(request)
@@ -39,10 +39,10 @@ def test_it_is_asked_for_words_alone_however_it_answers_otherwise(server: Script
 def test_a_caption_is_kept_and_is_no_look(server: ScriptedServer, tmp_path: Path) -> None:
     cache = ReplyCache(tmp_path / "replies.sqlite")
     server.replies = [chat(LEAF), chat(says("rust"))]
-    one = agent(server, cache)
-    [first], [again] = captions(one, image(100)), captions(one, image(100))
+    qwen = agent(server, cache)
+    [first], [again] = captions(qwen, image(100)), captions(qwen, image(100))
     assert (again.cached, again.rationale, len(server.requests)) == (True, first.rationale, 1)
-    [seen] = look(one, image(100))
+    [seen] = look(qwen, image(100))
     assert (seen.label, len(server.requests)) == ("rust", 2)
 
 

@@ -24,15 +24,15 @@ TASK = Task.from_labels(["healthy", "rust", "scab"])
 
 def positions(*steps: tuple[str, Mapping[str, float]]) -> list[Position]:
     """(chosen token, probability by token) at each position."""
-    listed = [(token, [(one, math.log(p)) for one, p in branches.items()]) for token, branches in steps]
-    return [Position.model_validate(one) for one in to_tuples(logprobs(*listed)["content"])]
+    listed = [(token, [(token_, math.log(p)) for token_, p in branches.items()]) for token, branches in steps]
+    return [Position.model_validate(position) for position in to_tuples(logprobs(*listed)["content"])]
 
 
 def to_tuples(value: object) -> list[dict[str, object]]:
     """JSON arrays as the tuples that strict models want from Python."""
     if isinstance(value, list):
-        return tuple(to_tuples(one) for one in value)  # type: ignore[return-value]
-    return {key: to_tuples(one) for key, one in value.items()} if isinstance(value, dict) else value  # type: ignore
+        return tuple(to_tuples(item) for item in value)  # type: ignore[return-value]
+    return {key: to_tuples(item) for key, item in value.items()} if isinstance(value, dict) else value  # type: ignore
 
 
 @given(st.floats(0, 1), st.sampled_from(TASK.names))
@@ -109,7 +109,9 @@ def test_a_character_in_several_tokens() -> None:
     listed = {"token": "�", "bytes": (0xC3,), "logprob": 0.0}
     second = [{"token": "�", "bytes": (last,), "logprob": math.log(p)} for last, p in ((0xA5, 0.25), (0xA4, 0.75))]
     steps = [listed | {"top_logprobs": (listed,)}, second[0] | {"top_logprobs": tuple(second)}]
-    assert logprob([Position.model_validate(one) for one in steps], task) == pytest.approx({"åben": 0.25, "ärm": 0.75})
+    assert logprob([Position.model_validate(position) for position in steps], task) == pytest.approx(
+        {"åben": 0.25, "ärm": 0.75}
+    )
 
 
 def test_unsure_is_spread_or_leads() -> None:
@@ -164,9 +166,12 @@ def test_whatever_the_labels_no_mass_is_lost(words: list[str], seed: int) -> Non
         token = max(table[prefix], key=table[prefix].__getitem__)
         steps.append((token, table[prefix]))
         prefix += token
-    found = masses(positions(*steps), words)
-    assert math.fsum(found.values()) == pytest.approx(1.0)
-    assert found[prefix.removesuffix("<end>")] >= math.prod(table[one][token] for one, token in path(steps)) - 1e-9
+    by_word = masses(positions(*steps), words)
+    assert math.fsum(by_word.values()) == pytest.approx(1.0)
+    assert (
+        by_word[prefix.removesuffix("<end>")]
+        >= math.prod(table[position][token] for position, token in path(steps)) - 1e-9
+    )
 
 
 def path(steps: list[tuple[str, dict[str, float]]]) -> list[tuple[str, str]]:

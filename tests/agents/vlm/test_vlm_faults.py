@@ -77,7 +77,7 @@ def test_a_fault_fails_one_image_and_the_others_go_on(
     server.by_request = lambda request: reply if np.asarray(pictures(request)[0]).mean() < 100 else good
     caplog.set_level(logging.DEBUG)
     seen = look(agent(server, key_variable="A_KEY", **settings), image(200), image(50), image(210))
-    assert [one.label for one in seen] == ["rust", None, "rust"]
+    assert [prediction.label for prediction in seen] == ["rust", None, "rust"]
     assert seen[1].error is not None
     assert cause in seen[1].error
     assert seen[1].cost_usd == 0.0
@@ -135,8 +135,8 @@ def test_an_endpoint_that_does_not_say_what_it_used(server: ScriptedServer) -> N
 
 
 def test_nobody_listens(server: ScriptedServer) -> None:
-    one = agent(server, base_url="http://127.0.0.1:1/v1")
-    assert "no whole reply (ConnectError" in str(look(one, image(1))[0].error)
+    qwen = agent(server, base_url="http://127.0.0.1:1/v1")
+    assert "no whole reply (ConnectError" in str(look(qwen, image(1))[0].error)
 
 
 @pytest.mark.parametrize(("value", "cause"), [(None, "is not set"), (" ", "is not set"), ("sk-ü", "no key can have")])

@@ -34,12 +34,12 @@ def everything(request: dict[str, Any]) -> str:
 
 def check_is_data(request: dict[str, Any], attempt: str) -> None:
     """No line of the prompt begins with the attempt, no control token is left, and the structure is as ever."""
-    said = everything(request)
+    text = everything(request)
     assert [message["role"] for message in request["messages"]][:2] == ["system", "user"]
-    assert not any(token in said for token in ("<|", "</s>", "[INST]", "\u202e", "\x00", "\x1b", "\U000e0061"))
+    assert not any(token in text for token in ("<|", "</s>", "[INST]", "\u202e", "\x00", "\x1b", "\U000e0061"))
     start = attempt.split("\n")[-1][:20]
-    assert not any(line.startswith(start) for line in said.splitlines())
-    assert len(said) < 5000
+    assert not any(line.startswith(start) for line in text.splitlines())
+    assert len(text) < 5000
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
@@ -81,9 +81,9 @@ def test_a_task_and_the_name_of_an_image(server: ScriptedServer, attempt: str) -
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_a_reply_in_a_repair(server: ScriptedServer, attempt: str) -> None:
     server.replies = [chat(says(attempt)), chat(attempt), chat(says("rust"))]
-    one = agent(server)
-    assert look(one, image(1))[0].label is None
-    assert look(one, image(1))[0].label == "rust"
+    qwen = agent(server)
+    assert look(qwen, image(1))[0].label is None
+    assert look(qwen, image(1))[0].label == "rust"
     for request in server.requests:
         check_is_data(request, attempt)
 
@@ -105,22 +105,22 @@ def test_another_agent_in_a_debate(server: ScriptedServer, attempt: str) -> None
         Prediction(attempt, probabilities=shares, rationale=attempt),
         Prediction("mute", abstained=True, rationale=attempt),
     )
-    found = replace(evidence("rust"), testimony=others)
-    [seen] = again(agent(server, debate=True), [Prediction("qwen", probabilities=shares)], [found])
+    cases = replace(evidence("rust"), testimony=others)
+    [seen] = again(agent(server, debate=True), [Prediction("qwen", probabilities=shares)], [cases])
     assert seen.label == "rust"
     check_is_data(server.requests[0], attempt)
-    [said] = [text for text in texts(server.requests[0]) if "Others looked at" in text]
-    one, other = [line for line in said.splitlines() if line.startswith("- ")]
-    assert one.startswith('- "')
-    assert 'says "rust", with a confidence of 0.80. Its reason: "' in one
+    [testimony] = [text for text in texts(server.requests[0]) if "Others looked at" in text]
+    first, other = [line for line in testimony.splitlines() if line.startswith("- ")]
+    assert first.startswith('- "')
+    assert 'says "rust", with a confidence of 0.80. Its reason: "' in first
     assert other.startswith('- "mute" would not say. Its reason: "')
-    assert max(map(len, (one, other))) < 800
+    assert max(map(len, (first, other))) < 800
 
 
 def test_nothing_of_another_agent_is_sent(server: ScriptedServer) -> None:
     """The interface has no place for it: what it is given is its own answers and the evidence."""
     server.replies = [chat(says("rust"))]
     mine = Prediction("qwen", probabilities={"healthy": 0.1, "rust": 0.8, "scab": 0.1}, rationale="orange spots")
-    given: AgentInput = inputs(image(9), task=TASK)
-    asyncio.run(agent(server).revise(given, [mine], [evidence("rust", "scab")]))
+    agent_input: AgentInput = inputs(image(9), task=TASK)
+    asyncio.run(agent(server).revise(agent_input, [mine], [evidence("rust", "scab")]))
     assert "gpt" not in json.dumps(server.requests).lower()

@@ -56,7 +56,7 @@ def cached(hub: Path, repository: str) -> Path:
 
 
 def test_every_pretrained_tag_is_listed_once(hub: Path) -> None:
-    names = [one.name for one in known_encoders()]
+    names = [encoder.name for encoder in known_encoders()]
     assert len(names) == len(set(names))
     assert {f"open_clip:{model}:{tag}" for model, tag in open_clip.list_pretrained()} <= set(names)
     for family in ("metaclip", "CLIPA", "EVA", "SigLIP2", "MobileCLIP2", "bioclip", "BiomedCLIP", "LongCLIP"):
@@ -64,32 +64,32 @@ def test_every_pretrained_tag_is_listed_once(hub: Path) -> None:
 
 
 def test_what_is_listed_is_what_open_clip_builds(hub: Path) -> None:
-    one = find("open_clip:RN50:openai", known_encoders())
+    encoder = find("open_clip:RN50:openai", known_encoders())
     with torch.device("meta"):
         model = open_clip.model.CLIP(**open_clip.get_model_config("RN50"))
-    assert one.parameters == sum(weights.numel() for weights in model.parameters())
-    assert (one.pixels, one.dimension) == (model.visual.image_size, 1024)
-    assert one.text_tower == "12 layers of 512, 77 tokens"
+    assert encoder.parameters == sum(weights.numel() for weights in model.parameters())
+    assert (encoder.pixels, encoder.dimension) == (model.visual.image_size, 1024)
+    assert encoder.text_tower == "12 layers of 512, 77 tokens"
 
 
 def test_a_licence_is_stated_where_its_page_was_read_alone(hub: Path) -> None:
-    known = {one.name: one for one in known_encoders()}
+    known = {encoder.name: encoder for encoder in known_encoders()}
     assert known["open_clip:ViT-B-32:metaclip_400m"].licence == "CC-BY-NC-4.0"
     assert known["open_clip:ViT-B-32:openai"].licence == UNKNOWN
-    sources = [one.source.removeprefix("huggingface.co/") for one in known.values()]
+    sources = [encoder.source.removeprefix("huggingface.co/") for encoder in known.values()]
     for start, _ in LICENCES:
         assert any(re.match(start, source) for source in sources), start  # no rule for what is not there
 
 
 def test_weights_in_the_cache_are_here(hub: Path) -> None:
     def is_here() -> dict[str, bool]:
-        return {one.name: one.is_here for one in known_encoders()}
+        return {encoder.name: encoder.is_here for encoder in known_encoders()}
 
     name = "open_clip:hf-hub:imageomics/bioclip"
-    assert is_here() == {one: one == "embedded" for one in is_here()}
+    assert is_here() == {name: name == "embedded" for name in is_here()}
     cached(hub, "imageomics/bioclip")
     cached(hub, "laion/CLIP-ViT-B-32-laion2B-s34B-b79K")
-    here = {one for one, is_it in is_here().items() if is_it}
+    here = {name for name, is_it in is_here().items() if is_it}
     assert here == {"embedded", name, "open_clip:ViT-B-32:laion2b_s34b_b79k"}
 
 
@@ -126,5 +126,5 @@ def test_a_model_that_cannot_be_had_says_what_to_fetch(hub: Path, tmp_path: Path
 
 
 def test_facts_are_plain_data(hub: Path) -> None:
-    one = find("embedded", known_encoders())
-    assert KnownEncoder(**json.loads(json.dumps(one.to_dict()))) == one
+    encoder = find("embedded", known_encoders())
+    assert KnownEncoder(**json.loads(json.dumps(encoder.to_dict()))) == encoder

@@ -56,12 +56,12 @@ def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
         content = arrays(4)
         content["labels"][0] = "elm" if name == "other" else "ash"
         np.savez(tmp_path / f"{name}.npz", **content)
-    one, same, other = (VectorFile(tmp_path / f"{name}.npz").fingerprint for name in ("one", "same", "other"))
-    assert one == same != other
+    first, same, other = (VectorFile(tmp_path / f"{name}.npz").fingerprint for name in ("one", "same", "other"))
+    assert first == same != other
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"embeddings": np.ones(4, np.float32)}, r"'embeddings' is float32 \(4,\)"),
         ({"embeddings": np.ones((4, 2), np.int64)}, "'embeddings' is int64"),
@@ -71,9 +71,9 @@ def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
         ({"encoder": np.array(["a", "b"])}, "'encoder' is"),
     ],
 )
-def test_what_is_no_labelled_vectors_is_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+def test_what_is_no_labelled_vectors_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     np.savez(tmp_path / "x.npz", **arrays(4) | change)
-    with pytest.raises(DatasetError, match=said):
+    with pytest.raises(DatasetError, match=message):
         VectorFile(tmp_path / "x.npz")
 
 

@@ -33,10 +33,10 @@ def remember(labelled_images: LabelledImages, labels: str = "xy") -> ImageMemory
 
 def test_neighbours_are_the_nearest_with_their_labels() -> None:
     memory = remember(plane(0, 60, 90, labels="xyx"))
-    found = memory.query(at(80, 10), 2)
-    assert found.rows.tolist() == [[2, 1], [0, 1]]
-    assert found.labels.tolist() == [[0, 1], [0, 1]]
-    np.testing.assert_allclose(found.similarities, np.cos(np.radians([[10, 20], [10, 50]])), atol=1e-6)
+    neighbourhood = memory.query(at(80, 10), 2)
+    assert neighbourhood.rows.tolist() == [[2, 1], [0, 1]]
+    assert neighbourhood.labels.tolist() == [[0, 1], [0, 1]]
+    np.testing.assert_allclose(neighbourhood.similarities, np.cos(np.radians([[10, 20], [10, 50]])), atol=1e-6)
     assert memory.count() == 3
 
 
@@ -44,10 +44,10 @@ def test_an_image_of_the_memory_is_not_its_own_neighbour(tmp_path: Path) -> None
     labelled_images = plane(0, 60, 90)
     with ImageMemory.open(labelled_images, "x", store=tmp_path / "index", fingerprint="e", panel="p") as chroma:
         for memory in (remember(labelled_images), chroma):
-            found = memory.query(labelled_images.vectors, 1, exclude=labelled_images.ids)
-            assert found.rows.tolist() == [[1], [2], [1]]
-            found = memory.query(at(0, 1, 60), 2, exclude=["0", None, "not there"])
-            assert found.rows.tolist() == [[1, 2], [0, 1], [1, 2]]
+            neighbourhood = memory.query(labelled_images.vectors, 1, exclude=labelled_images.ids)
+            assert neighbourhood.rows.tolist() == [[1], [2], [1]]
+            neighbourhood = memory.query(at(0, 1, 60), 2, exclude=["0", None, "not there"])
+            assert neighbourhood.rows.tolist() == [[1, 2], [0, 1], [1, 2]]
             assert memory.query(labelled_images.vectors, 9, exclude=labelled_images.ids).rows.tolist() == [
                 [1, 2],
                 [2, 0],
@@ -78,9 +78,9 @@ def test_a_batch_is_answered_as_its_queries_are_one_by_one(tmp_path: Path, monke
     with ImageMemory.open(labelled_images, "x", store=tmp_path / "index", fingerprint="e", panel="p") as memory:
         assert memory.index_name == "chroma"
         together = memory.query(vectors[200:], 10)
-        alone = [memory.query(one[None], 10) for one in vectors[200:]]
-    assert together.rows.tolist() == [one.rows[0].tolist() for one in alone]
-    assert together.similarities.tolist() == [one.similarities[0].tolist() for one in alone]
+        alone = [memory.query(vector[None], 10) for vector in vectors[200:]]
+    assert together.rows.tolist() == [neighbourhood.rows[0].tolist() for neighbourhood in alone]
+    assert together.similarities.tolist() == [neighbourhood.similarities[0].tolist() for neighbourhood in alone]
 
 
 def test_twins_do_not_hide_each_other_when_one_is_left_out() -> None:
@@ -94,7 +94,7 @@ def test_evidence_is_what_the_core_reads() -> None:
     (plain,) = memory.evidence(memory.query(at(60), 2))
     evidence = Evidence.from_dict(plain, memory.labelled_images.thumbnail)
     assert evidence.to_dict() == plain
-    assert [one.label for one in evidence.neighbours] == ["y", "x"]
+    assert [prediction.label for prediction in evidence.neighbours] == ["y", "x"]
     assert evidence.neighbours[0].source == "叶.jpg"
     assert evidence.neighbours[0].thumbnail() == b"jpeg"
     assert evidence.neighbours[1].thumbnail() is None
@@ -111,10 +111,10 @@ def test_neighbours_that_point_away_count_nothing_unless_all_do() -> None:
 
 def test_novelty_is_the_share_of_the_memory_that_lies_closer() -> None:
     memory = remember(plane(0, 60, 90))  # to the nearest other: 60, 30 and 30 degrees
-    novelties = [one["novelty"] for one in memory.evidence(memory.query(at(20, 130, 200, 30), 1))]
+    novelties = [case["novelty"] for case in memory.evidence(memory.query(at(20, 130, 200, 30), 1))]
     assert novelties == pytest.approx([0, 2 / 3, 1, 0])  # 20, 40, 110 and 30 degrees to the nearest
     own = memory.evidence(memory.query(memory.labelled_images.vectors, 1, exclude=memory.labelled_images.ids))
-    assert [one["novelty"] for one in own] == pytest.approx([2 / 3, 0, 0])
+    assert [case["novelty"] for case in own] == pytest.approx([2 / 3, 0, 0])
 
 
 @pytest.mark.parametrize("n", [0, 1])

@@ -60,10 +60,10 @@ def test_exact_search_is_a_sort_by_similarity_then_row(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(index_module, "CELLS", cells)
         similarities, rows = ExactIndex(labelled_images(memory)).query(queries, k)
-    for query, found, order in zip(queries, similarities, rows, strict=True):
+    for query, similarity, order in zip(queries, similarities, rows, strict=True):
         expected = np.clip(np.einsum("nd,d->n", memory, query), -1, 1)
         np.testing.assert_array_equal(order, np.argsort(-expected, kind="stable")[:k])
-        np.testing.assert_array_equal(found, expected[order])
+        np.testing.assert_array_equal(similarity, expected[order])
 
 
 @pytest.mark.parametrize("n", [0, 1, 5])
@@ -71,8 +71,8 @@ def test_no_more_neighbours_than_images(n: int, connection: ChromaConnection) ->
     small = labelled_images(clustered(n))
     index = ChromaIndex(small, connection, NAME, "an encoder")
     index.sync()
-    for one in (index, ExactIndex(small)):
-        similarities, rows = one.query(clustered(3, seed=1), 10)
+    for searched in (index, ExactIndex(small)):
+        similarities, rows = searched.query(clustered(3, seed=1), 10)
         assert similarities.shape == rows.shape == (3, n)
         assert sorted(rows[0]) == list(range(n))
 
@@ -131,7 +131,7 @@ def test_answers_that_do_not_agree_with_the_records_are_not_used(
         np.testing.assert_array_equal(rows, exact)
         np.testing.assert_array_equal(similarities, expected)
     assert index.mismatches == 4
-    assert [one.levelname for one in caplog.records] == ["WARNING"]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "check DIR --repair" in caplog.text
     assert (index.check().unknown, index.check().wrong) == (1, 1)
 

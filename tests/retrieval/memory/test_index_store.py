@@ -48,10 +48,12 @@ def opened(folder: Path, memory: LabelledImages) -> ImageMemory:
 def assert_right(memory: ImageMemory) -> None:
     queries = clustered(50, seed=1)
     rows = ExactIndex(memory.labelled_images).query(queries, 5)[1]
-    found = memory.query(queries, 5)
-    assert (found.rows == rows).mean() >= 0.99  # Chroma's search is approximate: 1 neighbour in 100,000 is missed
-    similarities = np.einsum("mkd,md->mk", memory.labelled_images.vectors[found.rows], queries)
-    np.testing.assert_allclose(found.similarities, similarities, atol=1e-6)
+    neighbourhood = memory.query(queries, 5)
+    assert (
+        neighbourhood.rows == rows
+    ).mean() >= 0.99  # Chroma's search is approximate: 1 neighbour in 100,000 is missed
+    similarities = np.einsum("mkd,md->mk", memory.labelled_images.vectors[neighbourhood.rows], queries)
+    np.testing.assert_allclose(neighbourhood.similarities, similarities, atol=1e-6)
 
 
 @pytest.fixture(scope="module")

@@ -68,27 +68,27 @@ def test_a_server_answers_as_the_exact_search_does(server: str) -> None:
     expected, rows = ExactIndex(memory).query(queries, 5)
     with opened(server, memory) as served:
         assert served.index_name == "server"
-        found = served.query(queries, 5)
-        np.testing.assert_array_equal(found.rows, rows)
-        np.testing.assert_array_equal(found.similarities, expected)
+        neighbourhood = served.query(queries, 5)
+        np.testing.assert_array_equal(neighbourhood.rows, rows)
+        np.testing.assert_array_equal(neighbourhood.similarities, expected)
         assert served.mismatches == 0
         assert served.check().ok
 
 
 def test_several_panels_and_readers_share_a_server(server: str) -> None:
     changed = replace(labelled_images(), labels=("b", *labelled_images().labels[1:])).without(ids=["id3"])
-    with opened(server, labelled_images(), "one") as one, opened(server, changed, "two") as two:
-        assert (one.check().ok, two.check().ok) == (True, True)
+    with opened(server, labelled_images(), "one") as first, opened(server, changed, "two") as two:
+        assert (first.check().ok, two.check().ok) == (True, True)
         with opened(server, changed, "one") as newer:  # a writer went on; the first reader keeps its records
             assert newer.check().ok
-            found = one.query(one.labelled_images.vectors[:50], 5)
+            neighbourhood = first.query(first.labelled_images.vectors[:50], 5)
             similarities = np.einsum(
-                "mkd,md->mk", one.labelled_images.vectors[found.rows], one.labelled_images.vectors[:50]
+                "mkd,md->mk", first.labelled_images.vectors[neighbourhood.rows], first.labelled_images.vectors[:50]
             )
-            np.testing.assert_allclose(found.similarities, similarities, atol=1e-6)
-            assert not one.check().ok
-        one.repair()
-        assert one.check().ok
+            np.testing.assert_allclose(neighbourhood.similarities, similarities, atol=1e-6)
+            assert not first.check().ok
+        first.repair()
+        assert first.check().ok
 
 
 def test_no_server_is_an_error_without_the_password() -> None:
