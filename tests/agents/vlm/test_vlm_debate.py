@@ -83,9 +83,9 @@ def second_looks(requests: list[dict[str, Any]], model: str) -> list[str]:
     return ["\n".join(texts(request)) for request in mine if len(request["messages"]) > 2]
 
 
-def heard(said: str) -> list[str]:
+def speakers(text: str) -> list[str]:
     """Who said what, without the figures."""
-    return [line.split(", with a confidence of ")[0] for line in said.splitlines() if " says " in line]
+    return [line.split(", with a confidence of ")[0] for line in text.splitlines() if " says " in line]
 
 
 def test_in_a_debate_fit_and_diagnosis_tell_the_same_kind_of_thing(talkative: ScriptedServer) -> None:
@@ -95,13 +95,15 @@ def test_in_a_debate_fit_and_diagnosis_tell_the_same_kind_of_thing(talkative: Sc
     (conclusion,) = diagnosed(talkative, True, learned)
     (at_diagnosis,) = second_looks(talkative.requests, "tiny-qwen")
     assert len(at_fit) == 16
-    for said in (*at_fit, at_diagnosis):
-        assert [line.split(" says ")[0] for line in heard(said)] == ['- "neighbours"', '- "gaussian"', '- "gpt"']
-        assert '- "gpt" says "scab", with a confidence of 0.60. Its reason: "olive velvet"' in said.splitlines()
-    firsts = {one["agent"]: one for one in conclusion["predictions"] if one["stage"] == "first"}
+    for message in (*at_fit, at_diagnosis):
+        assert [line.split(" says ")[0] for line in speakers(message)] == ['- "neighbours"', '- "gaussian"', '- "gpt"']
+        assert '- "gpt" says "scab", with a confidence of 0.60. Its reason: "olive velvet"' in message.splitlines()
+    firsts = {
+        prediction["agent"]: prediction for prediction in conclusion["predictions"] if prediction["stage"] == "first"
+    }
     for name in ("neighbours", "gaussian"):
-        said = f'- "{name}" says "{firsts[name]["label"]}", with a confidence of {firsts[name]["confidence"]:.2f}.'
-        assert said in at_diagnosis.splitlines()
+        message = f'- "{name}" says "{firsts[name]["label"]}", with a confidence of {firsts[name]["confidence"]:.2f}.'
+        assert message in at_diagnosis.splitlines()
 
 
 def test_the_heads_are_heard_out_of_fold(talkative: ScriptedServer) -> None:
@@ -111,12 +113,12 @@ def test_the_heads_are_heard_out_of_fold(talkative: ScriptedServer) -> None:
     right = []
     for request in talkative.requests:
         if request["model"] == "tiny-qwen" and len(request["messages"]) > 2:
-            (told,) = (line for line in heard("\n".join(texts(request))) if line.startswith('- "neighbours"'))
+            (reply,) = (line for line in speakers("\n".join(texts(request))) if line.startswith('- "neighbours"'))
             # `fitted` draws each image in a shade of its own
             row = round(float(np.asarray(pictures(request)[0]).mean()))
-            right.append(told.split('says "')[1].startswith(labels[row]))
+            right.append(reply.split('says "')[1].startswith(labels[row]))
     assert len(right) == len(labels)
-    (trust,) = (one.trust for one in learned.members if one.agent == "neighbours")
+    (trust,) = (member.trust for member in learned.members if member.agent == "neighbours")
     assert np.mean(right) == pytest.approx(trust.accuracy)
 
 
@@ -125,9 +127,11 @@ def test_who_does_not_debate_hears_nothing_of_the_others(talkative: ScriptedServ
     diagnosed(talkative, debate, fitted(talkative, debate))
     theirs = {"tiny-gpt": ["qwen", "orange"]} | ({} if debate else {"tiny-qwen": ["gpt", "olive"]})
     for model, words in theirs.items():
-        mine = [json.dumps(one["messages"]).lower() for one in talkative.requests if one["model"] == model]
+        mine = [json.dumps(request["messages"]).lower() for request in talkative.requests if request["model"] == model]
         assert len(mine) == 2 * 17
-        assert not any(word in one for one in mine for word in [*words, "neighbours\\", "gaussian", "others looked"])
+        assert not any(
+            word in message for message in mine for word in [*words, "neighbours\\", "gaussian", "others looked"]
+        )
 
 
 def test_at_first_nobody_is_told_anything(talkative: ScriptedServer) -> None:

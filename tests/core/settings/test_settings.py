@@ -225,7 +225,7 @@ def test_agents_that_answer_in_words_come_from_a_file(file: Path) -> None:
         "reasoner: {model: words, base_url: 'http://host/v1', role: advise}\nreplies: {path: kept.sqlite}\nagents: []\n"
     )
     settings = load_settings(file)
-    assert [one.name for one in settings.models] == ["qwen", "gemma", "local"]
+    assert [agent.name for agent in settings.models] == ["qwen", "gemma", "local"]
     qwen, gemma, local = settings.models
     assert isinstance(qwen, VlmSettings)
     assert isinstance(gemma, VlmSettings)

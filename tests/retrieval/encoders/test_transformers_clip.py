@@ -86,17 +86,17 @@ def plain(folder: Path, images: list[Image] | None = None, texts: list[str] | No
     """What the documentation's own calls make of images or texts, one at a time."""
     model = transformers.AutoModel.from_pretrained(folder).eval()
     processor = transformers.AutoProcessor.from_pretrained(folder)
-    found = []
+    calls = []
     with torch.no_grad():
         for image in images or []:
             inputs = processor(images=PIL.Image.fromarray(image.pixels), return_tensors="pt")
-            found.append(model.get_image_features(**inputs).pooler_output[0])
+            calls.append(model.get_image_features(**inputs).pooler_output[0])
         for text in texts or []:
             length = {"padding": "max_length", "max_length": CONTEXT, "truncation": True}
-            found.append(
+            calls.append(
                 model.get_text_features(**processor(text=[text], return_tensors="pt", **length)).pooler_output[0]
             )
-    unit: np.ndarray = torch.nn.functional.normalize(torch.stack(found), dim=1).numpy()
+    unit: np.ndarray = torch.nn.functional.normalize(torch.stack(calls), dim=1).numpy()
     return unit
 
 
@@ -143,7 +143,11 @@ def test_fingerprint_follows_weights_and_preprocessing_and_not_the_path(clip: Pa
 
     moved = Path(shutil.copytree(clip, tmp_path / "moved"))
     assert fingerprint(moved) == fingerprint(clip)
-    file = next(one for one in (moved / "processor_config.json", moved / "preprocessor_config.json") if one.exists())
+    file = next(
+        candidate
+        for candidate in (moved / "processor_config.json", moved / "preprocessor_config.json")
+        if candidate.exists()
+    )
     file.write_text(file.read_text().replace("0.48145466", "0.5"))
     assert fingerprint(moved) != fingerprint(clip)
 
