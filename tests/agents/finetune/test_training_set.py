@@ -25,11 +25,11 @@ def test_an_answer_is_one_that_the_agent_reads() -> None:
     import re
 
     for label in TASK.names:
-        one = training_example(TASK, image(40), label, 100, label_only=False)
-        answer = parse_answer(one.answer, TASK)
+        example = training_example(TASK, image(40), label, 100, label_only=False)
+        answer = parse_answer(example.answer, TASK)
         assert (answer.label, answer.confidence) == (label, CONFIDENCE)
         schema = answer_schema(TASK)["properties"]
-        assert list(json.loads(one.answer)) == list(schema)
+        assert list(json.loads(example.answer)) == list(schema)
         assert re.fullmatch(schema["rationale"]["pattern"], answer.rationale)
         assert parse_label(training_example(TASK, image(40), label, 100, label_only=True).answer, TASK) == label
     assert parse_answer(training_example(TASK, image(40), "rust", 100, False).answer, TASK).rationale == "orange spots"
@@ -56,13 +56,13 @@ def test_what_is_held_out_is_not_trained_on_and_stands_for_every_label(tmp_path:
     folder = folder_of(tmp_path, 10)
     (folder / "rust" / "copy.png").write_bytes((folder / "rust" / "0.png").read_bytes())
     (folder / "scab" / "broken.png").write_bytes(b"no image")
-    found = read(folder)
-    training, held = ([one.image for one in part] for part in (found.training, found.held_out))
+    training_set = read(folder)
+    training, held = ([example.image for example in part] for part in (training_set.training, training_set.held_out))
     assert len({*training, *held}) == len(training) + len(held) == 30  # the copy is taken once
-    labels = [one.label for one in found.held_out]
+    labels = [example.label for example in training_set.held_out]
     assert {label: labels.count(label) for label in TASK.names} == {"healthy": 2, "rust": 2, "scab": 2}
-    assert [Path(one.source).name for one in found.failed] == ["broken.png"]
-    assert [one.image for one in read(folder).held_out] == held
+    assert [Path(failure.source).name for failure in training_set.failed] == ["broken.png"]
+    assert [example.image for example in read(folder).held_out] == held
 
 
 def test_an_image_under_two_labels_and_too_few_are_refused(tmp_path: Path) -> None:
@@ -75,8 +75,8 @@ def test_an_image_under_two_labels_and_too_few_are_refused(tmp_path: Path) -> No
 
 
 def test_the_file_is_what_providers_take(tmp_path: Path) -> None:
-    found = read(folder_of(tmp_path / "images", 4), share=0)
-    write(tmp_path / "out.jsonl", found.training)
+    training_set = read(folder_of(tmp_path / "images", 4), share=0)
+    write(tmp_path / "out.jsonl", training_set.training)
     assert check(tmp_path / "out.jsonl") == 12
     line = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
     system, user, assistant = line["messages"]

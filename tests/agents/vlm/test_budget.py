@@ -29,9 +29,9 @@ async def seen(*looks: Any) -> list[list[Prediction] | BaseException]:
     return answers
 
 
-def answered(one: VlmAgent, n: int) -> list[Prediction]:
+def answered(vlm_agent: VlmAgent, n: int) -> list[Prediction]:
     """Ask about n images, each by itself, and return the answers; errors only where the budget was spent."""
-    looks = [one.predict(inputs(image(shade))) for shade in range(n)]
+    looks = [vlm_agent.predict(inputs(image(shade))) for shade in range(n)]
     results = asyncio.run(seen(*looks))
     assert all(isinstance(result, list | BudgetSpentError) for result in results), results
     return [prediction for result in results if isinstance(result, list) for prediction in result]
@@ -47,18 +47,18 @@ def test_as_many_requests_are_sent_as_the_budget_pays_for(
     paid = answered(agent(server, budget, concurrency=concurrency), 12)
     assert len(server.requests) == len(paid) == affordable
     assert budget.spent_usd == pytest.approx(affordable * COST)
-    assert sum(one.cost_usd for one in paid) == pytest.approx(budget.spent_usd)
+    assert sum(prediction.cost_usd for prediction in paid) == pytest.approx(budget.spent_usd)
 
 
 def test_what_runs_at_once_is_bounded_by_the_endpoint_alone_once_the_cost_is_known(server: ScriptedServer) -> None:
     server.replies = [ANSWER]
     budget = Budget(100 * COST)
-    one = agent(server, budget, concurrency=64)
+    qwen = agent(server, budget, concurrency=64)
 
     async def look_twice() -> list[Prediction]:
-        await one.predict(inputs(image(100)))
+        await qwen.predict(inputs(image(100)))
         server.together = 12  # answers only if twelve are there at once
-        return await one.predict(inputs(*map(image, range(12))))
+        return await qwen.predict(inputs(*map(image, range(12))))
 
     assert [prediction.label for prediction in asyncio.run(look_twice())] == ["rust"] * 12
     assert len(server.requests) == 13
@@ -69,28 +69,28 @@ def test_a_rerun_with_more_pays_for_the_rest_only(server: ScriptedServer, tmp_pa
     cache = ReplyCache(tmp_path / "replies.sqlite")
     assert len(answered(agent(server, Budget(5 * COST), cache), 8)) == 5
     again = answered(agent(server, Budget(5 * COST), cache), 8)
-    assert sorted(one.cached for one in again) == [False] * 3 + [True] * 5
+    assert sorted(prediction.cached for prediction in again) == [False] * 3 + [True] * 5
     assert len(server.requests) == 8
     assert len(answered(agent(server, Budget(COST / 2), cache), 8)) == 8  # nothing has to be paid any more
 
 
 def test_the_error_says_what_was_spent_of_what_and_what_to_do(server: ScriptedServer) -> None:
     server.replies = [ANSWER]
-    one = agent(server, Budget(0.005))
+    qwen = agent(server, Budget(0.005))
     with pytest.raises(BudgetSpentError) as caught:
-        asyncio.run(one.predict(inputs(*map(image, range(9)))))
-    said = str(caught.value)
-    assert "0.0040 of 0.005 USD (policy.max_run_cost_usd), and a request of 'qwen' costs 0.0020 on average" in said
-    assert "Raise it and run the same again: answers in the reply cache are not paid for twice" in said
+        asyncio.run(qwen.predict(inputs(*map(image, range(9)))))
+    message = str(caught.value)
+    assert "0.0040 of 0.005 USD (policy.max_run_cost_usd), and a request of 'qwen' costs 0.0020 on average" in message
+    assert "Raise it and run the same again: answers in the reply cache are not paid for twice" in message
 
 
 def test_agents_share_a_budget(server: ScriptedServer) -> None:
     server.replies = [ANSWER]
     budget = Budget(6 * COST)
-    one, other = agent(server, budget), agent(server, budget, name="gemma")
+    qwen, other = agent(server, budget), agent(server, budget, name="gemma")
 
     async def both() -> list[list[Prediction] | BaseException]:
-        return await seen(*(who.predict(inputs(image(shade))) for shade in range(6) for who in (one, other)))
+        return await seen(*(who.predict(inputs(image(shade))) for shade in range(6) for who in (qwen, other)))
 
     results = asyncio.run(both())
     # What an agent's first request costs is not known while it runs: so it may come on top.
@@ -109,16 +109,16 @@ def test_what_costs_nothing_is_asked_even_if_the_budget_is_spent(server: Scripte
 def test_a_reply_that_is_no_answer_is_paid_for_too(server: ScriptedServer) -> None:
     server.replies = [chat("no JSON", tokens=(100, 10)), ANSWER]
     budget = Budget(1.0)
-    (one,) = answered(agent(server, budget), 1)
-    assert one.label == "rust"
-    assert one.cost_usd == pytest.approx(2 * COST)
+    (prediction,) = answered(agent(server, budget), 1)
+    assert prediction.label == "rust"
+    assert prediction.cost_usd == pytest.approx(2 * COST)
     assert budget.spent_usd == pytest.approx(2 * COST)
 
 
 def test_a_request_that_fails_leaves_room_for_others(server: ScriptedServer) -> None:
     server.by_request = lambda _: Scripted({}, 500) if len(server.requests) == 1 else ANSWER
     (failed, *others) = answered(agent(server, Budget(3 * COST), concurrency=1), 4)
-    assert [one.error is None for one in (failed, *others)] == [False, True, True, True]
+    assert [prediction.error is None for prediction in (failed, *others)] == [False, True, True, True]
 
 
 def test_without_a_bound_all_is_asked_and_counted(server: ScriptedServer) -> None:
