@@ -148,8 +148,8 @@ def evaluate(
     choice = {"sample": sample, "limit": limit, "map": dict(renamed or {}), "agents_only": agents_only}
     run = run_of(panel, images, settings, choice | {"drop_leaks": drop_leaks})
     open_engine = partial(_engine, opened, settings=settings, agents=agents, encoder=encoder, cluster=cluster)
-    with open_run_log(out, run, opened.task.names, rows, drop_leaks=drop_leaks) as journal:
-        _decide(journal, images, labels, partial(open_engine, drop_leaks=drop_leaks), watch)
+    with open_run_log(out, run, opened.task.names, rows, drop_leaks=drop_leaks) as run_log:
+        _decide(run_log, images, labels, partial(open_engine, drop_leaks=drop_leaks), watch)
         strangers = None
         if strange is not None:
             strangers, run = out / NOVEL, run_of(panel, strange, settings, {"novel": True})
@@ -165,28 +165,28 @@ def evaluate(
 
 
 def _decide(
-    journal: RunLog,
+    run_log: RunLog,
     source: Source,
     labels: Mapping[str, str],
     open_engine: Callable[..., AbstractContextManager[Engine]],
     watch: Watch,
 ) -> None:
     """Have the images that wait decided; no engine is opened where none does."""
-    watch(journal.tally, ())
-    if journal.waiting.any():
-        with open_engine(source, waiting=int(journal.waiting.sum())) as engine:
-            decide_waiting(journal, engine, cases(source, labels, journal.waiting), watch)
+    watch(run_log.tally, ())
+    if run_log.waiting.any():
+        with open_engine(source, waiting=int(run_log.waiting.sum())) as engine:
+            decide_waiting(run_log, engine, cases(source, labels, run_log.waiting), watch)
 
 
-def decide_waiting(journal: RunLog, engine: Engine, waiting: Iterator[SourceImage], watch: Watch) -> None:
+def decide_waiting(run_log: RunLog, engine: Engine, waiting: Iterator[SourceImage], watch: Watch) -> None:
     """Have the cases decided, and write their rows batch by batch."""
     started = time.perf_counter()
     for batch in engine.decide(waiting):
         ended = time.perf_counter()
-        with written_to(journal.out):
-            journal.append(batch, ended - started)
+        with written_to(run_log.out):
+            run_log.append(batch, ended - started)
         started = ended
-        watch(journal.tally, batch)
+        watch(run_log.tally, batch)
 
 
 def write_figures(

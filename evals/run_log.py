@@ -125,9 +125,9 @@ def open_run_log(
                 ) from cause
             stack.callback(lock.release)
             _begin(out, run)
-            journal = RunLog(out, labels, rows, drop_leaks)
-            stack.callback(journal.close)
-        yield journal
+            run_log = RunLog(out, labels, rows, drop_leaks)
+            stack.callback(run_log.close)
+        yield run_log
 
 
 @contextmanager

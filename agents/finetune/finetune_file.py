@@ -29,10 +29,10 @@ FORMATS, MODES = ("JPEG", "PNG", "WEBP"), ("RGB", "RGBA")
 URL = "data:image/"
 
 
-def example(lesson: TrainingExample) -> str:
+def line_of(example: TrainingExample) -> str:
     """Return the line of the file for one training example: JSON, without its end of line."""
-    messages = on_the_wire(lesson.messages, "auto")
-    messages.append({"role": "assistant", "content": lesson.answer})
+    messages = on_the_wire(example.messages, "auto")
+    messages.append({"role": "assistant", "content": example.answer})
     return json.dumps({"messages": messages}, ensure_ascii=False)
 
 
@@ -104,7 +104,7 @@ def _check_image(url: str) -> None:
             raise ValueError(f"an image is {image.format}, but its URL says '{kind}'")
 
 
-def write(file: Path, lessons: Sequence[TrainingExample]) -> None:
+def write(file: Path, examples: Sequence[TrainingExample]) -> None:
     """Write the examples, one a line, over what the file held; `check` says whether a provider takes it."""
     with file.open("w", encoding="utf-8") as lines:
-        lines.writelines(f"{example(lesson)}\n" for lesson in lessons)
+        lines.writelines(f"{line_of(example)}\n" for example in examples)

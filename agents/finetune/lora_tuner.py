@@ -145,29 +145,29 @@ class Tuner:
             self._save(course)
         return course
 
-    def loss(self, lessons: Sequence[TrainingExample]) -> float:
+    def loss(self, examples: Sequence[TrainingExample]) -> float:
         """Return the cross-entropy of the right answers, in nats an answer, averaged over the examples."""
         size, total = self._tuning.batch_size, 0.0
         with self._torch.inference_mode():
-            for start in range(0, len(lessons), size):
-                some = lessons[start : start + size]
+            for start in range(0, len(examples), size):
+                some = examples[start : start + size]
                 total += self._lacking(some).item() * len(some)
-        return total / len(lessons)
+        return total / len(examples)
 
-    def _lacking(self, lessons: Sequence[TrainingExample]) -> Any:
+    def _lacking(self, examples: Sequence[TrainingExample]) -> Any:
         """Return the same as a tensor, through which gradients flow."""
         inputs, wanted = self._model.read_answered(
-            [lesson.messages for lesson in lessons], [lesson.answer for lesson in lessons]
+            [example.messages for example in examples], [example.answer for example in examples]
         )
         scores = self._adapted(**inputs).logits[:, :-1].float().transpose(1, 2)
         lost = self._torch.nn.functional.cross_entropy(scores, wanted[:, 1:], ignore_index=-100, reduction="sum")
-        return lost / len(lessons)
+        return lost / len(examples)
 
-    def _step(self, lessons: Sequence[TrainingExample], step: int) -> float:
+    def _step(self, examples: Sequence[TrainingExample], step: int) -> float:
         """Take one step of AdamW; return the loss before it."""
         for group in self._optimiser.param_groups:
             group["lr"] = self._tuning.rate * min(1.0, (step + 1) / WARMING)
-        loss = self._lacking(lessons)
+        loss = self._lacking(examples)
         if not math.isfinite(value := loss.item()):
             raise AgentError(f"the loss is no number at step {step + 1}; use a lower --rate, or dtype float32")
         self._optimiser.zero_grad()
@@ -230,7 +230,7 @@ class Tuner:
     def _run(self, training: Sequence[TrainingExample], held_out: Sequence[TrainingExample]) -> str:
         """Return a hash of all that decides a run."""
         decisive = asdict(self._tuning) | {"save_every": None}
-        shown = [[lesson.image, lesson.answer] for lesson in (*training, *held_out)]
+        shown = [[example.image, example.answer] for example in (*training, *held_out)]
         words = [part for part in training[0].messages[-1].parts if isinstance(part, str)]
         text = json.dumps([self._name, decisive, len(training), shown, words], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

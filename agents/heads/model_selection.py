@@ -12,7 +12,7 @@ MAX_JUDGED_IMAGES = 2000
 """The most images a choice is made on: it picks one of a few settings, and the work grows with n^2."""
 
 FEW_IMAGES = 8
-"""With fewer images a label than this, on average, cross-validation tells less than a prior belief does."""
+"""With fewer images a label than this, on average, cross-validation tells less than the default does."""
 
 UNJUDGED = -1
 """The fold of an image that is always learned from, since it is the only one of its label."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from consilience.agents.vlm.chat_completion import CompletionChoice, Usage
 from consilience.core.prediction import Prediction
 
-MOST_RAW = 20_000
+MAX_RAW_CHARACTERS = 20_000
 """Characters of a model's replies that a prediction keeps."""
 
 
@@ -16,11 +16,11 @@ class CallRecord:
     """The record of one question to a model, filled while it is asked.
 
     Attributes:
-        spent: tokens and seconds of all replies, those included that could not be used.
+        usage: tokens and seconds of all replies, those included that could not be used.
         choices: the last replies.
     """
 
-    spent: Usage = field(default_factory=Usage)
+    usage: Usage = field(default_factory=Usage)
     choices: list[CompletionChoice] = field(default_factory=list)
 
     def accounted(self, prediction: Prediction, prompt: str, cost_usd: float = 0.0) -> Prediction:
@@ -35,8 +35,8 @@ class CallRecord:
         return replace(
             prediction,
             cost_usd=cost_usd,
-            tokens=self.spent.input_tokens + self.spent.output_tokens,
-            seconds=self.spent.seconds,
-            raw="\n".join(replies)[:MOST_RAW] if self.choices else None,
+            tokens=self.usage.input_tokens + self.usage.output_tokens,
+            seconds=self.usage.seconds,
+            raw="\n".join(replies)[:MAX_RAW_CHARACTERS] if self.choices else None,
             prompt=prompt,
         )

@@ -42,10 +42,10 @@ class Endpoint:
 
     def __init__(self, settings: EndpointSettings) -> None:
         self.settings = settings
-        self._open: dict[asyncio.AbstractEventLoop, tuple[AsyncGenerator[_Line, None], _Line]] = {}
+        self._open: dict[asyncio.AbstractEventLoop, tuple[AsyncGenerator[_Connection, None], _Connection]] = {}
 
     async def ask(
-        self, fields: dict[str, Any], messages: Callable[[], list[dict[str, Any]]], spent: Usage
+        self, fields: dict[str, Any], messages: Callable[[], list[dict[str, Any]]], usage: Usage
     ) -> ChatCompletion:
         """Return the endpoint's reply to a chat completion request.
 
@@ -53,19 +53,19 @@ class Endpoint:
             fields: of the request but for its messages.
             messages: returns these; called in a thread when the request's turn comes, so that the pictures of
                 requests that wait are not held in memory.
-            spent: the seconds that it took are added here, also where it fails.
+            usage: the seconds that it took are added here, also where it fails.
 
         Raises:
             AgentError: there is no reply, in spite of retries; the message says why and holds no key.
         """
         key = self._key()
-        line = await self._line(key)
+        line = await self._connection(key)
         cause = ""
         for attempt in range(self.settings.max_retries + 1):
             pause: float | None = min(8.0, 0.5 * 2**attempt) * random.uniform(0.75, 1.0)  # noqa: S311
             try:
                 async with line.slots:
-                    body = await self._once(line, fields | {"messages": await asyncio.to_thread(messages)}, spent)
+                    body = await self._once(line, fields | {"messages": await asyncio.to_thread(messages)}, usage)
                 return ChatCompletion.parse(body.replace(key.encode(), b"[key]"))
             except TimeoutError:
                 cause = f"no whole reply within {self.settings.timeout_seconds:g} seconds"
@@ -82,10 +82,10 @@ class Endpoint:
             await asyncio.sleep(pause)
         raise AgentError(f"{self.settings.base_url}: {cause}")
 
-    async def _once(self, line: _Line, request: dict[str, Any], spent: Usage) -> bytes:
+    async def _once(self, line: _Connection, request: dict[str, Any], usage: Usage) -> bytes:
         """Send the request once; return the body of the response."""
         extra = request.pop("extra_body", {})
-        with line.clock.timed(spent):
+        with line.clock.timed(usage):
             async with asyncio.timeout(self.settings.timeout_seconds):
                 # `chat.completions.create` first rewrites every part of the body: two fifths of a request's time.
                 answer = await line.client.post("/chat/completions", body=request | extra, cast_to=httpx2.Response)
@@ -112,7 +112,7 @@ class Endpoint:
             return usual
         return asked if 0.0 <= asked <= self.settings.timeout_seconds else None
 
-    async def _line(self, key: str) -> _Line:
+    async def _connection(self, key: str) -> _Connection:
         """Return the connections of the running event loop, opened the first time."""
         loop = asyncio.get_running_loop()
         if loop not in self._open:
@@ -124,7 +124,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class _Line:
+class _Connection:
     """What one event loop uses to reach an endpoint: connections, slots for requests, and a clock."""
 
     client: AsyncOpenAI
@@ -139,14 +139,14 @@ class _BusyClock:
         self._running, self._at, self._share = 0, 0.0, 0.0
 
     @contextmanager
-    def timed(self, spent: Usage) -> Iterator[None]:
-        """Add the seconds that pass inside, and the request's share of the busy time, to `spent`."""
+    def timed(self, usage: Usage) -> Iterator[None]:
+        """Add the seconds that pass inside, and the request's share of the busy time, to `usage`."""
         started, share = self._advance(1), self._share
         try:
             yield
         finally:
-            spent.seconds += self._advance(-1) - started
-            spent.busy_seconds += self._share - share
+            usage.seconds += self._advance(-1) - started
+            usage.busy_seconds += self._share - share
 
     def _advance(self, change: int) -> float:
         """Count requests that begin (1) or end (-1); return the time now."""
@@ -195,10 +195,10 @@ def _status(error: APIStatusError, key: str) -> str:
     return f"status {error.status_code}: {clean(words)}{asked}" + (f"; {advice}" if advice else "")
 
 
-async def _lines(settings: EndpointSettings, key: str) -> AsyncGenerator[_Line, None]:
+async def _lines(settings: EndpointSettings, key: str) -> AsyncGenerator[_Connection, None]:
     """Yield connections once; they close when the generator does."""
     http = DefaultAsyncHttpxClient(
         timeout=None, headers={"accept-encoding": "identity"}, event_hooks={"response": [_bound]}
     )
     async with AsyncOpenAI(base_url=settings.base_url, api_key=key, max_retries=0, http_client=http) as client:
-        yield _Line(client, asyncio.Semaphore(settings.concurrency), _BusyClock())
+        yield _Connection(client, asyncio.Semaphore(settings.concurrency), _BusyClock())

@@ -140,9 +140,9 @@ class ImageQuestion:
         """Return a failed prediction of this agent, with the cause."""
         return Prediction(self.settings.name, self.stage, error=str(error))
 
-    def accounted(self, prediction: Prediction, exchange: CallRecord, cost_usd: float = 0.0) -> Prediction:
+    def accounted(self, prediction: Prediction, record: CallRecord, cost_usd: float = 0.0) -> Prediction:
         """Return the prediction with the raw replies, and the cost, tokens and seconds of all of them."""
-        return exchange.accounted(prediction, self.prompts, cost_usd)
+        return record.accounted(prediction, self.prompts, cost_usd)
 
     def _answer(self, reply: CompletionChoice) -> LabelAnswer:
         """Return the answer in a reply, in the form that was asked for. Errors as of `CompletionChoice.read`."""

@@ -25,21 +25,21 @@ Conversations: TypeAlias = Sequence[Sequence[Message]]
 
 
 @dataclass(frozen=True)
-class Told:
+class ModelReply:
     """What a model returns for one conversation.
 
     Attributes:
-        spent: the tokens and seconds that it took.
+        usage: the tokens and seconds that it took.
         choices: replies, where these were asked for.
         scores: log probabilities of words, where these were asked for.
     """
 
-    spent: Usage
+    usage: Usage
     choices: list[CompletionChoice] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
 
 
-Work: TypeAlias = Callable[[Conversations], list[Told]]
+Work: TypeAlias = Callable[[Conversations], list[ModelReply]]
 
 _opened: WeakValueDictionary[tuple[str, str, str, str | None], ImageTextModel] = WeakValueDictionary()
 _opening = threading.Lock()
@@ -85,7 +85,7 @@ class ImageTextModel:
 
     def replies(
         self, conversations: Conversations, n: int, temperature: float, max_tokens: int, at_once: int
-    ) -> list[Told | AgentError]:
+    ) -> list[ModelReply | AgentError]:
         """Return n replies to each conversation: the likeliest token each time at temperature 0, else sampled.
 
         Args:
@@ -101,26 +101,26 @@ class ImageTextModel:
         sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
         how = (sampling if temperature > 0 else {"do_sample": False}) | {"num_return_sequences": n}
 
-        def work(some: Conversations) -> list[Told]:
+        def work(some: Conversations) -> list[ModelReply]:
             inputs = self._read(some, max_tokens)
             written = self._model.generate(**inputs, **how, max_new_tokens=max_tokens)
             replies = [self._reply(tokens) for tokens in written[:, inputs["input_ids"].shape[1] :].tolist()]
             each = [replies[start : start + n] for start in range(0, len(replies), n)]
             return [
-                Told(Usage(read, sum(length for _, length in own)), choices=[choice for choice, _ in own])
+                ModelReply(Usage(read, sum(length for _, length in own)), choices=[choice for choice, _ in own])
                 for own, read in zip(each, _lengths(inputs), strict=True)
             ]
 
         return self._batched(work, conversations, at_once)
 
-    def scores(self, conversations: Conversations, words: Sequence[str], at_once: int) -> list[Told | AgentError]:
+    def scores(self, conversations: Conversations, words: Sequence[str], at_once: int) -> list[ModelReply | AgentError]:
         """Return the log probability of each word as the whole reply to each conversation; the rest as for `replies`.
 
         It is that of the word's tokens, one after the other, and of an end after them, which tells a word from a longer
         one that begins with it. The model is not constrained, so that the probabilities sum to less than 1.
         """
 
-        def work(some: Conversations) -> list[Told]:
+        def work(some: Conversations) -> list[ModelReply]:
             paths = self._paths(some[0], words)
             inputs = self._read(some, max(map(len, paths)) + 1)
             scores = self._torch.zeros(len(some), len(paths), device=self._model.device)
@@ -133,7 +133,7 @@ class ImageTextModel:
                     elif path[: len(beginning)] == beginning:
                         scores[:, number] += following[:, path[len(beginning)]]
             rows = zip(scores.tolist(), _lengths(inputs), strict=True)
-            return [Told(Usage(read, steps), scores=row) for row, read in rows]
+            return [ModelReply(Usage(read, steps), scores=row) for row, read in rows]
 
         return self._batched(work, conversations, at_once)
 
@@ -256,21 +256,21 @@ class ImageTextModel:
         text = self._tokenizer.decode(tokens[:end], skip_special_tokens=True)
         return CompletionChoice.of(text, ended=end is not None), len(tokens) if end is None else end + 1
 
-    def _batched(self, work: Work, rows: Conversations, at_once: int) -> list[Told | AgentError]:
+    def _batched(self, work: Work, rows: Conversations, at_once: int) -> list[ModelReply | AgentError]:
         """Do the work in batches of at most `at_once`, or of as many as have fitted into memory."""
-        done: list[Told | AgentError] = []
+        done: list[ModelReply | AgentError] = []
         while len(done) < len(rows):
             done += self._apart(work, rows[len(done) :][: min(at_once, self._fitting or at_once)])
         return done
 
-    def _apart(self, work: Work, rows: Conversations) -> list[Told | AgentError]:
+    def _apart(self, work: Work, rows: Conversations) -> list[ModelReply | AgentError]:
         """Do the work on all rows at once; if it fails, on each half, until what fails stands alone."""
         try:
             with self._lock, self._torch.inference_mode():
                 started = time.perf_counter()
                 answers = work(rows)
                 seconds = (time.perf_counter() - started) / len(rows)
-            return [replace(answer, spent=replace(answer.spent, seconds=seconds)) for answer in answers]
+            return [replace(answer, usage=replace(answer.usage, seconds=seconds)) for answer in answers]
         except Exception as cause:  # whatever a template, a processor or a model raises is a failure of its image
             problem = self._problem(cause, len(rows))
         if len(rows) == 1:

@@ -41,7 +41,7 @@ class ModelClient:
 
     async def answered(
         self,
-        exchange: CallRecord,
+        record: CallRecord,
         fields: dict[str, Any],
         messages: Sequence[Message],
         read: Callable[[Sequence[CompletionChoice]], Answered],
@@ -53,7 +53,7 @@ class ModelClient:
         """Ask the model, and return what `read` makes of its replies.
 
         Args:
-            exchange: takes the replies, and their tokens and seconds.
+            record: takes the replies, and their tokens and seconds.
             fields: of the request but for its messages.
             messages: what the model is asked.
             read: turns the replies into the result; raises AnswerError where they are no answer.
@@ -65,32 +65,32 @@ class ModelClient:
             AgentError: the endpoint failed, or the second replies are no answer either.
             BudgetSpentError: the next request would cost more than is left.
         """
-        await self._ask(exchange, fields, messages, wanted, detail)
+        await self._ask(record, fields, messages, wanted, detail)
         try:
-            return read(exchange.choices)
+            return read(record.choices)
         except AnswerError as problem:
-            again = repair(exchange.choices, problem)
-        await self._ask(exchange, fields, [*messages, *again], wanted, detail)
-        return read(exchange.choices)
+            again = repair(record.choices, problem)
+        await self._ask(record, fields, [*messages, *again], wanted, detail)
+        return read(record.choices)
 
     async def _ask(
-        self, exchange: CallRecord, fields: dict[str, Any], messages: Sequence[Message], wanted: int, detail: str
+        self, record: CallRecord, fields: dict[str, Any], messages: Sequence[Message], wanted: int, detail: str
     ) -> None:
-        """Put `wanted` replies into the exchange; a server that returns fewer than asked for is asked again."""
+        """Put `wanted` replies into the record; a server that returns fewer than asked for is asked again."""
         choices: list[CompletionChoice] = []
         while (lacking := wanted - len(choices)) > 0:
             request = fields | ({"n": lacking} if lacking > 1 else {})
-            async with self._budget.request(self.name, lambda: self.cost(exchange.spent)):
-                reply = await self._endpoint.ask(request, partial(on_the_wire, messages, detail), exchange.spent)
-                exchange.spent.count(reply.usage)
+            async with self._budget.request(self.name, lambda: self.cost(record.usage)):
+                reply = await self._endpoint.ask(request, partial(on_the_wire, messages, detail), record.usage)
+                record.usage.count(reply.usage)
             choices += reply.choices[:lacking]
-        exchange.choices = choices
+        record.choices = choices
 
-    def cost(self, spent: Usage) -> float:
+    def cost(self, usage: Usage) -> float:
         """Return the cost of these tokens and seconds in US dollars, by the prices in the settings."""
         settings = self.settings
         tokens = (
-            spent.input_tokens * settings.price_per_million_input_tokens
-            + spent.output_tokens * settings.price_per_million_output_tokens
+            usage.input_tokens * settings.price_per_million_input_tokens
+            + usage.output_tokens * settings.price_per_million_output_tokens
         )
-        return tokens / 1e6 + spent.busy_seconds * settings.price_per_gpu_second
+        return tokens / 1e6 + usage.busy_seconds * settings.price_per_gpu_second

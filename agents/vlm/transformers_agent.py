@@ -13,7 +13,7 @@ from consilience.agents.vlm.budget import Budget
 from consilience.agents.vlm.call_record import CallRecord
 from consilience.agents.vlm.conversation import Message, fingerprint
 from consilience.agents.vlm.image_question import CaptionQuestion, ImageQuestion
-from consilience.agents.vlm.image_text_model import ImageTextModel, Told, open_model
+from consilience.agents.vlm.image_text_model import ImageTextModel, ModelReply, open_model
 from consilience.agents.vlm.label_answer import choices
 from consilience.agents.vlm.reply_cache import ReplyCache
 from consilience.core.errors import AnswerError, ConsilienceError
@@ -80,7 +80,7 @@ class TransformersAgent:
         checkpoint = _files(self.settings.model)
         dialogues = [self._dialogue(case, checkpoint) for case in cases]
         predictions: dict[int, Prediction] = {}
-        answers: dict[int, Told | ConsilienceError | None] = dict.fromkeys(range(len(cases)))
+        answers: dict[int, ModelReply | ConsilienceError | None] = dict.fromkeys(range(len(cases)))
         while answers:
             asked: dict[int, list[Message]] = {}
             for number, reply in answers.items():
@@ -88,37 +88,37 @@ class TransformersAgent:
                     asked[number] = dialogues[number].send(reply)
                 except StopIteration as ended:
                     predictions[number] = ended.value
-            answers = dict(zip(asked, self._told(cases[0], [*asked.values()]), strict=True))
+            answers = dict(zip(asked, self._replies(cases[0], [*asked.values()]), strict=True))
         return [predictions[number] for number in range(len(cases))]
 
     def _dialogue(self, case: ImageQuestion, checkpoint: list[tuple[str, int, int]]) -> Dialogue:
         """Return the prediction for one question, from the cache or by asking; a failed one where that fails."""
-        exchange = CallRecord()
+        record = CallRecord()
         try:
             messages = case.messages()
             key = self._key(case, messages, checkpoint)
             if self._cache is not None and (kept := self._cache.get(key)) is not None:
                 return replace(kept, agent=self.name, cached=True)
-            prediction = case.accounted((yield from self._answered(case, messages, exchange)), exchange)
+            prediction = case.accounted((yield from self._answered(case, messages, record)), record)
         except ConsilienceError as error:
-            return case.accounted(case.failed(error), exchange)
+            return case.accounted(case.failed(error), record)
         if self._cache is not None:
             self._cache.put(key, self.settings.model, case.pixels().identity, prediction)
         return prediction
 
-    def _answered(self, case: ImageQuestion, messages: list[Message], exchange: CallRecord) -> Dialogue:
+    def _answered(self, case: ImageQuestion, messages: list[Message], record: CallRecord) -> Dialogue:
         """Return the prediction; after a reply that is no answer, ask once more and say what is wrong with it."""
-        answer = yield from _asked(messages, exchange)
+        answer = yield from _asked(messages, record)
         if answer.scores:
             return case.predicted(confidence.scored(answer.scores, case.task))
         try:
             return case.prediction(answer.choices)
         except AnswerError as problem:
             repair = case.repair(answer.choices, problem)
-        answer = yield from _asked([*messages, *repair], exchange)
+        answer = yield from _asked([*messages, *repair], record)
         return case.prediction(answer.choices)
 
-    def _told(self, case: ImageQuestion, asked: Sequence[list[Message]]) -> Sequence[Told | ConsilienceError]:
+    def _replies(self, case: ImageQuestion, asked: Sequence[list[Message]]) -> Sequence[ModelReply | ConsilienceError]:
         """Return the model's replies or scores for each question of the kind of `case`, or the error of each."""
         settings = self.settings
         if not asked:
@@ -148,13 +148,13 @@ class TransformersAgent:
         )
 
 
-def _asked(messages: list[Message], exchange: CallRecord) -> Generator[list[Message], Any, Told]:
-    """Yield the messages; return the reply to them, counted in the exchange. Raises the error if one came instead."""
-    answer: Told | ConsilienceError = yield messages
+def _asked(messages: list[Message], record: CallRecord) -> Generator[list[Message], Any, ModelReply]:
+    """Yield the messages; return the reply to them, counted in the record. Raises the error if one came instead."""
+    answer: ModelReply | ConsilienceError = yield messages
     if isinstance(answer, ConsilienceError):
         raise answer
-    exchange.choices = answer.choices
-    exchange.spent.add(answer.spent)
+    record.choices = answer.choices
+    record.usage.add(answer.usage)
     return answer
 
 

@@ -36,7 +36,7 @@ class VlmAgent:
         """Make the agent; None as `cache`: no answer is kept; None as `budget`, which agents may share: no bound."""
         self.settings = settings
         self._cache = cache
-        self._respondent = ModelClient(settings.name, settings, budget)
+        self._client = ModelClient(settings.name, settings, budget)
 
     @classmethod
     def open(cls, settings: VlmSettings, cache: ReplyCache | None, budget: Budget) -> Self:
@@ -96,14 +96,14 @@ class VlmAgent:
 
     async def _seen(self, case: ImageQuestion) -> Prediction:
         """Return the prediction for one question, from the cache or by asking; a failed one where that fails."""
-        exchange = CallRecord()
+        record = CallRecord()
         try:
             messages = case.messages()
             key = self._key(case, messages)
             if self._cache is not None and (kept := await asyncio.to_thread(self._cache.get, key)) is not None:
                 return replace(kept, agent=self.name, cached=True)
-            prediction = await self._respondent.answered(
-                exchange,
+            prediction = await self._client.answered(
+                record,
                 self._request(case),
                 messages,
                 case.prediction,
@@ -114,8 +114,8 @@ class VlmAgent:
         except BudgetSpentError:  # no failure of this image: the run is over
             raise
         except ConsilienceError as error:
-            return case.accounted(case.failed(error), exchange, self._respondent.cost(exchange.spent))
-        prediction = case.accounted(prediction, exchange, self._respondent.cost(exchange.spent))
+            return case.accounted(case.failed(error), record, self._client.cost(record.usage))
+        prediction = case.accounted(prediction, record, self._client.cost(record.usage))
         if self._cache is not None:
             await asyncio.to_thread(self._cache.put, key, self.settings.model, case.pixels().identity, prediction)
         return prediction

@@ -1,4 +1,4 @@
-"""What a diagnosis would be if some of its agents had not been heard: its recorded predictions, weighed anew."""
+"""What a diagnosis would be without some of its agents: its recorded predictions, weighed anew."""
 
 from __future__ import annotations
 

@@ -11,11 +11,11 @@ how much of a calibrated word still counts.
 - Each word lowered by its calibration error, nothing else known (`independent`): w_a = 1.
 - With labelled predictions (`from_predictions`): the shares of the weight minimise the variance of the combined error
   (Bates and Granger 1969), so an accurate agent counts for more and agents that err together count as one. Their
-  error covariance is a maximum a posteriori estimate that starts from a prior belief (`ErrorPrior`), such as
+  error covariance is a maximum a posteriori estimate that starts from a prior (`ErrorPrior`), such as
   independent,
   equally good agents, which is worth so many images: few labels change little, many decide (of heads on the same
-  features, half stays belief: `fitting.HEAD_IMAGES`). The sum of the weights is fitted too, and goes as far from 1,
-  where all say the same thing, as they are believed to be independent. The
+  features, half stays prior: `fitting.HEAD_IMAGES`). The sum of the weights is fitted too, and goes as far from 1,
+  where all say the same thing, as their prior says that they are independent. The
   posterior is capped at (n + 1/2) / (n + 1): n labelled images cannot justify more confidence (`kt_ceiling`).
 """
 
@@ -32,11 +32,11 @@ from consilience.core.trust import Trust
 from consilience.orchestrator.ensemble.scaling import log_probabilities
 
 PRIOR_IMAGES = 16
-"""How many labelled images the belief is worth about how an agent errs of which nothing is known beforehand."""
+"""How many labelled images the prior counts for, of an agent of which nothing is known beforehand."""
 
 TOTAL_WIDTH = 0.3
 """Standard deviation of the prior on the log of the sum of the weights, around 0, for independent members. For others
-its variance is less by the share of their errors that they are believed to have in common, see `apart`."""
+its variance is less by the share of their errors that their prior has in common, see `apart`."""
 
 
 def starting_weight(trust: Trust) -> float:
@@ -50,13 +50,13 @@ def starting_weight(trust: Trust) -> float:
 
 @dataclass(frozen=True)
 class ErrorPrior:
-    """How members err, as believed before anything was seen of them.
+    """How members err, before anything was seen of them.
 
     Attributes:
         covariance: (a, a), how their errors vary together, up to a factor; it is found for each from what was seen of
-            those about whom the belief is worth as much or more.
-        pseudo_counts: (a,), how many labelled images the belief about each is worth; about two of them, as many as
-            about the one of whom more is known.
+            those whose prior counts for as many images or more.
+        pseudo_counts: (a,), how many labelled images the prior of each counts for; the prior of two of them, as
+            many as that of the one of whom more is known.
     """
 
     covariance: np.ndarray
@@ -113,7 +113,7 @@ class Fusion:
             labels: int (n,).
             spoken: the same, with NaN for those who do not speak at once, such as second looks: what the sum of the
                 weights is fitted on; default: all.
-            prior: how they are believed to err; default: independently and equally.
+            prior: how they err before anything was seen; default: independently and equally.
         """
         from scipy.optimize import minimize_scalar
 
@@ -202,19 +202,18 @@ def error_covariance(probabilities: np.ndarray, labels: np.ndarray, prior: Error
     """Return how the errors p - onehot of members vary together, (a, a); arguments as of `Fusion.from_predictions`.
 
     Second moments over the images that both answered and all labels, drawn as by so many more images towards the
-    prior belief. Where nobody answered anything, that is all there is.
+    prior. Where nobody answered anything, that is all there is.
     """
     answered = np.isfinite(probabilities).all(axis=2).astype(np.float64)  # (a, n)
     errors = np.nan_to_num(probabilities - one_hot(labels, probabilities.shape[2]))
     both = answered @ answered.T
     sums = np.einsum("anc,bnc->ab", errors, errors)
-    as_known = (prior.pseudo_counts >= prior.pseudo_counts[:, None]).astype(
-        np.float64
-    )  # a poor stranger is no measure for heads
-    known, believed = as_known @ np.diag(sums), as_known @ (np.diag(both) * np.diag(prior.covariance))
-    usual = np.sqrt(np.where(believed > 0, known / np.maximum(believed, 1e-12), 1.0))
-    worth = np.maximum.outer(prior.pseudo_counts, prior.pseudo_counts)
-    return np.asarray((sums + worth * np.outer(usual, usual) * prior.covariance) / (both + worth))
+    # an agent of which less is known is no measure for those of which more is
+    as_known = (prior.pseudo_counts >= prior.pseudo_counts[:, None]).astype(np.float64)
+    known, expected = as_known @ np.diag(sums), as_known @ (np.diag(both) * np.diag(prior.covariance))
+    usual = np.sqrt(np.where(expected > 0, known / np.maximum(expected, 1e-12), 1.0))
+    counts = np.maximum.outer(prior.pseudo_counts, prior.pseudo_counts)
+    return np.asarray((sums + counts * np.outer(usual, usual) * prior.covariance) / (both + counts))
 
 
 def apart(covariance: np.ndarray) -> float:

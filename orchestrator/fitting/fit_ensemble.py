@@ -42,7 +42,7 @@ SAME_FEATURES = 0.8
 """Correlation of the errors of two heads on the same features, expected a priori (0.7 to 0.9 is usual)."""
 
 HEAD_IMAGES = 64
-"""How many labelled images the prior of how a head errs is worth, at least. It is worth as many as there are, if
+"""How many labelled images the prior of how a head errs counts for, at least. It counts for as many as there are, if
 those are more: of heads that err together it can hardly be seen which is the better one, and weights that follow the
 estimate alone go from one end to the other (Ledoit and Wolf 2004 shrink covariances for the same reason)."""
 

@@ -114,7 +114,7 @@ class Reasoner:
         return repair_messages(load_prompt("repair", self.task), replies[0].text, str(problem))
 
     def _accounted(self, prediction: Prediction, call: CallRecord) -> Prediction:
-        return call.accounted(prediction, self._versions, self._client.cost(call.spent))
+        return call.accounted(prediction, self._versions, self._client.cost(call.usage))
 
     @property
     def _versions(self) -> str:

@@ -59,16 +59,16 @@ def export(
     if not out.parent.is_dir():
         raise Failure(f"there is no folder '{out.parent}'; create it first")
     with progress_on(console(stderr=True)) as progress:
-        lessons = training_set_of(
+        training_set = training_set_of(
             folder, task, side=image_side, label_only=label_only, share=held_out, seed=settings.seed,
             limits=settings.images, progress=progress,
         )  # fmt: skip
-    complain_of(lessons.failed)
-    written = {out: lessons.training}
-    if lessons.held_out:
-        written[out.with_suffix(f".held-out{out.suffix}")] = lessons.held_out
+    complain_of(training_set.failed)
+    written = {out: training_set.training}
+    if training_set.held_out:
+        written[out.with_suffix(f".held-out{out.suffix}")] = training_set.held_out
     for file, some in written.items():
         write(file, some)
         number = check(file, *(() if file == out else (1,)))
         console().print(f"{number:,} examples in '{file}', {file.stat().st_size / 1e6:,.1f} MB")
-    finish(len(lessons.training), len(lessons.failed))
+    finish(len(training_set.training), len(training_set.failed))

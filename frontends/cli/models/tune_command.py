@@ -97,18 +97,18 @@ def tune(
     if out.exists() and not out.is_dir():
         raise Failure(f"'{out}' is a file; give a folder with --out")
     with progress_on(console(stderr=True)) as progress:
-        lessons = training_set_of(
+        training_set = training_set_of(
             folder, task, side=image_side, label_only=confidence == "logprob", share=held_out, seed=settings.seed,
             limits=settings.images, progress=progress,
         )  # fmt: skip
-        complain_of(lessons.failed)
+        complain_of(training_set.failed)
         tuning = Tuning(rank, rate, epochs, batch_size, patience, settings.seed)
         tuner = Tuner(ImageTextModel(model, device, dtype), model, out, tuning)
-        course = tuner.tune(lessons.training, lessons.held_out, progress)
-    (out / "loss.png").write_bytes(loss_curve(course.curve, f"{out.name}, {len(lessons.training)} images"))
+        course = tuner.tune(training_set.training, training_set.held_out, progress)
+    (out / "loss.png").write_bytes(loss_curve(course.curve, f"{out.name}, {len(training_set.training)} images"))
     judged = [line["held_out"] for line in course.curve if "held_out" in line]
     console(stderr=True).print(
-        f"{course.epoch} epochs, {course.step} steps; loss on {len(lessons.held_out)} held-out images "
+        f"{course.epoch} epochs, {course.step} steps; loss on {len(training_set.held_out)} held-out images "
         f"{judged[0]:.3f} before, {course.best:.3f} at best"
     )
     agent = {

@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from consilience.agents.finetune.finetune_file import check, example, write
+from consilience.agents.finetune.finetune_file import check, line_of, write
 from consilience.agents.finetune.training_example import CONFIDENCE, training_example
 from consilience.agents.finetune.training_set import training_set_of
 from consilience.agents.vlm.label_answer import answer_schema, parse_answer, parse_label
@@ -96,17 +96,17 @@ def grey_png() -> str:
 
 def spoiled(**change: Any) -> dict[str, Any]:
     """Return a good example, as JSON, in which one part was replaced."""
-    one: dict[str, Any] = json.loads(example(training_example(TASK, image(40), "rust", 64, label_only=False)))
+    good: dict[str, Any] = json.loads(line_of(training_example(TASK, image(40), "rust", 64, label_only=False)))
     if "url" in change:
-        one["messages"][1]["content"][0]["image_url"]["url"] = change["url"]
+        good["messages"][1]["content"][0]["image_url"]["url"] = change["url"]
     if "role" in change:
-        one["messages"][-1]["role"] = change["role"]
+        good["messages"][-1]["role"] = change["role"]
     if "pictures" in change:
-        one["messages"][1]["content"] = one["messages"][1]["content"][:1] * change["pictures"]
+        good["messages"][1]["content"] = good["messages"][1]["content"][:1] * change["pictures"]
     if "moved" in change:
-        one["messages"][0]["content"] = one["messages"][1]["content"]
+        good["messages"][0]["content"] = good["messages"][1]["content"]
     more: dict[str, Any] = change.get("more", {})
-    return one | more
+    return good | more
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def spoiled(**change: Any) -> dict[str, Any]:
     ],
 )
 def test_what_would_be_refused_is_found_before(tmp_path: Path, change: dict[str, Any], problem: str) -> None:
-    good = example(training_example(TASK, image(40), "rust", 64, label_only=False))
+    good = line_of(training_example(TASK, image(40), "rust", 64, label_only=False))
     file = tmp_path / "out.jsonl"
     file.write_text("\n".join([good, json.dumps(spoiled(**change))]))
     with pytest.raises(DatasetError, match=f"line 2 of .* would be refused: .*{problem}"):

@@ -243,11 +243,12 @@ def test_n_images_support_no_more_than_n_and_a_half_of_n_and_one() -> None:
     assert np.array_equal(fusion.posterior(doubtful)[0][below], free[below])
 
 
-def test_a_fusion_of_an_earlier_version_has_no_ceiling() -> None:
+def test_a_fusion_without_its_ceiling_is_not_read() -> None:
     predictions = words(some_labels(60), 3)
     kept = Fusion.from_predictions(predictions, some_labels(60)).to_dict()
     del kept["ceiling"]
-    assert Fusion.from_dict(kept).ceiling == 1.0
+    with pytest.raises(KeyError, match="ceiling"):
+        Fusion.from_dict(kept)
 
 
 PROBABILITIES = arrays(np.float64, (3, 5, 4), elements=st.sampled_from([0.0, 1e-12, 0.1, 0.5, 1.0])).map(
