@@ -24,7 +24,7 @@ __all__ = ["Comparison", "Evaluation", "Robustness", "compare", "evaluate", "str
 
 
 def __getattr__(name: str) -> Any:
-    """Resolved on first use: an evaluation imports the orchestrator, which figures alone do not need."""
+    """Resolve public names on first use: an evaluation imports the orchestrator, which figures alone do not need."""
     if name not in _HOME:
         raise AttributeError(f"module 'consilience.evals' has no attribute '{name}'")
     return getattr(import_module(_HOME[name]), name)

@@ -261,7 +261,7 @@ def run_of(panel: Path, source: Source, settings: Settings, choice: Mapping[str,
 
 
 def _shown(settings: BaseModel) -> dict[str, Any]:
-    """Settings as JSON; of what is not to be shown, a hash."""
+    """Return settings as JSON; of what is not to be shown, a hash."""
     shown: dict[str, Any] = settings.model_dump(mode="json")
     for name, info in type(settings).model_fields.items():
         value = getattr(settings, name)

@@ -190,7 +190,7 @@ def _paired(first: AnswerColumns, second: AnswerColumns) -> Paired | None:
 
 
 def _common(first: AnswerColumns, second: AnswerColumns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The rows that both answered, and where they stand in each."""
+    """Return the rows that both answered, and where they stand in each."""
     common: tuple[np.ndarray, np.ndarray, np.ndarray] = np.intersect1d(
         first.rows, second.rows, assume_unique=True, return_indices=True
     )

@@ -208,7 +208,7 @@ def paired(first: np.ndarray, second: np.ndarray) -> Paired | None:
 
 
 def _paired_interval(b: int, c: int, n: int) -> tuple[float, float]:
-    """It stays honest where few images differ, and where none do: there a bootstrap would give a width of 0."""
+    """Return an interval that stays honest where few images differ, or none, for which a bootstrap has a width of 0."""
     from scipy.stats import norm
 
     p, q = (b + 1) / (n + 2), (c + 1) / (n + 2)

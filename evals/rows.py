@@ -106,7 +106,7 @@ def _json(row: dict[str, Any]) -> bytes:
 
 
 def _shown(name: str) -> str:
-    """An address without its secrets, and a file name that is not Unicode with escapes."""
+    """Return an address without its secrets, and a file name that is not Unicode with escapes."""
     if protocol_of(name):
         name = shown_address(name)
     return name.encode("utf-8", "backslashreplace").decode()

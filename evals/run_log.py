@@ -170,7 +170,7 @@ MAY_DIFFER = re.compile(r"source\.path|settings\.(policy\.max_run_cost_usd|repli
 
 
 def _differences(was: Any, now: Any, name: str = "") -> Iterator[str]:
-    """What is not the same, by its path."""
+    """Return what is not the same, by its path."""
     if isinstance(was, dict) and isinstance(now, dict):
         for key in dict.fromkeys([*was, *now]):
             yield from _differences(was.get(key), now.get(key), f"{name}.{key}" if name else key)

@@ -97,7 +97,7 @@ class Stored:
 
 @cache
 def _opener(protocol: str) -> Any:
-    """The class of fsspec that knows the protocol."""
+    """Return the class of fsspec that knows the protocol."""
     fsspec = import_extra("fsspec", "stores")
     try:
         return fsspec.get_filesystem_class(protocol)

@@ -239,7 +239,7 @@ class Diagnoser:
         return load_image(source, self.settings.images)
 
     async def _run_embedded(self, batch: Embedded[ImageSource], keep_images: bool) -> list[Diagnosis | FailedImage]:
-        """What becomes of each source of a batch."""
+        """Yield what becomes of each source of a batch."""
         readable = [image for image in batch.images if image is not None]
         results = iter(await self._run(readable, batch.vectors))
         return [

@@ -111,7 +111,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _spread(values: Sequence[float]) -> str:
-    """The value, or the mean of several and their standard deviation."""
+    """Return the value, or the mean of several and their standard deviation."""
     return f"{values[0]:.3f}" if len(values) == 1 else f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
 
 

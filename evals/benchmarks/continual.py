@@ -135,7 +135,7 @@ def _saved(labelled_images: LabelledImages, rows: np.ndarray, file: Path) -> Pat
 
 @contextmanager
 def _laid_out(images: Sequence[LabelledImage]) -> Iterator[Path]:
-    """A folder with one subfolder a label, of links to the images."""
+    """Return a folder with one subfolder a label, of links to the images."""
     with TemporaryDirectory() as folder:
         for image in images:
             place = Path(folder, image.label)

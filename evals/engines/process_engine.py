@@ -142,7 +142,7 @@ def _write_cases(file: IO[bytes], batch: Sequence[SourceImage]) -> None:
 
 
 def _read_cases(file: IO[bytes]) -> list[SourceImage]:
-    """The next batch; none where there is no more."""
+    """Return the next batch; none where there is no more."""
     line = file.readline()
     if not line:
         return []

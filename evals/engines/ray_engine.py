@@ -61,7 +61,7 @@ class Worker:
         self._engine: LocalEngine | None = None
 
     def decide(self, batch: list[SourceImage]) -> list[Decided]:
-        """The rows of a batch; the first, which is empty, opens the panel."""
+        """Decide the rows of a batch; the first, which is empty, opens the panel."""
         if self._engine is None:
             diagnoser = self._kind.open(self._panel, settings=Settings.model_validate(self._settings))
             diagnoser.threads = 1  # a worker has one CPU

@@ -193,7 +193,7 @@ def _named_labels(rows: Sequence[_Row], agents: Sequence[str]) -> list[str]:
 
 
 def _answers(rows: Sequence[_Row], column: str, agent: str, stage: Stage, task: Task) -> tuple[Prediction, ...]:
-    """An agent's answers, read as a live one's: its confidence on the label, the rest evenly on the others."""
+    """Return an agent's answers, read as a live one's: its confidence on the label, the rest evenly on the others."""
     answers = []
     for row in rows:
         confidence, taken = row.number(column + CONFIDENCE, most=1.0), row.taken(column)
@@ -209,7 +209,7 @@ def _answers(rows: Sequence[_Row], column: str, agent: str, stage: Stage, task: 
 
 
 def _retrieved(row: _Row, task: Task) -> Prediction:
-    """The neighbours' answer: the share of each label."""
+    """Return the neighbours' answer: the share of each label."""
     shares, taken, totals = _shares(row), row.taken("RAG"), dict.fromkeys(task.names, 0.0)
     for named, share in shares.items():
         if (label := task.find(named)) is None:
@@ -219,7 +219,7 @@ def _retrieved(row: _Row, task: Task) -> Prediction:
 
 
 def _shares(row: _Row) -> dict[str, float]:
-    """The share of each label in `RAG_response`, as written there."""
+    """Return the share of each label in `RAG_response`, as written there."""
     problem = f"{row.place}: '{SHARES}' is not a JSON list of {{'category': label, 'confidence': share}} "
     try:
         entries = json.loads(row.cells[SHARES])

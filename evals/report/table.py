@@ -75,6 +75,6 @@ class RowTable:
 
 
 def _common_folder(first: str, last: str) -> str:
-    """The folder that both names, and so all that lie between them in order, begin with."""
+    """Return the folder that both names, and so all that lie between them in order, begin with."""
     same = next((place for place, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
     return first[: max(first.rfind("/", 0, same), first.rfind("\\", 0, same)) + 1]

@@ -43,7 +43,7 @@ def _blur(pixels: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
 
 
 def _exposure(pixels: Pixels, shift: float, rng: np.random.Generator) -> Pixels:
-    """The value of HSV shifted by this share of its range: every other picture is too bright, the others too dark."""
+    """Return the value of HSV shifted by this share of its range: half the pictures too bright, half too dark."""
     hue, saturation, value = PIL.Image.fromarray(pixels).convert("HSV").split()
     shift = 255.0 * shift * rng.choice((-1.0, 1.0))
     shifted = PIL.Image.fromarray(_clipped(np.asarray(value) + shift))
@@ -58,7 +58,7 @@ def _jpeg(pixels: Pixels, quality: float, rng: np.random.Generator) -> Pixels:
 
 
 def _occlusion(pixels: Pixels, share: float, rng: np.random.Generator) -> Pixels:
-    """A grey box over this share of the area, of the picture's proportions, at a random place."""
+    """Return a grey box over this share of the area, of the picture's proportions, at a random place."""
     covered = pixels.copy()
     height, width = (max(1, round(side * share**0.5)) for side in pixels.shape[:2])
     y, x = (
@@ -69,7 +69,7 @@ def _occlusion(pixels: Pixels, share: float, rng: np.random.Generator) -> Pixels
 
 
 def _rotation(pixels: Pixels, degrees: float, rng: np.random.Generator) -> Pixels:
-    """Turned by so many degrees, left or right; the corners take the border's colour."""
+    """Return it turned by so many degrees, left or right; the corners take the border's colour."""
     turned = PIL.Image.fromarray(pixels).rotate(
         degrees * rng.choice((-1.0, 1.0)), PIL.Image.Resampling.BICUBIC, fillcolor=_levels(_border_colour(pixels))
     )
@@ -87,7 +87,7 @@ def _scale(pixels: Pixels, share: float, rng: np.random.Generator) -> Pixels:
 
 
 def _background(pixels: Pixels, opacity: float, rng: np.random.Generator) -> Pixels:
-    """The background under a coloured cloth of this opacity."""
+    """Return the background under a coloured cloth of this opacity."""
     height, width = pixels.shape[:2]
     knots = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
     cloth = np.asarray(PIL.Image.fromarray(knots).resize((width, height), PIL.Image.Resampling.BICUBIC))

@@ -80,6 +80,6 @@ def _in_tail(of_truth: np.ndarray, coverage: float) -> int:
 
 
 def _least(of_truth: np.ndarray, coverage: float) -> float:
-    """The k-th smallest; 0 for k = 0."""
+    """Return the k-th smallest; 0 for k = 0."""
     k = _in_tail(of_truth, coverage)
     return float(np.partition(of_truth, k - 1)[k - 1]) if k else 0.0

@@ -77,7 +77,7 @@ def not_used(cause: str) -> str:
 
 
 def _reasoner(predictions: Sequence[Prediction]) -> list[str]:
-    """A reasoner's last answer, where it is not weighed as one of the agents."""
+    """Return a reasoner's last answer, where it is not weighed as one of the agents."""
     for prediction in reversed(predictions):
         if prediction.agent == REASONER and prediction.error is not None:
             return [not_used(prediction.error)]

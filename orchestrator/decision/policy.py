@@ -273,7 +273,7 @@ class Policy:
 
 
 def _percent(share: float) -> str:
-    """A share as it was set: 95 %, but also 99.9 %."""
+    """Return a share as it was set: 95 %, but also 99.9 %."""
     return f"{100 * share:.4g} %"
 
 

@@ -274,7 +274,7 @@ class Weigher:
         evidence: Mapping[str, Any],
         requests: Sequence[LookRequest],
     ) -> Conclusion:
-        """The one producer of conclusions; `looks` are predictions as plain data."""
+        """Return the conclusion: its one producer; `looks` are predictions as plain data."""
         names = self.task.names
         predictions = []
         for prediction in looks:

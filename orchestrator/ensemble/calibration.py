@@ -67,7 +67,7 @@ def from_dict(data: Mapping[str, Any]) -> Calibrator:
 
 
 def _as_tuples(value: Any) -> Any:
-    """Lists, also within lists, as tuples."""
+    """Return lists, also within lists, as tuples."""
     return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 

@@ -250,7 +250,7 @@ def min_variance_weights(covariance: np.ndarray) -> np.ndarray:
 
 
 def _least_variance(matrix: np.ndarray, weights: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """The best weights on the chosen; who would fall below 0 on the way there from `weights` is left out."""
+    """Return the best weights on the chosen; who would fall below 0 on the way there from `weights` is left out."""
     best = np.zeros(len(weights))
     best[chosen] = np.linalg.solve(matrix[np.ix_(chosen, chosen)], np.ones(chosen.sum()))
     best /= best.sum()

@@ -116,7 +116,11 @@ async def _answer(
 
 
 def _checked(answer: Sequence[Prediction], name: str, stage: Stage, inputs: AgentInput) -> list[Prediction]:
-    """An agent's answer under its own name and stage, whatever it claims to be. ValueError if it is no answer."""
+    """Return an agent's answer under its own name and stage, whatever it claims to be.
+
+    Raises:
+        ValueError: it is no answer.
+    """
     predictions = list(answer)
     if len(predictions) != len(inputs):
         raise ValueError(f"{len(predictions)} predictions for {len(inputs)} images")

@@ -75,7 +75,7 @@ def figures(quick: bool) -> list[Figure]:
 
 
 def _with_memory_of(images: int, panel: Panel, path: Path) -> Panel:
-    """The panel with another memory; it was fitted on fewer, which is quicker."""
+    """Return the panel with another memory; it was fitted on fewer, which is quicker."""
     vectors, labels = clusters(images, 2)
     ids = tuple(map(vector_identity, vectors))
     path.mkdir()
@@ -122,7 +122,7 @@ def measured(panel: Panel, turns: int) -> list[Figure]:
 
 @contextmanager
 def _watched(panel: Panel) -> Iterator[tuple[Diagnoser, Stopwatch, Stopwatch]]:
-    """An open panel, and what its agents and its memory take."""
+    """Return an open panel, and what its agents and its memory take."""
     agents, retrieval = Stopwatch(), Stopwatch()
     with ExitStack() as stack:
         diagnoser = stack.enter_context(Diagnoser.open(panel.path, batch_size=BATCH))
@@ -135,7 +135,7 @@ def _watched(panel: Panel) -> Iterator[tuple[Diagnoser, Stopwatch, Stopwatch]]:
 
 
 def _graph_that_does_nothing(agents: int) -> Callable[[int], float]:
-    """A graph of the orchestrator's shape; called, it runs so many times and says how many seconds that took."""
+    """Return a graph of the orchestrator's shape; called, it runs so many times and says how many seconds that took."""
     from langgraph.graph import END, START, StateGraph
     from langgraph.types import Send
 
