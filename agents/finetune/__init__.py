@@ -1,0 +1,1 @@
+"""Tuning a vision-language model on labelled images."""

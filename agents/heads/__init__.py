@@ -1,0 +1,1 @@
+"""Agents on an encoder's features, one file each."""

@@ -1,0 +1,1 @@
+"""Recorded answers of agents, such as the paper's, weighed as live ones are."""

@@ -1,0 +1,1 @@
+"""From a posterior to a verdict: prediction sets, thresholds, policy, second looks, explanation."""

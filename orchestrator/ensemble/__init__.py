@@ -1,0 +1,1 @@
+"""Calibration, trust and fusion: from what agents say to one posterior."""

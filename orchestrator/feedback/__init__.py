@@ -1,0 +1,1 @@
+"""History, feedback of people, learning from it, drift."""

@@ -1,0 +1,1 @@
+"""From labelled images to a panel: fit, add, new labels, selection of agents, which image to label next."""

@@ -1,0 +1,1 @@
+"""What a panel holds, how it is written and read."""

@@ -1,0 +1,1 @@
+"""The language model that reads predictions, trust and evidence, never pixels."""

@@ -1,0 +1,1 @@
+"""How agents are called: time limits, the background loop, threads."""

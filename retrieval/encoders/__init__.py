@@ -1,0 +1,1 @@
+"""Encoders: from images, and from texts where there is a text tower, to vectors."""

@@ -6,6 +6,7 @@ import sys
 
 
 def main() -> None:
+    """Run the command line."""
     try:
         from consilience.frontends.cli.main import main as command_line
     except KeyboardInterrupt:

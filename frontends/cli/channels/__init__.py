@@ -1,0 +1,1 @@
+"""Commands that open a channel to people: chat, Slack, the web page."""

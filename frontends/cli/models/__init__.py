@@ -1,0 +1,1 @@
+"""Commands about models: encoders, prompts, kept replies, tuning, serving."""

@@ -1,0 +1,1 @@
+"""Commands that learn from people: feedback, review, history, learning, suggestions, drift."""
