@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -11,6 +12,9 @@ import pytest
 # How long an example takes says nothing on a busy machine.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+# The processes of pytest-xdist are told the width of the terminal; what is tested here has none.
+os.environ.pop("COLUMNS", None)
 
 # A shell that starts the tests in the background has Ctrl-C ignored, by them and by the processes that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -83,7 +83,7 @@ def test_bad_images_are_named_and_the_others_diagnosed(
     assert in_text.exit_code == 3
     assert len(in_text.stdout.splitlines()) == 3
     assert in_text.stderr.splitlines()[0].startswith("error: ")
-    assert in_text.stderr.splitlines()[1].endswith("1 failed")
+    assert "4 images: 3 settled, 1 failed. " in in_text.stderr.splitlines()[1]
 
 
 def test_when_no_image_can_be_diagnosed_it_is_an_error(invoke: Invoke, fitted: Path, tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def test_a_port_that_is_in_use(start: Start, port: int) -> None:
         process = start()
         _, complaints = process.communicate()
     assert process.returncode == 1
-    assert complaints.startswith(f"error: nothing can listen on 127.0.0.1, port {port} (Address already in use)")
+    assert complaints.startswith(f"error: port {port} of 127.0.0.1 cannot be used (Address already in use)")
 
 
 def test_no_vllm(invoke: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, port: int) -> None:
