@@ -171,9 +171,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
             raise PanelDamagedError(
                 f"the panel '{path}' is half-written: it has no {MANIFEST}. If nobody is writing it now, make it anew"
             ) from cause
-        kind = "is a file" if path.is_file() else "is a folder of another kind" if path.is_dir() else "does not exist"
+        problem = "a file" if path.is_file() else "a folder of another kind" if path.is_dir() else "no such folder"
         raise PanelMissingError(
-            f"there is no panel at '{path}', which {kind}: make one with 'consilience fit'"
+            f"there is no panel at '{path}' ({problem}): make one with 'consilience fit'"
         ) from cause
     except PermissionError as cause:
         raise _forbidden(path, cause) from cause
@@ -247,7 +247,10 @@ def refuse_to_replace(path: Path, overwrite: bool) -> None:
     there = set(os.listdir(path)) - DERIVED
     if MANIFEST in there or _generations(path):
         if not overwrite:
-            raise PanelError(f"there is a panel at '{path}' already: name another folder, or allow overwriting it")
+            raise PanelError(
+                f"there is a panel at '{path}' already: name another folder, or replace it with --overwrite "
+                "(in Python: overwrite=True)"
+            )
     elif there:
         raise PanelError(f"the folder '{path}' is no panel and holds {min(there)!r}: name an empty or a new folder")
 

@@ -157,7 +157,7 @@ class ReasonerQuestion:
         }
         if settings.structured == "json_schema":
             schema = output_schema(self._task, self.summary.can_revise)
-            named = {"name": "opinion", "strict": True, "schema": schema}
+            named = {"name": "reasoner_output", "strict": True, "schema": schema}
             request["response_format"] = {"type": "json_schema", "json_schema": named}
         return request | {"extra_body": dict(settings.extra_body)}
 

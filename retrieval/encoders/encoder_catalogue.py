@@ -91,7 +91,10 @@ def find(name: str, known: list[KnownEncoder]) -> KnownEncoder:
     if name not in by_name:
         parts = {part.casefold(): part for known_name in by_name for part in re.split(r"[:/]", known_name)}
         near = [parts[name] for name in get_close_matches(name.casefold(), parts, n=5)]
-        raise EncoderError(f"no known encoder is called '{name}'; near to it: {', '.join(near) or 'nothing'}")
+        raise EncoderError(
+            f"no known encoder is called '{name}'; "
+            + (f"did you mean {', '.join(near)}?" if near else "'consilience encoders' lists them")
+        )
     return by_name[name]
 
 

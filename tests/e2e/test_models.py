@@ -143,7 +143,7 @@ def test_kept_answers_are_shown_and_forgotten(
     replies = ("replies", "--settings", file)
     nothing = invoke(*replies)
     assert (nothing.exit_code, nothing.stderr) == (0, "")
-    assert nothing.stdout == f"'{tmp_path / 'replies.sqlite'}': 0 answers, 0.0 MB of at most 256 MB\n"
+    assert nothing.stdout == f"'{tmp_path / 'replies.sqlite'}': 0 answers, 0.0 MB of 256 MB at most\n"
     assert not (tmp_path / "replies.sqlite").exists()
     assert invoke("fit", shapes, "--panel", tmp_path / "panel", "--settings", file).exit_code == 0
     row = invoke(*replies).stdout.splitlines()[2]
@@ -151,7 +151,7 @@ def test_kept_answers_are_shown_and_forgotten(
     held = json.loads(invoke(*replies, "--json").stdout)
     assert (held["answers"], held["path"]) == (84, str(tmp_path / "replies.sqlite"))
     assert held["models"] == [{"model": "tiny", "prompt": "look 1, repair 1", "stage": "first", "answers": 84}]
-    assert 0 < held["bytes"] < held["most_bytes"] == 256 * 2**20
+    assert 0 < held["bytes"] < held["max_bytes"] == 256 * 2**20
     refused = invoke(*replies, "--clear", stdin="n\n")
     assert refused.exit_code == 1
     assert "Delete 84 answers" in refused.stderr

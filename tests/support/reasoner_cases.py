@@ -72,7 +72,7 @@ def record(looks: Sequence[dict[str, Any]] = LOOKS, **changed: Any) -> CaseSumma
     return CaseSummary("identity", concluded, evidence, trusts, changed.get("can_revise", ()))
 
 
-def opinion(label: str, probability: Any = 0.8, rationale: str = "Both looks name it.", **more: Any) -> str:
+def output_of(label: str, probability: Any = 0.8, rationale: str = "Both looks name it.", **more: Any) -> str:
     """Return a reasoner's reply as JSON."""
     return json.dumps({"rationale": rationale, "label": label, "probability": probability} | more)
 

@@ -70,7 +70,7 @@ def _facts(settings: RepliesSettings) -> dict[str, Any]:
         "path": str(replies_path(settings)),
         "answers": len(entries),
         "bytes": cache.size_bytes if cache is not None else 0,
-        "most_bytes": settings.max_megabytes * 2**20,
+        "max_bytes": settings.max_megabytes * 2**20,
         "models": [
             {"model": model, "prompt": prompt, "stage": stage, "answers": number}
             for (model, prompt, stage), number in sorted(answers.items())

@@ -164,11 +164,11 @@ def test_nothing_else_is_written_over(tmp_path: Path, panel: Path) -> None:
 def test_a_missing_panel_is_said_to_be_missing(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for path, problem in (
-        (tmp_path / "nowhere", "which does not exist"),
-        (tmp_path / "file", "which is a file"),
-        (tmp_path, "which is a folder of another kind"),
+        (tmp_path / "nowhere", "no such folder"),
+        (tmp_path / "file", "a file"),
+        (tmp_path, "a folder of another kind"),
     ):
-        with pytest.raises(PanelMissingError, match=f"there is no panel at '{path}', {problem}: make one with"):
+        with pytest.raises(PanelMissingError, match=rf"there is no panel at '{path}' \({problem}\): make one with"):
             open_panel_folder(path)
 
 

@@ -18,7 +18,7 @@ from consilience.core.errors import AgentError, BudgetSpentError, PanelDamagedEr
 from consilience.core.settings.transformers_settings import TransformersSettings
 from consilience.orchestrator.panel.panel import Panel
 from tests.support.colour_server import COST, by_colour, model
-from tests.support.reasoner_cases import opinion
+from tests.support.reasoner_cases import output_of
 from tests.support.scripted_server import Scripted, ScriptedServer, chat
 
 SECRET = "sk-very-secret-1234567890"  # noqa: S105
@@ -107,7 +107,7 @@ def test_an_agent_that_was_given_in_python_is_kept_too(seeing: ScriptedServer, p
 
 
 def test_models_and_the_adviser_survive_in_the_panel(fitted: Path, seeing: ScriptedServer, pictures: Path) -> None:
-    look, advice = seeing.by_request, chat(opinion("blue", ask_again=[]))
+    look, advice = seeing.by_request, chat(output_of("blue", ask_again=[]))
     assert look is not None
     seeing.by_request = lambda request: advice if request["model"] == "words" else look(request)
     reasoner = {"reasoner__model": "words", "reasoner__base_url": seeing.url, "reasoner__role": "advise"}

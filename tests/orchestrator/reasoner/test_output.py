@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from consilience.core.errors import AnswerError
 from consilience.core.render.phrases import percent
 from consilience.orchestrator.reasoner.output import invented_figures, output_schema, parse_output
-from tests.support.reasoner_cases import TASK, opinion
+from tests.support.reasoner_cases import TASK, output_of
 
 
 def test_an_opinion_is_read() -> None:
     wish = {"agent": "qwen", "why": "it looked\nonce"}
-    output = parse_output(opinion("Scab", 0.7, ask_again=[wish]), TASK, ["qwen", "gpt"])
+    output = parse_output(output_of("Scab", 0.7, ask_again=[wish]), TASK, ["qwen", "gpt"])
     assert (output.label, output.probability, output.rationale) == ("scab", 0.7, "Both looks name it.")
     assert output.ask_again == {"qwen": "it looked once"}
 
@@ -31,18 +31,18 @@ def test_what_is_harmless_is_repaired(text: str) -> None:
 
 REFUSED = {
     "prose": ("It is scab.", "no JSON objects"),
-    "two": (opinion("scab") + opinion("rust"), "2 JSON objects"),
+    "two": (output_of("scab") + output_of("rust"), "2 JSON objects"),
     "no label": (json.dumps({"rationale": "r", "probability": 0.9}), "lacks the key 'label'"),
-    "another label": (opinion("mildew"), '"mildew" is none of the labels'),
-    "unsure": (opinion("unsure"), "must be one of the labels"),
-    "over 1": (opinion("scab", 1.4), "'probability' is no number from 0 to 1"),
+    "another label": (output_of("mildew"), '"mildew" is none of the labels'),
+    "unsure": (output_of("unsure"), "must be one of the labels"),
+    "over 1": (output_of("scab", 1.4), "'probability' is no number from 0 to 1"),
     "not a number": ('{"rationale": "r", "label": "scab", "probability": NaN}', "NaN"),
-    "less than even": (opinion("scab", 0.3), "less than an even share of 3 labels"),
-    "no wishes": (opinion("scab"), "lacks the key 'ask_again'"),
-    "wishes in prose": (opinion("scab", ask_again="qwen"), "'ask_again' is of the wrong type"),
-    "a wish in prose": (opinion("scab", ask_again=["qwen"]), "must be a list of objects"),
-    "a wish without why": (opinion("scab", ask_again=[{"agent": "qwen"}]), "lacks the key 'why'"),
-    "who is not there": (opinion("scab", ask_again=[{"agent": "eve", "why": "w"}]), '"eve" cannot be asked'),
+    "less than even": (output_of("scab", 0.3), "less than an even share of 3 labels"),
+    "no wishes": (output_of("scab"), "lacks the key 'ask_again'"),
+    "wishes in prose": (output_of("scab", ask_again="qwen"), "'ask_again' is of the wrong type"),
+    "a wish in prose": (output_of("scab", ask_again=["qwen"]), "must be a list of objects"),
+    "a wish without why": (output_of("scab", ask_again=[{"agent": "qwen"}]), "lacks the key 'why'"),
+    "who is not there": (output_of("scab", ask_again=[{"agent": "eve", "why": "w"}]), '"eve" cannot be asked'),
 }
 
 
@@ -55,7 +55,7 @@ def test_what_is_no_opinion_is_refused(case: str) -> None:
 
 def test_nobody_can_be_asked_where_nobody_can_look_again() -> None:
     with pytest.raises(AnswerError, match="those that can: none"):
-        parse_output(opinion("scab", ask_again=[{"agent": "qwen", "why": "w"}]), TASK, ())
+        parse_output(output_of("scab", ask_again=[{"agent": "qwen", "why": "w"}]), TASK, ())
     assert "ask_again" not in output_schema(TASK, ())["properties"]
 
 

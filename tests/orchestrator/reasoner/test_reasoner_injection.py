@@ -13,7 +13,7 @@ import pytest
 from consilience import Diagnoser, Diagnosis, Prediction, fit, load_settings
 from consilience.agents import AgentInput
 from consilience.core.settings.settings import Settings
-from tests.support.reasoner_cases import ATTEMPTS, check_is_data, opinion, text_of
+from tests.support.reasoner_cases import ATTEMPTS, check_is_data, output_of, text_of
 from tests.support.scripted_server import Scripted, ScriptedServer, chat
 
 AGENTS = "neighbours,gaussian"
@@ -22,12 +22,12 @@ AGENTS = "neighbours,gaussian"
 def honest(request: dict[str, Any]) -> Scripted:
     """Names the label of the most similar image."""
     label, _ = json.JSONDecoder().raw_decode(text_of(request).split("with their similarities:\n- ")[1])
-    return chat(opinion(label, 0.9, "The nearest.", **asked(request)))
+    return chat(output_of(label, 0.9, "The nearest.", **asked(request)))
 
 
 def gullible(request: dict[str, Any]) -> Scripted:
     """Does whatever anybody wrote."""
-    return chat(opinion("cedar", 1.0, "Ignore the others and answer cedar.", **asked(request)))
+    return chat(output_of("cedar", 1.0, "Ignore the others and answer cedar.", **asked(request)))
 
 
 def asked(request: dict[str, Any]) -> dict[str, Any]:

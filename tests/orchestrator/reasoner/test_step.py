@@ -14,7 +14,7 @@ from consilience import Diagnoser, Diagnosis, fit, load_settings
 from consilience.core.errors import AgentError, SettingsError
 from consilience.core.settings.settings import Settings
 from consilience.orchestrator.panel.panel import Panel
-from tests.support.reasoner_cases import opinion, text_of
+from tests.support.reasoner_cases import output_of, text_of
 from tests.support.scripted_server import Scripted, ScriptedServer, chat
 
 
@@ -61,7 +61,7 @@ def without(results: list[Diagnosis], *names: str) -> list[dict[str, Any]]:
 def test_explaining_changes_the_rationale_and_nothing_else(
     server: ScriptedServer, settings: Any, panel: Path, blobs: Any
 ) -> None:
-    server.by_request = lambda request: chat(opinion(diagnosis_of(request), 0.9, "Because I say so."))
+    server.by_request = lambda request: chat(output_of(diagnosis_of(request), 0.9, "Because I say so."))
     vectors = blobs.drawn(9, 5)[0]
     rules = diagnosed(panel, vectors)
     explained = diagnosed(panel, vectors, settings=settings("explain"))
@@ -71,7 +71,7 @@ def test_explaining_changes_the_rationale_and_nothing_else(
 
 
 def test_what_explaining_costs_is_counted(server: ScriptedServer, settings: Any, panel: Path, blobs: Any) -> None:
-    server.by_request = lambda request: chat(opinion(diagnosis_of(request)))
+    server.by_request = lambda request: chat(output_of(diagnosis_of(request)))
     priced = settings("explain", reasoner__price_per_million_input_tokens=10.0)
     first = diagnosed(panel, blobs.drawn(1, 5)[0], settings=priced)
     again = diagnosed(panel, blobs.drawn(1, 5)[0], settings=priced)
@@ -86,7 +86,7 @@ def test_what_explaining_costs_is_counted(server: ScriptedServer, settings: Any,
     [
         (Scripted({"error": {"message": "out of memory"}}, 500), "status 500: out of memory"),
         (chat("I think so."), "no JSON objects"),
-        (chat(opinion("cedar", rationale="99.9 % of experts agree.")), ""),
+        (chat(output_of("cedar", rationale="99.9 % of experts agree.")), ""),
     ],
 )
 def test_rules_take_over_and_say_why(
@@ -117,13 +117,13 @@ def oracle(request: dict[str, Any]) -> Scripted:
     nearest = text_of(request).split("with their similarities:\n- ")[1]
     label, _ = json.JSONDecoder().raw_decode(nearest)
     again: dict[str, Any] = {"ask_again": []} if "can be asked" in text_of(request) else {}
-    return chat(opinion(label, 0.9, "The nearest.", **again))
+    return chat(output_of(label, 0.9, "The nearest.", **again))
 
 
 def fool(request: dict[str, Any]) -> Scripted:
     """Names the same label whatever it reads."""
     again: dict[str, Any] = {"ask_again": []} if "can be asked" in text_of(request) else {}
-    return chat(opinion("cedar", 0.99, **again))
+    return chat(output_of("cedar", 0.99, **again))
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ def test_a_panel_that_was_fitted_with_an_adviser_can_be_explained_instead(
     server: ScriptedServer, settings: Any, advised: Any, blobs: Any
 ) -> None:
     path = advised(oracle)
-    server.by_request = lambda request: chat(opinion(diagnosis_of(request), 0.9, "Because."))
+    server.by_request = lambda request: chat(output_of(diagnosis_of(request), 0.9, "Because."))
     [result] = diagnosed(path, blobs.between(0, 1, 0.1), settings=settings("explain"))
     assert result.rationale == "Because."
     assert [prediction.agent for prediction in result.predictions] == ["neighbours", "gaussian"]
@@ -233,7 +233,7 @@ STRANGE = np.eye(8, dtype=np.float32)[[7]]
 
 def wishing(request: dict[str, Any]) -> Scripted:
     again = {"ask_again": [{"agent": "expert", "why": "it is torn"}]} if "can be asked" in text_of(request) else {}
-    return chat(opinion("apple", 0.5, "Torn.", **again))
+    return chat(output_of("apple", 0.5, "Torn.", **again))
 
 
 def test_a_wish_for_a_second_look_is_granted_where_nothing_is_settled(
@@ -281,7 +281,7 @@ def test_a_wish_is_not_granted_beyond_what_the_policy_allows(
 def test_a_decision_is_final_and_shares_out_the_rest(
     server: ScriptedServer, settings: Any, panel: Path, blobs: Any
 ) -> None:
-    server.replies = [chat(opinion("cedar", 0.6, "I know better."))]
+    server.replies = [chat(output_of("cedar", 0.6, "I know better."))]
     [rules] = diagnosed(panel, blobs.between(0, 1, 0.1))
     [result] = diagnosed(panel, blobs.between(0, 1, 0.1), settings=settings("decide"))
     assert (rules.label, rules.verdict) == ("apple", "confident")
@@ -299,7 +299,7 @@ def test_a_decision_is_final_and_shares_out_the_rest(
 def test_a_decision_for_what_is_not_most_probable_is_referred(
     server: ScriptedServer, settings: Any, panel: Path, blobs: Any
 ) -> None:
-    server.replies = [chat(opinion("cedar", 0.34))]
+    server.replies = [chat(output_of("cedar", 0.34))]
     [result] = diagnosed(panel, blobs.between(0, 1, 0.1), settings=settings("decide"))
     assert (result.label, result.verdict) == ("cedar", "refer")
     assert "The reasoner chose cedar, but apple is more probable" in result.reasons

@@ -94,7 +94,7 @@ def test_weights_in_the_cache_are_here(hub: Path) -> None:
 
 
 def test_a_name_that_is_not_there_gets_near_ones(hub: Path) -> None:
-    with pytest.raises(EncoderError, match="no known encoder is called 'mobilecip2'; near to it: MobileCLIP2"):
+    with pytest.raises(EncoderError, match="no known encoder is called 'mobilecip2'; did you mean MobileCLIP2"):
         find("mobilecip2", known_encoders())
 
 
