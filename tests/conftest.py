@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -18,6 +19,11 @@ os.environ.pop("COLUMNS", None)
 
 # A shell that starts the tests in the background has Ctrl-C ignored, by them and by the processes that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the imports brought out of garbage collection: it stays until the end."""
+    gc.freeze()
 
 
 @pytest.fixture

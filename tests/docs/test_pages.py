@@ -21,6 +21,7 @@ NAMES = {"circle": "healthy", "square": "scab", "stripes": "rust"}
 """What the quickstart calls the shapes."""
 
 
+@pytest.mark.slow
 def test_they_build_strictly(tmp_path: Path) -> None:
     strictly = ["-W", "--keep-going", "-n", "-q", "-E", "-d", str(tmp_path / "doctrees")]
     command = [sys.executable, "-m", "sphinx", *strictly, str(DOCS), str(tmp_path / "html")]

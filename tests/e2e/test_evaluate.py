@@ -154,6 +154,7 @@ def test_a_bad_folder_of_novel_images_is_named_before_anything_is_decided(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_one_line(run: Run, shapes: Path, fitted: Path, tmp_path: Path) -> None:
     photos = Path(shutil.copytree(shapes, tmp_path / "photos"))
     (photos / "circle").rename(photos / "ring")
@@ -205,7 +206,8 @@ def kill_once_written(command: list[str], rows: Path, size: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("moments", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("moments", [3, 20])
 def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(
     evaluating: Callable[[Path], list[str]], tmp_path: Path, moments: int
 ) -> None:
@@ -222,6 +224,7 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(
     assert metrics_of(killed) == metrics_of(whole)
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_says_how_to_go_on_and_shows_where_it_stands(
     evaluating: Callable[[Path], list[str]], tmp_path: Path
 ) -> None:

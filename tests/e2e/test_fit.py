@@ -80,6 +80,7 @@ def test_what_is_left_out_is_named_and_the_rest_is_fitted(invoke: Invoke, folder
     assert "5 images, 2 labels" in result.stdout
 
 
+@pytest.mark.slow
 def test_unlabelled_images_teach_too(invoke: Invoke, folder: Path, tmp_path: Path) -> None:
     for number in range(5):
         png(tmp_path / "others" / "deeper" / f"{number}.png", 50 + number)

@@ -136,6 +136,7 @@ def test_a_killed_fit_can_be_run_again(fitting: Fitting, run: Run, shapes: Path,
     assert run("check", tmp_path / "panel").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_progress_and_colours(fitting: Fitting) -> None:
     process, watching = fitting()
     output = rest_of(watching)

@@ -64,6 +64,7 @@ def test_every_example_is_tested_here_and_short() -> None:
         assert len(path.read_text().splitlines()) < MAX_LINES, path
 
 
+@pytest.mark.slow
 def test_fit_and_diagnose(run: Callable[..., str], photos: Path, new: list[Path], tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_text("no image")
@@ -74,6 +75,7 @@ def test_fit_and_diagnose(run: Callable[..., str], photos: Path, new: list[Path]
     assert "probe: accuracy " in printed
 
 
+@pytest.mark.slow
 def test_an_agent_of_your_own(run: Callable[..., str], photos: Path, new: list[Path], tmp_path: Path) -> None:
     colours = ("circle=#c82828", "square=#283cc8", "stripes=#f0e63c")
     printed = run("own_agent.py", photos, tmp_path / "panel", new[1], *colours)

@@ -118,6 +118,7 @@ def test_the_command_knows_its_benchmarks() -> None:
     assert all(name in run.output for name in BENCHMARKS)
 
 
+@pytest.mark.slow
 def test_the_encoder_is_compared_from_files_with_ready_tensors(tmp_path: Path) -> None:
     paths = write_jpegs(tmp_path, 6)
     timed = contestants(paths, EmbeddedEncoder())

@@ -45,6 +45,7 @@ def test_the_server_counts_requests_and_how_many_are_there_at_once() -> None:
         assert server.counts() == Counts()
 
 
+@pytest.mark.slow
 def test_requests_are_measured_end_to_end(material: Bench) -> None:
     figures = {figure.what.strip(): figure for figure in measured(material, 0.01, turns=1, few=1)}
     with slow_server(0.01, ANSWER) as server:

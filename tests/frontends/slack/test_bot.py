@@ -199,6 +199,7 @@ def test_one_person_who_waits_long_holds_up_nobody_else(slack: FakeSlack, bot: R
     assert slack.answers(first["ts"])[0].text.startswith("circle")
 
 
+@pytest.mark.slow
 def test_rate_limits_are_obeyed(slack: FakeSlack, bot: Running) -> None:
     slack.faults["chat.postMessage"] += [1, 1]
     slack.faults["chat.update"] += [1]
@@ -235,6 +236,7 @@ def test_it_ends_when_its_token_is_revoked(slack: FakeSlack, bot: Running) -> No
     assert BOT_TOKEN not in str(bot.error)
 
 
+@pytest.mark.slow
 def test_a_restart_goes_on_where_it_was(slack: FakeSlack, start: Start, panel: Path) -> None:
     files = [slack.upload(png(label), f"{label}.png") for label in ("circle", "square")]
     slack.held.add(files[1]["id"])

@@ -31,6 +31,7 @@ def _refused(*arguments: str, **environment: str) -> str:
     return ended.stderr
 
 
+@pytest.mark.slow
 def test_it_does_not_start_where_anybody_could_come_in(fitted_shapes: Path) -> None:
     assert "CONSILIENCE_WEB_TOKEN" in _refused("--panel", str(fitted_shapes), "--host", "0.0.0.0")  # noqa: S104
     assert "CONSILIENCE_WEB_TOKEN" in _refused("--panel", str(fitted_shapes), "--name", "leaves.example")

@@ -81,6 +81,7 @@ def test_there_is_none_where_nothing_has_changed(own: Path, blobs: Any) -> None:
     assert all(agent.p_value > 0.05 for agent in report.agents)
 
 
+@pytest.mark.slow
 def test_false_alarms_are_as_rare_as_promised() -> None:
     from datetime import UTC, datetime
 

@@ -222,6 +222,7 @@ def embeddings() -> tuple[np.ndarray, np.ndarray]:
         return file["embeddings"], file["labels"]
 
 
+@pytest.mark.slow
 def test_nothing_is_forgotten_when_images_of_one_label_are_learned(
     embeddings: tuple[np.ndarray, np.ndarray], tmp_path: Path, blobs: Any
 ) -> None:

@@ -65,6 +65,7 @@ def test_the_new_label_is_known_and_the_others_still_are(own: Path, white: list[
     assert labels_of(own, probes) == list(COLOURS)
 
 
+@pytest.mark.slow
 def test_it_equals_a_panel_fitted_at_once(own: Path, white: list[Path], pictures: Path, tmp_path: Path) -> None:
     add_label(own, "white", white)
     whole = Path(shutil.copytree(pictures, tmp_path / "whole"))
@@ -94,6 +95,7 @@ def watched(inputs: AgentInput) -> list[Any]:
     return [Prediction("", probabilities=dict(zip(inputs.task.names, row, strict=True))) for row in shares]
 
 
+@pytest.mark.slow
 def test_agents_that_see_images_are_asked_about_the_new_ones_alone(
     pictures: Path, white: list[Path], probes: list[Path], tmp_path: Path, scripted: Any
 ) -> None:

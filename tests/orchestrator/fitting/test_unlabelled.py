@@ -69,6 +69,7 @@ def test_images_that_are_new_teach_and_what_cannot_be_read_is_named(
     assert [member.trust.n for member in report.panel.members] == [24, 24]
 
 
+@pytest.mark.slow
 def test_the_usual_agents_include_it_where_there_are_unlabelled_images(vectors: Path, tmp_path: Path) -> None:
     without = fit(vectors, tmp_path / "without").panel
     beside = fit(vectors, tmp_path / "with", unlabelled=vectors_of(tmp_path, 40)).panel
@@ -107,6 +108,7 @@ def test_an_image_that_gets_its_label_is_unlabelled_no_more(own: Path, others: P
     assert not np.array_equal(before.weights, after.weights)
 
 
+@pytest.mark.slow
 def test_a_new_label_leaves_the_unlabelled_images_where_they_are(own: Path, tmp_path: Path, painted: Paint) -> None:
     (tmp_path / "pale").mkdir()
     paths = [painted(tmp_path / "pale" / f"{seed}.png", "red", 900 + seed) for seed in range(4)]
@@ -158,6 +160,7 @@ def test_agents_and_unlabelled_images_must_go_together(vectors: Path, tmp_path: 
         fit(vectors, tmp_path / "panel", settings=BOTH)
 
 
+@pytest.mark.slow
 def test_auto_says_what_it_would_take(vectors: Path, tmp_path: Path) -> None:
     auto = load_settings(agents="auto")
     without = {choice.agent: choice for choice in fit(vectors, tmp_path / "without", settings=auto).panel.choices}
