@@ -21,6 +21,11 @@ os.environ.pop("COLUMNS", None)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes share the tests: more than cores, since many tests wait for programs they started."""
+    return 2 * (os.cpu_count() or 1)
+
+
 def pytest_collection_finish() -> None:
     """Leave what the imports brought out of garbage collection: it stays until the end."""
     gc.freeze()
