@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.made_once import made_once
+
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -15,4 +17,4 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.support.taught_model import lessons, teach
 
     torch.set_num_threads(1)  # so small a model is slower with more
-    return teach(tmp_path_factory.mktemp("models") / "taught", lessons())
+    return made_once(tmp_path_factory, "taught-model", lambda folder: teach(folder, lessons()))

@@ -13,6 +13,7 @@ import pytest
 
 from consilience.frontends.cli.main import main
 from tests.support.commands import Invoke, Run
+from tests.support.made_once import made_once
 from tests.support.shapes import LABELS, draw, draw_all
 
 
@@ -27,7 +28,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A labelled folder, half PNG and half JPEG. Not to be changed."""
-    return draw_all(tmp_path_factory.mktemp("shapes"))
+    return made_once(tmp_path_factory, "shapes", draw_all)
 
 
 @pytest.fixture
@@ -55,10 +56,14 @@ def unlabelled(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def fitted(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A panel of the shapes. Not to be changed."""
-    panel = tmp_path_factory.mktemp("fitted") / "panel"
-    result = click.testing.CliRunner().invoke(main, ["fit", str(shapes), "--panel", str(panel)])
-    assert result.exit_code == 0, result.stderr
-    return panel
+
+    def fit(folder: Path) -> None:
+        result = click.testing.CliRunner().invoke(main, ["fit", str(shapes), "--panel", str(folder)])
+        assert result.exit_code == 0, result.stderr
+
+    # each process has its own: who opens a panel owns its index
+    once = made_once(tmp_path_factory, "fitted", fit)
+    return Path(shutil.copytree(once, tmp_path_factory.mktemp("fitted") / "panel"))
 
 
 @pytest.fixture

@@ -26,8 +26,9 @@ def test_the_demo_on_few_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert output.startswith("90 electroluminescence images of solar cells")
     for agent in ("neighbours", "probe", "gaussian", "tip-adapter", "fusion"):
         assert re.search(rf"^{agent} +[\d.]+ % +[\d.]+ to [\d.]+ % ", output, re.MULTILINE)
-    last = output.splitlines()[-1]
-    assert last == f"The same as a picture: {tmp_path / 'out' / 'diagnosis.png'}"
+    *_, picture_line, next_line = output.splitlines()
+    assert picture_line == f"The same as a picture: {tmp_path / 'out' / 'diagnosis.png'}"
+    assert next_line == "Next, your own images: consilience fit FOLDER --panel DIR"
     with PIL.Image.open(tmp_path / "out" / "diagnosis.png") as picture:
         assert picture.size == (1400, 900)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["diagnosis.png", "panel"]

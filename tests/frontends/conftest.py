@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import consilience
+from tests.support.made_once import made_once
 from tests.support.shapes import draw_all
 
 
@@ -24,9 +25,10 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def fitted_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Not to be changed."""
-    panel = tmp_path_factory.mktemp("fitted-shapes") / "panel"
-    consilience.fit(draw_all(tmp_path_factory.mktemp("shapes")), panel)
-    return panel
+    shapes = made_once(tmp_path_factory, "shapes", draw_all)
+    once = made_once(tmp_path_factory, "fitted-shapes", lambda folder: consilience.fit(shapes, folder))
+    # each process has its own: who opens a panel owns its index
+    return Path(shutil.copytree(once, tmp_path_factory.mktemp("fitted-shapes") / "panel"))
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ def test_a_panel_that_went_and_came_back_is_the_one_at_work(own: Path, tmp_path:
         own.rename(tmp_path / "away")
         assert current.diagnose(image).label == "blue"
         assert looked.acquire(timeout=120)
-        assert "does not exist" in (current.problem or "")
+        assert "no such folder" in (current.problem or "")
         (tmp_path / "away").rename(own)
         assert current.diagnose(image).label == "blue"
         assert looked.acquire(timeout=120)

@@ -31,7 +31,7 @@ def draw(label: str, number: int) -> PIL.Image.Image:
 def draw_all(folder: Path) -> Path:
     """Write a labelled folder, half PNG and half JPEG."""
     for label in LABELS:
-        (folder / label).mkdir()
+        (folder / label).mkdir(parents=True)
         for number in range(EACH):
             draw(label, number).save(folder / label / f"{label}-{number:02}{('.png', '.jpg')[number % 2]}")
     return folder
