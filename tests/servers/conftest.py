@@ -16,6 +16,12 @@ import pytest
 import yaml
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what ends a server behind the other tests of its file: their order is drawn by chance."""
+    files = {path: place for place, path in enumerate(dict.fromkeys(item.path for item in items))}
+    items.sort(key=lambda item: (files[item.path], item.get_closest_marker("ends_the_server") is not None))
+
+
 @dataclass(frozen=True)
 class Served:
     """`consilience serve-vlm` as it runs, and the agent's settings that it printed."""

@@ -237,8 +237,8 @@ def test_the_trust_in_each_look_is_kept_apart(panel: Path) -> None:
         assert (trust[mode, "first"].accuracy or 0.0) >= 0.9
 
 
+@pytest.mark.ends_the_server
 def test_a_server_that_dies_in_the_middle_is_a_failed_agent(vllm: Any, panel: Path) -> None:
-    """The last test of this file: it ends the server."""
     with Diagnoser.open(panel, batch_size=1, policy__second_look="never", replies__keep=False) as diagnoser:
         results = diagnoser.diagnose_many(IMAGES[:6])
         before = next(results)
