@@ -104,6 +104,7 @@ def test_many_images_are_kept_with_their_pictures(invoke: Invoke, panel: Path, n
         assert history.count() == 3
 
 
+@pytest.mark.slow
 def test_a_label_is_added(invoke: Invoke, panel: Path, shapes: Path, tmp_path: Path) -> None:
     import PIL.Image
 

@@ -82,6 +82,7 @@ def test_remove_takes_all_or_none(invoke: Invoke, panel: Path, shapes: Path) -> 
     assert "without images" in too_many.stderr
 
 
+@pytest.mark.slow
 def test_check_finds_and_repairs_a_damaged_index(invoke: Invoke, panel: Path) -> None:
     assert invoke("check", panel).exit_code == 0
     database = panel / "index" / "chroma.sqlite3"

@@ -193,6 +193,7 @@ def test_an_encoder_without_a_text_tower_is_refused(name: str) -> None:
         feature_agent(name).fit(drawn(4))
 
 
+@pytest.mark.slow
 def test_a_panel_with_trained_agents_is_fitted_saved_and_diagnoses_and_names_texts_that_are_cut(
     encoder: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -56,6 +56,7 @@ def head_of(panel: Path) -> SelfTrained:
     return head
 
 
+@pytest.mark.slow
 def test_images_that_are_new_teach_and_what_cannot_be_read_is_named(
     picture_panel: Path, pictures: Path, others: Path, tmp_path: Path
 ) -> None:
