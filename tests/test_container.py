@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ import consilience
 from consilience.frontends.cli.main import main
 from tests.e2e.test_base_install import FILES, PARTS
 from tests.support.shapes import draw_all
-from tests.support.web_server import diagnosed
+from tests.support.web_server import diagnosed, started
 
 PROJECT = Path(__file__).parents[1]
 TOKEN = "sixteen letters and more"  # noqa: S105  of the test alone
@@ -119,24 +118,13 @@ def test_what_the_image_is_built_from_is_what_the_wheel_needs() -> None:
 
 
 @contextmanager
-def started(panel: Path, home: Path) -> Iterator[str]:
+def container(panel: Path, home: Path) -> Iterator[str]:
     """The command of the image on a loopback address and a free port: its address."""
-    program, *arguments = run_command()
-    command = [str(Path(sys.executable).with_name(program)), *arguments, "--host", "127.0.0.1", "--port", "0"]
-    given = {"CONSILIENCE_PANEL": str(panel), "HOME": str(home), "CONSILIENCE_WEB_TOKEN": TOKEN}
+    own = {"CONSILIENCE_PANEL": str(panel), "HOME": str(home), "CONSILIENCE_WEB_TOKEN": TOKEN}
     others = {name: value for name, value in os.environ.items() if not name.startswith("CONSILIENCE_")}
-    environment = others | variables() | given
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        address = re.search(r"http://[\d.]+:\d+", line)
-        assert address is not None, line + process.stderr.read()
-        yield address[0]
-    finally:
-        process.send_signal(signal.SIGTERM)  # as `docker stop` does
-        _, errors = process.communicate(timeout=60)
-        assert "Traceback" not in errors, errors
+    command = [*run_command(), "--host", "127.0.0.1", "--port", "0"]
+    with started(command, others | variables() | own) as address:  # ended by SIGTERM, as `docker stop` does
+        yield address
 
 
 @pytest.mark.slow
@@ -144,7 +132,7 @@ def test_what_the_image_runs_serves_the_panel_and_says_that_it_is_well(tmp_path:
     for folder in ("shapes", "home"):
         (tmp_path / folder).mkdir()
     consilience.fit(draw_all(tmp_path / "shapes"), tmp_path / "panel")
-    with started(tmp_path / "panel", tmp_path / "home") as address:
+    with container(tmp_path / "panel", tmp_path / "home") as address:
         program, *arguments = [part.replace("http://127.0.0.1:8080", address) for part in health_command()]
         assert program == "python"
         subprocess.run([sys.executable, *arguments], check=True, timeout=10)

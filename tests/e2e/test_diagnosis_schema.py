@@ -75,7 +75,9 @@ def test_every_writer_follows_it(invoke: Invoke, panel: Path, new_images: dict[s
     check(consilience.diagnose(image, panel=panel).to_dict())
     line = json.loads(invoke("diagnose", image, "--panel", panel, "--json").stdout)
     check(line, "id")
-    for record in invoke("history", "--panel", panel, "--json").stdout.splitlines():
+    records = invoke("history", "--panel", panel, "--json").stdout.splitlines()
+    assert records
+    for record in records:
         check(json.loads(record), "id", "when", "channel", "person", "feedback")
     with serving(panel) as address, httpx.Client(base_url=address, timeout=120, trust_env=False) as client:
         check(diagnosed(client), "id", "when", "page")

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,16 @@ BYTES = {"Content-Type": "application/octet-stream"}
 @contextmanager
 def serving(panel: Path, *arguments: str, token: str = "") -> Iterator[str]:
     """Its address."""
-    command = [
-        str(Path(sys.executable).with_name("consilience")),
-        "web",
-        "--panel",
-        str(panel),
-        "--port",
-        "0",
-        *arguments,
-    ]
-    environment = os.environ | {"CONSILIENCE_WEB_TOKEN": token, "COLUMNS": "500"}
+    command = ["consilience", "web", "--panel", str(panel), "--port", "0", *arguments]
+    with started(command, os.environ | {"CONSILIENCE_WEB_TOKEN": token, "COLUMNS": "500"}) as address:
+        yield address
+
+
+@contextmanager
+def started(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
+    """Run a program of this environment that serves the page until it is told to stop; yields its address."""
+    program, *arguments = command
+    command = [str(Path(sys.executable).with_name(program)), *arguments]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
