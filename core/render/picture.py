@@ -44,7 +44,7 @@ def save_picture(diagnosis: DiagnosisRecord, path: Path) -> Path:
     """
     picture = drawn(diagnosis, _image_of(diagnosis))
     try:
-        write_atomically(path, picture)
+        write_atomically(path, picture, shared=True)
     except OSError as cause:
         remedy = "choose another file, in a folder with free space that this user may write to"
         if not path.parent.exists():

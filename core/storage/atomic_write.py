@@ -3,41 +3,51 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 def partial_file(path: Path) -> Path:
-    """Return where `path` is written before it is whole; a killed writer leaves it, and the next one overwrites it."""
+    """Return where the only writer of `path` writes it before it is whole.
+
+    A killed writer leaves it, and the next one overwrites it.
+    """
     return path.with_name(f"{path.name}.partial")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """Hand out a file to write, which then takes the place of `path`; a failure leaves `path` as it was.
+
+    Args:
+        path: the file.
+        shared: whether others may write it at the same time, or the folder is the user's own: the file handed out then
+            has a name that nobody else uses. Without it, the caller sees to it that nobody else writes `path`.
 
     Raises:
         OSError: it cannot be written.
     """
-    partial = partial_file(path)
+    partial = path.with_name(f".{uuid.uuid4().hex}.partial") if shared else partial_file(path)
     try:
         yield partial
         sync(partial)
         os.replace(partial, path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong first is what counts
+            partial.unlink()
         raise
     sync(path.parent)
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write `content` (text as UTF-8) to `path`, all or nothing.
+def write_atomically(path: Path, content: bytes | str, *, shared: bool = False) -> None:
+    """Write `content` (text as UTF-8) to `path`, all or nothing; `shared` as in `replacing`.
 
     Raises:
         OSError: it cannot be written.
     """
-    with replacing(path) as partial:
+    with replacing(path, shared=shared) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 

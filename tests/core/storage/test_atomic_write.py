@@ -37,3 +37,14 @@ def test_until_it_is_whole_readers_see_the_old_file(tmp_path: Path) -> None:
         assert path.read_text() == "old"
         partial.write_text("new")
     assert path.read_text() == "new"
+
+
+def test_two_who_write_the_same_file_at_once_do_not_meet(tmp_path: Path) -> None:
+    path, neighbour = tmp_path / "a.png", tmp_path / "a.png.partial"
+    neighbour.write_text("the user's own")
+    with replacing(path, shared=True) as first, replacing(path, shared=True) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"  # it ended last
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.png", "a.png.partial"]
+    assert neighbour.read_text() == "the user's own"
