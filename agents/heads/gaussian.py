@@ -15,9 +15,9 @@ from typing import Self
 import numpy as np
 
 from consilience.agents.base import AgentInput, FeatureAgent, Features, LabelledFeatures, one_hot, softmax
+from consilience.agents.heads.folds import inner_folds
 from consilience.agents.heads.model_selection import (
     first_unless_beaten,
-    inner_folds,
     row_space,
     scales,
     softened_log_loss,

@@ -9,7 +9,8 @@ from typing import Any, Self
 import numpy as np
 
 from consilience.agents.base import AgentInput, FeatureAgent, LabelledFeatures, softmax
-from consilience.agents.heads.model_selection import inner_folds, row_space, scales
+from consilience.agents.heads.folds import inner_folds
+from consilience.agents.heads.model_selection import row_space, scales
 
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
 """Inverse regularisation strengths that cross-validation chooses from."""

@@ -25,8 +25,9 @@ from typing import Self
 import numpy as np
 
 from consilience.agents.base import AgentInput, FeatureAgent, Features, LabelledFeatures, one_hot, softmax
+from consilience.agents.heads.folds import UNJUDGED, stratified_folds
 from consilience.agents.heads.gaussian import RIDGES, Gaussian, discriminant, statistics_of
-from consilience.agents.heads.model_selection import UNJUDGED, row_space, scales, softened_log_loss, stratified_folds
+from consilience.agents.heads.model_selection import row_space, scales, softened_log_loss
 from consilience.core.errors import AgentError
 
 RIDGE = 3.0

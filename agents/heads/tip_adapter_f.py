@@ -16,7 +16,8 @@ from typing import Self
 import numpy as np
 
 from consilience.agents.base import LabelledFeatures, one_hot, softmax
-from consilience.agents.heads.model_selection import inner_folds, sample, softened_log_loss
+from consilience.agents.heads.folds import inner_folds
+from consilience.agents.heads.model_selection import sample, softened_log_loss
 from consilience.agents.heads.tip_adapter import TipAdapter, text_logits
 
 STEPS = (0, 4, 12, 30)

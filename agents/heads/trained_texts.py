@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from consilience.agents.base import AgentInput, FeatureAgent, Features, LabelledFeatures, softmax
-from consilience.agents.heads.model_selection import inner_folds, softened_log_loss
+from consilience.agents.heads.folds import inner_folds
+from consilience.agents.heads.model_selection import softened_log_loss
 from consilience.agents.heads.zero_shot import LOGIT_SCALE
 from consilience.core.errors import AgentError, import_extra
 from consilience.retrieval.encoders.prompt_tower import PromptTower

@@ -14,7 +14,7 @@ from typing import TypedDict
 import numpy as np
 
 from consilience.agents import FEATURE_AGENTS, AgentInput, FeatureAgent, LabelledFeatures, feature_agent
-from consilience.agents.heads.model_selection import UNJUDGED, stratified_folds
+from consilience.agents.heads.folds import UNJUDGED, stratified_folds
 from consilience.agents.heads.neighbours import K
 from consilience.core.errors import AgentError
 from consilience.core.task import Task

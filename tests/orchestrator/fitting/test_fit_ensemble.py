@@ -7,7 +7,7 @@ import pytest
 
 from consilience.agents import LabelledFeatures
 from consilience.agents.base import softmax
-from consilience.agents.heads.model_selection import UNJUDGED
+from consilience.agents.heads.folds import UNJUDGED
 from consilience.core.errors import AgentError
 from consilience.core.prediction import Prediction
 from consilience.core.task import Task
