@@ -62,6 +62,9 @@ def tune(model: Path, folder: Path, tuning: Tuning = QUICK, stop_after: int | No
         return None
 
 
+pytestmark = pytest.mark.slow  # a model is taught, and tuned
+
+
 @pytest.fixture(scope="module")
 def tuned(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Course]:
     folder = tmp_path_factory.mktemp("tuned") / "adapter"
@@ -86,7 +89,6 @@ def test_the_tuned_agent_names_what_the_untuned_one_confuses(model: Path, tuned:
     assert [json.loads(line) for line in (folder / "loss.jsonl").read_text().splitlines()] == course.curve
 
 
-@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_and_ends_as_one_that_was_not(
     model: Path, tuned: tuple[Path, Course], tmp_path: Path
 ) -> None:

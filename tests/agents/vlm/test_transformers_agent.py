@@ -42,6 +42,8 @@ from tests.support.vlm_cases import evidence, inputs
 
 transformers = lazy_module("transformers")
 
+pytestmark = pytest.mark.slow  # a model is taught, and asked on the processor
+
 
 @pytest.fixture
 def agent(model: Path) -> Callable[..., TransformersAgent]:

@@ -65,6 +65,7 @@ def test_the_models_share_the_server() -> None:
         assert [model.settings.concurrency for model in models(server, SHARES)] == [*SHARES]
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_missing_is_an_error(material: Bench) -> None:
     with slow_server(0.0, "no answer") as server, pytest.raises(RuntimeError, match="an answer is missing"):
         material.diagnose_all(models(server, SHARES))

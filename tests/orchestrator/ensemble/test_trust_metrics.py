@@ -72,6 +72,7 @@ def test_ece_of_a_worked_example() -> None:
     assert ece(confidence, correct, bins=1) == pytest.approx(abs(4 - 4.22) / 6)
 
 
+@pytest.mark.slow  # the library takes ten seconds to import
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("bins", [10, 15])
 def test_ece_agrees_with_torchmetrics(seed: int, bins: int) -> None:
