@@ -133,6 +133,8 @@ class LabelledFeatures:
             length, or of zeros where there is no description; None where no agent was asked.
         unlabelled: other images, whose labels nobody knows, float32 (m, d), rows of unit length; None where none were
             given.
+        groups: number of the group (the thing shown) of each image, int (n,); None: each is a group of its own. An
+            image is never judged by what was learned from its group.
     """
 
     features: Features
@@ -143,11 +145,13 @@ class LabelledFeatures:
     described: Features | None = None
     unlabelled: Features | None = None
     tower: PromptTower | None = field(default=None, repr=False, compare=False)
+    groups: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> LabelledFeatures:
         """Return the labelled images of these rows (indices, or a mask); the texts and unlabelled images stay."""
         described = None if self.described is None else self.described[rows]
-        return replace(self, features=self.features[rows], labels=self.labels[rows], described=described)
+        groups = None if self.groups is None else self.groups[rows]
+        return replace(self, features=self.features[rows], labels=self.labels[rows], described=described, groups=groups)
 
     def with_unlabelled(self, vectors: Features) -> LabelledFeatures:
         """Return the same data with `vectors` (m, d) as the unlabelled images.

@@ -15,7 +15,7 @@ from consilience.core.errors import DatasetError
 from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings
 from consilience.evals.scores import accuracy_interval
-from consilience.orchestrator.fitting.fit_ensemble import exact_inputs, split_into_folds
+from consilience.orchestrator.ensemble.cross_fitting import exact_inputs, split_into_folds
 from consilience.orchestrator.fitting.ingest import ingest, is_vectors
 from consilience.orchestrator.panel.panel import labelled_features
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
@@ -67,14 +67,14 @@ def separation(encoder: str, folder: Path, settings: Settings, progress: Progres
 
     ingested = ingest(folder, None, settings.model_copy(update={"encoder": encoder}), timed)
     data = labelled_features(ingested.labelled_images, ingested.task)
-    folds = split_into_folds(data.labels, settings.seed)
+    folds = split_into_folds(data.labels, settings.seed, data.groups)
     named = np.empty_like(data.labels)
     with one_blas_thread():
         for fold in range(n_folds := int(folds.max()) + 1):
             known, held_out = data.take(np.flatnonzero(folds != fold)), folds == fold
             inputs = exact_inputs(ingested.task, known, data.features[held_out])
             named[held_out] = Probe.fit(known).predict_proba(inputs).argmax(axis=1)
-        own, near, _ = nearest_labels(data.features, data.labels, 1)
+        own, near, _ = nearest_labels(data, 1)
     right = int((named == data.labels).sum())
     low, high = accuracy_interval(right, len(named))
     return Separation(

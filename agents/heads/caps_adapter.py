@@ -52,11 +52,11 @@ class CapsAdapter(TipAdapter):
         super().__init__(data, amount, sharpness)
         self.captions, self.described, self.text_amount = data.captions, data.described, text_amount
         vectors, labels = data.captions
-        self._images = np.full(len(labels), -1)  # which image each caption is of; -1: of none
+        self._groups = np.full(len(labels), -1)  # of the image that each caption is of; -1: of none
         if data.described is not None:
             of = np.flatnonzero(data.described.any(axis=1))
             vectors, labels = np.concatenate([vectors, data.described[of]]), np.concatenate([labels, data.labels[of]])
-            self._images = np.concatenate([self._images, of])
+            self._groups = np.concatenate([self._groups, _groups_of(data)[of]])
         self._texts, self._labels = vectors, one_hot(labels, data.n_labels)
 
     @classmethod
@@ -77,15 +77,15 @@ class CapsAdapter(TipAdapter):
         return self._pooled(features, affinities, self.text_amount)
 
     def _pooled(
-        self, features: Features, affinities: np.ndarray, text_amount: float, rows: np.ndarray | None = None
+        self, features: Features, affinities: np.ndarray, text_amount: float, groups: np.ndarray | None = None
     ) -> np.ndarray:
         """Return probabilities (n, c) of features (n, d) from their affinities to the images, summed by label, (n, c).
 
-        `rows` (n,) says which labelled images the features are of: their own captions are then left out.
+        `groups` (n,) says which groups of labelled images the features are of: their captions are then left out.
         """
         similarities = features @ self._texts.T
-        if rows is not None:
-            similarities = np.where(rows[:, None] == self._images, -np.inf, similarities)
+        if groups is not None:
+            similarities = np.where(groups[:, None] == self._groups, -np.inf, similarities)
         near = np.exp(SHARPNESS * (similarities - similarities.max(axis=1, keepdims=True)))
         by_label = near @ self._labels / np.maximum(np.isfinite(similarities) @ self._labels, 1)
         return softmax(self.amount * affinities + text_amount * by_label + text_logits(features, self.texts))
@@ -93,10 +93,11 @@ class CapsAdapter(TipAdapter):
     def _best_text_amount(self, data: LabelledFeatures) -> float:
         """Return the a_t with the least leave-one-out log loss."""
         rows = sample(len(data.features))
-        affinities = np.exp(self.sharpness * (similarities_to_others(data.features, rows) - 1)) @ self.values
-        features, labels = data.features[rows], data.labels[rows]
+        affinities = np.exp(self.sharpness * (similarities_to_others(data, rows) - 1)) @ self.values
+        features, labels, groups = data.features[rows], data.labels[rows], _groups_of(data)[rows]
         return min(
-            TEXT_AMOUNTS, key=lambda amount: softened_log_loss(self._pooled(features, affinities, amount, rows), labels)
+            TEXT_AMOUNTS,
+            key=lambda amount: softened_log_loss(self._pooled(features, affinities, amount, groups), labels),
         )
 
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
@@ -123,3 +124,7 @@ class CapsAdapter(TipAdapter):
         captions = arrays["captions"], arrays["caption_labels"]
         known = replace(data, texts=arrays["texts"], captions=captions, described=arrays.get("described"))
         return cls(known, *arrays["settings"].tolist())
+
+
+def _groups_of(data: LabelledFeatures) -> np.ndarray:
+    return np.arange(len(data.labels)) if data.groups is None else data.groups

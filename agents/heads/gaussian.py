@@ -150,7 +150,7 @@ def discriminant(statistics: Statistics, ridge: float, scale: np.ndarray) -> tup
 
 def _choose(data: LabelledFeatures, scale: np.ndarray, ridges: Sequence[float] = RIDGES) -> tuple[float, float]:
     """Return the r of the least cross-validated log loss, each r at its best temperature, and that temperature."""
-    splits, per_image = list(inner_folds(data.labels)), data.features.shape[1] / len(data.labels)
+    splits, per_image = list(inner_folds(data.labels, data.groups)), data.features.shape[1] / len(data.labels)
     if not splits:
         is_one_each = len(np.unique(data.labels)) == len(data.labels)
         return ridges[0], (USUAL_DOUBT_OF_ONE if is_one_each else USUAL_DOUBT) * per_image

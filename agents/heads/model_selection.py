@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from consilience.agents.base import Features, one_hot
+from consilience.agents.base import Features, LabelledFeatures, one_hot
 
 MAX_JUDGED_IMAGES = 2000
 """The most images a choice is made on: it picks one of a few settings, and the work grows with n^2."""
@@ -29,23 +29,29 @@ def sample(n: int) -> np.ndarray:
     )
 
 
-def similarities_to_others(features: Features, rows: np.ndarray) -> np.ndarray:
-    """Return the cosine similarities of some rows to all n images, float32 (len(rows), n), -inf to themselves."""
-    similarities = features[rows] @ features.T
-    similarities[np.arange(len(rows)), rows] = -np.inf
+def similarities_to_others(data: LabelledFeatures, rows: np.ndarray) -> np.ndarray:
+    """Return the cosine similarities of some rows to all n images, float32 (len(rows), n), -inf to their own groups."""
+    similarities = data.features[rows] @ data.features.T
+    if data.groups is None:
+        similarities[np.arange(len(rows)), rows] = -np.inf
+    else:
+        similarities[data.groups[rows][:, None] == data.groups] = -np.inf
     return np.asarray(similarities)
 
 
-def nearest_labels(features: Features, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return, for a sample of m images, what their nearest other images are: the input of leave-one-out.
+def nearest_labels(data: LabelledFeatures, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return, for a sample of m images, what their nearest images of other groups are: the input of leave-one-out.
 
     Returns:
-        The images' own labels int (m,); the labels of the k nearest others int (m, k); their similarities (m, k).
+        The images' own labels int (m,); the labels of the k nearest others int (m, k), -1 where there are fewer; their
+        similarities (m, k), -1 there.
     """
-    rows = sample(len(features))
-    similarities = similarities_to_others(features, rows)
-    nearest = np.argsort(-similarities, axis=1, kind="stable")[:, : min(k, len(features) - 1)]
-    return labels[rows], labels[nearest], np.take_along_axis(similarities, nearest, axis=1)
+    rows = sample(len(data.features))
+    similarities = similarities_to_others(data, rows)
+    nearest = np.argsort(-similarities, axis=1, kind="stable")[:, : min(k, len(data.features) - 1)]
+    near = np.take_along_axis(similarities, nearest, axis=1)
+    is_other = np.isfinite(near)
+    return data.labels[rows], np.where(is_other, data.labels[nearest], -1), np.where(is_other, near, -1.0)
 
 
 def soft_targets(labels: np.ndarray, n_labels: int) -> np.ndarray:

@@ -37,7 +37,7 @@ class Neighbours(FeatureAgent):
         """Return the head with the k, b and a of the least leave-one-out log loss, or defaults with few images."""
         if are_few(data.labels):
             return cls(*DEFAULT_SETTINGS, data.n_labels)
-        own, neighbour_labels, similarities = nearest_labels(data.features, data.labels, K)
+        own, neighbour_labels, similarities = nearest_labels(data, K)
         choices = [
             cls(k, sharpness, smoothing, data.n_labels)
             for k, sharpness, smoothing in product((1, 3, 5, K), (0.0, 10.0, 30.0, 100.0), (0.03, 0.3, 1.0))

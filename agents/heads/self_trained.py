@@ -25,7 +25,7 @@ from typing import Self
 import numpy as np
 
 from consilience.agents.base import AgentInput, FeatureAgent, Features, LabelledFeatures, one_hot, softmax
-from consilience.agents.heads.folds import UNJUDGED, stratified_folds
+from consilience.agents.heads.folds import UNJUDGED, count_groups, stratified_folds
 from consilience.agents.heads.gaussian import RIDGES, Gaussian, discriminant, statistics_of
 from consilience.agents.heads.model_selection import row_space, scales, softened_log_loss
 from consilience.core.errors import AgentError
@@ -60,6 +60,7 @@ class _Pool:
     labels: np.ndarray
     n_labels: int
     inverse: np.ndarray
+    groups: np.ndarray | None = None
 
     def trained(self, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return weights (c, d) and bias (c,) for the rows, learned with only the `known` labels, bool (n,)."""
@@ -118,7 +119,7 @@ class SelfTrained(FeatureAgent):
         total = rows.T @ rows / len(rows)
         size = max(float(np.trace(total)) / len(total), 1e-8)
         inverse = np.linalg.inv(total + RIDGE * size * np.eye(len(total)))
-        pool = _Pool(rows, data.labels, data.n_labels, inverse)
+        pool = _Pool(rows, data.labels, data.n_labels, inverse, data.groups)
         weights, bias = pool.trained(np.ones(len(data.labels), dtype=bool))
         sure = Gaussian.fit(data).probabilities(every).max(axis=1).mean()
         temperature = _temperature(pool, rows @ weights.T + bias, float(sure))
@@ -158,7 +159,8 @@ def _temperature(pool: _Pool, scores: np.ndarray, sure: float) -> float:
     prior = min(
         temperatures, key=lambda temperature: abs(float(softmax(scores / temperature).max(axis=1).mean()) - sure)
     )
-    folds = stratified_folds(pool.labels, min(FOLDS, int(np.bincount(pool.labels).max())), seed=0)
+    most = int(count_groups(pool.labels, pool.groups).max())
+    folds = stratified_folds(pool.labels, min(FOLDS, most), 0, pool.groups)
     judged = folds != UNJUDGED
     if not judged.any():
         return prior

@@ -47,7 +47,7 @@ class TipAdapter(FeatureAgent):
             return cls(data, *DEFAULT_SHARPNESS_AND_WEIGHT)
         rows = sample(len(data.features))
         features, labels, values = data.features[rows], data.labels[rows], one_hot(data.labels, data.n_labels)
-        similarities = similarities_to_others(data.features, rows)
+        similarities = similarities_to_others(data, rows)
         best = (np.inf, *DEFAULT_SHARPNESS_AND_WEIGHT)
         for sharpness in (5.5, 20.0, 50.0, 100.0):
             affinities = np.exp(sharpness * (similarities - 1)) @ values

@@ -92,7 +92,7 @@ class TipAdapterF(TipAdapter):
 
 def _steps(data: LabelledFeatures) -> int:
     """Return the number of steps with the least cross-validated log loss; USUAL_STEPS with too few images."""
-    splits = list(inner_folds(data.labels))
+    splits = list(inner_folds(data.labels, data.groups))
     if not splits:
         return USUAL_STEPS
     losses = np.zeros(len(STEPS))

@@ -82,7 +82,7 @@ class TrainedTexts(FeatureAgent):
     @classmethod
     def _best_steps(cls, data: LabelledFeatures) -> int:
         """Return the number of steps with the least log loss on the first inner fold; `usual_steps` without folds."""
-        for train, test in inner_folds(data.labels):
+        for train, test in inner_folds(data.labels, data.groups):
             by_fold = cls._trained(data.take(train), cls.steps)
             scores = [softmax(LOGIT_SCALE * data.features[test] @ texts.T) for texts, _ in by_fold]
             return cls.steps[

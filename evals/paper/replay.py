@@ -36,11 +36,12 @@ from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.threshold import Threshold
 from consilience.orchestrator.decision.weighing import Weigher
 from consilience.orchestrator.ensemble.calibration import ORDER_KEEPING, to_dict
+from consilience.orchestrator.ensemble.cross_fitting import split_into_folds
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.ensemble.scaling import ConfidenceDiscount
 from consilience.orchestrator.fitting.collect import MemberAnswers, to_array
-from consilience.orchestrator.fitting.fit_ensemble import first_looks, judge, second_looks, split_into_folds
+from consilience.orchestrator.fitting.fit_ensemble import first_looks, judge, second_looks
 from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
 from consilience.orchestrator.panel.panel import labelled_features
 from consilience.orchestrator.runtime.calls import run_sync

@@ -44,7 +44,7 @@ def facts(panel: Panel, policy: PolicySettings) -> dict[str, Any]:
         policy: the settings that decide which images are settled.
     """
     counts = {label: panel.labelled_images.labels.count(label) for label in panel.task.names}
-    rule = settles(policy, panel.calibration_set)
+    rule, claim = settles(policy, panel.calibration_set), panel.claim(policy)
     return {
         "panel": str(panel.path),
         "domain": panel.task.domain,
@@ -74,10 +74,9 @@ def facts(panel: Panel, policy: PolicySettings) -> dict[str, Any]:
             "target": policy.target,
             "delta": policy.delta,
             "threshold": rule.threshold.probability,
-            "settled": rule.threshold.settled,
-            "accuracy_of_settled": rule.threshold.accuracy,
             "images_needed": rule.needed,
         },
+        "claim": None if claim is None else claim.to_dict(),
         "choices": [asdict(choice) for choice in panel.choices],
         "warnings": list(fit_warnings(panel)),
     }
@@ -109,7 +108,7 @@ def figures_table(first: str, *others: str) -> Table:
 
 
 def threshold_words(policy: Mapping[str, Any]) -> str:
-    """Return in plain words which images are settled without a person, and how many of the labelled ones were.
+    """Return in plain words which images are settled without a person.
 
     Args:
         policy: "policy" in `facts`.
@@ -127,10 +126,7 @@ def threshold_words(policy: Mapping[str, Any]) -> str:
             f"Every image will be referred to a person: {wish} takes at least {needed:,} labelled images. "
             f"Add images, or lower the setting {setting}."
         )
-    done = (
-        f"Settles {percent(policy['settled'])} of the labelled images without a person; "
-        f"{percent(policy['accuracy_of_settled'])} of those are right. An image is settled if"
-    )
+    done = "An image is settled without a person if"
     if by_set:
         return (
             f"{done} only one label is possible ({wish}) and its probability is at least "
@@ -140,6 +136,33 @@ def threshold_words(policy: Mapping[str, Any]) -> str:
         f"{done} its label has a probability of at least {percent(policy['threshold'])}: then, with a certainty of "
         f"{percent(1 - policy['delta'])}, at least {percent(policy['target'])} of the settled images are right."
     )
+
+
+def claim_words(claim: Mapping[str, Any] | None) -> list[str]:
+    """Return in plain words what to expect of new images, a sentence each; none where nothing is known.
+
+    Args:
+        claim: "claim" in `facts`.
+    """
+    if claim is None:
+        return []
+    things = "images" if claim["grouping"] == "none" else "things"
+    low, high = (percent(bound) for bound in claim["interval"])
+    words = [
+        f"On new {things} like the labelled ones expect {percent(claim['accuracy'])} right labels (among another "
+        f"{claim['groups']:,}: {low} to {high})."
+    ]
+    if claim["ungrouped_accuracy"] is not None:
+        words.insert(0, f"The {claim['images']:,} images show {claim['groups']:,} things.")
+        words.append(
+            f"Split image by image it looks like {percent(claim['ungrouped_accuracy'])}: there the agents have seen "
+            "other images of the same thing."
+        )
+    settled = f"{percent(claim['settled'])} are settled without a person"
+    if claim["settled_accuracy"] is not None:
+        settled += f", of which {percent(claim['settled_accuracy'])} are right"
+    words.append(f"{settled}; the true label is among the possible ones of {percent(claim['coverage'])}.")
+    return words
 
 
 def choice_words(choices: Sequence[Mapping[str, Any]]) -> list[str]:

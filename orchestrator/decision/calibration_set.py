@@ -25,22 +25,31 @@ class CalibrationSet:
         posterior: of all labels, float (n, c).
         labels: the true labels, int (n,).
         again: by agent, the same of the same images with the agent's second look in the place of its first.
+        groups: number of the group (the thing shown) of each image, int (n,).
     """
 
     probability: np.ndarray
     correct: np.ndarray
     posterior: np.ndarray
     labels: np.ndarray
+    groups: np.ndarray
     again: Mapping[str, CalibrationSet] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, posterior: np.ndarray, labels: np.ndarray) -> Self:
-        """Return that of a posterior (n, c), from what was fitted without these images, and true labels, int (n,)."""
-        return cls(posterior.max(axis=1), posterior.argmax(axis=1) == labels, posterior, labels)
+    def of(cls, posterior: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> Self:
+        """Return that of a posterior (n, c), from what was fitted without these images, and true labels, int (n,).
+
+        Args:
+            groups: int (n,); None: each image is a group of its own.
+        """
+        groups = np.arange(len(labels)) if groups is None else groups
+        return cls(posterior.max(axis=1), posterior.argmax(axis=1) == labels, posterior, labels, groups)
 
     def take(self, rows: np.ndarray) -> CalibrationSet:
         """Return the part for some images, without what second looks made of them."""
-        return CalibrationSet(self.probability[rows], self.correct[rows], self.posterior[rows], self.labels[rows])
+        return CalibrationSet(
+            self.probability[rows], self.correct[rows], self.posterior[rows], self.labels[rows], self.groups[rows]
+        )
 
     def sets(self, coverage: float) -> LabelSets:
         """Return which labels may be excluded at a coverage in [0, 1]."""
@@ -58,6 +67,7 @@ class CalibrationSet:
             "correct": self.correct.tolist(),
             "posterior": self.posterior.tolist(),
             "labels": self.labels.tolist(),
+            "groups": self.groups.tolist(),
             "n_labels": self.posterior.shape[1],  # there may be no images
             "again": {agent: calibration_set.to_dict() for agent, calibration_set in self.again.items()},
         }
@@ -70,6 +80,7 @@ class CalibrationSet:
             correct=np.array(data["correct"], bool),
             posterior=np.array(data["posterior"], np.float64).reshape(-1, data["n_labels"]),
             labels=np.array(data["labels"], np.intp),
+            groups=np.array(data["groups"], np.intp),
             again={agent: cls.from_dict(entry) for agent, entry in data["again"].items()},
         )
 

@@ -16,7 +16,8 @@ how much of a calibrated word still counts.
   equally good agents, which is worth so many images: few labels change little, many decide (of heads on the same
   features, half stays prior: `fitting.HEAD_IMAGES`). The sum of the weights is fitted too, and goes as far from 1,
   where all say the same thing, as their prior says that they are independent. The
-  posterior is capped at (n + 1/2) / (n + 1): n labelled images cannot justify more confidence (`kt_ceiling`).
+  posterior is capped at (n + 1/2) / (n + 1): n labelled images, or groups of them, cannot justify more confidence
+  (`kt_ceiling`).
 """
 
 from __future__ import annotations
@@ -105,6 +106,7 @@ class Fusion:
         labels: np.ndarray,
         spoken: np.ndarray | None = None,
         prior: ErrorPrior | None = None,
+        groups: np.ndarray | None = None,
     ) -> Self:
         """Return the weights that labelled predictions support.
 
@@ -114,6 +116,7 @@ class Fusion:
             spoken: the same, with NaN for those who do not speak at once, such as second looks: what the sum of the
                 weights is fitted on; default: all.
             prior: how they err before anything was seen; default: independently and equally.
+            groups: number of the group of each image, int (n,): so many things support the ceiling; default: n.
         """
         from scipy.optimize import minimize_scalar
 
@@ -132,7 +135,12 @@ class Fusion:
             return float(-log_probabilities(own).sum() + (log_total / width) ** 2 / 2)
 
         best = minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded")
-        return cls(np.ones(len(covariance)), covariance, float(np.exp(best.x)), kt_ceiling(len(labels)))
+        return cls(
+            np.ones(len(covariance)),
+            covariance,
+            float(np.exp(best.x)),
+            kt_ceiling(len(labels if groups is None else np.unique(groups))),
+        )
 
     def posterior(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pool calibrated predictions (a, n, c), rows of NaN where a member did not answer.

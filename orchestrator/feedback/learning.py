@@ -23,6 +23,7 @@ from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.task import Task
 from consilience.orchestrator.ensemble.calibration import FITTED, FITTED_TO_HEADS, FITTED_TO_WORDS, states_one_number
+from consilience.orchestrator.ensemble.cross_fitting import split_into_folds
 from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
 from consilience.orchestrator.feedback.database import CHANGES, from_moment, now
@@ -30,7 +31,7 @@ from consilience.orchestrator.feedback.feedback import Feedbacks
 from consilience.orchestrator.feedback.history import History, StoredDiagnosis
 from consilience.orchestrator.feedback.learned_changes import LearnedChange, changes_in, last_number, log_change
 from consilience.orchestrator.fitting.collect import MemberAnswers
-from consilience.orchestrator.fitting.fit_ensemble import fit_ensemble, split_into_folds
+from consilience.orchestrator.fitting.fit_ensemble import fit_ensemble
 from consilience.orchestrator.fitting.update import check_each_label_is_left, with_labelled_images
 from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.panel.writer import index, writing
@@ -161,7 +162,9 @@ def relearned(panel: Panel, predictions: LabelledPredictions, settings: Settings
     data = panel.labelled_features().take(
         np.array([panel.labelled_images.rows[identity] for identity in lasting.ids], dtype=np.intp)
     )
-    fitted = fit_ensemble(panel.heads, looks, panel.task, data, split_into_folds(lasting.labels, settings.seed))
+    fitted = fit_ensemble(
+        panel.heads, looks, panel.task, data, split_into_folds(lasting.labels, settings.seed, data.groups)
+    )
     return replace(panel, predictions=predictions, **fitted.parts())
 
 

@@ -30,7 +30,7 @@ from consilience.core.diagnosis import FailedImage
 from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.task import Task
-from consilience.orchestrator.fitting.fit_ensemble import exact_inputs
+from consilience.orchestrator.ensemble.cross_fitting import exact_inputs
 from consilience.orchestrator.fitting.unlabelled import embed_unlabelled, list_unlabelled
 from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread

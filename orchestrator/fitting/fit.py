@@ -36,6 +36,7 @@ from consilience.orchestrator.fitting.ingest import ingest, is_vectors
 from consilience.orchestrator.fitting.label_texts import with_texts
 from consilience.orchestrator.fitting.reasoner_trust import with_advice
 from consilience.orchestrator.fitting.selection import AUTO, candidates, select
+from consilience.orchestrator.fitting.ungrouped import accuracy_without_groups
 from consilience.orchestrator.fitting.unlabelled import list_unlabelled, sample_unlabelled
 from consilience.orchestrator.panel.encoder_spec import EncoderRecord
 from consilience.orchestrator.panel.panel import Panel, labelled_features
@@ -142,6 +143,7 @@ def fit(
         if adviser is not None:
             reasoner = Reasoner(adviser, task, open_replies(settings.replies), budget)
             fitted = with_advice(fitted, context, reasoner, settings.policy)
+        ungrouped_accuracy = accuracy_without_groups(fitted, context)
         prepare_novelty(labelled_images, settings)
         written = Panel(
             task=task,
@@ -154,6 +156,7 @@ def fit(
             predictions=LabelledPredictions.of_fit(
                 labelled_images.ids, data.labels, [look.raw for look in fitted.looks]
             ),
+            ungrouped_accuracy=ungrouped_accuracy,
             unlabelled_ids=unlabelled_ids if any(head.needs_unlabelled for head in fitted.heads) else frozenset(),
             **fitted.parts(),
         ).save(path, overwrite=overwrite)

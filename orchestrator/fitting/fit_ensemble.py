@@ -1,27 +1,29 @@
 """Turn labelled features into what a panel learns: fitted heads, calibrators, trust, fusion and novelty.
 
-Everything that judges an agent is out of fold: the labelled images are split into folds, an image's prediction
-comes from heads that were fitted on the other folds, its calibrated prediction from calibrators fitted on the
-others' predictions, and its fused posterior from weights fitted on the others' calibrated predictions.
+Everything that judges an agent is out of fold: the labelled images are split into folds, the images of a group in one;
+an image's prediction comes from heads that were fitted on the other folds, its calibrated prediction from calibrators
+fitted on the others' predictions, and its fused posterior from weights fitted on the others' calibrated predictions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypedDict
 
 import numpy as np
 
-from consilience.agents import FEATURE_AGENTS, AgentInput, FeatureAgent, LabelledFeatures, feature_agent
-from consilience.agents.heads.folds import UNJUDGED, stratified_folds
-from consilience.agents.heads.neighbours import K
+from consilience.agents import FEATURE_AGENTS, FeatureAgent, LabelledFeatures, feature_agent
+from consilience.agents.heads.folds import UNJUDGED
 from consilience.core.errors import AgentError
+from consilience.core.progress import Progress
 from consilience.core.task import Task
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.decision.case_summary import REASONER
 from consilience.orchestrator.decision.second_look import SecondLookAnswers
 from consilience.orchestrator.ensemble.calibration import FITTED_TO_HEADS, fit_calibrator
+from consilience.orchestrator.ensemble.cross_fitting import out_of_fold, split_into_folds
 from consilience.orchestrator.ensemble.fusion import PRIOR_IMAGES, ErrorPrior, Fusion
 from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.ensemble.scaling import TemperatureScaling
@@ -31,12 +33,6 @@ from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.novelty.novelty_score import Novelty
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
 from consilience.orchestrator.runtime.calls import run_sync
-
-FOLDS = 20
-"""At most; as many as the label in the middle has images, if that is fewer."""
-
-FIVE_FOLDS_FROM = 300
-"""From this many images on, 5 folds are enough, and twice as fast."""
 
 SAME_FEATURES = 0.8
 """Correlation of the errors of two heads on the same features, expected a priori (0.7 to 0.9 is usual)."""
@@ -102,16 +98,6 @@ class FittedEnsemble:
         }
 
 
-def split_into_folds(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Return the fold of each image, int (n,), as `stratified_folds` does.
-
-    The label in the middle decides how many folds there are, so that a rare one does not make them fewer.
-    """
-    counts = np.bincount(labels)
-    usual = int(np.median(counts[counts > 0]))
-    return stratified_folds(labels, min(5 if len(labels) >= FIVE_FOLDS_FROM else FOLDS, max(usual, 2)), seed)
-
-
 def fit_agents(context: FitContext, kinds: Sequence[str]) -> FittedEnsemble:
     """Fit feature agents, judge them and the context's other agents out of fold, and learn how to weigh them.
 
@@ -127,7 +113,7 @@ def fit_agents(context: FitContext, kinds: Sequence[str]) -> FittedEnsemble:
     names = [*kinds, *(agent.name for agent in context.others)]
     if not names or len(set(names)) != len(names):
         raise AgentError(f"a panel needs at least one agent, and each name once; it got: {', '.join(names) or 'none'}")
-    folds = split_into_folds(data.labels, context.seed)
+    folds = split_into_folds(data.labels, context.seed, data.groups)
     n_folds = int(folds.max()) + 1
     steps = len(kinds) * (n_folds + 1)
     looks: list[MemberAnswers] = []
@@ -135,25 +121,18 @@ def fit_agents(context: FitContext, kinds: Sequence[str]) -> FittedEnsemble:
     with one_blas_thread():
         for name in kinds:
             kind = feature_agent(name)
-            raw = np.full((len(data.labels), data.n_labels), np.nan)
-            for fold in range(n_folds):
-                known, held_out = data.take(np.flatnonzero(folds != fold)), folds == fold
-                raw[held_out] = kind.fit(known).predict_proba(exact_inputs(task, known, data.features[held_out]))
-                progress("fitting agents", len(heads) * (n_folds + 1) + fold + 1, steps)
+            done = len(heads) * (n_folds + 1)
+            raw = out_of_fold(name, task, data, folds, partial(_fold_done, progress, done, steps))
+            looks.append(MemberAnswers(name, "first", raw, calibrators=FITTED_TO_HEADS))
             heads.append(kind.fit(data))
             progress("fitting agents", len(heads) * (n_folds + 1), steps)
-            looks.append(MemberAnswers(name, "first", raw, calibrators=FITTED_TO_HEADS))
     if context.others:
         looks += run_sync(predictions_of_others(context, looks))
     return fit_ensemble(tuple(heads), looks, task, data, folds)
 
 
-def exact_inputs(task: Task, known: LabelledFeatures, features: np.ndarray) -> AgentInput:
-    """Return the input for vectors (n, d) whose neighbours are searched exactly among the known images."""
-    similarities = features @ known.features.T
-    nearest = np.argsort(-similarities, axis=1, kind="stable")[:, :K]
-    near = np.take_along_axis(similarities, nearest, axis=1)
-    return AgentInput(task, [None] * len(features), features, known.labels[nearest], near)
+def _fold_done(progress: Progress, before: int, steps: int, done: int) -> None:
+    progress("fitting agents", before + done, steps)
 
 
 def fit_ensemble(
@@ -174,7 +153,7 @@ def fit_ensemble(
     Raises:
         AgentError: an agent answered for too few images.
     """
-    labels = data.labels
+    labels, groups = data.labels, np.arange(len(data.labels)) if data.groups is None else data.groups
     looks = sorted(looks, key=lambda look: look.stage)  # first looks before second looks, otherwise in order
     prior = error_prior_of([look.agent for look in looks], len(labels))
     members, calibrated = [], np.full((len(looks), *looks[0].raw.shape), np.nan)
@@ -192,13 +171,16 @@ def fit_ensemble(
         posteriors_again = {agent: np.empty_like(posterior) for agent in again}
         for fold in np.unique(folds):
             held_out = folds == fold
-            others = Fusion.from_predictions(calibrated[:, ~held_out], labels[~held_out], first[:, ~held_out], prior)
+            others = Fusion.from_predictions(
+                calibrated[:, ~held_out], labels[~held_out], first[:, ~held_out], prior, groups[~held_out]
+            )
             posterior[held_out], weights[held_out] = others.posterior(first[:, held_out])
             for agent, pooled in posteriors_again.items():
                 pooled[held_out] = others.posterior(again[agent][:, held_out])[0]
         seen = np.isfinite(first).all(axis=2).any(axis=0)  # where nobody could be asked nothing is learned
         calibration_sets_again = {
-            agent: CalibrationSet.of(pooled[seen], labels[seen]) for agent, pooled in posteriors_again.items()
+            agent: CalibrationSet.of(pooled[seen], labels[seen], groups[seen])
+            for agent, pooled in posteriors_again.items()
         }
         firsts = [
             number for number, member in enumerate(members) if member.stage == "first" and member.agent != REASONER
@@ -209,8 +191,10 @@ def fit_ensemble(
         return FittedEnsemble(
             heads=heads,
             members=tuple(members),
-            fusion=Fusion.from_predictions(calibrated, labels, first, prior),
-            calibration_set=replace(CalibrationSet.of(posterior[seen], labels[seen]), again=calibration_sets_again),
+            fusion=Fusion.from_predictions(calibrated, labels, first, prior, groups),
+            calibration_set=replace(
+                CalibrationSet.of(posterior[seen], labels[seen], groups[seen]), again=calibration_sets_again
+            ),
             second_looks=second_looks(looks, calibrated, labels),
             looks=tuple(looks),
             folds=folds,

@@ -121,7 +121,7 @@ def with_vectors(
 ) -> tuple[LabelledImages, AddReport]:
     """Add vectors, each under its hash; also return how many were new or kept out."""
     ids = [vector_identity(vector) for vector in vectors.embeddings]
-    return labelled_images.with_added(ids, labels, vectors.names, vectors.embeddings)
+    return labelled_images.with_added(ids, labels, vectors.names, vectors.embeddings, groups=vectors.groups)
 
 
 def vector_identity(vector: np.ndarray) -> str:

@@ -1,6 +1,7 @@
 """A panel: one folder that holds a ready system; how it is written and read.
 
     task.yaml          the question
+    grouping.json      how the labelled images are put into groups, and what ignoring that would have shown
     members.json       of each look of an agent: its calibrator and the trust it has earned
     fusion.json        what the weights follow from
     policy.json        what the thresholds of a settled diagnosis are chosen on
@@ -43,16 +44,18 @@ from consilience.agents.base import Features
 from consilience.core.errors import AgentError, PanelDamagedError, TaskError
 from consilience.core.settings.model_kinds import ModelSettings
 from consilience.core.settings.model_settings import ReasonerSettings
-from consilience.core.settings.settings import Settings
+from consilience.core.settings.settings import PolicySettings, Settings
 from consilience.core.storage.panel_folder import PanelFolder, fit_again, read_panel_folder, write_panel_folder
 from consilience.core.task import Task
 from consilience.core.trust import Trust
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
+from consilience.orchestrator.decision.claim import Claim, claim_of
 from consilience.orchestrator.decision.second_look import SecondLookAnswers
 from consilience.orchestrator.ensemble import calibration
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import AgentChoice, Member
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
+from consilience.orchestrator.grouping.grouping import NO_GROUPING, Grouping
 from consilience.orchestrator.novelty.novelty_score import Novelty
 from consilience.orchestrator.novelty.reference import NoveltyReference
 from consilience.orchestrator.panel.encoder_spec import EncoderRecord
@@ -82,6 +85,8 @@ class Panel:
         choices: why each agent was kept or dropped, if they were chosen (`--agents auto`).
         predictions: the members' predictions that calibration, trust and fusion were learned from.
         unlabelled_ids: identities of the images that a head learned from without their labels.
+        grouping: where the groups of the labelled images come from.
+        ungrouped_accuracy: accuracy that splitting groups would have shown; None where no two images are of one group.
         path, id: where it was read from, and the id it keeps for life; empty for one not yet written.
     """
 
@@ -100,6 +105,8 @@ class Panel:
     novelty: Novelty | None = None
     choices: tuple[AgentChoice, ...] = ()
     unlabelled_ids: frozenset[str] = frozenset()
+    grouping: Grouping = NO_GROUPING
+    ungrouped_accuracy: float | None = None
     path: Path = Path()
     id: str = ""
 
@@ -125,6 +132,10 @@ class Panel:
     def has_learned_from(self, identity: str) -> bool:
         """Whether it holds this image, or was given it without its label."""
         return identity in self.labelled_images.rows or identity in self.unlabelled_ids
+
+    def claim(self, settings: PolicySettings) -> Claim | None:
+        """Return what to expect of new images under these settings; None where no labelled image could be judged."""
+        return claim_of(self.calibration_set, settings, self.grouping, self.ungrouped_accuracy)
 
     def labelled_features(self) -> LabelledFeatures:
         """Return the memory's images as feature agents see them, without texts."""
@@ -179,6 +190,8 @@ class Panel:
 
     def _write(self, folder: Path) -> dict[str, Any]:
         (folder / "task.yaml").write_text(self.task.to_yaml(), encoding="utf-8")
+        grouping = {**self.grouping.to_dict(), "ungrouped_accuracy": self.ungrouped_accuracy}
+        _write_json(folder / "grouping.json", grouping)
         _write_json(folder / "members.json", [_member_to_dict(member) for member in self.members])
         _write_json(folder / "fusion.json", self.fusion.to_dict())
         _write_json(folder / "policy.json", self.calibration_set.to_dict())
@@ -198,10 +211,11 @@ class Panel:
 
 
 def labelled_features(labelled_images: LabelledImages, task: Task) -> LabelledFeatures:
-    """Return images of the memory as feature agents see them: vectors (n, d) and labels, places in the task's order."""
+    """Return images of the memory as feature agents see them: vectors (n, d), labels in the task's order, groups."""
     place = {name: number for number, name in enumerate(task.names)}
     labels = np.array([place[label] for label in labelled_images.labels], dtype=np.intp)
-    return LabelledFeatures(labelled_images.vectors, labels, len(task.names))
+    groups = np.unique(np.array(labelled_images.groups, dtype=np.str_), return_inverse=True)[1]
+    return LabelledFeatures(labelled_images.vectors, labels, len(task.names), groups=groups)
 
 
 def _read(folder: PanelFolder) -> Panel:
@@ -216,7 +230,7 @@ def _read(folder: PanelFolder) -> Panel:
             for name in names
             if name in FEATURE_AGENTS and (path := state / "agents" / f"{name}.npz").exists()
         )
-        novelty = state / NOVELTY_FILE
+        novelty, grouping = state / NOVELTY_FILE, _read_json(state / "grouping.json")
         models, reasoner = _models_from_dict(_read_json(state / "models.json"))
         return Panel(
             task=task,
@@ -234,6 +248,8 @@ def _read(folder: PanelFolder) -> Panel:
             choices=tuple(AgentChoice(**choice) for choice in _read_json(state / "choices.json")),
             predictions=LabelledPredictions.from_arrays(_read_arrays(state / PREDICTIONS_FILE)),
             unlabelled_ids=frozenset(_read_json(state / "unlabelled.json")),
+            grouping=Grouping.from_dict(grouping),
+            ungrouped_accuracy=grouping["ungrouped_accuracy"],
             path=folder.path,
             id=folder.id,
         )

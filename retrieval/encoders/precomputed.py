@@ -18,7 +18,8 @@ from consilience.retrieval.encoders.encoder import Encoder, Vectors, hash_of
 
 EXPECTED = (
     "It must hold 'embeddings' (float, n x d), 'labels' and 'names' (text, n each), "
-    "and may hold 'encoder' (one text: what made the vectors); write it with numpy.savez"
+    "and may hold 'groups' (text, n: the thing that each shows) and 'encoder' (one text: what made the vectors); "
+    "write it with numpy.savez"
 )
 
 
@@ -86,12 +87,14 @@ class Precomputed:
         labels: label of each; empty if they were not read.
         names: name of each.
         encoder: the stand-in for what made the vectors.
+        groups: name of the group (the thing shown) of each; None: not known.
     """
 
     embeddings: Vectors
     labels: list[str]
     names: list[str]
     encoder: PrecomputedEncoder
+    groups: list[str] | None = None
 
 
 def load_precomputed(path: Path, *, labelled: bool = True) -> Precomputed:
@@ -115,7 +118,8 @@ def load_precomputed(path: Path, *, labelled: bool = True) -> Precomputed:
     maker = arrays.get("encoder", np.array(""))
     if maker.size != 1 or maker.dtype.kind != "U":
         raise DatasetError(f"'{path}': 'encoder' is {_described(maker)}, not one text. {EXPECTED}.")
-    return Precomputed(embeddings, labels, names, PrecomputedEncoder(embeddings.shape[1], str(maker.item())))
+    groups = _texts(path, "groups", arrays["groups"], len(embeddings)) if "groups" in arrays else None
+    return Precomputed(embeddings, labels, names, PrecomputedEncoder(embeddings.shape[1], str(maker.item())), groups)
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

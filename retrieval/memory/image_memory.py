@@ -73,6 +73,9 @@ class ImageMemory:
         self.labels = tuple(labels)
         place = {label: number for number, label in enumerate(self.labels)}
         self._label_of_row = np.array([place[label] for label in labelled_images.labels], np.intp)
+        _, self._group_of_row, self._group_sizes = np.unique(
+            np.array(labelled_images.groups, dtype=np.str_), return_inverse=True, return_counts=True
+        )
         self._index = index
         self._close = weakref.finalize(self, _close_where_opened, index, os.getpid())
 
@@ -133,11 +136,12 @@ class ImageMemory:
         Args:
             vectors: float32 (m, d) of unit length.
             k: number of neighbours, 1 or more.
-            exclude: the identity of each query image, None where unknown: an image of the memory is not its own
-                neighbour.
+            exclude: the identity of each query image, None where unknown: neither an image of the memory nor another
+                one of its group is its neighbour.
 
         Returns:
-            min(k, n) neighbours each; min(k, n - 1) if an image of the memory was excluded.
+            min(k, n) neighbours each; min(k, n - g) if images of the memory were excluded, g being the size of the
+            largest of their groups.
 
         Raises:
             ImageMemoryError: vectors of another length than the memory's; k below 1.
@@ -154,11 +158,13 @@ class ImageMemory:
             [self.labelled_images.rows.get(identity, -1) if identity else -1 for identity in exclude or ()], np.intp
         )
         if (own >= 0).any():
-            similarities, rows = self._index.query(vectors, k + 1)
-            others = rows != own[:, None]
-            others[others.all(axis=1), -1] = False  # where the image itself is not there, the last one is too many
-            shape = (len(rows), rows.shape[1] - 1)
-            similarities, rows = similarities[others].reshape(shape), rows[others].reshape(shape)
+            group = np.where(own >= 0, self._group_of_row[own], -1)
+            most = int(self._group_sizes[group[own >= 0]].max())
+            similarities, rows = self._index.query(vectors, k + most)
+            is_same = self._group_of_row[rows] == group[:, None]
+            others = np.argsort(is_same, axis=1, kind="stable")[:, : min(k, len(self.labelled_images) - most)]
+            similarities = np.take_along_axis(similarities, others, axis=1)
+            rows = np.take_along_axis(rows, others, axis=1)
         else:
             similarities, rows = self._index.query(vectors, k)
         return Neighbourhood(rows, similarities, self._label_of_row[rows])

@@ -63,6 +63,7 @@ class LabelledImages:
         sources: path or address that each came from; it may be gone.
         vectors: embeddings, float32 (n, d), unit length.
         thumbnails: where small JPEGs are read from, in order; an image may have none.
+        groups: name of the group (the thing shown) that each belongs to; by default each is a group of its own.
 
     Raises:
         ImageMemoryError: counts that differ, an identity that is empty or given twice, vectors that are not
@@ -74,6 +75,7 @@ class LabelledImages:
     sources: tuple[str, ...]
     vectors: Vectors
     thumbnails: tuple[Thumbnails, ...] = ()
+    groups: tuple[str, ...] = ()
     _distances: dict[int, Vectors] = field(init=False, repr=False, default_factory=dict)
     _lock: threading.Lock = field(init=False, repr=False, default_factory=threading.Lock)
 
@@ -81,9 +83,11 @@ class LabelledImages:
         frozen = np.ascontiguousarray(self.vectors, dtype=np.float32).view()
         frozen.flags.writeable = False
         object.__setattr__(self, "vectors", frozen)
+        object.__setattr__(self, "groups", self.groups or self.ids)
         problem = _problem_of_names(self.ids) or _problem_of_vectors(frozen, len(self.ids))
-        if problem is None and not len(self.ids) == len(self.labels) == len(self.sources):
-            problem = f"{len(self.ids)} identities, {len(self.labels)} labels, {len(self.sources)} sources"
+        counts = {len(self.ids), len(self.labels), len(self.sources), len(self.groups)}
+        if problem is None and len(counts) > 1:
+            problem = f"{len(self.ids)} identities, but labels, sources or groups of {sorted(counts)} images"
         if problem is not None:
             raise ImageMemoryError(f"these images cannot be remembered: {problem}")
 
@@ -123,6 +127,7 @@ class LabelledImages:
         sources: Sequence[str],
         vectors: Vectors,
         thumbnails: Mapping[str, bytes] | None = None,
+        groups: Sequence[str] | None = None,
     ) -> tuple[LabelledImages, AddReport]:
         """Return these labelled images with new ones added, and what became of the new ones.
 
@@ -135,6 +140,7 @@ class LabelledImages:
             ids, labels, sources: of the m new images.
             vectors: float32 (m, d) of unit length.
             thumbnails: JPEGs by identity, of any of them.
+            groups: of the m new images; None: each is a group of its own.
 
         Raises:
             ImageMemoryError: the vectors have another length than those here, or are not of unit length.
@@ -171,6 +177,7 @@ class LabelledImages:
             (*self.sources, *(sources[row] for row in chosen)),
             np.concatenate([self.vectors, added]),
             (*self.thumbnails, dict(thumbnails)) if thumbnails else self.thumbnails,
+            (*self.groups, *(fresh if groups is None else (groups[row] for row in chosen))),
         )
         return grown, report
 
@@ -188,6 +195,7 @@ class LabelledImages:
             labels=tuple(self.labels[row] for row in kept),
             sources=tuple(self.sources[row] for row in kept),
             vectors=self.vectors[kept],
+            groups=tuple(self.groups[row] for row in kept),
         )
 
     def save(self, folder: Path) -> None:
@@ -201,8 +209,9 @@ class LabelledImages:
         """
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / IMAGES).open("wb") as file:
-            for identity, label, source in zip(self.ids, self.labels, self.sources, strict=True):
-                line = json.dumps({"id": identity, "label": label, "source": source}, ensure_ascii=False)
+            for identity, label, source, group in zip(self.ids, self.labels, self.sources, self.groups, strict=True):
+                image = {"id": identity, "label": label, "source": source, "group": group}
+                line = json.dumps(image, ensure_ascii=False)
                 # A file name that is not Unicode holds lone surrogates: as JSON escapes they survive UTF-8.
                 file.write(line.encode("utf-8", "backslashreplace") + b"\n")
         np.save(folder / VECTORS, self.vectors, allow_pickle=False)
@@ -223,22 +232,18 @@ class LabelledImages:
         Raises:
             PanelDamagedError: a file is missing, cannot be read or does not fit the others; the message names the file.
         """
-        names = _read_images(folder / IMAGES)
+        images = _read_images(folder / IMAGES)
         vectors = _read_array(folder / VECTORS)
-        if problem := _problem_of_vectors(vectors, len(names)):
+        if problem := _problem_of_vectors(vectors, len(images)):
             raise PanelDamagedError(f"'{folder / VECTORS}' is damaged: {problem}")
         archive = folder / THUMBNAILS
-        labelled_images = cls(
-            tuple(identity for identity, _, _ in names),
-            tuple(label for _, label, _ in names),
-            tuple(source for _, _, source in names),
-            vectors,
-            (ThumbnailArchive(archive),) if archive.exists() else (),
-        )
+        ids, labels, sources, groups = map(tuple, zip(*images, strict=True)) if images else ((), (), (), ())
+        thumbnails = (ThumbnailArchive(archive),) if archive.exists() else ()
+        labelled_images = cls(ids, labels, sources, vectors, thumbnails, groups)
         for path in folder.glob("distances-*.npy"):
             distances = _read_array(path)
-            if distances.shape != (len(names),) or not np.all(np.diff(distances) >= 0):
-                raise PanelDamagedError(f"'{path}' is damaged: it must hold {len(names)} ascending numbers")
+            if distances.shape != (len(images),) or not np.all(np.diff(distances) >= 0):
+                raise PanelDamagedError(f"'{path}' is damaged: it must hold {len(images)} ascending numbers")
             labelled_images._distances[int(path.stem.removeprefix("distances-"))] = distances
         return labelled_images
 
@@ -261,7 +266,7 @@ def _problem_of_vectors(vectors: Vectors, count: int) -> str | None:
     return f"vector {wrong[0]} has length {lengths[wrong[0]]:.6g}, not 1" if len(wrong) else None
 
 
-def _read_images(path: Path) -> list[tuple[str, str, str]]:
+def _read_images(path: Path) -> list[tuple[str, str, str, str]]:
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as cause:
@@ -272,13 +277,13 @@ def _read_images(path: Path) -> list[tuple[str, str, str]]:
     for number, line in enumerate(lines, 1):
         try:
             image = json.loads(line)
-            name = (image["id"], image["label"], image["source"])
+            name = (image["id"], image["label"], image["source"], image["group"])
         except (ValueError, KeyError, TypeError) as cause:
             raise PanelDamagedError(f"'{path}', line {number} is damaged: {cause!r}") from cause
         if not all(isinstance(part, str) for part in name):
-            raise PanelDamagedError(f"'{path}', line {number} is damaged: id, label and source must be strings")
+            raise PanelDamagedError(f"'{path}', line {number} is damaged: id, label, source and group must be strings")
         names.append(name)
-    if problem := _problem_of_names([identity for identity, _, _ in names]):
+    if problem := _problem_of_names([identity for identity, *_ in names]):
         raise PanelDamagedError(f"'{path}' is damaged: {problem}")
     return names
 

@@ -36,8 +36,8 @@ def test_fit_says_what_was_fitted(invoke: Invoke, shapes: Path, tmp_path: Path) 
     for agent in ("neighbours", "probe", "gaussian", "tip-adapter"):
         assert rows[agent][0] == "42"
     assert (
-        "An image is settled if only one label is possible (95.0 % coverage) and its probability is at least 80.0 %."
-        in " ".join(result.stdout.split())
+        "An image is settled without a person if only one label is possible (95.0 % coverage) and its "
+        "probability is at least 80.0 %." in " ".join(result.stdout.split())
     )
     assert "\x1b" not in result.stdout
 

@@ -86,7 +86,7 @@ def _name_what_was_left_out(report: FitReport) -> None:
 
 def _print_fitted(report: FitReport, policy: PolicySettings, as_json: bool) -> None:
     from consilience.core.render.phrases import one_line
-    from consilience.frontends.cli.panel_text import facts, threshold_words, trust_table
+    from consilience.frontends.cli.panel_text import claim_words, facts, threshold_words, trust_table
     from consilience.frontends.cli.terminal import console, print_json
 
     out, fitted = console(), facts(report.panel, policy)
@@ -107,6 +107,7 @@ def _print_fitted(report: FitReport, policy: PolicySettings, as_json: bool) -> N
     out.print(
         trust_table(fitted["agents"]),
         "",
+        *claim_words(fitted["claim"]),
         threshold_words(fitted["policy"]),
         *map(one_line, fitted["warnings"]),
         sep="\n",

@@ -26,7 +26,7 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
 
     from consilience.core.render.phrases import one_line
     from consilience.core.storage.panel_folder import open_panel_folder
-    from consilience.frontends.cli.panel_text import choice_words, facts, threshold_words, trust_table
+    from consilience.frontends.cli.panel_text import choice_words, claim_words, facts, threshold_words, trust_table
     from consilience.frontends.cli.terminal import console, print_json
     from consilience.orchestrator.panel.panel import Panel
 
@@ -57,8 +57,9 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
     grid = Table.grid(padding=(0, 2))
     for name, words in rows.items():
         grid.add_row(Text(name, style="bold"), words)
-    closing = [threshold_words(held["policy"]), *(one_line(warning, 500) for warning in held["warnings"])]
-    out.print(grid, "", trust_table(held["agents"]), *choice_words(held["choices"]), "", *closing, sep="\n")
+    closing = [*claim_words(held["claim"]), threshold_words(held["policy"]), *held["warnings"]]
+    out.print(grid, "", trust_table(held["agents"]), *choice_words(held["choices"]), "", sep="\n")
+    out.print(*(one_line(words, 500) for words in closing), sep="\n")
 
 
 @click.command()

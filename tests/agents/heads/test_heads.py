@@ -32,7 +32,7 @@ from consilience.agents.heads.model_selection import FEW_IMAGES, nearest_labels,
 from consilience.agents.heads.probe import STRENGTHS
 from consilience.core.errors import AgentError
 from consilience.core.task import Task
-from consilience.orchestrator.fitting.fit_ensemble import exact_inputs
+from consilience.orchestrator.ensemble.cross_fitting import exact_inputs
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -82,7 +82,7 @@ def test_neighbours_choose_their_settings_without_looking_at_themselves() -> Non
     rng = np.random.default_rng(1)
     features = unit(rng.standard_normal((80, 16)))
     noise = LabelledFeatures(features, rng.integers(0, 2, 80), 2)
-    own, near, similarities = nearest_labels(features, noise.labels, 3)
+    own, near, similarities = nearest_labels(noise, 3)
     assert np.array_equal(own, noise.labels)
     assert similarities.max() < 1 - 1e-3
     fitted = Neighbours.fit(noise)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss as reference
 
-from consilience.agents.base import softmax
+from consilience.agents.base import LabelledFeatures, softmax
 from consilience.agents.heads.model_selection import (
     MAX_JUDGED_IMAGES,
     first_unless_beaten,
@@ -32,7 +32,7 @@ def test_all_images_are_used_up_to_a_limit_and_then_a_fixed_sample() -> None:
 
 def test_an_image_is_not_similar_to_itself() -> None:
     features, rows = unit(10), np.array([2, 7])
-    similarities = similarities_to_others(features, rows)
+    similarities = similarities_to_others(LabelledFeatures(features, np.zeros(10, int), 1), rows)
     assert similarities[[0, 1], rows].tolist() == [-np.inf, -np.inf]
     others = np.ones((2, 10), bool)
     others[[0, 1], rows] = False
@@ -41,13 +41,24 @@ def test_an_image_is_not_similar_to_itself() -> None:
 
 def test_the_nearest_others_come_nearest_first() -> None:
     features, labels = unit(12), np.arange(12) % 3
-    own, near, similarities = nearest_labels(features, labels, 4)
+    known = LabelledFeatures(features, labels, 3)
+    own, near, similarities = nearest_labels(known, 4)
     assert np.array_equal(own, labels)
     for row in range(12):
         order = [other for other in np.argsort(-(features @ features[row])) if other != row][:4]
         assert near[row].tolist() == labels[order].tolist()
         np.testing.assert_allclose(similarities[row], features[order] @ features[row], atol=1e-6)
-    assert nearest_labels(features, labels, 100)[1].shape == (12, 11)
+    assert nearest_labels(known, 100)[1].shape == (12, 11)
+
+
+def test_an_image_of_the_same_group_is_no_neighbour() -> None:
+    features, labels = unit(12), np.arange(12) % 3
+    groups = np.arange(12) // 4
+    _, near, similarities = nearest_labels(LabelledFeatures(features, labels, 3, groups=groups), 9)
+    for row in range(12):
+        order = [other for other in np.argsort(-(features @ features[row])) if groups[other] != groups[row]]
+        assert near[row].tolist() == [*labels[order].tolist(), -1]  # 8 images are of other groups
+        np.testing.assert_allclose(similarities[row, :8], features[order] @ features[row], atol=1e-6)
 
 
 def test_log_loss_is_what_scikit_learn_says_with_one_more_image_shared_by_all_labels() -> None:

@@ -11,7 +11,7 @@ from consilience.agents.heads.model_selection import scales
 from consilience.agents.heads.self_trained import RIDGE
 from consilience.core.errors import AgentError
 from consilience.core.task import Task
-from consilience.orchestrator.fitting.fit_ensemble import exact_inputs
+from consilience.orchestrator.ensemble.cross_fitting import exact_inputs
 
 TASK = Task.from_labels(["ash", "elm"])
 

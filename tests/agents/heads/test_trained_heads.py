@@ -14,7 +14,7 @@ from consilience.agents.heads.model_selection import softened_log_loss
 from consilience.agents.heads.trained_texts import TrainedTexts
 from consilience.core.errors import AgentError
 from consilience.core.task import Task
-from consilience.orchestrator.fitting.fit_ensemble import exact_inputs
+from consilience.orchestrator.ensemble.cross_fitting import exact_inputs
 from consilience.retrieval.encoders.open_encoder import open_encoder
 from tests.support import tiny_clip
 

@@ -14,7 +14,7 @@ from consilience.core.prediction import Prediction, Stage
 from consilience.core.task import Task
 from consilience.core.trust import Trust
 from consilience.frontends.cli.diagnosis_text import detail_of, line_of
-from consilience.frontends.cli.panel_text import shares_of_weight, threshold_words
+from consilience.frontends.cli.panel_text import claim_words, shares_of_weight, threshold_words
 from consilience.frontends.cli.panels.demo_command import most_disputed
 from consilience.frontends.cli.panels.solar_cells import SolarCell
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
@@ -66,15 +66,14 @@ def test_shares_where_nobody_counts() -> None:
 
 
 def test_the_threshold_in_words() -> None:
-    policy: dict[str, Any] = {"target": 0.95, "delta": 0.1, "coverage": 0.9, "threshold": 0.85, "settled": 0.93}
-    policy |= {"accuracy_of_settled": 0.962, "settle": "risk_control", "images_needed": 45}
+    policy: dict[str, Any] = {"target": 0.95, "delta": 0.1, "coverage": 0.9, "threshold": 0.85}
+    policy |= {"settle": "risk_control", "images_needed": 45}
     assert threshold_words(policy) == (
-        "Settles 93.0 % of the labelled images without a person; 96.2 % of those are right. An image is settled if its "
-        "label has a probability of at least 85.0 %: then, with a certainty of 90.0 %, at least 95.0 % of the settled "
-        "images are right."
+        "An image is settled without a person if its label has a probability of at least 85.0 %: then, with a "
+        "certainty of 90.0 %, at least 95.0 % of the settled images are right."
     )
-    assert threshold_words({**policy, "settle": "conformal", "threshold": 0.8}).endswith(
-        "those are right. An image is settled if only one label is possible (90.0 % coverage) and its probability is "
+    assert threshold_words({**policy, "settle": "conformal", "threshold": 0.8}) == (
+        "An image is settled without a person if only one label is possible (90.0 % coverage) and its probability is "
         "at least 80.0 %."
     )
     assert threshold_words({**policy, "threshold": None}) == (
@@ -85,6 +84,24 @@ def test_the_threshold_in_words() -> None:
         "Every image will be referred to a person: no number of labelled images is enough for 95.0 % accuracy. Lower "
         "the setting policy.target."
     )
+
+
+def test_the_claim_in_words() -> None:
+    claim = {"accuracy": 0.8, "interval": (0.72, 0.86), "settled": 0.4, "settled_accuracy": 0.97, "coverage": 0.955}
+    claim |= {"images": 412, "groups": 96, "grouping": "found", "ungrouped_accuracy": 0.98}
+    assert claim_words(claim) == [
+        "The 412 images show 96 things.",
+        "On new things like the labelled ones expect 80.0 % right labels (among another 96: 72.0 % to 86.0 %).",
+        "Split image by image it looks like 98.0 %: there the agents have seen other images of the same thing.",
+        "40.0 % are settled without a person, of which 97.0 % are right; the true label is among the possible ones of "
+        "95.5 %.",
+    ]
+    alone = claim | {"grouping": "none", "ungrouped_accuracy": None, "settled": 0.0, "settled_accuracy": None}
+    assert claim_words(alone) == [
+        "On new images like the labelled ones expect 80.0 % right labels (among another 96: 72.0 % to 86.0 %).",
+        "0 % are settled without a person; the true label is among the possible ones of 95.5 %.",
+    ]
+    assert claim_words(None) == []
 
 
 def diagnosis(verdict: str = "refer", source: str = "leaf.jpg", against: float = 1.0) -> Diagnosis:

@@ -26,7 +26,7 @@ CHANCE = st.integers(0, 20).map(lambda i: i / 20)
 def calibration_set(*pairs: tuple[float, bool]) -> CalibrationSet:
     """Of images whose named label, the first of two, has posterior p and is right or not."""
     p, correct = np.array([p for p, _ in pairs]), np.array([right for _, right in pairs], dtype=bool)
-    return CalibrationSet(p, correct, np.c_[p, 1 - p], (~correct).astype(int))
+    return CalibrationSet(p, correct, np.c_[p, 1 - p], (~correct).astype(int), np.arange(len(p)))
 
 
 HALF = 0.5

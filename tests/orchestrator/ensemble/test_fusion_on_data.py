@@ -15,11 +15,12 @@ from consilience.agents.base import softmax
 from consilience.core.task import Task
 from consilience.core.trust import Trust
 from consilience.orchestrator.ensemble.calibration import fit_calibrator
+from consilience.orchestrator.ensemble.cross_fitting import exact_inputs
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.scaling import ConfidenceDiscount
 from consilience.orchestrator.ensemble.trust_metrics import expected_calibration_error, measure
 from consilience.orchestrator.fitting.fit_context import FitContext
-from consilience.orchestrator.fitting.fit_ensemble import exact_inputs, fit_agents
+from consilience.orchestrator.fitting.fit_ensemble import fit_agents
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
 from consilience.retrieval.memory.labelled_images import LabelledImages
 from tests.support.real_data import real_data

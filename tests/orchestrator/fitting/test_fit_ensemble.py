@@ -14,19 +14,16 @@ from consilience.core.task import Task
 from consilience.orchestrator.decision.second_look import NO_LABEL
 from consilience.orchestrator.decision.threshold import choose_threshold
 from consilience.orchestrator.ensemble.calibration import fit_calibrator
+from consilience.orchestrator.ensemble.cross_fitting import FIVE_FOLDS_FROM, FOLDS, exact_inputs, split_into_folds
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.trust_metrics import measure
 from consilience.orchestrator.fitting.collect import MemberAnswers
 from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.fitting.fit_ensemble import (
-    FIVE_FOLDS_FROM,
-    FOLDS,
     FittedEnsemble,
     error_prior_of,
-    exact_inputs,
     fit_agents,
     fit_ensemble,
-    split_into_folds,
 )
 from consilience.retrieval.memory.labelled_images import LabelledImages
 

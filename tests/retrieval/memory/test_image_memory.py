@@ -88,6 +88,14 @@ def test_twins_do_not_hide_each_other_when_one_is_left_out() -> None:
     assert remember(labelled_images).query(at(10, 10), 2, exclude=["b", "c"]).rows.tolist() == [[0, 2], [0, 1]]
 
 
+def test_neither_an_image_nor_its_group_is_its_own_neighbour() -> None:
+    vectors = at(0, 10, 20, 90, 100)
+    labelled_images = LabelledImages((*"abcde",), ("x",) * 5, ("",) * 5, vectors, (), ("p", "p", "p", "q", "r"))
+    memory = remember(labelled_images)
+    assert memory.query(vectors[[0, 3, 0]], 9, exclude=["a", "d", None]).rows.tolist() == [[3, 4], [4, 2], [0, 1]]
+    assert memory.query(vectors[[4]], 9, exclude=["e"]).rows.tolist() == [[3, 2, 1, 0]]
+
+
 def test_evidence_is_what_the_core_reads() -> None:
     pictures = {"60": b"jpeg"}
     memory = remember(LabelledImages(("0", "60"), ("x", "y"), ("0.jpg", "叶.jpg"), at(0, 60), (pictures,)), "zyx")

@@ -1,0 +1,57 @@
+"""Cross-fitting: the answers of heads on images that they were not fitted on, from folds that split no group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from consilience.agents import AgentInput, LabelledFeatures, feature_agent
+from consilience.agents.heads.folds import count_groups, stratified_folds
+from consilience.agents.heads.neighbours import K
+from consilience.core.task import Task
+
+FOLDS = 20
+"""At most; as many as the label in the middle has images, if that is fewer."""
+
+FIVE_FOLDS_FROM = 300
+"""From this many images on, 5 folds are enough, and twice as fast."""
+
+
+def split_into_folds(labels: np.ndarray, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
+    """Return the fold of each image, int (n,), as `stratified_folds` does; the images of a group are in one fold.
+
+    The label in the middle decides how many folds there are, so that a rare one does not make them fewer.
+    """
+    counts = count_groups(labels, groups)
+    usual = int(np.median(counts[counts > 0]))
+    n = len(labels if groups is None else np.unique(groups))
+    return stratified_folds(labels, min(5 if n >= FIVE_FOLDS_FROM else FOLDS, max(usual, 2)), seed, groups)
+
+
+def out_of_fold(
+    name: str, task: Task, data: LabelledFeatures, folds: np.ndarray, on_fold: Callable[[int], None] = lambda _: None
+) -> np.ndarray:
+    """Return what a kind of head says of each image after it was fitted on the other folds, (n, c).
+
+    Rows of images that are never judged are NaN.
+
+    Args:
+        name: of the kind.
+        folds: int (n,).
+        on_fold: is told how many folds are done.
+    """
+    kind, raw = feature_agent(name), np.full((len(data.labels), data.n_labels), np.nan)
+    for fold in range(int(folds.max()) + 1):
+        known, held_out = data.take(np.flatnonzero(folds != fold)), folds == fold
+        raw[held_out] = kind.fit(known).predict_proba(exact_inputs(task, known, data.features[held_out]))
+        on_fold(fold + 1)
+    return raw
+
+
+def exact_inputs(task: Task, known: LabelledFeatures, features: np.ndarray) -> AgentInput:
+    """Return the input for vectors (n, d) whose neighbours are searched exactly among the known images."""
+    similarities = features @ known.features.T
+    nearest = np.argsort(-similarities, axis=1, kind="stable")[:, :K]
+    near = np.take_along_axis(similarities, nearest, axis=1)
+    return AgentInput(task, [None] * len(features), features, known.labels[nearest], near)

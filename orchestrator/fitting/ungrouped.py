@@ -1,0 +1,29 @@
+"""What a fit would have looked like if the images of one group had stood on both sides of every split."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from consilience.agents.heads.folds import is_grouped
+from consilience.orchestrator.ensemble.calibration import FITTED_TO_HEADS
+from consilience.orchestrator.ensemble.cross_fitting import out_of_fold, split_into_folds
+from consilience.orchestrator.fitting.collect import MemberAnswers
+from consilience.orchestrator.fitting.fit_context import FitContext
+from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, fit_ensemble
+from consilience.orchestrator.runtime.blas_threads import one_blas_thread
+
+
+def accuracy_without_groups(fitted: FittedEnsemble, context: FitContext) -> float | None:
+    """Return the accuracy that folds drawn image by image show, in [0, 1]; None where no two images are of one group.
+
+    It is no figure to rely on: it shows how much of the apparent accuracy comes from second views of the same things.
+    """
+    if not is_grouped(context.data.groups) or not len(fitted.calibration_set.labels):
+        return None
+    data, task = replace(context.data, groups=None), context.task
+    folds, heads = split_into_folds(data.labels, context.seed), {head.name for head in fitted.heads}
+    with one_blas_thread():
+        raw = {name: out_of_fold(name, task, data, folds) for name in sorted(heads)}
+    looks = [MemberAnswers(name, "first", answers, calibrators=FITTED_TO_HEADS) for name, answers in raw.items()]
+    looks += [look for look in fitted.looks if look.agent not in heads]
+    return float(fit_ensemble((), looks, task, data, folds).calibration_set.correct.mean())
