@@ -25,8 +25,8 @@ def split_into_folds(labels: np.ndarray, seed: int, groups: np.ndarray | None = 
     """
     counts = count_groups(labels, groups)
     usual = int(np.median(counts[counts > 0]))
-    n = len(labels if groups is None else np.unique(groups))
-    return stratified_folds(labels, min(5 if n >= FIVE_FOLDS_FROM else FOLDS, max(usual, 2)), seed, groups)
+    most = 5 if len(labels) >= FIVE_FOLDS_FROM else FOLDS
+    return stratified_folds(labels, min(most, max(usual, 2)), seed, groups)
 
 
 def out_of_fold(
