@@ -73,9 +73,9 @@ class CommandLine(click.Group):
             tidy_streams()
             quiet_libraries(ctx.params["debug"])
             return super().invoke(ctx)
-        except BrokenPipeError:  # whoever read the output has gone: click ends quietly
-            raise
-        except (ConsilienceError, OSError, ImportError, KeyboardInterrupt) as error:
+        except (BrokenPipeError, click.ClickException, click.Abort, click.exceptions.Exit):
+            raise  # whoever read the output has gone, or the command has said how it ends: click does the rest
+        except (Exception, KeyboardInterrupt) as error:
             if _is_interruption(error):
                 complain("interrupted", "nothing was left half-written")
                 ctx.exit(INTERRUPTED)
@@ -85,9 +85,14 @@ class CommandLine(click.Group):
 
 
 def _is_interruption(error: BaseException | None) -> bool:
-    """Return whether Ctrl-C is behind an error: an interrupted import of a compiled module is an ImportError."""
+    """Return whether Ctrl-C is behind an error.
+
+    While modules are imported it may come as their ImportError or SystemError, raised from it or while it was handled;
+    our own errors, and the system's, are what they say.
+    """
     while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__
+        is_plain = isinstance(error, (ConsilienceError, OSError))
+        error = error.__cause__ or (None if is_plain else error.__context__)
     return error is not None
 
 

@@ -38,6 +38,15 @@ def test_ctrl_c_is_an_interruption_wherever_it_hits(error: BaseException, cause:
     assert (result.exit_code, result.stderr) == (130, "interrupted: nothing was left half-written\n")
 
 
+def test_ctrl_c_is_an_interruption_where_a_library_hides_it() -> None:
+    error = SystemError("initialization raised unreported exception")
+    error.__context__ = KeyboardInterrupt()
+    assert raised(error, None).exit_code == 130
+    failed = OSError("no space left")  # what went wrong while it was cleared up is what counts
+    failed.__context__ = KeyboardInterrupt()
+    assert raised(failed, None).exit_code == 1
+
+
 @pytest.mark.parametrize("error", [PanelError("no panel"), OSError("no panel"), MissingExtraError("no panel")])
 def test_an_error_is_one_line(error: Exception) -> None:
     result = raised(error, ImportError("gone"))
