@@ -39,13 +39,15 @@ class Conclusion:
     Where no agent answered, the label and the posterior are empty.
 
     Attributes:
-        label: the most probable label, or the one that a reasoner decided for.
+        label: the most probable label; where costs are set (`decision.costs`), the one that is expected to cost least;
+            or the one that a reasoner decided for.
         posterior: probability by label, in the task's order; sums to 1.
         first_posterior: the posterior before any second look; None if there was none.
         prediction_set: the labels that cannot be excluded at the policy's coverage, most probable first; the most
             probable label always stays in it. All labels, where the panel has too few labelled images to exclude any.
         verdict: "confident", or "refer": a person must look.
         reasons: why it was not settled; empty if it was.
+        expected_cost: what the label is expected to cost, in the unit of `decision.costs`; None where none are set.
         predictions: every prediction that was weighed or failed, first looks before second looks.
         novelty: share of the panel's own images that are less novel, in [0, 1]; higher = more novel. Where the panel
             could judge too few of its own images, the evidence's.
@@ -62,6 +64,7 @@ class Conclusion:
     verdict: Verdict
     reasons: tuple[str, ...]
     predictions: tuple[Prediction, ...]
+    expected_cost: float | None = None
     novelty: float | None = None
     novelty_signs: Mapping[str, float] = field(default_factory=dict)
     rationale: str
@@ -93,6 +96,7 @@ class Conclusion:
             "verdict": self.verdict,
             "reasons": list(self.reasons),
             "predictions": [prediction.to_dict() for prediction in self.predictions],
+            "expected_cost": self.expected_cost,
             "novelty": self.novelty,
             "novelty_signs": dict(self.novelty_signs),
             "rationale": self.rationale,

@@ -49,7 +49,8 @@ class AnswerColumns:
     """The answers of one agent's look, calibrated, or of the fusion at m images: what `Raw` holds, and more.
 
     Attributes:
-        truth, named: the true label and the most probable one, as places in the task's order, int.
+        truth, named: the true label and the one that was named, as places in the task's order, int: the most probable
+            one, unless costs or a reasoner chose another.
         of_truth: probability of the true label, float in [0, 1].
         squared: squared distance of the probabilities to the true label's, float in [0, 2].
     """
@@ -62,16 +63,26 @@ class AnswerColumns:
     squared: np.ndarray
 
     @classmethod
-    def of(cls, rows: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> AnswerColumns:
-        """Return the columns of probabilities, float (m, c), and labels, int (m,); rows of NaN are left out."""
+    def of(
+        cls, rows: np.ndarray, truth: np.ndarray, probabilities: np.ndarray, named: np.ndarray | None = None
+    ) -> AnswerColumns:
+        """Return the columns of probabilities, float (m, c), and labels, int (m,); rows of NaN are left out.
+
+        Args:
+            named: the labels that were named, int (m,), anything where nothing was; None: the most probable ones.
+        """
+        if named is not None:
+            named = named[np.isfinite(probabilities).all(axis=1)].astype(np.intp)
         rows, truth, probabilities = _answered(rows, truth, probabilities)
-        of_truth = probabilities[np.arange(len(truth)), truth]
+        named = probabilities.argmax(axis=1) if named is None else named
+        every = np.arange(len(truth))
+        of_truth = probabilities[every, truth]
         squared = (probabilities**2).sum(axis=1) - 2.0 * of_truth + 1.0
         return cls(
             rows,
             truth.astype(np.int32),
-            probabilities.argmax(axis=1).astype(np.int32),
-            probabilities.max(axis=1),  # in full: 0.8 said in words must not fall into another bin
+            named.astype(np.int32),
+            probabilities[every, named],  # in full: 0.8 said in words must not fall into another bin
             of_truth.astype(np.float32),
             squared.astype(np.float32),
         )
@@ -141,6 +152,7 @@ class Collected:
         images: rows. errors: those without a diagnosis. left_out: leaks that were dropped. leaks: those and others.
         fusion: the panel's answers; before: its answers before any second look, where they are known.
         settled: whether the verdict was "confident", bool, for each answer of the fusion.
+        most_probable: the label of the greatest posterior, int, for each answer of the fusion.
         held, sizes: whether the prediction set holds the true label, bool, and how many labels it holds, int, likewise.
         looks: by agent and stage, first looks first, in the order in which they stand in the rows.
     """
@@ -150,6 +162,7 @@ class Collected:
     settled: np.ndarray
     held: np.ndarray
     sizes: np.ndarray
+    most_probable: np.ndarray
     looks: dict[Look, LookAnswers]
     images: int = 0
     errors: int = 0
@@ -165,15 +178,16 @@ def collect(batches: Iterable[pyarrow.RecordBatch], labels: Sequence[str]) -> Co
     fusion: list[AnswerColumns] = []
     before: list[AnswerColumns] = []
     verdicts: list[tuple[np.ndarray, ...]] = []
-    nothing = np.empty(0, bool), np.empty(0, bool), np.empty(0, np.intp)
+    nothing = np.empty(0, bool), np.empty(0, bool), np.empty(0, np.intp), np.empty(0, np.intp)
     collected = Collected(AnswerColumns.of(*NOTHING), AnswerColumns.of(*NOTHING), *nothing, {})
     for batch in batches:
         rows, truth = _numbers(batch["row"]), _places(batch["truth"], labels)
         posterior, earlier = _shares(batch["posterior"]), _shares(batch["first_posterior"])
         answered = np.isfinite(posterior).all(axis=1)
-        fusion.append(AnswerColumns.of(rows, truth, posterior))
+        fusion.append(AnswerColumns.of(rows, truth, posterior, _places(batch["label"], labels)))
         before.append(AnswerColumns.of(rows, truth, earlier))
-        judged = rows, _flags(batch["verdict"], "confident"), *_sets(batch["prediction_set"], batch["truth"])
+        sets = _sets(batch["prediction_set"], batch["truth"])
+        judged = rows, _flags(batch["verdict"], "confident"), *sets, posterior.argmax(axis=1)
         verdicts.append(tuple(values[answered] for values in judged))
         dropped = int(_flags(batch["error"], LEFT_OUT).sum())
         collected.images += len(rows)
@@ -189,7 +203,8 @@ def collect(batches: Iterable[pyarrow.RecordBatch], labels: Sequence[str]) -> Co
     if verdicts:
         numbers, *columns = (np.concatenate(parts) for parts in zip(*verdicts, strict=True))
         order = np.argsort(numbers, kind="stable")
-        collected.settled, collected.held, collected.sizes = (column[order] for column in columns)
+        columns = [column[order] for column in columns]
+        collected.settled, collected.held, collected.sizes, collected.most_probable = columns
     return collected
 
 

@@ -3,6 +3,7 @@
 OUT/run.json           what the run is                     OUT/predictions.jsonl  a row an image (rows.py)
 OUT/metrics.json       every figure (figures.py)           OUT/rows.parquet       the rows again, as a table
 OUT/report.html        for people                          OUT/novel/             rows of images of no known label
+OUT/frequencies.json   how often labels seem to occur, where that was to be estimated
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pydantic import BaseModel
 
 from consilience.agents import Agent
 from consilience.core.errors import EvaluationError
+from consilience.core.settings.decision_settings import AS_LABELLED, DecisionSettings
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.storage.panel_folder import open_panel_folder
 from consilience.evals import novelty_detection as novelty_figures
@@ -31,12 +33,15 @@ from consilience.evals.engines.engine import Engine, FreshDiagnoser, LocalEngine
 from consilience.evals.engines.process_engine import ProcessEngine
 from consilience.evals.engines.ray_engine import Cluster, ClusterEngine
 from consilience.evals.figures import EvaluationMetrics
+from consilience.evals.first_pass import with_frequencies
 from consilience.evals.measurement import measure
 from consilience.evals.report import write_report
 from consilience.evals.rows import LEFT_OUT, PARQUET, Decided, save_parquet
 from consilience.evals.run_log import RunLog, Tally, open_run_log, write_json, written_to
 from consilience.evals.source import Source, SourceImage, VectorSource, cases, chosen_rows, labels_of, open_source
+from consilience.orchestrator.decision.settling import given_shares
 from consilience.orchestrator.diagnoser import Diagnoser
+from consilience.orchestrator.in_use.costs import Costs
 from consilience.orchestrator.panel.panel import Panel
 from consilience.retrieval.encoders.batch_embedding import usable_cores
 from consilience.retrieval.encoders.encoder import Encoder
@@ -147,8 +152,9 @@ def evaluate(
     rows = chosen_rows(len(images), sample, limit, settings.seed)
     choice = {"sample": sample, "limit": limit, "map": dict(renamed or {}), "agents_only": agents_only}
     run = run_of(panel, images, settings, choice | {"drop_leaks": drop_leaks})
-    open_engine = partial(_engine, opened, settings=settings, agents=agents, encoder=encoder, cluster=cluster)
     with open_run_log(out, run, opened.task.names, rows, drop_leaks=drop_leaks) as run_log:
+        settings = with_frequencies(out, panel, images, rows, settings, agents, encoder)
+        open_engine = partial(_engine, opened, settings=settings, agents=agents, encoder=encoder, cluster=cluster)
         _decide(run_log, images, labels, partial(open_engine, drop_leaks=drop_leaks), watch)
         strangers = None
         if strange is not None:
@@ -157,7 +163,12 @@ def evaluate(
                 as_called = {name: name for name in strange.counts}
                 _decide(other, strange, as_called, partial(open_engine, drop_leaks=False), watch)
         metrics = write_figures(
-            out, opened.task.names, agents_only=agents_only, novel=strangers, most=settings.policy.max_novelty
+            out,
+            opened.task.names,
+            agents_only=agents_only,
+            novel=strangers,
+            most=settings.policy.max_novelty,
+            decision=settings.decision,
         )
         write_report(out, opened)
     seen = set(labels.values())
@@ -190,9 +201,19 @@ def decide_waiting(run_log: RunLog, engine: Engine, waiting: Iterator[SourceImag
 
 
 def write_figures(
-    out: Path, labels: tuple[str, ...], *, agents_only: bool = False, novel: Path | None = None, most: float = 1.0
+    out: Path,
+    labels: tuple[str, ...],
+    *,
+    agents_only: bool = False,
+    novel: Path | None = None,
+    most: float = 1.0,
+    decision: DecisionSettings = AS_LABELLED,
 ) -> EvaluationMetrics:
-    """Write `rows.parquet` and `metrics.json` from the rows in `out`, and those of novel images in another folder."""
+    """Write `rows.parquet` and `metrics.json` from the rows in `out`, and those of novel images in another folder.
+
+    Args:
+        decision: how often labels occur where the panel is used, and what mistakes cost.
+    """
     with written_to(out):
         rows = collect(save_parquet(out, labels), labels)
         novelty = (
@@ -200,7 +221,14 @@ def write_figures(
             if novel is None
             else novelty_figures.compared(novelty_figures.read(out, labels), novelty_figures.read(novel, labels), most)
         )
-        metrics = measure(rows, labels, agents_only=agents_only, novelty=novelty)
+        metrics = measure(
+            rows,
+            labels,
+            agents_only=agents_only,
+            novelty=novelty,
+            shares=given_shares(decision, labels, [0] * len(labels)),
+            costs=Costs.of(decision.costs, labels),
+        )
         write_json(out / METRICS, metrics.to_dict())
     return metrics
 

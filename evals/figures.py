@@ -12,6 +12,11 @@
     settled                       n, share, right, accuracy with `low` and `high`: images whose verdict is "confident"
     prediction_sets               n, covered, coverage with `low` and `high`: images whose set holds their label;
                                   mean_size: labels in a set
+    worth                         by label, where labels occur as in `decision.frequencies` (else as among the images):
+                                  share, settled as it, right: of those in use the share that show it, with `low` and
+                                  `high`, found: of its images the share settled as it
+    costs                         what an image costs on average, in the unit of `decision.costs`: cost (a person asked
+                                  where the panel refers), always, never (asking), most_probable; or null
     novelty                       known against novel images (`evaluate --novel`), see `novelty.KnownNovel`; or null
     second_looks                  images that a second look answered; by agent, and for the fusion, what that changed:
                                   n, changed, better (wrong before, right after), worse; the fusion's is null where
@@ -33,6 +38,8 @@ from typing import Any
 
 from consilience.evals.metrics import Paired, PairedChange
 from consilience.evals.novelty_detection import KnownNovel
+from consilience.orchestrator.in_use.costs import CostFigures
+from consilience.orchestrator.in_use.worth import Worth
 
 FORMAT = 1
 
@@ -144,6 +151,8 @@ class EvaluationMetrics:
     difference: Paired | None
     settled: Settled | None
     prediction_sets: PredictionSets | None
+    worth: Mapping[str, Worth] | None
+    costs: CostFigures | None
     novelty: KnownNovel | None
     second_looks: SecondLookMetrics
     cost_usd: float

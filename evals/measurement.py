@@ -23,16 +23,26 @@ from consilience.evals.metrics import Paired, PairedChange
 from consilience.evals.novelty_detection import KnownNovel
 from consilience.evals.scores import FUSION, accuracy_interval
 from consilience.orchestrator.ensemble.trust_metrics import expected_calibration_error, score_columns
+from consilience.orchestrator.in_use.costs import Costs
+from consilience.orchestrator.in_use.worth import Worth, worth_of
 
 
 def measure(
-    collected: Collected, labels: Sequence[str], *, agents_only: bool = False, novelty: KnownNovel | None = None
+    collected: Collected,
+    labels: Sequence[str],
+    *,
+    agents_only: bool = False,
+    novelty: KnownNovel | None = None,
+    shares: np.ndarray | None = None,
+    costs: Costs | None = None,
 ) -> EvaluationMetrics:
     """Return all figures of an evaluation.
 
     Args:
         novelty: known against novel images, where there are such.
         agents_only: the fusion is not judged.
+        shares: of the labels where the panel is used, float (c,); None: as among these images.
+        costs: what mistakes and asking a person cost, if that is set.
     """
     names = tuple(labels)
     looks = {
@@ -57,6 +67,10 @@ def measure(
         difference=None if judged is None or best is None else _paired(judged, first[best][1]),
         settled=None if judged is None else settled_of(judged.correct, collected.settled),
         prediction_sets=None if judged is None else sets_of(collected.held, collected.sizes),
+        worth=None if judged is None else _worth(judged, collected.settled, names, shares),
+        costs=None
+        if judged is None or costs is None
+        else costs.figures(judged.truth, judged.named, collected.most_probable, collected.settled),
         novelty=novelty,
         second_looks=_second_looks(looks, collected),
         cost_usd=collected.cost_usd,
@@ -159,6 +173,16 @@ def sets_of(held: np.ndarray, sizes: np.ndarray) -> PredictionSets:
     n, covered = len(held), int(held.sum())
     mean = float(sizes.mean()) if n else None
     return PredictionSets(n, covered, covered / n if n else None, *accuracy_interval(covered, n), mean)
+
+
+def _worth(
+    answers: AnswerColumns, settled: np.ndarray, names: tuple[str, ...], shares: np.ndarray | None
+) -> dict[str, Worth]:
+    """By label, what it is worth that an image is settled as it, where labels occur in these shares."""
+    counts = np.bincount(answers.truth, minlength=len(names))
+    shares = counts / max(len(answers), 1) if shares is None else shares
+    worths = worth_of(answers.truth, answers.named, settled, np.arange(len(answers)), shares)
+    return dict(zip(names, worths, strict=True))
 
 
 def _second_looks(

@@ -85,6 +85,7 @@ _NOTHING: dict[str, Any] = {
     "posterior": None,
     "first_posterior": None,
     "prediction_set": [],
+    "expected_cost": None,
     "reasons": [],
     "predictions": [],
     "evidence": None,
@@ -126,7 +127,8 @@ def schema(labels: Sequence[str]) -> pyarrow.Schema:
     row = {"row": whole, "source": text, "identity": text, "truth": text, "leak": flag, "label": text, "verdict": text}
     row |= {"probability": number}
     row |= {"error": text, "cost_usd": number, "rounds": whole, "posterior": shares, "first_posterior": shares}
-    row |= {"prediction_set": pa.list_(text), "reasons": pa.list_(text), "predictions": pa.list_(pa.struct(prediction))}
+    row |= {"prediction_set": pa.list_(text), "reasons": pa.list_(text), "expected_cost": number}
+    row |= {"predictions": pa.list_(pa.struct(prediction))}
     row |= {"novelty": number, "novelty_signs": pa.struct([(name, number) for name in SIGNS])}
     return pa.schema(row | {"evidence": pa.struct(evidence), "rationale": text, "seconds": number})
 

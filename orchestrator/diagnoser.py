@@ -25,6 +25,7 @@ from consilience.core.images import Image, ImageSource, Named, load_image
 from consilience.core.settings.settings import PolicySettings, Settings, settings_or
 from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.run_state import State
+from consilience.orchestrator.decision.settling import in_use
 from consilience.orchestrator.decision.weighing import Weigher
 from consilience.orchestrator.fitting.ingest import vector_identity
 from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
@@ -73,8 +74,12 @@ class Diagnoser:
         self.budget = Budget(settings.policy.max_run_cost_usd)
         self._agents = panel.open_agents(settings, agents, self.budget)
         self.memory = panel.open_memory(settings.memory.url)
-        policy = Policy.chosen(settings.policy, panel.calibration_set)
-        self.weigher = Weigher(panel.task, panel.members, panel.fusion, policy, panel.second_looks, panel.novelty)
+        calibration_set = in_use(panel.calibration_set, settings.decision, panel.task.names)
+        policy, fusion = (
+            Policy.chosen(settings.policy, calibration_set),
+            replace(panel.fusion, ratio=calibration_set.ratio),
+        )
+        self.weigher = Weigher(panel.task, panel.members, fusion, policy, panel.second_looks, panel.novelty)
         self._reasoner, self._known = open_reasoner(panel, settings, self.budget), panel.known()
         self.graph = self._compiled(settings.policy)
         closed = f"this diagnoser is closed: open the panel '{panel.path}' again"
@@ -104,7 +109,8 @@ class Diagnoser:
             EncoderError: the encoder cannot be opened, or is not the panel's.
             AgentError: agents are missing, or the panel was not fitted with them, or with the reasoner that is to
                 advise.
-            SettingsError: the settings ask an agent otherwise than when its trust was earned.
+            SettingsError: the settings ask an agent otherwise than when its trust was earned, or `decision` does not
+                fit the labels.
             MemoryServerError: a Chroma server is set and cannot be reached.
         """
         return cls(Panel.open(panel), settings_or(settings, arguments), agents, encoder)

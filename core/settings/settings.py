@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from consilience.core.errors import SettingsError
 from consilience.core.image_limits import ImageLimits
+from consilience.core.settings.decision_settings import DecisionSettings
 from consilience.core.settings.model_kinds import ModelSettings
 from consilience.core.settings.model_settings import ReasonerSettings
 from consilience.core.settings.settings_group import SettingsGroup
@@ -176,6 +177,9 @@ class Settings(SettingsGroup):
     images: ImageLimits = Field(default=ImageLimits(), description="what an image may be")
     memory: MemorySettings = Field(default=MemorySettings(), description="where similar cases are looked up")
     policy: PolicySettings = Field(default=PolicySettings(), description="when a diagnosis is settled")
+    decision: DecisionSettings = Field(
+        default=DecisionSettings(), description="how often labels occur in use, and what mistakes cost"
+    )
     replies: RepliesSettings = Field(default=RepliesSettings(), description="where models' answers are kept")
     history: HistorySettings = Field(default=HistorySettings(), description="where diagnoses and feedback are kept")
     learning: LearningSettings = Field(default=LearningSettings(), description="when feedback counts")

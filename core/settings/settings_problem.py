@@ -101,10 +101,12 @@ def _allowed(field: FieldInfo, is_entry: bool) -> str:
     if is_entry:
         return "a mapping"
     schema = TypeAdapter(field.rebuild_annotation()).json_schema()
-    return " or ".join(_described(option) for option in schema.get("anyOf", [schema]))
+    return " or ".join(dict.fromkeys(_described(option) for option in schema.get("anyOf", [schema])))
 
 
 def _described(schema: Mapping[str, Any]) -> str:
+    if "const" in schema:
+        return str(schema["const"])
     if "enum" in schema:
         return "one of " + ", ".join(schema["enum"])
     kinds = {"integer": "a whole number", "number": "a finite number", "string": "a text", "boolean": "true or false"}

@@ -7,6 +7,8 @@ from typing import Any
 
 from consilience.core.render.phrases import counted, percent, source_name
 from consilience.evals.scores import accuracy_interval
+from consilience.orchestrator.decision.settling import worth_words
+from consilience.orchestrator.in_use.worth import Worth
 
 Metrics = Mapping[str, Any]
 
@@ -114,6 +116,23 @@ def _weakest_label(figures: Metrics) -> str | None:
     return (
         f"The weakest label is {weakest}: {percent(labels[weakest]['recall'])} of {counted(labels[weakest]['n'])} are "
         f"recognised{mistakes}."
+    )
+
+
+def in_use(metrics: Metrics) -> Iterator[str]:
+    """Yield what a word is worth where the panel is used, and what its decisions cost."""
+    worths = {label: Worth(**worth) for label, worth in (metrics.get("worth") or {}).items()}
+    yield from (f"{sentence}." for sentence in worth_words([*worths], [*worths.values()]))
+    if (costs := metrics.get("costs")) is not None:
+        yield cost_words(costs)
+
+
+def cost_words(costs: Metrics) -> str:
+    """Return what an image costs on average, beside what it would otherwise."""
+    return (
+        f"An image costs {costs['cost']:.3g} on average, a person asked where the panel refers; "
+        f"{costs['always']:.3g} if a person is always asked, {costs['never']:.3g} if never, "
+        f"{costs['most_probable']:.3g} if the most probable label is always taken."
     )
 
 

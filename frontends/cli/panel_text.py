@@ -11,10 +11,12 @@ from rich.table import Table
 
 from consilience.core.prediction import look_name
 from consilience.core.render.phrases import one_line, percent
+from consilience.core.settings.decision_settings import AS_LABELLED, DecisionSettings
 from consilience.core.settings.settings import PolicySettings
 from consilience.frontends.cli.terminal import table
-from consilience.orchestrator.decision.policy import settles
-from consilience.orchestrator.fitting.fit_warnings import fit_warnings
+from consilience.orchestrator.decision.settling import in_use, settles, worth_words
+from consilience.orchestrator.fitting.fit_warnings import fit_warnings, promise_warnings
+from consilience.orchestrator.in_use.worth import Worth
 from consilience.orchestrator.panel.panel import Panel
 
 
@@ -37,14 +39,20 @@ def shares_of_weight(panel: Panel) -> list[float]:
     return [float(share) for share in shares]
 
 
-def facts(panel: Panel, policy: PolicySettings) -> dict[str, Any]:
+def facts(panel: Panel, policy: PolicySettings, decision: DecisionSettings = AS_LABELLED) -> dict[str, Any]:
     """Return what there is to know of a panel, as plain data for JSON.
 
     Args:
         policy: the settings that decide which images are settled.
+        decision: how often labels occur where it is used, and what mistakes cost.
+
+    Raises:
+        SettingsError: `decision` does not fit the panel's labels.
     """
     counts = {label: panel.labelled_images.labels.count(label) for label in panel.task.names}
-    rule, claim = settles(policy, panel.calibration_set), panel.claim(policy)
+    names = panel.task.names
+    rule = settles(policy, in_use(panel.calibration_set, decision, names))
+    claim = panel.claim(policy, decision)
     return {
         "panel": str(panel.path),
         "domain": panel.task.domain,
@@ -75,10 +83,14 @@ def facts(panel: Panel, policy: PolicySettings) -> dict[str, Any]:
             "delta": policy.delta,
             "threshold": rule.threshold.probability,
             "images_needed": rule.needed,
+            "unit": rule.unit,
+            "costs": None if rule.costs is None else asdict(rule.costs),
+            "promises": dict(zip(names, map(asdict, rule.promises), strict=False)),
+            "worth": dict(zip(names, map(asdict, rule.worths), strict=False)),
         },
         "claim": None if claim is None else claim.to_dict(),
         "choices": [asdict(choice) for choice in panel.choices],
-        "warnings": list(fit_warnings(panel)),
+        "warnings": [*fit_warnings(panel), *promise_warnings(names, rule), *in_use_warnings(decision)],
     }
 
 
@@ -107,12 +119,27 @@ def figures_table(first: str, *others: str) -> Table:
     return made
 
 
+def in_use_warnings(decision: DecisionSettings) -> list[str]:
+    """Return what the figures cannot show of frequencies that are estimated only once images come."""
+    if decision.frequencies != "estimate":
+        return []
+    return ["The frequencies are estimated from the images of each batch: these figures are for the labels' own mix."]
+
+
+def worth_lines(policy: Mapping[str, Any]) -> list[str]:
+    """Return what a word is worth in use, a line a label; `policy` is "policy" in `facts`."""
+    worths = {name: Worth(**worth) for name, worth in policy["worth"].items()}
+    return [f"{sentence}." for sentence in worth_words([*map(one_line, worths)], [*worths.values()])]
+
+
 def threshold_words(policy: Mapping[str, Any]) -> str:
     """Return in plain words which images are settled without a person.
 
     Args:
         policy: "policy" in `facts`.
     """
+    if policy["settle"] == "costs":
+        return _cost_words(policy)
     by_set, needed = policy["settle"] == "conformal", policy["images_needed"]
     wish = f"{percent(policy['coverage'])} coverage" if by_set else f"{percent(policy['target'])} accuracy"
     setting = "policy.coverage" if by_set else "policy.target"
@@ -123,7 +150,7 @@ def threshold_words(policy: Mapping[str, Any]) -> str:
                 f"Lower the setting {setting}."
             )
         return (
-            f"Every image will be referred to a person: {wish} takes at least {needed:,} labelled images. "
+            f"Every image will be referred to a person: {wish} takes at least {needed:,} labelled {policy['unit']}. "
             f"Add images, or lower the setting {setting}."
         )
     done = "An image is settled without a person if"
@@ -163,6 +190,19 @@ def claim_words(claim: Mapping[str, Any] | None) -> list[str]:
         settled += f", of which {percent(claim['settled_accuracy'])} are right"
     words.append(f"{settled}; the true label is among the possible ones of {percent(claim['coverage'])}.")
     return words
+
+
+def _cost_words(policy: Mapping[str, Any]) -> str:
+    words = (
+        "An image is settled without a person if its cheapest label is expected to cost less than asking one "
+        "(decision.costs)."
+    )
+    if (costs := policy["costs"]) is None:
+        return words
+    return (
+        f"{words} So an image costs {costs['cost']:.3g} on average; {costs['always']:.3g} if a person is always asked, "
+        f"{costs['never']:.3g} if never, {costs['most_probable']:.3g} if the most probable label is always taken."
+    )
 
 
 def choice_words(choices: Sequence[Mapping[str, Any]]) -> list[str]:

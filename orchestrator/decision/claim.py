@@ -20,6 +20,7 @@ from consilience.core.settings.settings import PolicySettings
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.decision.conformal import with_top
 from consilience.orchestrator.decision.policy import Policy
+from consilience.orchestrator.grouping.group_weights import group_weights, worth_in_groups
 from consilience.orchestrator.grouping.grouping import NO_GROUPING, Grouping
 
 FOLDS = 10
@@ -81,11 +82,11 @@ def claim_of(
             is_covered[here] = left[np.arange(len(here)), part.labels]
         by_threshold = part.probability >= policy.threshold.least
         is_settled[here] = part.settled_by(sets) if sets is not None and policy.follows_sets else by_threshold
-    weights = group_weights(groups)
+    weights = calibration_set.weights / calibration_set.weights.sum()
     settled = float(weights @ is_settled)
     return Claim(
         accuracy=float(weights @ calibration_set.correct),
-        interval=accuracy_of_as_many_groups(calibration_set.correct, groups),
+        interval=accuracy_of_as_many_groups(calibration_set.correct, groups, weights),
         settled=settled,
         settled_accuracy=float(weights @ (is_settled & calibration_set.correct)) / settled if settled else None,
         coverage=float(weights @ is_covered),
@@ -96,17 +97,9 @@ def claim_of(
     )
 
 
-def group_weights(groups: np.ndarray) -> np.ndarray:
-    """Return the weight of each image, (n,), summing to 1: each group weighs one, shared by its images; int (n,).
-
-    >>> group_weights(np.array([4, 4, 7])).tolist()
-    [0.25, 0.25, 0.5]
-    """
-    _, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    return np.asarray(1.0 / (len(sizes) * sizes[place]))
-
-
-def accuracy_of_as_many_groups(correct: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+def accuracy_of_as_many_groups(
+    correct: np.ndarray, groups: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[float, float]:
     """Return a prediction interval for the mean accuracy of another set of as many groups.
 
     A group's accuracy is one observation. Two more, one all right and one all wrong, keep the interval honest where no
@@ -114,10 +107,17 @@ def accuracy_of_as_many_groups(correct: np.ndarray, groups: np.ndarray) -> tuple
 
     Args:
         correct: whether each image was right, bool (n,). groups: int (n,).
+        weights: how much each image counts, float (n,); None: so that each group counts one.
     """
-    _, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    shares = np.r_[np.bincount(place, weights=correct) / sizes, 0.0, 1.0]
-    normal, n = NormalDist().inv_cdf((1 + CONFIDENCE) / 2), len(shares)
+    weights = group_weights(groups) if weights is None else weights
+    _, place = np.unique(groups, return_inverse=True)
+    of_group = np.bincount(place, weights=weights)
+    shares = np.r_[np.bincount(place, weights=weights * correct) / of_group, 0.0, 1.0]
+    n = worth_in_groups(weights, groups) + 2
+    of_group = np.r_[of_group / of_group.sum() * (n - 2), 1.0, 1.0] / n
+    mean = of_group @ shares
+    variance = of_group @ (shares - mean) ** 2 * n / (n - 1)
+    normal = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     quantile = normal + (normal**3 + normal) / (4 * (n - 1))
-    half = quantile * math.sqrt(shares.var(ddof=1) * 2 / n)  # as many groups again: both means vary
-    return max(0.0, float(shares.mean() - half)), min(1.0, float(shares.mean() + half))
+    half = quantile * math.sqrt(variance * 2 / n)  # as many groups again: both means vary
+    return max(0.0, float(mean - half)), min(1.0, float(mean + half))

@@ -7,10 +7,19 @@ label (Mondrian), so that rare labels are covered too. Of an image from where th
 
     P(true label is not excluded | label y) >= coverage.
 
-That takes at least 1 / (1 - coverage) - 1 images, 19 for 95 %, of which the least probable one then decides alone. So a
-label is judged by its own images only where IN_TAIL of them lie below the threshold (99 images for 95 %), and else by
-the images of all labels, whose coverage holds on average over labels. Where all together are fewer than 19, nothing can
-be excluded.
+What is counted are groups, the images of one thing: image i of group k weighs 1 / ((K + 1) n_k) among the K groups that
+show the label, and 1 / (K + 1) is kept for the new thing (Lee, Barber and Willett 2023; Dunn, Wasserman and Ramdas
+2022). Without groups every image is a thing.
+
+That takes at least 1 / (1 - coverage) - 1 groups, 19 for 95 %, of which the least probable one then decides alone. So a
+label has a threshold of its own only where IN_TAIL of its groups lie below it (99 groups for 95 %). The others are
+calibrated together, as one class: the coverage holds on average over their images. Where that class has too few in its
+tail, the next rarest labels join it, and take the smaller of the two thresholds. So each label with enough groups keeps
+its promise, and as the classes are a partition, all images together keep it, too. Where all together are fewer than 19,
+nothing can be excluded.
+
+If labels occur in other shares where the panel is used, images weigh in such a class by the ratio of the shares
+(Tibshirani et al. 2019; Podkopaev and Ramdas 2021).
 """
 
 from __future__ import annotations
@@ -22,35 +31,80 @@ from typing import Self
 
 import numpy as np
 
+from consilience.orchestrator.grouping.group_weights import group_weights, worth_in_groups
+
 IN_TAIL = 5
-"""Images of a label that its own threshold must rest on. With one, a single wrong image keeps its label in nearly every
+"""Groups of a label that its own threshold must rest on. With one, a single wrong image keeps its label in nearly every
 set: of 128 apple leaves, 32 a label, 96 % of them right, 9 % were settled."""
 
+ROUNDING = 1e-9
+"""By how much a sum of weights may miss a bound."""
 
-def images_needed(coverage: float) -> int | None:
-    """Return the fewest labelled images that a coverage takes; None: no number is enough.
 
-    >>> images_needed(0.95), images_needed(0.9), images_needed(1.0)
-    (19, 9, None)
+def images_needed(coverage: float, in_tail: int = 1) -> int | None:
+    """Return the fewest groups (images, where each is its own) that a coverage takes; None: no number is enough.
+
+    Args:
+        coverage: in [0, 1].
+        in_tail: how many of them are to lie below the threshold; IN_TAIL for a label's own.
+
+    >>> images_needed(0.95), images_needed(0.9), images_needed(1.0), images_needed(0.95, IN_TAIL)
+    (19, 9, None, 99)
     """
-    return None if coverage >= 1.0 else math.ceil(1.0 / (1.0 - coverage) - 1.0 - 1e-9)
+    return None if coverage >= 1.0 else math.ceil(in_tail / (1.0 - coverage) - 1.0 - ROUNDING)
 
 
 @dataclass(frozen=True)
 class LabelSets:
-    """The thresholds below which labels are excluded.
+    """The thresholds below which labels are excluded, and for which labels they promise something.
 
     Attributes:
         least: posterior below which a label is excluded, (c,); 0: it never is.
+        groups: groups that show each label, int (c,).
+        is_promised: whether a label has a coverage of its own, bool (c,); the others have one together, on average.
     """
 
     least: np.ndarray
+    groups: np.ndarray | None = None
+    is_promised: np.ndarray | None = None
 
     @classmethod
-    def calibrated(cls, of_truth: np.ndarray, labels: np.ndarray, n_labels: int, coverage: float) -> Self:
-        """Return the thresholds from the out-of-fold posterior of the true label, float (n,), and these labels."""
-        own = [of_truth[labels == label] for label in range(n_labels)]
-        return cls(np.array([_least(p if _in_tail(p, coverage) >= IN_TAIL else of_truth, coverage) for p in own]))
+    def calibrated(
+        cls,
+        of_truth: np.ndarray,
+        labels: np.ndarray,
+        n_labels: int,
+        coverage: float,
+        groups: np.ndarray | None = None,
+        ratio: np.ndarray | None = None,
+    ) -> Self:
+        """Return the thresholds from labelled images that nothing was fitted on.
+
+        Args:
+            of_truth: posterior of the true label, float (n,). labels: the true labels, int (n,).
+            coverage: in [0, 1].
+            groups: int (n,); None: each image is its own.
+            ratio: by label, its share in use over its share here, float (c,); None: 1.
+        """
+        groups = np.arange(len(labels)) if groups is None else groups
+        ratio = np.ones(n_labels) if ratio is None else ratio
+        rows_of = [np.flatnonzero(labels == label) for label in range(n_labels)]
+        counts = np.array([len(np.unique(groups[rows])) for rows in rows_of], np.intp)
+        own = np.array([_in_tail(count, coverage) >= IN_TAIL for count in counts], bool)
+        least = np.full(n_labels, np.inf)
+        for label in np.flatnonzero(own):
+            rows = rows_of[label]
+            least[label] = _least(of_truth[rows], group_weights(groups[rows]), 1.0, coverage)
+        together = [*np.flatnonzero(~own), *(label for label in np.argsort(counts, kind="stable") if own[label])]
+        for size in range(int((~own).sum()), n_labels + 1) if not own.all() else ():
+            rows = np.concatenate([rows_of[label] for label in together[:size]])
+            weights = group_weights(groups[rows]) * ratio[labels[rows]]
+            if size == n_labels or _in_tail(worth_in_groups(weights, groups[rows]), coverage) >= IN_TAIL:
+                for label in together[:size]:
+                    shared = _least(of_truth[rows], weights, float(ratio[label]), coverage)
+                    least[label] = min(least[label], shared)
+                break
+        return cls(least, counts, own)
 
     @property
     def excludes(self) -> bool:
@@ -74,12 +128,18 @@ def widest(sets: Sequence[LabelSets]) -> LabelSets:
     return LabelSets(np.min([label_sets.least for label_sets in sets], axis=0))
 
 
-def _in_tail(of_truth: np.ndarray, coverage: float) -> int:
-    """k = floor((1 - coverage) (n + 1))."""
-    return math.floor((1.0 - coverage) * (len(of_truth) + 1) + 1e-9)
+def _in_tail(groups: float, coverage: float) -> int:
+    """floor((1 - coverage) (K + 1))."""
+    return math.floor((1.0 - coverage) * (groups + 1) + ROUNDING)
 
 
-def _least(of_truth: np.ndarray, coverage: float) -> float:
-    """Return the k-th smallest; 0 for k = 0."""
-    k = _in_tail(of_truth, coverage)
-    return float(np.partition(of_truth, k - 1)[k - 1]) if k else 0.0
+def _least(of_truth: np.ndarray, weights: np.ndarray, new: float, coverage: float) -> float:
+    """Return the greatest posterior with at most 1 - coverage of the weight below it, `new` included; 0: there is none.
+
+    Args:
+        new: what the new thing weighs, which may lie anywhere.
+    """
+    order = np.argsort(of_truth, kind="stable")
+    below = np.cumsum(weights[order]) - weights[order] + new
+    k = int(np.searchsorted(below, (1.0 - coverage) * (weights.sum() + new) + ROUNDING, side="right"))
+    return float(of_truth[order[k - 1]]) if k else 0.0

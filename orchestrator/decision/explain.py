@@ -28,7 +28,7 @@ def explain(
         requests: for second looks, as the graph's state has them.
     """
     label, predictions = conclusion.label, conclusion.predictions
-    sentences = [f"Most likely {label}, {percent(conclusion.probability)}."]
+    sentences = [_headline(conclusion)]
     counted = [prediction for prediction in predictions if prediction.calibrated is not None]
     total = sum(prediction.weight or 0.0 for prediction in counted) or 1.0
     measured = {(trust.agent, trust.stage): trust for trust in trusts}
@@ -56,6 +56,17 @@ def explain(
     if conclusion.verdict == "refer":
         sentences.append("A person should look. " + ". ".join(conclusion.reasons) + ".")
     return " ".join(sentences)
+
+
+def _headline(conclusion: Conclusion) -> str:
+    label, posterior = conclusion.label, conclusion.posterior
+    top = max(posterior, key=posterior.__getitem__)
+    if conclusion.expected_cost is None or posterior[label] == posterior[top]:
+        return f"Most likely {label}, {percent(conclusion.probability)}."
+    return (
+        f"Most likely {top}, {percent(posterior[top])}; but to say {label}, {percent(conclusion.probability)}, is "
+        f"expected to cost least: {conclusion.expected_cost:.3g}."
+    )
 
 
 def _list(predictions: Sequence[Prediction], total: float, trusts: Mapping[tuple[str, Stage], Trust]) -> str:

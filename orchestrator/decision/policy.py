@@ -6,6 +6,9 @@ One thing decides what the posterior must be, by `policy.settle`:
   The set misses the true label in at most 1 - coverage of the images.
 - "risk_control": the posterior reaches a threshold at which, but for a chance of delta, at least the target of what is
   settled is right (`choose_threshold`).
+
+Where costs are set (`decision.costs`), they decide in the place of both: the label that is expected to cost least is
+settled if that is less than what asking a person costs.
 """
 
 from __future__ import annotations
@@ -19,10 +22,11 @@ import numpy as np
 from consilience.core.prediction import look_name
 from consilience.core.render.phrases import percent
 from consilience.core.settings.settings import PolicySettings
-from consilience.orchestrator.decision.calibration_set import MIN_JUDGED_POSTERIOR, CalibrationSet
+from consilience.orchestrator.decision.calibration_set import MIN_JUDGED_POSTERIOR, CalibrationSet, sets_again
 from consilience.orchestrator.decision.conformal import LabelSets, images_needed, widest, with_top
 from consilience.orchestrator.decision.threshold import Threshold, choose_threshold, images_for, threshold_again
 from consilience.orchestrator.ensemble.scaling import FLOOR, log_probabilities
+from consilience.orchestrator.in_use.costs import Costs
 
 LABELS_NAMED = 4
 """Labels that a reason names, at most."""
@@ -31,55 +35,15 @@ DISTRUSTED = 0.5
 """An agent is distrusted if its weight is less than this share of the greatest weight."""
 
 
-def sets_again(first: CalibrationSet, second: CalibrationSet, coverage: float) -> LabelSets:
-    """Return the sets of diagnoses in which an agent has looked again.
-
-    Only what the first looks did not settle is looked at again, so that is calibrated on alone; where it is too little,
-    all second looks are, and the coverage is then only near the wished.
-    """
-    sets, enough = first.sets(coverage), images_needed(coverage)
-    if enough is None:
-        return second.sets(coverage)
-    is_open = ~first.settled_by(sets)
-    return (second.take(is_open) if is_open.sum() >= enough else second).sets(coverage)
-
-
-@dataclass(frozen=True)
-class Settles:
-    """What the posterior must be for a first look to be settled, and what that does on the labelled images.
-
-    Attributes:
-        by: "conformal" or "risk_control", as it is done; see the top of this module.
-        threshold: see there; its probability is None where the labelled images support nothing.
-        needed: how many images would, at least; None: no number.
-    """
-
-    by: str
-    threshold: Threshold
-    needed: int | None
-
-
-def settles(settings: PolicySettings, calibration_set: CalibrationSet) -> Settles:
-    """Return what settles a first look, by what the labelled images support; they calibrated the sets, too."""
-    policy = Policy.chosen(settings, calibration_set)
-    if policy.sets is None or not policy.follows_sets:
-        return Settles("risk_control", policy.threshold, images_for(settings.target, settings.delta))
-    is_settled = calibration_set.settled_by(policy.sets)
-    n = int(is_settled.sum())
-    accuracy = float(calibration_set.correct[is_settled].mean()) if n else 0.0
-    probability = MIN_JUDGED_POSTERIOR if policy.sets.excludes else None
-    return Settles(
-        "conformal", Threshold(probability, n / max(len(is_settled), 1), accuracy), images_needed(settings.coverage)
-    )
-
-
 @dataclass(frozen=True)
 class Doubts:
     """What may speak against each of n diagnoses. All arrays are (n,).
 
     Attributes:
-        winner: the named label. least: the posterior that would settle it.
+        winner: the most probable label. named: the one that the diagnosis names; another only where costs say so.
+        least: the posterior that would settle it.
         is_weak: its posterior is below that, or that of the labelled images of its label (`left` without it).
+        is_dear: it is expected to cost as much as asking a person, or more; `cost`: how much, 0 without costs.
         left: labels that cannot be excluded, (n, c). is_open: they are more than one, where that counts.
         against: share of the weight that names another label.
         leader: who decides for the winner. is_distrusted: with little weight.
@@ -87,8 +51,11 @@ class Doubts:
     """
 
     winner: np.ndarray
+    named: np.ndarray
     least: np.ndarray
     is_weak: np.ndarray
+    is_dear: np.ndarray
+    cost: np.ndarray
     left: np.ndarray
     is_open: np.ndarray
     against: np.ndarray
@@ -100,7 +67,8 @@ class Doubts:
     @property
     def settled(self) -> np.ndarray:
         """Return which diagnoses nothing speaks against, bool (n,)."""
-        return np.asarray(~(self.is_weak | self.is_open | self.is_split | self.is_distrusted | self.is_novel))
+        doubts = self.is_weak | self.is_dear | self.is_open | self.is_split | self.is_distrusted | self.is_novel
+        return np.asarray(~doubts)
 
 
 @dataclass(frozen=True)
@@ -113,7 +81,8 @@ class Policy:
             greatest holds. Of one that is not here, nothing is known, and it changes no threshold.
         sets, sets_again: in the same way what may be excluded; of several, what none excludes. None: nothing is known,
             and neither sets are calibrated nor the verdict follows them.
-        images: labelled images that all this was chosen on.
+        images: groups of labelled images that all this was chosen on; `unit`: what they are called.
+        costs: what names a label, and settles it; None: the most probable one is named.
     """
 
     settings: PolicySettings
@@ -122,26 +91,38 @@ class Policy:
     sets: LabelSets | None = None
     sets_again: Mapping[str, LabelSets] = field(default_factory=dict)
     images: int = 0
+    unit: str = "images"
+    costs: Costs | None = None
 
     @classmethod
     def chosen(cls, settings: PolicySettings, calibration_set: CalibrationSet) -> Self:
-        """Return the policy that the labelled images support."""
-        sets, images = calibration_set.sets(settings.coverage), len(calibration_set.probability)
+        """Return the policy that the labelled images support, as they count in use (`in_use`)."""
+        sets, costs = calibration_set.sets(settings.coverage), calibration_set.costs
         looked = {look_name(agent, "second"): second for agent, second in calibration_set.again.items()}
         again_sets = {name: sets_again(calibration_set, second, settings.coverage) for name, second in looked.items()}
-        if settings.settle == "conformal":
-            return cls(settings, Threshold(MIN_JUDGED_POSTERIOR, np.nan, np.nan), {}, sets, again_sets, images)
+        images, unit = calibration_set.n_groups, calibration_set.unit
+        if settings.settle == "conformal" or costs is not None:
+            least = Threshold(MIN_JUDGED_POSTERIOR if costs is None else 0.0, np.nan, np.nan)
+            return cls(settings, least, {}, sets, again_sets, images, unit, costs)
         first = choose_threshold(calibration_set, settings.target, settings.delta)
         again = {
             name: threshold_again(calibration_set, second, first, settings.target, settings.delta)
             for name, second in looked.items()
         }
-        return cls(settings, first, again, sets, again_sets, images)
+        return cls(settings, first, again, sets, again_sets, images, unit)
 
     @property
     def follows_sets(self) -> bool:
         """Return whether prediction sets decide, and not the posterior alone."""
-        return self.settings.settle == "conformal" and self.sets is not None
+        return self.settings.settle == "conformal" and self.sets is not None and self.costs is None
+
+    def named(self, posterior: np.ndarray) -> np.ndarray:
+        """Return the label that a posterior (n, c) names, int (n,): the most probable one, or that of least cost."""
+        return np.asarray(posterior.argmax(axis=1)) if self.costs is None else self.costs.best(posterior)
+
+    def expected_cost(self, posterior: np.ndarray) -> np.ndarray | None:
+        """Return what naming it is expected to cost, float (n,); None where costs decide nothing."""
+        return None if self.costs is None else np.asarray(self.costs.expected(posterior).min(axis=1))
 
     def _left(self, posterior: np.ndarray, answered: np.ndarray, looks: Sequence[str]) -> np.ndarray:
         """Labels that cannot be excluded, bool (n, c); a row may be empty. All, where nothing is known."""
@@ -171,6 +152,7 @@ class Policy:
             sizes = np.minimum((mass < self.settings.coverage).sum(axis=1) + 1, posterior.shape[1])
             return [[names[place] for place in row[:n]] for row, n in zip(order.tolist(), sizes.tolist(), strict=True)]
         kept = with_top(posterior, self._left(posterior, np.isfinite(calibrated[:, :, 0]), looks))
+        kept[np.arange(len(kept)), self.named(posterior)] = True
         kept = np.take_along_axis(kept, order, axis=1)
         return [
             [names[place] for place, is_in in zip(row, ins, strict=True) if is_in]
@@ -206,10 +188,15 @@ class Policy:
         lead = np.where(weights.T > 0, weights.T * lead, -np.inf)
         leader = lead.argmax(axis=0)
         its_weight = np.take_along_axis(weights, leader[:, None], axis=1)[:, 0]
+        cost = self.expected_cost(posterior)
+        is_dear = np.zeros(len(winner), bool) if self.costs is None else ~self.costs.is_settled(posterior)
         return Doubts(
             winner=winner,
+            named=self.named(posterior),
             least=least,
             is_weak=(posterior.max(axis=1) < least) | (size == 0),
+            is_dear=is_dear,
+            cost=np.zeros(len(winner)) if cost is None else cost,
             left=left,
             is_open=size > 1,
             against=against,
@@ -240,6 +227,8 @@ class Policy:
                 reasons.append(self._several(posterior[row], doubts.left[row], names))
             if doubts.is_weak[row]:
                 reasons.append(self._weak(float(posterior[row].max()), float(doubts.least[row]), winner))
+            if doubts.is_dear[row] and self.costs is not None:
+                reasons.append(_dear(names[doubts.named[row]], float(doubts.cost[row]), self.costs.person))
             if doubts.is_split[row]:
                 against = percent(doubts.against[row])
                 reasons.append(f"The agents disagree: {against} of the weight is for another label than {winner}")
@@ -253,7 +242,7 @@ class Policy:
         if self.sets is not None and not self.sets.excludes:
             coverage, needed = _percent(self.settings.coverage), images_needed(self.settings.coverage)
             wanted = "no number is enough" if needed is None else f"{needed} are needed"
-            return f"{self.images} labelled images cannot rule out any label at {coverage} coverage: {wanted}"
+            return f"{self.images} labelled {self.unit} cannot rule out any label at {coverage} coverage: {wanted}"
         places = sorted(np.flatnonzero(left).tolist(), key=lambda place: -posterior[place])
         listed = [names[place] for place in places[:LABELS_NAMED]]
         if len(places) > LABELS_NAMED:
@@ -264,12 +253,16 @@ class Policy:
         if least == np.inf:
             target, needed = _percent(self.settings.target), images_for(self.settings.target, self.settings.delta)
             wanted = "no number is enough" if needed is None else f"the surest {needed} must all be right"
-            return f"Too few labelled images to promise {target} accuracy: {wanted}"
+            return f"Too few labelled {self.unit} to promise {target} accuracy: {wanted}"
         if probability < least:
             sure, wanted = _told_apart(probability, least)
             return f"Only {sure} sure; {wanted} is needed"
         coverage = _percent(self.settings.coverage)
         return f"Only {percent(probability)} sure; of the known images of {winner}, {coverage} were surer"
+
+
+def _dear(label: str, cost: float, person: float) -> str:
+    return f"A mistake is dearer than a question: {label} is expected to cost {cost:.3g}, asking a person {person:.3g}"
 
 
 def _percent(share: float) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 from consilience.agents.base import softmax
 from consilience.core.prediction import Stage, look_name
 from consilience.orchestrator.decision.policy import Policy
-from consilience.orchestrator.ensemble.fusion import Fusion
+from consilience.orchestrator.ensemble.fusion import Fusion, with_prior
 from consilience.orchestrator.ensemble.scaling import log_probabilities
 
 MIN_SECOND_LOOKS = 5
@@ -125,12 +125,12 @@ class ValueOfInformation:
         after = np.repeat(calibrated[:, None, :], len(words), axis=1)  # (a, m, c)
         after[second] = words
         after, weights = after[present], self.fusion.weights(present[None])[0, present]
-        pooled = softmax(np.tensordot(weights, log_probabilities(after), 1))
+        pooled = with_prior(self.fusion.ratio, softmax(np.tensordot(weights, log_probabilities(after), 1)))
         names = [look_name(*look) for look, is_present in zip(self.looks, present, strict=True) if is_present]
         doubts = self.policy.doubts(
             pooled, after, np.tile(weights, (len(words), 1)), names, np.full(len(words), novelty)
         )
-        is_right, was_right = doubts.winner == labels, posterior.argmax() == labels
+        is_right, was_right = doubts.named == labels, self.policy.named(posterior[None]) == labels
         better = is_right & (~was_right | doubts.settled)
         worse = ~is_right & (was_right | doubts.settled)
         return Gain(float(chance @ better), float(chance @ worse))

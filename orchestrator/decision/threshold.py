@@ -16,7 +16,7 @@ class Threshold:
 
     Attributes:
         probability: the threshold; None if the labelled images cannot support the target: all is referred.
-        settled: share of the labelled images that it settles.
+        settled: share of the labelled images that it settles; each group, and each label as often as in use.
         accuracy: share of those that were right.
     """
 
@@ -31,7 +31,9 @@ class Threshold:
 
 
 def images_for(target: float, delta: float) -> int | None:
-    """Return how many images must be settled, all right, before a target can be claimed; None: no number is enough.
+    """Return how many groups must be settled, all right, before a target can be claimed; None: no number is enough.
+
+    A group is an image where each is its own.
 
     >>> images_for(0.95, 0.1), images_for(0.9, 0.05), images_for(1.0, 0.1)
     (45, 29, None)
@@ -50,30 +52,60 @@ def choose_threshold(
     """Return the lowest threshold from `least` on at which at least `target` of the settled diagnoses are right.
 
     But for a chance of `delta` the claim is true of images from where the labelled ones came from: learn then test
-    (Angelopoulos et al. 2021), with binomial tails, in a fixed sequence from high thresholds to low ones. Of k settled
-    images e are wrong; P(Binomial(k, 1 - target) <= e) <= delta must hold there and at each threshold above it, from
-    the first on that settles `images_for(target, delta)` images. How many a threshold settles tells nothing of who is
-    right, so where the sequence starts costs nothing.
+    (Angelopoulos et al. 2021) in a fixed sequence from high thresholds to low ones. Of k groups with settled images the
+    share of the settled that are wrong is e / k on average, each group counting once; how probable so few are where the
+    target is missed (`binomial_tails` where each image is a group of its own, else `bounded_tails`) must be at most
+    delta there and at each threshold above it, from the first on that settles `images_for(target, delta)` groups. How
+    many a threshold settles tells nothing of who is right, so where the sequence starts costs nothing.
+
+    Where labels occur in other shares in use, images are drawn so that they occur so (rejection sampling).
 
     Args:
         before: what was settled already, if anything. It counts among the k and the e, but not in the
             `Threshold`'s shares.
     """
-    needed, settled_before = images_for(target, delta), np.empty(0, bool) if before is None else before.correct
-    order = np.argsort(-calibration_set.probability, kind="stable")
-    probability, wrong = calibration_set.probability[order], np.cumsum(~calibration_set.correct[order])
-    settled = np.arange(1, len(order) + 1)
-    boundary = np.r_[probability[:-1] > probability[1:], True][: len(order)]  # equal ones are settled together
-    total = settled + len(settled_before)
-    tested = np.flatnonzero(boundary & (probability >= least) & (total >= (needed or np.inf)))
-    kept = binomial_tails(wrong[tested] + (~settled_before).sum(), total[tested], 1.0 - target) <= delta * (1 + 1e-9)
-    possible = tested[np.logical_and.accumulate(kept)]
+    needed = images_for(target, delta)
+    tested, boundaries = calibration_set.as_in_use(), np.empty(0)
+    if len(tested.probability):
+        boundaries = np.unique(tested.probability[tested.probability >= least])[::-1]
+    losses, groups, is_alone = _losses(tested, boundaries, None if before is None else before.as_in_use())
+    is_enough = groups >= (needed or np.inf)
+    boundaries, losses, groups = boundaries[is_enough], losses[is_enough], groups[is_enough]
+    tails = (binomial_tails if is_alone else bounded_tails)(losses, groups, 1.0 - target)
+    possible = boundaries[np.logical_and.accumulate(tails <= delta * (1 + 1e-9))]
     if not len(possible):
         return Threshold(None, 0.0, 0.0)
-    last = possible[-1]
-    return Threshold(
-        float(probability[last]), float(settled[last] / len(order)), float(1 - wrong[last] / settled[last])
-    )
+    return Threshold(float(possible[-1]), *calibration_set.figures(calibration_set.probability >= possible[-1]))
+
+
+def _losses(
+    tested: CalibrationSet, boundaries: np.ndarray, before: CalibrationSet | None
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """By threshold, in descending order, what its groups lose, (m,): the sum of the shares that are wrong; and groups.
+
+    Returns:
+        The losses, the number of groups with settled images, int (m,), and whether each image is a group of its own.
+    """
+    parts = [tested] if before is None else [before, tested]
+    groups, correct = (np.concatenate([getattr(part, name) for part in parts]) for name in ("groups", "correct"))
+    probability = np.concatenate([*([np.full(len(before.probability), np.inf)] if before else []), tested.probability])
+    order = np.argsort(-probability, kind="stable")
+    settled = np.searchsorted(-probability[order], -boundaries, side="right")
+    wrong = ~correct[order]
+    _, place, sizes = np.unique(groups[order], return_inverse=True, return_counts=True)
+    if (sizes <= 1).all():
+        return np.r_[0, np.cumsum(wrong)][settled], settled, True
+    seen, errors = np.zeros(len(sizes), np.intp), np.zeros(len(sizes), np.intp)
+    loss, count, losses, counts = 0.0, 0, [0.0], [0]
+    for group, is_wrong in zip(place.tolist(), wrong.tolist(), strict=True):
+        share = errors[group] / max(seen[group], 1)
+        count += seen[group] == 0
+        seen[group] += 1
+        errors[group] += is_wrong
+        loss += errors[group] / seen[group] - share
+        losses.append(loss)
+        counts.append(count)
+    return np.array(losses)[settled], np.array(counts, np.intp)[settled], False
 
 
 def binomial_tails(successes: np.ndarray, trials: np.ndarray, chance: float) -> np.ndarray:
@@ -93,6 +125,26 @@ def binomial_tails(successes: np.ndarray, trials: np.ndarray, chance: float) -> 
         terms = logs[n] - logs[i] - logs[n - i] + i * math.log(chance) + (n - i) * math.log1p(-chance)
         tails[place] = min(1.0, float(np.exp(terms).sum()))
     return tails
+
+
+def bounded_tails(losses: np.ndarray, trials: np.ndarray, mean: float) -> np.ndarray:
+    """Return how probable it is, at most, that so many losses in [0, 1], of at least this mean, sum to so little.
+
+    The smaller of the bounds of Hoeffding (1963) and Bentkus (2004), as Angelopoulos et al. (2021) use them.
+
+    Args:
+        losses: the sums, float (m,). trials: of how many, int (m,). mean: in (0, 1).
+
+    >>> bounded_tails(np.array([0.0, 1.0]), np.array([45, 45]), 0.05).round(3).tolist()
+    [0.099, 0.577]
+    """
+    if mean <= 0.0:
+        return np.ones(len(losses))
+    share = np.minimum(losses / np.maximum(trials, 1), mean)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        apart = np.where(share > 0, share * np.log(share / mean), 0.0) + (1 - share) * np.log((1 - share) / (1 - mean))
+    bentkus = math.e * binomial_tails(np.ceil(losses - 1e-9).astype(np.intp), trials, mean)
+    return np.asarray(np.minimum(np.minimum(np.exp(-trials * apart), bentkus), 1.0))
 
 
 def threshold_again(

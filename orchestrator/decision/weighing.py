@@ -35,6 +35,7 @@ class Weighed(TypedDict):
     calibrated: dict[str, list[float]]  # by member
     weights: dict[str, float]  # by member
     prediction_set: list[str]  # most probable first
+    expected_cost: float | None  # of the label, where costs are set
     novelty: float
     signs: dict[str, float]  # by sign of novelty, share of known images that are less novel
     reasons: list[str]
@@ -134,7 +135,8 @@ class Weigher:
         """
         names, answered = self.names, np.isfinite(calibrated).all(axis=2)
         reasons = self.policy.reasons(posterior, calibrated, weights, self.task.names, names, list(novelty.values()))
-        named, shares = posterior.argmax(axis=1).tolist(), posterior.tolist()
+        named, shares = self.policy.named(posterior).tolist(), posterior.tolist()
+        costs = self.policy.expected_cost(posterior)
         words, counts = calibrated.tolist(), weights.tolist()
         sets = self.policy.prediction_sets(posterior, calibrated, self.task.names, names)
         results: dict[int, Weighed] = {}
@@ -147,6 +149,7 @@ class Weigher:
                 "calibrated": {names[index]: words[index][place] for index in here},
                 "weights": {names[index]: counts[place][index] for index in here},
                 "prediction_set": sets[place] if here else [],
+                "expected_cost": float(costs[place]) if here and costs is not None else None,
                 "novelty": novelty[row],
                 "signs": dict(signs.get(row, {})),
                 "reasons": reasons[place],
@@ -292,6 +295,7 @@ class Weigher:
             verdict="refer" if result["reasons"] else "confident",
             reasons=tuple(result["reasons"]),
             predictions=tuple(predictions),
+            expected_cost=result["expected_cost"],
             novelty=result["novelty"],
             novelty_signs=result["signs"],
             rationale="",

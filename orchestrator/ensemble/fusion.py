@@ -78,12 +78,15 @@ class Fusion:
         covariance: (a, a), how their errors vary together; None where no labelled predictions were seen.
         total: the sum of the weights where several members speak; not used without a covariance.
         ceiling: no label gets more than this; 1 where it is not known how many labelled images there were.
+        ratio: by label, its share where the panel is used over its share among the labelled images, (c,); None: 1. It
+            is of the settings, and not written.
     """
 
     base: np.ndarray
     covariance: np.ndarray | None = None
     total: float = 1.0
     ceiling: float = 1.0
+    ratio: np.ndarray | None = None
 
     @classmethod
     def from_trust(cls, trusts: Sequence[Trust]) -> Self:
@@ -150,7 +153,8 @@ class Fusion:
             who did not answer. If one of several that err together is missing, the rest count for more.
         """
         words, weights = self._words_and_weights(probabilities)
-        return cap_confidence(self.ceiling, softmax(np.einsum("na,anc->nc", weights, words))), weights
+        pooled = cap_confidence(self.ceiling, softmax(np.einsum("na,anc->nc", weights, words)))
+        return with_prior(self.ratio, pooled), weights
 
     def weights(self, present: np.ndarray) -> np.ndarray:
         """Return how much each member counts, (n, a), given by `present`, bool (n, a), which have answered."""
@@ -269,3 +273,19 @@ def _least_variance(matrix: np.ndarray, weights: np.ndarray, chosen: np.ndarray)
     weights, chosen = weights + steps.min() * (best - weights), chosen.copy()
     weights[below[steps.argmin()]], chosen[below[steps.argmin()]] = 0.0, False
     return _least_variance(matrix, weights, chosen)
+
+
+def with_prior(ratio: np.ndarray | None, posterior: np.ndarray) -> np.ndarray:
+    """Return a posterior (n, c) where labels occur `ratio` times as often, (c,), as where it was learned.
+
+    None: as often.
+
+    Bayes' rule, where labels look the same and only their shares differ (label shift): Saerens et al. 2002.
+
+    >>> with_prior(np.array([1.9, 0.1]), np.array([[0.5, 0.5]])).round(2)
+    array([[0.95, 0.05]])
+    """
+    if ratio is None:
+        return posterior
+    scaled = posterior * ratio
+    return np.asarray(scaled / scaled.sum(axis=1, keepdims=True))

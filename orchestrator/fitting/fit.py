@@ -25,13 +25,13 @@ from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.storage.panel_folder import refuse_to_replace
 from consilience.core.task import Task
 from consilience.orchestrator.decision.case_summary import REASONER
-from consilience.orchestrator.decision.policy import Settles, settles
+from consilience.orchestrator.decision.settling import Settles, check_decision, in_use, settles
 from consilience.orchestrator.ensemble.members import AgentChoice
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
 from consilience.orchestrator.fitting.captions import captioner_among, with_captions
 from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, fit_agents
-from consilience.orchestrator.fitting.fit_warnings import fit_warnings
+from consilience.orchestrator.fitting.fit_warnings import fit_warnings, promise_warnings
 from consilience.orchestrator.fitting.ingest import ingest, is_vectors
 from consilience.orchestrator.fitting.label_texts import with_texts
 from consilience.orchestrator.fitting.reasoner_trust import with_advice
@@ -71,7 +71,7 @@ class FitReport:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what the panel cannot know because it has too few labelled images."""
-        return fit_warnings(self.panel)
+        return (*fit_warnings(self.panel), *promise_warnings(self.panel.task.names, self.settles))
 
     @property
     def complete(self) -> bool:
@@ -108,7 +108,8 @@ def fit(
     Raises:
         DatasetError: the images cannot be used. EncoderError, AgentError: unknown names, or they do not fit.
         SettingsError: the task's own words for a prompt cannot be used, `captioner` names nobody who can describe
-            images, or unlabelled images are given and no agent learns from them.
+            images, or unlabelled images are given and no agent learns from them; or `decision` does
+            not fit the labels.
         BudgetSpentError: answers would cost more than `policy.max_run_cost_usd`; those that were paid for are kept for
             the next time.
         PanelError: the panel cannot be written. PanelBusyError: somebody else is writing it.
@@ -129,6 +130,7 @@ def fit(
     with writing(path):
         ingested = ingest(source, task, settings, progress)
         labelled_images, task, encoder = ingested.labelled_images, ingested.task, ingested.encoder
+        check_decision(settings.decision, task.names, [labelled_images.labels.count(name) for name in task.names])
         data = with_texts(labelled_features(labelled_images, task), encoder, task)
         failed, unlabelled_ids = ingested.failed, frozenset[str]()
         if unlabelled_source is not None:
@@ -161,7 +163,7 @@ def fit(
             **fitted.parts(),
         ).save(path, overwrite=overwrite)
     index(written, settings, progress)
-    settling = settles(settings.policy, written.calibration_set)
+    settling = settles(settings.policy, in_use(written.calibration_set, settings.decision, task.names))
     return FitReport(written, ingested.report, failed, ingested.ignored, settling, budget.spent_usd)
 
 

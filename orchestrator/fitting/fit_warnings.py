@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 
 from consilience.agents.heads.model_selection import FEW_IMAGES
+from consilience.orchestrator.decision.settling import Settles, promise_words
 from consilience.orchestrator.ensemble.calibration import IMAGES_FOR_MORE_PARAMETERS
 from consilience.orchestrator.panel.panel import Panel
 
@@ -45,6 +47,13 @@ def fit_warnings(panel: Panel) -> tuple[str, ...]:
             "over all labels say little about it. Add images of it."
         )
     return tuple(warnings)
+
+
+def promise_warnings(names: Sequence[str], settles: Settles) -> tuple[str, ...]:
+    """Return a sentence for each label that prediction sets promise nothing of, where they do of another."""
+    if not any(promise.is_own for promise in settles.promises):
+        return ()
+    return tuple(f"{sentence}." for sentence in promise_words(names, settles))
 
 
 def _listed(names: list[str]) -> str:

@@ -23,7 +23,7 @@ from consilience.core.images import load_image
 from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.task import Label, Task
-from consilience.orchestrator.decision.policy import settles
+from consilience.orchestrator.decision.settling import in_use, settles
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions, with_room
 from consilience.orchestrator.fitting.collect import MemberAnswers, predictions_of_others
 from consilience.orchestrator.fitting.fit import FitReport
@@ -102,7 +102,14 @@ def add_label(
             **fitted.parts(),
         ).save(path, overwrite=True)
     index(written, settings, progress)
-    return FitReport(written, report, failed, (), settles(settings.policy, written.calibration_set), budget.spent_usd)
+    return FitReport(
+        written,
+        report,
+        failed,
+        (),
+        settles(settings.policy, in_use(written.calibration_set, settings.decision, task.names)),
+        budget.spent_usd,
+    )
 
 
 def _must_be_fitted_again(panel: Panel) -> bool:

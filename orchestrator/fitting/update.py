@@ -14,7 +14,7 @@ from consilience.core.errors import DatasetError
 from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.task import Task
-from consilience.orchestrator.decision.policy import settles
+from consilience.orchestrator.decision.settling import in_use, settles
 from consilience.orchestrator.fitting.fit import FitReport
 from consilience.orchestrator.fitting.ingest import with_images
 from consilience.orchestrator.panel.panel import Panel, labelled_features
@@ -47,7 +47,13 @@ def add(
             with_labelled_images(old, labelled_images, settings).save(path, overwrite=True) if report.added else old
         )
     index(written, settings, progress)
-    return FitReport(written, report, failed, (), settles(settings.policy, written.calibration_set))
+    return FitReport(
+        written,
+        report,
+        failed,
+        (),
+        settles(settings.policy, in_use(written.calibration_set, settings.decision, written.task.names)),
+    )
 
 
 def remove(

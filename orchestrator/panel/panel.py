@@ -42,6 +42,7 @@ from consilience.agents import (
 )
 from consilience.agents.base import Features
 from consilience.core.errors import AgentError, PanelDamagedError, TaskError
+from consilience.core.settings.decision_settings import AS_LABELLED, DecisionSettings
 from consilience.core.settings.model_kinds import ModelSettings
 from consilience.core.settings.model_settings import ReasonerSettings
 from consilience.core.settings.settings import PolicySettings, Settings
@@ -51,6 +52,7 @@ from consilience.core.trust import Trust
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.decision.claim import Claim, claim_of
 from consilience.orchestrator.decision.second_look import SecondLookAnswers
+from consilience.orchestrator.decision.settling import in_use
 from consilience.orchestrator.ensemble import calibration
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import AgentChoice, Member
@@ -133,9 +135,10 @@ class Panel:
         """Whether it holds this image, or was given it without its label."""
         return identity in self.labelled_images.rows or identity in self.unlabelled_ids
 
-    def claim(self, settings: PolicySettings) -> Claim | None:
+    def claim(self, settings: PolicySettings, decision: DecisionSettings = AS_LABELLED) -> Claim | None:
         """Return what to expect of new images under these settings; None where no labelled image could be judged."""
-        return claim_of(self.calibration_set, settings, self.grouping, self.ungrouped_accuracy)
+        calibration_set = in_use(self.calibration_set, decision, self.task.names)
+        return claim_of(calibration_set, settings, self.grouping, self.ungrouped_accuracy)
 
     def labelled_features(self) -> LabelledFeatures:
         """Return the memory's images as feature agents see them, without texts."""

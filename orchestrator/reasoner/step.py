@@ -172,7 +172,15 @@ class ReasonerStep:
         if (first := names[posterior.argmax()]) != label:
             left = [label, *(name for name in left if name != label)]
             reasons = [f"The reasoner chose {label}, but {first} is more probable", *reasons]
-        return {**result, "label": label, "posterior": posterior.tolist(), "prediction_set": left, "reasons": reasons}
+        costs = self.weigher.policy.costs
+        return {
+            **result,
+            "label": label,
+            "posterior": posterior.tolist(),
+            "prediction_set": left,
+            "expected_cost": None if costs is None else float(costs.expected(posterior[None])[0, place]),
+            "reasons": reasons,
+        }
 
 
 def _explained(conclusion: Conclusion, prediction: Prediction) -> Conclusion:

@@ -400,3 +400,61 @@ def test_the_public_name_is_the_same_everywhere() -> None:
     assert consilience.evals.evaluate is consilience.evaluate is evaluate
     assert consilience.Evaluation is consilience.evals.Evaluation is Evaluation
     assert isinstance(SETTINGS, Settings)
+
+
+def test_what_words_are_worth_and_decisions_cost_in_use(panel: Path, test_set: Path, tmp_path: Path) -> None:
+    frequencies, costs = {"apple": 0.9, "beech": 0.05, "cedar": 0.05}, {"apple": 1.0, "beech": 4.0, "cedar": 1.0}
+    evaluation = evaluate(
+        test_set,
+        panel,
+        tmp_path / "out",
+        agents=(),
+        settings=load_settings(
+            agents="neighbours,gaussian",
+            decision__frequencies=frequencies,
+            decision__costs__mistakes=costs,
+            decision__costs__person=0.5,
+        ),
+    )
+    rows = rows_of(tmp_path / "out")
+    paid = [0.0 if row["label"] == row["truth"] else costs[row["truth"]] for row in rows]
+    settled = [row["verdict"] == "confident" for row in rows]
+    figures = evaluation.metrics.costs
+    assert figures is not None
+    assert figures.never == pytest.approx(np.mean(paid))
+    assert figures.cost == pytest.approx(np.mean(np.where(settled, paid, 0.5)))
+    assert figures.always == 0.5
+    assert evaluation.metrics.fusion is not None
+    assert evaluation.metrics.fusion.accuracy == pytest.approx(np.mean(np.array(paid) == 0))
+    worth = evaluation.metrics.worth
+    assert worth is not None
+    assert {label: entry.share for label, entry in worth.items()} == pytest.approx(frequencies)
+    rate = {
+        truth: np.mean(
+            [s and row["label"] == "apple" for s, row in zip(settled, rows, strict=True) if row["truth"] == truth]
+        )
+        for truth in LABELS
+    }
+    said = sum(frequencies[truth] * rate[truth] for truth in LABELS)
+    assert worth["apple"].right == pytest.approx(frequencies["apple"] * rate["apple"] / said)
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "of those settled as apple are" in report
+    assert "An image costs" in report
+
+
+def test_frequencies_are_estimated_once_for_a_run_and_kept(panel: Path, tmp_path: Path) -> None:
+    vectors, labels = drawn(600, 11, 0.3)
+    chosen = np.r_[np.flatnonzero(labels == "apple"), np.flatnonzero(labels != "apple")[:20]]
+    source = save(tmp_path / "line.npz", vectors[chosen], labels[chosen])
+    settings = load_settings(agents="neighbours,gaussian", decision__frequencies="estimate")
+    first = evaluate(source, panel, tmp_path / "out", settings=settings).metrics
+    kept = json.loads((tmp_path / "out" / "frequencies.json").read_text())
+    assert kept["used"]
+    assert kept["frequencies"]["apple"] == pytest.approx(200 / 220, abs=0.05)
+    assert first.worth is not None
+    assert first.worth["apple"].share == pytest.approx(kept["frequencies"]["apple"])
+    kept["frequencies"] = {"apple": 0.5, "beech": 0.25, "cedar": 0.25}
+    (tmp_path / "out" / "frequencies.json").write_text(json.dumps(kept))
+    again = evaluate(source, panel, tmp_path / "out", settings=settings).metrics
+    assert again.worth is not None
+    assert again.worth["apple"].share == 0.5  # what was estimated when the run began

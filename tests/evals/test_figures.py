@@ -51,6 +51,7 @@ def row(number: int, truth: str, rust: float | None, *predictions: Prediction, *
         "first_posterior": None,
         "prediction_set": [] if named is None else [named],
         "reasons": [],
+        "expected_cost": None,
         "predictions": [prediction.to_dict() for prediction in predictions],
         "evidence": None if rust is None else Evidence((), shares(0.5), 0.25).to_dict(),
         "novelty": None if rust is None else 0.25,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -246,6 +247,19 @@ def _settled(metrics: EvaluationMetrics) -> str:
     return f"Settled without a person: {percent(settled.share)} of the images{right}."
 
 
+def _worth(metrics: EvaluationMetrics) -> str:
+    from consilience.orchestrator.decision.settling import worth_words
+
+    worth = metrics.worth or {}
+    return " ".join(f"{sentence}." for sentence in worth_words([*worth], [*worth.values()]))
+
+
+def _costs(metrics: EvaluationMetrics) -> str:
+    from consilience.evals.report.words import cost_words
+
+    return "" if metrics.costs is None else cost_words(asdict(metrics.costs))
+
+
 def _second_looks(metrics: EvaluationMetrics) -> str:
     second_looks = metrics.second_looks
     changes = [
@@ -267,6 +281,8 @@ def _cost(metrics: EvaluationMetrics) -> str:
 SENTENCES: tuple[Callable[[EvaluationMetrics], str], ...] = (
     _difference,
     _settled,
+    _worth,
+    _costs,
     _sets,
     _novelty,
     _second_looks,

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from consilience.core.diagnosis import Diagnosis, FailedImage
+    from consilience.core.settings.settings import Settings
     from consilience.orchestrator.diagnoser import Diagnoser, Step
+    from consilience.orchestrator.in_use.frequencies import FrequencyEstimate
 
 
 @click.command()
@@ -61,6 +63,11 @@ def diagnose(
     is_counted = not any(name == "-" or _is_vectors(name) for name in images)
     is_single = is_counted and len(images) == 1
     results = _one_by_one if is_single or events or pictures is not None else _in_batches
+    names: Iterable[str] = _named(images)
+    if settings.decision.frequencies == "estimate" and not is_single:
+        names = [*names]
+        settings, frequencies = _estimated(panel, settings, names)
+        click.echo("" if frequencies is None else frequencies.words(), err=True)
     out, kinds, cost = console(), Counter[str](), 0.0
     watched = out if out.is_terminal else console(stderr=True)
     with (
@@ -68,7 +75,7 @@ def diagnose(
         keeper(panel, settings.history) as keep,
         progress_on(watched, keep=False) as progress,
     ):
-        for result in results(diagnoser, _named(images)):
+        for result in results(diagnoser, names):
             if isinstance(result, Step):
                 if events:
                     print_json(out, json.dumps({"node": result.node, "update": result.update}, ensure_ascii=False))
@@ -94,6 +101,18 @@ def diagnose(
             words += f". Look them up: consilience history --panel {shlex.quote(str(panel))}"
         click.echo(f"{kinds.total()} images: {words}" if kinds else "no images were given", err=True)
     finish(kinds["settled"] + kinds["referred"], kinds["failed"])
+
+
+def _estimated(panel: Path, settings: Settings, names: Sequence[str]) -> tuple[Settings, FrequencyEstimate | None]:
+    """Return the settings with the frequencies that these images, or files of vectors, speak for."""
+    import numpy as np
+
+    from consilience.orchestrator.frequency_pass import with_estimated_frequencies
+    from consilience.retrieval.encoders.precomputed import load_precomputed
+
+    vectors = [load_precomputed(Path(name), labelled=False).embeddings for name in names if _is_vectors(name)]
+    images = np.concatenate(vectors) if vectors else names
+    return with_estimated_frequencies(panel, settings, images)
 
 
 def _feedback_command(id: str, panel: Path) -> str:

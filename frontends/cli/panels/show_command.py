@@ -26,13 +26,20 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
 
     from consilience.core.render.phrases import one_line
     from consilience.core.storage.panel_folder import open_panel_folder
-    from consilience.frontends.cli.panel_text import choice_words, claim_words, facts, threshold_words, trust_table
+    from consilience.frontends.cli.panel_text import (
+        choice_words,
+        claim_words,
+        facts,
+        threshold_words,
+        trust_table,
+        worth_lines,
+    )
     from consilience.frontends.cli.terminal import console, print_json
     from consilience.orchestrator.panel.panel import Panel
 
     settings = collected(settings_file, assignments)
     manifest = open_panel_folder(panel).manifest
-    held = facts(Panel.open(panel), settings.policy)
+    held = facts(Panel.open(panel), settings.policy, settings.decision)
     form = {key: manifest[key] for key in ("id", "format", "generation", "written", "written_by")}
     size = sum(file["bytes"] for file in manifest["files"].values())
     out = console()
@@ -57,7 +64,8 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
     grid = Table.grid(padding=(0, 2))
     for name, words in rows.items():
         grid.add_row(Text(name, style="bold"), words)
-    closing = [*claim_words(held["claim"]), threshold_words(held["policy"]), *held["warnings"]]
+    closing = [*claim_words(held["claim"]), threshold_words(held["policy"]), *worth_lines(held["policy"])]
+    closing += held["warnings"]
     out.print(grid, "", trust_table(held["agents"]), *choice_words(held["choices"]), "", sep="\n")
     out.print(*(one_line(words, 500) for words in closing), sep="\n")
 

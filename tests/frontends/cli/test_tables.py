@@ -67,7 +67,7 @@ def test_shares_where_nobody_counts() -> None:
 
 def test_the_threshold_in_words() -> None:
     policy: dict[str, Any] = {"target": 0.95, "delta": 0.1, "coverage": 0.9, "threshold": 0.85}
-    policy |= {"settle": "risk_control", "images_needed": 45}
+    policy |= {"settle": "risk_control", "images_needed": 45, "unit": "images"}
     assert threshold_words(policy) == (
         "An image is settled without a person if its label has a probability of at least 85.0 %: then, with a "
         "certainty of 90.0 %, at least 95.0 % of the settled images are right."

@@ -13,11 +13,16 @@ from consilience.orchestrator.decision.conformal import LabelSets, images_needed
 
 
 def test_by_hand() -> None:
-    # 9 images of label 0 at 50 %: k = 0.5 * 10 = 5, the fifth smallest; 3 of label 1: k = 2, so the pool's sixth of 12
+    # 9 images of label 0 at 50 %: k = 0.5 * 10 = 5, the fifth smallest. 3 of label 1: k = 2, too few, so that label 0
+    # joins them: the sixth of all 12, for both
     of_truth = np.array([0.9, 0.4, 0.8, 0.7, 0.95, 0.6, 0.99, 0.97, 0.85, 0.3, 0.9, 0.8])
     sets = LabelSets.calibrated(of_truth, np.array([0] * 9 + [1] * 3), 2, 0.5)
-    assert sets.least.tolist() == [0.85, 0.8]
-    assert sets.of(np.array([[0.85, 0.15], [0.84, 0.16], [0.2, 0.8]])).tolist() == [[1, 0], [0, 0], [0, 1]]
+    assert sets.least.tolist() == [0.8, 0.8]
+    assert sets.of(np.array([[0.85, 0.15], [0.79, 0.21], [0.2, 0.8]])).tolist() == [[1, 0], [0, 0], [0, 1]]
+    assert sets.is_promised is not None
+    assert sets.is_promised.tolist() == [True, False]
+    assert sets.groups is not None
+    assert sets.groups.tolist() == [9, 3]
 
 
 def test_one_wrong_image_does_not_decide_for_its_label() -> None:
@@ -75,3 +80,95 @@ def test_as_crepes_has_it() -> None:
     for label in range(3):
         p = classifier.predict_p(1 - new[:, [label]], bins=np.full(50, label), smoothing=False)[:, 0]
         assert (p > 0.1 + 1e-9).tolist() == (sets.of(new)[:, label]).tolist()
+
+
+def test_a_group_counts_one_however_many_images_it_has() -> None:
+    # three things: one with images at 0.1 and 0.2, which weigh a half each. At 50 % at most 2 of 3 + 1 may lie below,
+    # the new one included: below 0.5 lie 1/2 + 1/2 + 1
+    of_truth, groups = np.array([0.1, 0.2, 0.5, 0.8]), np.array([4, 4, 7, 9])
+    labels = np.zeros(4, np.intp)
+    assert LabelSets.calibrated(of_truth, labels, 1, 0.5, groups).least.tolist() == [0.5]
+    assert LabelSets.calibrated(of_truth, labels, 1, 0.5).least.tolist() == [0.2]  # of four things the second
+    assert not LabelSets.calibrated(np.full(400, 0.9), np.zeros(400, int), 1, 0.95, np.arange(400) % 18).excludes
+
+
+SCORES = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 6)), min_size=1, max_size=40)
+
+
+@given(SCORES, st.floats(0.05, 0.99))
+def test_of_k_things_and_one_more_at_least_the_coverage_is_kept(images: list[tuple[float, int]], cover: float) -> None:
+    """Exchangeability of groups, counted out: each in the place of the new one, judged by the share of its images."""
+    values, groups = np.array([value for value, _ in images]), np.array([group for _, group in images])
+    kept = 0.0
+    for group in np.unique(groups):
+        others = groups != group
+        least = LabelSets.calibrated(values[others], np.zeros(others.sum(), int), 1, cover, groups[others]).least[0]
+        kept += float((values[~others] >= least).mean())
+    assert kept >= cover * len(np.unique(groups)) - 1e-6
+
+
+def image_by_image(of_truth: np.ndarray, coverage: float) -> float:
+    """What it was before groups: the k-th smallest."""
+    k = math.floor((1.0 - coverage) * (len(of_truth) + 1) + 1e-9)
+    return float(np.sort(of_truth)[k - 1]) if k else 0.0
+
+
+@given(st.lists(st.floats(0, 1), max_size=150), st.floats(0.05, 0.99))
+def test_where_every_image_is_a_thing_nothing_has_changed(scores: list[float], coverage: float) -> None:
+    values = np.array(scores)
+    names = np.random.default_rng(len(scores)).permutation(len(scores)) * 3
+    sets = LabelSets.calibrated(values, np.zeros(len(scores), int), 1, coverage, names)
+    assert sets.least.tolist() == [image_by_image(values, coverage)]
+
+
+def test_rare_labels_are_calibrated_together_and_the_next_rarest_joins_where_they_are_too_few() -> None:
+    # at 90 %: 49 things of a label put five in the tail. 100 of label 0, 60 of 1, 8 of 2, 3 of 3
+    counts = (100, 60, 8, 3)
+    labels = np.repeat(np.arange(4), counts)
+    of_truth = np.concatenate([np.linspace(0.6, 1, 100), np.linspace(0.5, 1, 60), np.full(11, 0.1)])
+    sets = LabelSets.calibrated(of_truth, labels, 4, 0.9)
+    together = image_by_image(of_truth[100:], 0.9)  # the 71 of labels 1, 2 and 3
+    assert together == 0.1
+    assert sets.least.tolist() == [image_by_image(of_truth[:100], 0.9), 0.1, 0.1, 0.1]
+    assert sets.is_promised is not None
+    assert sets.is_promised.tolist() == [True, True, False, False]
+
+
+def test_a_label_that_joins_keeps_its_own_threshold_where_that_is_smaller() -> None:
+    labels = np.repeat(np.arange(2), (60, 8))
+    of_truth = np.r_[np.linspace(0.3, 0.6, 60), np.full(8, 0.9)]
+    sets = LabelSets.calibrated(of_truth, labels, 2, 0.9)
+    own, together = image_by_image(of_truth[:60], 0.9), image_by_image(of_truth, 0.9)
+    assert own == together  # both are the sixth of the sixty
+    assert sets.least.tolist() == [own, together]
+
+
+@pytest.mark.parametrize("mix", [(0.5, 0.3, 0.17, 0.03), (0.6, 0.34, 0.03, 0.03), (0.5, 0.4, *[0.01] * 10)])
+def test_with_rare_labels_all_together_are_covered_and_each_label_with_enough_is(mix: tuple[float, ...]) -> None:
+    """200 draws: of all images at least 95 %, and of each label with a promise."""
+    rng, coverage, shares, promised = np.random.default_rng(0), [], [], []
+    for _ in range(200):
+        labels = rng.choice(len(mix), 1000 + 400, p=np.array(mix) / sum(mix))
+        scores = rng.beta(8 * np.array(mix)[labels] ** 0.5 + 1, 2)  # the rarer, the less probable its true label looks
+        sets = LabelSets.calibrated(scores[:1000], labels[:1000], len(mix), 0.95)
+        held = scores[1000:] >= sets.least[labels[1000:]]
+        coverage.append(held.mean())
+        counts = np.maximum(np.bincount(labels[1000:], minlength=len(mix)), 1)
+        shares.append(np.bincount(labels[1000:], held, len(mix)) / counts)
+        promised.append(sets.is_promised)
+    assert np.mean(coverage) >= 0.95 - 2 * np.std(coverage) / math.sqrt(200)
+    assert np.mean(coverage) <= 0.965
+    every = np.all(promised, axis=0)
+    assert every.any()
+    assert not every.all()
+    assert np.mean(shares, axis=0)[every].min() >= 0.948
+
+
+def test_images_of_labels_that_are_more_frequent_in_use_weigh_more_where_labels_are_together() -> None:
+    # at 50 %, two labels of two images each, together. Label 1 occurs three times as often in use: it weighs 3 of 4
+    of_truth, labels = np.array([0.2, 0.4, 0.6, 0.8]), np.array([0, 0, 1, 1])
+    assert LabelSets.calibrated(of_truth, labels, 2, 0.5).least.tolist() == [0.4, 0.4]
+    sets = LabelSets.calibrated(of_truth, labels, 2, 0.5, ratio=np.array([0.5, 1.5]))
+    # a new image of label 0 weighs 0.5: of 4.5 at most 2.25 may lie below; 1.5 do below 0.6, 3 below 0.8
+    # one of label 1 weighs 1.5: of 5.5 at most 2.75; 2.5 below 0.6, 4 below 0.8
+    assert sets.least.tolist() == [0.6, 0.6]

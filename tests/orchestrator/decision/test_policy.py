@@ -14,7 +14,8 @@ from scipy.stats import binom
 from consilience.core.settings.settings import PolicySettings
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.decision.conformal import LabelSets
-from consilience.orchestrator.decision.policy import Policy, settles
+from consilience.orchestrator.decision.policy import Policy
+from consilience.orchestrator.decision.settling import settles
 from consilience.orchestrator.decision.threshold import Threshold, binomial_tails, choose_threshold, threshold_again
 
 NAMES, AGENTS = ("healthy", "rust", "scab"), ("probe", "qwen")

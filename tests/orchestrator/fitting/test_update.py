@@ -24,7 +24,7 @@ from consilience.core.errors import (
     SettingsError,
 )
 from consilience.core.task import Label
-from consilience.orchestrator.decision.policy import settles
+from consilience.orchestrator.decision.settling import settles
 from consilience.orchestrator.panel.panel import Panel, labelled_features
 from consilience.retrieval.memory.image_memory import writer_lock
 

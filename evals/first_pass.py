@@ -1,0 +1,51 @@
+"""Frequencies of labels that are estimated from the images of an evaluation, before it decides any of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from consilience.agents import Agent
+from consilience.core.images import ImageSource
+from consilience.core.settings.settings import Settings
+from consilience.evals.run_log import write_json, written_to
+from consilience.evals.source import Source
+from consilience.evals.stored import openable
+from consilience.orchestrator.frequency_pass import with_estimated_frequencies
+from consilience.retrieval.encoders.encoder import Encoder
+
+FREQUENCIES = "frequencies.json"
+
+
+def with_frequencies(
+    out: Path,
+    panel: Path,
+    source: Source,
+    rows: np.ndarray,
+    settings: Settings,
+    agents: Sequence[Agent],
+    encoder: Encoder | None,
+) -> Settings:
+    """Return the settings of the run: frequencies that are to be estimated are, once, from the images of these rows."""
+    if settings.decision.frequencies != "estimate":
+        return settings
+    path, chosen = out / FREQUENCIES, np.zeros(len(source), bool)
+    if path.exists():
+        frequencies = json.loads(path.read_text(encoding="utf-8"))["frequencies"]
+        decision = settings.decision.model_copy(update={"frequencies": frequencies})
+        return settings.model_copy(update={"decision": decision})
+    chosen[rows] = True
+    names, vectors = list[ImageSource](), list[np.ndarray]()
+    for (name, _, vector), is_chosen in zip(source.rows(), chosen.tolist(), strict=True):
+        if is_chosen and (vector is None or np.isfinite(vector[0])):
+            names.append(openable(name))
+            vectors += [] if vector is None else [vector]
+    images = np.stack(vectors) if vectors else names
+    settings, estimate = with_estimated_frequencies(panel, settings, images, agents=agents, encoder=encoder)
+    if estimate is not None:
+        with written_to(out):
+            write_json(path, {"frequencies": settings.decision.frequencies, **estimate.to_dict()})
+    return settings
