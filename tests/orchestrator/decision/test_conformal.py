@@ -158,7 +158,7 @@ def test_with_rare_labels_all_together_are_covered_and_each_label_with_enough_is
         promised.append(sets.is_promised)
     assert np.mean(coverage) >= 0.95 - 2 * np.std(coverage) / math.sqrt(200)
     assert np.mean(coverage) <= 0.965
-    every = np.all(promised, axis=0)
+    every = np.all(np.array(promised), axis=0)
     assert every.any()
     assert not every.all()
     assert np.mean(shares, axis=0)[every].min() >= 0.948

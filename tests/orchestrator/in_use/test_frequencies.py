@@ -59,7 +59,7 @@ def test_figures_follow_the_shares_and_each_group_counts_one() -> None:
     posterior = np.array([[0.9, 0.1]] * 3 + [[0.1, 0.9], [0.9, 0.1]])
     known = CalibrationSet.of(posterior, np.array([0, 0, 0, 1, 1]), np.array([5, 5, 5, 6, 7]))
     everything = np.ones(5, bool)
-    assert known.figures(everything) == (1.0, pytest.approx(2 / 3))
+    assert known.figures(everything) == pytest.approx((1.0, 2 / 3))
     assert known.unit == "things"
     assert known.n_groups == 3
     there = known.in_use(np.array([0.9, 0.1]), None)
