@@ -76,14 +76,14 @@ def pooled_fallback(posterior: np.ndarray, labels: np.ndarray, coverage: float) 
     return LabelSets(np.where(np.asarray(sets.is_promised), own, pooled), sets.groups, sets.is_promised)
 
 
-def by_partition(posterior: np.ndarray, labels: np.ndarray, coverage: float) -> LabelSets:
+def as_now(posterior: np.ndarray, labels: np.ndarray, coverage: float) -> LabelSets:
     """Return what is done now."""
     return CalibrationSet.of(posterior, labels).sets(coverage)
 
 
 RULES: Mapping[str, Callable[[np.ndarray, np.ndarray, float], LabelSets]] = {
     "before (rare labels by all images)": pooled_fallback,
-    "now (rare labels together)": by_partition,
+    "now (no label by more than all)": as_now,
 }
 
 
@@ -94,9 +94,11 @@ def coverage_of(
 
     Returns:
         all: of all images; promised: of the label with the least, among those with a promise of their own; others: of
-        the labels without, each counting one; size: labels in a set. None where there is no such label.
+        the labels without, each counting one; size: labels in a set; settled: share of the images. None where there is
+        no such label.
     """
-    every, sizes, by_label = list[float](), list[float](), list[tuple[np.ndarray, np.ndarray]]()
+    every, sizes, settled = list[float](), list[float](), list[float]()
+    by_label = list[tuple[np.ndarray, np.ndarray]]()
     for number in range(draws):
         (known, truth), (posterior, labels) = draw(number)
         sets = RULES[rule](known, truth, coverage)
@@ -107,6 +109,7 @@ def coverage_of(
             by_label.append((np.bincount(labels, held, left.shape[1]) / counts, np.asarray(sets.is_promised)))
         every.append(float(held.mean()))
         sizes.append(float(left.sum(axis=1).mean()))
+        settled.append(float(CalibrationSet.of(posterior, labels).settled_by(sets).mean()))
     shares, promised = (np.array(column) for column in zip(*by_label, strict=True))
     own = [shares[promised[:, label], label] for label in range(shares.shape[1])]
     own = [values[np.isfinite(values)] for values in own]
@@ -116,6 +119,7 @@ def coverage_of(
         "promised": min((float(values.mean()) for values in own if len(values) > draws / 2), default=None),
         "others": float(others.mean()) if len(others) else None,
         "size": float(np.mean(sizes)),
+        "settled": float(np.mean(settled)),
     }
 
 
@@ -184,7 +188,8 @@ def rare(source: Path | None, images: int, draws: int, coverage: float) -> None:
             shown = {key: "–" if value is None else f"{value:.3f}" for key, value in figures.items()}
             click.echo(
                 f"{name}: {rule}: coverage {shown['all']} of all images, {shown['promised']} of the worst label with a "
-                f"promise, {shown['others']} of labels without; {shown['size']} labels in a set"
+                f"promise, {shown['others']} of labels without; {shown['size']} labels in a set, "
+                f"{shown['settled']} settled"
             )
 
 

@@ -27,7 +27,7 @@ class LabelPromise:
     """Whether the images of a label are promised to keep it in their prediction sets.
 
     Attributes:
-        is_own: whether they are; if not, only all such labels together are, on average.
+        is_own: whether they are; if not, only all images together are, on average.
         groups: how many groups of labelled images show the label.
         needed: how many a promise of its own takes; None: no number is enough.
     """

@@ -13,8 +13,8 @@ from consilience.orchestrator.decision.conformal import LabelSets, images_needed
 
 
 def test_by_hand() -> None:
-    # 9 images of label 0 at 50 %: k = 0.5 * 10 = 5, the fifth smallest. 3 of label 1: k = 2, too few, so that label 0
-    # joins them: the sixth of all 12, for both
+    # 9 images of label 0 at 50 %: k = 0.5 * 10 = 5, the fifth smallest, 0.85. 3 of label 1: k = 2, too few:
+    # they take the sixth of all 12, and label 0, too, as it is smaller
     of_truth = np.array([0.9, 0.4, 0.8, 0.7, 0.95, 0.6, 0.99, 0.97, 0.85, 0.3, 0.9, 0.8])
     sets = LabelSets.calibrated(of_truth, np.array([0] * 9 + [1] * 3), 2, 0.5)
     assert sets.least.tolist() == [0.8, 0.8]
@@ -121,26 +121,18 @@ def test_where_every_image_is_a_thing_nothing_has_changed(scores: list[float], c
     assert sets.least.tolist() == [image_by_image(values, coverage)]
 
 
-def test_rare_labels_are_calibrated_together_and_the_next_rarest_joins_where_they_are_too_few() -> None:
-    # at 90 %: 49 things of a label put five in the tail. 100 of label 0, 60 of 1, 8 of 2, 3 of 3
-    counts = (100, 60, 8, 3)
-    labels = np.repeat(np.arange(4), counts)
-    of_truth = np.concatenate([np.linspace(0.6, 1, 100), np.linspace(0.5, 1, 60), np.full(11, 0.1)])
-    sets = LabelSets.calibrated(of_truth, labels, 4, 0.9)
-    together = image_by_image(of_truth[100:], 0.9)  # the 71 of labels 1, 2 and 3
-    assert together == 0.1
-    assert sets.least.tolist() == [image_by_image(of_truth[:100], 0.9), 0.1, 0.1, 0.1]
+def test_a_rare_label_is_judged_by_all_and_then_no_label_excludes_more_than_all_do() -> None:
+    # at 90 % a promise takes 49 things: 100 of label 0, 60 of 1, 8 of 2
+    labels = np.repeat(np.arange(3), (100, 60, 8))
+    of_truth = np.concatenate([np.linspace(0.6, 1, 100), np.linspace(0.2, 1, 60), np.full(8, 0.5)])
+    sets = LabelSets.calibrated(of_truth, labels, 3, 0.9)
+    first, second, everything = (image_by_image(part, 0.9) for part in (of_truth[:100], of_truth[100:160], of_truth))
+    assert second < everything < first
+    assert sets.least.tolist() == [everything, second, everything]
     assert sets.is_promised is not None
-    assert sets.is_promised.tolist() == [True, True, False, False]
-
-
-def test_a_label_that_joins_keeps_its_own_threshold_where_that_is_smaller() -> None:
-    labels = np.repeat(np.arange(2), (60, 8))
-    of_truth = np.r_[np.linspace(0.3, 0.6, 60), np.full(8, 0.9)]
-    sets = LabelSets.calibrated(of_truth, labels, 2, 0.9)
-    own, together = image_by_image(of_truth[:60], 0.9), image_by_image(of_truth, 0.9)
-    assert own == together  # both are the sixth of the sixty
-    assert sets.least.tolist() == [own, together]
+    assert sets.is_promised.tolist() == [True, True, False]
+    alone = LabelSets.calibrated(of_truth[:160], labels[:160], 2, 0.9)
+    assert alone.least.tolist() == [first, second]  # where every label has a promise each keeps to its own
 
 
 @pytest.mark.parametrize("mix", [(0.5, 0.3, 0.17, 0.03), (0.6, 0.34, 0.03, 0.03), (0.5, 0.4, *[0.01] * 10)])
@@ -164,7 +156,7 @@ def test_with_rare_labels_all_together_are_covered_and_each_label_with_enough_is
     assert np.mean(shares, axis=0)[every].min() >= 0.948
 
 
-def test_images_of_labels_that_are_more_frequent_in_use_weigh_more_where_labels_are_together() -> None:
+def test_images_of_labels_that_are_more_frequent_in_use_weigh_more_in_the_threshold_of_all() -> None:
     # at 50 %, two labels of two images each, together. Label 1 occurs three times as often in use: it weighs 3 of 4
     of_truth, labels = np.array([0.2, 0.4, 0.6, 0.8]), np.array([0, 0, 1, 1])
     assert LabelSets.calibrated(of_truth, labels, 2, 0.5).least.tolist() == [0.4, 0.4]
