@@ -68,20 +68,10 @@ def claim_of(
     ungrouped_accuracy: float | None = None,
 ) -> Claim | None:
     """Return the claim that labelled images support; None where none of them could be judged."""
-    labels, groups = calibration_set.labels, calibration_set.groups
-    if not len(labels):
+    groups = calibration_set.groups
+    if not len(groups):
         return None
-    is_settled, is_covered = np.zeros(len(labels), dtype=bool), np.zeros(len(labels), dtype=bool)
-    folds = stratified_folds(labels, FOLDS, 0, groups)
-    for fold in np.unique(folds):
-        here = np.flatnonzero(folds == fold)
-        part, policy = calibration_set.take(here), Policy.chosen(settings, calibration_set.take(folds != fold))
-        sets = policy.sets
-        if sets is not None:
-            left = with_top(part.posterior, sets.of(part.posterior))
-            is_covered[here] = left[np.arange(len(here)), part.labels]
-        by_threshold = part.probability >= policy.threshold.least
-        is_settled[here] = part.settled_by(sets) if sets is not None and policy.follows_sets else by_threshold
+    is_settled, is_covered = out_of_group(calibration_set, settings)
     weights = calibration_set.weights / calibration_set.weights.sum()
     settled = float(weights @ is_settled)
     return Claim(
@@ -90,11 +80,29 @@ def claim_of(
         settled=settled,
         settled_accuracy=float(weights @ (is_settled & calibration_set.correct)) / settled if settled else None,
         coverage=float(weights @ is_covered),
-        images=len(labels),
+        images=len(groups),
         groups=len(np.unique(groups)),
         grouping=grouping.how,
         ungrouped_accuracy=ungrouped_accuracy,
     )
+
+
+def out_of_group(calibration_set: CalibrationSet, settings: PolicySettings) -> tuple[np.ndarray, np.ndarray]:
+    """Return which images are settled, and whose prediction set holds their label, bool (n,), by the other groups."""
+    labels = calibration_set.labels
+    is_settled, is_covered = np.zeros(len(labels), dtype=bool), np.zeros(len(labels), dtype=bool)
+    folds = stratified_folds(labels, FOLDS, 0, calibration_set.groups)
+    for fold in np.unique(folds):
+        here = np.flatnonzero(folds == fold)
+        part, policy = calibration_set.take(here), Policy.chosen(settings, calibration_set.take(folds != fold))
+        sets = policy.sets
+        if sets is not None:
+            left = with_top(part.posterior, sets.of(part.posterior))
+            is_covered[here] = left[np.arange(len(here)), part.labels]
+        is_by_set = sets is not None and (policy.follows_sets or policy.costs is not None)
+        by_threshold = part.probability >= policy.threshold.least
+        is_settled[here] = part.settled_by(sets) if sets is not None and is_by_set else by_threshold
+    return is_settled, is_covered
 
 
 def accuracy_of_as_many_groups(

@@ -11,6 +11,7 @@ from consilience.core.render.phrases import percent
 from consilience.core.settings.decision_settings import DecisionSettings
 from consilience.core.settings.settings import PolicySettings
 from consilience.orchestrator.decision.calibration_set import MIN_JUDGED_POSTERIOR, CalibrationSet
+from consilience.orchestrator.decision.claim import out_of_group
 from consilience.orchestrator.decision.conformal import IN_TAIL, LabelSets, images_needed
 from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.threshold import Threshold, images_for
@@ -123,7 +124,7 @@ def settles(settings: PolicySettings, calibration_set: CalibrationSet) -> Settle
         unit,
         costs,
         promises(sets, settings.coverage),
-        calibration_set.worths(is_settled),
+        calibration_set.worths(out_of_group(calibration_set, settings)[0]),
     )
 
 

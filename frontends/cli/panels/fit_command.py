@@ -14,7 +14,7 @@ from consilience.frontends.cli.options import PATH, collected, json_option, pane
 from consilience.frontends.cli.outcome import Failure, complain, complain_of, finish
 
 if TYPE_CHECKING:
-    from consilience.core.settings.settings import PolicySettings
+    from consilience.core.settings.settings import Settings
     from consilience.orchestrator.fitting.fit import FitReport
 
 NAMES_SHOWN = 5
@@ -70,7 +70,7 @@ def fit(
             progress=progress,
         )
     _name_what_was_left_out(report)
-    _print_fitted(report, settings.policy, as_json)
+    _print_fitted(report, settings, as_json)
     finish(len(report.panel.labelled_images), len(report.failed) + len(report.images.conflicts))
 
 
@@ -84,12 +84,12 @@ def _name_what_was_left_out(report: FitReport) -> None:
         complain("ignored", names + (f" and {more} more" if more > 0 else ""))
 
 
-def _print_fitted(report: FitReport, policy: PolicySettings, as_json: bool) -> None:
+def _print_fitted(report: FitReport, settings: Settings, as_json: bool) -> None:
     from consilience.core.render.phrases import one_line
     from consilience.frontends.cli.panel_text import claim_words, facts, threshold_words, trust_table
     from consilience.frontends.cli.terminal import console, print_json
 
-    out, fitted = console(), facts(report.panel, policy)
+    out, fitted = console(), facts(report.panel, settings.policy, settings.decision)
     if as_json:
         fitted["images"] = {
             "added": report.images.added,
@@ -196,7 +196,7 @@ def add_label(
     with progress_on(console(stderr=True)) as progress:
         report = add_to_panel(panel, label, paths, settings=settings, progress=progress)
     _name_what_was_left_out(report)
-    _print_fitted(report, settings.policy, as_json)
+    _print_fitted(report, settings, as_json)
     finish(report.images.added, len(report.failed) + len(report.images.conflicts))
 
 

@@ -10,6 +10,7 @@ from consilience.core.settings.settings import PolicySettings
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.decision.claim import accuracy_of_as_many_groups, claim_of
 from consilience.orchestrator.grouping.grouping import Grouping
+from consilience.orchestrator.in_use.costs import Costs
 
 
 def calibration_set(correct: np.ndarray, groups: np.ndarray, surety: float = 0.99) -> CalibrationSet:
@@ -90,3 +91,12 @@ def test_a_claim_is_for_the_frequencies_in_use() -> None:
     assert here.accuracy == pytest.approx(0.75)
     assert there.accuracy == pytest.approx(0.95 + 0.05 * 0.5)
     assert there.interval[0] < there.accuracy < there.interval[1]
+
+
+def test_a_claim_follows_costs() -> None:
+    posterior = np.tile([[0.7, 0.3], [0.99, 0.01]], (50, 1))
+    labels = np.tile([1, 0], 50)
+    known = CalibrationSet.of(posterior, labels).in_use(None, Costs(np.array([[0.0, 1.0], [1.0, 0.0]]), 0.2))
+    claim = claim_of(known, PolicySettings())
+    assert claim is not None
+    assert (claim.settled, claim.settled_accuracy) == (0.5, 1.0)  # the others are expected to cost 0.3
