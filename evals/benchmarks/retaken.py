@@ -127,4 +127,4 @@ def retaken(image: Image, how: str, number: int = 1) -> Image:
     if number == 0:
         return image
     rng = np.random.default_rng([int(image.identity, 16), zlib.crc32(how.encode()), number])
-    return Image.from_pixels((COPIES | SOURCES)[how].apply(image.pixels, rng), image.source)
+    return Image.from_pixels({**COPIES, **SOURCES}[how].apply(image.pixels, rng), image.source)

@@ -18,9 +18,10 @@ def photo(seed: int = 0) -> Image:
 
 
 def difference(a: Image, b: Image) -> float:
-    """Mean difference of levels, of the second picture in the size of the first."""
-    other = PIL.Image.fromarray(b.pixels).resize((a.width, a.height))
-    return float(np.abs(a.pixels.astype(float) - np.asarray(other)).mean())
+    """Mean difference of pixels in standard deviations, whatever the size, light and colour of each."""
+    pictures = [np.asarray(PIL.Image.fromarray(image.pixels).resize((96, 80)), dtype=float) for image in (a, b)]
+    first, second = ((levels - levels.mean(axis=(0, 1))) / levels.std(axis=(0, 1)) for levels in pictures)
+    return float(np.abs(first - second).mean())
 
 
 def test_a_stop_doubles_the_light_and_no_light_is_over_white() -> None:
@@ -44,11 +45,11 @@ def test_a_crop_is_the_named_part_in_the_size_of_the_whole() -> None:
 
 
 @pytest.mark.parametrize("how", [*COPIES, *SOURCES])
-def test_a_photo_taken_again_is_nearer_to_itself_than_to_another_photo(how: str) -> None:
+def test_a_photo_taken_again_still_shows_the_same(how: str) -> None:
     first, other = photo(0), photo(1)
     again = retaken(first, how)
     assert again.identity != first.identity
-    assert difference(first, again) < difference(first, other)
+    assert difference(first, again) < 0.75 * difference(first, other)
 
 
 @pytest.mark.parametrize("how", COPIES)
