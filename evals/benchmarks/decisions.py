@@ -205,8 +205,8 @@ def frequencies(draws: int, n_labels: int, share: float) -> None:
     for number in range(draws):
         rng = np.random.default_rng(number)
         known = CalibrationSet.of(*drawn(rng, 1000, balanced))
-        posterior, labels = drawn_like(rng, 2000, mix, balanced)
-        guess = estimate([*map(str, range(n_labels))], posterior, known.posterior, known.labels, known.groups)
+        posterior, labels = drawn_like(rng, 20000, mix, balanced)
+        guess = estimate([*map(str, range(n_labels))], posterior[:1000], known.posterior, known.labels, known.groups)
         used += guess.is_used
         for name, shares in {"none": None, "given": mix, "estimated": guess.shares if guess.is_used else None}.items():
             rows[name].append(_in_use(known.in_use(shares, None), posterior, labels))

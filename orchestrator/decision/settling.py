@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from consilience.core.render.phrases import percent
+from consilience.core.render.phrases import counted, percent
 from consilience.core.settings.decision_settings import DecisionSettings
 from consilience.core.settings.settings import PolicySettings
 from consilience.orchestrator.decision.calibration_set import MIN_JUDGED_POSTERIOR, CalibrationSet
@@ -160,7 +160,7 @@ def worth_words(names: Sequence[str], worths: Sequence[Worth]) -> list[str]:
     least = sorted((right for _, _, right in settled if right is not None), reverse=True)[-NAMED:]
     return [
         f"At {percent(worth.share)} {name}, {percent(right)} of those settled as {name} are "
-        f"({percent(worth.low)} to {percent(worth.high)})"
+        f"({percent(worth.low)} to {percent(worth.high)}, by {counted(worth.settled, 'labelled image')})"
         for name, worth, right in [entry for entry in settled if entry[2] is not None and entry[2] <= least[0]][:NAMED]
         if right is not None
     ]

@@ -94,7 +94,8 @@ class FrequencyEstimate:
 
     Attributes:
         names: the c labels.
-        shares: float (c,), sum 1. low, high: their interval, of CERTAINTY for all together.
+        shares: float (c,), sum 1: the mean of what samples of the images say.
+        low, high: their interval, of CERTAINTY for all together.
         own: the shares among the labelled images, float (c,).
         images: how many images it rests on.
     """
@@ -159,7 +160,6 @@ def estimate(
     rng, own = np.random.default_rng(seed), shares_of(labels, len(names))
     place = np.unique(groups, return_inverse=True)[1]
     n_groups, m = int(place.max(initial=-1)) + 1, len(posterior)
-    [shares] = estimated_shares(posterior, own, np.ones((1, m))) if m else [own]
     if not m or not n_groups:
         return FrequencyEstimate(tuple(names), own, np.zeros(len(own)), np.ones(len(own)), own, 0)
     drawn = rng.multinomial(m, np.full(m, 1 / m), DRAWS).astype(float)
@@ -167,7 +167,8 @@ def estimate(
     truth = np.eye(len(names))[labels]
     # What the estimate misses of the labelled images' own mix, it misses here.
     missed = estimated_shares(known, own, drawn_known) - drawn_known @ truth / drawn_known.sum(axis=1, keepdims=True)
-    spread = (estimated_shares(posterior, own, drawn) - missed).std(axis=0)
+    of_samples = estimated_shares(posterior, own, drawn)
+    shares, spread = of_samples.mean(axis=0), (of_samples - missed).std(axis=0)  # few images may say 0; their mean not
     middle = shares - missed.mean(axis=0)
     z = NormalDist().inv_cdf(1 - (1 - CERTAINTY) / (2 * len(names)))
     low, high = np.clip(middle - z * spread, 0.0, 1.0), np.clip(middle + z * spread, 0.0, 1.0)
