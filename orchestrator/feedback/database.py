@@ -82,6 +82,31 @@ CHANGES = Table(
 )
 """What a panel learned; `record` is JSON."""
 
+STREAMS = Table(
+    "consilience_streams",
+    TABLES,
+    Column("panel", String(32), primary_key=True),
+    Column("source", String(200), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("moment", BigInteger, nullable=False),
+    Column("record", Text, nullable=False),
+)
+"""Where the watch on each source of images stands; `record` is JSON. `version` counts the writes: two writers who began
+with the same one do not overwrite each other."""
+
+STREAM_IMAGES = Table(
+    "consilience_stream_images",
+    TABLES,
+    Column("panel", String(32), primary_key=True),
+    Column("source", String(200), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("identity", String(64), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("encoder", Text, nullable=False),
+    Column("vector", LargeBinary, nullable=False),
+)
+"""The last images of each source; `vector` float16 as bytes, `encoder` what made it."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
