@@ -38,11 +38,13 @@ from consilience.evals.measurement import measure
 from consilience.evals.report import write_report
 from consilience.evals.rows import LEFT_OUT, PARQUET, Decided, save_parquet
 from consilience.evals.run_log import RunLog, Tally, open_run_log, write_json, written_to
+from consilience.evals.shift_check import Encoding, ShiftFound, shift_found
 from consilience.evals.source import Source, SourceImage, VectorSource, cases, chosen_rows, labels_of, open_source
 from consilience.orchestrator.decision.settling import given_shares
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.in_use.costs import Costs
 from consilience.orchestrator.panel.panel import Panel
+from consilience.orchestrator.shift.two_sample import NOT_TESTED, BatchShift
 from consilience.retrieval.encoders.batch_embedding import usable_cores
 from consilience.retrieval.encoders.encoder import Encoder
 from consilience.retrieval.memory.embedded_index import COMPARED_WITH
@@ -152,16 +154,18 @@ def evaluate(
     rows = chosen_rows(len(images), sample, limit, settings.seed)
     choice = {"sample": sample, "limit": limit, "map": dict(renamed or {}), "agents_only": agents_only}
     run = run_of(panel, images, settings, choice | {"drop_leaks": drop_leaks})
+    encoding = Encoding(opened, settings, encoder)
     with open_run_log(out, run, opened.task.names, rows, drop_leaks=drop_leaks) as run_log:
+        found = shift_found(out, opened, images, labels, rows, encoding)
         settings = with_frequencies(out, panel, images, rows, settings, agents, encoder)
-        open_engine = partial(_engine, opened, settings=settings, agents=agents, encoder=encoder, cluster=cluster)
-        _decide(run_log, images, labels, partial(open_engine, drop_leaks=drop_leaks), watch)
+        open_engine = partial(_engine, opened, settings=settings, agents=agents, encoding=encoding, cluster=cluster)
+        _decide(run_log, images, labels, partial(open_engine, drop_leaks=drop_leaks, shift=found.batch), watch)
         strangers = None
         if strange is not None:
             strangers, run = out / NOVEL, run_of(panel, strange, settings, {"novel": True})
             with open_run_log(strangers, run, opened.task.names, np.arange(len(strange)), drop_leaks=False) as other:
                 as_called = {name: name for name in strange.counts}
-                _decide(other, strange, as_called, partial(open_engine, drop_leaks=False), watch)
+                _decide(other, strange, as_called, partial(open_engine, drop_leaks=False, shift=NOT_TESTED), watch)
         metrics = write_figures(
             out,
             opened.task.names,
@@ -169,6 +173,7 @@ def evaluate(
             novel=strangers,
             most=settings.policy.max_novelty,
             decision=settings.decision,
+            shift=found,
         )
         write_report(out, opened)
     seen = set(labels.values())
@@ -208,11 +213,13 @@ def write_figures(
     novel: Path | None = None,
     most: float = 1.0,
     decision: DecisionSettings = AS_LABELLED,
+    shift: ShiftFound | None = None,
 ) -> EvaluationMetrics:
     """Write `rows.parquet` and `metrics.json` from the rows in `out`, and those of novel images in another folder.
 
     Args:
         decision: how often labels occur where the panel is used, and what mistakes cost.
+        shift: whether the images differ from the labelled ones, if that was looked into.
     """
     with written_to(out):
         rows = collect(save_parquet(out, labels), labels)
@@ -228,6 +235,7 @@ def write_figures(
             novelty=novelty,
             shares=given_shares(decision, labels, [0] * len(labels)),
             costs=Costs.of(decision.costs, labels),
+            shift=shift,
         )
         write_json(out / METRICS, metrics.to_dict())
     return metrics
@@ -239,8 +247,9 @@ def _engine(
     source: Source,
     settings: Settings,
     agents: Sequence[Agent],
-    encoder: Encoder | None,
+    encoding: Encoding,
     drop_leaks: bool,
+    shift: BatchShift,
     waiting: int,
     cluster: Cluster | None,
 ) -> Iterator[Engine]:
@@ -249,9 +258,9 @@ def _engine(
         if isinstance(source, VectorSource):
             panel.encoder.check(source.file.encoder)
         if cluster is not None:
-            if agents or encoder is not None:
+            if agents or encoding.given is not None:
                 raise EvaluationError("agents and encoders given as objects stay in this process: evaluate without Ray")
-            yield stack.enter_context(ClusterEngine(cluster, panel.path, settings, drop_leaks=drop_leaks))
+            yield stack.enter_context(ClusterEngine(cluster, panel.path, settings, drop_leaks=drop_leaks, shift=shift))
             return
         if isinstance(source, VectorSource):
             is_whole = len(panel.heads) == len(panel.agents)
@@ -261,12 +270,15 @@ def _engine(
                 and usable_cores() > 1
                 and len(panel.labelled_images) <= COMPARED_WITH
             ):
-                workers = ProcessEngine(panel.path, settings, usable_cores(), drop_leaks=drop_leaks)
+                cores = usable_cores()
+                workers = ProcessEngine(panel.path, settings, cores, drop_leaks=drop_leaks, shift=shift)
                 yield stack.enter_context(workers)
                 return
         kind = FreshDiagnoser if drop_leaks else Diagnoser
-        diagnoser = kind.open(panel.path, settings=settings, agents=agents, encoder=encoder)
-        yield LocalEngine(stack.enter_context(diagnoser))
+        encoder = encoding.given if isinstance(source, VectorSource) else encoding.encoder
+        diagnoser = stack.enter_context(kind.open(panel.path, settings=settings, agents=agents, encoder=encoder))
+        diagnoser.known_vectors = encoding.known
+        yield LocalEngine(diagnoser, shift)
 
 
 def run_of(panel: Path, source: Source, settings: Settings, choice: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@
                                   `high`, found: of its images the share settled as it
     costs                         what an image costs on average, in the unit of `decision.costs`: cost (a person asked
                                   where the panel refers), always, never (asking), most_probable; or null
+    shift                         whether the images differ from the labelled ones, see `ShiftFound`; null: not compared
     novelty                       known against novel images (`evaluate --novel`), see `novelty.KnownNovel`; or null
     second_looks                  images that a second look answered; by agent, and for the fusion, what that changed:
                                   n, changed, better (wrong before, right after), worse; the fusion's is null where
@@ -38,6 +39,7 @@ from typing import Any
 
 from consilience.evals.metrics import Paired, PairedChange
 from consilience.evals.novelty_detection import KnownNovel
+from consilience.evals.shift_check import ShiftFound
 from consilience.orchestrator.in_use.costs import CostFigures
 from consilience.orchestrator.in_use.worth import Worth
 
@@ -153,6 +155,7 @@ class EvaluationMetrics:
     prediction_sets: PredictionSets | None
     worth: Mapping[str, Worth] | None
     costs: CostFigures | None
+    shift: ShiftFound | None
     novelty: KnownNovel | None
     second_looks: SecondLookMetrics
     cost_usd: float

@@ -22,6 +22,7 @@ from consilience.evals.figures import (
 from consilience.evals.metrics import Paired, PairedChange
 from consilience.evals.novelty_detection import KnownNovel
 from consilience.evals.scores import FUSION, accuracy_interval
+from consilience.evals.shift_check import ShiftFound
 from consilience.orchestrator.ensemble.trust_metrics import expected_calibration_error, score_columns
 from consilience.orchestrator.in_use.costs import Costs
 from consilience.orchestrator.in_use.worth import Worth, worth_of
@@ -35,6 +36,7 @@ def measure(
     novelty: KnownNovel | None = None,
     shares: np.ndarray | None = None,
     costs: Costs | None = None,
+    shift: ShiftFound | None = None,
 ) -> EvaluationMetrics:
     """Return all figures of an evaluation.
 
@@ -43,6 +45,7 @@ def measure(
         agents_only: the fusion is not judged.
         shares: of the labels where the panel is used, float (c,); None: as among these images.
         costs: what mistakes and asking a person cost, if that is set.
+        shift: whether the images differ from the labelled ones, if that was looked into.
     """
     names = tuple(labels)
     looks = {
@@ -71,6 +74,7 @@ def measure(
         costs=None
         if judged is None or costs is None
         else costs.figures(judged.truth, judged.named, collected.most_probable, collected.settled),
+        shift=shift,
         novelty=novelty,
         second_looks=_second_looks(looks, collected),
         cost_usd=collected.cost_usd,

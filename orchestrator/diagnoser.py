@@ -7,11 +7,12 @@ import os
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -23,7 +24,7 @@ from consilience.core.errors import AllAgentsFailedError, DatasetError, EncoderE
 from consilience.core.evidence import Evidence
 from consilience.core.images import Image, ImageSource, Named, load_image
 from consilience.core.settings.settings import PolicySettings, Settings, settings_or
-from consilience.orchestrator.decision.policy import Policy
+from consilience.orchestrator.decision.policy import Policy, under_alarm
 from consilience.orchestrator.decision.run_state import State
 from consilience.orchestrator.decision.settling import in_use
 from consilience.orchestrator.decision.weighing import Weigher
@@ -33,6 +34,10 @@ from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.reasoner.step import open_reasoner
 from consilience.orchestrator.runtime.background_loop import BackgroundLoop
 from consilience.orchestrator.runtime.blas_threads import DIAGNOSING
+from consilience.orchestrator.shift.batch_sample import TestedBatch, tested, vector_shift
+from consilience.orchestrator.shift.shift_reference import ShiftReference
+from consilience.orchestrator.shift.shift_words import REASON
+from consilience.orchestrator.shift.two_sample import BatchShift
 from consilience.retrieval.encoders.batch_embedding import Embedded, embed, embed_many
 from consilience.retrieval.encoders.encoder import Encoder
 from consilience.retrieval.memory.labelled_images import UNIT_TOLERANCE
@@ -60,11 +65,13 @@ class Diagnoser:
 
     Attributes:
         threads: that load and embed images in `diagnose_many`; None: one for each core.
+        known_vectors: by identity, vectors that its encoder made before; `diagnose_many` does not make them again.
         weigher: what weighs predictions, and could weigh recorded ones anew.
         budget: what its agents and its reasoner may spend together while it is open.
     """
 
     threads: int | None = None
+    known_vectors: Mapping[str, np.ndarray] = MappingProxyType({})
 
     def __init__(self, panel: Panel, settings: Settings, agents: Sequence[Agent], encoder: Encoder | None) -> None:
         self.panel = panel
@@ -139,7 +146,11 @@ class Diagnoser:
         return _single(await asyncio.wrap_future(self._loop.submit(self._run([loaded], vectors, graph=graph))))
 
     def diagnose_many(
-        self, images: Iterable[ImageSource], *, keep_images: bool = False
+        self,
+        images: Iterable[ImageSource] | TestedBatch,
+        *,
+        keep_images: bool = False,
+        shift: BatchShift | None = None,
     ) -> Iterator[Diagnosis | FailedImage]:
         """Diagnose images in batches, in order; memory does not grow with their number.
 
@@ -148,15 +159,21 @@ class Diagnoser:
         While the answers to one batch are waited for, the next is embedded and asked about: agents behind endpoints
         are not left idle.
 
+        Args:
+            images: or what `tested` made of them.
+            shift: whether the images differ from the labelled ones; None: that is found out first, on a sample. Where
+                they do, all are referred (setting `policy.on_shift`).
+
         Raises:
             BudgetSpentError: after the batches before, as in `diagnose`.
         """
-        size = self.settings.batch_size
-        batches = embed_many(images, self.encoder, load=self._load, batch_size=size, workers=self.threads)
+        if not isinstance(images, TestedBatch):
+            images = self.tested(images) if shift is None else TestedBatch(shift, self._embedded(images, {}))
+        reason = self._reason(images.shift)
         under_way: deque[Future[list[Diagnosis | FailedImage]]] = deque()
         try:
-            for batch in batches:
-                under_way.append(self._loop.submit(self._run_embedded(batch, keep_images)))
+            for batch in images.embedded:
+                under_way.append(self._loop.submit(self._run_embedded(batch, keep_images, reason)))
                 if len(under_way) > 1:
                     yield from under_way[0].result()
                     under_way.popleft()
@@ -166,6 +183,15 @@ class Diagnoser:
         finally:  # Ctrl-C, or a caller who has seen enough: the runs must not go on and spend
             for run in under_way:
                 run.cancel()
+
+    def tested(self, images: Iterable[ImageSource]) -> TestedBatch:
+        """Return whether images differ from the labelled ones, found out on a sample; see `TestedBatch`."""
+        return tested(images, self._embedded, lambda: self.shift_reference)
+
+    @cached_property
+    def shift_reference(self) -> ShiftReference:
+        """What new images are compared with, to see whether they differ from the labelled ones."""
+        return self.panel.shift_reference()
 
     def embed(self, images: Sequence[ImageSource]) -> Embedded[ImageSource]:
         """Load and embed a few images in this thread, for `adiagnose_embedded`; what cannot be read is noted."""
@@ -179,13 +205,19 @@ class Diagnoser:
         return await asyncio.wrap_future(self._loop.submit(self._run_embedded(batch, keep_images=True)))
 
     def diagnose_vectors(
-        self, vectors: np.ndarray, names: Sequence[str], made_by: Encoder | None = None
+        self,
+        vectors: np.ndarray,
+        names: Sequence[str],
+        made_by: Encoder | None = None,
+        *,
+        shift: BatchShift | None = None,
     ) -> Iterator[Diagnosis | FailedImage]:
         """Diagnose images of which only vectors are known, float32 (n, d), rows of unit length.
 
         Args:
             names: n, what to call the images.
             made_by: the encoder that made the vectors; None: the caller vouches that it is the panel's.
+            shift: as for `diagnose_many`.
 
         Raises:
             EncoderError: they are of another encoder, or not as long as the panel's.
@@ -201,9 +233,13 @@ class Diagnoser:
         lengths = np.linalg.norm(vectors, axis=1)
         if len(wrong := np.flatnonzero(~(np.abs(lengths - 1.0) <= UNIT_TOLERANCE))):  # NaN, too
             raise DatasetError(f"the vector of '{names[wrong[0]]}' has length {lengths[wrong[0]]:.6g}, not 1: scale it")
+        if shift is None:
+            shift = vector_shift(lambda: self.shift_reference, vectors, vector_identity)
+        reason = self._reason(shift)
         for start in range(0, len(vectors), self.settings.batch_size):
             part = slice(start, start + self.settings.batch_size)
-            yield from self._loop.result(self._run([None] * len(names[part]), vectors[part], names[part]))
+            results = self._loop.result(self._run([None] * len(names[part]), vectors[part], names[part]))
+            yield from (_referred(result, reason) for result in results)
 
     def stream(self, image: ImageSource) -> Iterator[Step | Diagnosis | FailedImage]:
         """Diagnose one image and tell every step as it happens; the diagnosis comes last."""
@@ -244,14 +280,26 @@ class Diagnoser:
     def _load(self, source: ImageSource) -> Image:
         return load_image(source, self.settings.images)
 
-    async def _run_embedded(self, batch: Embedded[ImageSource], keep_images: bool) -> list[Diagnosis | FailedImage]:
+    def _embedded(
+        self, images: Iterable[ImageSource], known: Mapping[str, np.ndarray]
+    ) -> Generator[Embedded[ImageSource], None, None]:
+        size, workers, known = self.settings.batch_size, self.threads, {**self.known_vectors, **known}
+        return embed_many(images, self.encoder, load=self._load, batch_size=size, workers=workers, known=known)
+
+    def _reason(self, shift: BatchShift) -> str:
+        """Return why nothing of a batch is settled; empty if that is not so."""
+        return REASON if shift.alarm and self.settings.policy.on_shift == "refer" else ""
+
+    async def _run_embedded(
+        self, batch: Embedded[ImageSource], keep_images: bool, reason: str = ""
+    ) -> list[Diagnosis | FailedImage]:
         """Yield what becomes of each source of a batch."""
         readable = [image for image in batch.images if image is not None]
         results = iter(await self._run(readable, batch.vectors))
         return [
             FailedImage(_name(source), error)
             if error
-            else _without_image(next(results), keep_images or not _is_file(source))
+            else _without_image(_referred(next(results), reason), keep_images or not _is_file(source))
             for source, error in zip(batch.sources, batch.errors, strict=True)
         ]
 
@@ -321,6 +369,10 @@ def _single(results: list[Diagnosis | FailedImage]) -> Diagnosis:
     if isinstance(result, FailedImage):
         raise result.error
     return result
+
+
+def _referred(result: Diagnosis | FailedImage, reason: str) -> Diagnosis | FailedImage:
+    return under_alarm(result, reason) if reason and isinstance(result, Diagnosis) else result
 
 
 def _without_image(result: Diagnosis | FailedImage, keep: bool) -> Diagnosis | FailedImage:

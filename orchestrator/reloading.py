@@ -24,6 +24,7 @@ from consilience.core.storage.panel_folder import MANIFEST
 from consilience.orchestrator.decision.weighing import Weigher
 from consilience.orchestrator.diagnoser import Diagnoser, Step
 from consilience.orchestrator.panel.panel import Panel
+from consilience.orchestrator.shift.shift_reference import ShiftReference
 from consilience.retrieval.encoders.encoder import Encoder
 from consilience.retrieval.memory.image_memory import ImageMemory
 
@@ -99,6 +100,11 @@ class ReloadingDiagnoser:
         """See `Diagnoser.adiagnose`."""
         with self._using() as diagnoser:
             return await diagnoser.adiagnose(image, revise=revise)
+
+    @property
+    def shift_reference(self) -> ShiftReference:
+        """What new images are compared with by the panel at work."""
+        return self._lease.diagnoser.shift_reference
 
     def diagnose_many(
         self, images: Iterable[ImageSource], *, keep_images: bool = False

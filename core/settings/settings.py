@@ -112,6 +112,10 @@ class PolicySettings(SettingsGroup):
     max_disagreement: float = Field(
         default=0.5, ge=0, le=1, description="disagreement of the agents above which nothing is settled"
     )
+    on_shift: Literal["refer", "report"] = Field(
+        default="refer",
+        description="what follows where images differ from the labelled ones: all are referred, or it is only reported",
+    )
 
 
 class RepliesSettings(SettingsGroup):

@@ -24,6 +24,7 @@ from consilience.evals.source import SourceImage
 from consilience.evals.stored import openable
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.fitting.ingest import vector_identity
+from consilience.orchestrator.shift.two_sample import NOT_TESTED, BatchShift
 
 
 class Engine(Protocol):
@@ -49,10 +50,13 @@ class FreshDiagnoser(Diagnoser):
 
 
 class LocalEngine:
-    """Decides in this process, in batches of the settings' size."""
+    """Decides in this process, in batches of the settings' size.
 
-    def __init__(self, diagnoser: Diagnoser) -> None:
-        self._diagnoser = diagnoser
+    Args: shift: whether all images together differ from the labelled ones.
+    """
+
+    def __init__(self, diagnoser: Diagnoser, shift: BatchShift = NOT_TESTED) -> None:
+        self._diagnoser, self._shift = diagnoser, shift
         self._is_leak = diagnoser.panel.has_learned_from
         self._calibrators = {(member.agent, member.stage): member.calibrator for member in diagnoser.panel.members}
         self._drops_leaks = isinstance(diagnoser, FreshDiagnoser)
@@ -77,7 +81,7 @@ class LocalEngine:
                 under_way.append(case)
                 yield openable(case.name)
 
-        for result in self._diagnoser.diagnose_many(images()):
+        for result in self._diagnoser.diagnose_many(images(), shift=self._shift):
             yield self._decided(under_way.popleft(), result)
 
     def _vectors(self, cases: Iterator[SourceImage]) -> Iterator[Decided]:
@@ -92,7 +96,7 @@ class LocalEngine:
         if not cases:
             return ()
         vectors = np.stack([case.vector for case in cases if case.vector is not None])
-        return self._diagnoser.diagnose_vectors(vectors, [case.name for case in cases])
+        return self._diagnoser.diagnose_vectors(vectors, [case.name for case in cases], shift=self._shift)
 
     def _refusal(self, case: SourceImage) -> ImageError | DatasetError | None:
         if case.vector is None or not np.isfinite(case.vector[0]):

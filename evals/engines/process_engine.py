@@ -33,6 +33,7 @@ from consilience.evals.engines.engine import FreshDiagnoser, LocalEngine
 from consilience.evals.rows import Decided
 from consilience.evals.source import SourceImage
 from consilience.orchestrator.diagnoser import Diagnoser
+from consilience.orchestrator.shift.two_sample import NOT_TESTED, BatchShift
 
 OPEN = b"open\n"
 
@@ -40,9 +41,11 @@ OPEN = b"open\n"
 class ProcessEngine:
     """Decides vectors in `count` processes. A context manager."""
 
-    def __init__(self, panel: Path, settings: Settings, count: int, *, drop_leaks: bool) -> None:
+    def __init__(
+        self, panel: Path, settings: Settings, count: int, *, drop_leaks: bool, shift: BatchShift = NOT_TESTED
+    ) -> None:
         self._size = settings.batch_size
-        start = json.dumps([str(panel), drop_leaks, settings.model_dump(mode="json")]).encode() + b"\n"
+        start = json.dumps([str(panel), drop_leaks, settings.model_dump(mode="json"), shift.to_dict()]).encode() + b"\n"
         self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self.workers = [_Worker(start) for _ in range(count)]
         try:
@@ -180,10 +183,10 @@ def work() -> None:
     line = cases_in.readline()
     if not line:
         return
-    panel, drop_leaks, settings = json.loads(line)
+    panel, drop_leaks, settings, shift = json.loads(line)
     kind: Any = FreshDiagnoser if drop_leaks else Diagnoser
     with kind.open(panel, settings=Settings.model_validate(settings)) as diagnoser:
-        engine = LocalEngine(diagnoser)
+        engine = LocalEngine(diagnoser, BatchShift(**shift))
         gc.freeze()  # the panel and all modules stay: the collector need not go through them again and again
         rows_out.write(OPEN)
         rows_out.flush()

@@ -23,6 +23,7 @@ from consilience.evals.engines.engine import FreshDiagnoser, LocalEngine
 from consilience.evals.rows import Decided
 from consilience.evals.source import SourceImage
 from consilience.orchestrator.diagnoser import Diagnoser
+from consilience.orchestrator.shift.two_sample import NOT_TESTED, BatchShift
 from consilience.retrieval.encoders.batch_embedding import usable_cores
 
 CHUNKS_PER_WORKER = 2
@@ -55,8 +56,8 @@ class Cluster:
 class Worker:
     """What runs in a worker's process."""
 
-    def __init__(self, panel: str, settings: dict[str, Any], drop_leaks: bool) -> None:
-        self._panel, self._settings = panel, settings
+    def __init__(self, panel: str, settings: dict[str, Any], drop_leaks: bool, shift: BatchShift) -> None:
+        self._panel, self._settings, self._shift = panel, settings, shift
         self._kind: Any = FreshDiagnoser if drop_leaks else Diagnoser
         self._engine: LocalEngine | None = None
 
@@ -65,7 +66,7 @@ class Worker:
         if self._engine is None:
             diagnoser = self._kind.open(self._panel, settings=Settings.model_validate(self._settings))
             diagnoser.threads = 1  # a worker has one CPU
-            self._engine = LocalEngine(diagnoser)
+            self._engine = LocalEngine(diagnoser, self._shift)
         return [row for rows in self._engine.decide(batch) for row in rows]
 
 
@@ -81,7 +82,9 @@ class _Task:
 class ClusterEngine:
     """Decides on Ray; batches come as they are ready, in no order. A context manager."""
 
-    def __init__(self, cluster: Cluster, panel: Path, settings: Settings, *, drop_leaks: bool) -> None:
+    def __init__(
+        self, cluster: Cluster, panel: Path, settings: Settings, *, drop_leaks: bool, shift: BatchShift = NOT_TESTED
+    ) -> None:
         """Connect, and wait until one worker has opened the panel.
 
         Raises:
@@ -100,7 +103,7 @@ class ClusterEngine:
         if self._is_ours:
             self._connect(cluster)
         self._size = settings.batch_size
-        self._start = str(panel.absolute()), settings.model_dump(mode="json"), drop_leaks
+        self._start = str(panel.absolute()), settings.model_dump(mode="json"), drop_leaks, shift
         self._remote = self._ray.remote(num_cpus=1, max_concurrency=CHUNKS_PER_WORKER)(Worker)
         self._under_way: dict[Any, _Task] = {}
         self._batches_of: Counter[Any] = Counter()  # of the workers that have opened the panel

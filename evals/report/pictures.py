@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
+from typing import Any
 
 from consilience.core.errors import ConsilienceError
 from consilience.core.evidence import Neighbour
@@ -29,6 +31,11 @@ class Pictures:
         except ConsilienceError:
             return None
         return _address(image.thumbnail(SIDE)) if image.identity == row["identity"] else None
+
+    def of_strange(self, strange: Mapping[str, Any]) -> tuple[str | None, str | None]:
+        """Return the pictures of one of `shift.strangest` in metrics.json, and of the labelled image nearest to it."""
+        nearest = None if self._known is None else self._known.thumbnail(strange["nearest"])
+        return self.of_image(strange), None if nearest is None else _address(nearest)
 
     def of_neighbour(self, neighbour: Neighbour) -> str | None:
         """Return the picture of a similar case, from the panel. Raises PanelDamagedError."""

@@ -47,6 +47,9 @@ def render(
         metrics=metrics,
         run=run,
         judged=words.judged(metrics),
+        strangest=[
+            (strange, *pictures.of_strange(strange)) for strange in (metrics.get("shift") or {}).get("strangest", ())
+        ],
         looks=looks,
         labels=metrics["labels"],
         most_labels=MOST_LABELS,

@@ -9,6 +9,8 @@ from consilience.core.render.phrases import counted, percent, source_name
 from consilience.evals.scores import accuracy_interval
 from consilience.orchestrator.decision.settling import worth_words
 from consilience.orchestrator.in_use.worth import Worth
+from consilience.orchestrator.shift.shift_words import batch_sentence
+from consilience.orchestrator.shift.two_sample import BatchShift
 
 Metrics = Mapping[str, Any]
 
@@ -75,6 +77,8 @@ def judged(metrics: Metrics) -> Metrics | None:
 def answer(metrics: Metrics) -> Iterator[str]:
     """Yield a few sentences: can the panel be trusted, and where not."""
     settled, figures = metrics["settled"], judged(metrics)
+    if sentence := shift_sentence(metrics):
+        yield sentence
     if figures is None:
         yield "No image could be decided."
     elif settled is None:
@@ -98,6 +102,25 @@ def answer(metrics: Metrics) -> Iterator[str]:
             f"The panel has learned from {counted(leaks)} of these: the figures look better than they are. Leave such "
             "images out with --drop-leaks."
         )
+
+
+def shift_sentence(metrics: Metrics) -> str:
+    """Return whether the images differ from the labelled ones, and in what; empty if they were not compared."""
+    if (shift := metrics.get("shift")) is None:
+        return ""
+    names = ("images", "counted", "held", "p", "mean_rank", "alarm")
+    told = ", ".join(difference["words"] for difference in shift["differences"])
+    in_what = f" They are: {told}." if told else ""
+    return batch_sentence(BatchShift(**{name: shift[name] for name in names})) + in_what
+
+
+def difference_rows(metrics: Metrics) -> Iterator[tuple[str, str, str, str]]:
+    """Yield what differs between the images and the labelled ones: name, words, the median of each."""
+    for difference in (metrics.get("shift") or {}).get("differences", ()):
+        new, labelled = (
+            value if isinstance(value := difference[name], str) else f"{value:.3g}" for name in ("new", "labelled")
+        )
+        yield difference["what"], difference["words"], new, labelled
 
 
 def _weakest_label(figures: Metrics) -> str | None:

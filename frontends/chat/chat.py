@@ -17,8 +17,11 @@ from consilience.frontends.chat import rule_answers as answers
 from consilience.frontends.chat.coalescer import Coalescer
 from consilience.frontends.chat.question import ChatQuestion, recognised
 from consilience.frontends.chat.reply import Reply
+from consilience.orchestrator.decision.policy import under_alarm
 from consilience.orchestrator.feedback.drift import drift
+from consilience.orchestrator.feedback.streams import Streams, source_of
 from consilience.orchestrator.reasoner.follow_up import FollowUp
+from consilience.orchestrator.shift.shift_words import REASON, source_sentence
 from consilience.prompts import clean
 
 if TYPE_CHECKING:
@@ -54,25 +57,31 @@ class Chat:
     ) -> None:
         self.diagnoser, self.history, self.feedbacks = diagnoser, history, feedbacks
         self.refer = refer
-        self._keeping = Coalescer(history.keep_many)
+        self.streams = Streams(history.database)
+        self._keeping = Coalescer(self._keep_many)
         self._follow_up: FollowUp | None = None
 
-    async def look(self, image: ImageSource, *, person: str, channel: str, name: str | None = None) -> Reply:
+    async def look(
+        self, image: ImageSource, *, person: str, channel: str, name: str | None = None, source: str = ""
+    ) -> Reply:
         """Diagnose an image, keep the diagnosis, and return it as a reply; arguments as of `diagnose`."""
-        return self._diagnosis_reply(await self.diagnose(image, person=person, channel=channel, name=name))
+        stored = await self.diagnose(image, person=person, channel=channel, name=name, source=source)
+        return self._diagnosis_reply(stored)
 
     async def diagnose(
-        self, image: ImageSource, *, person: str, channel: str, name: str | None = None
+        self, image: ImageSource, *, person: str, channel: str, name: str | None = None, source: str = ""
     ) -> StoredDiagnosis:
-        """Diagnose an image, and keep the diagnosis.
+        """Diagnose an image, and keep the diagnosis. Its source is watched: see `Streams`.
 
         Args:
             person: who asks.
             channel: where: "chat", "slack" or "web".
             name: what the image is called, where it is not given as a path or an address.
+            source: where in the channel images come from, such as a room or a device; empty: not known.
         """
-        source = image if name is None else Named(image, name)
-        return await self._keep(await self.diagnoser.adiagnose(source), person, channel)
+        named = image if name is None else Named(image, name)
+        diagnosis = await self.diagnoser.adiagnose(named)
+        return await self._keep(diagnosis, person, channel, source_of(diagnosis, channel, source))
 
     async def show(self, diagnosis_id: str) -> Reply:
         """Return what `look` replied for a diagnosis that was kept; its picture shows the thumbnail."""
@@ -120,12 +129,27 @@ class Chat:
         compared = await asyncio.to_thread(drift, panel, self.history, seed=seed)
         return {look_name(fallen.agent, fallen.stage): answers.fallen_sentence(fallen) for fallen in compared.fallen}
 
+    async def shifted_sources(self) -> dict[str, str]:
+        """Return the sources whose images differ from the labelled ones, each with a sentence that says so."""
+        streams = await asyncio.to_thread(self.streams.all, self.diagnoser.shift_reference)
+        return {stream.source: source_sentence(stream.source) for stream in streams if stream.alarm}
+
     def _diagnosis_reply(self, stored: StoredDiagnosis) -> Reply:
         labels, image = self.diagnoser.panel.task.names, stored.diagnosis.image
         return answers.diagnosis_reply(stored.diagnosis, stored.id, image, labels, can_refer=self.refer is not None)
 
-    async def _keep(self, diagnosis: Diagnosis, person: str, channel: str) -> StoredDiagnosis:
-        return await self._keeping((diagnosis, channel, person))
+    async def _keep(self, diagnosis: Diagnosis, person: str, channel: str, source: str) -> StoredDiagnosis:
+        return await self._keeping((diagnosis, channel, person, source))
+
+    def _keep_many(self, requests: Sequence[tuple[Diagnosis, str, str, str]]) -> list[StoredDiagnosis]:
+        """Keep diagnoses, each with its channel, person and source; under the alarm of the source, if there is one."""
+        watched = [(diagnosis, source) for diagnosis, _, _, source in requests]
+        alarms = self.streams.observe(self.diagnoser.shift_reference, watched)
+        on_shift = self.diagnoser.settings.policy.on_shift
+        return self.history.keep_many(
+            (under_alarm(diagnosis, REASON) if alarm and on_shift == "refer" else diagnosis, channel, person)
+            for (diagnosis, channel, person, _), alarm in zip(requests, alarms, strict=True)
+        )
 
     async def _stored(self, diagnosis_id: str) -> StoredDiagnosis:
         """Return a diagnosis with the pictures of its similar cases, as far as the panel still holds them."""
@@ -180,8 +204,9 @@ class Chat:
         if loaded.identity != stored.diagnosis.identity:
             raise ImageError(f"'{name}' is not the image that was diagnosed: send it as a new image")
         diagnosis = await self.diagnoser.adiagnose(loaded, revise=True)
-        reply = self._diagnosis_reply(await self._keep(diagnosis, person, channel))
-        return answers.second_look_reply(diagnosis, stored.diagnosis, reply)
+        kept = await self._keep(diagnosis, person, channel, source_of(diagnosis, channel))
+        reply = self._diagnosis_reply(kept)
+        return answers.second_look_reply(kept.diagnosis, stored.diagnosis, reply)
 
     async def _refer(self, diagnosis_id: str, person: str) -> Reply:
         shown = await self.show(diagnosis_id)

@@ -179,7 +179,9 @@ class Bot:
             return await self._pressed(request)
         if request.kind == "look":
             data, name = await self._image(request)
-            reply = await self.chat.look(data, person=request.person, channel="slack", name=name)
+            reply = await self.chat.look(
+                data, person=request.person, channel="slack", name=name, source=request.channel
+            )
             self._inbox.record_diagnosis(request.key, reply.diagnosis)
             return reply
         return await self._asked(request)

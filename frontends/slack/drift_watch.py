@@ -1,4 +1,7 @@
-"""Drift watch: tells a channel when an agent has become worse, once until it has become better again."""
+"""Drift watch: tells a channel when an agent has become worse, or the images of a channel come from elsewhere.
+
+Each is told once, until it is over.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +21,21 @@ INTERVAL_SECONDS = 600.0
 
 
 async def watch(chat: Chat, api: Api, inbox: Inbox, channel: str) -> None:
-    """Compare the agents for ever, and tell the channel; the inbox notes it, so that a restart repeats nothing."""
+    """Compare agents and sources for ever, and tell the channel; the inbox notes it: a restart repeats nothing."""
     while True:
         try:
             await _compare(chat, api, inbox, channel)
         except ConsilienceError as error:
-            log.warning("could not check whether an agent has become worse: %s", error)
+            log.warning("could not check whether agents or images have changed: %s", error)
         await asyncio.sleep(INTERVAL_SECONDS)
 
 
 async def _compare(chat: Chat, api: Api, inbox: Inbox, channel: str) -> None:
-    fallen, announced = await chat.fallen_agents(), inbox.announced()
-    for name in announced - fallen.keys():
+    shifted = {f"source {name}": words for name, words in (await chat.shifted_sources()).items()}
+    changes, announced = await chat.fallen_agents() | shifted, inbox.announced()
+    for name in announced - changes.keys():
         inbox.remove_announcement(name)
-    for name, words in fallen.items():
+    for name, words in changes.items():
         if name not in announced:
             await api.post(channel, None, {"text": plain(words)})
             inbox.record_announcement(name)  # afterwards: a kill in between tells people twice rather than never

@@ -109,14 +109,23 @@ def create_app(chat: Chat, settings: WebSettings, *, token: str | None, hosts: C
 
 def _add_diagnoses(app: FastAPI, site: Site) -> None:
     @app.post("/v1/diagnose", openapi_extra={"requestBody": BODY}, responses=_gives_diagnosis(201))
-    async def diagnose(request: Request, name: Annotated[str, Query(max_length=255)] = "image") -> Response:
-        """Diagnose one image, and keep the diagnosis."""
+    async def diagnose(
+        request: Request,
+        name: Annotated[str, Query(max_length=255)] = "image",
+        source: Annotated[str, Query(max_length=100, description="where images come from, such as a device")] = "",
+    ) -> Response:
+        """Diagnose one image, and keep the diagnosis.
+
+        Whether the images of a source still are like the labelled ones is watched; if not, all are referred.
+        """
         site.rate.take(address_of(request))
         with site.places.take():
             person = person_of(request)
             try:
                 data = await body_of(request, site.settings.max_bytes)
-                stored = await site.chat.diagnose(data, person=person, channel="web", name=source_name(name))
+                stored = await site.chat.diagnose(
+                    data, person=person, channel="web", name=source_name(name), source=source
+                )
             except ConsilienceError:
                 site.metrics.failed.inc()
                 raise

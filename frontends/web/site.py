@@ -72,7 +72,16 @@ class Site:
             if time.monotonic() - self._compared_at > DRIFT_SECONDS:
                 self._fallen = await self._fallen_agents()
                 self._compared_at = time.monotonic()
-        return [*([OUTDATED] if self.problem is not None else []), *self._fallen]
+        return [*([OUTDATED] if self.problem is not None else []), *await self._shifted_sources(), *self._fallen]
+
+    async def _shifted_sources(self) -> list[str]:
+        """Return a sentence for each source on the web whose images differ from the labelled ones."""
+        try:
+            shifted = await self.chat.shifted_sources()
+        except HistoryError as error:
+            log.warning("could not check whether images differ from the labelled ones: %s", error)
+            return []
+        return [sentence for source, sentence in shifted.items() if source.startswith("web")]
 
     async def _fallen_agents(self) -> list[str]:
         """Return a sentence for each agent that has become worse since `fit`."""

@@ -14,11 +14,12 @@ settled if that is less than what asking a person costs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
 
+from consilience.core.diagnosis import Diagnosis
 from consilience.core.prediction import look_name
 from consilience.core.render.phrases import percent
 from consilience.core.settings.settings import PolicySettings
@@ -33,6 +34,12 @@ LABELS_NAMED = 4
 
 DISTRUSTED = 0.5
 """An agent is distrusted if its weight is less than this share of the greatest weight."""
+
+
+def under_alarm(diagnosis: Diagnosis, reason: str) -> Diagnosis:
+    """Return a diagnosis that a person must look at, for this reason first, whatever else speaks for or against it."""
+    rationale = f"{reason}. {diagnosis.rationale}"
+    return replace(diagnosis, verdict="refer", reasons=(reason, *diagnosis.reasons), rationale=rationale)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Stream:
     """Where the watch on one source stands.
 
     Attributes:
-        source: its name: given by the caller, or the channel, with the camera where images name one.
+        source: its name, see `source_of`.
         last: when its last image came, UTC.
         seen: images that came. counted: those that were compared, of a burst one.
         alarm: whether its images are known to differ from the labelled ones.
@@ -62,14 +62,15 @@ class Stream:
         return {**self.__dict__, "last": self.last.isoformat(timespec="seconds"), "examples": list(self.examples)}
 
 
-def source_of(diagnosis: Diagnosis, channel: str) -> str:
-    """Return the name of the source of an image: the channel, and the camera if the image names one.
+def source_of(diagnosis: Diagnosis, channel: str, place: str = "") -> str:
+    """Return the name of the source of an image: channel and place, and the camera if the image names one.
 
     Args:
-        channel: what the caller says of where images come from.
+        channel: "command", "chat", "web" or "slack".
+        place: what the caller says of where images come from; empty: nothing.
     """
     camera = "" if diagnosis.image is None else diagnosis.image.shot.camera
-    return one_line(f"{channel}, {camera}" if camera else channel, LONGEST_SOURCE)
+    return one_line(", ".join(filter(None, (channel, place, camera))), LONGEST_SOURCE)
 
 
 class Streams:
@@ -148,9 +149,7 @@ class Streams:
                 "copy, or move it away to start a new one"
             ) from cause
 
-    def _write(
-        self, connection: Connection, source: str, version: int | None, moment: int, watch: SourceWatch
-    ) -> None:
+    def _write(self, connection: Connection, source: str, version: int | None, moment: int, watch: SourceWatch) -> None:
         values = {"moment": moment, "record": to_json(watch.to_dict())}
         key = {"panel": self._database.panel, "source": source}
         if version is None:

@@ -61,6 +61,7 @@ from consilience.orchestrator.grouping.grouping import NO_GROUPING, Grouping
 from consilience.orchestrator.novelty.novelty_score import Novelty
 from consilience.orchestrator.novelty.reference import NoveltyReference
 from consilience.orchestrator.panel.encoder_spec import EncoderRecord
+from consilience.orchestrator.shift.shift_reference import ShiftReference
 from consilience.retrieval.memory.image_memory import ImageMemory
 from consilience.retrieval.memory.labelled_images import LabelledImages
 
@@ -147,6 +148,10 @@ class Panel:
     def known(self) -> NoveltyReference | None:
         """Return what is known of the memory's vectors, for signs of novelty; None where `novelty` is."""
         return None if self.novelty is None else NoveltyReference.of(self.novelty.whitening, self.labelled_features())
+
+    def shift_reference(self) -> ShiftReference:
+        """Return what new images are compared with, to see whether they come from elsewhere."""
+        return ShiftReference.of(self.labelled_images, self.encoder.fingerprint, self.grouping)
 
     def open_memory(self, url: str | None = None) -> ImageMemory:
         """Open the image memory; `url`: of a Chroma server, instead of the embedded index."""

@@ -14,7 +14,7 @@ noticed nearly as soon as one at the start.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -23,17 +23,11 @@ import numpy as np
 ALARM_WEALTH = 100.0
 """Wealth at which an alarm is raised: the chance of ever reaching it by chance is 1 / 100."""
 
-POWERS = (0.1, 0.3, 0.6)
-"""Exponents k of the bets k p^(k - 1), which are densities on [0, 1]: the smaller, the more goes on the smallest p."""
-
-SEPARATED = 0.9
-"""Share of the last bet that goes on p-values which say: like the stream before, unlike every held-out image."""
+STEEPNESS = (1.5, 2.0, 3.0)
+"""The bets are s (1 - p)^(s - 1), densities on [0, 1]. None is above 3: two or three images alone raise no alarm."""
 
 FIRST_SHARE, USUAL_LENGTH = 0.5, 1000.0
 """Wealth whose bets begin with the first image; images by which a good part of the rest has begun."""
-
-LEAST_P = 1e-12
-"""Smaller p-values count as this, so that no bet is infinite: that lowers the wealth, if anything."""
 
 
 @dataclass
@@ -42,12 +36,12 @@ class ShiftMartingale:
 
     Attributes:
         images: p-values that were bet on.
-        log_wealth: of each bet that has begun, one for each of POWERS and the last; logarithms.
+        log_wealth: of each bet that has begun, in the order of STEEPNESS; logarithms.
         log_peak: the greatest wealth so far, logarithm.
     """
 
     images: int = 0
-    log_wealth: list[float] = field(default_factory=lambda: [-math.inf] * (len(POWERS) + 1))
+    log_wealth: list[float] = field(default_factory=lambda: [-math.inf] * len(STEEPNESS))
     log_peak: float = 0.0
 
     @property
@@ -61,18 +55,11 @@ class ShiftMartingale:
         """Return whether the wealth has ever reached ALARM_WEALTH."""
         return self.log_peak >= math.log(ALARM_WEALTH)
 
-    def bet(self, p_value: float, share: float) -> None:
-        """Bet once more, and be told the p-value.
-
-        Args:
-            p_value: in [0, 1], uniform and independent of the earlier ones while nothing has changed.
-            share: the stream's images, this one with them, among all that it was ranked among, in (0, 1].
-        """
-        p_value = min(max(p_value, LEAST_P), 1.0)
+    def bet(self, p_value: float) -> None:
+        """Bet once more, and be told the p-value: in [0, 1], uniform and independent while nothing has changed."""
         begins = _not_begun(self.images) - _not_begun(self.images + 1)
-        log_bets = [math.log(power) + (power - 1.0) * math.log(p_value) for power in POWERS]
-        separated = (1.0 - SEPARATED) + (SEPARATED / share if p_value <= share else 0.0)
-        for place, log_bet in enumerate([*log_bets, math.log(separated)]):
+        for place, steepness in enumerate(STEEPNESS):
+            log_bet = math.log(steepness) + (steepness - 1.0) * math.log(max(1.0 - p_value, 1e-300))
             self.log_wealth[place] = float(np.logaddexp(self.log_wealth[place], math.log(begins))) + log_bet
         self.images += 1
         self.log_peak = max(self.log_peak, math.log(self.wealth))
@@ -102,42 +89,42 @@ class OnlineRanks:
     class is all that must be kept, however long the stream.
 
     Attributes:
-        held: how many held-out images are in each class, by cell, int (classes,).
-        seen: the same of the stream, by cell and class.
+        held: how many held-out images are in each class, int (c,).
+        seen: the same of the stream, int (c,).
     """
 
-    held: Mapping[int, np.ndarray]
-    seen: dict[int, dict[int, int]] = field(default_factory=dict)
+    held: np.ndarray
+    seen: np.ndarray
 
-    def p_value(self, score_class: int, cell: int, chance: float) -> tuple[float, float]:
-        """Return the share of scores that are at least as great, and `share` for `ShiftMartingale.bet`; count it.
+    @classmethod
+    def beside(cls, held: np.ndarray) -> Self:
+        """Return the ranks of a stream that begins, beside held-out images, int (c,)."""
+        return cls(held, np.zeros_like(held))
+
+    def p_value(self, score_class: int, chance: float) -> float:
+        """Return the share of scores that are at least as great, this one with them; from now on it is counted.
 
         Args:
             score_class: class of the score; higher = stranger.
-            cell: scores are compared within their cell only (Mondrian: Vovk, Gammerman and Shafer 2005, section 4.5).
             chance: uniform in [0, 1): places the score among equal ones.
         """
-        held, seen = self.held[cell], self.seen.setdefault(cell, {})
-        greater = int(held[score_class + 1 :].sum()) + sum(n for other, n in seen.items() if other > score_class)
-        equal = int(held[score_class]) + seen.get(score_class, 0) + 1
-        stream = sum(seen.values()) + 1
-        total = int(held.sum()) + stream
-        seen[score_class] = seen.get(score_class, 0) + 1
-        return (greater + (1.0 - chance) * equal) / total, stream / total
+        self.seen[score_class] += 1
+        both = self.held + self.seen
+        greater, equal = int(both[score_class + 1 :].sum()), int(both[score_class])
+        return (greater + (1.0 - chance) * equal) / int(both.sum())
 
-    def to_dict(self) -> dict[str, dict[str, int]]:
-        """Return the stream's counts as plain data, which `restore` takes."""
-        return {str(cell): {str(name): n for name, n in counts.items()} for cell, counts in self.seen.items()}
+    def to_dict(self) -> dict[str, int]:
+        """Return the stream's counts as plain data, by class."""
+        return {str(name): int(self.seen[name]) for name in np.flatnonzero(self.seen)}
 
     @classmethod
-    def restore(cls, held: Mapping[int, np.ndarray], data: Mapping[str, Mapping[str, int]]) -> Self:
-        """Restore what `to_dict` returned, beside the same held-out images."""
-        seen = {int(cell): {int(name): int(n) for name, n in counts.items()} for cell, counts in data.items()}
-        return cls(held, seen)
+    def restored(cls, held: np.ndarray, data: Mapping[str, int]) -> Self:
+        """Restore what `to_dict` returned, beside the same held-out images.
 
-
-def chances_of(names: Sequence[str]) -> list[float]:
-    """Return a number in [0, 1) for each name, the same for the same name: what draws ties, so that runs repeat."""
-    import hashlib
-
-    return [int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big") / 2**56 for name in names]
+        Raises:
+            ValueError, IndexError: it is not such a record.
+        """
+        ranks = cls.beside(held)
+        for name, n in data.items():
+            ranks.seen[int(name)] = int(n)
+        return ranks

@@ -14,13 +14,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from consilience.orchestrator.shift.martingale import OnlineRanks, ShiftMartingale, chances_of
-from consilience.orchestrator.shift.shift_reference import ShiftReference
+from consilience.orchestrator.shift.martingale import OnlineRanks, ShiftMartingale
+from consilience.orchestrator.shift.shift_reference import ShiftReference, chances, classes_of
 from consilience.orchestrator.shift.two_sample import BatchShift, compared
 from consilience.retrieval.encoders.encoder import Vectors
 
 KEPT = 50
 """The last images that counted, whose vectors are kept."""
+
+ROUNDING = 1e-3
+"""Cosine distance up to which two vectors are one image's: they are kept in half precision."""
 
 LIKE_LABELLED_P = 0.05
 """The last images are like the labelled ones again if the test against them says at least this."""
@@ -48,8 +51,8 @@ class SourceWatch:
 
     Attributes:
         reference: what its images are compared with.
-        seen: images that came. counted: those of them that were neither labelled nor shown already.
-        alarm_at: how many counted when the alarm was raised; None: there is none.
+        seen: images that came. counted: those of them that were compared: neither labelled nor of a thing shown before.
+        alarm_at: how many had counted when the alarm was raised; None: there is none.
         martingale, ranks: see there.
         recent: the last images that counted, at most KEPT, the oldest first.
     """
@@ -63,7 +66,7 @@ class SourceWatch:
     recent: tuple[SeenImage, ...] = ()
 
     def __post_init__(self) -> None:
-        self.ranks = OnlineRanks(self.reference.held_classes())
+        self.ranks = OnlineRanks.beside(self.reference.held_classes())
 
     @property
     def alarm(self) -> bool:
@@ -71,16 +74,16 @@ class SourceWatch:
         return self.alarm_at is not None
 
     def recent_shift(self) -> BatchShift:
-        """Return whether the last images, taken together, differ from the labelled ones."""
-        apart = self.recent[:: self._images_a_thing]
-        vectors = np.array([image.vector for image in apart], np.float32).reshape(len(apart), -1)
-        return compared(self.reference, vectors)
+        """Return whether the last images that were compared differ from the labelled ones, all together."""
+        vectors = np.array([image.vector for image in self.recent], np.float32)
+        names = [str(image.number) for image in self.recent]  # each is of a group of its own
+        return compared(self.reference, vectors.reshape(len(self.recent), -1), groups=names)
 
     def observe(self, identity: str, name: str, vector: Vectors) -> bool:
-        """Take the next image of the source, and return whether it counted."""
+        """Take the next image of the source, and return whether it was compared."""
         self.seen += 1
-        is_labelled = identity in self.reference.ids
-        if is_labelled or self._is_shown_already(identity, vector):
+        follows = bool(self.recent) and self.seen - self.recent[-1].number < self.reference.images_a_thing
+        if identity in self.reference.ids or follows or self._is_shown_already(vector):
             return False
         self._compare(SeenImage(self.seen, identity, name, vector))
         if self.alarm_at is not None and self.counted > self.alarm_at and (self.counted - self.alarm_at) % KEPT == 0:
@@ -116,32 +119,23 @@ class SourceWatch:
             return watch
         watch.alarm_at = data["alarm_at"]
         watch.martingale = ShiftMartingale.from_dict(data["martingale"])
-        watch.ranks = OnlineRanks.restore(watch.ranks.held, data["ranks"])
+        watch.ranks = OnlineRanks.restored(watch.ranks.held, data["ranks"])
         watch.recent = tuple(recent)
         return watch
 
-    @property
-    def _images_a_thing(self) -> int:
-        return max(round(self.reference.images_a_group), 1)
-
     def _begin(self) -> None:
         self.alarm_at = None
-        self.martingale, self.ranks = ShiftMartingale(), OnlineRanks(self.ranks.held)
+        self.martingale, self.ranks = ShiftMartingale(), OnlineRanks.beside(self.ranks.held)
 
     def _compare(self, image: SeenImage) -> None:
         self.recent = (*self.recent, image)[-KEPT:]
         self.counted += 1
-        if (self.counted - 1) % self._images_a_thing:
-            return  # where people said that so many images show one thing, one of them is compared
-        scores = self.reference.scores(image.vector[None])
-        (chance,) = chances_of([f"{self.reference.key} {image.number} {image.identity}"])
-        p_value, share = self.ranks.p_value(int(scores.classes[0]), int(scores.cell[0]), chance)
-        self.martingale.bet(p_value, share)
+        (score_class,) = classes_of(self.reference.scores(image.vector[None])).tolist()
+        (chance,) = chances([f"{self.reference.key} {image.number} {image.identity}"]).tolist()
+        self.martingale.bet(self.ranks.p_value(score_class, chance))
         if self.martingale.alarm and self.alarm_at is None:
             self.alarm_at = self.counted
 
-    def _is_shown_already(self, identity: str, vector: Vectors) -> bool:
-        if not self.recent:
-            return False
-        nearest = max(float(image.vector @ vector) for image in self.recent)
-        return nearest >= 1.0 - self.reference.same_thing or any(image.identity == identity for image in self.recent)
+    def _is_shown_already(self, vector: Vectors) -> bool:
+        nearest = max((float(image.vector @ vector) for image in self.recent), default=-1.0)
+        return nearest >= 1.0 - max(self.reference.same_thing, ROUNDING)

@@ -1,36 +1,35 @@
 """Does a batch of images come from where the labelled ones come from? A test that counts both samples.
 
-The scores of the batch against those of the held-out images: the one-sided test of Mann and Whitney (1947), within each
-cell of scores, summed with the weights of van Elteren (1960), which are best where one shift moves all cells alike.
-Under no shift every way to share out the scores of a cell is as probable, so the p-value is that of a permutation test
-(Phipson and Smyth 2010); where no permutation comes near, its tail is the normal approximation's.
-
-Groups are not independent: of each, one image is compared (the labelled images' are one a group already).
+The scores of the batch against those of the held-out labelled images, by the one-sided test of Mann and Whitney (1947):
+exact where a sample is small, else with the normal approximation. Images of one group say the same, so of each group
+one is compared; the held-out images are one a group already.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from consilience.orchestrator.shift.shift_reference import Scores, ShiftReference
+from consilience.orchestrator.shift.shift_reference import ShiftReference, chances
 from consilience.retrieval.encoders.encoder import Vectors
 
 ALARM_P = 0.001
 """Below this a batch differs. Not 0.01: a panel is one draw of labelled images and is asked about many batches, and
-with an unlucky draw every hundredth batch would still seem strange."""
+with an unlucky draw far more than a hundredth of them would seem strange."""
 
-FEWEST_IMAGES, FEWEST_HELD = 10, 4
-"""With fewer images that count in the batch, or fewer held-out ones, nothing can be told: of the ways to share out 14
-scores among 10 and 4, the least probable has a chance of 1 / 1,001."""
+FEWEST_IMAGES = 10
+"""With fewer new images nothing is told; nor where even the strangest batch would have a p-value of ALARM_P or more. A
+way to share out the scores of 10 new and 4 held-out images has a chance of 1 / 1,001; of 10 and 3, of 1 / 286."""
 
 SAMPLE = 200
 """Images of a batch that are compared, at most."""
 
-PERMUTATIONS = 1999
+EXACT_BELOW = 25
+"""Where a sample has fewer images than this, the p-value is exact."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,10 @@ class BatchShift:
     """Whether a batch of images differs from the labelled ones.
 
     Attributes:
-        images: of the batch, that were compared.
+        images: that were looked at.
         counted: of these, one of each group.
         held: labelled images that they were compared with, one of each group.
-        p: chance of so strange a batch where nothing differs, (0, 1]; None where too few images are there to tell.
+        p: chance of a batch as strange where nothing differs, [0, 1]; None where too few images are there to tell.
         mean_rank: share of the held-out images that are less strange than an image of the batch, on average, [0, 1];
             about 0.5 where nothing differs; None as above.
         alarm: whether p is below ALARM_P.
@@ -69,47 +68,56 @@ def compared(
     """Return whether images differ from the labelled ones.
 
     Args:
+        reference: what they are compared with.
         vectors: of the n images, float32 (n, d) of unit length, by the reference's encoder.
-        ids: n, the images' identities: the labelled ones among them, and one that comes twice, say nothing.
+        ids: n, the images' identities: labelled ones among them say nothing; empty: not known.
         groups: n, the name of each image's group; None: not known, so that images alike count as one.
     """
-    rows = _one_a_group(reference, vectors, ids, groups)
-    scores = reference.scores(vectors[rows])
-    n, m = len(rows), len(reference.held.distance)
-    if n < FEWEST_IMAGES or m < FEWEST_HELD:
-        return BatchShift(len(vectors), n, m, None, None, False)
-    mean_rank, p = mean_rank_and_p(scores, reference.held)
-    return BatchShift(len(vectors), n, m, p, mean_rank, p < ALARM_P)
+    rows = np.array([row for row in range(len(vectors)) if not ids or ids[row] not in reference.ids], np.intp)
+    chance = chances(f"{ids[row] if ids else row}" for row in rows)
+    rows, new = rows[np.argsort(chance, kind="stable")], len(rows)
+    if groups is not None:
+        rows = _first_of_each(rows, np.array([groups[row] for row in rows]))
+    else:
+        things = math.ceil(new / reference.images_a_thing)
+        rows = _first_of_each(rows, _alike(vectors[rows], reference.same_thing))[:things]
+    counted, held = len(rows), len(reference.held)
+    if new < FEWEST_IMAGES or math.comb(counted + held, held) * ALARM_P <= 1.0:
+        return BatchShift(len(vectors), counted, held, None, None, False)
+    mean_rank, p = mean_rank_and_p(reference.scores(vectors[rows]), reference.held)
+    return BatchShift(len(vectors), counted, held, p, mean_rank, p < ALARM_P)
 
 
-def mean_rank_and_p(new: Scores, held: Scores) -> tuple[float, float]:
-    """Return the mean rank of the new scores among the held-out ones, and the p-value; see `BatchShift`."""
-    from scipy.stats import norm, rankdata
+def mean_rank_and_p(new: np.ndarray, held: np.ndarray) -> tuple[float, float]:
+    """Return the mean rank of new scores (n,) among held-out ones (m,), and the p-value; see `BatchShift`."""
+    from scipy.stats import mannwhitneyu
 
-    rng = np.random.default_rng(0)
-    total, expected, variance, ranks = 0.0, 0.0, 0.0, np.empty(len(new.distance))
-    permuted = np.zeros(PERMUTATIONS)
-    for cell in np.unique(new.cell):
-        here, there = new.distance[new.cell == cell], held.distance[held.cell == cell]
-        n, m = len(here), len(there)
-        ranks[new.cell == cell] = _ranks(here, there)
-        if not m:
-            continue
-        all_ranks = rankdata(np.r_[here, there]) / (n + m + 1)
-        total += float(all_ranks[:n].sum())
-        expected += float(n * all_ranks.mean())
-        variance += float(all_ranks.var(ddof=1) * n * m / (n + m))
-        permuted += rng.permuted(np.broadcast_to(all_ranks, (PERMUTATIONS, n + m)), axis=1)[:, :n].sum(axis=1)
-    as_great = int((permuted >= total - 1e-9).sum())
-    p = (1 + as_great) / (PERMUTATIONS + 1)
-    if as_great == 0 and variance > 0:
-        p = min(p, max(float(norm.sf((total - expected) / np.sqrt(variance))), np.finfo(float).tiny))
-    return float(ranks.mean()), p
+    has_ties = len(np.unique(np.r_[new, held])) < len(new) + len(held)
+    is_exact = min(len(new), len(held)) < EXACT_BELOW and not has_ties
+    test = mannwhitneyu(new, held, alternative="greater", method="exact" if is_exact else "asymptotic")
+    return float(test.statistic / (len(new) * len(held))), float(test.pvalue)
 
 
-def _ranks(new: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Return the share of held-out scores below each new one, equal ones by half, (n,); 0.5 without any."""
-    if not len(held):
-        return np.full(len(new), 0.5)
-    ascending = np.sort(held)
-    return (np.searchsorted(ascending, new) + np.searchsorted(ascending, new, side="right")) / (2 * len(held))
+def sampled(images: int, seed: int = 0) -> np.ndarray:
+    """Return which images of a batch are compared, ascending int (s,): all, or a fixed random SAMPLE of them."""
+    if images <= SAMPLE:
+        return np.arange(images)
+    return np.sort(np.random.default_rng(seed).choice(images, SAMPLE, replace=False))
+
+
+def _first_of_each(rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    return np.asarray(rows[np.sort(np.unique(groups, return_index=True)[1])], dtype=np.intp)
+
+
+def _alike(vectors: Vectors, distance: float) -> np.ndarray:
+    """Return the cluster of each vector, int (n,), by average linkage up to a cosine distance."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    if len(vectors) < 2:
+        return np.arange(len(vectors))
+    apart = np.clip(1.0 - vectors @ vectors.T, 0.0, 2.0).astype(np.float64)
+    np.fill_diagonal(apart, 0.0)
+    return np.asarray(
+        fcluster(linkage(squareform((apart + apart.T) / 2, checks=False), "average"), distance, "distance")
+    )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from threading import Event
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -46,6 +47,7 @@ def embed_many(
     load: Callable[[Source], Image],
     batch_size: int = 64,
     workers: int | None = None,
+    known: Mapping[str, Vectors] = MappingProxyType({}),
 ) -> Generator[Embedded[Source], None, None]:
     """Load, prepare and encode images in threads, and yield them in batches in the order of `sources`.
 
@@ -60,6 +62,7 @@ def embed_many(
             source, and the others go on; any other error ends the iteration.
         batch_size: images in a batch; the last one may hold fewer, and so may a batch of over 256 MiB of pixels.
         workers: number of threads; None: one for each core that this process may use.
+        known: by identity, vectors that the encoder made before: these images are not encoded again.
     """
     threads = workers or usable_cores()
     stop = Event()
@@ -71,7 +74,7 @@ def embed_many(
         try:
             while True:
                 for chunk in islice(chunks, 2 * threads - len(waiting)):
-                    waiting.append(pool.submit(embed, chunk, encoder, load, stop.is_set))
+                    waiting.append(pool.submit(embed, chunk, encoder, load, stop.is_set, known))
                 if not waiting:
                     break
                 parts.append(waiting.popleft().result())
@@ -107,15 +110,16 @@ def embed(
     encoder: Encoder,
     load: Callable[[Source], Image],
     is_given_up: Callable[[], bool] = lambda: False,
+    known: Mapping[str, Vectors] = MappingProxyType({}),
 ) -> Embedded[Source]:
     """Load, prepare and encode sources at once, in this thread, and return them as one batch.
 
     Args:
-        sources, encoder, load: as for `embed_many`.
+        sources, encoder, load, known: as for `embed_many`.
         is_given_up: asked before each image; once it answers True, the batch is returned unfinished, without vectors.
     """
     done = Embedded[Source]([*sources], [], [], np.empty((0, encoder.dimension), np.float32))
-    prepared = []
+    prepared, vectors = [], list[Vectors | None]()
     for source in sources:
         if is_given_up():
             return done
@@ -127,9 +131,13 @@ def embed(
         else:
             done.images.append(image)
             done.errors.append(None)
-            prepared.append(encoder.prepare(image))
-    if prepared and not is_given_up():
-        done.vectors = encoder.encode_prepared(np.stack(prepared))
+            vectors.append(known.get(image.identity))
+            if vectors[-1] is None:
+                prepared.append(encoder.prepare(image))
+    if not vectors or is_given_up():
+        return done
+    encoded = iter(encoder.encode_prepared(np.stack(prepared)) if prepared else ())
+    done.vectors = np.stack([next(encoded) if vector is None else vector for vector in vectors])
     return done
 
 

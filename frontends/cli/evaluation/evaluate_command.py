@@ -151,9 +151,13 @@ def listed(names: Sequence[str], total: int | None = None) -> str:
 
 def _show(done: Evaluation) -> None:
     from consilience.core.render.phrases import one_line
+    from consilience.evals.report.words import shift_sentence
     from consilience.frontends.cli.terminal import console
 
     out, metrics = console(), done.metrics
+    if sentence := shift_sentence(metrics.to_dict()):
+        alarm = metrics.shift is not None and metrics.shift.alarm
+        out.print(one_line(sentence), "", sep="\n", style="bold" if alarm else None)
     out.print(_table(metrics), "", sep="\n")
     if metrics.novelty is not None:
         out.print(_novelty_table(metrics.novelty), "", sep="\n")

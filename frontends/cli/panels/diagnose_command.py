@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,15 +17,17 @@ import click
 
 from consilience.core.errors import ConsilienceError, ImageError
 from consilience.frontends.cli.options import PATH, collected, json_option, panel_option, settings_options
-from consilience.frontends.cli.outcome import complain_of, finish
+from consilience.frontends.cli.outcome import complain, complain_of, finish
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from consilience.core.diagnosis import Diagnosis, FailedImage
     from consilience.core.settings.settings import Settings
+    from consilience.frontends.cli.people.history_command import Keeper
     from consilience.orchestrator.diagnoser import Diagnoser, Step
     from consilience.orchestrator.in_use.frequencies import FrequencyEstimate
+    from consilience.orchestrator.shift.two_sample import BatchShift
 
 
 @click.command()
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
 @json_option
 @click.option("--events", is_flag=True, help="Print each step as it happens, and the diagnosis, as JSON.")
 @click.option("--picture", "pictures", type=PATH, metavar="DIR", help="Save each diagnosis as a picture in DIR.")
+@click.option(
+    "--source", default="", metavar="NAME", help="Where single images come from, such as a device; it is watched."
+)
 @click.option("--no-history", is_flag=True, help="Do not save the diagnoses.")
 @settings_options
 def diagnose(
@@ -41,6 +47,7 @@ def diagnose(
     as_json: bool,
     events: bool,
     pictures: Path | None,
+    source: str,
     no_history: bool,
     settings_file: Path | None,
     assignments: tuple[str, ...],
@@ -53,7 +60,7 @@ def diagnose(
     Every diagnosis is saved with a small picture. `consilience history` lists them, `consilience feedback` says whether
     one is right, and `consilience learn` teaches the panel.
     """
-    from consilience.core.diagnosis import FailedImage
+    from consilience.core.diagnosis import Diagnosis, FailedImage
     from consilience.core.diagnosis_record import json_of
     from consilience.frontends.cli.people.history_command import keeper
     from consilience.frontends.cli.terminal import console, print_json, progress_on
@@ -62,17 +69,18 @@ def diagnose(
     settings = collected(settings_file, assignments, history__keep=False if no_history else None)
     is_counted = not any(name == "-" or _is_vectors(name) for name in images)
     is_single = is_counted and len(images) == 1
-    results = _one_by_one if is_single or events or pictures is not None else _in_batches
     names: Iterable[str] = _named(images)
     if settings.decision.frequencies == "estimate" and not is_single:
         names = [*names]
         settings, frequencies = _estimated(panel, settings, names)
         click.echo("" if frequencies is None else frequencies.words(), err=True)
+    is_one_by_one = is_single or events or pictures is not None
+    results = _one_by_one if is_one_by_one else partial(_in_batches, are_all_named="-" not in images)
     out, kinds, cost = console(), Counter[str](), 0.0
     watched = out if out.is_terminal else console(stderr=True)
     with (
         Diagnoser.open(panel, settings=settings) as diagnoser,
-        keeper(panel, settings.history) as keep,
+        keeper(panel, settings.history) as keeping,
         progress_on(watched, keep=False) as progress,
     ):
         for result in results(diagnoser, names):
@@ -80,7 +88,9 @@ def diagnose(
                 if events:
                     print_json(out, json.dumps({"node": result.node, "update": result.update}, ensure_ascii=False))
                 continue
-            id = None if isinstance(result, FailedImage) else keep(result)
+            if isinstance(result, Diagnosis) and is_one_by_one:
+                result = _watched(result, diagnoser, keeping, source)
+            id = None if isinstance(result, FailedImage) else keeping.keep(result)
             if as_json or events:
                 print_json(out, json_of(result.to_dict() | ({} if id is None else {"id": id})))
             else:
@@ -115,6 +125,17 @@ def _estimated(panel: Path, settings: Settings, names: Sequence[str]) -> tuple[S
     return with_estimated_frequencies(panel, settings, images)
 
 
+def _watched(diagnosis: Diagnosis, diagnoser: Diagnoser, keeping: Keeper, source: str) -> Diagnosis:
+    """Return a diagnosis, under the alarm of the source that its image comes from, if there is one."""
+    from consilience.orchestrator.decision.policy import under_alarm
+    from consilience.orchestrator.shift.shift_words import REASON
+
+    if not keeping.alarm(diagnosis, diagnoser.shift_reference, source):
+        return diagnosis
+    complain("warning", REASON)
+    return under_alarm(diagnosis, REASON) if diagnoser.settings.policy.on_shift == "refer" else diagnosis
+
+
 def _feedback_command(id: str, panel: Path) -> str:
     return f"consilience feedback {id} --right --panel {shlex.quote(str(panel))}, or --label LABEL instead of --right"
 
@@ -139,17 +160,38 @@ def _one_by_one(diagnoser: Diagnoser, names: Iterable[str]) -> Iterator[Step | D
             yield FailedImage(name, error)
 
 
-def _in_batches(diagnoser: Diagnoser, names: Iterable[str]) -> Iterator[Diagnosis | FailedImage]:
+def _in_batches(
+    diagnoser: Diagnoser, names: Iterable[str], *, are_all_named: bool
+) -> Iterator[Diagnosis | FailedImage]:
+    """Diagnose many images; whether they differ from the labelled ones is said first.
+
+    Args:
+        are_all_named: whether all names are there already; else they come, perhaps slowly, from standard input.
+    """
+    from consilience.orchestrator.fitting.ingest import vector_identity
+    from consilience.orchestrator.shift.batch_sample import vector_shift
     from consilience.retrieval.encoders.precomputed import load_precomputed
 
     for are_vectors, group in groupby(names, _is_vectors):
         if not are_vectors:
-            yield from diagnoser.diagnose_many(group, keep_images=diagnoser.settings.history.keep)
+            images: Iterable[str] = group
+            batch = diagnoser.tested([*images] if are_all_named else images)
+            _say(batch.shift)
+            yield from diagnoser.diagnose_many(batch, keep_images=diagnoser.settings.history.keep)
             continue
         for name in group:
             vectors = load_precomputed(Path(name), labelled=False)
             diagnoser.panel.encoder.check(vectors.encoder)
-            yield from diagnoser.diagnose_vectors(vectors.embeddings, vectors.names)
+            shift = vector_shift(lambda: diagnoser.shift_reference, vectors.embeddings, vector_identity)
+            _say(shift)
+            yield from diagnoser.diagnose_vectors(vectors.embeddings, vectors.names, shift=shift)
+
+
+def _say(shift: BatchShift) -> None:
+    from consilience.orchestrator.shift.shift_words import batch_sentence
+
+    if sentence := batch_sentence(shift):
+        complain("warning" if shift.alarm else "note", sentence)
 
 
 def _is_vectors(name: str) -> bool:

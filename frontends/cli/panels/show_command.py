@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from consilience.frontends.cli.options import collected, json_option, panel_argument, settings_options
 from consilience.frontends.cli.outcome import Failure, complain
+
+if TYPE_CHECKING:
+    from consilience.core.settings.settings import Settings
+    from consilience.orchestrator.feedback.streams import Stream
+    from consilience.orchestrator.panel.panel import Panel
 
 
 @click.command()
@@ -39,7 +45,9 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
 
     settings = collected(settings_file, assignments)
     manifest = open_panel_folder(panel).manifest
-    held = facts(Panel.open(panel), settings.policy, settings.decision)
+    opened = Panel.open(panel)
+    streams = [stream.to_dict() for stream in _streams(opened, settings)]
+    held = facts(opened, settings.policy, settings.decision) | {"streams": streams}
     form = {key: manifest[key] for key in ("id", "format", "generation", "written", "written_by")}
     size = sum(file["bytes"] for file in manifest["files"].values())
     out = console()
@@ -68,6 +76,18 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
     closing += held["warnings"]
     out.print(grid, "", trust_table(held["agents"]), *choice_words(held["choices"]), "", sep="\n")
     out.print(*(one_line(words, 500) for words in closing), sep="\n")
+
+
+def _streams(panel: Panel, settings: Settings) -> list[Stream]:
+    """Return where the watch on each source of images stands; nothing where no history was begun."""
+    from consilience.core.storage.panel_folder import HISTORY
+    from consilience.orchestrator.feedback.history import History
+    from consilience.orchestrator.feedback.streams import Streams
+
+    if settings.history.url is None and not (panel.path / HISTORY).exists():
+        return []
+    with History.open(panel.path, settings.history) as history:
+        return Streams(history.database).all(panel.shift_reference())
 
 
 @click.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -22,52 +22,83 @@ if TYPE_CHECKING:
     from consilience.core.settings.settings import HistorySettings
     from consilience.orchestrator.feedback.feedback import Feedbacks
     from consilience.orchestrator.feedback.history import History, StoredDiagnosis
+    from consilience.orchestrator.shift.shift_reference import ShiftReference
 
 DIAGNOSES_SHOWN = 50
 """Diagnoses that are listed, unless --limit says otherwise."""
 
+CHANNEL = "command"
+"""Where the diagnoses of commands are asked for."""
+
 COLUMNS = ("id", "when", "source", "label", "probability", "verdict", "channel", "person", "feedback")
 
 
-@contextmanager
-def keeper(panel: Path, settings: HistorySettings) -> Iterator[Callable[[Diagnosis], str | None]]:
-    """Yield a function that saves a diagnosis and returns its id, or None if it is not saved.
+class Keeper:
+    """Saves the diagnoses of a command, and watches the source of the images.
 
-    A diagnosis is never lost because it could not be kept.
+    A diagnosis is never lost because it could not be kept. Args: history: None: nothing is saved or watched.
     """
+
+    def __init__(self, history: History | None, person: str) -> None:
+        self._history, self._person = history, person
+
+    def keep(self, diagnosis: Diagnosis) -> str | None:
+        """Save a diagnosis and return its id; None if it is not saved."""
+        if self._history is None:
+            return None
+        try:
+            return self._history.keep(diagnosis, channel=CHANNEL, person=self._person).id
+        except HistoryError as cause:
+            self._give_up(cause)
+            return None
+
+    def alarm(self, diagnosis: Diagnosis, reference: ShiftReference, place: str) -> bool:
+        """Return whether the images of a source differ from the labelled ones, this one counted with them."""
+        from consilience.orchestrator.feedback.streams import Streams, source_of
+
+        if self._history is None:
+            return False
+        try:
+            streams = Streams(self._history.database)
+            return streams.observe(reference, [(diagnosis, source_of(diagnosis, CHANNEL, place))])[0]
+        except HistoryError as cause:
+            self._give_up(cause)
+            return False
+
+    def _give_up(self, cause: HistoryError) -> None:
+        complain("not saved", f"this diagnosis and those after it: {cause}")
+        self.close()
+
+    def close(self) -> None:
+        """Close the history. A second call does nothing."""
+        if self._history is not None:
+            self._history.close()
+            self._history = None
+
+
+@contextmanager
+def keeper(panel: Path, settings: HistorySettings) -> Iterator[Keeper]:
+    """Open the history of a panel for the diagnoses of a command; one that cannot be used is complained of."""
     if not settings.keep:
-        yield lambda _: None
+        yield Keeper(None, "")
         return
     from getpass import getuser
 
     from consilience.orchestrator.feedback.history import History
 
-    history: History | None = None
+    history, person = None, ""
     try:
         history = History.open(panel, settings)
         person = getuser()
     except HistoryError as cause:
         complain("not saved", f"{cause}; --no-history works without saving")
     except (KeyError, OSError):  # nobody has this number
-        person = ""
-
-    def keep(diagnosis: Diagnosis) -> str | None:
-        nonlocal history
-        if history is None:
-            return None
-        try:
-            return history.keep(diagnosis, channel="command", person=person).id
-        except HistoryError as cause:
-            complain("not saved", f"this diagnosis and those after it: {cause}")
-            history.close()
-            history = None
-            return None
-
+        pass
+    opened = Keeper(history, person)
     try:
-        yield keep
+        yield opened
     finally:
-        if history is not None:
-            history.close()
+        opened.close()
 
 
 @click.command()
