@@ -15,6 +15,7 @@ import numpy.typing as npt
 import PIL.Image
 
 from consilience.core.errors import ImageError
+from consilience.core.exif import UNKNOWN_SHOT, Shot, shot_of
 from consilience.core.image_limits import DEFAULT_LIMITS, ImageLimits
 from consilience.core.pixels import Pixels, rgb_from_array, rgb_from_pillow
 
@@ -51,11 +52,13 @@ class Image:
         identity: SHA-256 of the shape and the pixels, in hex: equal pixels have equal identities, whatever
             file they came from. (Half the time of BLAKE2b on a processor with SHA instructions.)
         source: the path, the URL without its query, or what else it was ('array', 'bytes', ...).
+        shot: which camera took it, and when, as far as the file says.
     """
 
     pixels: Pixels = field(repr=False)
     identity: str
     source: str
+    shot: Shot = field(default=UNKNOWN_SHOT, repr=False)
     _jpegs: dict[int, bytes] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -264,7 +267,7 @@ def _from_pillow(image: PIL.Image.Image, limits: ImageLimits, name: str) -> Imag
         raise
     except Exception as cause:  # as above
         raise ImageError(f"{name!r} is truncated or damaged ({cause}); save or download it again") from cause
-    return _sealed(pixels, name)
+    return _sealed(pixels, name, shot_of(image))
 
 
 def _from_array(array: npt.NDArray[Any], limits: ImageLimits, name: str) -> Image:
@@ -273,9 +276,9 @@ def _from_array(array: npt.NDArray[Any], limits: ImageLimits, name: str) -> Imag
     return Image.from_pixels(rgb_from_array(array, name), name)
 
 
-def _sealed(pixels: Pixels, source: str) -> Image:
+def _sealed(pixels: Pixels, source: str, shot: Shot = UNKNOWN_SHOT) -> Image:
     """Return an image of these very pixels, made read-only; nobody else may hold them writable."""
     pixels.setflags(write=False)
     digest = hashlib.sha256(b"%d x %d;" % pixels.shape[:2])
     digest.update(pixels.data)
-    return Image(pixels, digest.hexdigest(), source)
+    return Image(pixels, digest.hexdigest(), source, shot)

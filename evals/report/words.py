@@ -77,8 +77,8 @@ def judged(metrics: Metrics) -> Metrics | None:
 def answer(metrics: Metrics) -> Iterator[str]:
     """Yield a few sentences: can the panel be trusted, and where not."""
     settled, figures = metrics["settled"], judged(metrics)
-    if sentence := shift_sentence(metrics):
-        yield sentence
+    if shift := shift_sentence(metrics):
+        yield shift
     if figures is None:
         yield "No image could be decided."
     elif settled is None:

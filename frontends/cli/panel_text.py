@@ -10,7 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from consilience.core.prediction import look_name
-from consilience.core.render.phrases import one_line, percent
+from consilience.core.render.phrases import counted, one_line, percent
 from consilience.core.settings.decision_settings import AS_LABELLED, DecisionSettings
 from consilience.core.settings.settings import PolicySettings
 from consilience.frontends.cli.terminal import table
@@ -18,6 +18,7 @@ from consilience.orchestrator.decision.settling import in_use, settles, worth_wo
 from consilience.orchestrator.fitting.fit_warnings import fit_warnings, promise_warnings
 from consilience.orchestrator.in_use.worth import Worth
 from consilience.orchestrator.panel.panel import Panel
+from consilience.orchestrator.shift.shift_words import source_sentence
 
 
 def shares_of_weight(panel: Panel) -> list[float]:
@@ -208,3 +209,16 @@ def _cost_words(policy: Mapping[str, Any]) -> str:
 def choice_words(choices: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return why each agent was kept or dropped, a line each, below an empty line; nothing where none was chosen."""
     return ["", *(f"{one_line(choice['agent'])} {one_line(choice['reason'])}" for choice in choices)] if choices else []
+
+
+def stream_words(stream: Mapping[str, Any]) -> str:
+    """Return in plain words whether the images of a source still are like the labelled ones.
+
+    Args:
+        stream: one of "streams" in `consilience show --json`.
+    """
+    rank = "" if stream["mean_rank"] is None else f"; mean rank of the last ones {stream['mean_rank']:.2f}"
+    figures = f"{counted(stream['seen'])}, {stream['counted']:,} of different things{rank}"
+    if stream["alarm"]:
+        return f"{source_sentence(stream['source'])} ({figures})"
+    return f"Nothing shows that the images from '{stream['source']}' differ from the labelled ones ({figures})."

@@ -130,7 +130,7 @@ class ShiftReference:
 
 def classes_of(scores: np.ndarray) -> np.ndarray:
     """Return the class of each score, int (n,), in [0, CLASSES); higher = stranger."""
-    return np.digitize(scores, np.geomspace(LEAST_SCORE, GREATEST_SCORE, CLASSES - 1))
+    return np.asarray(np.digitize(scores, np.geomspace(LEAST_SCORE, GREATEST_SCORE, CLASSES - 1)))
 
 
 def _scores(distances: np.ndarray, places: np.ndarray, spread: np.ndarray) -> np.ndarray:

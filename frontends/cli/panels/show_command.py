@@ -72,7 +72,12 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
     grid = Table.grid(padding=(0, 2))
     for name, words in rows.items():
         grid.add_row(Text(name, style="bold"), words)
-    closing = [*claim_words(held["claim"]), threshold_words(held["policy"]), *worth_lines(held["policy"])]
+    closing = [
+        *map(stream_words, held["streams"]),
+        *claim_words(held["claim"]),
+        threshold_words(held["policy"]),
+        *worth_lines(held["policy"]),
+    ]
     closing += held["warnings"]
     out.print(grid, "", trust_table(held["agents"]), *choice_words(held["choices"]), "", sep="\n")
     out.print(*(one_line(words, 500) for words in closing), sep="\n")
