@@ -126,6 +126,7 @@ def shift_found(
     wanted[rows[sampled(len(rows))]] = True
     chosen = list(cases(source, labels, wanted))
     if isinstance(source, VectorSource):
+        panel.encoder.check(source.file.encoder)
         looked_at = _of_vectors(chosen, panel.encoder.dimension)
     else:
         looked_at = _embedded(chosen, encoding)

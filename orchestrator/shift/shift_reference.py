@@ -97,9 +97,11 @@ class ShiftReference:
         held = order[is_held[order]]
         held = held[np.sort(np.unique(group_of[held], return_index=True)[1])][:MOST_HELD]
         vectors = np.ascontiguousarray(images.vectors[known])
-        distances = _nearest(vectors, vectors, group_of[known], group_of[known])[0].mean(axis=1)
-        usual = float(np.median(distances[np.isfinite(distances)])) if np.isfinite(distances).any() else 1.0
-        spread = np.maximum(np.where(np.isfinite(distances), distances, usual), 1e-6)
+        to_others = _nearest(vectors, vectors, group_of[known], group_of[known])[0]
+        distances = to_others.sum(axis=1) / max(to_others.shape[1], 1)
+        is_finite = np.isfinite(distances)  # else there are fewer than K images of other groups
+        usual = float(np.median(distances[is_finite])) if is_finite.any() else 1.0
+        spread = np.maximum(np.where(is_finite, distances, usual), 1e-6)
         near, places = _nearest(images.vectors[held], vectors)
         alike = min(SAME_THING, float(np.quantile(near[:, 0], AS_NEAR))) if len(held) and len(known) else 0.0
         return cls(

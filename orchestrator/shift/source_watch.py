@@ -77,7 +77,7 @@ class SourceWatch:
         """Return whether the last images that were compared differ from the labelled ones, all together."""
         vectors = np.array([image.vector for image in self.recent], np.float32)
         names = [str(image.number) for image in self.recent]  # each is of a group of its own
-        return compared(self.reference, vectors.reshape(len(self.recent), -1), groups=names)
+        return compared(self.reference, vectors.reshape(len(self.recent), self.reference.known.shape[1]), groups=names)
 
     def observe(self, identity: str, name: str, vector: Vectors) -> bool:
         """Take the next image of the source, and return whether it was compared."""

@@ -36,6 +36,7 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
         choice_words,
         claim_words,
         facts,
+        stream_words,
         threshold_words,
         trust_table,
         worth_lines,
