@@ -84,7 +84,8 @@ def test_images_of_the_same_kind_are_decided_as_before(shapes: Path, tmp_path: P
     shift = evaluation.metrics.shift
     assert shift is not None
     assert not shift.alarm
-    assert shift.differences == shift.strangest == ()
+    assert not shift.differences
+    assert not shift.strangest
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Nothing shows that these images differ" in page
     assert "What differs from the labelled images" not in page
@@ -133,8 +134,13 @@ def test_a_caller_who_knows_better_skips_the_test(opened: Diagnoser, shapes: Pat
 def test_images_are_encoded_once_and_unreadable_ones_fail_alone(
     opened: Diagnoser, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoded, encode = [], opened.encoder.encode_prepared
-    monkeypatch.setattr(opened.encoder, "encode_prepared", lambda batch: encoded.append(len(batch)) or encode(batch))
+    encoded, encode = list[int](), opened.encoder.encode_prepared
+
+    def counting(batch: np.ndarray) -> np.ndarray:
+        encoded.append(len(batch))
+        return encode(batch)
+
+    monkeypatch.setattr(opened.encoder, "encode_prepared", counting)
     paths = [*sorted((shapes / "new").rglob("*.png")), tmp_path / "missing.png"]
     results = list(opened.diagnose_many(paths))
     assert sum(encoded) == len(paths) - 1

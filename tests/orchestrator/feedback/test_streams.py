@@ -50,7 +50,7 @@ def usual(opened: Diagnoser, blobs: Any) -> list[Diagnosis]:
 @pytest.fixture(scope="module")
 def strange(opened: Diagnoser) -> list[Diagnosis]:
     vectors = np.eye(1, 8, 7) + 0.25 * np.random.default_rng(5).standard_normal((40, 8))
-    return diagnosed(opened, np.float32(vectors / np.linalg.norm(vectors, axis=1, keepdims=True)), "strange")
+    return diagnosed(opened, (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32), "strange")
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def test_a_burst_and_an_image_sent_again_count_once(reference: ShiftReference, d
     watch, odd = SourceWatch(reference), drawn(1, 3, away=2.0)[0]
     for number in range(200):
         shaken = odd + 1e-3 * np.random.default_rng(number).standard_normal(24)
-        watch.observe(f"frame {number % 7}", "burst", np.float32(shaken / np.linalg.norm(shaken)))
+        watch.observe(f"frame {number % 7}", "burst", (shaken / np.linalg.norm(shaken)).astype(np.float32))
     assert (watch.seen, watch.counted, watch.alarm) == (200, 1, False)
 
 
