@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from consilience.core.errors import DatasetError
+from consilience.core.sources.by_products import by_products_below, is_by_product
 from consilience.core.task import Task, plain
 
 SUFFIXES = frozenset(
@@ -27,10 +28,16 @@ PARTS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
-    """The path of an image, not yet opened, and its label."""
+    """An image, not yet opened, and its label.
 
-    path: Path
+    Attributes:
+        path: of the file; or an address, http(s) or of a store.
+        group: the name of the thing that it shows, where a manifest says so.
+    """
+
+    path: Path | str
     label: str
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,11 +49,13 @@ class LabelledFolder:
             before those of its subfolders.
         labels: in the task's order, or in natural order where there is no task.
         ignored: files whose names are not those of images, images without a label, and folders beside the parts.
+        by_products: files that other programs made beside the photos, such as thumbnails, see `by_products.py`.
     """
 
     images: tuple[LabelledImage, ...]
     labels: tuple[str, ...]
     ignored: tuple[Path, ...]
+    by_products: tuple[Path, ...] = ()
 
 
 def read_labelled_folder(
@@ -57,7 +66,8 @@ def read_labelled_folder(
     Each subfolder is a label, named by the subfolder (NFC, in any script); images are found at any depth
     below it. Where a folder named in `splits` holds subfolders, those are the labels, and whatever lies
     beside is `ignored`; but beside such a part, a folder with images under an unusual name could be a label as
-    well, and is refused. Hidden files and folders are passed over; links are followed.
+    well, and is refused. Hidden files and folders are passed over, and so are those of other programs; links are
+    followed.
 
     Args:
         folder: the folder.
@@ -80,14 +90,14 @@ def read_labelled_folder(
         _refuse_alike(subfolders)
     by_label: dict[str, list[Path]] = {label: [] for label in (task.names if task else ())}
     for subfolder in subfolders:
-        images = by_label.setdefault(_label(subfolder, task), [])
+        paths = by_label.setdefault(_label(subfolder, task), [])
         for path in _files_below(subfolder):
-            (images if _is_image(path) else ignored).append(path)
-    _check(root, by_label, least)
-    labels = task.names if task else tuple(sorted(by_label, key=_natural))
-    return LabelledFolder(
-        tuple(LabelledImage(path, label) for label in labels for path in by_label[label]), labels, tuple(ignored)
-    )
+            (paths if _is_image(path) else ignored).append(path)
+    _refuse_empty(root, by_label)
+    check_labels(root, by_label, least)
+    labels = task.names if task else tuple(sorted(by_label, key=natural_order))
+    images = tuple(LabelledImage(path, label) for label in labels for path in by_label[label])
+    return LabelledFolder(images, labels, tuple(ignored), tuple(by_products_below(root)))
 
 
 def images_below(folder: str | Path) -> list[Path]:
@@ -184,14 +194,25 @@ def _refuse_alike(subfolders: Iterable[Path]) -> None:
             )
 
 
-def _check(root: Path, by_label: dict[str, list[Path]], least: int) -> None:
-    _refuse_empty(root, by_label)
+def check_labels(source: Path, by_label: Mapping[str, Sequence[object]], least: int) -> None:
+    """Check that images can teach to tell labels apart.
+
+    Args:
+        source: what the message calls them.
+        by_label: the images of each label.
+        least: how many each must have.
+
+    Raises:
+        DatasetError: there is one label only, or one has fewer images.
+    """
     if len(by_label) == 1:
-        raise DatasetError(f"'{root}' has the label '{min(by_label)}' only; add a subfolder with images of another one")
+        raise DatasetError(
+            f"'{source}' has the label '{min(by_label)}' only; add images of another one, in a subfolder of its own"
+        )
     few = [f"'{label}' has {len(paths)}" for label, paths in by_label.items() if len(paths) < least]
     if few:
         raise DatasetError(
-            f"each label in '{root}' needs at least {least} image{'s' * (least > 1)}, but {', '.join(few)}; "
+            f"each label in '{source}' needs at least {least} image{'s' * (least > 1)}, but {', '.join(few)}; "
             "add images, or remove the label from the folder and the task"
         )
 
@@ -227,9 +248,10 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
     try:
         with os.scandir(folder) as entries:
             visible = [(_is_folder(entry), folder / entry.name) for entry in entries if entry.name[0] != "."]
+        visible = [(folds, path) for folds, path in visible if not is_by_product(path.name, folds)]
     except OSError as cause:
         raise DatasetError(f"the folder '{folder}' cannot be read ({cause.strerror}); mend or remove it") from cause
-    visible.sort(key=lambda entry: _natural(entry[1].name))
+    visible.sort(key=lambda entry: natural_order(entry[1].name))
     return [path for is_folder, path in visible if is_folder], [path for is_folder, path in visible if not is_folder]
 
 
@@ -240,7 +262,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _natural(name: str) -> tuple[list[str | int], str]:
+def natural_order(name: str) -> tuple[list[str | int], str]:
     """Return a key for sorting: digits count by value and alternate with text, so that like is compared with like."""
     parts = re.split(r"(\d+)", name.casefold())
     return [int(part) if number % 2 else part for number, part in enumerate(parts)], name

@@ -29,7 +29,8 @@ from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.storage.panel_folder import open_panel_folder
 from consilience.evals import novelty_detection as novelty_figures
 from consilience.evals.answer_columns import collect
-from consilience.evals.engines.engine import Engine, FreshDiagnoser, LocalEngine
+from consilience.evals.engines.engine import Engine, LocalEngine
+from consilience.evals.engines.leaks import FreshDiagnoser, WatchfulDiagnoser
 from consilience.evals.engines.process_engine import ProcessEngine
 from consilience.evals.engines.ray_engine import Cluster, ClusterEngine
 from consilience.evals.figures import EvaluationMetrics
@@ -41,7 +42,7 @@ from consilience.evals.run_log import RunLog, Tally, open_run_log, write_json, w
 from consilience.evals.shift_check import Encoding, ShiftFound, shift_found
 from consilience.evals.source import Source, SourceImage, VectorSource, cases, chosen_rows, labels_of, open_source
 from consilience.orchestrator.decision.settling import given_shares
-from consilience.orchestrator.diagnoser import Diagnoser
+from consilience.orchestrator.grouping.grouping import NO_GROUPING, Grouping
 from consilience.orchestrator.in_use.costs import Costs
 from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.shift.two_sample import NOT_TESTED, BatchShift
@@ -87,7 +88,7 @@ class Evaluation:
         return [(row["source"], row["error"]) for row in rows]
 
     def leaks(self) -> list[str]:
-        """Return the images that the panel has learned from, left out or not."""
+        """Return the images that the panel has learned from, or from another of their group, left out or not."""
         return [row["source"] for row in self._rows("leak", ("leak", "==", True))]
 
     def _rows(self, column: str, *conditions: tuple[str, str, Any]) -> list[dict[str, Any]]:
@@ -123,7 +124,8 @@ def evaluate(
     (0.994, 0.93)
 
     Args:
-        source: a folder with one subfolder a label, a manifest (.csv, .parquet) with `path` and `label`, or an .npz.
+        source: a folder with one subfolder a label, a manifest (.csv, .parquet, .jsonl) with `path` and `label`, or an
+            .npz.
         panel: the panel's folder.
         out: where the evaluation is written; new, empty, or this very run's.
         settings: default: from the environment and `arguments`, see `load_settings`.
@@ -132,7 +134,8 @@ def evaluate(
         sample: evaluate so many images drawn at random (`settings.seed`).
         limit: evaluate only the first so many.
         renamed: by a label of the source, the task's label that it stands for.
-        drop_leaks: leave out images that the panel has learned from, instead of only counting them.
+        drop_leaks: leave out images that the panel has learned from, instead of only counting them: the very image, a
+            copy of it, or another one of the same given group.
         novel: images of no known label, in any of the forms of `source`; what they are called there does not matter.
             How well novelty tells them from those of `source` is measured; their rows are in OUT/novel.
         cluster: decide on Ray; None: on this machine, without it. It may be another when the run goes on.
@@ -159,7 +162,8 @@ def evaluate(
         found = shift_found(out, opened, images, labels, rows, encoding)
         settings = with_frequencies(out, panel, images, rows, settings, agents, encoder)
         open_engine = partial(_engine, opened, settings=settings, agents=agents, encoding=encoding, cluster=cluster)
-        _decide(run_log, images, labels, partial(open_engine, drop_leaks=drop_leaks, shift=found.batch), watch)
+        tested = partial(open_engine, drop_leaks=drop_leaks, shift=found.batch)
+        _decide(run_log, images, labels, tested, watch, opened.grouping)
         strangers = None
         if strange is not None:
             strangers, run = out / NOVEL, run_of(panel, strange, settings, {"novel": True})
@@ -186,12 +190,13 @@ def _decide(
     labels: Mapping[str, str],
     open_engine: Callable[..., AbstractContextManager[Engine]],
     watch: Watch,
+    grouping: Grouping = NO_GROUPING,
 ) -> None:
-    """Have the images that wait decided; no engine is opened where none does."""
+    """Have the images that wait decided; no engine is opened where none does. `grouping` is the panel's."""
     watch(run_log.tally, ())
     if run_log.waiting.any():
         with open_engine(source, waiting=int(run_log.waiting.sum())) as engine:
-            decide_waiting(run_log, engine, cases(source, labels, run_log.waiting), watch)
+            decide_waiting(run_log, engine, cases(source, labels, run_log.waiting, grouping), watch)
 
 
 def decide_waiting(run_log: RunLog, engine: Engine, waiting: Iterator[SourceImage], watch: Watch) -> None:
@@ -274,7 +279,7 @@ def _engine(
                 workers = ProcessEngine(panel.path, settings, cores, drop_leaks=drop_leaks, shift=shift)
                 yield stack.enter_context(workers)
                 return
-        kind = FreshDiagnoser if drop_leaks else Diagnoser
+        kind = FreshDiagnoser if drop_leaks else WatchfulDiagnoser
         encoder = encoding.given if isinstance(source, VectorSource) else encoding.encoder
         diagnoser = stack.enter_context(kind.open(panel.path, settings=settings, agents=agents, encoder=encoder))
         diagnoser.known_vectors = encoding.known

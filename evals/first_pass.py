@@ -11,9 +11,9 @@ import numpy as np
 from consilience.agents import Agent
 from consilience.core.images import ImageSource
 from consilience.core.settings.settings import Settings
+from consilience.core.sources.stored import openable
 from consilience.evals.run_log import write_json, written_to
 from consilience.evals.source import Source
-from consilience.evals.stored import openable
 from consilience.orchestrator.frequency_pass import with_estimated_frequencies
 from consilience.retrieval.encoders.encoder import Encoder
 

@@ -6,7 +6,8 @@ every row. Without a diagnosis they are null, 0 or empty. These are the evaluati
 row            place of the image in the source, from 0; rows need not stand in this order
 source         its path or address, without secrets; the name of a vector
 truth          its label in the source
-leak           the panel has learned from this very image, with its label or without; left out if the run drops leaks
+leak           the panel has learned from this very image, with its label or without, or from a copy or another image of
+               its given group; left out if the run drops leaks
 error          why there is no diagnosis; null if there is one
 seconds        wall time of the evaluation for this image: its batch's, divided by the images in it
 """
@@ -20,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from consilience.core.diagnosis import Diagnosis, FailedImage
 from consilience.core.errors import EvaluationError
+from consilience.core.sources.stored import protocol_of, shown_address
 from consilience.core.storage.atomic_write import replacing
 from consilience.evals.source import SourceImage
-from consilience.evals.stored import protocol_of, shown_address
 from consilience.orchestrator.novelty.novelty_score import SIGNS
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def decided(case: SourceImage, result: Diagnosis | FailedImage, leak: bool) -> D
     """Return the row of one image.
 
     Args:
-        leak: whether the panel has learned from this image.
+        leak: whether the panel has learned from this image, or from another one of its group.
     """
     name = _shown(case.name)
     row: dict[str, Any] = {"row": case.row, "source": name, "truth": case.truth, "leak": leak}

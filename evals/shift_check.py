@@ -16,9 +16,9 @@ import numpy as np
 from consilience.core.errors import EvaluationError
 from consilience.core.images import Image, load_image
 from consilience.core.settings.settings import Settings
+from consilience.core.sources.stored import openable, protocol_of, shown_address
 from consilience.evals.run_log import write_json, written_to
 from consilience.evals.source import Source, SourceImage, VectorSource, cases
-from consilience.evals.stored import openable, protocol_of, shown_address
 from consilience.orchestrator.fitting.ingest import vector_identity
 from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.shift.appearance import (

@@ -1,35 +1,36 @@
 """Labelled images to evaluate on: a folder, a manifest, or an .npz of vectors. They are streamed, never held.
 
 labels/        one subfolder a label; names and labels of all images are held, the images are not
-manifest.csv   columns `path` and `label`; also .parquet; a path is relative to the manifest's folder, or an address:
-               http(s), or one of a store (stored.py)
+manifest.csv   columns `path` and `label`; also .parquet and .jsonl (core/manifest.py)
 vectors.npz    for panels of vectors
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice, repeat
 from pathlib import Path
 
 import numpy as np
 
 from consilience.core.dataset import images_by_folder
 from consilience.core.errors import DatasetError
+from consilience.core.sources.manifest import LABEL, PATH, Manifest, is_manifest
 from consilience.core.task import Task, plain
-from consilience.evals.stored import check_address
 from consilience.orchestrator.fitting.ingest import is_vectors
+from consilience.orchestrator.grouping.given_groups import MANIFEST
+from consilience.orchestrator.grouping.grouping import NO_GROUPING, Grouping
+from consilience.orchestrator.grouping.path_pattern import PathPattern
 from consilience.retrieval.encoders.encoder import Vectors
 from consilience.retrieval.encoders.vector_file import VectorFile
 
-PATH, LABEL = "path", "label"
-
-MANIFESTS = (".csv", ".parquet")
+NAMES = 4096
+"""Names that a pattern is matched with at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,14 @@ class SourceImage:
         name: its path or address; the name of a vector.
         truth: its label, one of the task's.
         vector: float32 (d,) of unit length, or NaN if it cannot be scaled; None where there is an image to load.
+        group: the group that the source or a pattern names; None where none does.
     """
 
     row: int
     name: str
     truth: str
     vector: Vectors | None = None
+    group: str | None = None
 
 
 class Source(ABC):
@@ -71,6 +74,15 @@ class Source(ABC):
     @abstractmethod
     def rows(self) -> Iterator[tuple[str, str, Vectors | None]]:
         """Yield name, label as the source writes it, and vector if there is one, in an order that stays."""
+
+    def groups(self, grouping: Grouping) -> Iterator[str | None]:
+        """Yield the group of each row, by the pattern that a panel's groups are given by; None where there is none."""
+        if grouping.how != "given" or grouping.rule == MANIFEST:
+            yield from repeat(None, len(self))
+            return
+        pattern, names = PathPattern(grouping.rule), (name for name, *_ in self.rows())
+        while batch := list(islice(names, NAMES)):
+            yield from pattern.groups(batch)
 
 
 class FolderSource(Source):
@@ -103,74 +115,21 @@ class ManifestSource(Source):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            with path.open("rb") as file:
-                self.fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as cause:
-            raise DatasetError(f"the manifest '{path}' cannot be read: {cause.strerror}") from cause
-        self.counts = Counter(label for _, label in self._cells())
+        self.manifest = Manifest(path)
+        self.fingerprint = self.manifest.fingerprint
+        self.counts = Counter(row.label for row in self.manifest.rows())
         if not self.counts:
             raise DatasetError(f"the manifest '{path}' is empty; give it a row with {PATH} and {LABEL} for each image")
 
     def rows(self) -> Iterator[tuple[str, str, Vectors | None]]:
         """Yield path or address, and label, of each row."""
-        folder = os.path.abspath(self.path.parent)
-        for path, label in self._cells():
-            yield path if "://" in path else os.path.join(folder, path), label, None
+        for row in self.manifest.rows():
+            yield self.manifest.full_path(row), row.label, None
 
-    def _cells(self) -> Iterator[tuple[str, str]]:
-        read = self._csv if self.path.suffix.lower() == ".csv" else self._parquet
-        for number, (path, label) in enumerate(read(), 1):
-            for name, cell in ((PATH, path), (LABEL, label)):
-                if not isinstance(cell, str) or not cell.strip():
-                    problem = "is empty" if cell is None or isinstance(cell, str) else f"is {cell!r}, not text"
-                    raise DatasetError(f"the manifest '{self.path}', row {number}: '{name}' {problem}; correct the row")
-            try:
-                check_address(path)
-            except DatasetError as cause:
-                raise DatasetError(f"the manifest '{self.path}', row {number}: {cause}") from cause
-            yield path, label.strip()
-
-    def _csv(self) -> Iterator[tuple[str, str]]:
-        try:
-            with self.path.open(encoding="utf-8-sig", newline="") as file:
-                table = csv.reader(file, strict=True)
-                columns = next(table, [])
-                self._check_columns(columns)
-                places = columns.index(PATH), columns.index(LABEL)
-                for row in filter(None, table):
-                    if len(row) != len(columns):
-                        raise DatasetError(
-                            f"the manifest '{self.path}', line {table.line_num}: {len(row)} cells for {len(columns)} "
-                            "columns; correct the line, or put cells with commas in quotes"
-                        )
-                    yield row[places[0]], row[places[1]]
-        except (UnicodeDecodeError, csv.Error) as cause:
-            raise DatasetError(f"the manifest '{self.path}' is not a CSV file in UTF-8 ({cause})") from cause
-
-    def _parquet(self) -> Iterator[tuple[str, str]]:
-        import pyarrow
-        import pyarrow.parquet
-
-        try:
-            with pyarrow.parquet.ParquetFile(self.path) as file:
-                self._check_columns(file.schema_arrow.names)
-                for name in (PATH, LABEL):
-                    kind = file.schema_arrow.field(name).type
-                    kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
-                    if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
-                        raise DatasetError(f"the manifest '{self.path}': the column '{name}' holds {kind}, not text")
-                for batch in file.iter_batches(columns=[PATH, LABEL]):
-                    yield from zip(batch.column(PATH).to_pylist(), batch.column(LABEL).to_pylist(), strict=True)
-        except pyarrow.ArrowException as cause:
-            raise DatasetError(f"the manifest '{self.path}' is not a Parquet file ({cause})") from cause
-
-    def _check_columns(self, columns: list[str]) -> None:
-        for name in (PATH, LABEL):
-            if columns.count(name) != 1:
-                problem = "has no column" if name not in columns else "has more than one column"
-                listed = ", ".join(columns) or "none"
-                raise DatasetError(f"the manifest '{self.path}' {problem} '{name}' (its columns: {listed})")
+    def groups(self, grouping: Grouping) -> Iterator[str | None]:
+        """Yield the group that each row names; where it names none, see above."""
+        for row, group in zip(self.manifest.rows(), super().groups(grouping), strict=True):
+            yield row.group or group
 
 
 class VectorSource(Source):
@@ -188,6 +147,10 @@ class VectorSource(Source):
         """Yield name, label and vector of each row."""
         return self.file.rows()
 
+    def groups(self, grouping: Grouping) -> Iterator[str | None]:
+        """Yield the group that the file names for each row; where it names none, see above."""
+        return self.file.groups() if self.file.has_groups else super().groups(grouping)
+
 
 def open_source(path: Path) -> Source:
     """Return the source at `path`, with every label read and no image opened.
@@ -197,7 +160,7 @@ def open_source(path: Path) -> Source:
     """
     if is_vectors(path):
         return VectorSource(path)
-    if path.suffix.lower() in MANIFESTS and not os.path.isdir(path):
+    if is_manifest(path):
         return ManifestSource(path)
     return FolderSource(path)
 
@@ -236,11 +199,14 @@ def chosen_rows(images: int, sample: int | None, limit: int | None, seed: int) -
     return rows[:limit]
 
 
-def cases(source: Source, labels: Mapping[str, str], wanted: np.ndarray) -> Iterator[SourceImage]:
-    """Yield the wanted rows in order; `wanted` is bool (n,), and no row from n on is."""
-    for row, (is_wanted, (name, label, vector)) in enumerate(zip(wanted, source.rows(), strict=False)):
+def cases(
+    source: Source, labels: Mapping[str, str], wanted: np.ndarray, grouping: Grouping = NO_GROUPING
+) -> Iterator[SourceImage]:
+    """Yield the wanted rows in order; `wanted` is bool (n,), and no row from n on is; `grouping` is the panel's."""
+    rows = zip(wanted, source.rows(), source.groups(grouping), strict=False)
+    for number, (is_wanted, (name, label, vector), group) in enumerate(rows):
         if is_wanted:
-            yield SourceImage(row, name, labels[label], vector)
+            yield SourceImage(number, name, labels[label], vector, group)
 
 
 def _status(path: Path) -> str:

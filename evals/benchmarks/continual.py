@@ -140,7 +140,7 @@ def _laid_out(images: Sequence[LabelledImage]) -> Iterator[Path]:
         for image in images:
             place = Path(folder, image.label)
             place.mkdir(exist_ok=True)
-            (place / image.path.name).symlink_to(image.path.absolute())
+            (place / Path(image.path).name).symlink_to(Path(image.path).absolute())
         yield Path(folder)
 
 

@@ -17,11 +17,12 @@ import numpy as np
 
 from consilience.core.diagnosis import Diagnosis, FailedImage
 from consilience.core.errors import DatasetError, ImageError
-from consilience.core.images import Image, ImageSource
+from consilience.core.images import ImageSource
 from consilience.core.prediction import Prediction
+from consilience.core.sources.stored import openable
+from consilience.evals.engines.leaks import LeftOut, NameOfKnownGroup, WatchfulDiagnoser
 from consilience.evals.rows import LEFT_OUT, Decided, decided
 from consilience.evals.source import SourceImage
-from consilience.evals.stored import openable
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.fitting.ingest import vector_identity
 from consilience.orchestrator.shift.two_sample import NOT_TESTED, BatchShift
@@ -35,20 +36,6 @@ class Engine(Protocol):
         ...
 
 
-class LeftOut(ImageError):
-    """The panel has learned from the image, and such images are left out."""
-
-
-class FreshDiagnoser(Diagnoser):
-    """Leaves out images that the panel has learned from, as soon as they are loaded: nothing is paid for them."""
-
-    def _load(self, source: ImageSource) -> Image:
-        image = super()._load(source)
-        if self.panel.has_learned_from(image.identity):
-            raise LeftOut(LEFT_OUT)
-        return image
-
-
 class LocalEngine:
     """Decides in this process, in batches of the settings' size.
 
@@ -57,9 +44,12 @@ class LocalEngine:
 
     def __init__(self, diagnoser: Diagnoser, shift: BatchShift = NOT_TESTED) -> None:
         self._diagnoser, self._shift = diagnoser, shift
-        self._is_leak = diagnoser.panel.has_learned_from
+        watchful = diagnoser if isinstance(diagnoser, WatchfulDiagnoser) else None
+        self._is_leak = diagnoser.panel.has_learned_from if watchful is None else watchful.is_leak
+        given = diagnoser.panel.grouping.how == "given"
+        self._groups = frozenset(diagnoser.panel.labelled_images.groups) if given else frozenset()
         self._calibrators = {(member.agent, member.stage): member.calibrator for member in diagnoser.panel.members}
-        self._drops_leaks = isinstance(diagnoser, FreshDiagnoser)
+        self._drops_leaks = watchful is not None and watchful.drops_leaks
 
     def decide(self, cases: Iterable[SourceImage]) -> Iterator[list[Decided]]:
         """Yield batches of rows in the order of the cases."""
@@ -79,7 +69,7 @@ class LocalEngine:
         def images() -> Iterator[ImageSource]:
             for case in _again(first, cases):
                 under_way.append(case)
-                yield openable(case.name)
+                yield NameOfKnownGroup(case.name) if self._drops_leaks and self._is_known(case) else openable(case.name)
 
         for result in self._diagnoser.diagnose_many(images(), shift=self._shift):
             yield self._decided(under_way.popleft(), result)
@@ -101,16 +91,20 @@ class LocalEngine:
     def _refusal(self, case: SourceImage) -> ImageError | DatasetError | None:
         if case.vector is None or not np.isfinite(case.vector[0]):
             return DatasetError(f"the vector of '{case.name}' holds NaN or infinity, or only zeros: make it again")
-        if self._drops_leaks and self._is_leak(vector_identity(case.vector)):
+        if self._drops_leaks and (self._is_known(case) or self._is_leak(vector_identity(case.vector))):
             return LeftOut(LEFT_OUT)
         return None
 
     def _decided(self, case: SourceImage, result: Diagnosis | FailedImage) -> Decided:
         if isinstance(result, FailedImage):
-            return decided(case, result, leak=isinstance(result.error, LeftOut))
+            return decided(case, result, leak=isinstance(result.error, LeftOut) or self._is_known(case))
         if any(prediction.stage == "second" for prediction in result.predictions):
             result = replace(result, predictions=tuple(map(self._calibrated, result.predictions)))
-        return decided(case, result, leak=self._is_leak(result.identity))
+        return decided(case, result, leak=self._is_known(case) or self._is_leak(result.identity))
+
+    def _is_known(self, case: SourceImage) -> bool:
+        """Return whether the panel has learned from the group that a manifest or the panel's pattern names."""
+        return case.group is not None and case.group in self._groups
 
     def _calibrated(self, prediction: Prediction) -> Prediction:
         """Calibrate a first look that a second one replaced: it was not weighed, but is judged all the same."""

@@ -29,10 +29,10 @@ import numpy as np
 
 from consilience.core.errors import ConsilienceError, EvaluationError
 from consilience.core.settings.settings import Settings
-from consilience.evals.engines.engine import FreshDiagnoser, LocalEngine
+from consilience.evals.engines.engine import LocalEngine
+from consilience.evals.engines.leaks import FreshDiagnoser, WatchfulDiagnoser
 from consilience.evals.rows import Decided
 from consilience.evals.source import SourceImage
-from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.shift.two_sample import NOT_TESTED, BatchShift
 
 OPEN = b"open\n"
@@ -139,7 +139,7 @@ def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
 
 
 def _write_cases(file: IO[bytes], batch: Sequence[SourceImage]) -> None:
-    head = [[case.row, case.name, case.truth] for case in batch]
+    head = [[case.row, case.name, case.truth, case.group] for case in batch]
     vectors = np.stack([case.vector for case in batch if case.vector is not None])
     file.write(json.dumps([head, vectors.shape[1]]).encode() + b"\n" + vectors.tobytes())
 
@@ -152,7 +152,8 @@ def _read_cases(file: IO[bytes]) -> list[SourceImage]:
     head, width = json.loads(line)
     data = file.read(4 * width * len(head))
     vectors = np.frombuffer(data, np.float32).reshape(len(head), width)
-    return [SourceImage(row, name, truth, vector) for (row, name, truth), vector in zip(head, vectors, strict=True)]
+    rows = zip(head, vectors, strict=True)
+    return [SourceImage(row, name, truth, vector, group) for (row, name, truth, group), vector in rows]
 
 
 def _write_decided(file: IO[bytes], row: Decided) -> None:
@@ -184,7 +185,7 @@ def work() -> None:
     if not line:
         return
     panel, drop_leaks, settings, shift = json.loads(line)
-    kind: Any = FreshDiagnoser if drop_leaks else Diagnoser
+    kind: Any = FreshDiagnoser if drop_leaks else WatchfulDiagnoser
     with kind.open(panel, settings=Settings.model_validate(settings)) as diagnoser:
         engine = LocalEngine(diagnoser, BatchShift(**shift))
         gc.freeze()  # the panel and all modules stay: the collector need not go through them again and again

@@ -19,10 +19,10 @@ from typing import Any
 from consilience.core.errors import EvaluationError, SettingsError, import_extra
 from consilience.core.render.phrases import one_line
 from consilience.core.settings.settings import Settings
-from consilience.evals.engines.engine import FreshDiagnoser, LocalEngine
+from consilience.evals.engines.engine import LocalEngine
+from consilience.evals.engines.leaks import FreshDiagnoser, WatchfulDiagnoser
 from consilience.evals.rows import Decided
 from consilience.evals.source import SourceImage
-from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.shift.two_sample import NOT_TESTED, BatchShift
 from consilience.retrieval.encoders.batch_embedding import usable_cores
 
@@ -58,7 +58,7 @@ class Worker:
 
     def __init__(self, panel: str, settings: dict[str, Any], drop_leaks: bool, shift: BatchShift) -> None:
         self._panel, self._settings, self._shift = panel, settings, shift
-        self._kind: Any = FreshDiagnoser if drop_leaks else Diagnoser
+        self._kind: Any = FreshDiagnoser if drop_leaks else WatchfulDiagnoser
         self._engine: LocalEngine | None = None
 
     def decide(self, batch: list[SourceImage]) -> list[Decided]:

@@ -30,18 +30,19 @@ class Pictures:
             image = load_image(row["source"])
         except ConsilienceError:
             return None
-        return _address(image.thumbnail(SIDE)) if image.identity == row["identity"] else None
+        return picture_address(image.thumbnail(SIDE)) if image.identity == row["identity"] else None
 
     def of_strange(self, strange: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """Return the pictures of one of `shift.strangest` in metrics.json, and of the labelled image nearest to it."""
         nearest = None if self._known is None else self._known.thumbnail(strange["nearest"])
-        return self.of_image(strange), None if nearest is None else _address(nearest)
+        return self.of_image(strange), None if nearest is None else picture_address(nearest)
 
     def of_neighbour(self, neighbour: Neighbour) -> str | None:
         """Return the picture of a similar case, from the panel. Raises PanelDamagedError."""
         picture = None if self._known is None else self._known.thumbnail(neighbour.id)
-        return None if picture is None else _address(picture)
+        return None if picture is None else picture_address(picture)
 
 
-def _address(jpeg: bytes) -> str:
+def picture_address(jpeg: bytes) -> str:
+    """Return a JPEG as a data address."""
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"

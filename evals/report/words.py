@@ -99,8 +99,8 @@ def answer(metrics: Metrics) -> Iterator[str]:
         yield f"{metrics['errors']:,} of {counted(metrics['images'])} could not be decided; no figure counts them."
     if leaks := metrics["leaks"] - metrics["left_out"]:
         yield (
-            f"The panel has learned from {counted(leaks)} of these: the figures look better than they are. Leave such "
-            "images out with --drop-leaks."
+            f"The panel has learned from {counted(leaks)} of these, or from others of the same group: the figures look "
+            "better than they are. Leave such images out with --drop-leaks."
         )
 
 

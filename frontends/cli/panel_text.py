@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -89,10 +90,32 @@ def facts(panel: Panel, policy: PolicySettings, decision: DecisionSettings = AS_
             "promises": dict(zip(names, map(asdict, rule.promises), strict=False)),
             "worth": dict(zip(names, map(asdict, rule.worths), strict=False)),
         },
+        "grouping": grouping_facts(panel),
         "claim": None if claim is None else claim.to_dict(),
         "choices": [asdict(choice) for choice in panel.choices],
         "warnings": [*fit_warnings(panel), *promise_warnings(names, rule), *in_use_warnings(decision)],
     }
+
+
+def grouping_facts(panel: Panel) -> dict[str, Any]:
+    """Return where a panel's groups come from, and how many there are, as plain data for JSON."""
+    sizes = Counter(panel.labelled_images.groups)
+    several = sum(size > 1 for size in sizes.values())
+    return {**panel.grouping.to_dict(), "groups": len(sizes), "of_several_images": several}
+
+
+def grouping_words(grouping: Mapping[str, Any], panel: str) -> list[str]:
+    """Return in plain words how many groups of several images there are, and how to check them; none without any.
+
+    Args:
+        grouping: what `grouping_facts` returned.
+        panel: the panel's folder, as it is to be written in a command.
+    """
+    if not grouping["of_several_images"]:
+        return []
+    several = f"{grouping['of_several_images']:,} of them have several images"
+    check = f"see them with: consilience show {panel} --groups groups.html"
+    return [f"Groups ({grouping['how']}): {grouping['groups']:,}; {several}; {check}"]
 
 
 def trust_table(agents: list[Mapping[str, Any]]) -> Table:

@@ -7,7 +7,7 @@ too low rather than too high. What an agent said when the task had other labels 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from sqlalchemy import update
 from consilience.agents import FEATURE_AGENTS
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.errors import HistoryError, ImageError
+from consilience.core.exif import UNKNOWN_SHOT
 from consilience.core.images import load_image
 from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
@@ -33,9 +34,12 @@ from consilience.orchestrator.feedback.learned_changes import LearnedChange, cha
 from consilience.orchestrator.fitting.collect import MemberAnswers
 from consilience.orchestrator.fitting.fit_ensemble import fit_ensemble
 from consilience.orchestrator.fitting.update import check_each_label_is_left, with_labelled_images
+from consilience.orchestrator.grouping.images_to_group import ImagesToGroup
+from consilience.orchestrator.grouping.joining import joined_groups
 from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.panel.writer import index, writing
 from consilience.retrieval.encoders.encoder import Encoder
+from consilience.retrieval.memory.labelled_images import AddReport, LabelledImages
 
 
 @dataclass(frozen=True)
@@ -82,19 +86,7 @@ def learn(
         examples, known, left_out = _examples_of(old, feedbacks, settings, progress)
         for id, brought_by in known.items():
             feedbacks.mark([id], brought_by)
-        labelled_images, report = old.labelled_images.with_added(
-            [example.identity for example in examples],
-            [example.label for example in examples],
-            [example.stored.diagnosis.source for example in examples],
-            np.array([example.vector for example in examples], dtype=np.float32).reshape(
-                len(examples), old.encoder.dimension
-            ),
-            {
-                example.identity: example.stored.thumbnail
-                for example in examples
-                if example.stored.thumbnail is not None
-            },
-        )
+        labelled_images, report = _with_confirmed(old, examples)
         for conflict in report.conflicts:
             left_out |= {example.stored.id: str(conflict) for example in examples if example.identity == conflict.id}
         examples = [example for example in examples if example.stored.id not in left_out]
@@ -102,7 +94,7 @@ def learn(
             return LearnReport(None, left_out)
         number = last_number(history.database) + 1
         grown = with_labelled_images(old, labelled_images, settings)
-        grown, judged = _judged(grown, examples, number, settings)
+        grown, judged = _judged(grown, examples, frozenset(old.labelled_images.groups), number, settings)
         images = tuple(
             (identity, labelled_images.labels[labelled_images.rows[identity]])
             for identity in labelled_images.ids[len(old.labelled_images) :]
@@ -114,6 +106,20 @@ def learn(
             written = grown.save(path, overwrite=True)
     index(written, settings, progress)
     return LearnReport(change, left_out)
+
+
+def _with_confirmed(panel: Panel, examples: Sequence[_ConfirmedImage]) -> tuple[LabelledImages, AddReport]:
+    """Return the panel's images with the examples, each in a group by the panel's rule."""
+    ids = [example.identity for example in examples]
+    sources = [example.stored.diagnosis.source for example in examples]
+    vectors = np.array([example.vector for example in examples], dtype=np.float32)
+    vectors = vectors.reshape(len(examples), panel.encoder.dimension)
+    pictures = ((example.identity, example.stored.thumbnail) for example in examples)
+    thumbnails = {identity: picture for identity, picture in pictures if picture is not None}
+    images = ImagesToGroup(ids, sources, [UNKNOWN_SHOT] * len(ids), vectors, thumbnails.get)
+    groups = joined_groups(images, [None] * len(ids), panel.grouping, panel.labelled_images, panel.encoder.name)
+    labels = [example.label for example in examples]
+    return panel.labelled_images.with_added(ids, labels, sources, vectors, thumbnails, groups)
 
 
 def undo(panel: str | Path, number: int, *, settings: Settings | None = None, **arguments: Any) -> LearnedChange:
@@ -242,8 +248,17 @@ def _change_of(panel: Panel, identity: str) -> int:
     return int(panel.predictions.changes[panel.predictions.ids.index(identity)])
 
 
-def _judged(panel: Panel, examples: Sequence[_ConfirmedImage], number: int, settings: Settings) -> tuple[Panel, int]:
-    """Return the panel with calibration and trust that count the examples, and how many they count."""
+def _judged(
+    panel: Panel,
+    examples: Sequence[_ConfirmedImage],
+    learned_groups: Collection[str],
+    number: int,
+    settings: Settings,
+) -> tuple[Panel, int]:
+    """Return the panel with calibration and trust that count the examples, and how many they count.
+
+    An image of a group that the agents had learned from when they judged it says nothing of new things.
+    """
     place = {name: number for number, name in enumerate(panel.task.names)}
     by_image: dict[str, _ConfirmedImage] = {}
     for example in examples:
@@ -252,7 +267,12 @@ def _judged(panel: Panel, examples: Sequence[_ConfirmedImage], number: int, sett
         identity: raw_predictions(example.stored.diagnosis, panel.members, panel.task)
         for identity, example in by_image.items()
     }
-    answered = [identity for identity, raw in raw_of.items() if np.isfinite(raw).any()]
+    images = panel.labelled_images
+    answered = [
+        identity
+        for identity, raw in raw_of.items()
+        if np.isfinite(raw).any() and images.groups[images.rows[identity]] not in learned_groups
+    ]
     if not answered:
         return panel, 0
     labels = np.array([place[by_image[identity].label] for identity in answered], dtype=np.intp)

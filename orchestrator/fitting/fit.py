@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from consilience.agents import (
 )
 from consilience.core.diagnosis import FailedImage
 from consilience.core.errors import SettingsError
-from consilience.core.images import load_image
+from consilience.core.images import Image, load_image
 from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
+from consilience.core.sources.stored import openable
 from consilience.core.storage.panel_folder import refuse_to_replace
 from consilience.core.task import Task
 from consilience.orchestrator.decision.case_summary import REASONER
@@ -57,6 +58,7 @@ class FitReport:
         images: how many images were new, given twice, or kept out because they stand under several labels.
         failed: images that could not be read.
         ignored: files and folders that are no labelled images.
+        by_products: files that other programs made beside the images, such as thumbnails: they are left out.
         settles: what settles a diagnosis, and what that does on the labelled images.
         cost_usd: what the answers of the agents in the settings cost now; answers kept from before cost nothing.
     """
@@ -67,6 +69,7 @@ class FitReport:
     ignored: tuple[Path, ...]
     settles: Settles
     cost_usd: float = 0.0
+    by_products: tuple[Path, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -84,6 +87,7 @@ def fit(
     panel: str | Path,
     *,
     task: Task | None = None,
+    group: str | None = None,
     unlabelled: str | Path | None = None,
     settings: Settings | None = None,
     agents: Sequence[Agent | str] = (),
@@ -94,9 +98,13 @@ def fit(
     """Turn labelled images into a panel.
 
     Args:
-        source: a folder with one subfolder a label (or `train/` and `val/` above them), or an .npz of vectors.
+        source: a folder with one subfolder a label (or `train/` and `val/` above them); a manifest (.csv, .parquet or
+            .jsonl) with `path`, `label` and perhaps `group`; or an .npz of vectors.
         panel: the folder to write. It is written whole or not at all.
         task: default: the labels as they are in `source`.
+        group: which images show one thing, and stay together in every split: a pattern on the path (`{group}-*.jpg`,
+            or a regular expression with a group named 'group'), 'parent' for the folder that an image lies in, or
+            'none' for each image by itself. Default: as the manifest says; else groups are found.
         unlabelled: a folder with other images of the same kinds, or an .npz of their vectors, from which the agent
             'self-trained' learns, too; their labels are not asked for. Of more than 2,000 a random part is taken.
         settings: default: from the environment and `arguments`, see `load_settings`.
@@ -106,7 +114,8 @@ def fit(
         overwrite: whether a panel that is there may be replaced.
 
     Raises:
-        DatasetError: the images cannot be used. EncoderError, AgentError: unknown names, or they do not fit.
+        DatasetError: the images cannot be used, or `group` does not fit them.
+        EncoderError, AgentError: unknown names, or they do not fit.
         SettingsError: the task's own words for a prompt cannot be used, `captioner` names nobody who can describe
             images, or unlabelled images are given and no agent learns from them; or `decision` does
             not fit the labels.
@@ -124,11 +133,11 @@ def fit(
     named = _heads_named(agents, settings, unlabelled is not None)
     unlabelled_source = None if unlabelled is None else list_unlabelled(Path(unlabelled))
     captioner = captioner_among(others, settings.captioner, None if named == [AUTO] else named or USUAL_AGENTS)
-    load = None if is_vectors(source) else lambda image: load_image(image, settings.images)
     if settings.memory.url is not None:
         ChromaConnection.server(settings.memory.url).close()
     with writing(path):
-        ingested = ingest(source, task, settings, progress)
+        ingested = ingest(source, task, settings, progress, group)
+        load = None if is_vectors(source) else _loader(ingested.addresses, settings)
         labelled_images, task, encoder = ingested.labelled_images, ingested.task, ingested.encoder
         check_decision(settings.decision, task.names, [labelled_images.labels.count(name) for name in task.names])
         data = with_texts(labelled_features(labelled_images, task), encoder, task)
@@ -158,13 +167,22 @@ def fit(
             predictions=LabelledPredictions.of_fit(
                 labelled_images.ids, data.labels, [look.raw for look in fitted.looks]
             ),
+            grouping=ingested.grouping,
+            links=ingested.links,
             ungrouped_accuracy=ungrouped_accuracy,
             unlabelled_ids=unlabelled_ids if any(head.needs_unlabelled for head in fitted.heads) else frozenset(),
             **fitted.parts(),
         ).save(path, overwrite=overwrite)
     index(written, settings, progress)
     settling = settles(settings.policy, in_use(written.calibration_set, settings.decision, task.names))
-    return FitReport(written, ingested.report, failed, ingested.ignored, settling, budget.spent_usd)
+    return FitReport(
+        written, ingested.report, failed, ingested.ignored, settling, budget.spent_usd, ingested.by_products
+    )
+
+
+def _loader(addresses: Mapping[str, str], settings: Settings) -> Callable[[str], Image]:
+    """Return what loads an image again by its source; `addresses` are whole, with what sources leave out."""
+    return lambda source: load_image(openable(addresses.get(source, source)), settings.images)
 
 
 def _agents_beside_heads(agents: Sequence[Agent | str], settings: Settings, budget: Budget) -> list[Agent]:

@@ -22,6 +22,7 @@ from consilience.core.errors import DatasetError, PanelError
 from consilience.core.images import load_image
 from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
+from consilience.core.sources.stored import openable
 from consilience.core.task import Label, Task
 from consilience.orchestrator.decision.settling import in_use, settles
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions, with_room
@@ -73,7 +74,8 @@ def add_label(
             )
         encoder = old.encoder.open(settings.device)
         new = [LabelledImage(image, added.name) for image in images]
-        labelled_images, report, failed = with_images(old.labelled_images, new, encoder, settings, progress)
+        joined = with_images(old.labelled_images, new, encoder, settings, progress, old.grouping)
+        labelled_images, report, failed = joined.labelled_images, joined.report, joined.failed
         if report.added < 2:
             raise DatasetError(
                 f"the label '{added.name}' needs at least 2 usable images, and has {report.added} ({len(failed)} could "
@@ -87,7 +89,7 @@ def add_label(
             labelled_images,
             data,
             settings,
-            load=lambda source: load_image(source, settings.images),
+            load=lambda source: load_image(openable(source), settings.images),
             progress=progress,
         )
         fitted = fit_agents(context, [head.name for head in old.heads])

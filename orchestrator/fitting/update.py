@@ -33,6 +33,9 @@ def add(
 ) -> FitReport:
     """Add labelled images to a panel's memory and refresh its heads; calibration and trust stay as `fit` measured them.
 
+    An image joins a group by the rule that the panel was fitted with: the pattern on its path, or what it is a copy of
+    or nearly equal to.
+
     Raises:
         DatasetError: a label that the task lacks. PanelError and EncoderError as in `Diagnoser.open`.
         PanelBusyError: somebody else is writing it.
@@ -40,20 +43,15 @@ def add(
     path, settings = Path(panel), settings_or(settings, arguments)
     with writing(path):
         old = Panel.open(path)
-        known = [LabelledImage(image.path, _known_label(old.task, image.label)) for image in images]
+        known = [replace(image, label=_known_label(old.task, image.label)) for image in images]
         encoder = old.encoder.open(settings.device)
-        labelled_images, report, failed = with_images(old.labelled_images, known, encoder, settings, progress)
-        written = (
-            with_labelled_images(old, labelled_images, settings).save(path, overwrite=True) if report.added else old
-        )
+        new = with_images(old.labelled_images, known, encoder, settings, progress, old.grouping)
+        written = old
+        if new.report.added:
+            written = with_labelled_images(old, new.labelled_images, settings).save(path, overwrite=True)
     index(written, settings, progress)
-    return FitReport(
-        written,
-        report,
-        failed,
-        (),
-        settles(settings.policy, in_use(written.calibration_set, settings.decision, written.task.names)),
-    )
+    settling = settles(settings.policy, in_use(written.calibration_set, settings.decision, written.task.names))
+    return FitReport(written, new.report, new.failed, (), settling)
 
 
 def remove(

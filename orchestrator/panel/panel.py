@@ -11,6 +11,7 @@
     agents/*.npz       fitted heads; that of `self-trained` holds the unlabelled images' vectors
     unlabelled.json    identities of these images, so that evaluations tell which images the panel has learned from
     choices.json       why each agent was kept or dropped, if they were chosen
+    links.json         why images are in one group, where groups were found
     models.json        how the agents and the reasoner that answer in words are asked; no key
     memory/            the labelled images: identities, labels, sources, vectors, thumbnails
     encoder.onnx       the embedded encoder, so that the panel runs on a machine without torch
@@ -58,6 +59,7 @@ from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import AgentChoice, Member
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
 from consilience.orchestrator.grouping.grouping import NO_GROUPING, Grouping
+from consilience.orchestrator.grouping.links import Link
 from consilience.orchestrator.novelty.novelty_score import Novelty
 from consilience.orchestrator.novelty.reference import NoveltyReference
 from consilience.orchestrator.panel.encoder_spec import EncoderRecord
@@ -89,6 +91,7 @@ class Panel:
         predictions: the members' predictions that calibration, trust and fusion were learned from.
         unlabelled_ids: identities of the images that a head learned from without their labels.
         grouping: where the groups of the labelled images come from.
+        links: why images are in one group, where the groups were found; of those that the panel was fitted on.
         ungrouped_accuracy: accuracy that splitting groups would have shown; None where no two images are of one group.
         path, id: where it was read from, and the id it keeps for life; empty for one not yet written.
     """
@@ -109,6 +112,7 @@ class Panel:
     choices: tuple[AgentChoice, ...] = ()
     unlabelled_ids: frozenset[str] = frozenset()
     grouping: Grouping = NO_GROUPING
+    links: tuple[Link, ...] = ()
     ungrouped_accuracy: float | None = None
     path: Path = Path()
     id: str = ""
@@ -200,6 +204,7 @@ class Panel:
         (folder / "task.yaml").write_text(self.task.to_yaml(), encoding="utf-8")
         grouping = {**self.grouping.to_dict(), "ungrouped_accuracy": self.ungrouped_accuracy}
         _write_json(folder / "grouping.json", grouping)
+        _write_json(folder / "links.json", [link.to_list() for link in self.links])
         _write_json(folder / "members.json", [_member_to_dict(member) for member in self.members])
         _write_json(folder / "fusion.json", self.fusion.to_dict())
         _write_json(folder / "policy.json", self.calibration_set.to_dict())
@@ -257,6 +262,7 @@ def _read(folder: PanelFolder) -> Panel:
             predictions=LabelledPredictions.from_arrays(_read_arrays(state / PREDICTIONS_FILE)),
             unlabelled_ids=frozenset(_read_json(state / "unlabelled.json")),
             grouping=Grouping.from_dict(grouping),
+            links=tuple(map(Link.from_list, _read_json(state / "links.json"))),
             ungrouped_accuracy=grouping["ungrouped_accuracy"],
             path=folder.path,
             id=folder.id,

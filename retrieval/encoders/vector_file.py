@@ -41,6 +41,7 @@ class VectorFile:
     Attributes:
         path: the .npz file.
         encoder: the stand-in for what made the vectors.
+        has_groups: whether it names the group of each vector.
         fingerprint: hash of the checksums that the file carries: it changes with what the file holds.
 
     Raises:
@@ -57,12 +58,14 @@ class VectorFile:
                     f"'{path}' has no array '{missing[0]}' (it has: {', '.join(members) or 'none'}). {EXPECTED}."
                 )
             seals = "\n".join(f"{name} {info.CRC} {info.file_size}" for name, info in sorted(members.items()))
-            self._arrays = {name: _header(archive, name) for name in ("embeddings", "labels", "names")}
+            self.has_groups = "groups" in members
+            names = ("embeddings", "labels", "names", *(["groups"] if self.has_groups else []))
+            self._arrays = {name: _header(archive, name) for name in names}
             maker = _whole(archive, "encoder") if "encoder" in members else np.array("")
         vectors = self._arrays["embeddings"]
         if len(vectors.shape) != 2 or vectors.dtype.kind != "f" or 0 in vectors.shape:
             self._refuse(vectors)
-        for name in ("labels", "names"):
+        for name in names[1:]:
             if (texts := self._arrays[name]).dtype.kind != "U" or texts.shape != vectors.shape[:1]:
                 self._refuse(texts)
         if maker.size != 1 or maker.dtype.kind != "U":
@@ -75,8 +78,15 @@ class VectorFile:
 
     def labels(self) -> Iterator[str]:
         """Yield the labels in order, without reading the vectors."""
+        return self._texts("labels")
+
+    def groups(self) -> Iterator[str]:
+        """Yield the groups in order, without reading the vectors; the file must have them, see `has_groups`."""
+        return self._texts("groups")
+
+    def _texts(self, name: str) -> Iterator[str]:
         with self._zip() as archive:
-            for block in _blocks(archive, self._arrays["labels"]):
+            for block in _blocks(archive, self._arrays[name]):
                 yield from block.tolist()
 
     def rows(self) -> Iterator[tuple[str, str, Vectors]]:

@@ -15,7 +15,8 @@ from consilience import Evaluation, Prediction, Settings, evaluate, fit, load_se
 from consilience.agents import AgentInput
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.errors import ConsilienceError, DatasetError, EncoderError, EvaluationError
-from consilience.evals.engines.engine import FreshDiagnoser, LocalEngine
+from consilience.evals.engines.engine import LocalEngine
+from consilience.evals.engines.leaks import FreshDiagnoser
 from consilience.evals.engines.process_engine import ProcessEngine
 from consilience.evals.rows import ROWS_FILE, Decided, decided
 from consilience.evals.run_log import Tally, open_run_log

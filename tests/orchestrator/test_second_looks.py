@@ -139,7 +139,13 @@ def test_when_the_time_is_up_nobody_is_asked_again(
         await asyncio.Event().wait()
 
     quick = load_settings(agents="neighbours")
-    fit(vectors, tmp_path / "panel", settings=quick, agents=[scripted("expert", poor, follow), scripted("slow", good)])
+    fit(
+        vectors,
+        tmp_path / "panel",
+        settings=quick,
+        group="none",
+        agents=[scripted("expert", poor, follow), scripted("slow", good)],
+    )
     expert = scripted("expert", poor, follow)
     with Diagnoser.open(
         tmp_path / "panel", agents=[expert, scripted("slow", hangs)], policy__max_seconds=0.3
@@ -174,7 +180,7 @@ def dear_panel(
     path = tmp_path_factory.mktemp("panels") / "dear"
     expert = scripted("expert", at_a_price(poor, 0.25), at_a_price(follow, 0.5, cached=True))
     agents = [expert, scripted("grandee", at_a_price(good, 0.75))]
-    fit(vectors, path, settings=load_settings(agents="neighbours"), agents=agents)
+    fit(vectors, path, settings=load_settings(agents="neighbours"), group="none", agents=agents)
     return path
 
 
@@ -248,7 +254,7 @@ def test_who_does_no_better_the_second_time_is_asked_only_on_demand(
         return poor(inputs)
 
     quick = load_settings(agents="neighbours")
-    fit(vectors, tmp_path / "panel", settings=quick, agents=[scripted("expert", good, worse)])
+    fit(vectors, tmp_path / "panel", settings=quick, group="none", agents=[scripted("expert", good, worse)])
     for wish, times in (("when-it-helps", 0), ("always", 1)):
         expert = scripted("expert", good, worse)
         with Diagnoser.open(tmp_path / "panel", agents=[expert], policy__second_look=wish) as diagnoser:
@@ -321,7 +327,7 @@ def test_an_agent_that_never_answered_cannot_be_fitted(vectors: Path, tmp_path: 
         raise RuntimeError("unplugged")
 
     with pytest.raises(AgentError, match="'expert' failed on each of the first images: RuntimeError: unplugged"):
-        fit(vectors, tmp_path / "panel", agents=[scripted("expert", unplugged)])
+        fit(vectors, tmp_path / "panel", group="none", agents=[scripted("expert", unplugged)])
     assert not (tmp_path / "panel").exists()
 
 
@@ -336,7 +342,9 @@ def test_an_agent_that_hardly_ever_answered_cannot_be_judged(
 
     scripts = iter([once, silent])
     with pytest.raises(AgentError, match="'expert' gave a first prediction for 1 of 90 labelled images"):
-        fit(vectors, tmp_path / "panel", agents=[scripted("expert", lambda inputs: next(scripts)(inputs))])
+        fit(
+            vectors, tmp_path / "panel", group="none", agents=[scripted("expert", lambda inputs: next(scripts)(inputs))]
+        )
 
 
 def test_an_agent_that_sometimes_fails_is_fitted_on_what_it_said(
@@ -346,7 +354,7 @@ def test_an_agent_that_sometimes_fails_is_fitted_on_what_it_said(
         return [Prediction("", error="busy") if row % 3 == 0 else p for row, p in enumerate(good(inputs))]
 
     quick = load_settings(agents="gaussian")
-    report = fit(vectors, tmp_path / "panel", settings=quick, agents=[scripted("expert", now_and_then)])
+    report = fit(vectors, tmp_path / "panel", settings=quick, group="none", agents=[scripted("expert", now_and_then)])
     (trust,) = (member.trust for member in report.panel.members if member.agent == "expert")
     assert trust.n == 90 - len(range(0, 64, 3)) - len(range(0, 26, 3))
 
@@ -362,4 +370,4 @@ def test_two_agents_of_one_name_are_refused(
     vectors: Path, tmp_path: Path, scripted: Any, good: Any, names: list[str], words: str
 ) -> None:
     with pytest.raises(ConsilienceError, match=words):
-        fit(vectors, tmp_path / "panel", agents=[scripted(name, good) for name in names])
+        fit(vectors, tmp_path / "panel", group="none", agents=[scripted(name, good) for name in names])

@@ -30,6 +30,11 @@ NAMES_SHOWN = 5
 @click.option("--agents", metavar="A,B", help="The agents, with commas between; 'auto' chooses the best ones.")
 @click.option("--task", "task_file", type=PATH, metavar="FILE", help="A YAML file that describes the labels.")
 @click.option(
+    "--group",
+    metavar="PATTERN",
+    help="Which images show one thing: a pattern such as '{group}-*.jpg', 'parent' for their folder, or 'none'.",
+)
+@click.option(
     "--unlabelled", type=PATH, metavar="FOLDER", help="Images without labels to learn from as well, in any subfolder."
 )
 @click.option("--overwrite", is_flag=True, help="Replace the panel if there is one.")
@@ -41,6 +46,7 @@ def fit(
     encoder: str | None,
     agents: str | None,
     task_file: Path | None,
+    group: str | None,
     unlabelled: Path | None,
     overwrite: bool,
     as_json: bool,
@@ -49,8 +55,12 @@ def fit(
 ) -> None:
     """Turn labelled images into a panel.
 
-    FOLDER has one subfolder for each label, or train/ and val/ with such subfolders. It may also be an .npz file of
-    vectors, with the arrays embeddings, labels and names.
+    FOLDER has one subfolder for each label, or train/ and val/ with such subfolders. It may also be a manifest (.csv,
+    .parquet or .jsonl) with path, label and, if known, group; or an .npz file of vectors, with the arrays embeddings,
+    labels and names.
+
+    Images of one thing stay together whenever something is measured. What shows one thing is found: copies, bursts, and
+    what looks nearly the same. Where you know it, say so with --group or in a manifest.
 
     With few labelled images, --unlabelled helps most: more images of the same kind, whose labels nobody needs to know.
     """
@@ -64,6 +74,7 @@ def fit(
             source,
             panel,
             task=task,
+            group=group,
             unlabelled=unlabelled,
             settings=settings,
             overwrite=overwrite,
@@ -78,6 +89,11 @@ def _name_what_was_left_out(report: FitReport) -> None:
     complain_of(report.failed)
     for conflict in report.images.conflicts:
         complain("left out", str(conflict))
+    if report.by_products:
+        folders = ", ".join(dict.fromkeys(f"'{path.parent}'" for path in report.by_products[:NAMES_SHOWN]))
+        complain(
+            "left out", f"{len(report.by_products):,} files that other programs made beside your photos, in {folders}"
+        )
     if report.ignored:
         names = ", ".join(f"'{path}'" for path in report.ignored[:NAMES_SHOWN])
         more = len(report.ignored) - NAMES_SHOWN
@@ -86,7 +102,7 @@ def _name_what_was_left_out(report: FitReport) -> None:
 
 def _print_fitted(report: FitReport, settings: Settings, as_json: bool) -> None:
     from consilience.core.render.phrases import one_line
-    from consilience.frontends.cli.panel_text import claim_words, facts, threshold_words, trust_table
+    from consilience.frontends.cli.panel_text import claim_words, facts, grouping_words, threshold_words, trust_table
     from consilience.frontends.cli.terminal import console, print_json
 
     out, fitted = console(), facts(report.panel, settings.policy, settings.decision)
@@ -100,6 +116,7 @@ def _print_fitted(report: FitReport, settings: Settings, as_json: bool) -> None:
             ],
             "failed": [failure.to_dict() for failure in report.failed],
             "ignored": [str(path) for path in report.ignored],
+            "by_products": len(report.by_products),
         }
         fitted["cost_usd"] = report.cost_usd
         print_json(out, json.dumps(fitted, ensure_ascii=False))
@@ -108,6 +125,7 @@ def _print_fitted(report: FitReport, settings: Settings, as_json: bool) -> None:
         trust_table(fitted["agents"]),
         "",
         *claim_words(fitted["claim"]),
+        *grouping_words(fitted["grouping"], shlex.quote(one_line(fitted["panel"]))),
         threshold_words(fitted["policy"]),
         *map(one_line, fitted["warnings"]),
         sep="\n",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from consilience.frontends.cli.options import collected, json_option, panel_argument, settings_options
+from consilience.frontends.cli.options import PATH, collected, json_option, panel_argument, settings_options
 from consilience.frontends.cli.outcome import Failure, complain
 
 if TYPE_CHECKING:
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 @click.command()
 @panel_argument
 @json_option
+@click.option("--groups", type=PATH, metavar="FILE", help="Write a page with pictures of the groups to FILE (.html).")
 @settings_options
-def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tuple[str, ...]) -> None:
+def show(
+    panel: Path, as_json: bool, groups: Path | None, settings_file: Path | None, assignments: tuple[str, ...]
+) -> None:
     """Show what a panel holds.
 
     Its labels and images, its encoder, its agents with the trust that each has earned, and which images it decides
@@ -36,6 +40,7 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
         choice_words,
         claim_words,
         facts,
+        grouping_words,
         stream_words,
         threshold_words,
         trust_table,
@@ -49,6 +54,8 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
     opened = Panel.open(panel)
     streams = [stream.to_dict() for stream in _streams(opened, settings)]
     held = facts(opened, settings.policy, settings.decision) | {"streams": streams}
+    if groups is not None:
+        _write_groups(opened, groups)
     form = {key: manifest[key] for key in ("id", "format", "generation", "written", "written_by")}
     size = sum(file["bytes"] for file in manifest["files"].values())
     out = console()
@@ -76,6 +83,7 @@ def show(panel: Path, as_json: bool, settings_file: Path | None, assignments: tu
     closing = [
         *map(stream_words, held["streams"]),
         *claim_words(held["claim"]),
+        *grouping_words(held["grouping"], shlex.quote(one_line(str(panel)))),
         threshold_words(held["policy"]),
         *worth_lines(held["policy"]),
     ]
@@ -94,6 +102,18 @@ def _streams(panel: Panel, settings: Settings) -> list[Stream]:
         return []
     with History.open(panel.path, settings.history) as history:
         return Streams(history.database).all(panel.shift_reference())
+
+
+def _write_groups(panel: Panel, path: Path) -> None:
+    from consilience.core.errors import PanelError
+    from consilience.evals.report.groups_page import write_groups_page
+
+    try:
+        write_groups_page(panel, path)
+    except OSError as cause:
+        raise PanelError(
+            f"the page '{path}' cannot be written ({cause.strerror}); choose another with --groups"
+        ) from cause
 
 
 @click.command()

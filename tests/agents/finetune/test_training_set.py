@@ -67,7 +67,7 @@ def test_what_is_held_out_is_not_trained_on_and_stands_for_every_label(tmp_path:
 
 def test_an_image_under_two_labels_and_too_few_are_refused(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, 2)
-    with pytest.raises(DatasetError, match="has 2 usable images, too few to hold out 90%"):
+    with pytest.raises(DatasetError, match="has 2 usable images of 2 things, too few to hold out 90%"):
         read(folder, 0.9)
     (folder / "scab" / "1.png").write_bytes((folder / "rust" / "1.png").read_bytes())
     with pytest.raises(DatasetError, match=r"1\.png' is labelled 'scab' here and 'rust' elsewhere"):

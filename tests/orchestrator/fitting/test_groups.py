@@ -68,7 +68,7 @@ def test_the_claim_is_for_new_things(tmp_path: Path) -> None:
 
 def test_without_groups_nothing_is_said_of_them(tmp_path: Path) -> None:
     source = vectors_of_things(tmp_path / "vectors.npz")
-    panel = consilience.fit(source, tmp_path / "panel", agents=["probe"]).panel
+    panel = consilience.fit(source, tmp_path / "panel", agents=["probe"], group="none").panel
     claim = panel.claim(PolicySettings())
     assert claim is not None
     assert (claim.groups, claim.ungrouped_accuracy) == (GROUPS * VIEWS, None)

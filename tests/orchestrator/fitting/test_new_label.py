@@ -70,7 +70,7 @@ def test_it_equals_a_panel_fitted_at_once(own: Path, white: list[Path], pictures
     add_label(own, "white", white)
     whole = Path(shutil.copytree(pictures, tmp_path / "whole"))
     shutil.copytree(white[0].parent, whole / "white")
-    anew = fit(whole, tmp_path / "anew", settings=load_settings(agents="neighbours,gaussian")).panel
+    anew = fit(whole, tmp_path / "anew", group="none", agents=["neighbours", "gaussian"]).panel
     for member, other in zip(Panel.open(own).members, anew.members, strict=True):
         assert member.trust == other.trust
 

@@ -92,7 +92,7 @@ def test_a_panel_of_models_alone(seeing: ScriptedServer, pictures: Path, tmp_pat
 
 def test_an_agent_that_was_given_in_python_is_kept_too(seeing: ScriptedServer, pictures: Path, tmp_path: Path) -> None:
     mine = VlmAgent(VlmSettings(**model(seeing.url, extra_body={"seed": 1})))
-    fit(pictures, tmp_path / "panel", agents=["neighbours", mine])
+    fit(pictures, tmp_path / "panel", group="none", agents=["neighbours", mine])
     with Diagnoser.open(tmp_path / "panel") as diagnoser:
         assert prediction_of(diagnoser.diagnose(pictures / "blue" / "1.png")).label == "blue"
     assert seeing.requests[-1]["seed"] == 1

@@ -132,7 +132,7 @@ def advised(server: ScriptedServer, settings: Any, vectors: Path, tmp_path: Path
 
     def fitted(replies: Callable[[dict[str, Any]], Scripted], **more: Any) -> Path:
         server.by_request = replies
-        fit(vectors, tmp_path / "advised", settings=settings("advise"), **more)
+        fit(vectors, tmp_path / "advised", settings=settings("advise"), group="none", **more)
         return tmp_path / "advised"
 
     return fitted
@@ -179,7 +179,7 @@ def test_a_rerun_of_fit_asks_the_adviser_nothing(
 ) -> None:
     first = Panel.open(advised(oracle))
     asked = len(server.requests)
-    fit(vectors, tmp_path / "again", settings=settings("advise"))
+    fit(vectors, tmp_path / "again", settings=settings("advise"), group="none")
     assert len(server.requests) == asked
     assert Panel.open(tmp_path / "again").members == first.members
 

@@ -14,8 +14,8 @@ import pytest
 from consilience import evaluate, fit, load_image, load_settings
 from consilience.core.errors import ConsilienceError, DatasetError, ImageError, MissingExtraError
 from consilience.core.image_limits import ImageLimits
+from consilience.core.sources.stored import check_address, openable, shown_address
 from consilience.evals.source import open_source
-from consilience.evals.stored import check_address, openable, shown_address
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed (the extra 'stores')")
 
