@@ -211,10 +211,10 @@ def frequencies(draws: int, n_labels: int, share: float) -> None:
         for name, shares in {"none": None, "given": mix, "estimated": guess.shares if guess.is_used else None}.items():
             rows[name].append(_in_use(known.in_use(shares, None), posterior, labels))
     for name, values in rows.items():
-        accuracy, ece, claimed, defective, promised, coverage = np.nanmean(values, axis=0)
+        accuracy, ece, ece_of_last, claimed, defective, promised, coverage = np.nanmean(values, axis=0)
         click.echo(
-            f"{name}: accuracy {accuracy:.3f}, ECE {ece:.4f}; of those settled as defective {defective:.3f} are "
-            f"(claimed {promised:.3f}); of all settled {claimed:.3f} are right; coverage {coverage:.3f}"
+            f"{name}: accuracy {accuracy:.3f}, ECE {ece:.4f} ({ece_of_last:.4f} of the probability of defective); of those "
+            f"settled as defective {defective:.3f} are (claimed {promised:.3f}); of all settled {claimed:.3f} are right; coverage {coverage:.3f}"
         )
     click.echo(f"the estimate was used in {used} of {draws} draws")
 
@@ -226,7 +226,10 @@ def drawn_like(rng: np.random.Generator, n: int, mix: np.ndarray, prior: np.ndar
 
 
 def _in_use(known: CalibrationSet, posterior: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:
-    """Accuracy, ECE, accuracy of the settled, of those settled as the last label, what is claimed of it, coverage."""
+    """Return accuracy, ECE, that of the last label's probability, and more.
+
+    The accuracy of the settled, of those settled as the last label, what is claimed of these, and the coverage.
+    """
     new = CalibrationSet.of(with_prior(known.ratio, posterior), labels)
     sets, last = known.sets(0.95), posterior.shape[1] - 1
     settled = new.settled_by(sets)
@@ -236,6 +239,7 @@ def _in_use(known: CalibrationSet, posterior: np.ndarray, labels: np.ndarray) ->
     return (
         float(new.correct.mean()),
         expected_calibration_error(new.probability, new.correct),
+        expected_calibration_error(new.posterior[:, last], labels == last),
         float(new.correct[settled].mean()) if settled.any() else np.nan,
         float(new.correct[as_last].mean()) if as_last.any() else np.nan,
         np.nan if claimed is None else claimed,
