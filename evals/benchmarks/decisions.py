@@ -213,8 +213,9 @@ def frequencies(draws: int, n_labels: int, share: float) -> None:
     for name, values in rows.items():
         accuracy, ece, ece_of_last, claimed, defective, promised, coverage = np.nanmean(values, axis=0)
         click.echo(
-            f"{name}: accuracy {accuracy:.3f}, ECE {ece:.4f} ({ece_of_last:.4f} of the probability of defective); of those "
-            f"settled as defective {defective:.3f} are (claimed {promised:.3f}); of all settled {claimed:.3f} are right; coverage {coverage:.3f}"
+            f"{name}: accuracy {accuracy:.3f}, ECE {ece:.4f} ({ece_of_last:.4f} of the probability of defective); of "
+            f"those settled as defective {defective:.3f} are (claimed {promised:.3f}); of all settled {claimed:.3f} "
+            f"are right; coverage {coverage:.3f}"
         )
     click.echo(f"the estimate was used in {used} of {draws} draws")
 

@@ -30,7 +30,12 @@ def panel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from consilience import fit
 
     folder = tmp_path_factory.mktemp("in_use")
-    fit(vectors(folder / "known.npz", (14, 120, 120), 0), folder / "panel", agents=["neighbours", "gaussian"])
+    fit(
+        vectors(folder / "known.npz", (14, 120, 120), 0),
+        folder / "panel",
+        agents=["neighbours", "gaussian"],
+        group="none",
+    )
     return folder / "panel"
 
 
