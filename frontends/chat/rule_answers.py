@@ -127,6 +127,11 @@ def how_sure(diagnosis: Diagnosis, id: str, weigher: Weigher) -> Reply:
 
 def _how_settled(policy: Policy) -> list[str]:
     """Return when the panel is confident, and how often it is right then."""
+    if policy.costs is not None:
+        return [
+            "The panel names the label that is expected to cost least, and is confident when that is less than the "
+            f"{policy.costs.person:.3g} that asking a person costs."
+        ]
     if policy.follows_sets:
         return [
             "The panel is confident when every other label can be excluded and the posterior is at least "

@@ -24,7 +24,7 @@ from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.sources.stored import openable
 from consilience.core.task import Label, Task
-from consilience.orchestrator.decision.settling import in_use, settles
+from consilience.orchestrator.decision.settling import check_decision, in_use, settles
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions, with_room
 from consilience.orchestrator.fitting.collect import MemberAnswers, predictions_of_others
 from consilience.orchestrator.fitting.fit import FitReport
@@ -65,6 +65,7 @@ def add_label(
     with writing(path):
         old = Panel.open(path)
         task, budget = old.task.with_label(added), Budget(settings.policy.max_run_cost_usd)
+        check_decision(settings.decision, task.names, [0] * len(task.names))  # before the work, not after it
         others = [
             agent for name, agent in old.open_agents(settings, agents, budget).items() if name not in FEATURE_AGENTS
         ]

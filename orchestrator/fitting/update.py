@@ -14,7 +14,7 @@ from consilience.core.errors import DatasetError
 from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.task import Task
-from consilience.orchestrator.decision.settling import in_use, settles
+from consilience.orchestrator.decision.settling import check_decision, in_use, settles
 from consilience.orchestrator.fitting.fit import FitReport
 from consilience.orchestrator.fitting.ingest import with_images
 from consilience.orchestrator.panel.panel import Panel, labelled_features
@@ -43,6 +43,7 @@ def add(
     path, settings = Path(panel), settings_or(settings, arguments)
     with writing(path):
         old = Panel.open(path)
+        check_decision(settings.decision, old.task.names, [0] * len(old.task.names))  # before the work, not after it
         known = [replace(image, label=_known_label(old.task, image.label)) for image in images]
         encoder = old.encoder.open(settings.device)
         new = with_images(old.labelled_images, known, encoder, settings, progress, old.grouping)

@@ -152,6 +152,13 @@ def test_how_sure_names_the_threshold_where_one_settles(panel: Path) -> None:
     assert f"right in {percent(threshold.accuracy)} of the cases" in answer.text
 
 
+def test_how_sure_names_the_price_where_costs_settle(panel: Path) -> None:
+    settings = load_settings(decision__costs__mistakes=10, decision__costs__person=2.5)
+    with open_chat(panel, settings) as chat:
+        answer = ask(chat, look(chat).diagnosis, "how sure are you?")
+    assert "confident when that is less than the 2.5 that asking a person costs." in answer.text
+
+
 def test_similar_cases_are_those_of_the_record_with_their_pictures(chat: Chat) -> None:
     reply = look(chat, "square")
     answer = ask(chat, reply.diagnosis, "show similar cases")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,3 +98,11 @@ def test_what_does_not_fit_the_labels_is_refused_before_anything_is_done(
     with pytest.raises(SettingsError, match=message):
         calls[act](load_settings(agents="neighbours", **settings))
     assert not (tmp_path / "panel").exists()
+
+
+def test_a_label_that_the_frequencies_lack_is_not_added(panel: Path, tmp_path: Path) -> None:
+    from consilience.orchestrator.fitting.new_label import add_label
+
+    copied = shutil.copytree(panel, tmp_path / "panel")
+    with pytest.raises(SettingsError, match="no share for 'oak': give each label one"):
+        add_label(copied, "oak", [], settings=load_settings(decision__frequencies=RARE))
