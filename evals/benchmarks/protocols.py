@@ -22,6 +22,7 @@ from consilience.core.settings.settings import Settings
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.fitting.fit import fit
 from consilience.orchestrator.fitting.ingest import ingest, is_vectors
+from consilience.orchestrator.grouping.given_groups import NONE
 from consilience.retrieval.memory.labelled_images import LabelledImages
 
 TEST = "test"
@@ -137,27 +138,44 @@ def judged_vectors(
 
 @contextmanager
 def fitted_on(
-    labelled: LabelledImages, rows: Iterable[int], settings: Settings, unlabelled: np.ndarray | None = None
+    labelled: LabelledImages,
+    rows: Iterable[int],
+    settings: Settings,
+    unlabelled: np.ndarray | None = None,
+    *,
+    by_group: bool | None = None,
 ) -> Iterator[Diagnoser]:
-    """Open a panel fitted on some vectors, and on others, int (m,), without their labels; it is gone afterwards."""
+    """Open a panel fitted on some vectors, and on others, int (m,), without their labels; it is gone afterwards.
+
+    Args:
+        by_group: whether it is told the groups of the vectors, or takes each for a group of its own; None: it looks for
+            groups, as users' panels do.
+    """
     with TemporaryDirectory() as folder:
         file, beside = Path(folder, "labelled.npz"), Path(folder, "unlabelled.npz")
-        _save(file, labelled, list(rows))
+        _save(file, labelled, list(rows), with_groups=bool(by_group))
         if unlabelled is not None:
             _save(beside, labelled, unlabelled.tolist())
-        with _fitted(file, settings, None if unlabelled is None else beside) as diagnoser:
+        group = NONE if by_group is False else None
+        with _fitted(file, settings, None if unlabelled is None else beside, group) as diagnoser:
             yield diagnoser
 
 
-def _save(file: Path, labelled_images: LabelledImages, rows: Sequence[int]) -> None:
-    labels, names = ([texts[row] for row in rows] for texts in (labelled_images.labels, labelled_images.ids))
-    np.savez(file, embeddings=labelled_images.vectors[rows], labels=labels, names=names)
+def _save(file: Path, labelled_images: LabelledImages, rows: Sequence[int], with_groups: bool = False) -> None:
+    labels, names, groups = (
+        [texts[row] for row in rows]
+        for texts in (labelled_images.labels, labelled_images.sources, labelled_images.groups)
+    )
+    arrays = {"embeddings": labelled_images.vectors[rows], "labels": np.array(labels), "names": np.array(names)}
+    np.savez(file, allow_pickle=False, **arrays, **({"groups": np.array(groups)} if with_groups else {}))
 
 
 @contextmanager
-def _fitted(source: Path, settings: Settings, unlabelled: Path | None = None) -> Iterator[Diagnoser]:
+def _fitted(
+    source: Path, settings: Settings, unlabelled: Path | None = None, group: str | None = None
+) -> Iterator[Diagnoser]:
     with TemporaryDirectory() as folder:
-        fit(source, Path(folder, "panel"), settings=settings, unlabelled=unlabelled)
+        fit(source, Path(folder, "panel"), settings=settings, unlabelled=unlabelled, group=group)
         with Diagnoser.open(Path(folder, "panel"), settings=settings) as diagnoser:
             yield diagnoser
 
