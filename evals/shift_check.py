@@ -124,14 +124,16 @@ def shift_found(
         return _read(path)
     wanted = np.zeros(int(rows.max(initial=-1)) + 1, dtype=bool)
     wanted[rows[sampled(len(rows))]] = True
-    chosen = list(cases(source, labels, wanted))
+    chosen = list(cases(source, labels, wanted, panel.grouping))
     if isinstance(source, VectorSource):
         panel.encoder.check(source.file.encoder)
         looked_at = _of_vectors(chosen, panel.encoder.dimension)
     else:
         looked_at = _embedded(chosen, encoding)
     reference = panel.shift_reference()
-    shift = compared(reference, looked_at.vectors, looked_at.ids)
+    groups = [group for group in looked_at.groups if group is not None]
+    are_known = len(groups) == len(looked_at.ids)  # else those that are alike are put together
+    shift = compared(reference, looked_at.vectors, looked_at.ids, groups if are_known else None)
     found = ShiftFound(**shift.to_dict())
     if shift.alarm:
         found = replace(
@@ -146,10 +148,11 @@ def shift_found(
 
 @dataclass(frozen=True)
 class _LookedAt:
-    """Images of the sample: names, identities, vectors float32 (n, d), and how they look; empty for vectors alone."""
+    """Images of the sample: names, identities, groups, vectors float32 (n, d), looks (none of vectors alone)."""
 
     names: list[str]
     ids: list[str]
+    groups: list[str | None]
     vectors: Vectors
     looks: list[Appearance]
 
@@ -158,7 +161,8 @@ def _of_vectors(chosen: Sequence[SourceImage], dimension: int) -> _LookedAt:
     usable = [case for case in chosen if case.vector is not None and np.isfinite(case.vector).all()]
     vectors = [case.vector for case in usable if case.vector is not None]
     stacked = np.array(vectors, np.float32).reshape(len(vectors), dimension)
-    return _LookedAt([case.name for case in usable], [vector_identity(vector) for vector in vectors], stacked, [])
+    ids, groups = [vector_identity(vector) for vector in vectors], [case.group for case in usable]
+    return _LookedAt([case.name for case in usable], ids, groups, stacked, [])
 
 
 def _embedded(chosen: Sequence[SourceImage], encoding: Encoding) -> _LookedAt:
@@ -168,7 +172,7 @@ def _embedded(chosen: Sequence[SourceImage], encoding: Encoding) -> _LookedAt:
     def load(case: SourceImage) -> Image:
         return load_image(openable(case.name), settings.images)
 
-    looked_at = _LookedAt([], [], np.empty((0, encoder.dimension), np.float32), [])
+    looked_at = _LookedAt([], [], [], np.empty((0, encoder.dimension), np.float32), [])
     parts = [looked_at.vectors]
     for batch in embed_many(chosen, encoder, load=load, batch_size=settings.batch_size):
         parts.append(batch.vectors)
@@ -176,6 +180,7 @@ def _embedded(chosen: Sequence[SourceImage], encoding: Encoding) -> _LookedAt:
             if image is not None:
                 looked_at.names.append(_shown(case.name))
                 looked_at.ids.append(image.identity)
+                looked_at.groups.append(case.group)
                 size = max(image.width, image.height)
                 looked_at.looks.append(appearance(image.thumbnail(SIDE), size, image.shot.camera))
     vectors = np.concatenate(parts)

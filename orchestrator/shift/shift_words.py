@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from consilience.core.render.phrases import counted
 from consilience.orchestrator.shift.two_sample import FEWEST_IMAGES, BatchShift
 
 REASON = (
@@ -17,10 +16,10 @@ def batch_sentence(shift: BatchShift) -> str:
     if not shift.images:
         return ""
     if shift.p is None or shift.mean_rank is None:
-        return (
-            f"Too few images to tell whether they come from where the labelled ones come from ({shift.counted:,} that "
-            f"show different things, beside {counted(shift.held, 'labelled one')}; {FEWEST_IMAGES} or more are needed)."
-        )
+        where = "to tell whether the images come from where the labelled ones come from"
+        if shift.images < FEWEST_IMAGES or shift.counted < shift.held:
+            return f"Too few images {where}: {shift.counted:,} of different things, and {FEWEST_IMAGES} are needed."
+        return f"Too few labelled images {where}: {shift.held:,} of different things could be held out."
     figures = f"mean rank {shift.mean_rank:.2f}, where 0.50 is usual; {p_words(shift.p)}"
     if not shift.alarm:
         return f"Nothing shows that these images differ from the labelled ones ({figures})."

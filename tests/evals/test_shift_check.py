@@ -187,6 +187,17 @@ def test_another_laboratory_raises_the_alarm_and_learning_its_images_lifts_it(tm
         assert not any(streams.observe(reference, [(result, "other lab") for result in strange[40:]]))
 
 
+def test_images_whose_groups_a_manifest_gives_count_by_group(shapes: Path, tmp_path: Path) -> None:
+    paths = sorted((shapes / "night").rglob("*.png"))
+    rows = [f"{path},{path.parent.name},thing {number // 9}" for number, path in enumerate(paths)]
+    (tmp_path / "night.csv").write_text("\n".join(["path,label,group", *rows]) + "\n")
+    evaluation = evaluate(tmp_path / "night.csv", shapes / "panel", tmp_path / "out", settings=QUICK)
+    shift = evaluation.metrics.shift
+    assert shift is not None
+    assert (shift.images, shift.counted) == (27, 3)
+    assert not shift.alarm  # three things, however many pictures
+
+
 def test_a_panel_of_few_images_can_tell_nothing(shapes: Path, tmp_path: Path) -> None:
     few = copytree(shapes / "train", tmp_path / "few")
     for path in sorted(few.rglob("*.png")):
@@ -197,4 +208,4 @@ def test_a_panel_of_few_images_can_tell_nothing(shapes: Path, tmp_path: Path) ->
     evaluation = evaluate(shapes / "night", tmp_path / "panel", tmp_path / "out", settings=QUICK)
     assert evaluation.metrics.shift is not None
     assert evaluation.metrics.shift.p is None
-    assert "Too few images to tell" in (tmp_path / "out" / "report.html").read_text()
+    assert "Too few labelled images to tell" in (tmp_path / "out" / "report.html").read_text()

@@ -65,6 +65,7 @@ def diagnose(
     from consilience.frontends.cli.people.history_command import keeper
     from consilience.frontends.cli.terminal import console, print_json, progress_on
     from consilience.orchestrator.diagnoser import Diagnoser, Step
+    from consilience.orchestrator.shift.shift_words import batch_sentence
 
     settings = collected(settings_file, assignments, history__keep=False if no_history else None)
     is_counted = not any(name == "-" or _is_vectors(name) for name in images)
@@ -74,8 +75,9 @@ def diagnose(
         names = [*names]
         settings, frequencies = _estimated(panel, settings, names)
         click.echo("" if frequencies is None else frequencies.words(), err=True)
+    shifts: list[BatchShift] = []
     is_one_by_one = is_single or events or pictures is not None
-    results = _one_by_one if is_one_by_one else partial(_in_batches, are_all_named="-" not in images)
+    results = _one_by_one if is_one_by_one else partial(_in_batches, are_all_named="-" not in images, shifts=shifts)
     out, kinds, cost = console(), Counter[str](), 0.0
     watched = out if out.is_terminal else console(stderr=True)
     with (
@@ -110,6 +112,8 @@ def diagnose(
         if settings.history.keep and kinds:
             words += f". Look them up: consilience history --panel {shlex.quote(str(panel))}"
         click.echo(f"{kinds.total()} images: {words}" if kinds else "no images were given", err=True)
+        for sentence in dict.fromkeys(batch_sentence(shift) for shift in shifts if kinds and not shift.alarm):
+            click.echo(sentence, err=True)
     finish(kinds["settled"] + kinds["referred"], kinds["failed"])
 
 
@@ -161,12 +165,13 @@ def _one_by_one(diagnoser: Diagnoser, names: Iterable[str]) -> Iterator[Step | D
 
 
 def _in_batches(
-    diagnoser: Diagnoser, names: Iterable[str], *, are_all_named: bool
+    diagnoser: Diagnoser, names: Iterable[str], *, are_all_named: bool, shifts: list[BatchShift]
 ) -> Iterator[Diagnosis | FailedImage]:
-    """Diagnose many images; whether they differ from the labelled ones is said first.
+    """Diagnose many images; if they differ from the labelled ones, that is said first.
 
     Args:
         are_all_named: whether all names are there already; else they come, perhaps slowly, from standard input.
+        shifts: gets what was found of each batch.
     """
     from consilience.orchestrator.fitting.ingest import vector_identity
     from consilience.orchestrator.shift.batch_sample import vector_shift
@@ -176,22 +181,24 @@ def _in_batches(
         if not are_vectors:
             images: Iterable[str] = group
             batch = diagnoser.tested([*images] if are_all_named else images)
-            _say(batch.shift)
+            _say_first(batch.shift)
+            shifts.append(batch.shift)
             yield from diagnoser.diagnose_many(batch, keep_images=diagnoser.settings.history.keep)
             continue
         for name in group:
             vectors = load_precomputed(Path(name), labelled=False)
             diagnoser.panel.encoder.check(vectors.encoder)
             shift = vector_shift(lambda: diagnoser.shift_reference, vectors.embeddings, vector_identity)
-            _say(shift)
+            _say_first(shift)
+            shifts.append(shift)
             yield from diagnoser.diagnose_vectors(vectors.embeddings, vectors.names, shift=shift)
 
 
-def _say(shift: BatchShift) -> None:
+def _say_first(shift: BatchShift) -> None:
     from consilience.orchestrator.shift.shift_words import batch_sentence
 
-    if sentence := batch_sentence(shift):
-        complain("warning" if shift.alarm else "note", sentence)
+    if shift.alarm:
+        complain("warning", batch_sentence(shift))
 
 
 def _is_vectors(name: str) -> bool:

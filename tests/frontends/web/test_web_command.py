@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
@@ -101,6 +102,23 @@ def test_an_agent_that_has_become_worse_is_named(panel: Path) -> None:
     with serving(panel) as address:
         notices = httpx.get(f"{address}/v1/panel", trust_env=False, timeout=120).json()["notices"]
     assert any("gaussian has become worse: it was right on 0 % of the 12 images" in notice for notice in notices)
+
+
+@pytest.mark.slow
+def test_a_source_whose_images_come_from_elsewhere_is_referred_and_named(panel: Path) -> None:
+    with serving(panel) as address, httpx.Client(base_url=address, trust_env=False, timeout=120) as client:
+        for number in range(14):
+            image = draw("circle", number).rotate(30 + 23 * number, fillcolor=(250, 10 * number, 250)).quantize(4)
+            file = io.BytesIO()
+            image.convert("RGB").save(file, "PNG")
+            answer = client.post(
+                "/v1/diagnose", params={"source": "gate 3"}, content=file.getvalue(), headers=BYTES
+            ).json()
+        assert answer["verdict"] == "refer"
+        assert "differ from the labelled ones" in answer["reasons"][0]
+        assert "differ" not in " ".join(diagnosed(client)["reasons"])  # that is another source
+        (notice,) = client.get("/v1/panel").json()["notices"]
+        assert notice.startswith("The images from 'web, gate 3' differ from the labelled ones")
 
 
 def _until(holds: Callable[[], bool], seconds: float = 120) -> None:
