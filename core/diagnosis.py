@@ -14,6 +14,12 @@ from consilience.core.errors import ConsilienceError
 class Diagnosis(DiagnosisRecord):
     """A panel's conclusion about one image, and all that led to it: a `DiagnosisRecord` that can show itself."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data: what `to_json` writes; `headline` is for readers that have only the JSON."""
+        from consilience.core.render.phrases import headline
+
+        return {**DiagnosisRecord.to_dict(self), "headline": headline(self)}
+
     def to_markdown(self) -> str:
         """Return the diagnosis as a short page of Markdown: verdict, agents, evidence, rationale."""
         from consilience.core.render.markdown import markdown

@@ -49,9 +49,12 @@ class Conclusion:
         reasons: why it was not settled; empty if it was.
         expected_cost: what the label is expected to cost, in the unit of `decision.costs`; None where none are set.
         predictions: every prediction that was weighed or failed, first looks before second looks.
-        novelty: share of the panel's own images that are less novel, in [0, 1]; higher = more novel. Where the panel
-            could judge too few of its own images, the evidence's.
-        novelty_signs: by sign, the same for each; empty where the novelty is the evidence's.
+        novelty: share of the panel's own images that are less novel, in [0, 1]; higher = more novel. The one novelty of
+            an image. Where the panel could judge too few of its own images, the distance to the neighbours alone tells.
+        novelty_signs: by sign, the same for each; empty where that distance tells.
+        is_novel: whether the novelty is above `policy.max_novelty`: perhaps the image shows none of the labels.
+        unjudgeable: why the image cannot be judged, and what to do ("Too dark to judge: take it again in daylight");
+            empty if it can.
         rationale: how the conclusion came about, in plain words.
         rounds: how many times the predictions were weighed.
         cost_usd: what the answers of agents and reasoner cost; those that were kept from an earlier run cost nothing.
@@ -65,8 +68,10 @@ class Conclusion:
     reasons: tuple[str, ...]
     predictions: tuple[Prediction, ...]
     expected_cost: float | None = None
-    novelty: float | None = None
+    novelty: float
     novelty_signs: Mapping[str, float] = field(default_factory=dict)
+    is_novel: bool = False
+    unjudgeable: str = ""
     rationale: str
     rounds: int
     cost_usd: float
@@ -99,6 +104,8 @@ class Conclusion:
             "expected_cost": self.expected_cost,
             "novelty": self.novelty,
             "novelty_signs": dict(self.novelty_signs),
+            "is_novel": self.is_novel,
+            "unjudgeable": self.unjudgeable,
             "rationale": self.rationale,
             "rounds": self.rounds,
             "cost_usd": self.cost_usd,
@@ -137,6 +144,8 @@ class DiagnosisRecord(Conclusion):
 
     def __post_init__(self) -> None:
         check_distribution(self.posterior, "the posterior")
+        if not 0.0 <= self.novelty <= 1.0:
+            raise ValueError(f"the novelty is {self.novelty}, not in [0, 1]")
         if self.label not in self.posterior:
             raise ValueError(f"the label '{self.label}' is not in the posterior")
 

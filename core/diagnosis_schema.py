@@ -22,7 +22,7 @@ from consilience.core.prediction import Prediction
 VERSION = 1
 
 _DERIVED: dict[type, dict[str, Any]] = {
-    DiagnosisRecord: {"probability": float},
+    DiagnosisRecord: {"probability": float, "headline": str},
     Prediction: {"label": str | None},
 }
 """What `to_dict` writes in addition to the fields, for readers that have only the JSON."""

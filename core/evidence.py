@@ -37,28 +37,23 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The labelled cases most similar to an image, their labels' shares, and how novel the image is.
+    """The labelled cases most similar to an image, and their labels' shares.
 
     Attributes:
         neighbours: most similar first.
         distribution: share of each label among the neighbours, weighted by similarity, in the task's
             order; sums to 1, or is empty where there are no neighbours.
-        novelty: share of the memory's own images that lie closer to their own neighbours than this image
-            does, in [0, 1]; higher = more novel (Sun et al. 2022, distance to the k-th neighbour).
         testimony: what other agents said at first; only for an agent that debates.
 
     Raises:
-        ValueError: novelty is not in [0, 1]; the distribution is neither empty nor sums to 1.
+        ValueError: the distribution is neither empty nor sums to 1.
     """
 
     neighbours: tuple[Neighbour, ...]
     distribution: Mapping[str, float]
-    novelty: float
     testimony: tuple[Prediction, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.novelty <= 1.0:
-            raise ValueError(f"the novelty is {self.novelty}, not in [0, 1]")
         if self.distribution:
             check_distribution(self.distribution, "the evidence")
 
@@ -67,7 +62,6 @@ class Evidence:
         return {
             "neighbours": [neighbour.to_dict() for neighbour in self.neighbours],
             "distribution": {label: float(share) for label, share in self.distribution.items()},
-            "novelty": float(self.novelty),
             **({"testimony": [prediction.to_dict() for prediction in self.testimony]} if self.testimony else {}),
         }
 
@@ -85,4 +79,4 @@ class Evidence:
         """
         neighbours = tuple(Neighbour(**neighbour, _thumbnail=thumbnail) for neighbour in data["neighbours"])
         testimony = tuple(Prediction.from_dict(prediction) for prediction in data.get("testimony", ()))
-        return cls(neighbours, data["distribution"], data["novelty"], testimony)
+        return cls(neighbours, data["distribution"], testimony)

@@ -17,6 +17,7 @@ import PIL.Image
 from consilience.core.errors import ImageError
 from consilience.core.exif import UNKNOWN_SHOT, Shot, shot_of
 from consilience.core.image_limits import DEFAULT_LIMITS, ImageLimits
+from consilience.core.image_quality import Measures, measured
 from consilience.core.pixels import Pixels, rgb_from_array, rgb_from_pillow
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")
@@ -60,6 +61,7 @@ class Image:
     source: str
     shot: Shot = field(default=UNKNOWN_SHOT, repr=False)
     _jpegs: dict[int, bytes] = field(default_factory=dict, init=False, repr=False)
+    _measures: list[Measures] = field(default_factory=list, init=False, repr=False)
 
     @classmethod
     def from_pixels(cls, pixels: npt.NDArray[Any], source: str = "array") -> Image:
@@ -73,6 +75,13 @@ class Image:
                 f"{source}: RGB pixels are uint8 of shape (height, width, 3), not {pixels.dtype} {pixels.shape}"
             )
         return _sealed(pixels.copy(), source)
+
+    @property
+    def measures(self) -> Measures:
+        """What tells whether it can be judged, see `core.image_quality`: float32 (k,); measured once."""
+        if not self._measures:
+            self._measures.append(measured(self.pixels))
+        return self._measures[0]
 
     @property
     def height(self) -> int:

@@ -13,6 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from consilience.core.errors import TaskError
 from consilience.core.storage.yaml_file import read_yaml_mapping
 
+NONE_OF_THESE = " none of these"
+"""Stands where a label would: the answer that an image shows none of a task's labels. No label can be called so, not
+even one called "none of these": names of labels do not begin with a blank."""
+
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
 
 

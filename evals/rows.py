@@ -25,6 +25,7 @@ from consilience.core.sources.stored import protocol_of, shown_address
 from consilience.core.storage.atomic_write import replacing
 from consilience.evals.source import SourceImage
 from consilience.orchestrator.novelty.novelty_score import SIGNS
+from consilience.orchestrator.novelty.unknown_reference import UNKNOWN
 
 if TYPE_CHECKING:
     import pyarrow
@@ -92,6 +93,9 @@ _NOTHING: dict[str, Any] = {
     "evidence": None,
     "novelty": None,
     "novelty_signs": {},
+    "is_novel": None,
+    "unjudgeable": None,
+    "headline": None,
     "rationale": "",
 }
 
@@ -124,13 +128,14 @@ def schema(labels: Sequence[str]) -> pyarrow.Schema:
     prediction |= {"rationale": text, "abstained": flag, "error": text, "calibrated": shares, "weight": number}
     prediction |= {"cost_usd": number, "tokens": whole, "seconds": number, "raw": text, "prompt": text, "cached": flag}
     neighbour = {"id": text, "label": text, "similarity": number, "source": text}
-    evidence = {"neighbours": pa.list_(pa.struct(neighbour)), "distribution": shares, "novelty": number}
+    evidence = {"neighbours": pa.list_(pa.struct(neighbour)), "distribution": shares}
     row = {"row": whole, "source": text, "identity": text, "truth": text, "leak": flag, "label": text, "verdict": text}
     row |= {"probability": number}
     row |= {"error": text, "cost_usd": number, "rounds": whole, "posterior": shares, "first_posterior": shares}
     row |= {"prediction_set": pa.list_(text), "reasons": pa.list_(text), "expected_cost": number}
     row |= {"predictions": pa.list_(pa.struct(prediction))}
-    row |= {"novelty": number, "novelty_signs": pa.struct([(name, number) for name in SIGNS])}
+    row |= {"novelty": number, "novelty_signs": pa.struct([(name, number) for name in (*SIGNS, UNKNOWN)])}
+    row |= {"is_novel": flag, "unjudgeable": text, "headline": text}
     return pa.schema(row | {"evidence": pa.struct(evidence), "rationale": text, "seconds": number})
 
 

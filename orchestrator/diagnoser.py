@@ -86,8 +86,11 @@ class Diagnoser:
             Policy.chosen(settings.policy, calibration_set),
             replace(panel.fusion, ratio=calibration_set.ratio),
         )
-        self.weigher = Weigher(panel.task, panel.members, fusion, policy, panel.second_looks, panel.novelty)
-        self._reasoner, self._known = open_reasoner(panel, settings, self.budget), panel.known()
+        self._bounds = panel.bounds if settings.policy.refer_unjudgeable else None
+        known = panel.known()
+        novelty = panel.novelty if panel.novelty is None or known is None else panel.novelty.beside(known)
+        self.weigher = Weigher(panel.task, panel.members, fusion, policy, panel.second_looks, novelty)
+        self._reasoner, self._known = open_reasoner(panel, settings, self.budget), known
         self.graph = self._compiled(settings.policy)
         closed = f"this diagnoser is closed: open the panel '{panel.path}' again"
         self._loop = BackgroundLoop("consilience-orchestrator", closed)
@@ -278,7 +281,14 @@ class Diagnoser:
         return self._compiled(self.settings.policy.model_copy(update={"second_look": "always"}))
 
     def _load(self, source: ImageSource) -> Image:
-        return load_image(source, self.settings.images)
+        image = load_image(source, self.settings.images)
+        if self._bounds is not None:
+            _ = image.measures  # here, in the thread that decoded it
+        return image
+
+    def _unjudgeable(self, image: Image | None) -> str:
+        """Return why an image cannot be judged; empty if it can, or where nothing is known of it or of the panel's."""
+        return "" if image is None or self._bounds is None else self._bounds.reason(image.measures)
 
     def _embedded(
         self, images: Iterable[ImageSource], known: Mapping[str, np.ndarray]
@@ -320,7 +330,7 @@ class Diagnoser:
         identities = [
             vector_identity(vectors[row]) if image is None else image.identity for row, image in enumerate(images)
         ]
-        state, config = first_state(sources, identities), bounded(policy)
+        state, config = first_state(sources, identities, [*map(self._unjudgeable, images)]), bounded(policy)
         final: Any = {}
         chunk: Any
         chosen = graph or self.graph

@@ -117,6 +117,7 @@ class _Nodes:
             "evidence": run.memory.evidence(neighbours.first(self.neighbours)),
             "neighbour_labels": neighbours.labels.tolist(),
             "similarities": neighbours.similarities.tolist(),
+            "distance_ranks": run.memory.distance_ranks(neighbours.first(self.neighbours)).tolist(),
             "far": [] if self.known is None else by_image(self.known.signs(run.features)),
             "rows": list(range(len(run.features))),
             "round": 0,
@@ -145,7 +146,10 @@ class _Nodes:
 
     async def weigh(self, state: State, runtime: Runtime[Run]) -> State:
         number = state["round"] + 1
-        weighed = self.weigher.weigh(state["looks"], told_of(state), number, state["weighed"], far_of(state))
+        unjudgeable = {row: state["unjudgeable"][row] for row in state["rows"]}
+        weighed = self.weigher.weigh(
+            state["looks"], told_of(state), number, state["weighed"], far_of(state), unjudgeable
+        )
         if self.reasoning.is_due(number):
             return {"weighed": weighed, "round": number}
         return {"weighed": weighed, "round": number, **self._next(state, number, weighed, [], runtime.context)}
@@ -186,11 +190,17 @@ class _Nodes:
         return {"conclusions": [conclusion.to_dict() for conclusion in conclusions]}
 
 
-def first_state(sources: Sequence[str], identities: Sequence[str]) -> State:
-    """Return the state that a run of n images begins with, of their sources and identities."""
+def first_state(sources: Sequence[str], identities: Sequence[str], unjudgeable: Sequence[str] = ()) -> State:
+    """Return the state that a run of n images begins with.
+
+    Args:
+        sources, identities: of the images.
+        unjudgeable: why each cannot be judged, empty for one that can; none: all can.
+    """
     return {
         "sources": list(sources),
         "identities": list(identities),
+        "unjudgeable": list(unjudgeable) or [""] * len(sources),
         "looks": [],
         "weighed": {},
         "requests": [],
@@ -204,8 +214,8 @@ def bounded(policy: PolicySettings) -> RunnableConfig:
 
 
 def told_of(state: State) -> dict[int, float]:
-    """Return by row how novel the memory finds the images that are weighed in this round."""
-    return {row: state["evidence"][row]["novelty"] for row in state["rows"]}
+    """Return by row how far from the memory's images those are that are weighed in this round."""
+    return {row: state["distance_ranks"][row] for row in state["rows"]}
 
 
 def far_of(state: State) -> dict[int, dict[str, float]]:

@@ -13,6 +13,9 @@ from collections.abc import Mapping
 from consilience.core.diagnosis_record import DiagnosisRecord
 from consilience.core.evidence import Evidence
 
+PERHAPS_NONE = "Perhaps none of these"
+"""The headline of a novel image: it may show none of the task's labels."""
+
 _DROPPED = re.compile(r"[\u202a-\u202e\u2066-\u2069]")  # they would turn the direction of what follows
 
 
@@ -50,23 +53,59 @@ def counted(n: int, what: str = "image") -> str:
 
 
 def alternatives(diagnosis: DiagnosisRecord) -> str:
-    """Return the other labels of the prediction set, 'rust or canker'; empty if there are none."""
+    """Return the other labels of the prediction set, 'rust or canker'; empty if there are none, or none is claimed."""
+    if claims_no_label(diagnosis):
+        return ""
     others = [one_line(label) for label in diagnosis.prediction_set if label != diagnosis.label]
     if len(others) > 4:
         others[3:] = [f"{len(others) - 3} more"]
     return " or ".join(filter(None, [", ".join(others[:-1]), *others[-1:]]))
 
 
-def headline(diagnosis: DiagnosisRecord) -> str:
-    """Return the verdict in a line.
+def claims_no_label(diagnosis: DiagnosisRecord) -> bool:
+    """Return whether the headline names no label: the image cannot be judged, or is novel. The details name it."""
+    return bool(diagnosis.unjudgeable) or diagnosis.is_novel
 
-    'rust, 98.7 %, confident', or 'refer to a person: most likely scab, 61.0 %; could also be rust'.
+
+def claim(diagnosis: DiagnosisRecord) -> tuple[str, str]:
+    """Return what a diagnosis says in a few words, and its probability; none where no label is claimed.
+
+    ('rust', '98.7 %'), ('Perhaps none of these', '') or ('Too dark to judge', '').
     """
-    claim = f"{one_line(diagnosis.label)}, {percent(diagnosis.probability)}"
+    if diagnosis.unjudgeable:
+        return one_line(diagnosis.unjudgeable).partition(":")[0], ""
+    if diagnosis.is_novel:
+        return PERHAPS_NONE, ""
+    return one_line(diagnosis.label), percent(diagnosis.probability)
+
+
+def title(diagnosis: DiagnosisRecord) -> str:
+    """Return what a diagnosis says, where the verdict stands beside it.
+
+    'rust, 98.7 %', 'Most likely scab, 61.0 %', 'Perhaps none of these' or 'Too dark to judge: take it again in
+    daylight'.
+    """
+    if diagnosis.unjudgeable:
+        return one_line(diagnosis.unjudgeable)
+    claimed = ", ".join(filter(None, claim(diagnosis)))
+    return claimed if diagnosis.settled or diagnosis.is_novel else f"Most likely {claimed}"
+
+
+def headline(diagnosis: DiagnosisRecord) -> str:
+    """Return the verdict in a line: every front end shows it, or `title` beside the verdict.
+
+    'rust, 98.7 %, confident', 'refer to a person: most likely scab, 61.0 %; could also be rust', 'Perhaps none of
+    these: refer to a person' or 'Too dark to judge: take it again in daylight'.
+    """
+    says = title(diagnosis)
     if diagnosis.settled:
-        return f"{claim}, confident"
+        return f"{says}, confident"
+    if diagnosis.unjudgeable:
+        return says
+    if diagnosis.is_novel:
+        return f"{says}: refer to a person"
     others = alternatives(diagnosis)
-    return f"refer to a person: most likely {claim}" + (f"; could also be {others}" if others else "")
+    return f"refer to a person: m{says[1:]}" + (f"; could also be {others}" if others else "")
 
 
 def ranked(distribution: Mapping[str, float], top: int) -> tuple[list[tuple[str, float]], list[float]]:
@@ -84,24 +123,27 @@ def source_name(source: str) -> str:
     return one_line(source.replace("\\", "/").rstrip("/").rpartition("/")[2]) or "unnamed"
 
 
-def novelty_words(evidence: Evidence, novelty: float | None = None, signs: Mapping[str, float] | None = None) -> str:
+def novelty_words(evidence: Evidence, novelty: float, signs: Mapping[str, float | None] | None = None) -> str:
     """Return how unlike the images that the panel knows an image is; says so where no case was retrieved.
 
     Args:
         evidence: the retrieved cases.
-        novelty: share of the known images that are less unusual, [0, 1]; None: the evidence's.
+        novelty: share of the known images that are less unusual, [0, 1].
         signs: the same by each sign of novelty, in `DiagnosisRecord.novelty_signs`.
 
     >>> from consilience.core.evidence import Neighbour
-    >>> novelty_words(Evidence((Neighbour("id", "rust", 0.9),), {"rust": 1.0}, 0.967))
+    >>> novelty_words(Evidence((Neighbour("id", "rust", 0.9),), {"rust": 1.0}), 0.967)
     'Unlike the images it knows: more unusual than 96.7 % of them.'
     """
-    share = evidence.novelty if novelty is None else novelty
     if not evidence.neighbours:
         return "No similar cases were found."
-    degree = "Like" if share < 0.9 else "Unlike" if share < 0.99 else "Very unlike"
-    by_sign = ", ".join(f"{one_line(name).replace('_', ' ')} {percent(share)}" for name, share in (signs or {}).items())
-    return f"{degree} the images it knows: more unusual than {percent(share)} of them" + (
+    degree = "Like" if novelty < 0.9 else "Unlike" if novelty < 0.99 else "Very unlike"
+    by_sign = ", ".join(
+        f"{one_line(name).replace('_', ' ')} {percent(share)}"
+        for name, share in (signs or {}).items()
+        if share is not None  # a table of rows has a place for every sign
+    )
+    return f"{degree} the images it knows: more unusual than {percent(novelty)} of them" + (
         f" (by {by_sign})." if by_sign else "."
     )
 

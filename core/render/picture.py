@@ -15,7 +15,15 @@ from consilience.core.evidence import Neighbour
 from consilience.core.images import Image, load_image
 from consilience.core.render.colours import OTHER, VERDICT_COLOURS, VERDICT_SIGNS, label_colours
 from consilience.core.render.drawing import FAINT, GREY, HEIGHT, MISSING, PAPER, SOFT, WIDTH, Canvas, drawable
-from consilience.core.render.phrases import alternatives, novelty_words, one_line, origin, percent
+from consilience.core.render.phrases import (
+    alternatives,
+    claims_no_label,
+    novelty_words,
+    one_line,
+    origin,
+    percent,
+    title,
+)
 from consilience.core.render.tables import AgentRow, agent_rows, posterior_rows
 from consilience.core.storage.atomic_write import write_atomically
 
@@ -100,17 +108,25 @@ def _draw_verdict(canvas: Canvas, diagnosis: DiagnosisRecord, legend: Legend) ->
         RIGHT, y, f"{VERDICT_SIGNS[diagnosis.verdict]} {word}", size=17, colour=PAPER, bold=True, right=True
     )
     room = RIGHT - LEFT - badge - 40
-    others = "" if diagnosis.settled else alternatives(diagnosis)
-    if others:
-        canvas.text(LEFT, y - 24, f"could also be {others}", size=12, colour=PAPER, room=room)
-        y += 12
-    claim = legend[diagnosis.label][0] if diagnosis.settled else f"most likely {legend[diagnosis.label][0]}"
-    taken = canvas.text(LEFT, y, claim, size=22, colour=PAPER, bold=True, room=room - 240)
-    canvas.text(LEFT + taken, y, f", {percent(diagnosis.probability)}", size=22, colour=PAPER, bold=True)
+    if claims_no_label(diagnosis):
+        canvas.text(LEFT, y, title(diagnosis), size=22, colour=PAPER, bold=True, room=room)
+    else:
+        _draw_label(canvas, diagnosis, legend, y, room)
     facts = [f"Prediction set: {', '.join(map(one_line, diagnosis.prediction_set))}"]
     if diagnosis.reasons:
         facts.insert(0, f"Why: {'. '.join(map(one_line, diagnosis.reasons))}")
     canvas.text(LEFT, 793, "    ".join(facts), colour=SOFT, room=RIGHT - LEFT)
+
+
+def _draw_label(canvas: Canvas, diagnosis: DiagnosisRecord, legend: Legend, y: float, room: float) -> None:
+    others = "" if diagnosis.settled else alternatives(diagnosis)
+    if others:
+        canvas.text(LEFT, y - 24, f"could also be {others}", size=12, colour=PAPER, room=room)
+        y += 12
+    name = legend[diagnosis.label][0]
+    words = name if diagnosis.settled else f"Most likely {name}"
+    taken = canvas.text(LEFT, y, words, size=22, colour=PAPER, bold=True, room=room - 240)
+    canvas.text(LEFT + taken, y, f", {percent(diagnosis.probability)}", size=22, colour=PAPER, bold=True)
 
 
 def _pitch(rows: int) -> float:

@@ -109,6 +109,10 @@ class PolicySettings(SettingsGroup):
         le=1,
         description="novelty above which an image is referred: the share of known images passed; 1: never for novelty",
     )
+    refer_unjudgeable: bool = Field(
+        default=True,
+        description="whether images too dark, bright, blurred, cut or small beside the panel's own are referred",
+    )
     max_disagreement: float = Field(
         default=0.5, ge=0, le=1, description="disagreement of the agents above which nothing is settled"
     )

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from consilience.agents import Neighbours
 from consilience.core.errors import DatasetError
@@ -54,7 +55,7 @@ RECORDED = "recorded orchestrator"
 
 
 class RecordedMemory(ImageMemory):
-    """Gives the recorded shares as evidence. It finds no cases, and cannot tell how novel an image is."""
+    """Gives the recorded shares as evidence. It finds no cases, and cannot tell how novel an image is: it says 0."""
 
     def __init__(self, recording: Recording) -> None:
         nothing = LabelledImages((), (), (), np.empty((0, 1), np.float32))
@@ -69,7 +70,11 @@ class RecordedMemory(ImageMemory):
     def evidence(self, neighbourhood: Neighbourhood) -> list[dict[str, Any]]:
         """Return the recorded share of each label as evidence, without neighbours."""
         shares = [self._retrieved[row].probabilities if self._retrieved else None for row in neighbourhood.rows[:, 0]]
-        return [{"neighbours": [], "distribution": dict(distribution or {}), "novelty": 0.0} for distribution in shares]
+        return [{"neighbours": [], "distribution": dict(distribution or {})} for distribution in shares]
+
+    def distance_ranks(self, neighbourhood: Neighbourhood) -> NDArray[np.float64]:
+        """Return 0 for each image: nothing was recorded."""
+        return np.zeros(len(neighbourhood.rows))
 
 
 def read_trust(path: Path) -> dict[str, Trust]:

@@ -49,7 +49,7 @@ class Card:
     @property
     def evidence(self) -> Evidence:
         """Return the evidence; an empty one where the row has none."""
-        return Evidence.from_dict(self.row["evidence"] or {"neighbours": (), "distribution": {}, "novelty": 0.0})
+        return Evidence.from_dict(self.row["evidence"] or {"neighbours": (), "distribution": {}})
 
     @property
     def novelty(self) -> float:

@@ -61,10 +61,8 @@ def of_truth(row: Row, posterior: str = "posterior") -> float:
 
 
 def novelty_of(row: Row) -> float | None:
-    """Return how novel the image is, [0, 1]; where the row has no novelty, its evidence's; None without a diagnosis."""
-    if row.get("novelty") is None:
-        return None if row["evidence"] is None else float(row["evidence"]["novelty"])
-    return float(row["novelty"])
+    """Return how novel the image is, [0, 1]; None without a diagnosis."""
+    return None if row["novelty"] is None else float(row["novelty"])
 
 
 def confident_error(row: Row) -> float | None:

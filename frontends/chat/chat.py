@@ -13,6 +13,7 @@ from consilience.core.evidence import Evidence
 from consilience.core.images import Image, ImageSource, Named, load_image
 from consilience.core.prediction import look_name
 from consilience.core.render.phrases import one_line
+from consilience.core.task import NONE_OF_THESE
 from consilience.frontends.chat import rule_answers as answers
 from consilience.frontends.chat.coalescer import Coalescer
 from consilience.frontends.chat.question import ChatQuestion, recognised
@@ -112,13 +113,14 @@ class Chat:
         """Take a person's vote, or refer the image to others.
 
         Args:
-            action: "right", "wrong" with the right label as `value`, or "refer".
+            action: "right", "wrong" with the right label as `value`, "none" for none of the task's labels, or "refer".
         """
         if action == "refer":
             return await self._refer(diagnosis_id, person)
-        if action not in ("right", "wrong"):
+        answers = {"right": None, "wrong": value, "none": NONE_OF_THESE}
+        if action not in answers:
             raise ConsilienceError(f"there is no button '{action}'")
-        label = value if action == "wrong" else None
+        label = answers[action]
         vote = await asyncio.to_thread(self.feedbacks.give, diagnosis_id, person, label)
         votes = await asyncio.to_thread(self.feedbacks.of, diagnosis_id)
         return Reply(_saved(vote, [other for other in votes if other.person != person]), diagnosis=diagnosis_id)

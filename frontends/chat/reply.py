@@ -38,7 +38,7 @@ class Button:
 
     Attributes:
         text: the words on it.
-        action: for `Chat.press`: "right", "wrong" or "refer".
+        action: for `Chat.press`: "right", "wrong", "none" or "refer".
         choices: labels to choose one of, for `Chat.press` as `value`; empty for a plain button.
     """
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.images import Image
 from consilience.core.prediction import Prediction, look_name
-from consilience.core.render.phrases import headline, novelty_words, one_line, percent, reasons_of
+from consilience.core.render.phrases import claims_no_label, headline, novelty_words, one_line, percent, reasons_of
 from consilience.core.render.tables import (
     CASE_COLUMNS,
     NARROW_AGENT_COLUMNS,
@@ -160,10 +160,10 @@ def what_if(diagnosis: Diagnosis, id: str, agents: tuple[str, ...], weigher: Wei
     other, same = without(diagnosis, agents, weigher), without(diagnosis, (), weigher)
     if other is None or same is None:
         return Reply(f"Without {names} no answer is left.", diagnosis=id)
-    lines = [f"Without {names}: {headline(other)}.", *_doubts(other), f"With all agents: {headline(diagnosis)}."]
+    lines = [f"Without {names}: {_in_full(other)}.", *_doubts(other), f"With all agents: {_in_full(diagnosis)}."]
     if any(abs(same.posterior[label] - share) > 5e-4 for label, share in diagnosis.posterior.items()):
         lines.append(
-            f"Weighed today, with all agents: {headline(same)}; the panel has learned since, or a reasoner decided."
+            f"Weighed today, with all agents: {_in_full(same)}; the panel has learned since, or a reasoner decided."
         )
     return Reply("\n".join(lines), agents_table(other), diagnosis=id)
 
@@ -183,6 +183,12 @@ def second_look_reply(diagnosis: Diagnosis, before: Diagnosis, reply: Reply) -> 
 def not_understood(id: str) -> Reply:
     """Return the answer to a question that no rule fits: what can be asked."""
     return Reply(f"I can't answer that. Try: {QUESTIONS}.", diagnosis=id)
+
+
+def _in_full(diagnosis: Diagnosis) -> str:
+    """Return the headline, with the label where it claims none: for a question about the figures."""
+    label = f"{one_line(diagnosis.label)}, {percent(diagnosis.probability)}"
+    return headline(diagnosis) + (f"; if it is one, most likely {label}" if claims_no_label(diagnosis) else "")
 
 
 def _doubts(diagnosis: Diagnosis) -> list[str]:
@@ -215,7 +221,8 @@ def _buttons(diagnosis: Diagnosis, labels: Sequence[str], can_refer: bool) -> tu
     known = sorted(diagnosis.posterior, key=diagnosis.posterior.__getitem__, reverse=True)
     others = [*known, *(label for label in labels if label not in diagnosis.posterior)]
     return (
-        Button("Right", "right"),
+        Button(f"It is {one_line(diagnosis.label, 60)}" if claims_no_label(diagnosis) else "Right", "right"),
         Button("Wrong: it is…", "wrong", tuple(name for name in others if name != diagnosis.label)),
+        Button("None of these", "none"),
         *([Button("Refer to a person", "refer")] if can_refer else []),
     )

@@ -13,7 +13,7 @@ from consilience.core.diagnosis import Diagnosis
 from consilience.core.evidence import Neighbour
 from consilience.core.prediction import Prediction
 from consilience.core.render.colours import VERDICT_COLOURS, VERDICT_SIGNS
-from consilience.core.render.phrases import headline, novelty_words, one_line, origin, percent, reasons_of
+from consilience.core.render.phrases import claim, headline, novelty_words, one_line, origin, percent, reasons_of
 from consilience.core.render.tables import (
     CASE_COLUMNS,
     NARROW_AGENT_COLUMNS,
@@ -32,12 +32,12 @@ SIGN_STYLES = {"confident": "blue", "refer": "yellow"}
 
 
 def line_of(diagnosis: Diagnosis) -> Text:
-    """Return the diagnosis on a line: verdict, label, probability and source."""
-    width = min(24, max(map(cell_len, diagnosis.posterior)))
+    """Return the diagnosis on a line: verdict, label, probability and source; what it says instead of a label."""
+    width, (words, figure) = min(24, max(10, *map(cell_len, diagnosis.posterior))), claim(diagnosis)
+    says = set_cell_size(words, width) + f"  {figure:>11}" if figure else set_cell_size(words, width + 13)
     return Text.assemble(
         (f"{VERDICT_SIGNS[diagnosis.verdict]} {diagnosis.verdict:<9}", SIGN_STYLES[diagnosis.verdict]),
-        f"  {set_cell_size(one_line(diagnosis.label), width)}",
-        f"  {percent(diagnosis.probability):>11}",
+        f"  {says}",
         f"  {one_line(diagnosis.source)}",
     )
 

@@ -60,6 +60,7 @@ def facts(panel: Panel, policy: PolicySettings, decision: DecisionSettings = AS_
         "domain": panel.task.domain,
         "labels": counts,
         "unlabelled": 0 if panel.unlabelled is None else len(panel.unlabelled),
+        "unknown": 0 if panel.unknown is None else len(panel.unknown),
         "encoder": {
             "name": panel.encoder.name,
             "dimension": panel.encoder.dimension,

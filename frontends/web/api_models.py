@@ -19,6 +19,7 @@ from consilience.core.render.phrases import (
     origin,
     percent,
     source_name,
+    title,
 )
 from consilience.frontends.chat.reply import Reply
 from consilience.orchestrator.feedback.feedback import Feedback
@@ -35,7 +36,7 @@ class PageStep(BaseModel):
 class Vote(BaseModel):
     """What a person says the image shows."""
 
-    label: str
+    label: str = Field(description="in words: a label, or 'none of these'")
     is_mine: bool = Field(description="whether whoever asks gave it")
     status: str = Field(description="waiting, counts, refused or undone")
 
@@ -44,6 +45,7 @@ class PageSummary(BaseModel):
     """What the page needs to list a diagnosis."""
 
     headline: str = Field(description="the verdict in a line")
+    title: str = Field(description="what the diagnosis says, to stand beside the verdict")
     picture: str | None = Field(description="address of the image, made small; null if it was not kept")
 
 
@@ -103,7 +105,7 @@ def diagnosis_response(stored: StoredDiagnosis, feedback: Sequence[Feedback], pe
         steps=_steps(diagnosis),
         origin=origin(diagnosis),
         feedback=[
-            Vote(label=vote.label, is_mine=bool(person) and vote.person == person, status=vote.status)
+            Vote(label=one_line(vote.label), is_mine=bool(person) and vote.person == person, status=vote.status)
             for vote in feedback
         ],
     )
@@ -161,7 +163,9 @@ def turn_response(reply: Reply) -> Turn:
 def _page_summary(stored: StoredDiagnosis) -> PageSummary:
     has_picture = stored.thumbnail is not None
     return PageSummary(
-        headline=headline(stored.diagnosis), picture=f"/v1/diagnoses/{stored.id}/image" if has_picture else None
+        headline=headline(stored.diagnosis),
+        title=title(stored.diagnosis),
+        picture=f"/v1/diagnoses/{stored.id}/image" if has_picture else None,
     )
 
 

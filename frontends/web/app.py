@@ -61,6 +61,7 @@ class VoteBody(BaseModel):
     """A person's vote on a diagnosis."""
 
     label: str | None = Field(max_length=500, description="what the image shows; null: the diagnosis is right")
+    none_of_these: bool = Field(default=False, description="whether it shows none of the labels; then label is null")
 
 
 class TokenBody(BaseModel):
@@ -194,12 +195,14 @@ def _add_conversation(app: FastAPI, site: Site) -> None:
 
     @app.post("/v1/diagnoses/{id}/feedback", responses=_gives(Turn))
     async def feedback(request: Request, id: DiagnosisId, body: VoteBody) -> Turn:
-        """Vote that a diagnosis is right, or for what the image shows instead. The last vote of a person counts."""
+        """Vote that a diagnosis is right, for another label, or for none of them. The last vote of a person counts."""
         site.asking.take(address_of(request))
         task = site.chat.diagnoser.panel.task
         if body.label is not None and task.find(body.label) is None:
             raise HTTPException(422, f"there is no label '{body.label}'; choose one of {', '.join(task.names)}")
-        action = "right" if body.label is None else "wrong"
+        if body.label is not None and body.none_of_these:
+            raise HTTPException(422, "the image cannot show a label and none of them: give either")
+        action = "none" if body.none_of_these else "right" if body.label is None else "wrong"
         reply = await site.chat.press(id, action, body.label or "", person=person_of(request))
         site.metrics.feedback.labels(action).inc()
         return turn_response(reply)

@@ -57,7 +57,7 @@ class CaseSummary:
             "record",
             looks="\n".join(self._looks(prompt)),
             cases="\n".join(self._cases(prompt)) or prompt.render("no-cases"),
-            novelty=percent(self.evidence["novelty"] if self.conclusion.novelty is None else self.conclusion.novelty),
+            novelty=percent(self.conclusion.novelty),
             posterior=", ".join(
                 prompt.render("probable", label=quoted(label), share=percent(share)) for label, share in posterior
             ),

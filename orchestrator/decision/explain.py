@@ -28,7 +28,7 @@ def explain(
         requests: for second looks, as the graph's state has them.
     """
     label, predictions = conclusion.label, conclusion.predictions
-    sentences = [_headline(conclusion)]
+    sentences = [_opening(conclusion)]
     counted = [prediction for prediction in predictions if prediction.calibrated is not None]
     total = sum(prediction.weight or 0.0 for prediction in counted) or 1.0
     measured = {(trust.agent, trust.stage): trust for trust in trusts}
@@ -58,15 +58,19 @@ def explain(
     return " ".join(sentences)
 
 
-def _headline(conclusion: Conclusion) -> str:
+def _opening(conclusion: Conclusion) -> str:
+    """Return what the diagnosis says; a label that it does not claim is named as what it is."""
     label, posterior = conclusion.label, conclusion.posterior
     top = max(posterior, key=posterior.__getitem__)
-    if conclusion.expected_cost is None or posterior[label] == posterior[top]:
-        return f"Most likely {label}, {percent(conclusion.probability)}."
-    return (
-        f"Most likely {top}, {percent(posterior[top])}; but to say {label}, {percent(conclusion.probability)}, is "
-        f"expected to cost least: {conclusion.expected_cost:.3g}."
-    )
+    named = f"ost likely {label}, {percent(conclusion.probability)}."
+    if conclusion.expected_cost is not None and posterior[label] != posterior[top]:
+        named = (
+            f"ost likely {top}, {percent(posterior[top])}; but to say {label}, {percent(conclusion.probability)}, is "
+            f"expected to cost least: {conclusion.expected_cost:.3g}."
+        )
+    if conclusion.unjudgeable:
+        return f"{conclusion.unjudgeable.rstrip('.')}. As it is, m{named}"
+    return f"Perhaps none of these; if it is one, m{named}" if conclusion.is_novel else f"M{named}"
 
 
 def _list(predictions: Sequence[Prediction], total: float, trusts: Mapping[tuple[str, Stage], Trust]) -> str:

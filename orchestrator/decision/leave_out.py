@@ -40,12 +40,11 @@ def without(diagnosis: Diagnosis, agents: Collection[str], weigher: Weigher) -> 
         calibrated[index, 0] = [prediction.calibrated[name] for name in names]
     if np.isnan(calibrated).all():
         return None
-    novelty = {0: diagnosis.evidence.novelty if diagnosis.novelty is None else diagnosis.novelty}
-    signs, fused = {0: diagnosis.novelty_signs}, weigher.fusion.posterior(calibrated)
-    weighed = weigher.weighed(calibrated, *fused, novelty, diagnosis.rounds, signs)
+    novelty, signs, fused = {0: diagnosis.novelty}, {0: diagnosis.novelty_signs}, weigher.fusion.posterior(calibrated)
+    weighed = weigher.weighed(calibrated, *fused, novelty, diagnosis.rounds, signs, {0: diagnosis.unjudgeable})
     [concluded] = weigher.conclude(
         [{"row": 0, "prediction": prediction.to_dict()} for prediction in kept], weighed, [diagnosis.evidence.to_dict()]
     )
-    unchanged = {"first_posterior": None, "novelty": diagnosis.novelty, "cost_usd": diagnosis.cost_usd}
+    unchanged = {"first_posterior": None, "cost_usd": diagnosis.cost_usd}
     trust = tuple(trust for trust in diagnosis.trust if trust.agent not in agents)
     return replace(diagnosis, **concluded.parts() | unchanged, trust=trust)

@@ -38,6 +38,8 @@ class Weighed(TypedDict):
     expected_cost: float | None  # of the label, where costs are set
     novelty: float
     signs: dict[str, float]  # by sign of novelty, share of known images that are less novel
+    is_novel: bool
+    unjudgeable: str  # why the image cannot be judged; empty if it can
     reasons: list[str]
     round: int
 
@@ -64,7 +66,7 @@ class Weigher:
     Attributes:
         members: every look that can be weighed, in the order of `fusion`.
         policy: settles.
-        novelty: how novel an image is, beside the labelled ones; None: only the memory's evidence tells.
+        novelty: how novel an image is, beside the labelled ones; None: only the distance to its neighbours tells.
         second_looks: those at labelled images, from which it is foreseen what one more will gain.
     """
 
@@ -98,6 +100,7 @@ class Weigher:
         number: int,
         before: Mapping[int, Weighed] = MappingProxyType({}),
         far: Mapping[int, Mapping[str, float]] = MappingProxyType({}),
+        unjudgeable: Mapping[int, str] = MappingProxyType({}),
     ) -> dict[int, Weighed]:
         """Weigh the predictions for the rows of `novelty` in round `number`. A second look replaces the first.
 
@@ -105,6 +108,7 @@ class Weigher:
             novelty: by row, as the memory tells it: what counts where the panel knows no better.
             before: the results of the round before. What it found of novelty stays: that is judged by first looks.
             far: by row, the signs of novelty in the image's vector (`NoveltyReference.signs`).
+            unjudgeable: by row, why an image cannot be judged; of those judged before, it is known.
         """
         rows = list(novelty)
         raw = self._raw_probabilities(looks, rows)
@@ -114,7 +118,8 @@ class Weigher:
             if answered.any():
                 calibrated[index, answered] = member.calibrator(raw[index, answered])
         novelty, signs = self._novelty(calibrated, novelty, before, far)
-        results = self.weighed(calibrated, *self.fusion.posterior(calibrated), novelty, number, signs)
+        unjudgeable = {**unjudgeable, **{row: result["unjudgeable"] for row, result in before.items()}}
+        results = self.weighed(calibrated, *self.fusion.posterior(calibrated), novelty, number, signs, unjudgeable)
         for row in results.keys() & before.keys():
             results[row]["first_posterior"] = before[row]["first_posterior"]
         return results
@@ -127,6 +132,7 @@ class Weigher:
         novelty: Mapping[int, float],
         number: int,
         signs: Mapping[int, Mapping[str, float]] = MappingProxyType({}),
+        unjudgeable: Mapping[int, str] = MappingProxyType({}),
     ) -> dict[int, Weighed]:
         """Return the results of round `number` for the n rows of `novelty`.
 
@@ -141,7 +147,7 @@ class Weigher:
         sets = self.policy.prediction_sets(posterior, calibrated, self.task.names, names)
         results: dict[int, Weighed] = {}
         for place, row in enumerate(novelty):
-            here = np.flatnonzero(answered[:, place]).tolist()
+            here, why = np.flatnonzero(answered[:, place]).tolist(), unjudgeable.get(row, "")
             results[row] = {
                 "label": self.task.names[named[place]] if here else "",
                 "posterior": shares[place] if here else [],
@@ -152,7 +158,9 @@ class Weigher:
                 "expected_cost": float(costs[place]) if here and costs is not None else None,
                 "novelty": novelty[row],
                 "signs": dict(signs.get(row, {})),
-                "reasons": reasons[place],
+                "is_novel": novelty[row] > self.policy.settings.max_novelty,
+                "unjudgeable": why,
+                "reasons": [*([why] if why else []), *reasons[place]],
                 "round": number,
             }
         return results
@@ -164,12 +172,14 @@ class Weigher:
         agents: Mapping[str, Agent],
         wishes: Mapping[int, Mapping[str, str]] = MappingProxyType({}),
     ) -> list[LookRequest]:
-        """Return who looks again at which of the weighed rows that are not settled.
+        """Return who looks again at which of the weighed rows that are not settled: not at what cannot be judged.
 
         Args:
             wishes: by row and agent, why a reasoner wants it to look again.
         """
-        unsettled: dict[int, list[Prediction]] = {row: [] for row, result in weighed.items() if result["reasons"]}
+        unsettled: dict[int, list[Prediction]] = {
+            row: [] for row, result in weighed.items() if result["reasons"] and not result["unjudgeable"]
+        }
         for look in looks:
             if look["row"] in unsettled:
                 unsettled[look["row"]].append(Prediction.from_dict(look["prediction"]))
@@ -232,15 +242,15 @@ class Weigher:
     def _novelty(
         self,
         calibrated: np.ndarray,
-        evidence_novelty: Mapping[int, float],
+        distance_ranks: Mapping[int, float],
         before: Mapping[int, Weighed],
         far: Mapping[int, Mapping[str, float]],
     ) -> tuple[dict[int, float], dict[int, Mapping[str, float]]]:
-        """By row, in the order of `told`, how novel it is, and what each sign says."""
-        novelty: dict[int, float] = dict(evidence_novelty)
-        signs: dict[int, Mapping[str, float]] = {row: before[row]["signs"] for row in evidence_novelty if row in before}
+        """By row, in the order of `distance_ranks`, how novel it is, and what each sign says."""
+        novelty: dict[int, float] = dict(distance_ranks)
+        signs: dict[int, Mapping[str, float]] = {row: before[row]["signs"] for row in distance_ranks if row in before}
         novelty |= {row: before[row]["novelty"] for row in signs}
-        fresh = {row: place for place, row in enumerate(evidence_novelty) if row in far and row not in before}
+        fresh = {row: place for place, row in enumerate(distance_ranks) if row in far and row not in before}
         if self.novelty is None or not fresh:
             return novelty, signs
         first = [member.stage == "first" and member.agent != REASONER for member in self.members]
@@ -298,6 +308,8 @@ class Weigher:
             expected_cost=result["expected_cost"],
             novelty=result["novelty"],
             novelty_signs=result["signs"],
+            is_novel=result["is_novel"],
+            unjudgeable=result["unjudgeable"],
             rationale="",
             rounds=result["round"],
             cost_usd=spent(predictions),

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, delete, select, update
 from consilience.core.errors import DiagnosisMissingError, HistoryError
 from consilience.core.settings.settings import LearningSettings
 from consilience.core.storage.panel_folder import read_panel_folder
-from consilience.core.task import Task
+from consilience.core.task import NONE_OF_THESE, Task
 from consilience.orchestrator.feedback.database import DIAGNOSES, FEEDBACK, from_moment, now
 from consilience.orchestrator.feedback.history import History
 
@@ -31,7 +31,7 @@ class Feedback:
     Attributes:
         diagnosis: its id.
         person: who voted; empty if unknown.
-        label: what the image shows, in the person's view.
+        label: what the image shows, in the person's view; NONE_OF_THESE: none of the task's labels.
         when: UTC.
         status: "waiting" for review or agreement, "counts", "refused", or "undone" after it was learned.
         change: the change of the panel that learned it; None if none has.
@@ -45,11 +45,12 @@ class Feedback:
     change: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the vote as plain data, for JSON."""
+        """Return the vote as plain data, for JSON; the label is null where the image shows none of them."""
         return {
             "diagnosis": self.diagnosis,
             "person": self.person,
-            "label": self.label,
+            "label": None if self.label == NONE_OF_THESE else self.label,
+            "none_of_these": self.label == NONE_OF_THESE,
             "when": self.when.isoformat(timespec="seconds"),
             "status": self.status,
             "change": self.change,
@@ -91,7 +92,8 @@ class Feedbacks:
         Args:
             id: of the diagnosis.
             person: who votes; empty if unknown.
-            label: what the image shows, by name or synonym; None: what was diagnosed is right.
+            label: what the image shows, by name or synonym; NONE_OF_THESE: none of the task's labels; None: what was
+                diagnosed is right.
 
         Raises:
             HistoryError: the diagnosis is gone, the panel's task has no such label, or the person's vote was learned.
@@ -134,7 +136,7 @@ class Feedbacks:
         return [VotedDiagnosis(id, tuple(self.of(id))) for id in waiting]
 
     def accept(self, id: str, label: str, reviewer: str = "") -> None:
-        """Decide that the image shows `label`: votes for it count, others that wait are refused.
+        """Decide that the image shows `label`, or NONE_OF_THESE: votes for it count, others that wait are refused.
 
         Where nobody voted for it, it becomes the reviewer's own vote.
 
@@ -196,6 +198,8 @@ class Feedbacks:
         connection.execute(update(FEEDBACK).where(*mine).values(status=status))
 
     def _label(self, text: str) -> str:
+        if text == NONE_OF_THESE:
+            return text
         task = read_panel_folder(self._database.folder, lambda folder: Task.from_file(folder.state / "task.yaml"))
         if (name := task.find(text)) is None:
             raise HistoryError(f"the panel's task has no label '{text}'; it has {', '.join(task.names)}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from consilience.core.task import NONE_OF_THESE
 from consilience.orchestrator.feedback.database import CHANGES, Database, from_moment, now, to_json
 
 
@@ -19,7 +20,7 @@ class LearnedChange:
     Attributes:
         number: 1 for the first; `undo` takes it.
         when: UTC.
-        images: identity and label of each image that joined the memory.
+        images: identity and label of each image that joined the memory; NONE_OF_THESE for an example of the unknown.
         judged: how many of them count for calibration and trust, too.
         undone: when it was undone; None if it was not.
     """
@@ -31,11 +32,14 @@ class LearnedChange:
     undone: datetime | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the change as plain data, for JSON."""
+        """Return the change as plain data, for JSON; the label is null for an example of the unknown."""
         return {
             "number": self.number,
             "when": self.when.isoformat(timespec="seconds"),
-            "images": [{"identity": identity, "label": label} for identity, label in self.images],
+            "images": [
+                {"identity": identity, "label": None if label == NONE_OF_THESE else label}
+                for identity, label in self.images
+            ],
             "judged": self.judged,
             "undone": self.undone and self.undone.isoformat(timespec="seconds"),
         }

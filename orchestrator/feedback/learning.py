@@ -22,7 +22,7 @@ from consilience.core.exif import UNKNOWN_SHOT
 from consilience.core.images import load_image
 from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
-from consilience.core.task import Task
+from consilience.core.task import NONE_OF_THESE, Task
 from consilience.orchestrator.ensemble.calibration import FITTED, FITTED_TO_HEADS, FITTED_TO_WORDS, states_one_number
 from consilience.orchestrator.ensemble.cross_fitting import split_into_folds
 from consilience.orchestrator.ensemble.members import Member
@@ -37,6 +37,7 @@ from consilience.orchestrator.fitting.update import check_each_label_is_left, wi
 from consilience.orchestrator.grouping.images_to_group import ImagesToGroup
 from consilience.orchestrator.grouping.joining import joined_groups
 from consilience.orchestrator.panel.panel import Panel
+from consilience.orchestrator.panel.unknown_examples import joined, parted
 from consilience.orchestrator.panel.writer import index, writing
 from consilience.retrieval.encoders.encoder import Encoder
 from consilience.retrieval.memory.labelled_images import AddReport, LabelledImages
@@ -57,7 +58,7 @@ class LearnReport:
 
 @dataclass(frozen=True)
 class _ConfirmedImage:
-    """An image that is to join the memory."""
+    """An image that is to join the memory, or the examples of the unknown if its label is NONE_OF_THESE."""
 
     stored: StoredDiagnosis
     label: str
@@ -75,7 +76,8 @@ def learn(
     """Learn all feedback that counts and was not learned yet, in one write of the panel.
 
     The kept vector of an image joins the memory. Where there is none of the panel's encoder, the image is loaded again
-    from its source, if it is still the same.
+    from its source, if it is still the same. What shows none of the labels joins the panel's examples of the unknown:
+    no agent learns it.
 
     Raises:
         HistoryError: the database cannot be used. PanelError, PanelBusyError, EncoderError: as for `add`.
@@ -83,23 +85,30 @@ def learn(
     path, settings = Path(panel), settings_or(settings, arguments)
     with writing(path), History.open(path, settings.history) as history:
         old, feedbacks = Panel.open(path), Feedbacks(history, settings.learning)
-        examples, known, left_out = _examples_of(old, feedbacks, settings, progress)
-        for id, brought_by in known.items():
-            feedbacks.mark([id], brought_by)
-        labelled_images, report = _with_confirmed(old, examples)
+        images = joined(old.labelled_images, old.unknown)
+        examples, known, left_out = _examples_of(old, images, feedbacks, settings, progress)
+        brought_by = {
+            identity: change.number
+            for change in changes_in(history.database)
+            if change.undone is None
+            for identity, _ in change.images
+        }
+        for id, identity in known.items():
+            feedbacks.mark([id], brought_by.get(identity, 0))
+        grown_images, report = _with_confirmed(old, images, examples)
         for conflict in report.conflicts:
             left_out |= {example.stored.id: str(conflict) for example in examples if example.identity == conflict.id}
         examples = [example for example in examples if example.stored.id not in left_out]
         if not examples:
             return LearnReport(None, left_out)
         number = last_number(history.database) + 1
-        grown = with_labelled_images(old, labelled_images, settings)
-        grown, judged = _judged(grown, examples, frozenset(old.labelled_images.groups), number, settings)
-        images = tuple(
-            (identity, labelled_images.labels[labelled_images.rows[identity]])
-            for identity in labelled_images.ids[len(old.labelled_images) :]
-        )
-        change = LearnedChange(number, from_moment(now()), images, judged)
+        labelled_images, unknown = parted(grown_images)
+        grown, judged = replace(old, unknown=unknown), 0
+        if labelled := [example for example in examples if example.label != NONE_OF_THESE]:
+            grown = with_labelled_images(grown, labelled_images, settings)
+            grown, judged = _judged(grown, labelled, frozenset(old.labelled_images.groups), number, settings)
+        joining = [*zip(grown_images.ids, grown_images.labels, strict=True)][len(images) :]
+        change = LearnedChange(number, from_moment(now()), tuple(joining), judged)
         with history.database.transaction() as connection:  # all of it, or what is kept here says that nothing happened
             log_change(connection, history.database, change)
             feedbacks.mark([example.stored.id for example in examples], number, connection)
@@ -108,8 +117,10 @@ def learn(
     return LearnReport(change, left_out)
 
 
-def _with_confirmed(panel: Panel, examples: Sequence[_ConfirmedImage]) -> tuple[LabelledImages, AddReport]:
-    """Return the panel's images with the examples, each in a group by the panel's rule."""
+def _with_confirmed(
+    panel: Panel, held: LabelledImages, examples: Sequence[_ConfirmedImage]
+) -> tuple[LabelledImages, AddReport]:
+    """Return the images that a panel holds with the examples, each in a group by the panel's rule."""
     ids = [example.identity for example in examples]
     sources = [example.stored.diagnosis.source for example in examples]
     vectors = np.array([example.vector for example in examples], dtype=np.float32)
@@ -119,11 +130,11 @@ def _with_confirmed(panel: Panel, examples: Sequence[_ConfirmedImage]) -> tuple[
     images = ImagesToGroup(ids, sources, [UNKNOWN_SHOT] * len(ids), vectors, thumbnails.get)
     groups = joined_groups(images, [None] * len(ids), panel.grouping, panel.labelled_images, panel.encoder.name)
     labels = [example.label for example in examples]
-    return panel.labelled_images.with_added(ids, labels, sources, vectors, thumbnails, groups)
+    return held.with_added(ids, labels, sources, vectors, thumbnails, groups)
 
 
 def undo(panel: str | Path, number: int, *, settings: Settings | None = None, **arguments: Any) -> LearnedChange:
-    """Take back a change: its images leave the memory, the heads, calibration and trust.
+    """Take back a change: its images leave the memory, the heads, calibration, trust and the examples of the unknown.
 
     Raises:
         HistoryError: there is no such change, or it was undone. DatasetError: as for `remove`.
@@ -137,10 +148,13 @@ def undo(panel: str | Path, number: int, *, settings: Settings | None = None, **
                 f"change {number} of the panel '{path}' {problem}: 'consilience learned' lists the changes"
             )
         old = Panel.open(path)
-        labelled_images = old.labelled_images.without([identity for identity, _ in matching[0].images])
-        check_each_label_is_left(old.task, labelled_images)
-        shrunk = with_labelled_images(old, labelled_images, settings)
-        shrunk = relearned(shrunk, shrunk.predictions, settings)
+        images = joined(old.labelled_images, old.unknown).without([identity for identity, _ in matching[0].images])
+        labelled_images, unknown = parted(images)
+        shrunk = replace(old, unknown=unknown)
+        if len(labelled_images) < len(old.labelled_images):
+            check_each_label_is_left(old.task, labelled_images)
+            shrunk = with_labelled_images(shrunk, labelled_images, settings)
+            shrunk = relearned(shrunk, shrunk.predictions, settings)
         moment = now()
         with history.database.transaction() as connection:
             this = (CHANGES.c.panel == history.database.panel, CHANGES.c.number == number)
@@ -198,28 +212,28 @@ def _answers(member: Member, raw: np.ndarray) -> MemberAnswers:
 
 
 def _examples_of(
-    panel: Panel, feedbacks: Feedbacks, settings: Settings, progress: Progress
-) -> tuple[list[_ConfirmedImage], dict[str, int], dict[str, str]]:
-    """Return the images to learn, the changes that brought those already there, and why others are left out."""
+    panel: Panel, images: LabelledImages, feedbacks: Feedbacks, settings: Settings, progress: Progress
+) -> tuple[list[_ConfirmedImage], dict[str, str], dict[str, str]]:
+    """Return the images to learn; by diagnosis, the identity of those already there, and why others are left out."""
     examples: list[_ConfirmedImage] = []
-    known: dict[str, int] = {}
+    known: dict[str, str] = {}
     left_out: dict[str, str] = {}
     encoder: Encoder | None = None
     votes = feedbacks.to_learn()
     for done, vote in enumerate(votes):
         progress("reading feedback", done, len(votes))
         stored = feedbacks.history.get(vote.diagnosis)
-        identity, label = stored.diagnosis.identity, panel.task.find(vote.label)
-        row = panel.labelled_images.rows.get(identity)
-        held_as = None if row is None else panel.labelled_images.labels[row]
+        identity, row = stored.diagnosis.identity, images.rows.get(stored.diagnosis.identity)
+        label = vote.label if vote.label == NONE_OF_THESE else panel.task.find(vote.label)
+        held_as = None if row is None else images.labels[row]
         if label is None:
             left_out[stored.id] = f"the panel's task has no label '{vote.label}' any more"
         elif held_as == label:
-            known[stored.id] = _change_of(panel, identity)
+            known[stored.id] = identity
         elif held_as is not None:
             left_out[stored.id] = (
-                f"the panel holds this image as '{held_as}', not '{label}': if that is wrong, take it out with "
-                f"'consilience remove {identity}'"
+                f"the panel holds this image as '{held_as.strip()}', not '{label.strip()}': if that is wrong, take it "
+                f"out with 'consilience remove {identity}'"
             )
         else:
             embedding = stored.diagnosis.embedding

@@ -19,6 +19,7 @@ from consilience.agents import (
 )
 from consilience.core.diagnosis import FailedImage
 from consilience.core.errors import SettingsError
+from consilience.core.image_quality import QualityBounds
 from consilience.core.images import Image, load_image
 from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
@@ -169,6 +170,7 @@ def fit(
             ),
             grouping=ingested.grouping,
             links=ingested.links,
+            bounds=QualityBounds.of(ingested.measures),
             ungrouped_accuracy=ungrouped_accuracy,
             unlabelled_ids=unlabelled_ids if any(head.needs_unlabelled for head in fitted.heads) else frozenset(),
             **fitted.parts(),

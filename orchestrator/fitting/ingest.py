@@ -14,6 +14,7 @@ from consilience.core.dataset import LabelledImage
 from consilience.core.diagnosis import FailedImage
 from consilience.core.errors import DatasetError
 from consilience.core.exif import UNKNOWN_SHOT, Shot
+from consilience.core.image_quality import MEASURES, Measures
 from consilience.core.images import Image, load_image
 from consilience.core.progress import Progress
 from consilience.core.settings.settings import Settings
@@ -48,6 +49,7 @@ class IngestedImages:
         grouping: where the groups come from.
         links: why images are in one group, where groups were found.
         addresses: of the images that have one, by their source, in which nothing secret stands.
+        measures: what tells whether each image can be judged, float32 (n, k); nothing for vectors.
     """
 
     task: Task
@@ -60,6 +62,7 @@ class IngestedImages:
     grouping: Grouping = NO_GROUPING
     links: tuple[Link, ...] = ()
     addresses: Mapping[str, str] = field(default_factory=dict)
+    measures: Measures = field(default_factory=lambda: np.empty((0, len(MEASURES)), np.float32))
 
 
 def is_vectors(source: Path) -> bool:
@@ -129,6 +132,7 @@ def _images(
         ignored=folder.ignored,
         by_products=folder.by_products,
         grouping=grouping,
+        measures=added.measures,
         addresses={shown_address(image.path): image.path for image in images if isinstance(image.path, str)},
     )
     if given is not None:
@@ -163,12 +167,14 @@ class AddedImages:
         report: how many were new or kept out.
         failed: those that cannot be read.
         shots: camera and time of the new ones, by identity.
+        measures: what tells whether each new one can be judged, float32 (m, k).
     """
 
     labelled_images: LabelledImages
     report: AddReport
     failed: tuple[FailedImage, ...]
     shots: Mapping[str, Shot]
+    measures: Measures
 
 
 def with_images(
@@ -196,10 +202,13 @@ def with_images(
     vectors = [np.empty((0, encoder.dimension), np.float32)]
     thumbnails: dict[str, bytes] = {}
     shots: dict[str, Shot] = {}
+    measures = [np.empty((0, len(MEASURES)), np.float32)]
     failed: list[FailedImage] = []
 
     def load(source: LabelledImage) -> Image:
-        return load_image(openable(source.path) if isinstance(source.path, str) else source.path, settings.images)
+        image = load_image(openable(source.path) if isinstance(source.path, str) else source.path, settings.images)
+        _ = image.measures  # here, in the thread that decoded it
+        return image
 
     done = 0
     for batch in embed_many(images, encoder, load=load, batch_size=settings.batch_size):
@@ -212,6 +221,7 @@ def with_images(
                 sources.append(_source_of(source))
                 groups.append(source.group)
                 thumbnails[image.identity], shots[image.identity] = image.thumbnail(), image.shot
+                measures.append(image.measures[None])
         vectors.append(batch.vectors)
         done += len(batch.sources)
         progress("embedding images", done, len(images))
@@ -219,7 +229,7 @@ def with_images(
     new = ImagesToGroup(ids, sources, [shots[identity] for identity in ids], embedded, thumbnails.get)
     joined = joined_groups(new, groups, grouping, labelled_images, encoder.name)
     grown, report = labelled_images.with_added(ids, labels, sources, embedded, thumbnails, joined)
-    return AddedImages(grown, report, tuple(failed), shots)
+    return AddedImages(grown, report, tuple(failed), shots, np.concatenate(measures))
 
 
 def vector_identity(vector: np.ndarray) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 from consilience.agents import FEATURE_AGENTS, Agent, Budget, CapsAdapter
 from consilience.core.dataset import LabelledImage
 from consilience.core.errors import DatasetError, PanelError
+from consilience.core.image_quality import widened
 from consilience.core.images import load_image
 from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
@@ -33,6 +34,7 @@ from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, fit_ag
 from consilience.orchestrator.fitting.ingest import with_images
 from consilience.orchestrator.fitting.label_texts import with_texts
 from consilience.orchestrator.panel.panel import Panel, labelled_features
+from consilience.orchestrator.panel.unknown_examples import without_like
 from consilience.orchestrator.panel.writer import index, prepare_novelty, writing
 from consilience.orchestrator.runtime.calls import run_sync
 
@@ -48,6 +50,8 @@ def add_label(
     **arguments: Any,
 ) -> FitReport:
     """Give a panel one more label, the last of its task.
+
+    Examples of the unknown that are most like its images are dropped: they would speak against it.
 
     Args:
         label: its name, or its name with descriptions and synonyms.
@@ -102,6 +106,8 @@ def add_label(
             task=task,
             labelled_images=labelled_images,
             predictions=_predictions(fitted, old, context),
+            bounds=widened(old.bounds, joined.measures),
+            unknown=without_like(old.unknown, labelled_images, added.name),
             **fitted.parts(),
         ).save(path, overwrite=True)
     index(written, settings, progress)

@@ -11,6 +11,7 @@ import numpy as np
 
 from consilience.core.dataset import LabelledImage
 from consilience.core.errors import DatasetError
+from consilience.core.image_quality import widened
 from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.task import Task
@@ -18,6 +19,7 @@ from consilience.orchestrator.decision.settling import check_decision, in_use, s
 from consilience.orchestrator.fitting.fit import FitReport
 from consilience.orchestrator.fitting.ingest import with_images
 from consilience.orchestrator.panel.panel import Panel, labelled_features
+from consilience.orchestrator.panel.unknown_examples import joined, parted, without_labelled
 from consilience.orchestrator.panel.writer import index, prepare_novelty, writing
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
 from consilience.retrieval.memory.labelled_images import LabelledImages
@@ -49,7 +51,8 @@ def add(
         new = with_images(old.labelled_images, known, encoder, settings, progress, old.grouping)
         written = old
         if new.report.added:
-            written = with_labelled_images(old, new.labelled_images, settings).save(path, overwrite=True)
+            grown = with_labelled_images(old, new.labelled_images, settings)
+            written = replace(grown, bounds=widened(old.bounds, new.measures)).save(path, overwrite=True)
     index(written, settings, progress)
     settling = settles(settings.policy, in_use(written.calibration_set, settings.decision, written.task.names))
     return FitReport(written, new.report, new.failed, (), settling)
@@ -69,13 +72,17 @@ def remove(
     path, settings = Path(panel), settings_or(settings, arguments)
     with writing(path):
         old = Panel.open(path)
-        known = {*old.labelled_images.ids, *old.labelled_images.sources}
+        images = joined(old.labelled_images, old.unknown)
+        known = {*images.ids, *images.sources}
         by_name = {name: name if name in known else str(Path(name).absolute()) for name in names}
         if missing := [name for name, full in by_name.items() if full not in known]:
             return missing
-        labelled_images = old.labelled_images.without(by_name.values(), by_name.values())
+        labelled_images, unknown = parted(images.without(by_name.values(), by_name.values()))
         check_each_label_is_left(old.task, labelled_images)
-        written = with_labelled_images(old, labelled_images, settings).save(path, overwrite=True)
+        shrunk = replace(old, unknown=unknown)
+        if len(labelled_images) < len(old.labelled_images):
+            shrunk = with_labelled_images(shrunk, labelled_images, settings)
+        written = shrunk.save(path, overwrite=True)
     index(written, settings, quiet)
     return []
 
@@ -94,7 +101,7 @@ def check_each_label_is_left(task: Task, labelled_images: LabelledImages) -> Non
 def with_labelled_images(old: Panel, labelled_images: LabelledImages, settings: Settings) -> Panel:
     """Return the panel with these images in its memory and its heads.
 
-    What the agents said of images that are gone counts no more.
+    What the agents said of images that are gone counts no more; what has a label is no example of the unknown any more.
     """
     data, before = labelled_features(labelled_images, old.task), old.labelled_features()
     added = data.take(_rows_not_in(labelled_images, old.labelled_images))
@@ -103,7 +110,13 @@ def with_labelled_images(old: Panel, labelled_images: LabelledImages, settings: 
     with one_blas_thread():
         heads = tuple(head.updated(data, added, removed) for head in old.heads)
     gone = [identity for identity in old.labelled_images.ids if identity not in labelled_images.rows]
-    return replace(old, labelled_images=labelled_images, heads=heads, predictions=old.predictions.without(gone))
+    return replace(
+        old,
+        labelled_images=labelled_images,
+        heads=heads,
+        predictions=old.predictions.without(gone),
+        unknown=without_labelled(old.unknown, labelled_images),
+    )
 
 
 def _rows_not_in(labelled_images: LabelledImages, others: LabelledImages) -> np.ndarray:

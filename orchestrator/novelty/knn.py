@@ -1,8 +1,8 @@
 """How far an image's vector lies from the nearest known one, in the Mahalanobis space.
 
 Sun et al. 2022, "Out-of-distribution detection with deep nearest neighbors", with k = 1: 5 and 10 were worse on
-left-out apple labels (AUROC 0.88 instead of 0.90). The image memory's own distance, in the encoder's space, stands in
-the evidence (`retrieval.novelty`).
+left-out apple labels (AUROC 0.88 instead of 0.90). The image memory's own distance, in the encoder's space, counts
+only where a panel could judge too few of its own images (`retrieval.memory.neighbour_distance`).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ the normal quantiles of p (Stouffer), 0.921 for mean ranks; the greatest rank of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Self
 
@@ -24,6 +24,7 @@ from consilience.agents.base import LabelledFeatures
 from consilience.orchestrator.novelty.disagreement import disagreement
 from consilience.orchestrator.novelty.predictive_entropy import predictive_entropy
 from consilience.orchestrator.novelty.reference import NoveltyReference
+from consilience.orchestrator.novelty.unknown_reference import UNKNOWN, UnknownReference, vector_keys
 from consilience.orchestrator.novelty.whitening import Whitening
 
 SIGNS: Mapping[str, float] = MappingProxyType(
@@ -43,11 +44,19 @@ class Novelty:
         whitening: of the vectors.
         signs: by name, ascending, (n,).
         scores: ascending, (n,).
+        keys: of the images' vectors, uint64 (n,), see `vector_keys`; and in their order
+        own: the novelty, out of fold, (n,), and
+        nearest: the sign `knn`, out of fold, (n,).
+        unknown: how they compare with images that show none of the labels; None without such.
     """
 
     whitening: Whitening
     signs: Signs
     scores: np.ndarray
+    keys: np.ndarray
+    own: np.ndarray
+    nearest: np.ndarray
+    unknown: UnknownReference | None = None
 
     @classmethod
     def fit(cls, data: LabelledFeatures, folds: np.ndarray, calibrated: np.ndarray) -> tuple[Self, np.ndarray]:
@@ -68,24 +77,44 @@ class Novelty:
         ascending = {name: np.sort(values) for name, values in judged.items()}
         n = int(is_judged.sum())
         scores = _fisher({name: _as_novel(values, ascending[name]) / n for name, values in judged.items()})
-        fitted = cls(Whitening.fit(data), ascending, np.sort(scores))
-        return fitted, fitted._share(scores)
+        own = _share(np.sort(scores), scores)
+        keys = vector_keys(data.features[is_judged])
+        return cls(Whitening.fit(data), ascending, np.sort(scores), keys, own, judged["knn"]), own
+
+    def beside(self, known: NoveltyReference) -> Novelty:
+        """Return the novelty that takes the examples of the unknown into account, if `known` has some."""
+        if known.unknown is None or known.keys is None:
+            return self
+        place = {key: number for number, key in enumerate(self.keys.tolist())}
+        pairs = [(row, place[key]) for row, key in enumerate(known.keys.tolist()) if key in place]
+        if not pairs:
+            return self
+        rows, judged = np.array(pairs, dtype=np.intp).T
+        reference = UnknownReference.of(self.own[judged], self.nearest[judged], known.rows[rows], known.unknown)
+        return replace(self, unknown=reference)
 
     def of(self, signs: Signs) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return novelty (m,), and by sign the share of known images that are less novel, (m,); all in [0, 1]."""
+        """Return novelty (m,), and by sign the share of known images that are less novel, (m,); all in [0, 1].
+
+        Args:
+            signs: all of SIGNS; and UNKNOWN, where examples of the unknown are known.
+        """
         n = len(self.scores)
         at_least = {name: _as_novel(signs[name], self.signs[name]) for name in SIGNS}
         score = _fisher({name: (count + 1) / (n + 1) for name, count in at_least.items()})
-        return self._share(score), {name: 1.0 - count / n for name, count in at_least.items()}
-
-    def _share(self, scores: np.ndarray) -> np.ndarray:
-        return np.searchsorted(self.scores, scores - 1e-9) / len(self.scores)
+        novelty, shares = _share(self.scores, score), {name: 1.0 - count / n for name, count in at_least.items()}
+        if self.unknown is not None and UNKNOWN in signs:
+            novelty, shares[UNKNOWN] = self.unknown.combined(novelty, signs[UNKNOWN])
+        return novelty, shares
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return arrays for a file, which `from_arrays` restores."""
         return {
             **self.whitening.arrays(),
             "scores": self.scores,
+            "keys": self.keys,
+            "own": self.own,
+            "nearest": self.nearest,
             **{f"sign-{name}": self.signs[name] for name in SIGNS},
         }
 
@@ -93,12 +122,17 @@ class Novelty:
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
         """Restore what `arrays` returned."""
         signs = {name: arrays[f"sign-{name}"] for name in SIGNS}
-        return cls(Whitening.from_arrays(arrays), signs, arrays["scores"])
+        in_order = arrays["keys"], arrays["own"], arrays["nearest"]
+        return cls(Whitening.from_arrays(arrays), signs, arrays["scores"], *in_order)
 
 
 def of_words(calibrated: np.ndarray) -> dict[str, np.ndarray]:
     """Return the signs in calibrated first looks (a, n, c), (n,) each."""
     return {"predictive_entropy": predictive_entropy(calibrated), "disagreement": disagreement(calibrated)}
+
+
+def _share(ascending: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    return np.searchsorted(ascending, scores - 1e-9) / len(ascending)
 
 
 def _as_novel(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:

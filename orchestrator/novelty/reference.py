@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -12,6 +12,7 @@ from consilience.agents.base import Features, LabelledFeatures
 from consilience.agents.heads.model_selection import sample
 from consilience.orchestrator.novelty.knn import knn_distance
 from consilience.orchestrator.novelty.mahalanobis import label_means, mahalanobis_distance
+from consilience.orchestrator.novelty.unknown_reference import UNKNOWN, vector_keys
 from consilience.orchestrator.novelty.whitening import Whitening
 
 
@@ -23,22 +24,35 @@ class NoveltyReference:
         whitening: the space of all vectors here.
         rows: whitened vectors of known images, (n, d); of very many a fixed sample.
         means: directions of the labels' means, unit (c, d).
+        keys: of the vectors of `rows`, uint64 (n,), see `vector_keys`.
+        unknown: whitened vectors of images that show none of the labels, (u, d), u > 0; None without such.
     """
 
     whitening: Whitening
     rows: np.ndarray
     means: np.ndarray
+    keys: np.ndarray | None = None
+    unknown: Features | None = None
 
     @classmethod
-    def of(cls, whitening: Whitening, data: LabelledFeatures) -> Self:
-        """Return the reference of labelled images, in the space of this whitening."""
+    def of(cls, whitening: Whitening, data: LabelledFeatures, unknown: Features | None = None) -> Self:
+        """Return the reference of labelled images, in the space of this whitening.
+
+        Args:
+            unknown: vectors of images that show none of the labels, (u, d).
+        """
         rows = whitening(data.features)
-        return cls(whitening, rows[sample(len(rows))], label_means(rows, data.labels, data.n_labels))
+        chosen = sample(len(rows))
+        reference = cls(whitening, rows[chosen], label_means(rows, data.labels, data.n_labels))
+        if unknown is None or not len(unknown):
+            return reference
+        return replace(reference, keys=vector_keys(data.features[chosen]), unknown=whitening(unknown))
 
     def signs(self, features: Features) -> dict[str, np.ndarray]:
-        """Return the signs `mahalanobis` and `knn` of vectors (m, d), (m,) each."""
+        """Return the signs `mahalanobis` and `knn` of vectors (m, d), (m,) each; `UNKNOWN` where examples are known."""
         rows = self.whitening(features)
-        return {"mahalanobis": mahalanobis_distance(rows, self.means), "knn": knn_distance(rows, self.rows)}
+        signs = {"mahalanobis": mahalanobis_distance(rows, self.means), "knn": knn_distance(rows, self.rows)}
+        return signs if self.unknown is None else signs | {UNKNOWN: signs["knn"] - knn_distance(rows, self.unknown)}
 
 
 def by_image(signs: Mapping[str, np.ndarray]) -> list[dict[str, float]]:

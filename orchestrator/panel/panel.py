@@ -14,6 +14,8 @@
     links.json         why images are in one group, where groups were found
     models.json        how the agents and the reasoner that answer in words are asked; no key
     memory/            the labelled images: identities, labels, sources, vectors, thumbnails
+    bounds.json        what light, contrast, sharpness and size are usual; not for vectors alone
+    unknown/           examples of the unknown, in the same form; only if there are any
     encoder.onnx       the embedded encoder, so that the panel runs on a machine without torch
 
 The folder's form (manifest, checksums, generations) is core's, `consilience.core.storage.panel_folder`.
@@ -21,8 +23,7 @@ The folder's form (manifest, checksums, generations) is core's, `consilience.cor
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,18 +44,17 @@ from consilience.agents import (
 )
 from consilience.agents.base import Features
 from consilience.core.errors import AgentError, PanelDamagedError, TaskError
+from consilience.core.image_quality import QualityBounds
 from consilience.core.settings.decision_settings import AS_LABELLED, DecisionSettings
 from consilience.core.settings.model_kinds import ModelSettings
 from consilience.core.settings.model_settings import ReasonerSettings
 from consilience.core.settings.settings import PolicySettings, Settings
 from consilience.core.storage.panel_folder import PanelFolder, fit_again, read_panel_folder, write_panel_folder
 from consilience.core.task import Task
-from consilience.core.trust import Trust
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.decision.claim import Claim, claim_of
 from consilience.orchestrator.decision.second_look import SecondLookAnswers
 from consilience.orchestrator.decision.settling import in_use
-from consilience.orchestrator.ensemble import calibration
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import AgentChoice, Member
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
@@ -63,12 +63,22 @@ from consilience.orchestrator.grouping.links import Link
 from consilience.orchestrator.novelty.novelty_score import Novelty
 from consilience.orchestrator.novelty.reference import NoveltyReference
 from consilience.orchestrator.panel.encoder_spec import EncoderRecord
+from consilience.orchestrator.panel.panel_records import (
+    member_from_dict,
+    member_to_dict,
+    models_from_dict,
+    models_to_dict,
+    read_arrays,
+    read_json,
+    write_json,
+)
 from consilience.orchestrator.shift.shift_reference import ShiftReference
 from consilience.retrieval.memory.image_memory import ImageMemory
 from consilience.retrieval.memory.labelled_images import LabelledImages
 
 SECOND_LOOKS_FILE = "second_looks.npz"
 NOVELTY_FILE = "novelty.npz"
+BOUNDS_FILE = "bounds.json"
 PREDICTIONS_FILE = "predictions.npz"
 
 
@@ -93,6 +103,8 @@ class Panel:
         grouping: where the groups of the labelled images come from.
         links: why images are in one group, where the groups were found; of those that the panel was fitted on.
         ungrouped_accuracy: accuracy that splitting groups would have shown; None where no two images are of one group.
+        unknown: images that people said show none of the labels; None if there are none.
+        bounds: beyond which an image cannot be judged; None where only vectors are known.
         path, id: where it was read from, and the id it keeps for life; empty for one not yet written.
     """
 
@@ -114,6 +126,8 @@ class Panel:
     grouping: Grouping = NO_GROUPING
     links: tuple[Link, ...] = ()
     ungrouped_accuracy: float | None = None
+    unknown: LabelledImages | None = None
+    bounds: QualityBounds | None = None
     path: Path = Path()
     id: str = ""
 
@@ -138,7 +152,8 @@ class Panel:
 
     def has_learned_from(self, identity: str) -> bool:
         """Whether it holds this image, or was given it without its label."""
-        return identity in self.labelled_images.rows or identity in self.unlabelled_ids
+        is_unknown = self.unknown is not None and identity in self.unknown.rows
+        return identity in self.labelled_images.rows or identity in self.unlabelled_ids or is_unknown
 
     def claim(self, settings: PolicySettings, decision: DecisionSettings = AS_LABELLED) -> Claim | None:
         """Return what to expect of new images under these settings; None where no labelled image could be judged."""
@@ -151,7 +166,10 @@ class Panel:
 
     def known(self) -> NoveltyReference | None:
         """Return what is known of the memory's vectors, for signs of novelty; None where `novelty` is."""
-        return None if self.novelty is None else NoveltyReference.of(self.novelty.whitening, self.labelled_features())
+        if self.novelty is None:
+            return None
+        unknown = None if self.unknown is None else self.unknown.vectors
+        return NoveltyReference.of(self.novelty.whitening, self.labelled_features(), unknown)
 
     def shift_reference(self) -> ShiftReference:
         """Return what new images are compared with, to see whether they come from elsewhere."""
@@ -203,14 +221,14 @@ class Panel:
     def _write(self, folder: Path) -> dict[str, Any]:
         (folder / "task.yaml").write_text(self.task.to_yaml(), encoding="utf-8")
         grouping = {**self.grouping.to_dict(), "ungrouped_accuracy": self.ungrouped_accuracy}
-        _write_json(folder / "grouping.json", grouping)
-        _write_json(folder / "links.json", [link.to_list() for link in self.links])
-        _write_json(folder / "members.json", [_member_to_dict(member) for member in self.members])
-        _write_json(folder / "fusion.json", self.fusion.to_dict())
-        _write_json(folder / "policy.json", self.calibration_set.to_dict())
-        _write_json(folder / "choices.json", [asdict(choice) for choice in self.choices])
-        _write_json(folder / "unlabelled.json", sorted(self.unlabelled_ids))
-        _write_json(folder / "models.json", _models_to_dict(self.models, self.reasoner))
+        write_json(folder / "grouping.json", grouping)
+        write_json(folder / "links.json", [link.to_list() for link in self.links])
+        write_json(folder / "members.json", [member_to_dict(member) for member in self.members])
+        write_json(folder / "fusion.json", self.fusion.to_dict())
+        write_json(folder / "policy.json", self.calibration_set.to_dict())
+        write_json(folder / "choices.json", [asdict(choice) for choice in self.choices])
+        write_json(folder / "unlabelled.json", sorted(self.unlabelled_ids))
+        write_json(folder / "models.json", models_to_dict(self.models, self.reasoner))
         np.savez(folder / SECOND_LOOKS_FILE, allow_pickle=False, **self.second_looks.arrays())
         if self.novelty is not None:
             np.savez(folder / NOVELTY_FILE, allow_pickle=False, **self.novelty.arrays())
@@ -219,6 +237,10 @@ class Panel:
         for head in self.heads:
             np.savez(folder / "agents" / f"{head.name}.npz", allow_pickle=False, **head.arrays())
         self.labelled_images.save(folder / "memory")
+        if self.bounds is not None:
+            write_json(folder / BOUNDS_FILE, self.bounds.to_dict())
+        if self.unknown is not None:
+            self.unknown.save(folder / "unknown")
         encoder = self.encoder.write(folder)
         return {"encoder": encoder, "agents": list(self.agents), "images": len(self.labelled_images)}
 
@@ -239,31 +261,33 @@ def _read(folder: PanelFolder) -> Panel:
         data = labelled_features(labelled_images, task)
         names = tuple(manifest["agents"])
         heads = tuple(
-            FEATURE_AGENTS[name].from_arrays(_read_arrays(path), data)
+            FEATURE_AGENTS[name].from_arrays(read_arrays(path), data)
             for name in names
             if name in FEATURE_AGENTS and (path := state / "agents" / f"{name}.npz").exists()
         )
-        novelty, grouping = state / NOVELTY_FILE, _read_json(state / "grouping.json")
-        models, reasoner = _models_from_dict(_read_json(state / "models.json"))
+        novelty, bounds, grouping = state / NOVELTY_FILE, state / BOUNDS_FILE, read_json(state / "grouping.json")
+        models, reasoner = models_from_dict(read_json(state / "models.json"))
         return Panel(
             task=task,
             encoder=EncoderRecord.read(folder),
             labelled_images=labelled_images,
             heads=heads,
             agents=names,
-            members=tuple(_member_from_dict(member) for member in _read_json(state / "members.json")),
-            fusion=Fusion.from_dict(_read_json(state / "fusion.json")),
-            calibration_set=CalibrationSet.from_dict(_read_json(state / "policy.json")),
+            members=tuple(member_from_dict(member) for member in read_json(state / "members.json")),
+            fusion=Fusion.from_dict(read_json(state / "fusion.json")),
+            calibration_set=CalibrationSet.from_dict(read_json(state / "policy.json")),
             models=models,
             reasoner=reasoner,
-            second_looks=SecondLookAnswers.from_arrays(_read_arrays(state / SECOND_LOOKS_FILE)),
-            novelty=Novelty.from_arrays(_read_arrays(novelty)) if novelty.exists() else None,
-            choices=tuple(AgentChoice(**choice) for choice in _read_json(state / "choices.json")),
-            predictions=LabelledPredictions.from_arrays(_read_arrays(state / PREDICTIONS_FILE)),
-            unlabelled_ids=frozenset(_read_json(state / "unlabelled.json")),
+            second_looks=SecondLookAnswers.from_arrays(read_arrays(state / SECOND_LOOKS_FILE)),
+            novelty=Novelty.from_arrays(read_arrays(novelty)) if novelty.exists() else None,
+            choices=tuple(AgentChoice(**choice) for choice in read_json(state / "choices.json")),
+            predictions=LabelledPredictions.from_arrays(read_arrays(state / PREDICTIONS_FILE)),
+            unlabelled_ids=frozenset(read_json(state / "unlabelled.json")),
             grouping=Grouping.from_dict(grouping),
-            links=tuple(map(Link.from_list, _read_json(state / "links.json"))),
+            links=tuple(map(Link.from_list, read_json(state / "links.json"))),
             ungrouped_accuracy=grouping["ungrouped_accuracy"],
+            bounds=QualityBounds.from_dict(read_json(bounds)) if bounds.exists() else None,
+            unknown=LabelledImages.open(state / "unknown") if (state / "unknown").exists() else None,
             path=folder.path,
             id=folder.id,
         )
@@ -271,39 +295,3 @@ def _read(folder: PanelFolder) -> Panel:
         raise PanelDamagedError(
             f"the panel '{folder.path}' does not hold what its format says ({cause!r}): {fit_again(folder.path)}"
         ) from cause
-
-
-def _member_to_dict(member: Member) -> dict[str, Any]:
-    trust, calibrator = member.trust.to_dict(), calibration.to_dict(member.calibrator)
-    return {"trust": trust, "calibrator": calibrator, "cost_usd": member.cost_usd}
-
-
-def _member_from_dict(data: Mapping[str, Any]) -> Member:
-    trust = Trust(**data["trust"])
-    return Member(trust.agent, trust.stage, calibration.from_dict(data["calibrator"]), trust, data["cost_usd"])
-
-
-def _models_to_dict(models: Sequence[ModelSettings], reasoner: ReasonerSettings | None) -> dict[str, Any]:
-    """As in a settings file."""
-    return {
-        "models": [model.model_dump(mode="json") for model in models],
-        "reasoner": reasoner and reasoner.model_dump(mode="json"),
-    }
-
-
-def _models_from_dict(data: Mapping[str, Any]) -> tuple[tuple[ModelSettings, ...], ReasonerSettings | None]:
-    settings = Settings.model_validate(data)
-    return settings.models, settings.reasoner
-
-
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _write_json(path: Path, data: Any) -> None:
-    path.write_text(json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1) + "\n", encoding="utf-8")

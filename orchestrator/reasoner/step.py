@@ -172,6 +172,8 @@ class ReasonerStep:
         if (first := names[posterior.argmax()]) != label:
             left = [label, *(name for name in left if name != label)]
             reasons = [f"The reasoner chose {label}, but {first} is more probable", *reasons]
+        if result["unjudgeable"]:
+            reasons = [result["unjudgeable"], *reasons]
         costs = self.weigher.policy.costs
         return {
             **result,

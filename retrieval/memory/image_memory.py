@@ -29,7 +29,7 @@ from consilience.retrieval.memory.chroma_index import ChromaIndex, collection_na
 from consilience.retrieval.memory.embedded_index import EmbeddedIndex
 from consilience.retrieval.memory.index import CheckReport, Index, Rows
 from consilience.retrieval.memory.labelled_images import LabelledImages
-from consilience.retrieval.memory.neighbour_distance import Vectors, novelty
+from consilience.retrieval.memory.neighbour_distance import Vectors, rank_of_distance
 
 log = logging.getLogger(__name__)
 
@@ -172,8 +172,7 @@ class ImageMemory:
     def evidence(self, neighbourhood: Neighbourhood) -> list[dict[str, Any]]:
         """Return the evidence for each image, as plain data for `consilience.core.evidence.Evidence.from_dict`.
 
-        It holds the neighbours, the share of each label among them and the novelty. The first call for a number of
-        neighbours compares all images of the memory with each other, unless that was done before they were saved.
+        It holds the neighbours, and the share of each label among them.
         """
         labelled_images, k = self.labelled_images, neighbourhood.rows.shape[1]
         places = neighbourhood.rows.tolist(), neighbourhood.similarities.tolist()
@@ -189,12 +188,21 @@ class ImageMemory:
                     for row, similarity in zip(rows, similarities, strict=True)
                 ],
                 "distribution": dict(zip(self.labels, shares, strict=True)) if k else {},
-                "novelty": how_novel,
             }
-            for rows, similarities, shares, how_novel in zip(
-                *places, self._shares(neighbourhood).tolist(), self._novelty(neighbourhood).tolist(), strict=True
-            )
+            for rows, similarities, shares in zip(*places, self._shares(neighbourhood).tolist(), strict=True)
         ]
+
+    def distance_ranks(self, neighbourhood: Neighbourhood) -> NDArray[np.float64]:
+        """Return the share of the memory's own images that lie closer to their k-th neighbour than each image does.
+
+        It is (m,), in [0, 1], and tells how novel an image is where a panel knows no better; 1 for a memory of fewer
+        than two images. The first call for a number of neighbours compares all images of the memory with each other,
+        unless that was done before they were saved.
+        """
+        k = min(neighbourhood.rows.shape[1], len(self.labelled_images) - 1)
+        if k < 1:
+            return np.ones(len(neighbourhood.rows))
+        return rank_of_distance(1.0 - neighbourhood.similarities[:, k - 1], self.labelled_images.kth_distances(k))
 
     def prepare(self) -> None:
         """Bring the index up to date now, rather than with the first query that needs it."""
@@ -238,12 +246,6 @@ class ImageMemory:
         np.add.at(shares, (np.arange(len(weights))[:, None], neighbourhood.labels), weights)
         shares /= np.maximum(shares.sum(axis=1, keepdims=True), np.finfo(float).tiny)
         return shares
-
-    def _novelty(self, neighbourhood: Neighbourhood) -> NDArray[np.float64]:
-        k = min(neighbourhood.rows.shape[1], len(self.labelled_images) - 1)
-        if k < 1:
-            return np.ones(len(neighbourhood.rows))
-        return novelty(1.0 - neighbourhood.similarities[:, k - 1], self.labelled_images.kth_distances(k))
 
 
 def _close_where_opened(index: Index, process: int) -> None:

@@ -35,7 +35,7 @@ class Conflict:
     images: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
-        return "the same image: " + ", ".join(f"'{source}' ({label})" for source, label in self.images)
+        return "the same image: " + ", ".join(f"'{source}' ({label.strip()})" for source, label in self.images)
 
 
 @dataclass(frozen=True)

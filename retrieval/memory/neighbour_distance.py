@@ -1,7 +1,8 @@
-"""Novelty of an image: its distance to the images in the memory, ranked among their distances to each other.
+"""How far an image lies from those in the memory: its distance, ranked among their distances to each other.
 
-The score is the distance to the k-th nearest neighbour (Sun et al. 2022, "Out-of-distribution detection with deep
-nearest neighbors"), here the cosine distance 1 - similarity, made a share by its rank among the memory's own.
+It stands in for novelty where a panel could judge too few of its own images to know more signs. The score is the
+distance to the k-th nearest neighbour (Sun et al. 2022, "Out-of-distribution detection with deep nearest neighbors"),
+here the cosine distance 1 - similarity, made a share by its rank among the memory's own.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def kth_distances(vectors: Vectors, k: int) -> Vectors:
     return np.sort(np.clip(distances, 0.0, 2.0))
 
 
-def novelty(distances: Vectors, reference: Vectors) -> NDArray[np.float64]:
-    """Return the share of `reference` that is smaller than each distance: (m,), in [0, 1]; higher = more novel.
+def rank_of_distance(distances: Vectors, reference: Vectors) -> NDArray[np.float64]:
+    """Return the share of `reference` that is smaller than each distance: (m,), in [0, 1]; higher = farther.
 
     1 where there is no reference: nothing is known of what is usual.
 
@@ -50,7 +51,7 @@ def novelty(distances: Vectors, reference: Vectors) -> NDArray[np.float64]:
         distances: of the m images to their k-th neighbour in the memory.
         reference: the same of the memory's own images, ascending, as `kth_distances` returns it.
 
-    >>> novelty(np.float32([0.05, 0.3, 0.9]), np.float32([0.1, 0.2, 0.3, 0.4])).tolist()
+    >>> rank_of_distance(np.float32([0.05, 0.3, 0.9]), np.float32([0.1, 0.2, 0.3, 0.4])).tolist()
     [0.0, 0.5, 1.0]
     """
     if not len(reference):

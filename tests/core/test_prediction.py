@@ -114,7 +114,7 @@ def test_a_check_says_whose_and_which_value_is_wrong() -> None:
 
 def test_evidence_survives_json_and_reads_its_pictures_again() -> None:
     pictures = {"1": b"jpeg"}
-    evidence = Evidence((Neighbour("1", "scab", 0.9, "1.jpg"), Neighbour("2", "rust", -0.1)), {"scab": 1.0}, 0.25)
+    evidence = Evidence((Neighbour("1", "scab", 0.9, "1.jpg"), Neighbour("2", "rust", -0.1)), {"scab": 1.0})
     restored = Evidence.from_dict(json.loads(json.dumps(evidence.to_dict())), pictures.get)
     assert restored == evidence
     assert [case.thumbnail() for case in restored.neighbours] == [b"jpeg", None]
@@ -123,20 +123,14 @@ def test_evidence_survives_json_and_reads_its_pictures_again() -> None:
 
 def test_evidence_of_numpys_numbers_is_plain_data() -> None:
     number: Any = np.float32(0.5)
-    evidence = Evidence((Neighbour("1", "a", number),), {"a": number, "b": number}, number)
+    evidence = Evidence((Neighbour("1", "a", number),), {"a": number, "b": number})
     data = json.loads(json.dumps(evidence.to_dict()))
-    assert (data["neighbours"][0]["similarity"], data["distribution"], data["novelty"]) == (0.5, HALF, 0.5)
-
-
-@pytest.mark.parametrize("novelty", [-0.1, 1.1, NAN])
-def test_novelty_is_a_share(novelty: float) -> None:
-    with pytest.raises(ValueError, match="novelty"):
-        Evidence((), {}, novelty)
+    assert (data["neighbours"][0]["similarity"], data["distribution"]) == (0.5, HALF)
 
 
 def test_a_distribution_of_evidence_sums_to_1() -> None:
     with pytest.raises(ValueError, match=r"the evidence: the probabilities sum to 0\.5"):
-        Evidence((Neighbour("1", "a", 0.5),), {"a": 0.5}, 0.0)
+        Evidence((Neighbour("1", "a", 0.5),), {"a": 0.5})
 
 
 def test_trust_survives_json() -> None:

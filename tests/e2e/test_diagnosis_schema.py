@@ -44,7 +44,7 @@ def test_every_part_of_a_diagnosis_is_in_the_schema() -> None:
         Prediction("qwen", "first", abstained=True, raw="hm", prompt="look 1"),
         Prediction("qwen", "second", error="timed out", cached=True, tokens=3, seconds=1.0),
     )
-    evidence = Evidence((Neighbour("a1", "rust", 0.9, "a.jpg"),), posterior, 0.5, testimony=looks[:1])
+    evidence = Evidence((Neighbour("a1", "rust", 0.9, "a.jpg"),), posterior, testimony=looks[:1])
     trust = Trust("probe", "first", 40, 0.1, 0.0, 0.3, 0.9, 0.2, {"rust": {"rust": 18, "healthy": 2}})
     whole = Diagnosis(
         label="rust",

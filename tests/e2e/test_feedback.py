@@ -58,6 +58,40 @@ def test_a_word_goes_through_review_is_learned_and_undone(
     assert change["undone"]
 
 
+def test_none_of_these_goes_through_review_is_learned_and_undone(
+    invoke: Invoke, panel: Path, new_images: dict[str, Path]
+) -> None:
+    at = ("--panel", panel)
+    id = diagnosed(invoke, panel, new_images["square"])
+    for both in (("--right", "--none-of-these"), ("--label", "circle", "--none-of-these"), ()):
+        wrong = invoke("feedback", id, *both, *at)
+        assert (wrong.exit_code, "Give one of --right, --label LABEL and --none-of-these" in wrong.stderr) == (2, True)
+    invoke("feedback", id, "--none-of-these", "--person", "Ada", *at)
+    shown = invoke("review", *at, stdin="1\n")
+    assert "1 none of these (said by Ada)" in shown.stdout
+    assert shown.stdout.splitlines()[-1].startswith("1 accepted")
+    (kept,) = (json.loads(line) for line in invoke("history", id, "--json", *at).stdout.splitlines())
+    assert [(vote["label"], vote["none_of_these"]) for vote in kept["feedback"]] == [(None, True)]
+    learned = invoke("learn", *at)
+    assert "1 image joined the panel's memory (none of these 1)" in learned.stdout
+    held = json.loads(invoke("show", panel, "--json").stdout)
+    assert (held["unknown"], held["labels"]) == (1, {"circle": 14, "square": 14, "stripes": 14})
+    assert "1 image that people said to show none of the labels" in invoke("show", panel).stdout
+    number = json.loads(invoke("learned", "--json", *at).stdout)[-1]["number"]
+    invoke("undo", number, *at)
+    assert json.loads(invoke("show", panel, "--json").stdout)["unknown"] == 0
+
+
+def test_a_reviewer_may_say_none_of_these(invoke: Invoke, panel: Path, new_images: dict[str, Path]) -> None:
+    at = ("--panel", panel)
+    id = diagnosed(invoke, panel, new_images["stripes"])
+    invoke("feedback", id, "--label", "circle", "--person", "Ada", *at)
+    assert invoke("review", *at, stdin="0\n").stdout.splitlines()[-1].startswith("1 accepted")
+    (kept,) = (json.loads(line) for line in invoke("history", id, "--json", *at).stdout.splitlines())
+    assert {(vote["label"], vote["status"]) for vote in kept["feedback"]} == {("circle", "refused"), (None, "counts")}
+    invoke("history", id, "--delete", "--yes", *at)
+
+
 def test_history_lists_shows_exports_and_deletes(invoke: Invoke, panel: Path, new_images: dict[str, Path]) -> None:
     at = ("--panel", panel)
     ids = [diagnosed(invoke, panel, image) for image in new_images.values()]

@@ -19,6 +19,7 @@ from consilience.evals.measurement import measure
 from consilience.evals.metrics import PairedChange
 from consilience.evals.rows import LEFT_OUT, ROWS_FILE, read_rows, save_parquet, schema
 from consilience.orchestrator.novelty.novelty_score import SIGNS
+from consilience.orchestrator.novelty.unknown_reference import UNKNOWN
 
 LABELS = ("healthy", "rust")
 
@@ -53,9 +54,12 @@ def row(number: int, truth: str, rust: float | None, *predictions: Prediction, *
         "reasons": [],
         "expected_cost": None,
         "predictions": [prediction.to_dict() for prediction in predictions],
-        "evidence": None if rust is None else Evidence((), shares(0.5), 0.25).to_dict(),
+        "evidence": None if rust is None else Evidence((), shares(0.5)).to_dict(),
         "novelty": None if rust is None else 0.25,
-        "novelty_signs": None if rust is None else dict.fromkeys(SIGNS, 0.5),
+        "novelty_signs": None if rust is None else dict.fromkeys(SIGNS, 0.5) | {UNKNOWN: None},
+        "is_novel": None if rust is None else False,
+        "unjudgeable": None if rust is None else "",
+        "headline": None if named is None else f"{named}, confident",
         "rationale": "",
         "seconds": 0.5,
         **more,
@@ -197,7 +201,7 @@ def test_the_table_has_a_column_for_everything_that_a_record_says() -> None:
 
     columns = schema(LABELS)
     assert fields(columns.field("predictions").type.value_type) == set(answer("probe", 0.5).to_dict())
-    assert fields(columns.field("evidence").type) == set(Evidence((), {}, 0.0).to_dict())
+    assert fields(columns.field("evidence").type) == set(Evidence((), {}).to_dict())
     assert {column.name for column in columns} == set(ROWS_BY_HAND[0])
 
 

@@ -51,7 +51,7 @@ def assert_same(first: Diagnosis | FailedImage, other: Diagnosis | FailedImage) 
         assert prediction.weight == pytest.approx(also.weight, abs=1e-6)
     near, also_near = first.evidence.neighbours, other.evidence.neighbours
     assert [case.similarity for case in near] == pytest.approx([case.similarity for case in also_near], abs=1e-5)
-    assert first.evidence.novelty == other.evidence.novelty
+    assert first.novelty == other.novelty
 
 
 def test_a_diagnosis_says_what_it_is_of_and_why(diagnoser: Diagnoser, paths: list[Path]) -> None:

@@ -55,7 +55,7 @@ def cases(*labels: str) -> Evidence:
     neighbours = [
         Neighbour(number, label, 0.9, "", pictures.get) for number, label in zip(pictures, labels, strict=True)
     ]
-    return Evidence(tuple(neighbours), {name: labels.count(name) / len(labels) for name in TASK.names}, 0.5)
+    return Evidence(tuple(neighbours), {name: labels.count(name) / len(labels) for name in TASK.names})
 
 
 def right(predictions: Sequence[Prediction], labels: Sequence[str]) -> float:

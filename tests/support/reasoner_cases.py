@@ -45,6 +45,7 @@ def record(looks: Sequence[dict[str, Any]] = LOOKS, **changed: Any) -> CaseSumma
         "label": "scab",
         "posterior": {"healthy": 0.02, "rust": 0.11, "scab": 0.87},
         "reasons": ["Only 87 % sure; 91 % is needed"],
+        "novelty": 0.42,
     }
     evidence = {
         "neighbours": [
@@ -52,7 +53,6 @@ def record(looks: Sequence[dict[str, Any]] = LOOKS, **changed: Any) -> CaseSumma
             for i, label in enumerate(["scab", "rust", "scab"])
         ],
         "distribution": {"healthy": 0.0, "rust": 0.33, "scab": 0.67},
-        "novelty": 0.42,
     }
     trusts = [
         Trust("gaussian", "first", 90, 0.031, 0.011, 0.45, 0.933),

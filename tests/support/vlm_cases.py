@@ -79,7 +79,7 @@ def evidence(*labels: str) -> Evidence:
         for i, label in enumerate(labels)
     )
     shares = {name: labels.count(name) / len(labels) for name in TASK.names} if labels else {}
-    return Evidence(neighbours, shares, 0.2)
+    return Evidence(neighbours, shares)
 
 
 def again(vlm: VlmAgent, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> list[Prediction]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from consilience.frontends.chat.chat import Chat
     from consilience.frontends.chat.reply import Reply
 
-COMMANDS = "/right, /wrong LABEL, /refer, /help and /quit"
+COMMANDS = "/right, /wrong LABEL, /none, /refer, /help and /quit"
 
 
 @click.command()
@@ -42,7 +42,8 @@ def chat(
     """Ask about images in the terminal.
 
     Type a file name or an http(s) address to get a diagnosis, then ask about it, for instance 'why?'. /right or /wrong
-    LABEL says whether it is right, /refer hands it to a person, /quit ends. Lines from a pipe are answered one by one.
+    LABEL says whether it is right, /none that it shows none of the labels, /refer hands it to a person, /quit ends.
+    Lines from a pipe are answered one by one.
     """
     import asyncio
 
@@ -94,7 +95,7 @@ class Talk:
         command, _, value = line.partition(" ")
         if command == "/help" or not self._about:
             return Reply(HELP, closing=f"Commands: {COMMANDS}.")
-        if command in ("/right", "/wrong", "/refer"):
+        if command in ("/right", "/wrong", "/none", "/refer"):
             return await self._chat.press(self._about, command[1:], value.strip(), person=self.person)
         if command.startswith("/"):
             raise ConsilienceError(f"there is no command '{command}'; the commands are {COMMANDS}")

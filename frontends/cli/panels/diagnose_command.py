@@ -97,10 +97,8 @@ def diagnose(
                 print_json(out, json_of(result.to_dict() | ({} if id is None else {"id": id})))
             else:
                 _print(out, result, in_detail=is_single)
-                if is_single and id is not None:
-                    out.print(
-                        f"Saved as {id}. Is it right? {_feedback_command(id, panel)}", style="dim", soft_wrap=True
-                    )
+                if is_single and id is not None and not isinstance(result, FailedImage):
+                    out.print(f"Saved as {id}. {_feedback_words(result, id, panel)}", style="dim", soft_wrap=True)
             kinds[_kind(result)] += 1
             cost += 0.0 if isinstance(result, FailedImage) else result.cost_usd
             progress("diagnosing", kinds.total(), len(images) if is_counted else None)
@@ -140,8 +138,15 @@ def _watched(diagnosis: Diagnosis, diagnoser: Diagnoser, keeping: Keeper, source
     return under_alarm(diagnosis, REASON) if diagnoser.settings.policy.on_shift == "refer" else diagnosis
 
 
-def _feedback_command(id: str, panel: Path) -> str:
-    return f"consilience feedback {id} --right --panel {shlex.quote(str(panel))}, or --label LABEL instead of --right"
+def _feedback_words(diagnosis: Diagnosis, id: str, panel: Path) -> str:
+    """Return how to say whether it is right; where it names no label, "right" could be taken for none of them."""
+    from consilience.core.render.phrases import claims_no_label
+
+    first, others = "--right", "--label LABEL or --none-of-these"
+    if claims_no_label(diagnosis):
+        first, others = "--none-of-these", "--label LABEL"
+    question = "What is it?" if claims_no_label(diagnosis) else "Is it right?"
+    return f"{question} consilience feedback {id} {first} --panel {shlex.quote(str(panel))}, or {others} instead"
 
 
 def _named(images: Iterable[str]) -> Iterator[str]:

@@ -34,7 +34,7 @@ def show(
     from rich.table import Table
     from rich.text import Text
 
-    from consilience.core.render.phrases import one_line
+    from consilience.core.render.phrases import counted, one_line
     from consilience.core.storage.panel_folder import open_panel_folder
     from consilience.frontends.cli.panel_text import (
         choice_words,
@@ -74,6 +74,8 @@ def show(
     }
     if held["unlabelled"]:
         rows["Unlabelled"] = f"{held['unlabelled']:,} more images without labels"
+    if held["unknown"]:
+        rows["Unknown"] = f"{counted(held['unknown'])} that people said to show none of the labels"
     for model in held["models"]:
         asked = f"{model['model']} at {model['at']}, confidence {model['confidence']}"
         rows[f"Agent {one_line(model['agent'])}"] = one_line(asked)

@@ -22,8 +22,9 @@ person_option = click.option("--person", metavar="NAME", help="Your name; defaul
 
 @click.command()
 @click.argument("id")
-@click.option("--right", is_flag=True, help="The diagnosis is right.")
+@click.option("--right", is_flag=True, help="The diagnosed label is right.")
 @click.option("--label", help="The diagnosis is wrong, and this is the right label.")
+@click.option("--none-of-these", is_flag=True, help="The image shows none of the panel's labels.")
 @person_option
 @panel_option
 @settings_options
@@ -31,6 +32,7 @@ def feedback(
     id: str,
     right: bool,
     label: str | None,
+    none_of_these: bool,
     person: str | None,
     panel: Path,
     settings_file: Path | None,
@@ -42,14 +44,16 @@ def feedback(
     feedback counts at once or waits for `consilience review`. `consilience learn` teaches the panel what counts.
     """
     from consilience.core.render.phrases import one_line
+    from consilience.core.task import NONE_OF_THESE
     from consilience.orchestrator.feedback.feedback import Feedbacks
     from consilience.orchestrator.feedback.history import History
 
-    if right == (label is not None):
-        raise click.UsageError("Give either --right or --label LABEL.")
+    if [right, label is not None, none_of_these].count(True) != 1:
+        raise click.UsageError("Give one of --right, --label LABEL and --none-of-these.")
     settings = collected(settings_file, assignments)
     with History.open(panel, settings.history) as history:
-        vote = Feedbacks(history, settings.learning).give(id, _name(person), label)
+        answer = NONE_OF_THESE if none_of_these else label
+        vote = Feedbacks(history, settings.learning).give(id, _name(person), answer)
     at = f"--panel {shlex.quote(str(panel))}"
     if vote.status == "counts":
         click.echo(one_line(f"Saved: the image shows {vote.label}. Teach the panel: consilience learn {at}"))
@@ -65,7 +69,8 @@ def review(person: str | None, panel: Path, settings_file: Path | None, assignme
     """Accept or refuse feedback that waits for review.
 
     Shows one diagnosis after another, with a picture of the image. Answer with the number or the name of the right
-    label, r to refuse the feedback, s to skip, q to stop. `consilience learn` teaches the panel what was accepted.
+    label, 0 if it is none of them, r to refuse the feedback, s to skip, q to stop. `consilience learn` teaches the
+    panel what was accepted.
     """
     from consilience.orchestrator.feedback.feedback import Feedbacks
     from consilience.orchestrator.feedback.history import History
@@ -86,10 +91,14 @@ def review(person: str | None, panel: Path, settings_file: Path | None, assignme
 
 def _decided(case: VotedDiagnosis, feedbacks: Feedbacks, reviewer: str) -> str:
     """Ask until an answer can be used, and return "accepted", "refused", "skipped" or "stop"."""
+    from consilience.core.task import NONE_OF_THESE
+
     while True:
         try:
             answer = click.prompt(
-                "Right label (number or name), r to refuse, s to skip, q to stop", default="s", err=True
+                "Right label (number or name), 0 for none of these, r to refuse, s to skip, q to stop",
+                default="s",
+                err=True,
             ).strip()
         except click.Abort:  # the input has ended, or Ctrl-C: what was accepted until now counts
             answer = "q"
@@ -99,8 +108,8 @@ def _decided(case: VotedDiagnosis, feedbacks: Feedbacks, reviewer: str) -> str:
             if answer == "r":
                 feedbacks.refuse(case.diagnosis)
                 return "refused"
-            chosen = dict(enumerate(case.labels, 1)).get(int(answer)) if answer.isdecimal() else answer
-            feedbacks.accept(case.diagnosis, chosen or answer, reviewer)
+            answers = {"0": NONE_OF_THESE} | {str(number): label for number, label in enumerate(case.labels, 1)}
+            feedbacks.accept(case.diagnosis, answers.get(answer, answer), reviewer)
         except HistoryError as error:
             complain("error", str(error))
         else:

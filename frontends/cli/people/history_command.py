@@ -30,7 +30,7 @@ DIAGNOSES_SHOWN = 50
 CHANNEL = "command"
 """Where the diagnoses of commands are asked for."""
 
-COLUMNS = ("id", "when", "source", "label", "probability", "verdict", "channel", "person", "feedback")
+COLUMNS = ("id", "when", "source", "label", "probability", "verdict", "headline", "channel", "person", "feedback")
 
 
 class Keeper:
@@ -189,6 +189,8 @@ def _delete(history: History, ids: list[str], yes: bool) -> None:
 
 
 def _row(kept: StoredDiagnosis, feedbacks: Feedbacks) -> dict[str, str]:
+    from consilience.core.render.phrases import headline
+
     diagnosis = kept.diagnosis
     votes = "; ".join(f"{vote.person or 'unknown'}: {vote.label} ({vote.status})" for vote in feedbacks.of(kept.id))
     values = (
@@ -198,6 +200,7 @@ def _row(kept: StoredDiagnosis, feedbacks: Feedbacks) -> dict[str, str]:
         diagnosis.label,
         f"{diagnosis.probability:.4f}",
         diagnosis.verdict,
+        headline(diagnosis),
         kept.channel,
         kept.person,
         votes,
@@ -232,20 +235,20 @@ def _show(kept: StoredDiagnosis, feedbacks: Feedbacks) -> None:
 
 
 def _list(selected: list[StoredDiagnosis], count: int, feedbacks: Feedbacks) -> None:
-    from consilience.core.render.phrases import counted, one_line, percent, source_name
+    from consilience.core.render.phrases import claim, counted, one_line, source_name
     from consilience.frontends.cli.terminal import console, table
 
     out = console()
     listed = table("Id", "When (UTC)", "Image", "Label", "Probability", "Verdict", "Asked by", "Feedback")
     listed.columns[0].no_wrap = True  # to be copied as a whole
     for stored in selected:
-        diagnosis = stored.diagnosis
+        diagnosis, (words, figure) = stored.diagnosis, claim(stored.diagnosis)
         listed.add_row(
             stored.id,
             f"{stored.when:%Y-%m-%d %H:%M}",
             source_name(diagnosis.source),
-            one_line(diagnosis.label),
-            percent(diagnosis.probability),
+            words,
+            figure or "–",
             diagnosis.verdict,
             one_line(" ".join(filter(None, (stored.channel, stored.person)))),
             one_line(_row(stored, feedbacks)["feedback"]),

@@ -81,7 +81,7 @@ def _words(change: LearnedChange) -> str:
     from consilience.core.render.phrases import counted, one_line
 
     counts = Counter(label for _, label in change.images)
-    labels = ", ".join(f"{label} {count}" for label, count in counts.items())
+    labels = ", ".join(f"{one_line(label)} {count}" for label, count in counts.items())
     return one_line(
         f"Change {change.number}: {counted(len(change.images))} joined the panel's memory ({labels}); the agents' "
         f"trust was measured on {change.judged} of them"

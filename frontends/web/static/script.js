@@ -137,9 +137,9 @@ async function ask(text) {
   log.lastElementChild.scrollIntoView({ block: "nearest", behavior: "smooth" });
 }
 
-async function cast(diagnosis, label, vote) {
+async function cast(diagnosis, answer, vote) {
   try {
-    const turn = await post(`/v1/diagnoses/${diagnosis.id}/feedback`, { label });
+    const turn = await post(`/v1/diagnoses/${diagnosis.id}/feedback`, answer);
     vote.textContent = turn.text;
   } catch (error) {
     vote.textContent = error.message;

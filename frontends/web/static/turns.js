@@ -43,7 +43,7 @@ function picture(address, words) {
 function verdict(diagnosis) {
   const settled = diagnosis.verdict === "confident", others = diagnosis.page.alternatives;
   return make("div", { class: `verdict ${diagnosis.verdict}` },
-    make("h2", { tabindex: "-1" }, settled ? "" : make("span", { text: "Most likely " }), diagnosis.label, make("span", { text: `, ${percent(diagnosis.probability)}` })),
+    make("h2", { tabindex: "-1", text: diagnosis.page.title }),
     make("span", { class: "badge", text: settled ? "✔ confident" : "⚑ a person must look" }),
     settled || !others ? null : make("p", { text: `It could also be ${others}.` }));
 }
@@ -108,10 +108,11 @@ function feedback(diagnosis, actions) {
   const mine = diagnosis.page.feedback.find((vote) => vote.is_mine);
   if (mine) vote.textContent = readable(`You said: ${mine.label} (${STATUS[mine.status]})`);
   const labels = ranked(diagnosis.posterior).filter((label) => label !== diagnosis.label);
-  const menu = make("select", { "aria-label": "Wrong: what it is instead", onchange: () => menu.value && actions.cast(diagnosis, menu.value, vote) },
+  const menu = make("select", { "aria-label": "Wrong: what it is instead", onchange: () => menu.value && actions.cast(diagnosis, { label: menu.value }, vote) },
     make("option", { value: "", text: "Wrong: it is…" }), ...labels.map((label) => make("option", { value: label, text: label })));
   return make("div", { class: "feedback", role: "group", "aria-label": "Is this right?" }, make("span", { text: "Is this right?" }),
-    make("button", { type: "button", text: "Right", onclick: () => actions.cast(diagnosis, null, vote) }), labels.length ? menu : null, vote, make("span", { class: "spacer" }),
+    make("button", { type: "button", text: diagnosis.is_novel || diagnosis.unjudgeable ? `It is ${diagnosis.label}` : "Right", onclick: () => actions.cast(diagnosis, { label: null }, vote) }), labels.length ? menu : null,
+    make("button", { type: "button", text: "None of these", onclick: () => actions.cast(diagnosis, { label: null, none_of_these: true }, vote) }), vote, make("span", { class: "spacer" }),
     make("a", { href: `/v1/diagnoses/${diagnosis.id}/picture`, target: "_blank", rel: "noopener", text: "As a picture" }),
     make("button", { type: "button", text: "Copy link", onclick: (event) => actions.share(diagnosis, event.target) }));
 }
@@ -137,5 +138,5 @@ function reply(turn) {
 function entry(summary, open) {
   return make("li", {}, make("a", { href: `/d/${summary.id}`, "data-id": summary.id, onclick: (event) => { if (!event.ctrlKey && !event.metaKey) { event.preventDefault(); open(summary.id); } } },
     summary.page.picture ? picture(summary.page.picture, "") : make("span", { class: "none" }),
-    make("span", {}, make("b", { text: `${summary.verdict === "confident" ? "✔" : "⚑"} ${summary.label}, ${percent(summary.probability)}` }), make("span", { class: "soft", text: `${summary.source} · ${new Date(summary.when).toLocaleString([], { dateStyle: "short", timeStyle: "short" })}` }))));
+    make("span", {}, make("b", { text: `${summary.verdict === "confident" ? "✔" : "⚑"} ${summary.page.title}` }), make("span", { class: "soft", text: `${summary.source} · ${new Date(summary.when).toLocaleString([], { dateStyle: "short", timeStyle: "short" })}` }))));
 }

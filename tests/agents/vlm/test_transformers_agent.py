@@ -133,7 +133,7 @@ def test_a_second_look_shows_the_cases(model: Path, agent: Callable[..., Transfo
         Neighbour(case.id, case.label, case.similarity, _thumbnail=lambda _: shade(0).thumbnail())
         for case in cases.neighbours
     )
-    other = Evidence(dark, cases.distribution, cases.novelty)
+    other = Evidence(dark, cases.distribution)
     seen = qwen.revise(inputs(image, image, task=task), [FIRST, FIRST], [cases, other])
     assert [prediction.stage for prediction in seen] == ["second", "second"]
     assert seen[0].probabilities != seen[1].probabilities  # the same words with other pictures
@@ -188,7 +188,7 @@ def test_what_the_model_cannot_read_fails_alone(agent: Callable[..., Transformer
 
 
 def test_a_damaged_picture_of_a_case_fails_alone(agent: Callable[..., TransformersAgent]) -> None:
-    broken = Evidence((Neighbour("x", "rust", 0.5, _thumbnail=lambda _: b"JPEG?"),), {}, 0.5)
+    broken = Evidence((Neighbour("x", "rust", 0.5, _thumbnail=lambda _: b"JPEG?"),), {})
     seen = again(agent(), [shade(DARK), shade(DARK)], [broken, evidence("scab")])
     assert seen[1].label == "scab"
     assert seen[0].error is not None

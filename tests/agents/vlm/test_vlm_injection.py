@@ -61,7 +61,7 @@ def test_a_label_or_a_file_name_in_the_memory(server: ScriptedServer, attempt: s
     server.replies = [chat(says("rust"))]
     first = Prediction("qwen", probabilities={"healthy": 0.1, "rust": 0.8, "scab": 0.1})
     case = Neighbour("case", attempt, 0.5, source=attempt, _thumbnail=lambda _: image(1).thumbnail())
-    [seen] = again(agent(server), [first], [Evidence((case,), {attempt: 1.0}, 0.1)])
+    [seen] = again(agent(server), [first], [Evidence((case,), {attempt: 1.0})])
     assert seen.label == "rust"
     check_is_data(server.requests[0], attempt)
 

@@ -49,8 +49,9 @@ def diagnosis(labels: Sequence[str] = ("healthy", "rust", "scab"), **changes: ob
             Prediction("tip-adapter", stage="second", probabilities=posterior, weight=0.25),
         ),
         "evidence": Evidence(
-            tuple(Neighbour(f"{i}", labels[1], 0.9, "gone.jpg", lambda _: thumbnail) for i in range(3)), posterior, 0.5
+            tuple(Neighbour(f"{i}", labels[1], 0.9, "gone.jpg", lambda _: thumbnail) for i in range(3)), posterior
         ),
+        "novelty": 0.5,
         "rationale": "",
         "rounds": 1,
         "seconds": 0.01,
@@ -105,7 +106,7 @@ def rgb(colour: str) -> npt.NDArray[np.int16]:
 def test_cases_are_framed_in_the_colour_of_their_label(tmp_path: Path) -> None:
     labels = ("healthy", "rust", "scab")
     cases = tuple(Neighbour(f"{i}", label, 0.9) for i, label in enumerate(labels))
-    pixels = drawn(diagnosis(labels, evidence=Evidence(cases, {}, 0.5)), tmp_path)
+    pixels = drawn(diagnosis(labels, evidence=Evidence(cases, {})), tmp_path)
     for i, colour in enumerate(PALETTE[:3]):
         assert share_of(pixels[600:, 36 + 166 * i : 36 + 166 * i + 150], colour) > 0.06
     assert share_of(pixels[600:, 540:], PALETTE[0]) == 0.0
@@ -140,12 +141,12 @@ UNUSUAL = {
     "long names": diagnosis(TWELVE, verdict="refer", prediction_set=tuple(TWELVE), reasons=("weak " * 300,)),
     "scripts": diagnosis(["Ржавчина", "σκωρίαση", "锈病", "صدأ الأوراق", "किट्ट", "🍎"]),
     "mathtext": diagnosis(["$x_1^2$", "snake_case", "100 % \\frac{a}{b}", "$$", "a\nb\tc"]),
-    "no evidence": diagnosis(evidence=Evidence((), {}, 0.0)),
+    "no evidence": diagnosis(evidence=Evidence((), {}), novelty=0.0),
     "no predictions": diagnosis(predictions=()),
     "failures": diagnosis(predictions=(UNDRAWABLE, Prediction("b", abstained=True))),
     "no weights": diagnosis(predictions=(Prediction("a", probabilities={"healthy": 1.0, "rust": 0.0}),)),
     "many agents": diagnosis(predictions=tuple(answer(f"agent {i}", ["healthy", "scab"]) for i in range(40))),
-    "foreign label": diagnosis(evidence=Evidence((Neighbour("a", "unheard of", -1.0),), {}, 1.0)),
+    "foreign label": diagnosis(evidence=Evidence((Neighbour("a", "unheard of", -1.0),), {}), novelty=1.0),
     "strange source": diagnosis(source="caf\udce9/" + "x" * 5000),
 }
 

@@ -37,7 +37,8 @@ def diagnosis(**changes: Any) -> Diagnosis:
             Prediction("tip-adapter", abstained=True, rationale="out of focus"),
             Prediction("probe", stage="second", probabilities={"healthy": 0.0, "rust": 1.0, "scab": 0.0}),
         ),
-        "evidence": Evidence((Neighbour("a", "rust", 0.9126, "leaves/rust/017.jpg"),), {"rust": 1.0}, 0.95),
+        "evidence": Evidence((Neighbour("a", "rust", 0.9126, "leaves/rust/017.jpg"),), {"rust": 1.0}),
+        "novelty": 0.95,
         "rationale": "The probe and the neighbours agree.",
         "rounds": 1,
         "seconds": 0.0342,
@@ -117,7 +118,7 @@ def test_a_calibrator_that_changes_the_label_is_shown() -> None:
 
 def test_the_columns_of_markdown_tables_stand_below_each_other() -> None:
     posterior = {"锈病": 0.7, "Ржавчина": 0.2, "nai\u0308ve": 0.1}
-    page = markdown(diagnosis(label="锈病", posterior=posterior, predictions=(), evidence=Evidence((), {}, 0.0)))
+    page = markdown(diagnosis(label="锈病", posterior=posterior, predictions=(), evidence=Evidence((), {})))
     lines = [line for line in page.splitlines() if line.startswith("|")]
     # a terminal gives a Chinese character two columns and a combining mark none
     spread = [line.replace("锈病", "####").replace("\u0308", "") for line in lines[:5]]
@@ -181,7 +182,7 @@ def test_source_name(source: str, name: str) -> None:
 
 def test_novelty_in_words() -> None:
     case = (Neighbour("a", "rust", 0.9),)
-    assert novelty_words(Evidence((), {}, 0.0)) == "No similar cases were found."
-    assert novelty_words(Evidence(case, {}, 0.2)).startswith("Like the images it knows: more unusual than 20.0 %")
-    assert novelty_words(Evidence(case, {}, 0.9)).startswith("Unlike the images it knows")
-    assert novelty_words(Evidence(case, {}, 0.99)).startswith("Very unlike the images it knows")
+    assert novelty_words(Evidence((), {}), 0.0) == "No similar cases were found."
+    assert novelty_words(Evidence(case, {}), 0.2).startswith("Like the images it knows: more unusual than 20.0 %")
+    assert novelty_words(Evidence(case, {}), 0.9).startswith("Unlike the images it knows")
+    assert novelty_words(Evidence(case, {}), 0.99).startswith("Very unlike the images it knows")

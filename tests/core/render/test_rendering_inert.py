@@ -61,7 +61,8 @@ def hostile_diagnosis(text: str) -> Diagnosis:
             Prediction("failed", error=text),
             Prediction("abstained", abstained=True, rationale=text),
         ),
-        evidence=Evidence((Neighbour(text, text, 0.5, text),), {text: 1.0, "other": 0.0}, 0.5),
+        evidence=Evidence((Neighbour(text, text, 0.5, text),), {text: 1.0, "other": 0.0}),
+        novelty=0.5,
         rationale=text,
         rounds=1,
         seconds=0.01,
@@ -129,7 +130,7 @@ def test_a_text_is_read_back_from_markdown_as_it_was(text: str) -> None:
 def test_hostile_text_is_inert_in_html(text: str) -> None:
     thumbnail = MAGENTA.thumbnail()
     case = Neighbour(text, text, 0.5, text, lambda _: thumbnail)
-    evidence = Evidence((case,), {text: 1.0, "other": 0.0}, 0.5)
+    evidence = Evidence((case,), {text: 1.0, "other": 0.0})
     page = Elements(html(replace(hostile_diagnosis(text), evidence=evidence, image=MAGENTA)))
     elements = page.elements
     assert {tag for tag, _ in elements} <= {
@@ -150,7 +151,7 @@ def test_a_text_is_read_back_from_html_as_it_was(text: str) -> None:
 
 def test_html_holds_the_image_and_the_thumbnails() -> None:
     case = Neighbour("a", "rust", 0.9, "gone.jpg", lambda identity: MAGENTA.thumbnail() if identity == "a" else None)
-    page = Elements(html(replace(hostile_diagnosis("rust"), image=MAGENTA, evidence=Evidence((case,), {}, 0.0))))
+    page = Elements(html(replace(hostile_diagnosis("rust"), image=MAGENTA, evidence=Evidence((case,), {}))))
     sources = [attributes["src"] for tag, attributes in page.elements if tag == "img"]
     assert len(sources) == 2
     for source in sources:

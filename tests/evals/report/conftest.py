@@ -46,7 +46,8 @@ def row() -> Callable[..., Row]:
         base: Row = {
             "source": image, "identity": None, "truth": truth, "leak": False, "label": None, "verdict": None,
             "error": "it is broken", "cost_usd": 0.0, "rounds": 0, "posterior": None, "first_posterior": None,
-            "prediction_set": [], "reasons": [], "predictions": [], "evidence": None, "rationale": "", "seconds": 0.5,
+            "prediction_set": [], "reasons": [], "predictions": [], "evidence": None, "novelty": None,
+            "novelty_signs": {}, "rationale": "", "seconds": 0.5,
         }  # fmt: skip
         if posterior is not None:
             voices = {"probe": posterior} if answers is None else answers
@@ -57,7 +58,7 @@ def row() -> Callable[..., Row]:
                 "label": max(posterior, key=posterior.__getitem__), "posterior": posterior, "first_posterior": first,
                 "verdict": "refer" if refer else "confident", "reasons": ["weak posterior"] if refer else [],
                 "predictions": predictions, "error": None, "rounds": 1 if first is None else 2,
-                "evidence": {"neighbours": [], "distribution": {}, "novelty": 0.25}, "rationale": rationale,
+                "evidence": {"neighbours": [], "distribution": {}}, "novelty": 0.25, "rationale": rationale,
             }  # fmt: skip
         return base | more
 

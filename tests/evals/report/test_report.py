@@ -152,7 +152,7 @@ def test_what_anybody_may_have_written_stays_text(row: Callable[..., Any], writt
     posterior = {labels[0]: 0.1, "rust": 0.9}
     answers = {f"agent {HOSTILE}": posterior}
     near = {"id": "a", "label": labels[0], "similarity": 0.9, "source": HOSTILE}
-    evidence = {"neighbours": [near], "distribution": {labels[0]: 1.0, "rust": 0.0}, "novelty": 0.5}
+    evidence = {"neighbours": [near], "distribution": {labels[0]: 1.0, "rust": 0.0}}
     texts = {"source": f"a{HOSTILE}.png", "rationale": HOSTILE, "reasons": [HOSTILE]}
     rows = [
         row(labels[0], posterior, answers=answers, refer=refer, first=posterior) | texts | {"evidence": evidence}

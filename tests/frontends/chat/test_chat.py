@@ -50,7 +50,7 @@ def test_a_diagnosis_is_told_verdict_first_and_kept(chat: Chat) -> None:
     assert reply.settled is stored.diagnosis.settled
     assert reply.table is not None
     assert [row[0] for row in reply.table.rows] == [prediction.agent for prediction in stored.diagnosis.predictions]
-    assert [button.action for button in reply.buttons] == ["right", "wrong"]  # nobody to refer to
+    assert [button.action for button in reply.buttons] == ["right", "wrong", "none"]  # nobody to refer to
     assert set(reply.buttons[1].choices) == {"square", "stripes"}
     [picture] = reply.pictures
     assert PIL.Image.open(io.BytesIO(picture.draw())).size == (1400, 900)
@@ -76,8 +76,9 @@ def test_what_if_is_the_panels_own_fusion_without_the_agent(chat: Chat) -> None:
     expected = np.exp(logs) / np.exp(logs).sum()
     answer = ask(chat, reply.diagnosis, "what if you don't trust gaussian and tip-adapter?")
     assert expected.max() < 0.999
-    assert answer.text.startswith(
-        f"Without gaussian and tip-adapter: refer to a person: most likely circle, {100 * expected.max():.1f} %."
+    assert answer.text.startswith(  # as no shape that it knows
+        "Without gaussian and tip-adapter: Perhaps none of these: refer to a person; if it is one, most likely circle, "
+        f"{100 * expected.max():.1f} %."
     )
     assert answer.table is not None
     assert [row[0] for row in answer.table.rows] == [prediction.agent for prediction in left]
@@ -211,6 +212,17 @@ def test_what_people_say_is_kept_and_disagreement_is_told(chat: Chat) -> None:
             run(gone)
 
 
+def test_none_of_these_is_a_vote_and_no_label_says_so(chat: Chat) -> None:
+    id = look(chat).diagnosis
+    assert run(chat.press(id, "none", person="ada")).text.startswith("Saved: none of these. Waiting for review")
+    with pytest.raises(HistoryError, match="no label 'none of these'"):
+        run(chat.press(id, "wrong", "none of these", person="ada"))
+    with pytest.raises(HistoryError, match="no label ''"):
+        run(chat.press(id, "wrong", "", person="ada"))
+    disputed = run(chat.press(id, "wrong", "square", person="bo"))
+    assert disputed.text == "Saved: square. Somebody else says none of these: a reviewer must decide."
+
+
 def test_a_referral_shows_the_diagnosis_to_somebody(chat: Chat) -> None:
     referred: list[tuple[str, str]] = []
 
@@ -223,7 +235,7 @@ def test_a_referral_shows_the_diagnosis_to_somebody(chat: Chat) -> None:
     chat.refer = refer
     assert run(chat.press(id, "refer", person="ada")).text == "Referred to Dr. Green."
     assert referred == [(id, "ada")]
-    assert [button.action for button in run(chat.show(id)).buttons] == ["right", "wrong", "refer"]
+    assert [button.action for button in run(chat.show(id)).buttons] == ["right", "wrong", "none", "refer"]
 
 
 def test_without_a_history_there_is_no_conversation(panel: Path) -> None:

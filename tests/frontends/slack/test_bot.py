@@ -34,7 +34,7 @@ def test_an_uploaded_image_is_answered_in_its_thread(slack: FakeSlack, bot: Runn
     assert len(agents["elements"][0]["elements"]) == 4
     assert "gaussian" in str(agents)
     assert "of the weight" in str(rationale)
-    assert [element["action_id"] for element in buttons["elements"]] == ["right", "wrong", "refer"]
+    assert [element["action_id"] for element in buttons["elements"]] == ["right", "wrong", "none", "refer"]
     assert [option["text"]["text"] for option in buttons["elements"][1]["options"]] == ["square", "stripes"]
     [(channel, thread, picture)] = slack.uploads
     assert (channel, thread) == ("C1", event["ts"])

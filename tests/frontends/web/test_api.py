@@ -132,6 +132,18 @@ def test_feedback_is_kept_with_whose_it_is(browser: httpx.Client, address: str) 
     assert [vote["label"] for vote in shown] == [diagnosis["label"]]
 
 
+def test_none_of_these_is_kept_as_an_answer(browser: httpx.Client) -> None:
+    diagnosis = diagnosed(browser)
+    address = f"/v1/diagnoses/{diagnosis['id']}"
+    saved = browser.post(f"{address}/feedback", json={"label": None, "none_of_these": True})
+    assert saved.json()["text"].startswith("Saved: none of these.")
+    assert [vote["label"] for vote in browser.get(address).json()["page"]["feedback"]] == ["none of these"]
+    both = browser.post(f"{address}/feedback", json={"label": "circle", "none_of_these": True})
+    assert (both.status_code, "give either" in both.json()["detail"]) == (422, True)
+    assert browser.post(f"{address}/feedback", json={"label": "none of these"}).status_code == 422  # no such label
+    assert browser.post(f"{address}/feedback", json={"label": ""}).status_code == 422
+
+
 def test_feedback_that_cannot_be(browser: httpx.Client) -> None:
     diagnosis = diagnosed(browser)
     unknown = browser.post(f"/v1/diagnoses/{diagnosis['id']}/feedback", json={"label": "hexagon"})

@@ -119,6 +119,27 @@ def test_an_image_of_this_page_is_looked_at_again(new_page: Callable[..., Page])
     page.locator(".bad", has_text="send it once more").wait_for()
 
 
+NOVEL = """async (id) => {
+  const diagnosis = await api(`/v1/diagnoses/${id}`);
+  diagnosis.page.title = "Perhaps none of these";
+  Object.assign(diagnosis, { is_novel: true, verdict: "refer" });
+  fill(newCard(), diagnosis, null, { cast });
+}"""
+"""Shows a diagnosis as one that may show none of the labels."""
+
+
+def test_a_novel_image_is_headlined_so_and_its_answer_is_taken(new_page: Callable[..., Page]) -> None:
+    page = new_page()
+    upload(page, ("circle", 1000))
+    page.evaluate(NOVEL, page.url.rpartition("/")[2])
+    card = page.locator("article").nth(1)
+    assert card.locator("h2").inner_text() == "Perhaps none of these"
+    assert card.get_by_role("button", name="It is circle").count() == 1
+    assert card.get_by_role("button", name="Right", exact=True).count() == 0
+    card.get_by_role("button", name="None of these").click()
+    card.locator(".vote", has_text="Saved: none of these.").wait_for()
+
+
 def test_a_link_shows_it_to_others_without_the_history(new_page: Callable[..., Page]) -> None:
     page = new_page()
     upload(page, ("stripes", 1000))

@@ -20,7 +20,7 @@ from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.ensemble.scaling import TemperatureScaling
 
 TASK = Task.from_labels(["healthy", "rust", "scab"])
-EVIDENCE: dict[str, Any] = {"neighbours": [], "distribution": {}, "novelty": 0.0}
+EVIDENCE: dict[str, Any] = {"neighbours": [], "distribution": {}}
 
 
 class Expert:
@@ -249,7 +249,6 @@ def test_a_referral_says_why() -> None:
     evidence = {
         "neighbours": neighbours,
         "distribution": {"healthy": 0.0, "rust": 2 / 3, "scab": 1 / 3},
-        "novelty": 0.2,
     }
     (conclusion,) = tested.conclude(looks, tested.weigh(looks, {0: 0.0}, 1), [evidence])
     assert conclusion.verdict == "refer"

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from consilience import Diagnoser, Diagnosis
+from consilience import Diagnoser, Diagnosis, fit
 from consilience.core.errors import HistoryError
 from consilience.core.settings.settings import LearningSettings
+from consilience.core.task import NONE_OF_THESE
 from consilience.orchestrator.feedback.feedback import Feedbacks
 from consilience.orchestrator.feedback.history import History
+from tests.orchestrator.conftest import QUICK
 
 Under = Callable[..., Feedbacks]
 
@@ -52,6 +54,37 @@ def test_at_once(under: Under, id: str) -> None:
     changed = feedbacks.give(id, "Ada", " BEECH ")
     assert (changed.label, changed.status) == ("beech", "counts")
     assert [vote.label for vote in feedbacks.to_learn()] == ["beech"]
+
+
+def test_none_of_these_is_an_answer_and_no_label(under: Under, id: str) -> None:
+    feedbacks = under("agreement")
+    vote = feedbacks.give(id, "Ada", NONE_OF_THESE)
+    assert (vote.to_dict()["label"], vote.to_dict()["none_of_these"], vote.status) == (None, True, "waiting")
+    assert feedbacks.give(id, "Bo", NONE_OF_THESE).status == "counts"
+    assert [vote.label for vote in feedbacks.to_learn()] == [NONE_OF_THESE]
+    assert feedbacks.give(id, "Cy", "beech").status == "waiting"  # they disagree
+    feedbacks.accept(id, NONE_OF_THESE)
+    assert statuses(feedbacks, id) == {
+        "Ada": (NONE_OF_THESE, "counts"), "Bo": (NONE_OF_THESE, "counts"), "Cy": ("beech", "refused"),
+    }  # fmt: skip
+    with pytest.raises(HistoryError, match="no label 'none of these'"):
+        feedbacks.give(id, "Di", "none of these")
+
+
+def test_a_label_may_be_called_so_and_is_still_another_answer(tmp_path: Path, blobs: Any) -> None:
+    vectors, labels = blobs.drawn(30, 3)
+    called = {"apple": "none", "beech": "None of these", "cedar": "cedar"}
+    source = blobs.save(tmp_path / "v.npz", vectors, [called[label] for label in labels])
+    fit(source, tmp_path / "panel", settings=QUICK)
+    with Diagnoser.open(tmp_path / "panel") as diagnoser:
+        (diagnosis,) = diagnoser.diagnose_vectors(blobs.centres[:1], ["fruit"])
+    assert isinstance(diagnosis, Diagnosis)
+    with History.open(tmp_path / "panel") as history:
+        feedbacks, id = Feedbacks(history), history.keep(diagnosis).id
+        answers = ("none", "none of these", NONE_OF_THESE)
+        votes = [feedbacks.give(id, str(number), answer) for number, answer in enumerate(answers)]
+    assert [vote.label for vote in votes] == ["none", "None of these", NONE_OF_THESE]
+    assert [vote.to_dict()["none_of_these"] for vote in votes] == [False, False, True]
 
 
 def test_agreement(under: Under, id: str) -> None:

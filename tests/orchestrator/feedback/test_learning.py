@@ -11,18 +11,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from consilience import Diagnoser, Diagnosis, add, fit, load_settings
+from consilience import Diagnoser, Diagnosis, add, fit, load_settings, remove
 from consilience.agents import Gaussian
 from consilience.core.dataset import LabelledImage
 from consilience.core.errors import DatasetError, HistoryError, PanelBusyError, PanelDamagedError
 from consilience.core.settings.settings import LearningSettings
 from consilience.core.storage.panel_folder import write_panel_folder
+from consilience.core.task import NONE_OF_THESE
 from consilience.orchestrator.ensemble.out_of_fold import MIN_CAPACITY, LabelledPredictions
 from consilience.orchestrator.feedback.feedback import Feedbacks
 from consilience.orchestrator.feedback.history import History
 from consilience.orchestrator.feedback.learning import changes, learn, undo
 from consilience.orchestrator.panel.panel import PREDICTIONS_FILE, Panel
+from consilience.orchestrator.panel.unknown_examples import without_labelled, without_like
 from consilience.retrieval.memory.image_memory import writer_lock
+from consilience.retrieval.memory.labelled_images import LabelledImages
+from tests.orchestrator.conftest import unit
 from tests.support.real_data import real_data
 
 AT_ONCE = LearningSettings(review="at-once")
@@ -118,6 +122,76 @@ def test_what_cannot_be_learned_is_named(own: Path, blobs: Any) -> None:
     assert "the same image: 'new 1' (apple), 'new 1' (beech)" in report.left_out[ids[1]]
     assert "the panel holds this image as 'beech', not 'cedar'" in report.left_out[ids[4]]
     assert len(Panel.open(own).labelled_images) == 90
+
+
+def test_none_of_these_is_learned_as_an_example_of_the_unknown_and_undone(own: Path, blobs: Any) -> None:
+    vectors, labels = blobs.drawn(4, 11)
+    strange = unit(np.eye(8, dtype=np.float32)[5:8])  # along axes that no label lies on
+    before, diagnoses = Panel.open(own), diagnosed(own, np.concatenate([vectors[:1], strange]))
+    confirm(own, diagnoses, [labels[0], *[NONE_OF_THESE] * 3])
+    report, after = learn(own), Panel.open(own)
+    assert report.change is not None
+    assert report.change.judged == 1  # the agents had no chance to be right on the others
+    assert [image["label"] for image in report.change.to_dict()["images"]] == [labels[0], None, None, None]
+    assert after.unknown is not None
+    assert after.unknown.ids == tuple(diagnosis.identity for diagnosis in diagnoses[1:])
+    assert after.unknown.sources == ("new 1", "new 2", "new 3")
+    np.testing.assert_array_equal(after.unknown.vectors, strange)
+    assert after.task == before.task
+    assert len(after.labelled_images) == 91
+    assert all(after.has_learned_from(diagnosis.identity) for diagnosis in diagnoses)
+    undo(own, 1)
+    restored = Panel.open(own)
+    assert restored.unknown is None
+    assert restored.labelled_images.ids == before.labelled_images.ids
+    with History.open(own) as history:
+        assert {vote.status for vote in Feedbacks(history).all()} == {"undone"}
+
+
+def test_examples_of_the_unknown_alone_change_no_agent(own: Path) -> None:
+    before = Panel.open(own)
+    confirm(own, diagnosed(own, np.eye(8, dtype=np.float32)[5:6]), [NONE_OF_THESE])
+    learn(own)
+    after = Panel.open(own)
+    assert after.unknown is not None
+    assert after.members == before.members
+    assert after.predictions.ids == before.predictions.ids
+    np.testing.assert_array_equal(after.labelled_images.vectors, before.labelled_images.vectors)
+    undo(own, 1)
+    assert Panel.open(own).unknown is None
+
+
+def test_an_image_is_never_both_known_and_unknown(own: Path) -> None:
+    strange = np.eye(8, dtype=np.float32)[5:7]
+    first, other = diagnosed(own, strange)
+    held = diagnosed(own, Panel.open(own).labelled_images.vectors[:1])
+    ids = confirm(own, [first, first, other, *held], [NONE_OF_THESE, "apple", NONE_OF_THESE, NONE_OF_THESE])
+    report = learn(own)
+    assert set(report.left_out) == {ids[0], ids[1], ids[3]}
+    assert "the same image: 'new 0' (none of these), 'new 0' (apple)" in report.left_out[ids[0]]
+    assert "as 'apple', not 'none of these'" in report.left_out[ids[3]]
+    later = confirm(own, [other, other], ["beech", NONE_OF_THESE])
+    report = learn(own)
+    assert (report.change, set(report.left_out)) == (None, {*ids, later[0]} - {ids[2]})
+    assert "as 'none of these', not 'beech'" in report.left_out[later[0]]
+    with History.open(own) as history:  # the second vote for the same was learned with the first
+        assert [vote.change for vote in Feedbacks(history).of(later[1])] == [1]
+    assert remove(own, [other.identity]) == []
+    assert Panel.open(own).unknown is None
+    assert learn(own).change is not None
+    assert other.identity in Panel.open(own).labelled_images.rows
+
+
+def test_what_gets_a_label_is_unknown_no_more(own: Path, tmp_path: Path) -> None:
+    strange = unit(np.eye(8, dtype=np.float32)[[5, 5, 6]] + 0.01 * np.eye(8, dtype=np.float32)[[1, 2, 3]])
+    labelled_images = Panel.open(own).labelled_images
+    unknown = LabelledImages(("a", "b", "c"), (NONE_OF_THESE,) * 3, ("", "", ""), strange)
+    grown, _ = labelled_images.with_added(["a"], ["fig"], [""], strange[:1])
+    left = without_like(unknown, grown, "fig")  # a has the label, b is most like it, c is like nothing
+    assert left is not None
+    assert left.ids == ("c",)
+    assert without_like(without_labelled(unknown, grown), grown, "apple") is not None
+    assert without_labelled(left, grown.with_added(["c"], ["fig"], [""], strange[2:])[0]) is None
 
 
 def test_an_image_without_a_vector_is_loaded_again_if_it_is_the_same(

@@ -17,6 +17,7 @@ from consilience.orchestrator.novelty.disagreement import disagreement
 from consilience.orchestrator.novelty.novelty_score import SIGNS, Novelty, of_words
 from consilience.orchestrator.novelty.predictive_entropy import predictive_entropy
 from consilience.orchestrator.novelty.reference import NoveltyReference
+from consilience.orchestrator.novelty.unknown_reference import UNKNOWN, UnknownReference, vector_keys
 from consilience.orchestrator.novelty.whitening import RIDGE, Whitening
 
 SILENT = [np.nan, np.nan]
@@ -129,3 +130,69 @@ def test_a_label_without_images_and_one_silent_agent_are_no_trouble(blobs: Any) 
     predictions[0, :10] = np.nan
     _, own = Novelty.fit(some, np.arange(90) % 5, predictions)
     assert np.isfinite(own).all()
+
+
+def with_unknown(blobs: Any, examples: np.ndarray, n: int = 300) -> tuple[Novelty, NoveltyReference]:
+    novelty, _, _ = fitted(blobs, n)
+    known = NoveltyReference.of(novelty.whitening, data(blobs, n), examples)
+    return novelty.beside(known), known
+
+
+def kind_of(seed: int, n: int) -> np.ndarray:
+    """Vectors of a kind that no label is of: between the known labels, and along an axis of its own."""
+    rng = np.random.default_rng(seed)
+    vectors = np.array([0.6, 0.6, 0, 0.55, 0, 0, 0, 0]) + 0.15 * rng.standard_normal((n, 8))
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+def test_images_like_an_example_of_the_unknown_are_more_novel_and_known_ones_pass_as_before(blobs: Any) -> None:
+    before, _, known_before = fitted(blobs, 300)
+    strange, usual = kind_of(1, 80), data(blobs, 600, seed=9).features
+    missed = judged(blobs, before, known_before, strange)[0] <= 0.95
+    novelty, known = with_unknown(blobs, kind_of(2, 5))
+    odd, signs = judged(blobs, novelty, known, strange)
+    assert missed.mean() > 0.3
+    assert (odd <= 0.95).mean() < 0.5 * missed.mean()
+    assert set(signs) == {*SIGNS, UNKNOWN}
+    fresh, _ = judged(blobs, novelty, known, usual)
+    assert 0.01 <= (fresh > 0.95).mean() <= 0.08  # as without examples
+    assert fresh.min() >= 0.0
+    assert fresh.max() <= 1.0
+
+
+def test_an_example_itself_is_novel(blobs: Any) -> None:
+    example = kind_of(2, 1)
+    novelty, known = with_unknown(blobs, example)
+    (score,), signs = judged(blobs, novelty, known, example)
+    assert score > 0.95
+    assert signs[UNKNOWN][0] > 0.99
+    assert known.signs(example)[UNKNOWN] == pytest.approx(known.signs(example)["knn"], abs=1e-6)  # 0 from itself
+
+
+def test_the_sum_with_the_sign_is_fishers_and_its_rank_the_novelty() -> None:
+    """Four known images at distances 0.1 to 0.4 from the others, and an example opposite to them all."""
+    own, distances = np.array([0.0, 0.25, 0.5, 0.75]), np.array([0.1, 0.2, 0.3, 0.4])
+    rows, unknown = np.tile(np.eye(2, dtype=np.float32)[0], (4, 1)), -np.eye(2, dtype=np.float32)[:1]
+    reference = UnknownReference.of(own, distances, rows, unknown)
+    assert reference.margins == pytest.approx(distances - 2.0)
+    p = [1.0, 0.75, 0.5, 0.25]
+    expected = [combine_pvalues([1 - u + 0.2, q], method="fisher").statistic / 2 for u, q in zip(own, p, strict=True)]
+    assert reference.scores == pytest.approx(expected)
+    novelty, share = reference.combined(np.array([0.0, 1.0]), np.array([-3.0, 1.0]))
+    assert novelty.tolist() == [0.0, 1.0]
+    assert share.tolist() == [0.0, 1.0]
+
+
+def test_a_vector_is_found_again_by_its_key_alone(blobs: Any) -> None:
+    vectors = data(blobs, 3000).features
+    keys = vector_keys(vectors)
+    assert len(set(keys.tolist())) == 3000
+    np.testing.assert_array_equal(vector_keys(vectors[::-1]), keys[::-1])
+    assert vector_keys(np.nextafter(vectors[:1], 2))[0] != keys[0]
+
+
+def test_without_examples_or_without_a_known_image_nothing_changes(blobs: Any) -> None:
+    novelty, _, known = fitted(blobs)
+    assert novelty.beside(known) is novelty
+    others = NoveltyReference.of(novelty.whitening, data(blobs, 50, seed=77), kind_of(2, 3))
+    assert novelty.beside(others) is novelty  # none of its images was judged

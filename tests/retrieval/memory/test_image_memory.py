@@ -117,12 +117,12 @@ def test_neighbours_that_point_away_count_nothing_unless_all_do() -> None:
     assert memory.evidence(memory.query(at(0), 2))[0]["distribution"] == pytest.approx({"x": 0.5, "y": 0.5})
 
 
-def test_novelty_is_the_share_of_the_memory_that_lies_closer() -> None:
+def test_the_rank_of_a_distance_is_the_share_of_the_memory_that_lies_closer() -> None:
     memory = remember(plane(0, 60, 90))  # to the nearest other: 60, 30 and 30 degrees
-    novelties = [case["novelty"] for case in memory.evidence(memory.query(at(20, 130, 200, 30), 1))]
+    novelties = memory.distance_ranks(memory.query(at(20, 130, 200, 30), 1))
     assert novelties == pytest.approx([0, 2 / 3, 1, 0])  # 20, 40, 110 and 30 degrees to the nearest
-    own = memory.evidence(memory.query(memory.labelled_images.vectors, 1, exclude=memory.labelled_images.ids))
-    assert [case["novelty"] for case in own] == pytest.approx([2 / 3, 0, 0])
+    own = memory.distance_ranks(memory.query(memory.labelled_images.vectors, 1, exclude=memory.labelled_images.ids))
+    assert own == pytest.approx([2 / 3, 0, 0])
 
 
 @pytest.mark.parametrize("n", [0, 1])
@@ -131,7 +131,7 @@ def test_a_memory_too_small_to_say(n: int, tmp_path: Path) -> None:
     with ImageMemory.open(labelled_images, "xy", store=tmp_path / "index", fingerprint="e", panel="p") as memory:
         assert memory.index_name == "chroma"
         (evidence,) = memory.evidence(memory.query(at(0), 3))
-        assert evidence["novelty"] == 1.0
+        assert memory.distance_ranks(memory.query(at(0), 3)).tolist() == [1.0]
         assert len(evidence["neighbours"]) == n
         assert evidence["distribution"] == ({"x": 1.0, "y": 0.0} if n else {})
         assert memory.check().ok

@@ -97,7 +97,7 @@ class Course:
             pictures[str(number)] = image.thumbnail(CASE_SIDE)
             neighbours.append(Neighbour(str(number), of, rng.uniform(0.8, 0.99), "", pictures.get))
         labels = [neighbour.label for neighbour in neighbours]
-        return Evidence(tuple(neighbours), {name: labels.count(name) / len(labels) for name in self.task.names}, 0.5)
+        return Evidence(tuple(neighbours), {name: labels.count(name) / len(labels) for name in self.task.names})
 
 
 def drawn() -> Course:
