@@ -251,13 +251,6 @@ def _settled(metrics: EvaluationMetrics) -> str:
     return f"Settled without a person: {percent(settled.share)} of the images{right}."
 
 
-def _worth(metrics: EvaluationMetrics) -> str:
-    from consilience.orchestrator.decision.settling import worth_words
-
-    worth = metrics.worth or {}
-    return " ".join(f"{sentence}." for sentence in worth_words([*worth], [*worth.values()]))
-
-
 def _costs(metrics: EvaluationMetrics) -> str:
     from consilience.evals.report.words import cost_words
 
@@ -285,7 +278,6 @@ def _cost(metrics: EvaluationMetrics) -> str:
 SENTENCES: tuple[Callable[[EvaluationMetrics], str], ...] = (
     _difference,
     _settled,
-    _worth,
     _costs,
     _sets,
     _novelty,
