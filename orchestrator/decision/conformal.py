@@ -87,17 +87,16 @@ class LabelSets:
             groups: int (n,); None: each image is its own.
             ratio: by label, its share in use over its share here, float (c,); None: 1.
         """
-        groups = np.arange(len(labels)) if groups is None else groups
         ratio = np.ones(n_labels) if ratio is None else ratio
         rows_of = [np.flatnonzero(labels == label) for label in range(n_labels)]
-        counts = np.array([len(np.unique(groups[rows])) for rows in rows_of], np.intp)
+        weights_of = [_weights(groups, rows) for rows in rows_of]
+        counts = np.array([round(weights.sum()) for weights in weights_of], np.intp)
         own = np.array([_in_tail(count, coverage) >= IN_TAIL for count in counts], bool)
         least = np.full(n_labels, np.inf)
         for label in np.flatnonzero(own):
-            rows = rows_of[label]
-            least[label] = _least(of_truth[rows], group_weights(groups[rows]), 1.0, coverage)
+            least[label] = _least(of_truth[rows_of[label]], weights_of[label], 1.0, coverage)
         if (~own & (counts > 0)).any():
-            weights = group_weights(groups) * ratio[labels]
+            weights = _weights(groups, np.arange(len(labels))) * ratio[labels]
             of_all = {new: _least(of_truth, weights, new, coverage) for new in np.unique(ratio).tolist()}
             least = np.minimum(least, [of_all[new] for new in ratio.tolist()])
         else:
@@ -129,6 +128,11 @@ def widest(sets: Sequence[LabelSets]) -> LabelSets:
 def _in_tail(groups: float, coverage: float) -> int:
     """floor((1 - coverage) (K + 1))."""
     return math.floor((1.0 - coverage) * (groups + 1) + ROUNDING)
+
+
+def _weights(groups: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
+    """Weights of some images by which each group counts one; groups are sorted only where there are any."""
+    return np.ones(len(rows)) if groups is None else group_weights(groups[rows])
 
 
 def _least(of_truth: np.ndarray, weights: np.ndarray, new: float, coverage: float) -> float:
