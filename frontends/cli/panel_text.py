@@ -22,6 +22,10 @@ from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.shift.shift_words import source_sentence
 
 
+WORTH_SAYING = 0.01
+"""By how much a split image by image must look better than it is, before it is spoken of."""
+
+
 def shares_of_weight(panel: Panel) -> list[float]:
     """Return each member's share of the weight where all agents answer, [0, 1].
 
@@ -204,12 +208,14 @@ def claim_words(claim: Mapping[str, Any] | None) -> list[str]:
         f"On new {things} like the labelled ones expect {percent(claim['accuracy'])} right labels (among another "
         f"{claim['groups']:,}: {low} to {high})."
     ]
-    if claim["ungrouped_accuracy"] is not None:
+    ungrouped = claim["ungrouped_accuracy"]
+    if ungrouped is not None:
         words.insert(0, f"The {claim['images']:,} images show {claim['groups']:,} things.")
-        words.append(
-            f"Split image by image it looks like {percent(claim['ungrouped_accuracy'])}: there the agents have seen "
-            "other images of the same thing."
-        )
+        if ungrouped >= claim["accuracy"] + WORTH_SAYING:
+            words.append(
+                f"Split image by image it looks like {percent(ungrouped)}: there the agents have seen other images of "
+                "the same thing."
+            )
     settled = f"{percent(claim['settled'])} are settled without a person"
     if claim["settled_accuracy"] is not None:
         settled += f", of which {percent(claim['settled_accuracy'])} are right"

@@ -102,6 +102,7 @@ def test_the_claim_in_words() -> None:
         "0 % are settled without a person; the true label is among the possible ones of 95.5 %.",
     ]
     assert claim_words(None) == []
+    assert not [words for words in claim_words(claim | {"ungrouped_accuracy": 0.805}) if "looks like" in words]
 
 
 def diagnosis(verdict: str = "refer", source: str = "leaf.jpg", against: float = 1.0) -> Diagnosis:
