@@ -21,7 +21,6 @@ from consilience.orchestrator.in_use.worth import Worth
 from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.shift.shift_words import source_sentence
 
-
 WORTH_SAYING = 0.01
 """By how much a split image by image must look better than it is, before it is spoken of."""
 
