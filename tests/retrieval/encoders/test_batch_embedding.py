@@ -67,6 +67,17 @@ def test_every_source_comes_out_once_in_order_with_its_own_vector(
             assert image.source == str(source) if image else str(error) == f"image {source} is damaged"
 
 
+@given(known=st.sets(st.integers(0, 29)), chunk=st.integers(1, 7))
+def test_known_vectors_stand_in_their_places_and_are_not_made_again(known: set[int], chunk: int) -> None:
+    encoder, own = MeanColour(chunk), np.array([0.6, 0.0, 0.8], np.float32)
+    vectors = {coloured(number).identity: own for number in known if number % 10 != 5}
+    batches = list(embed_many(range(30), encoder, load=coloured, batch_size=8, known=vectors))
+    good = [image for batch in batches for image in batch.images if image is not None]
+    made = np.concatenate([batch.vectors for batch in batches])
+    for image, vector, usual in zip(good, made, encoder.encode(good), strict=True):
+        np.testing.assert_array_equal(vector, own if image.identity in vectors else usual)
+
+
 def test_bad_files_are_reported_in_place_and_the_others_go_on(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("a.png", "cut.jpg", "b.png", "text.jpg", "missing.png")]
     for path, colour in ((paths[0], "red"), (paths[2], "blue")):
