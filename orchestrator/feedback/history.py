@@ -17,7 +17,15 @@ from consilience.core.diagnosis import Diagnosis
 from consilience.core.diagnosis_record import Embedding, Verdict
 from consilience.core.errors import ConsilienceError, DiagnosisMissingError, HistoryError
 from consilience.core.settings.settings import HistorySettings
-from consilience.orchestrator.feedback.database import DIAGNOSES, FEEDBACK, Database, from_moment, to_json, to_moment
+from consilience.orchestrator.feedback.database import (
+    DIAGNOSES,
+    FEEDBACK,
+    STREAM_IMAGES,
+    Database,
+    from_moment,
+    to_json,
+    to_moment,
+)
 
 PICTURE = 256
 """Pixels of the longer side of what is kept of an image: people look at it again."""
@@ -167,10 +175,16 @@ class History:
             return int(connection.execute(select(func.count()).select_from(DIAGNOSES).where(*wanted)).scalar_one())
 
     def delete(self, ids: Iterable[str]) -> int:
-        """Delete diagnoses and the votes on them, and return how many there were; what was learned stays."""
+        """Delete diagnoses, the votes on them and what is kept of their images; return how many there were.
+
+        What was learned stays.
+        """
         deleted = 0
         with self.database.transaction() as connection:
             for id in ids:
+                image = select(DIAGNOSES.c.identity).where(DIAGNOSES.c.id == id, self._own())
+                kept = (self._own(STREAM_IMAGES), STREAM_IMAGES.c.identity.in_(image))
+                connection.execute(delete(STREAM_IMAGES).where(*kept))
                 connection.execute(delete(FEEDBACK).where(FEEDBACK.c.diagnosis == id, self._own(FEEDBACK)))
                 gone = connection.execute(delete(DIAGNOSES).where(DIAGNOSES.c.id == id, self._own()))
                 deleted += gone.rowcount

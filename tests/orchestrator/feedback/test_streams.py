@@ -110,6 +110,21 @@ def test_many_who_write_at_once_lose_no_image(own: Path, reference: ShiftReferen
         assert [stream.seen for stream in streams.all(reference)] == [12]
 
 
+def test_what_is_deleted_from_the_history_is_gone_from_the_watch(
+    own: Path, reference: ShiftReference, usual: list[Diagnosis]
+) -> None:
+    with History.open(own) as history:
+        streams = Streams(history.database)
+        streams.observe(reference, [(diagnosis, "web") for diagnosis in usual[:3]])
+        stored = history.keep(usual[1])
+        assert streams.all(reference)[0].examples == ("image 0", "image 1", "image 2")
+        history.delete([stored.id])
+        (stream,) = streams.all(reference)
+        assert stream.examples == ("image 0", "image 2")
+        assert stream.seen == 3
+        assert streams.observe(reference, [(usual[4], "web")]) == [False]
+
+
 def test_an_image_without_a_vector_of_the_panels_encoder_says_nothing(
     own: Path, reference: ShiftReference, usual: list[Diagnosis], strange: list[Diagnosis]
 ) -> None:
