@@ -88,7 +88,13 @@ def title(diagnosis: DiagnosisRecord) -> str:
     if diagnosis.unjudgeable:
         return one_line(diagnosis.unjudgeable)
     claimed = ", ".join(filter(None, claim(diagnosis)))
-    return claimed if diagnosis.settled or diagnosis.is_novel else f"Most likely {claimed}"
+    return claimed if diagnosis.settled or diagnosis.is_novel else f"{likely(diagnosis)} {claimed}"
+
+
+def likely(diagnosis: DiagnosisRecord) -> str:
+    """Return why a label is named that is not settled: 'Most likely', or 'Least costly' where costs chose another."""
+    is_top = diagnosis.probability >= max(diagnosis.posterior.values())
+    return "Most likely" if is_top or diagnosis.expected_cost is None else "Least costly"
 
 
 def headline(diagnosis: DiagnosisRecord) -> str:
@@ -105,7 +111,7 @@ def headline(diagnosis: DiagnosisRecord) -> str:
     if diagnosis.is_novel:
         return f"{says}: refer to a person"
     others = alternatives(diagnosis)
-    return f"refer to a person: m{says[1:]}" + (f"; could also be {others}" if others else "")
+    return f"refer to a person: {says[0].lower()}{says[1:]}" + (f"; could also be {others}" if others else "")
 
 
 def ranked(distribution: Mapping[str, float], top: int) -> tuple[list[tuple[str, float]], list[float]]:

@@ -18,6 +18,7 @@ from consilience.core.render.drawing import FAINT, GREY, HEIGHT, MISSING, PAPER,
 from consilience.core.render.phrases import (
     alternatives,
     claims_no_label,
+    likely,
     novelty_words,
     one_line,
     origin,
@@ -124,7 +125,7 @@ def _draw_label(canvas: Canvas, diagnosis: DiagnosisRecord, legend: Legend, y: f
         canvas.text(LEFT, y - 24, f"could also be {others}", size=12, colour=PAPER, room=room)
         y += 12
     name = legend[diagnosis.label][0]
-    words = name if diagnosis.settled else f"Most likely {name}"
+    words = name if diagnosis.settled else f"{likely(diagnosis)} {name}"
     taken = canvas.text(LEFT, y, words, size=22, colour=PAPER, bold=True, room=room - 240)
     canvas.text(LEFT + taken, y, f", {percent(diagnosis.probability)}", size=22, colour=PAPER, bold=True)
 

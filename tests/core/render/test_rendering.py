@@ -80,6 +80,13 @@ def test_the_headline_says_the_verdict_first() -> None:
     assert headline(many) == f"{expected}; could also be a, b, c or 3 more"
 
 
+def test_a_label_that_costs_chose_is_not_called_the_most_likely() -> None:
+    priced = {"posterior": {"healthy": 0.9, "rust": 0.0, "scab": 0.1}, "verdict": "refer", "expected_cost": 0.9}
+    scab, healthy = (diagnosis(**priced, label=label, prediction_set=(label,)) for label in ("scab", "healthy"))
+    assert headline(scab) == "refer to a person: least costly scab, 10.0 %"
+    assert headline(healthy) == "refer to a person: most likely healthy, 90.0 %"
+
+
 def test_markdown_shows_every_figure_to_its_printed_digits() -> None:
     page = markdown(diagnosis())
     assert page.startswith("### rust, 98.7 %, confident\n")
