@@ -84,8 +84,7 @@ def measured(pixels: Pixels) -> Measures:
         pixels: uint8 (height, width, 3), RGB.
     """
     picture = PIL.Image.fromarray(pixels)
-    picture = picture.reduce(max(1, max(picture.size) // LARGE))
-    small = picture.convert("L")
+    small = picture.reduce(max(1, max(picture.size) // (2 * SMALL))).convert("L")
     small.thumbnail((SMALL, SMALL), PIL.Image.Resampling.BOX, reducing_gap=None)
     light = np.asarray(small, dtype=np.float32)
     quarter, bright = np.percentile(light, [75, 95])
@@ -99,7 +98,7 @@ def measured(pixels: Pixels) -> Measures:
             missing,
             -np.log(min(pixels.shape[:2])),
             -np.log(1.0 + _laplacian(light)),
-            max(0.0, _runs(np.asarray(picture)) - missing) / max(1.0 - missing, 0.01) * _aligned(light),
+            max(0.0, _runs(pixels) - missing) / max(1.0 - missing, 0.01) * _aligned(light),
         ],
         dtype=np.float32,
     )
@@ -128,9 +127,16 @@ def _laplacian(light: Measures) -> float:
 
 
 def _runs(pixels: Pixels) -> float:
-    """Return the share of places in 64 rows at which a run of pixels begins that differ by 1 at most."""
-    rows = pixels[:: max(1, len(pixels) // 64)].astype(np.int16)
-    is_equal = np.abs(np.diff(rows, axis=1)).max(axis=2) <= 1
+    """Return the share of places in 64 rows at which a run of pixels begins that differ by 1 at most.
+
+    Pixels of large images are averaged along the rows, to at most about LARGE.
+    """
+    height, width = pixels.shape[:2]
+    rows = pixels[:: max(1, height // 64)].astype(np.int16)
+    if (wide := max(height, width) // LARGE) > 1 and width >= wide:
+        rows = rows[:, : width // wide * wide].reshape(len(rows), -1, wide, 3).sum(axis=2) // wide
+    is_close = np.abs(rows[:, 1:] - rows[:, :-1]) <= 1
+    is_equal = is_close[:, :, 0] & is_close[:, :, 1] & is_close[:, :, 2]
     if is_equal.shape[1] < RUN:
         return 0.0
     count = np.cumsum(np.pad(is_equal, ((0, 0), (1, 0))), axis=1)
