@@ -21,6 +21,7 @@ BENCHMARKS = {
     "memory": "memory_use",
     "evaluate": "evaluation_cost",
     "web": "web_api",
+    "groups": "finding_groups",
 }
 """By name, the module in `speed/` that holds its `figures`."""
 
