@@ -114,9 +114,10 @@ def _renew(means: Vectors, rows: NDArray[np.intp], nearest: NDArray[np.intp], si
         left_out = start if is_all else 0  # these columns were rows before
         products = means[chosen] @ means[left_out:].T
         products[np.arange(len(chosen)), chosen - left_out] = -np.inf
-        _improve(nearest, similarity, chosen, products.argmax(axis=1) + left_out, products.max(axis=1))
-        others = np.arange(left_out, len(means))
-        _improve(nearest, similarity, others, chosen[products.argmax(axis=0)], products.max(axis=0))
+        columns, rows_here = products.argmax(axis=1), np.arange(len(chosen))
+        _improve(nearest, similarity, chosen, columns + left_out, products[rows_here, columns])
+        others, places = np.arange(left_out, len(means)), products.argmax(axis=0)
+        _improve(nearest, similarity, others, chosen[places], products[places, others - left_out])
 
 
 def _improve(

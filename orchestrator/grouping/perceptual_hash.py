@@ -40,7 +40,7 @@ def perceptual_hash(jpeg: bytes) -> int:
         OSError: it is no picture that Pillow reads.
     """
     with PIL.Image.open(io.BytesIO(jpeg)) as picture:
-        grey = np.asarray(picture.convert("L").resize((SIDE, SIDE), PIL.Image.Resampling.BOX), dtype=np.float64)
+        grey = np.asarray(picture.convert("L").resize((SIDE, SIDE), PIL.Image.Resampling.LANCZOS), dtype=np.float64)
     waves = _COSINES @ grey @ _COSINES.T
     bits = (waves > np.median(waves)).ravel()
     return int(np.packbits(bits).view(">u8")[0])

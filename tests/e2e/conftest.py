@@ -58,7 +58,7 @@ def fitted(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A panel of the shapes. Not to be changed."""
 
     def fit(folder: Path) -> None:
-        result = click.testing.CliRunner().invoke(main, ["fit", str(shapes), "--panel", str(folder)])
+        result = click.testing.CliRunner().invoke(main, ["fit", str(shapes), "--panel", str(folder), "--group", "none"])
         assert result.exit_code == 0, result.stderr
 
     # each process has its own: who opens a panel owns its index

@@ -48,12 +48,20 @@ def test_fit_in_json(invoke: Invoke, shapes: Path, tmp_path: Path) -> None:
     assert fitted["labels"] == {"circle": 14, "square": 14, "stripes": 14}
     assert [agent["agent"] for agent in fitted["agents"]] == ["probe", "neighbours"]
     assert sum(agent["share_of_weight"] for agent in fitted["agents"]) == pytest.approx(1.0)
-    assert fitted["images"] == {"added": 42, "skipped": 0, "kept_out": [], "failed": [], "ignored": []}
+    assert fitted["images"] == {
+        "added": 42,
+        "skipped": 0,
+        "kept_out": [],
+        "failed": [],
+        "ignored": [],
+        "by_products": 0,
+    }
     assert fitted["policy"]["target"] == 0.95
 
 
 def test_few_images_settle_nothing_and_fit_says_so(invoke: Invoke, folder: Path, tmp_path: Path) -> None:
-    result = invoke("fit", folder, "--panel", tmp_path / "panel", "--set", "policy.coverage=0.99")
+    options = ("--group", "none", "--set", "policy.coverage=0.99")
+    result = invoke("fit", folder, "--panel", tmp_path / "panel", *options)
     assert result.exit_code == 0
     output = " ".join(result.stdout.split())
     assert "Every image will be referred to a person: 99.0 % coverage takes at least 99 labelled images." in output

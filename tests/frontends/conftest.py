@@ -26,7 +26,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def fitted_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Not to be changed."""
     shapes = made_once(tmp_path_factory, "shapes", draw_all)
-    once = made_once(tmp_path_factory, "fitted-shapes", lambda folder: consilience.fit(shapes, folder))
+    once = made_once(tmp_path_factory, "fitted-shapes", lambda folder: consilience.fit(shapes, folder, group="none"))
     # each process has its own: who opens a panel owns its index
     return Path(shutil.copytree(once, tmp_path_factory.mktemp("fitted-shapes") / "panel"))
 

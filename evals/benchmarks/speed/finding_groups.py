@@ -65,7 +65,7 @@ def measured(images: int) -> tuple[float, float]:
     """Return the seconds that finding groups takes, and the peak of this process in MB, vectors included."""
     vectors, labels = things(images)
     start = time.perf_counter()
-    alike_distance(average_linkage(vectors, EMBEDDED_LIMIT), labels, EMBEDDED_LIMIT)
+    alike_distance(vectors, average_linkage(vectors, EMBEDDED_LIMIT), labels, EMBEDDED_LIMIT)
     return time.perf_counter() - start, peak_of_this_process()
 
 
