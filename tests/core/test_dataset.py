@@ -23,7 +23,7 @@ def put(root: Path, *names: str) -> Path:
 
 
 def listed(folder: LabelledFolder, root: Path) -> list[tuple[str, str]]:
-    return [(image.path.relative_to(root).as_posix(), image.label) for image in folder.images]
+    return [(Path(image.path).relative_to(root).as_posix(), image.label) for image in folder.images]
 
 
 def ignored(folder: LabelledFolder, root: Path) -> list[str]:
@@ -121,7 +121,7 @@ def test_labels_in_any_script_are_nfc(tmp_path: Path, names: tuple[str, str]) ->
         put(tmp_path, f"{stored}/1.png", f"{stored}/2.png")
     folder = read_labelled_folder(tmp_path)
     assert set(folder.labels) == {unicodedata.normalize("NFC", name) for name in names}
-    assert all(image.path.exists() for image in folder.images)
+    assert all(Path(image.path).exists() for image in folder.images)
     assert Task.from_labels(folder.labels).names == folder.labels
 
 

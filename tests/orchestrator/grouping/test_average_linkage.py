@@ -15,7 +15,7 @@ from tests.support.real_data import real_data
 
 
 def unit(vectors: NDArray[np.floating]) -> Vectors:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
 def clumps(seed: int, number: int, most: int, dimension: int, spread: float) -> Vectors:
@@ -80,7 +80,7 @@ def test_the_clusters_are_the_same_block_by_block(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_cluster_is_named_by_its_first_member() -> None:
-    vectors = np.float32([[1, 0], [0, 1], [0.6, 0.8], [1, 0], [0, 1]])
+    vectors = np.array([[1, 0], [0, 1], [0.6, 0.8], [1, 0], [0, 1]], np.float32)
     assert clusters_of(vectors, 0.0).tolist() == [0, 1, 2, 0, 1]
     assert clusters_of(vectors, 0.25).tolist() == [0, 1, 1, 0, 1]
     assert clusters_of(vectors, 2.0).tolist() == [0] * 5
@@ -88,10 +88,10 @@ def test_a_cluster_is_named_by_its_first_member() -> None:
 
 def test_none_and_one_are_their_own_clusters() -> None:
     assert clusters_of(np.empty((0, 3), np.float32), 0.1).tolist() == []
-    assert clusters_of(np.float32([[1, 0]]), 2.0).tolist() == [0]
+    assert clusters_of(np.array([[1, 0]], np.float32), 2.0).tolist() == [0]
 
 
 def test_thousands_of_equal_vectors_are_one_cluster_at_once() -> None:
     """Each is the nearest of each: merged pair by pair this would take thousands of rounds."""
-    vectors = np.float32([[1, 0], [0, 1]])[np.arange(40_000) % 2]
+    vectors = np.array([[1, 0], [0, 1]], np.float32)[np.arange(40_000) % 2]
     assert np.array_equal(clusters_of(vectors, 0.1), np.arange(40_000) % 2)
