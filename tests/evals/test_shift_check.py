@@ -194,8 +194,8 @@ def test_images_whose_groups_a_manifest_gives_count_by_group(shapes: Path, tmp_p
     evaluation = evaluate(tmp_path / "night.csv", shapes / "panel", tmp_path / "out", settings=QUICK)
     shift = evaluation.metrics.shift
     assert shift is not None
-    assert (shift.images, shift.counted) == (27, 3)
-    assert not shift.alarm  # three things, however many pictures
+    assert (shift.images, shift.counted, shift.held) == (27, 3, 20)
+    assert shift.p == pytest.approx(1 / 1771)  # of three things among 20 + 3, however many pictures they have
 
 
 def test_a_panel_of_few_images_can_tell_nothing(shapes: Path, tmp_path: Path) -> None:
