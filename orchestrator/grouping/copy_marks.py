@@ -34,7 +34,8 @@ _SUFFIX = re.compile(
     r")"
 )
 _PREFIX = re.compile(
-    rf"(?:(copy|kopie|copie|copia) (\(\d+\) )?(of|von|de|di)|({_WORDS})([\s_.\-]*{_NUMBER})?)[\s_.\-]+(?P<stem>\S.*)"
+    rf"(?:(copy|kopie|copie|copia) (\(\d+\) )?(of|von|de|di)|({_WORDS})([\s_.\-]*{_NUMBER})?)[\s_.\-]+"
+    r"(?P<stem>(?=.*([^\W\d_]|\d\d))\S.*)"  # 'flip_1' and 'flip_2' are no copies of '1' and '2'
 )
 _NUMBERED = re.compile(r"(?P<stem>.*\S)\s*\(\d{1,3}\)")
 
@@ -49,8 +50,6 @@ def unmarked(stem: str) -> str:
     """
     name = unicodedata.normalize("NFC", stem).casefold().strip()
     while match := _SUFFIX.fullmatch(name) or _PREFIX.fullmatch(name):
-        if not re.search(r"\w*[^\W\d_]|\d{2}", match["stem"]):  # 'flip_1' and 'flip_2' are no copies of '1' and '2'
-            break
         name = match["stem"]
     return name
 

@@ -44,6 +44,10 @@ def test_copies_are_found_within_a_folder_and_over_the_parts() -> None:
     assert of_one_name(names) == [[0, 1, 4]]
 
 
+def test_numbered_images_have_copies_too() -> None:
+    assert of_one_name(["a/1.jpg", "a/1_rot90.jpg", "a/2_flip.jpg", "a/2.jpg", "a/3.jpg"]) == [[0, 1], [2, 3]]
+
+
 def test_folders_of_the_same_file_names_are_no_copies() -> None:
     assert of_one_name(["a/part1/001.jpg", "a/part2/001.jpg"]) == []
 
