@@ -39,7 +39,7 @@ def test_a_room_whose_images_come_from_elsewhere_is_referred_until_then_and_afte
         replies = shown(chat, "C1", 0, 25, are_strange=True)
         assert "differ from the labelled ones" not in replies[0]
         assert "differ from the labelled ones" in replies[-1]
-        assert replies[-1].startswith("refer to a person")
+        assert "Why a person should look: These images differ" in replies[-1]
         usual = shown(chat, "C2", 0, 5, are_strange=False)
         assert not any("differ from" in reply for reply in usual)
         shifted = asyncio.run(chat.shifted_sources())
