@@ -42,6 +42,7 @@ from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.ensemble.scaling import ConfidenceDiscount
 from consilience.orchestrator.fitting.collect import MemberAnswers, to_array
+from consilience.orchestrator.fitting.expected_errors import error_prior_of
 from consilience.orchestrator.fitting.fit_ensemble import first_looks, judge, second_looks
 from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
 from consilience.orchestrator.panel.panel import labelled_features
@@ -156,7 +157,8 @@ def from_labelled(
         else:
             member, calibrated[number] = judge(looks[number], labels, folds, recording.task)
         members.append(member)
-    fusion = Fusion.from_predictions(calibrated, labels, first_looks(members, calibrated))
+    prior = error_prior_of([member.agent for member in members], len(labels))
+    fusion = Fusion.from_predictions(calibrated, labels, first_looks(members, calibrated), prior)
     weigher = _weigher(recording.task, members, fusion, settings, second_look="when-it-helps")
     return replace(weigher, second_looks=second_looks(looks, calibrated, labels))
 

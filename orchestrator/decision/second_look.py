@@ -20,11 +20,9 @@ from typing import Self
 
 import numpy as np
 
-from consilience.agents.base import softmax
 from consilience.core.prediction import Stage, look_name
 from consilience.orchestrator.decision.policy import Policy
-from consilience.orchestrator.ensemble.fusion import Fusion, with_prior
-from consilience.orchestrator.ensemble.scaling import log_probabilities
+from consilience.orchestrator.ensemble.fusion import Fusion
 
 MIN_SECOND_LOOKS = 5
 """Labelled images of a label from which on those count alone whose first look named what it names now."""
@@ -125,7 +123,7 @@ class ValueOfInformation:
         after = np.repeat(calibrated[:, None, :], len(words), axis=1)  # (a, m, c)
         after[second] = words
         after, weights = after[present], self.fusion.weights(present[None])[0, present]
-        pooled = with_prior(self.fusion.ratio, softmax(np.tensordot(weights, log_probabilities(after), 1)))
+        pooled = self.fusion.pooled(after, np.tile(weights, (len(words), 1)))
         names = [look_name(*look) for look, is_present in zip(self.looks, present, strict=True) if is_present]
         doubts = self.policy.doubts(
             pooled, after, np.tile(weights, (len(words), 1)), names, np.full(len(words), novelty)

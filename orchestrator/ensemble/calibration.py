@@ -1,7 +1,8 @@
 """The registry of calibrators, and the choice among them.
 
 Which kind an agent gets is decided by cross-validated log loss: the simplest that no other beats by more than a
-standard error (Breiman et al. 1984).
+standard error (Breiman et al. 1984). What an agent named counts on top of that: it may swap labels, or know some better
+than others, and its probabilities do not tell.
 """
 
 from __future__ import annotations
@@ -29,21 +30,25 @@ IMAGES_FOR_MORE_PARAMETERS = 80
 8 parameters of a vector for four labels (the rule of Peduzzi et al. 1996). With 64, the log loss of the fusion on other
 images was 0.144 with a choice and 0.131 without (CLIP embeddings, 20 draws)."""
 
-CHOICES: tuple[type[FittedCalibrator], ...] = (TemperatureScaling, VectorScaling, IsotonicScaling, ConfusionScaling)
-"""Every calibrator that can be fitted, the simplest first. A new one is one entry here: the tables below follow."""
+PRIOR_IMAGES_OF_WORDS, PRIOR_IMAGES_OF_DISTRIBUTIONS = 1.0, 2.0
+"""For how many images it counts, in each cell of `ConfusionScaling`, that a named label is right as often as the
+confidence says; a distribution has told more than the label that it names. Twice or half as many do as well."""
 
-_NOT_FITTED: tuple[type[Calibrator], ...] = (ConfidenceDiscount,)
+CHOICES: tuple[type[FittedCalibrator], ...] = (TemperatureScaling, VectorScaling, IsotonicScaling)
+"""Every calibrator of probabilities that can be fitted, the simplest first. A new one is one entry here."""
 
-CALIBRATORS: Mapping[str, type[Calibrator]] = {kind.kind: kind for kind in CHOICES + _NOT_FITTED}
+_OTHERS: tuple[type[Calibrator], ...] = (ConfusionScaling, ConfidenceDiscount)
+
+CALIBRATORS: Mapping[str, type[Calibrator]] = {kind.kind: kind for kind in (*CHOICES, *_OTHERS)}
 """Every calibrator that a panel can hold, by kind: `to_dict` and `from_dict` know these and no others."""
 
-FITTED: Mapping[str, type[FittedCalibrator]] = {kind.kind: kind for kind in CHOICES if not kind.needs_one_number}
+FITTED: Mapping[str, type[FittedCalibrator]] = {kind.kind: kind for kind in CHOICES}
 """Those that `fit_calibrator` chooses from, the simplest first."""
 
 FITTED_TO_HEADS: Mapping[str, type[FittedCalibrator]] = {**FITTED, HeadTemperatureScaling.kind: HeadTemperatureScaling}
 """The same, for heads on features."""
 
-FITTED_TO_WORDS: Mapping[str, type[FittedCalibrator]] = {kind.kind: kind for kind in CHOICES}
+FITTED_TO_WORDS: Mapping[str, type[FittedCalibrator]] = {TemperatureScaling.kind: TemperatureScaling}
 """The same, for an agent whose distributions hold no more than a label and one number, see `states_one_number`."""
 
 ORDER_KEEPING: Mapping[str, type[FittedCalibrator]] = {kind.kind: kind for kind in CHOICES if kind.keeps_order}
@@ -58,12 +63,16 @@ def to_dict(calibrator: Calibrator) -> dict[str, Any]:
     """
     if CALIBRATORS.get(calibrator.kind) is not type(calibrator):
         raise ValueError(f"{type(calibrator).__name__} is no entry of CALIBRATORS: it could not be read back")
-    return {"kind": calibrator.kind, **vars(calibrator)}
+    values = {key: to_dict(value) if key == "base" else value for key, value in vars(calibrator).items()}
+    return {"kind": calibrator.kind, **values}
 
 
 def from_dict(data: Mapping[str, Any]) -> Calibrator:
     """Restore what `to_dict` returned. Raises KeyError or TypeError if it is of no known kind or form."""
-    return CALIBRATORS[data["kind"]](**{key: _as_tuples(value) for key, value in data.items() if key != "kind"})
+    values = {key: _as_tuples(value) for key, value in data.items() if key != "kind"}
+    if "base" in values:
+        values["base"] = from_dict(values["base"])
+    return CALIBRATORS[data["kind"]](**values)
 
 
 def _as_tuples(value: Any) -> Any:
@@ -88,6 +97,8 @@ def fit_calibrator(
     labels: np.ndarray,
     folds: np.ndarray,
     kinds: Mapping[str, type[FittedCalibrator]] = FITTED,
+    *,
+    by_name: bool = False,
 ) -> tuple[Calibrator, np.ndarray]:
     """Choose a calibrator by cross-validated log loss, and fit it.
 
@@ -96,12 +107,13 @@ def fit_calibrator(
         labels: int (n,).
         folds: int (n,), the fold of each image, for the cross-validation of the choice.
         kinds: what to choose from, the simplest first, which it is with fewer than IMAGES_FOR_MORE_PARAMETERS images.
+        by_name: whether what the agent named counts as well (`ConfusionScaling`), from the first image on, unless it
+            clearly does worse.
 
     Returns:
         The calibrator fitted on all rows, and the calibrated rows (n, c), each from a calibrator of the
         chosen kind that was fitted on the other folds.
     """
-    targets = soft_targets(labels, probabilities.shape[1])
     losses: dict[str, np.ndarray] = {}
     out_of_fold: dict[str, np.ndarray] = {}
     if len(labels) < IMAGES_FOR_MORE_PARAMETERS:
@@ -112,10 +124,39 @@ def fit_calibrator(
             held_out = folds == fold
             calibrated[held_out] = kind.fit(probabilities[~held_out], labels[~held_out])(probabilities[held_out])
         out_of_fold[name] = calibrated
-        losses[name] = -(targets * log_probabilities(calibrated)).sum(axis=1)
+        losses[name] = _losses(calibrated, labels)
     best, *others = losses  # the simplest first
     for name in others:
         gain, error = mean_and_error(losses[best] - losses[name])
         if gain > error:
             best = name
-    return kinds[best].fit(probabilities, labels), out_of_fold[best]
+    base = kinds[best].fit(probabilities, labels)
+    if not by_name:
+        return base, out_of_fold[best]
+    return _with_confusion(base, out_of_fold[best], probabilities, labels, folds)
+
+
+def _with_confusion(
+    base: Calibrator, expected: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, folds: np.ndarray
+) -> tuple[Calibrator, np.ndarray]:
+    """Return a calibrator by what was named, over another, and its rows out of fold, unless that one does better.
+
+    Args:
+        expected: what `base` says, out of fold, (n, c).
+    """
+    in_words = states_one_number(probabilities)
+    prior_images = PRIOR_IMAGES_OF_WORDS if in_words else PRIOR_IMAGES_OF_DISTRIBUTIONS
+    named, rows = probabilities.argmax(axis=1), np.empty_like(expected)
+    for fold in np.unique(folds):
+        here = folds == fold
+        others = ConfusionScaling.over(base, expected[~here], named[~here], labels[~here], prior_images)
+        rows[here] = others.shifted(expected[here], named[here])
+    worse, error = mean_and_error(_losses(rows, labels) - _losses(expected, labels))
+    if worse > error:
+        return base, expected
+    return ConfusionScaling.over(base, expected, named, labels, prior_images), rows
+
+
+def _losses(calibrated: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the log loss of each row of (n, c) for the softened target of its label, (n,)."""
+    return np.asarray(-(soft_targets(labels, calibrated.shape[1]) * log_probabilities(calibrated)).sum(axis=1))

@@ -1,6 +1,6 @@
 """Fusion: calibrated predictions and trust become one posterior over the labels.
 
-    log posterior(y) = sum over agents a of  w_a log p_a(y)  + const,   w_a >= 0
+    log posterior(y) = log prior(y) + sum over looks a of  w_a (log p_a(y) - log prior(y)) + const,   w_a >= 0
 
 a logarithmic opinion pool (Genest and Zidek 1986). Calibration, done before, is the first half of trust; w_a is
 how much of a calibrated word still counts.
@@ -9,35 +9,40 @@ how much of a calibrated word still counts.
   with confidence, or whose confidence does not follow its correctness, says less than its probabilities claim.
   Whether agents err together is not known then; they count as independent.
 - Each word lowered by its calibration error, nothing else known (`independent`): w_a = 1.
-- With labelled predictions (`from_predictions`): the shares of the weight minimise the variance of the combined error
-  (Bates and Granger 1969), so an accurate agent counts for more and agents that err together count as one. Their
-  error covariance is a maximum a posteriori estimate that starts from a prior (`ErrorPrior`), such as
-  independent,
-  equally good agents, which is worth so many images: few labels change little, many decide (of heads on the same
-  features, half stays prior: `fitting.HEAD_IMAGES`). The sum of the weights is fitted too, and goes as far from 1,
-  where all say the same thing, as their prior says that they are independent. The
-  posterior is capped at (n + 1/2) / (n + 1): n labelled images, or groups of them, cannot justify more confidence
+- With labelled predictions (`from_predictions`): what comes of one source, such as heads on the same features, is
+  pooled by minimum variance, so that heads that err together count as one (`error_covariance`); the sources are
+  independent evidence as far as the labelled images do not tell otherwise, and their weights need not sum to 1
+  (`pool_weights`). A second look has seen the evidence: it takes the first look's place, with a weight of its own.
+  The posterior is capped at (n + 1/2) / (n + 1): n labelled images, or groups of them, cannot justify more confidence
   (`kt_ceiling`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
-from consilience.agents.base import one_hot, softmax
+from consilience.agents.base import softmax
+from consilience.agents.heads.model_selection import sample
 from consilience.core.trust import Trust
+from consilience.orchestrator.ensemble.error_covariance import ErrorPrior, apart
+from consilience.orchestrator.ensemble.pool_weights import (
+    EQUAL_SHARE,
+    error_correlation,
+    evidence,
+    expected_weights,
+    information,
+    most_probable_weights,
+)
 from consilience.orchestrator.ensemble.scaling import log_probabilities
-
-PRIOR_IMAGES = 16
-"""How many labelled images the prior counts for, of an agent of which nothing is known beforehand."""
+from consilience.orchestrator.ensemble.sources import Sources, covariance_within_sources
 
 TOTAL_WIDTH = 0.3
-"""Standard deviation of the prior on the log of the sum of the weights, around 0, for independent members. For others
-its variance is less by the share of their errors that their prior has in common, see `apart`."""
+"""Standard deviation of the prior on the log of the sum of the weights of a source's looks, around 0, if they were
+independent. Its variance is less by the share of their errors that their prior has in common, see `apart`."""
 
 
 def starting_weight(trust: Trust) -> float:
@@ -49,42 +54,28 @@ def starting_weight(trust: Trust) -> float:
     return (1.0 - trust.ocr) * (1.0 + max(trust.ccc, 0.0)) / 2.0
 
 
-@dataclass(frozen=True)
-class ErrorPrior:
-    """How members err, before anything was seen of them.
-
-    Attributes:
-        covariance: (a, a), how their errors vary together, up to a factor; it is found for each from what was seen of
-            those whose prior counts for as many images or more.
-        pseudo_counts: (a,), how many labelled images the prior of each counts for; the prior of two of them, as
-            many as that of the one of whom more is known.
-    """
-
-    covariance: np.ndarray
-    pseudo_counts: np.ndarray
-
-    @classmethod
-    def none(cls, members: int) -> Self:
-        """Return the prior where nothing is known: they are as good as each other, and independent."""
-        return cls(np.eye(members), np.full(members, PRIOR_IMAGES))
+LABEL_IMAGES = 5.0
+"""Images that are thought to have been seen of each label, beside those that were: labels are as frequent as each other
+until many images tell otherwise. An agent that has seen no labelled image knows nothing of their shares, and where its
+evidence is counted beside that of others, a label that chance left out would be preferred."""
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """Weights for a set of members.
+    """Weights for a set of looks.
 
     Attributes:
-        base: (a,), the weight of each member if it is the only one.
-        covariance: (a, a), how their errors vary together; None where no labelled predictions were seen.
-        total: the sum of the weights where several members speak; not used without a covariance.
+        base: (a,), the weight of each look, or of its source while it speaks, where all others speak, too.
+        sources: where the looks come from; None where no labelled predictions were seen.
+        log_prior: (c,), log share of each label among the labelled images; None: all the same.
         ceiling: no label gets more than this; 1 where it is not known how many labelled images there were.
         ratio: by label, its share where the panel is used over its share among the labelled images, (c,); None: 1. It
             is of the settings, and not written.
     """
 
     base: np.ndarray
-    covariance: np.ndarray | None = None
-    total: float = 1.0
+    sources: Sources | None = None
+    log_prior: np.ndarray | None = None
     ceiling: float = 1.0
     ratio: np.ndarray | None = None
 
@@ -116,74 +107,147 @@ class Fusion:
         Args:
             probabilities: calibrated and out of fold (a, n, c); rows of NaN where a member did not answer.
             labels: int (n,).
-            spoken: the same, with NaN for those who do not speak at once, such as second looks: what the sum of the
-                weights is fitted on; default: all.
+            spoken: the same, with NaN for those who do not speak at once, such as second looks: what the weights of
+                first looks are fitted on; default: all.
             prior: how they err before anything was seen; default: independently and equally.
             groups: number of the group of each image, int (n,): so many things support the ceiling; default: n.
         """
+        prior = ErrorPrior.none(len(probabilities)) if prior is None else prior
+        n, c = len(labels), probabilities.shape[2]
+        things = n if groups is None else len(np.unique(groups))
+        log_prior = np.log((np.bincount(labels, minlength=c) + LABEL_IMAGES) / (n + c * LABEL_IMAGES))
+        ceiling = kt_ceiling(things)
+        of_look, count = prior.sources, int(prior.sources.max(initial=-1)) + 1
+        covariance, ones = covariance_within_sources(probabilities, labels, prior), np.ones(count)
+        fusion = cls(np.ones(len(of_look)), Sources(of_look, covariance, ones, ones, ones), log_prior, ceiling)
+        spoken = probabilities if spoken is None else spoken
+        speaks = np.isfinite(spoken).any(axis=(1, 2))
+        total = np.array([fusion._fitted_total(spoken, labels, prior, (of_look == s) & speaks) for s in range(count)])
+        sources = Sources(of_look, covariance, total, ones, ones)
+        fusion = replace(fusion, sources=sources)
+        rows = sample(n)  # a few numbers are learned: enough images tell them
+        pooled = fusion._evidence_of_sources(sources, spoken[:, rows])
+        answered = np.stack([np.isfinite(spoken[of_look == s][:, rows]).all(axis=2).any(axis=0) for s in range(count)])
+        first = cls._weigh_sources(sources, pooled, answered, labels[rows], log_prior, things / max(n, 1))
+        fusion = replace(fusion, sources=first, base=first.weight[of_look])
+        later = np.where(speaks[:, None, None], np.nan, probabilities[:, rows])
+        return fusion._with_second_looks(first, later, labels[rows], pooled, things / max(n, 1))
+
+    @staticmethod
+    def _weigh_sources(
+        sources: Sources,
+        words: np.ndarray,
+        answered: np.ndarray,
+        labels: np.ndarray,
+        log_prior: np.ndarray,
+        image_weight: float,
+    ) -> Sources:
+        """Return the sources with their weights; words (s, n, c), answered bool (s, n)."""
+        spread = np.sqrt(2 * information(words, answered, labels, log_prior))
+        if len(words) < 2:  # one calibrated source is taken at its word
+            return replace(sources, spread=spread)
+        correlation = error_correlation(words, answered, labels, image_weight * len(labels))
+        expected = expected_weights(spread, correlation)
+        expected = (1 - EQUAL_SHARE) * expected + EQUAL_SHARE * expected.mean()
+        weight = most_probable_weights(words, labels, log_prior, expected, image_weight)
+        return replace(sources, weight=weight, spread=spread, correlation=correlation)
+
+    def _fitted_total(self, spoken: np.ndarray, labels: np.ndarray, prior: ErrorPrior, looks: np.ndarray) -> float:
+        """Return the sum of the weights of the looks of one source, bool (a,), where several of them speak."""
         from scipy.optimize import minimize_scalar
 
-        prior = ErrorPrior.none(len(probabilities)) if prior is None else prior
-        covariance = error_covariance(probabilities, labels, prior)
-        unscaled = cls(np.ones(len(covariance)), covariance)
-        spoken = probabilities if spoken is None else spoken
-        words, weights = unscaled._words_and_weights(spoken)
+        if looks.sum() < 2:
+            return 1.0
+        words = self._words(np.where(looks[:, None, None], spoken, np.nan))
+        weights = self.weights(np.isfinite(spoken).all(axis=2).T & looks)
         pooled = np.einsum("na,anc->nc", weights, words)
-        speak = np.flatnonzero(np.isfinite(spoken).any(axis=(1, 2)))
-        width = TOTAL_WIDTH * np.sqrt(apart(prior.covariance[np.ix_(speak, speak)]))
+        width = TOTAL_WIDTH * np.sqrt(apart(prior.covariance[np.ix_(looks, looks)]))
 
         def loss(log_total: float) -> float:
             # The labels as they are: the prior guards against certainty, and the calibrators have softened them once.
-            own = softmax(np.exp(log_total) * pooled)[np.arange(len(labels)), labels]
+            own = softmax(np.exp(log_total) * pooled + self._log_prior)[np.arange(len(labels)), labels]
             return float(-log_probabilities(own).sum() + (log_total / width) ** 2 / 2)
 
-        best = minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded")
-        return cls(
-            np.ones(len(covariance)),
-            covariance,
-            float(np.exp(best.x)),
-            kt_ceiling(len(labels if groups is None else np.unique(groups))),
+        return float(np.exp(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x))
+
+    def _evidence_of_sources(self, sources: Sources, probabilities: np.ndarray) -> np.ndarray:
+        """Return what each source says as a whole, (s, n, c), of predictions (a, n, c); their weights are still 1."""
+        words, of_look = self._words(probabilities), sources.of_look
+        shares = self.weights(np.isfinite(probabilities).all(axis=2).T)
+        pooled = np.zeros((len(sources.total), *words.shape[1:]))
+        for look, source in enumerate(of_look):
+            pooled[source] += shares[:, look, None] * words[look]
+        return pooled
+
+    def _with_second_looks(
+        self, sources: Sources, later: np.ndarray, labels: np.ndarray, words: np.ndarray, image_weight: float
+    ) -> Self:
+        """Return the fusion with a weight for each look that does not speak at first.
+
+        Each takes the place of what its source said: one alone, and all at once.
+
+        Args:
+            later: these looks (a, n, c); NaN for the others. words: evidence of the sources at first, (s, n, c).
+        """
+        looks = np.flatnonzero(np.isfinite(later).any(axis=(1, 2)))
+        if not len(looks) or len(words) < 2:
+            return self
+        of_look, weight = sources.of_look[looks], sources.weight
+        own = self._words(later[looks])
+        answered = np.isfinite(later[looks]).all(axis=2)
+        first = np.einsum("s,snc->nc", weight, words) + self._log_prior
+        replaced = answered[:, :, None] * weight[of_look][:, None, None] * words[of_look]
+        settings = [np.eye(len(looks))[number] for number in range(len(looks))]
+        settings += [np.ones(len(looks))] if len(looks) > 1 else []
+        stacked = np.concatenate([own * who[:, None, None] for who in settings], axis=1)
+        offset = np.concatenate([first - np.einsum("k,knc->nc", who, replaced) for who in settings])
+        fitted = most_probable_weights(
+            stacked, np.tile(labels, len(settings)), offset, weight[of_look], image_weight / len(settings)
         )
+        base = self.base.copy()
+        base[looks] = fitted
+        return replace(self, base=base)
 
     def posterior(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pool calibrated predictions (a, n, c), rows of NaN where a member did not answer.
 
         Returns:
-            The posterior (n, c), rows sum to 1 (uniform where nobody answered), and the weights (n, a), 0 for those
-            who did not answer. If one of several that err together is missing, the rest count for more.
+            The posterior (n, c), rows sum to 1 (the labels' shares where nobody answered), and the weights (n, a), 0
+            for those who did not answer. If one of several that err together is missing, the rest count for more.
         """
-        words, weights = self._words_and_weights(probabilities)
-        pooled = cap_confidence(self.ceiling, softmax(np.einsum("na,anc->nc", weights, words)))
-        return with_prior(self.ratio, pooled), weights
+        weights = self.weights(np.isfinite(probabilities).all(axis=2).T)
+        return self.pooled(probabilities, weights), weights
+
+    def pooled(self, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Return the posterior (n, c) of calibrated predictions (a, n, c) with weights (n, a)."""
+        logits = np.einsum("na,anc->nc", weights, self._words(probabilities)) + self._log_prior
+        return with_prior(self.ratio, cap_confidence(self.ceiling, softmax(logits)))
 
     def weights(self, present: np.ndarray) -> np.ndarray:
         """Return how much each member counts, (n, a), given by `present`, bool (n, a), which have answered."""
-        if self.covariance is None:
+        if self.sources is None:
             return np.where(present, self.base, 0.0)
-        weights = np.zeros(present.shape)
-        for who in np.unique(present, axis=0):
-            here = np.flatnonzero(who)
-            total = self.total if len(here) > 1 else 1.0  # one calibrated member is taken at its word
-            weights[np.ix_((present == who).all(axis=1), here)] = total * min_variance_weights(
-                self.covariance[np.ix_(here, here)]
-            )
-        return weights
+        return self.sources.weights(self.base, present)
 
-    def _words_and_weights(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        present = np.isfinite(probabilities).all(axis=2).T  # (n, a)
-        words = np.where(present.T[:, :, None], log_probabilities(np.nan_to_num(probabilities)), 0.0)
-        return words, self.weights(present)
+    def _words(self, probabilities: np.ndarray) -> np.ndarray:
+        return evidence(probabilities, np.broadcast_to(self._log_prior, probabilities.shape[2:]))
+
+    @property
+    def _log_prior(self) -> np.ndarray:
+        return np.zeros(1) if self.log_prior is None else self.log_prior
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, for `from_dict`."""
-        covariance = None if self.covariance is None else self.covariance.tolist()
-        return {"base": self.base.tolist(), "covariance": covariance, "total": self.total, "ceiling": self.ceiling}
+        sources = None if self.sources is None else self.sources.to_dict()
+        log_prior = None if self.log_prior is None else self.log_prior.tolist()
+        return {"base": self.base.tolist(), "sources": sources, "log_prior": log_prior, "ceiling": self.ceiling}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Restore what `to_dict` returned."""
-        covariance = None if data["covariance"] is None else np.array(data["covariance"])
-        return cls(np.array(data["base"]), covariance, float(data["total"]), float(data["ceiling"]))
+        sources = None if data["sources"] is None else Sources.from_dict(data["sources"])
+        log_prior = None if data["log_prior"] is None else np.array(data["log_prior"])
+        return cls(np.array(data["base"]), sources, log_prior, float(data["ceiling"]))
 
 
 def kt_ceiling(n: int) -> float:
@@ -208,71 +272,6 @@ def cap_confidence(ceiling: float, posterior: np.ndarray) -> np.ndarray:
     top, chance = posterior.max(axis=1, keepdims=True), 1.0 / posterior.shape[1]
     doubt = np.maximum(top - ceiling, 0.0) / np.maximum(top - chance, 1e-12)
     return np.asarray((1.0 - doubt) * posterior + doubt * chance)
-
-
-def error_covariance(probabilities: np.ndarray, labels: np.ndarray, prior: ErrorPrior) -> np.ndarray:
-    """Return how the errors p - onehot of members vary together, (a, a); arguments as of `Fusion.from_predictions`.
-
-    Second moments over the images that both answered and all labels, drawn as by so many more images towards the
-    prior. Where nobody answered anything, that is all there is.
-    """
-    answered = np.isfinite(probabilities).all(axis=2).astype(np.float64)  # (a, n)
-    errors = np.nan_to_num(probabilities - one_hot(labels, probabilities.shape[2]))
-    both = answered @ answered.T
-    sums = np.einsum("anc,bnc->ab", errors, errors)
-    # an agent of which less is known is no measure for those of which more is
-    as_known = (prior.pseudo_counts >= prior.pseudo_counts[:, None]).astype(np.float64)
-    known, expected = as_known @ np.diag(sums), as_known @ (np.diag(both) * np.diag(prior.covariance))
-    usual = np.sqrt(np.where(expected > 0, known / np.maximum(expected, 1e-12), 1.0))
-    counts = np.maximum.outer(prior.pseudo_counts, prior.pseudo_counts)
-    return np.asarray((sums + counts * np.outer(usual, usual) * prior.covariance) / (both + counts))
-
-
-def apart(covariance: np.ndarray) -> float:
-    """Return the share of their errors that members of this covariance (a, a) do not share: 1 - mean correlation.
-
-    >>> round(apart(np.array([[1.0, 1.6], [1.6, 4.0]])), 3)
-    0.2
-    """
-    spread, n = np.sqrt(np.diag(covariance)), len(covariance)
-    correlations = covariance / np.outer(spread, spread)
-    return 1.0 - float(correlations.sum() - n) / max(n * (n - 1), 1)
-
-
-def min_variance_weights(covariance: np.ndarray) -> np.ndarray:
-    """Return shares w (a,), w >= 0, sum 1, of the least variance w' C w (Bates and Granger 1969).
-
-    >>> min_variance_weights(np.array([[1.0, 0.0], [0.0, 3.0]])).round(3)
-    array([0.75, 0.25])
-    """
-    n = len(covariance)
-    if n < 2:
-        return np.ones(n)
-    # Active sets (Lawson and Hanson 1974, chapter 23), without scipy, whose import takes longer than a diagnosis.
-    matrix = covariance / max(float(np.trace(covariance)), 1e-300) + 1e-9 * np.eye(n)
-    weights = np.eye(n)[matrix.diagonal().argmin()]
-    for _ in range(3 * n):
-        pull = weights @ matrix @ weights - matrix @ weights  # positive: more weight there lowers the variance
-        if pull.max() < 1e-12:
-            break
-        chosen = weights > 0
-        chosen[pull.argmax()] = True
-        weights = _least_variance(matrix, weights, chosen)
-    return np.asarray(weights)
-
-
-def _least_variance(matrix: np.ndarray, weights: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Return the best weights on the chosen; who would fall below 0 on the way there from `weights` is left out."""
-    best = np.zeros(len(weights))
-    best[chosen] = np.linalg.solve(matrix[np.ix_(chosen, chosen)], np.ones(chosen.sum()))
-    best /= best.sum()
-    below = np.flatnonzero(best < 0)
-    if not len(below):
-        return best
-    steps = weights[below] / (weights[below] - best[below])
-    weights, chosen = weights + steps.min() * (best - weights), chosen.copy()
-    weights[below[steps.argmin()]], chosen[below[steps.argmin()]] = 0.0, False
-    return _least_variance(matrix, weights, chosen)
 
 
 def with_prior(ratio: np.ndarray | None, posterior: np.ndarray) -> np.ndarray:

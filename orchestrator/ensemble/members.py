@@ -20,6 +20,10 @@ class Member:
     cost_usd: float = 0.0
 
 
+LEFT_OUT = "left out"
+"""How the reason begins for which an agent that was asked for is no member."""
+
+
 @dataclass(frozen=True)
 class AgentChoice:
     """Whether an agent was kept when agents were chosen, and why."""

@@ -18,6 +18,9 @@ from consilience.agents.heads.model_selection import are_few, soft_targets
 FLOOR = 1e-6
 """Probabilities are kept this far from 0 before a logarithm: no agent can veto a label."""
 
+MAX_STEPS = 60
+"""Of Newton's method for a temperature; five are usual."""
+
 MIN_PROBABILITY = 1e-100
 """Probabilities below are as good as 0."""
 
@@ -44,11 +47,9 @@ class FittedCalibrator(Calibrator, Protocol):
 
     Attributes:
         keeps_order: whether a calibrated prediction still names the same label.
-        needs_one_number: whether it suits only agents that state a label and one number, see `states_one_number`.
     """
 
     keeps_order: ClassVar[bool]
-    needs_one_number: ClassVar[bool]
 
     @classmethod
     def fit(cls, probabilities: np.ndarray, labels: np.ndarray) -> Calibrator:
@@ -63,7 +64,6 @@ class TemperatureScaling:
     temperature: float
     kind: ClassVar[str] = "temperature"
     keeps_order: ClassVar[bool] = True
-    needs_one_number: ClassVar[bool] = False
     prior_std: ClassVar[float] = np.inf
     """Standard deviation of the prior on log T, a normal one: infinite: no prior."""
 
@@ -75,17 +75,21 @@ class TemperatureScaling:
     @classmethod
     def fit(cls, probabilities: np.ndarray, labels: np.ndarray) -> TemperatureScaling:
         """Return the temperature of the least log loss and prior penalty, in [0.05, 20]."""
-        from scipy.optimize import minimize_scalar
-
         logits, targets = log_probabilities(probabilities), soft_targets(labels, probabilities.shape[1])
-        prior_mean = cls.prior_mean(labels)
-
-        def loss(log_temperature: float) -> float:
-            scaled, far = softmax(logits / np.exp(log_temperature)), (log_temperature - prior_mean) / cls.prior_std
-            return float(-(targets * log_probabilities(scaled)).sum() + far**2 / 2)
-
-        best = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
-        return TemperatureScaling(float(np.exp(best.x)))
+        prior_mean, precision, log_temperature = cls.prior_mean(labels), 1 / cls.prior_std**2, 0.0
+        at_targets = float((targets * logits).sum())
+        for _ in range(MAX_STEPS):  # Newton; the loss is convex in 1 / T, whose curvature alone is used
+            inverse = np.exp(-log_temperature)
+            scaled = softmax(logits * inverse)
+            means = (scaled * logits).sum(axis=1)
+            slope = -inverse * (float(means.sum()) - at_targets) + precision * (log_temperature - prior_mean)
+            spread = float(np.einsum("nc,nc,nc->", scaled, logits, logits) - means @ means)
+            step = -slope / max(inverse**2 * spread + precision, 1e-9)
+            before = log_temperature
+            log_temperature = float(np.clip(before + np.clip(step, -1.0, 1.0), np.log(0.05), np.log(20.0)))
+            if abs(log_temperature - before) < 1e-7:
+                break
+        return TemperatureScaling(float(np.exp(log_temperature)))
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
         return softmax(log_probabilities(probabilities) / self.temperature)
@@ -121,7 +125,6 @@ class VectorScaling:
     shift: tuple[float, ...]
     kind: ClassVar[str] = "vector"
     keeps_order: ClassVar[bool] = False
-    needs_one_number: ClassVar[bool] = False
 
     @classmethod
     def fit(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self:
@@ -160,7 +163,6 @@ class IsotonicScaling:
     y: tuple[float, ...]
     kind: ClassVar[str] = "isotonic"
     keeps_order: ClassVar[bool] = True
-    needs_one_number: ClassVar[bool] = False
 
     @classmethod
     def fit(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self:
@@ -180,41 +182,50 @@ class IsotonicScaling:
 
 @dataclass(frozen=True)
 class ConfusionScaling:
-    """softmax(t log p + B[named]): one scale, and a row of shifts for each label that the agent may name.
+    """softmax(log base(p) + B[named]): another calibrator, then a row of shifts for each label that an agent may name.
 
-    A multinomial logistic regression on the agent's confidence and on the label that it named: with confidences that
-    say nothing, B holds the log of the confusion matrix (Dawid and Skene 1979). For an agent that states one number,
-    and which is more reliable about one label than about another. A ridge draws t to the temperature's and B to
-    0, so that a label which was named too seldom to tell is scaled by the temperature alone.
+    B is the logarithm of how often the labels were true where the agent named x, over how often they should have been
+    by the other calibrator. Where that one says the same of every image for which x was named, as of an agent that
+    states labels alone, what comes out is the confusion matrix P(truth | it named x), drawn to the agent's accuracy
+    (Dawid and Skene 1979). What was named seldom stays as the other calibrator has it.
     """
 
-    scale: float
+    base: Calibrator
     shifts: tuple[tuple[float, ...], ...]
     kind: ClassVar[str] = "confusion"
     keeps_order: ClassVar[bool] = False
-    needs_one_number: ClassVar[bool] = True
 
     @classmethod
-    def fit(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self:
-        """Return the scale and shifts of the least log loss, with a ridge towards the fitted temperature."""
-        from scipy.optimize import minimize
+    def over(
+        cls, base: Calibrator, expected: np.ndarray, named: np.ndarray, labels: np.ndarray, prior_images: float
+    ) -> Self:
+        """Return the scaling on top of `base`.
 
-        logits, c = log_probabilities(probabilities), probabilities.shape[1]
-        targets, named = soft_targets(labels, c), one_hot(probabilities.argmax(axis=1), c)
-        start = np.r_[1 / TemperatureScaling.fit(probabilities, labels).temperature, np.zeros(c * c)]
+        Args:
+            expected: what `base`, fitted on other images, says of n images, (n, c).
+            named: the label that the agent named, int (n,). labels: the true ones, int (n,).
+            prior_images: how many images it counts for, in each cell, that they are as often true as expected: the mean
+                of a Gamma prior on the ratio is 1 (as DuMouchel 1999 shrinks tables of observed over expected counts).
 
-        def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-            scaled = softmax(parameters[0] * logits + named @ parameters[1:].reshape(c, c))
-            residual, drift = scaled - targets, parameters - start
-            gradient = np.r_[(residual * logits).sum(), (named.T @ residual).ravel()] + drift
-            return float(-(targets * log_probabilities(scaled)).sum() + drift @ drift / 2), gradient
-
-        best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 20.0)] + [(-20, 20)] * c * c)
-        return cls(float(best.x[0]), tuple(tuple(row) for row in best.x[1:].reshape(c, c).tolist()))
+        Examples:
+            >>> base, half = TemperatureScaling(1.0), np.full((2, 2), 0.5)
+            >>> scaling = ConfusionScaling.over(base, half, np.array([0, 0]), np.array([1, 1]), 1.0)
+            >>> scaling(np.array([[0.9, 0.1]])).round(3)  # 9 * (0 + 1) / (1 + 1) to 1 * (2 + 1) / (1 + 1)
+            array([[0.75, 0.25]])
+        """
+        c = expected.shape[1]
+        of_named = one_hot(named, c).T
+        observed, should = of_named @ one_hot(labels, c), of_named @ expected
+        shifts = np.log((observed + prior_images) / (should + prior_images))
+        return cls(base, tuple(tuple(row) for row in shifts.tolist()))
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
         named = np.asarray(probabilities).argmax(axis=1)
-        return softmax(self.scale * log_probabilities(probabilities) + np.array(self.shifts)[named])
+        return self.shifted(self.base(probabilities), named)
+
+    def shifted(self, calibrated: np.ndarray, named: np.ndarray) -> np.ndarray:
+        """Return what `base` made of predictions, (n, c), shifted by the labels that they named, int (n,)."""
+        return softmax(log_probabilities(calibrated) + np.array(self.shifts)[named])
 
 
 @dataclass(frozen=True)

@@ -204,11 +204,12 @@ def raw_predictions(diagnosis: Diagnosis, members: Sequence[Member], task: Task)
 
 
 def _answers(member: Member, raw: np.ndarray) -> MemberAnswers:
-    if member.agent in FEATURE_AGENTS:
+    is_head = member.agent in FEATURE_AGENTS
+    if is_head:
         kinds = FITTED_TO_HEADS
     else:
         kinds = FITTED_TO_WORDS if states_one_number(raw[np.isfinite(raw).all(axis=1)]) else FITTED
-    return MemberAnswers(member.agent, member.stage, raw, member.cost_usd, kinds)
+    return MemberAnswers(member.agent, member.stage, raw, member.cost_usd, kinds, by_name=not is_head)
 
 
 def _examples_of(

@@ -37,6 +37,7 @@ class MemberAnswers:
         raw: probabilities before calibration, (n, c), out of fold; rows of NaN where the agent abstained or failed.
         cost_usd: of one answer, on average.
         calibrators: the kinds to choose a calibrator from, by name.
+        by_name: whether what it named counts for its calibration, see `fit_calibrator`: not of a head on features.
         predictions: the n answers as they were given; empty for a head, whose answer is no more than `raw`.
     """
 
@@ -45,6 +46,7 @@ class MemberAnswers:
     raw: np.ndarray
     cost_usd: float = 0.0
     calibrators: Mapping[str, type[FittedCalibrator]] = field(default_factory=lambda: FITTED)
+    by_name: bool = False
     predictions: tuple[Prediction, ...] = ()
 
     @classmethod
@@ -56,7 +58,7 @@ class MemberAnswers:
         """
         raw, cost = to_array(predictions, task), float(np.mean([prediction.cost_usd for prediction in predictions]))
         in_words = states_one_number(raw[np.isfinite(raw).all(axis=1)])
-        return cls(agent, stage, raw, cost, FITTED_TO_WORDS if in_words else FITTED, tuple(predictions))
+        return cls(agent, stage, raw, cost, FITTED_TO_WORDS if in_words else FITTED, True, tuple(predictions))
 
     def prediction(self, row: int, task: Task) -> Prediction:
         """Return the agent's answer on the image in a row."""
@@ -66,7 +68,10 @@ class MemberAnswers:
 
 
 async def predictions_of_others(
-    context: FitContext, heads: Sequence[MemberAnswers], images: range | None = None
+    context: FitContext,
+    heads: Sequence[MemberAnswers],
+    images: range | None = None,
+    failed: dict[str, str] | None = None,
 ) -> list[MemberAnswers]:
     """Ask the context's other agents about labelled images: first looks, then second looks with evidence.
 
@@ -75,12 +80,15 @@ async def predictions_of_others(
     Args:
         heads: their answers on the images that are looked at.
         images: rows of the labelled images that are looked at; None: all.
+        failed: where it is given, an agent that failed on every image of the first batch is asked no more, and its
+            cause is put there.
 
     Returns:
         The answers of each agent in its first look, and in its second where it can revise.
 
     Raises:
-        AgentError: an agent failed on every image of the first batch. BudgetSpentError: the agents may spend no more.
+        AgentError: an agent failed on every image of the first batch, and `failed` is None.
+        BudgetSpentError: the agents may spend no more.
     """
     task, labelled_images, data, others = context.task, context.labelled_images, context.data, context.others
     neighbours, load, timeout = context.neighbours, context.load, context.timeout_seconds
@@ -96,9 +104,8 @@ async def predictions_of_others(
         loaded = [load(labelled_images.sources[row]) if load is not None else None for row in rows]
         inputs = AgentInput(task, loaded, data.features[rows], nearest.labels, nearest.similarities)
         firsts = await asyncio.gather(*(first_look(agent, inputs, timeout) for agent in others))
-        for agent, first in zip(others, firsts, strict=True):
-            if start == 0 and all(p.error is not None for p in first):  # it will not do better on the others
-                raise AgentError(f"the agent '{agent.name}' failed on each of the first images: {first[0].error}")
+        if start == 0:
+            others, firsts = _that_answered(others, firsts, failed)
         of_heads = ([head.prediction(start + place, task) for place in range(len(rows))] for head in heads)
         per_image = [*zip(*of_heads, *firsts, strict=True)]
         able = [(agent, first) for agent, first in zip(others, firsts, strict=True) if agent.can_revise]
@@ -114,6 +121,26 @@ async def predictions_of_others(
             answers.setdefault((agent.name, "second"), []).extend(second)
         context.progress("asking agents about labelled images", start + len(rows), len(asked))
     return [MemberAnswers.of(name, stage, predictions, task) for (name, stage), predictions in answers.items()]
+
+
+def _that_answered(
+    agents: Sequence[Agent], firsts: Sequence[Sequence[Prediction]], failed: dict[str, str] | None
+) -> tuple[list[Agent], list[list[Prediction]]]:
+    """Return the agents that did not fail on all images of the first batch, with their answers.
+
+    The others will not do better on the rest: they are put into `failed` with the cause, or if that is None an
+    AgentError is raised.
+    """
+    answered = [any(p.error is None for p in first) for first in firsts]
+    for agent, first, has_answered in zip(agents, firsts, answered, strict=True):
+        if not has_answered:
+            cause = f"failed on each of the first images: {first[0].error}"
+            if failed is None:
+                raise AgentError(f"the agent '{agent.name}' {cause}")
+            failed[agent.name] = cause
+    pairs = zip(agents, firsts, answered, strict=True)
+    kept = [(agent, first) for agent, first, has_answered in pairs if has_answered]
+    return [agent for agent, _ in kept], [[*first] for _, first in kept]
 
 
 def _with_first_predictions(

@@ -151,6 +151,7 @@ def fit(
         if captioner is not None and data.texts is not None:
             context = replace(context, data=run_sync(with_captions(context, captioner, encoder)))
         fitted, choices = _fitted(context, named)
+        fitted_agents = {member.agent for member in fitted.members}
         adviser = settings.reasoner if settings.reasoner and settings.reasoner.role == "advise" else None
         if adviser is not None:
             reasoner = Reasoner(adviser, task, open_replies(settings.replies), budget)
@@ -162,7 +163,7 @@ def fit(
             encoder=EncoderRecord.of(encoder),
             labelled_images=labelled_images,
             agents=tuple(dict.fromkeys(member.agent for member in fitted.members if member.agent != REASONER)),
-            models=tuple(filter(None, map(settings_of, others))),
+            models=tuple(filter(None, (settings_of(agent) for agent in others if agent.name in fitted_agents))),
             reasoner=adviser,
             choices=tuple(choices),
             predictions=LabelledPredictions.of_fit(
@@ -226,7 +227,8 @@ def _fitted(context: FitContext, named: Sequence[str] | None) -> tuple[FittedEns
     else:
         kinds = [name for name in USUAL_AGENTS if name in able] if named is None else [*named]
     fitted = fit_agents(context, kinds)
+    left_out = [*fitted.left_out]
     if not is_auto:
-        return fitted, []
+        return fitted, left_out
     fitted, chosen = select(fitted, context.task, context.data)
-    return fitted, chosen + untried
+    return fitted, chosen + untried + left_out

@@ -14,7 +14,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from consilience.agents import FEATURE_AGENTS, FeatureAgent, LabelledFeatures, feature_agent
+from consilience.agents import FeatureAgent, LabelledFeatures, feature_agent
 from consilience.agents.heads.folds import UNJUDGED
 from consilience.core.errors import AgentError
 from consilience.core.progress import Progress
@@ -24,23 +24,16 @@ from consilience.orchestrator.decision.case_summary import REASONER
 from consilience.orchestrator.decision.second_look import SecondLookAnswers
 from consilience.orchestrator.ensemble.calibration import FITTED_TO_HEADS, fit_calibrator
 from consilience.orchestrator.ensemble.cross_fitting import out_of_fold, split_into_folds
-from consilience.orchestrator.ensemble.fusion import PRIOR_IMAGES, ErrorPrior, Fusion
-from consilience.orchestrator.ensemble.members import Member
+from consilience.orchestrator.ensemble.fusion import Fusion
+from consilience.orchestrator.ensemble.members import LEFT_OUT, AgentChoice, Member
 from consilience.orchestrator.ensemble.scaling import TemperatureScaling
 from consilience.orchestrator.ensemble.trust_metrics import measure
 from consilience.orchestrator.fitting.collect import MemberAnswers, named_labels, predictions_of_others
+from consilience.orchestrator.fitting.expected_errors import error_prior_of
 from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.novelty.novelty_score import Novelty
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
 from consilience.orchestrator.runtime.calls import run_sync
-
-SAME_FEATURES = 0.8
-"""Correlation of the errors of two heads on the same features, expected a priori (0.7 to 0.9 is usual)."""
-
-HEAD_IMAGES = 64
-"""How many labelled images the prior of how a head errs counts for, at least. It counts for as many as there are, if
-those are more: of heads that err together it can hardly be seen which is the better one, and weights that follow the
-estimate alone go from one end to the other (Ledoit and Wolf 2004 shrink covariances for the same reason)."""
 
 
 class PanelParts(TypedDict):
@@ -71,6 +64,7 @@ class FittedEnsemble:
         weights: of each look in that posterior, (n, a).
         novelty: what images are compared with; None where no image could be judged.
         how_novel: the novelty of the labelled images, out of fold, (n,); 0 for those that could not be judged.
+        left_out: agents of which too few answers are there to judge them, and why.
     """
 
     heads: tuple[FeatureAgent, ...]
@@ -85,6 +79,7 @@ class FittedEnsemble:
     weights: np.ndarray
     novelty: Novelty | None
     how_novel: np.ndarray
+    left_out: tuple[AgentChoice, ...] = ()
 
     def parts(self) -> PanelParts:
         """Return the parts that a panel holds."""
@@ -105,8 +100,8 @@ def fit_agents(context: FitContext, kinds: Sequence[str]) -> FittedEnsemble:
         kinds: names of feature agents to fit.
 
     Raises:
-        AgentError: there is no agent, two have one name, or one failed on every image of the first batch, or on so many
-            that it cannot be judged.
+        AgentError: there is no agent, two have one name, or every agent failed on so many images that it cannot be
+            judged. An agent of several that did is left out.
         BudgetSpentError: the answers would cost more than they may.
     """
     task, data, progress = context.task, context.data, context.progress
@@ -126,9 +121,31 @@ def fit_agents(context: FitContext, kinds: Sequence[str]) -> FittedEnsemble:
             looks.append(MemberAnswers(name, "first", raw, calibrators=FITTED_TO_HEADS))
             heads.append(kind.fit(data))
             progress("fitting agents", len(heads) * (n_folds + 1), steps)
+    failed: dict[str, str] = {}
     if context.others:
-        looks += run_sync(predictions_of_others(context, looks))
-    return fit_ensemble(tuple(heads), looks, task, data, folds)
+        looks += run_sync(predictions_of_others(context, looks, failed=failed))
+    judged = [look for look in looks if look.agent in kinds or _can_be_judged(look, folds)]
+    for look in looks:
+        if look not in judged and look.stage == "first":
+            failed[look.agent] = _too_few(look)
+    judged = [look for look in judged if look.agent not in failed]
+    if not judged:
+        raise AgentError("; ".join(f"the agent '{agent}' {cause}" for agent, cause in failed.items()))
+    left_out = tuple(AgentChoice(agent, False, f"{LEFT_OUT}: it {cause}") for agent, cause in failed.items())
+    return replace(fit_ensemble(tuple(heads), judged, task, data, folds), left_out=left_out)
+
+
+def _can_be_judged(look: MemberAnswers, folds: np.ndarray) -> bool:
+    """Return whether an agent answered images of two folds at least, so that one can judge what the other taught."""
+    return len(np.unique(folds[np.isfinite(look.raw).all(axis=1)])) > 1
+
+
+def _too_few(look: MemberAnswers) -> str:
+    answered = int(np.isfinite(look.raw).all(axis=1).sum())
+    return (
+        f"gave a {look.stage} prediction for {answered} of {len(look.raw)} labelled images: too few to measure how "
+        "good it is"
+    )
 
 
 def _fold_done(progress: Progress, before: int, steps: int, done: int) -> None:
@@ -206,24 +223,6 @@ def fit_ensemble(
         )
 
 
-def error_prior_of(agents: Sequence[str], images: int) -> ErrorPrior:
-    """Return how these agents are expected to err before any of their answers are seen.
-
-    Heads on the same features err together, and how well each kind of head does is known from elsewhere. Others are
-    independent and as good as the best head.
-
-    Args:
-        agents: name of each look's agent.
-        images: how many labelled images the estimate will come from.
-    """
-    kinds = [FEATURE_AGENTS.get(agent) for agent in agents]
-    spread = np.sqrt([1.0 if kind is None else kind.usual_error for kind in kinds])
-    together = np.array([[SAME_FEATURES if kind and other else 0.0 for other in kinds] for kind in kinds])
-    np.fill_diagonal(together, 1.0)
-    pseudo_counts = np.array([PRIOR_IMAGES if kind is None else max(HEAD_IMAGES, images) for kind in kinds])
-    return ErrorPrior(together * np.outer(spread, spread), pseudo_counts)
-
-
 def second_looks(looks: Sequence[MemberAnswers], calibrated: np.ndarray, labels: np.ndarray) -> SecondLookAnswers:
     """Return the second looks among `looks`, with what the same agents named at first.
 
@@ -252,14 +251,11 @@ def judge(look: MemberAnswers, labels: np.ndarray, folds: np.ndarray, task: Task
     if (folds == UNJUDGED).all() and not answered.any():  # a head, and one image a label: nothing can be known
         trust = measure(look.agent, look.stage, raw, labels, task.names)
         return Member(look.agent, look.stage, TemperatureScaling(1.0), trust, look.cost_usd), raw
-    if len(np.unique(folds[answered])) < 2:
-        raise AgentError(
-            f"the agent '{look.agent}' gave a {look.stage} prediction for {answered.sum()} of {len(labels)} labelled "
-            "images: too few to measure how good it is"
-        )
+    if not _can_be_judged(look, folds):
+        raise AgentError(f"the agent '{look.agent}' {_too_few(look)}")
     calibrated = np.full_like(raw, np.nan)
     calibrator, calibrated[answered] = fit_calibrator(
-        raw[answered], labels[answered], folds[answered], look.calibrators
+        raw[answered], labels[answered], folds[answered], look.calibrators, by_name=look.by_name
     )
     trust = measure(look.agent, look.stage, calibrated, labels, task.names)
     return Member(look.agent, look.stage, calibrator, trust, look.cost_usd), calibrated

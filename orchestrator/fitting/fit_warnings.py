@@ -8,6 +8,7 @@ from statistics import median
 from consilience.agents.heads.model_selection import FEW_IMAGES
 from consilience.orchestrator.decision.settling import Settles, promise_words
 from consilience.orchestrator.ensemble.calibration import IMAGES_FOR_MORE_PARAMETERS
+from consilience.orchestrator.ensemble.members import LEFT_OUT
 from consilience.orchestrator.panel.panel import Panel
 
 RARE = 5
@@ -19,6 +20,11 @@ def fit_warnings(panel: Panel) -> tuple[str, ...]:
     counts = {name: panel.labelled_images.labels.count(name) for name in panel.task.names}
     usual, total, warnings = median(counts.values()), sum(counts.values()), []
     judged = max((member.trust.n for member in panel.members), default=0)
+    warnings += [
+        f"'{choice.agent}' is no part of the panel, {choice.reason}."
+        for choice in panel.choices
+        if choice.reason.startswith(LEFT_OUT)
+    ]
     if not judged:
         warnings.append(
             "With one image of each label the agents cannot be tested: how accurate they are is not known, and every "

@@ -16,10 +16,12 @@ import numpy as np
 from consilience.agents import FEATURE_AGENTS, LabelledFeatures
 from consilience.agents.heads.model_selection import MAX_JUDGED_IMAGES, mean_and_error
 from consilience.core.task import Task
-from consilience.orchestrator.ensemble.fusion import ErrorPrior, Fusion
+from consilience.orchestrator.ensemble.error_covariance import ErrorPrior
+from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import AgentChoice
 from consilience.orchestrator.ensemble.scaling import log_probabilities
-from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, error_prior_of, first_looks, fit_ensemble
+from consilience.orchestrator.fitting.expected_errors import error_prior_of
+from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, first_looks, fit_ensemble
 
 AUTO = "auto"
 """In the place of agents' names: choose them."""

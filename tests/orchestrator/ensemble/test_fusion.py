@@ -14,16 +14,15 @@ from scipy.optimize import minimize
 
 from consilience.agents.base import one_hot, softmax
 from consilience.core.trust import Trust
-from consilience.orchestrator.ensemble.fusion import (
+from consilience.orchestrator.ensemble.error_covariance import (
     PRIOR_IMAGES,
     ErrorPrior,
-    Fusion,
     apart,
-    cap_confidence,
     error_covariance,
     min_variance_weights,
-    starting_weight,
 )
+from consilience.orchestrator.ensemble.fusion import LABEL_IMAGES, Fusion, cap_confidence, starting_weight
+from consilience.orchestrator.ensemble.pool_weights import error_correlation, expected_weights, without_the_missing
 
 
 def words(labels: np.ndarray, agents: int, seed: int = 0, c: int = 3, skill: float = 1.5) -> np.ndarray:
@@ -34,6 +33,11 @@ def words(labels: np.ndarray, agents: int, seed: int = 0, c: int = 3, skill: flo
 
 def some_labels(n: int, c: int = 3, seed: int = 9) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, c, n)
+
+
+def one_source(looks: int) -> ErrorPrior:
+    """Looks at the same features, of which nothing is known."""
+    return replace(ErrorPrior.none(looks), sources=np.zeros(looks, np.intp))
 
 
 def trust(ece: float, ocr: float, ccc: float) -> Trust:
@@ -87,7 +91,7 @@ def test_the_belief_about_two_is_worth_what_it_is_about_the_better_known_and_tak
     """Three images, errors of the label 0 (those of 1 are their negatives): -0.2, 0.4, -0.5 and -0.4, 0.9, -0.6."""
     predictions = np.array([[[0.8, 0.2], [0.4, 0.6], [0.5, 0.5]], [[0.6, 0.4], [0.9, 0.1], [0.4, 0.6]]])
     first_variance, other, both = 0.9, 2.66, 2 * (0.08 + 0.36 + 0.3)
-    belief = ErrorPrior(np.array([[1.0, 0.8], [0.8, 1.0]]), np.array([50, 10]))
+    belief = ErrorPrior(np.array([[1.0, 0.8], [0.8, 1.0]]), np.array([50, 10]), np.zeros(2, np.intp))
     known, usual = first_variance / 3, (first_variance + other) / 6
     common = (both + 50 * 0.8 * np.sqrt(known * usual)) / 53
     expected = [[(first_variance + 50 * known) / 53, common], [common, (other + 10 * usual) / 13]]
@@ -145,73 +149,133 @@ def test_weights_of_two_members_follow_from_their_errors() -> None:
     usual = sum(e @ e for e in errors) / 800
     a, b = (e @ e + PRIOR_IMAGES * usual for e in errors)
     both = errors[0] @ errors[1]
-    _, weights = Fusion.from_predictions(np.stack([good, poor]), labels).posterior(np.stack([good, poor]))
+    fusion = Fusion.from_predictions(np.stack([good, poor]), labels, prior=one_source(2))
+    _, weights = fusion.posterior(np.stack([good, poor]))
     assert weights[0, 0] / weights[0].sum() == pytest.approx(max(min((b - both) / (a + b - 2 * both), 1), 0), abs=1e-5)
     assert weights[0, 0] > weights[0, 1]
 
 
-def test_an_agent_that_is_there_twice_counts_as_one() -> None:
+def test_an_agent_that_is_there_twice_hardly_counts_for_more() -> None:
     labels = some_labels(3000)
     predictions = words(labels, 2)
-    twice = predictions[[0, 0, 1]]
     once_posterior, once = Fusion.from_predictions(predictions, labels).posterior(predictions)
-    twice_posterior, doubled = Fusion.from_predictions(twice, labels).posterior(twice)
-    np.testing.assert_allclose(twice_posterior, once_posterior, atol=0.02)
-    assert doubled[0, 0] == pytest.approx(doubled[0, 1])
-    assert doubled[0, :2].sum() == pytest.approx(once[0, 0], rel=0.05)
+    twice_posterior, doubled = Fusion.from_predictions(predictions[[0, 0, 1]], labels).posterior(predictions[[0, 0, 1]])
+    np.testing.assert_allclose(twice_posterior, once_posterior, atol=0.05)
+    assert doubled[0, 0] == pytest.approx(doubled[0, 1], abs=1e-3)
+    assert doubled[0, :2].sum() == pytest.approx(once[0, 0], rel=0.1)
 
 
 @pytest.mark.parametrize("n", [2, 8, 3000])
-def test_few_labels_change_little_and_many_decide(n: int) -> None:
+def test_within_a_source_few_labels_change_little_and_many_decide(n: int) -> None:
     labels = some_labels(n)
     predictions = np.stack([words(labels, 1, 0, skill=2.0)[0], words(labels, 1, 1, skill=0.8)[0]])
-    _, weights = Fusion.from_predictions(predictions, labels).posterior(predictions)
+    _, weights = Fusion.from_predictions(predictions, labels, prior=one_source(2)).posterior(predictions)
     share = weights[0, 0] / weights[0].sum()
     assert share == pytest.approx(0.5, abs=0.15) if n < 10 else share > 0.85
 
 
-def test_independent_members_together_say_more_than_their_mean() -> None:
+@pytest.mark.parametrize("n", [20, 200, 3000])
+def test_independent_agents_of_unequal_skill_count_in_full(n: int) -> None:
+    """By Bayes' rule their evidence adds up: nothing is better than weights of 1."""
+    labels = some_labels(n + 3000)
+    predictions = np.stack([words(labels, 1, seed, skill=skill)[0] for seed, skill in enumerate((0.7, 1.1, 1.6))])
+    fusion = Fusion.from_predictions(predictions[:, :n], labels[:n])
+    posterior, weights = fusion.posterior(predictions[:, n:])
+    ideal = softmax(np.log(predictions[:, n:]).sum(axis=0))
+    right = (posterior.argmax(axis=1) == labels[n:]).mean()
+    assert right >= (ideal.argmax(axis=1) == labels[n:]).mean() - {20: 0.035, 200: 0.01, 3000: 0.003}[n]
+    assert right > max((member.argmax(axis=1) == labels).mean() for member in predictions) + 0.03
+    if n == 3000:
+        assert weights[0] == pytest.approx([1, 1, 1], abs=0.12)
+
+
+def test_copies_share_the_weight_of_one() -> None:
     labels = some_labels(1000)
-    predictions = words(labels, 4, skill=1.0)
-    independent = Fusion.from_predictions(predictions, labels)
-    copies = Fusion.from_predictions(predictions[[0, 0, 0, 0]], labels)
-    assert independent.total > 1.8
-    assert copies.total == pytest.approx(1.0, abs=0.1)
-    posterior, _ = independent.posterior(predictions)
-    right = posterior.argmax(axis=1) == labels
-    assert right.mean() > max((member.argmax(axis=1) == labels).mean() for member in predictions) + 0.05
-    assert abs(posterior.max(axis=1).mean() - right.mean()) < 0.03
+    copies = words(labels, 1, skill=1.0)[[0, 0, 0, 0]]
+    posterior, weights = Fusion.from_predictions(copies, labels).posterior(copies)
+    assert weights[0] == pytest.approx([0.25] * 4, abs=0.03)
+    np.testing.assert_allclose(posterior, copies[0], atol=0.05)
 
 
-def test_few_labels_do_not_move_the_sum_of_the_weights_far_from_1() -> None:
-    predictions = words(some_labels(1000), 4, skill=1.0)
-    few, many = (Fusion.from_predictions(predictions[:, :n], some_labels(1000)[:n]) for n in (4, 1000))
-    assert 0.8 < few.total < 1.4
-    assert many.total > 3
-
-
-def test_the_less_is_common_to_the_errors_the_further_the_sum_of_the_weights_may_go() -> None:
+def test_the_less_is_common_to_the_errors_the_further_the_sum_of_the_weights_of_a_source_may_go() -> None:
     """Near 1 the likelihood is as good as quadratic, and the sum goes as far as the variance of its prior."""
     predictions, labels = words(some_labels(6), 4, skill=0.7), some_labels(6)
 
     def log_total(common: float) -> float:
-        belief = replace(ErrorPrior.none(4), covariance=np.full((4, 4), common) + (1 - common) * np.eye(4))
+        belief = replace(one_source(4), covariance=np.full((4, 4), common) + (1 - common) * np.eye(4))
         shared = np.outer([1, 2, 3, 4], [1, 2, 3, 4]) * belief.covariance  # how good they are does not matter here
         assert apart(shared) == pytest.approx(1 - common)
-        return float(np.log(Fusion.from_predictions(predictions, labels, prior=belief).total))
+        weights = Fusion.from_predictions(predictions, labels, prior=belief).weights(np.ones((1, 4), bool))
+        return float(np.log(weights.sum()))
 
     assert log_total(0.99) / log_total(0.9) == pytest.approx(0.1, rel=0.15)
     assert abs(log_total(0.9)) < abs(log_total(0.5)) < abs(log_total(0.0))
 
 
-def test_the_sum_of_the_weights_is_fitted_on_who_speaks_at_once() -> None:
-    labels = some_labels(500)
-    predictions = words(labels, 3, skill=1.0)
-    first = np.where(np.array([True, True, False])[:, None, None], predictions, np.nan)
-    fusion = Fusion.from_predictions(predictions, labels, first)
-    assert fusion.total == pytest.approx(Fusion.from_predictions(predictions[:2], labels).total, abs=1e-4)
-    assert fusion.covariance is not None
-    assert fusion.covariance.shape == (3, 3)
+def second_looks_of(agents: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, ErrorPrior]:
+    """First looks of agents, then their second looks, who have all seen the answer of the last agent."""
+    labels = some_labels(800)
+    first = words(labels, agents, skill=1.0)
+    again = softmax(0.3 * np.log(first[:-1]) + 0.9 * np.log(first[-1]))
+    predictions = np.concatenate([first, again])
+    spoken = np.where((np.arange(len(predictions)) < agents)[:, None, None], predictions, np.nan)
+    sources = np.r_[np.arange(agents), np.arange(agents - 1)]
+    return predictions, spoken, labels, replace(ErrorPrior.none(len(predictions)), sources=sources)
+
+
+def test_second_looks_change_no_weight_of_a_first_look_and_are_no_fresh_witness() -> None:
+    predictions, spoken, labels, prior = second_looks_of(3)
+    fusion = Fusion.from_predictions(predictions, labels, spoken, prior)
+    first = np.array([[True, True, True, False, False]])
+    alone = Fusion.from_predictions(predictions[:3], labels).weights(np.ones((1, 3), bool))
+    np.testing.assert_allclose(fusion.weights(first)[:, :3], alone, atol=1e-4)
+    weights = fusion.weights(np.array([[False, False, True, True, True]]))[0]
+    assert weights[3:].max() < fusion.weights(first)[0, :2].min()  # most of what they say was counted already
+    assert weights[:2].tolist() == [0, 0]
+
+
+def test_the_weights_of_independent_sources_by_hand_where_images_tell_nothing() -> None:
+    even = np.full((2, 30, 2), 0.5)
+    fusion = Fusion.from_predictions(even, np.arange(30) % 2)
+    assert fusion.weights(np.ones((1, 2), bool))[0] == pytest.approx([1, 1], abs=1e-4)
+
+
+def test_the_prior_of_the_labels_is_counted_once() -> None:
+    """Five agents know no more than that one label is four times as frequent as the other."""
+    labels = np.r_[np.zeros(400, int), np.ones(100, int)]
+    knowing_nothing = np.tile([0.8, 0.2], (5, 500, 1))
+    posterior, _ = Fusion.from_predictions(knowing_nothing, labels).posterior(knowing_nothing)
+    np.testing.assert_allclose(posterior[:, 0], 0.8, atol=0.03)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.3, 0.8])
+def test_expected_weights_agree_with_a_general_solver(correlation: float) -> None:
+    spread = np.array([0.4, 0.9, 1.0, 1.7])
+    covariance = ((1 - correlation) * np.eye(4) + correlation) * np.outer(spread, spread)
+    best = minimize(
+        lambda w: w @ covariance @ w / 2 - np.diag(covariance) @ w, np.full(4, 0.5), bounds=[(0, None)] * 4, tol=1e-12
+    )
+    assert expected_weights(spread, correlation) == pytest.approx(best.x, abs=1e-4)
+
+
+def test_who_speaks_stands_in_for_the_missing_as_far_as_they_say_the_same() -> None:
+    """With all others missing, C_ss^-1 C_sm w_m makes up the weights of the discriminant of those who are there."""
+    spread, correlation = np.array([0.8, 1.0, 1.3]), 0.4
+    whole = expected_weights(spread, correlation)
+    left = without_the_missing(whole[None], whole, spread, correlation, np.array([[True, True, False]]))[0]
+    assert left == pytest.approx([*expected_weights(spread[:2], correlation), 0.0])
+    alone = without_the_missing(whole[None], whole, spread, correlation, np.array([[False, True, False]]))[0]
+    assert alone.tolist() == [0, 1, 0]
+    assert without_the_missing(whole[None], whole, spread, 0.0, np.array([[True, True, False]]))[0, 0] == whole[0]
+
+
+def test_the_correlation_of_errors_is_that_beside_the_truth() -> None:
+    rng, labels = np.random.default_rng(0), some_labels(4000)
+    shared, own = rng.standard_normal((4000, 3)), rng.standard_normal((2, 4000, 3))
+    for common in (0.0, 0.5):
+        noise = np.sqrt(common) * shared + np.sqrt(1 - common) * own
+        found = error_correlation(2 * np.eye(3)[labels] + noise, np.ones((2, 4000), bool), labels, 4000)
+        assert found == pytest.approx(common, abs=0.03)
 
 
 def test_who_is_missing_has_no_weight_and_the_others_take_over() -> None:
@@ -224,10 +288,12 @@ def test_who_is_missing_has_no_weight_and_the_others_take_over() -> None:
     silent[:, 2] = np.nan
     posterior, weights = fusion.posterior(silent)
     assert weights[0, 0] == 0
-    assert weights[0].sum() == pytest.approx(fusion.total)
+    assert (weights[0, 1:] >= weights[3, 1:]).all()
     assert weights[1].tolist() == [0, 0, 1]
     np.testing.assert_allclose(posterior[1], predictions[2, 1])
-    np.testing.assert_allclose((posterior[2], weights[2]), (np.full(3, 1 / 3), np.zeros(3)))
+    shares = (np.bincount(labels) + LABEL_IMAGES) / (500 + 3 * LABEL_IMAGES)
+    np.testing.assert_allclose(posterior[2], shares)
+    assert weights[2].tolist() == [0, 0, 0]
     np.testing.assert_allclose(posterior[3:], fusion.posterior(predictions[:, 3:])[0])
 
 
@@ -271,7 +337,8 @@ def test_order_does_not_matter_and_the_posterior_is_a_distribution(
     assert (weights >= 0).all()
     assert (weights[missing.T] == 0).all()
     np.testing.assert_allclose(posterior.sum(axis=1), 1)
-    np.testing.assert_allclose(posterior[missing.all(axis=0)], 0.25)
+    shares = (np.bincount(labels, minlength=4) + LABEL_IMAGES) / (5 + 4 * LABEL_IMAGES)
+    np.testing.assert_allclose(posterior[missing.all(axis=0)], np.tile(shares, (missing.all(axis=0).sum(), 1)))
     shuffled = predictions[agents][:, :, names]
     other, moved = Fusion.from_predictions(shuffled, place[labels]).posterior(shuffled)
     np.testing.assert_allclose(other, posterior[:, names], atol=1e-4)

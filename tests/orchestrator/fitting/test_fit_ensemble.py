@@ -18,10 +18,10 @@ from consilience.orchestrator.ensemble.cross_fitting import FIVE_FOLDS_FROM, FOL
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.trust_metrics import measure
 from consilience.orchestrator.fitting.collect import MemberAnswers
+from consilience.orchestrator.fitting.expected_errors import error_prior_of
 from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.fitting.fit_ensemble import (
     FittedEnsemble,
-    error_prior_of,
     fit_agents,
     fit_ensemble,
 )
@@ -93,6 +93,7 @@ def test_the_prior_gives_way_to_what_images_tell() -> None:
 def test_agents_that_are_no_heads_err_independently_a_priori() -> None:
     prior = error_prior_of(["qwen", "gpt", "gaussian"], 400)
     assert prior.covariance.tolist() == np.eye(3).tolist()
+    assert prior.sources.tolist() == [0, 1, 2]
     assert prior.pseudo_counts[0] == prior.pseudo_counts[1] < prior.pseudo_counts[2] == 400
 
 
@@ -102,7 +103,8 @@ def test_heads_that_do_about_as_well_share_the_weight_however_many_images_there_
     seen = 2.0 * np.eye(3)[labels] + rng.standard_normal((1000, 3))
     predictions = np.stack([softmax(seen + 0.02 * rng.standard_normal((1000, 3))) for _ in range(2)])
     fusion = Fusion.from_predictions(predictions, labels, prior=error_prior_of(["tip-adapter", "neighbours"], 1000))
-    assert fusion.weights(np.ones((1, 2), dtype=bool))[0] == pytest.approx([fusion.total / 2] * 2, rel=0.1)
+    weights = fusion.weights(np.ones((1, 2), dtype=bool))[0]
+    assert weights == pytest.approx([weights.mean()] * 2, rel=0.1)
 
 
 def test_labels_by_chance_earn_no_trust_and_settle_nothing() -> None:
@@ -142,12 +144,13 @@ def test_the_posterior_of_an_image_comes_from_weights_that_were_fitted_on_others
     fitted = fit_ensemble((), answers, TASK, features_of(labels), folds)
     members, fusion, calibration_set, seen = fitted.members, fitted.fusion, fitted.calibration_set, fitted.second_looks
     calibrated = np.stack([fit_calibrator(look.raw, labels, folds)[1] for look in answers])
+    prior = error_prior_of([look.agent for look in answers], len(labels))
     first = np.where(np.array([True, True, False])[:, None, None], calibrated, np.nan)
     again = np.where(np.array([False, True, True])[:, None, None], calibrated, np.nan)
     for fold in range(5):
         here = folds == fold
-        others = Fusion.from_predictions(calibrated[:, ~here], labels[~here], first[:, ~here])
-        assert others.total != fusion.total
+        others = Fusion.from_predictions(calibrated[:, ~here], labels[~here], first[:, ~here], prior)
+        assert others.base.tolist() != fusion.base.tolist()
         for measured, words in ((calibration_set, first), (calibration_set.again["one"], again)):
             posterior, _ = others.posterior(words[:, here])
             assert np.array_equal(measured.probability[here], posterior.max(axis=1))
@@ -188,10 +191,19 @@ def test_two_agents_of_one_name_or_none_are_refused() -> None:
             fitted_on(data, kinds)
 
 
-def test_only_an_agent_that_states_one_number_may_be_calibrated_by_the_label_that_it_names() -> None:
+def test_heads_are_one_source_and_an_agent_with_its_second_look_another() -> None:
+    prior = error_prior_of(["neighbours", "qwen", "probe", "gpt", "qwen"], 10)
+    assert prior.sources.tolist() == [0, 1, 0, 2, 1]
+
+
+def test_an_agent_is_calibrated_by_what_it_names_and_a_head_is_not() -> None:
     def answers(*rows: list[float]) -> MemberAnswers:
         predictions = [Prediction("qwen", probabilities=dict(zip(TASK.names, row, strict=True))) for row in rows]
         return MemberAnswers.of("qwen", "first", [*predictions, Prediction("qwen", abstained=True)], TASK)
 
-    assert "confusion" in answers([0.8, 0.1, 0.1], [0.3, 0.4, 0.3]).calibrators
-    assert "confusion" not in answers([0.8, 0.1, 0.1], [0.2, 0.5, 0.3]).calibrators
+    words, distributions = answers([0.8, 0.1, 0.1], [0.3, 0.4, 0.3]), answers([0.8, 0.1, 0.1], [0.2, 0.5, 0.3])
+    assert [*words.calibrators] == ["temperature"]
+    assert "vector" in distributions.calibrators
+    assert words.by_name
+    assert distributions.by_name
+    assert not MemberAnswers("probe", "first", np.eye(3)).by_name

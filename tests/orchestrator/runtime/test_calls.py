@@ -288,9 +288,11 @@ def lone_panel(tmp_path: Path, vectors: Path, scripted: Any, good: Any) -> Path:
     fit(vectors, tmp_path / "panel", agents=[scripted("one", good), scripted("two", good)])
     whole = Panel.open(tmp_path / "panel")
     kept = [number for number, member in enumerate(whole.members) if member.agent in ("one", "two")]
-    covariance = whole.fusion.covariance
-    assert covariance is not None
-    fusion = replace(whole.fusion, base=whole.fusion.base[kept], covariance=covariance[np.ix_(kept, kept)])
+    sources = whole.fusion.sources
+    assert sources is not None
+    covariance = sources.covariance[np.ix_(kept, kept)]
+    left = replace(sources, of_look=sources.of_look[kept], covariance=covariance)
+    fusion = replace(whole.fusion, base=whole.fusion.base[kept], sources=left)
     members = tuple(whole.members[number] for number in kept)
     replace(whole, heads=(), agents=("one", "two"), members=members, fusion=fusion).save(whole.path, overwrite=True)
     return whole.path

@@ -1,0 +1,1 @@
+"""The weighing of agents, beside other methods."""

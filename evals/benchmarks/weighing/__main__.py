@@ -1,0 +1,124 @@
+"""How well agents are weighed, beside what people would use instead, on the same labelled and new images.
+
+    python -m consilience.evals.benchmarks.weighing                     simulated agents
+    python -m consilience.evals.benchmarks.weighing ANSWERS.csv ...     tables: image, agent, truth, label, or p_<label>
+
+Each draw takes some labelled images, and judges every method on other images (up to 1,000). Accuracy and log loss come
+with the 95 % interval of the mean over draws and data; `worst` is how far a method is behind the best of the others.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import click
+import numpy as np
+
+from consilience.agents.base import one_hot
+from consilience.core.errors import ConsilienceError, DatasetError
+from consilience.evals.benchmarks.weighing.pooling_methods import METHODS, NEW_IMAGES, Split
+from consilience.evals.benchmarks.weighing.simulated_agents import REGIMES, simulated
+from consilience.orchestrator.ensemble.trust_metrics import score_predictions
+from consilience.orchestrator.runtime.blas_threads import one_blas_thread
+
+
+def read_answers(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return raw answers (a, n, c) of a table with a row an image and agent, rows of NaN for none, and labels (n,).
+
+    Raises:
+        DatasetError: it lacks a column.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if missing := {"image", "agent", "truth", "label"} - set(rows[0] if rows else ()):
+        raise DatasetError(
+            f"'{path}' lacks the columns {', '.join(sorted(missing))}: it needs a row an image and agent"
+        )
+    places = [
+        {name: place for place, name in enumerate(sorted({row[key] for row in rows}))}
+        for key in ("agent", "image", "truth")
+    ]
+    agents, images, names = places
+    raw, labels = np.full((len(agents), len(images), len(names)), np.nan), np.zeros(len(images), np.intp)
+    for row in rows:
+        at = agents[row["agent"]], images[row["image"]]
+        labels[at[1]] = names[row["truth"]]
+        shares = [row.get(f"p_{name}") for name in names]
+        if all(shares):
+            numbers = np.array(shares, np.float64)
+            raw[at] = numbers / numbers.sum()
+        elif row["label"] in names:
+            raw[at] = one_hot(np.array([names[row["label"]]]), len(names))[0]
+    return raw, labels
+
+
+def compared(splits: Iterator[Split]) -> dict[str, np.ndarray]:
+    """Return of each method accuracy, log loss, ECE and seconds in every split, (splits, 4)."""
+    figures: dict[str, list[tuple[float, ...]]] = {name: [] for name in METHODS}
+    with one_blas_thread():
+        for split in splits:
+            for name, method in METHODS.items():
+                start = time.perf_counter()
+                posterior = method(split)
+                seconds = time.perf_counter() - start
+                score = score_predictions(posterior, split.truth)
+                figures[name].append((score.accuracy or 0.0, score.log_loss or 0.0, score.ece, seconds))
+    return {name: np.array(rows) for name, rows in figures.items()}
+
+
+def table_of(results: Mapping[str, Mapping[str, np.ndarray]]) -> str:
+    """Return the figures as text: the mean over all data of each method, and what is worst beside the others'."""
+    lines = [
+        f"{'':20}{'accuracy':^18}{'log loss':^18}{'ECE':>7}{'seconds':>9}{'worst accuracy':>16}{'worst log loss':>16}"
+    ]
+    means = {name: np.array([of[name].mean(axis=0) for of in results.values()]) for name in METHODS}
+    for name in METHODS:
+        rows = np.concatenate([of[name] for of in results.values()])
+        half = 1.96 * rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
+        others = np.stack([mean for other, mean in means.items() if other != name])
+        behind = (others[:, :, 0].max(axis=0) - means[name][:, 0]).max()
+        more = (means[name][:, 1] - others[:, :, 1].min(axis=0)).max()
+        accuracy, loss, ece, seconds = rows.mean(axis=0)
+        figures = f"{f'{accuracy:.3f} ± {half[0]:.3f}':^18}{f'{loss:.3f} ± {half[1]:.3f}':^18}{ece:7.3f}{seconds:9.2f}"
+        lines.append(f"{name:20}{figures}{behind:+16.3f}{more:+16.3f}")
+    return "\n".join(lines)
+
+
+@click.command()
+@click.argument("tables", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--labelled", default="20,50,100,320", show_default=True, help="Labelled images, several by commas.")
+@click.option("--draws", default=3, show_default=True, type=click.IntRange(min=2), help="Draws of each.")
+@click.option("--each", is_flag=True, help="Also print the accuracy and log loss on each of the data.")
+def main(tables: tuple[Path, ...], labelled: str, draws: int, each: bool) -> None:
+    """Compare the weighing with other methods, on TABLES of answers, or on simulated agents."""
+    try:
+        data = {path.stem: read_answers(path) for path in tables}
+        for known in map(int, labelled.split(",")):
+            results = {}
+            for name in data or REGIMES:
+
+                def splits(name: str = name, known: int = known) -> Iterator[Split]:
+                    for seed in range(draws):
+                        raw, truth = data[name] if data else simulated(name, known + NEW_IMAGES, seed)
+                        yield Split.drawn(raw, truth, known, seed)
+
+                if not data or known <= 0.75 * len(data[name][1]):
+                    results[name] = compared(splits())
+            if results:
+                click.echo(f"\n{known} labelled images, {len(results)} sets of answers, {draws} draws\n")
+                click.echo(table_of(results))
+                if each:
+                    for name, of in results.items():
+                        means = (
+                            f"{other} {of[other][:, 0].mean():.3f}/{of[other][:, 1].mean():.3f}" for other in METHODS
+                        )
+                        click.echo(f"{name}: {', '.join(means)}")
+    except ConsilienceError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The benchmark of weighing: its methods on agents whose answer is known, its tables and its simulated agents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from consilience.core.errors import DatasetError
+from consilience.evals.benchmarks.weighing.__main__ import main, read_answers
+from consilience.evals.benchmarks.weighing.pooling_methods import METHODS, OURS, Split, answered
+from consilience.evals.benchmarks.weighing.simulated_agents import REGIMES, simulated
+
+
+def split_of(name: str, known: int, seed: int = 0, new: int = 400) -> Split:
+    raw, labels = simulated(name, known + new, seed)
+    return Split.drawn(raw, labels, known, seed)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_gives_a_distribution_also_where_answers_are_missing(name: str) -> None:
+    posterior = METHODS[name](split_of("40 % missing", 40))
+    assert posterior.shape == (400, 4)
+    assert (posterior >= 0).all()
+    np.testing.assert_allclose(posterior.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("name", REGIMES)
+def test_simulated_agents_state_distributions_and_are_the_same_again(name: str) -> None:
+    (raw, labels), (again, _) = simulated(name, 50, 3), simulated(name, 50, 3)
+    assert raw.shape == (REGIMES[name].agents, 50, REGIMES[name].labels)
+    np.testing.assert_array_equal(raw, again)
+    np.testing.assert_allclose(raw[answered(raw)].sum(axis=1), 1)
+    assert labels.max() < REGIMES[name].labels
+
+
+def right(posterior: np.ndarray, split: Split) -> float:
+    return float((posterior.argmax(axis=1) == split.truth).mean())
+
+
+@pytest.mark.parametrize(
+    "name", ["independent", "one strong, three weak", "redundant", "one swaps two labels", "words"]
+)
+def test_the_weighing_is_never_far_below_its_best_agent(name: str) -> None:
+    for known, allowed in ((20, 0.02), (100, 0.01)):
+        behind = []
+        for seed in range(4):
+            split = split_of(name, known, seed)
+            behind.append(right(METHODS["best agent"](split), split) - right(METHODS[OURS](split), split))
+        assert np.mean(behind) <= allowed
+
+
+def test_votes_are_counted_by_hand() -> None:
+    new = np.eye(3)[[[0, 0], [0, 1], [1, 2]]]  # three agents, two images
+    split = Split(np.eye(3)[[[0, 1, 2]] * 3], np.array([0, 1, 2]), new, np.array([0, 1]))
+    np.testing.assert_allclose(
+        METHODS["majority vote"](split)[0], [(2 + 1 / 6) / 3.5, (1 + 1 / 6) / 3.5, (1 / 6) / 3.5]
+    )
+
+
+def test_a_table_is_read_with_what_is_missing(tmp_path: Path) -> None:
+    table = tmp_path / "answers.csv"
+    table.write_text(
+        "image,agent,truth,label,p_scab,p_rust\n1,a,scab,rust,,\n2,a,rust,,,\n1,b,scab,scab,0.6,0.2\n2,b,rust,mildew,,\n",
+        encoding="utf-8",
+    )
+    raw, labels = read_answers(table)
+    assert labels.tolist() == [1, 0]  # rust, scab
+    np.testing.assert_allclose(raw, [[[1, 0], [np.nan] * 2], [[0.25, 0.75], [np.nan] * 2]])
+    table.write_text("image,agent,truth\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match="lacks the columns"):
+        read_answers(table)
+
+
+def test_the_command_prints_every_method(tmp_path: Path) -> None:
+    raw, labels = simulated("words", 60, 0)
+    rows = [
+        f"{image},{agent},{labels[image]},{raw[agent, image].argmax()}"
+        for agent in range(4)
+        for image in range(len(labels))
+    ]
+    table = tmp_path / "words.csv"
+    table.write_text("image,agent,truth,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    result = CliRunner().invoke(main, [str(table), "--labelled", "20,1000", "--draws", "2", "--each"])
+    assert result.exit_code == 0, result.output
+    assert "20 labelled images, 1 sets of answers, 2 draws" in result.output
+    assert "1000" not in result.output
+    for name in METHODS:
+        assert name in result.output
