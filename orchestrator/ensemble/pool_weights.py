@@ -22,7 +22,7 @@ MAX_CORRELATION = 0.9
 LEAST_INFORMATION = 0.02
 """Nats an image that every source is thought to add, so that no weight is divided by nothing."""
 
-EQUAL_SHARE = 0.6
+EQUAL_SHARE = 0.2
 """Share of the prior's weights that is the same for all: who looks weak on few images need not be."""
 
 WEIGHT_WIDTH = 0.15
