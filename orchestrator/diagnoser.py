@@ -5,35 +5,27 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
 from consilience.agents import Agent, Budget
 from consilience.core.diagnosis import Diagnosis, FailedImage
-from consilience.core.diagnosis_record import Embedding, conclusion_from_dict
-from consilience.core.errors import AllAgentsFailedError, DatasetError, EncoderError
-from consilience.core.evidence import Evidence
+from consilience.core.errors import DatasetError, EncoderError
 from consilience.core.images import Image, ImageSource, Named, load_image
-from consilience.core.settings.settings import PolicySettings, Settings, settings_or
-from consilience.orchestrator.decision.policy import Policy, under_alarm
-from consilience.orchestrator.decision.run_state import State
-from consilience.orchestrator.decision.settling import in_use
+from consilience.core.settings.settings import Settings, settings_or
+from consilience.orchestrator.decision.policy import under_alarm
 from consilience.orchestrator.decision.weighing import Weigher
 from consilience.orchestrator.fitting.ingest import vector_identity
-from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
 from consilience.orchestrator.panel.panel import Panel
-from consilience.orchestrator.reasoner.step import open_reasoner
+from consilience.orchestrator.panel_graph import PanelGraph, Step
 from consilience.orchestrator.runtime.background_loop import BackgroundLoop
-from consilience.orchestrator.runtime.blas_threads import DIAGNOSING
 from consilience.orchestrator.shift.batch_sample import TestedBatch, tested, vector_shift
 from consilience.orchestrator.shift.shift_reference import ShiftReference
 from consilience.orchestrator.shift.shift_words import REASON
@@ -41,17 +33,6 @@ from consilience.orchestrator.shift.two_sample import BatchShift
 from consilience.retrieval.encoders.batch_embedding import Embedded, embed, embed_many
 from consilience.retrieval.encoders.encoder import Encoder
 from consilience.retrieval.memory.labelled_images import UNIT_TOLERANCE
-
-if TYPE_CHECKING:
-    from langgraph.graph.state import CompiledStateGraph
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a run, for people who watch: the graph's node and what it added to the state."""
-
-    node: str
-    update: dict[str, Any]
 
 
 class Diagnoser:
@@ -66,7 +47,7 @@ class Diagnoser:
     Attributes:
         threads: that load and embed images in `diagnose_many`; None: one for each core.
         known_vectors: by identity, vectors that its encoder made before; `diagnose_many` does not make them again.
-        weigher: what weighs predictions, and could weigh recorded ones anew.
+        graph: what runs images through the panel.
         budget: what its agents and its reasoner may spend together while it is open.
     """
 
@@ -79,19 +60,9 @@ class Diagnoser:
         self.encoder = encoder if encoder is not None else panel.encoder.open(settings.device)
         panel.encoder.check(self.encoder)
         self.budget = Budget(settings.policy.max_run_cost_usd)
-        self._agents = panel.open_agents(settings, agents, self.budget)
+        opened = panel.open_agents(settings, agents, self.budget)
         self.memory = panel.open_memory(settings.memory.url)
-        calibration_set = in_use(panel.calibration_set, settings.decision, panel.task.names)
-        policy, fusion = (
-            Policy.chosen(settings.policy, calibration_set),
-            replace(panel.fusion, ratio=calibration_set.ratio),
-        )
-        self._bounds = panel.bounds if settings.policy.refer_unjudgeable else None
-        known = panel.known()
-        novelty = panel.novelty if panel.novelty is None or known is None else panel.novelty.beside(known)
-        self.weigher = Weigher(panel.task, panel.members, fusion, policy, panel.second_looks, novelty)
-        self._reasoner, self._known = open_reasoner(panel, settings, self.budget), known
-        self.graph = self._compiled(settings.policy)
+        self.graph = PanelGraph(panel, settings, opened, self.memory, self.encoder.fingerprint, self.budget)
         closed = f"this diagnoser is closed: open the panel '{panel.path}' again"
         self._loop = BackgroundLoop("consilience-orchestrator", closed)
 
@@ -134,7 +105,7 @@ class Diagnoser:
             BudgetSpentError: its answers would cost more than `policy.max_run_cost_usd` leaves.
         """
         loaded = self._load(image)
-        return _single(self._loop.result(self._run([loaded], self.encoder.encode([loaded]))))
+        return _single(self._loop.result(self.graph.run([loaded], self.encoder.encode([loaded]))))
 
     async def adiagnose(self, image: ImageSource, *, revise: bool = False) -> Diagnosis:
         """Diagnose one image as `diagnose` does, awaited: the caller's event loop goes on meanwhile.
@@ -145,8 +116,8 @@ class Diagnoser:
         """
         loaded = await asyncio.to_thread(self._load, image)
         vectors = await asyncio.to_thread(self.encoder.encode, [loaded])
-        graph = self._eager_graph if revise else self.graph
-        return _single(await asyncio.wrap_future(self._loop.submit(self._run([loaded], vectors, graph=graph))))
+        run = self.graph.run([loaded], vectors, eager=revise)
+        return _single(await asyncio.wrap_future(self._loop.submit(run)))
 
     def diagnose_many(
         self,
@@ -241,18 +212,23 @@ class Diagnoser:
         reason = self._reason(shift)
         for start in range(0, len(vectors), self.settings.batch_size):
             part = slice(start, start + self.settings.batch_size)
-            results = self._loop.result(self._run([None] * len(names[part]), vectors[part], names[part]))
+            results = self._loop.result(self.graph.run([None] * len(names[part]), vectors[part], names[part]))
             yield from (_referred(result, reason) for result in results)
 
     def stream(self, image: ImageSource) -> Iterator[Step | Diagnosis | FailedImage]:
         """Diagnose one image and tell every step as it happens; the diagnosis comes last."""
         loaded = self._load(image)
         steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
-        result = self._loop.submit(self._run([loaded], self.encoder.encode([loaded]), on_step=steps.put))
+        result = self._loop.submit(self.graph.run([loaded], self.encoder.encode([loaded]), on_step=steps.put))
         result.add_done_callback(lambda _: steps.put(None))
         while (step := steps.get()) is not None:
             yield step
         yield from result.result()
+
+    @property
+    def weigher(self) -> Weigher:
+        """Return what weighs predictions, and could weigh recorded ones anew."""
+        return self.graph.weigher
 
     def close(self) -> None:
         """Let go of the image memory and of connections, and give up what is under way. A second call does nothing."""
@@ -265,30 +241,11 @@ class Diagnoser:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _compiled(self, policy: PolicySettings) -> CompiledStateGraph[State, Run, State, State]:
-        weigher = replace(self.weigher, policy=replace(self.weigher.policy, settings=policy))
-        graph = build_graph(
-            weigher=weigher,
-            policy=policy,
-            neighbours=self.settings.memory.neighbours,
-            reasoner=self._reasoner,
-            known=self._known,
-        )
-        return graph.compile()
-
-    @cached_property
-    def _eager_graph(self) -> CompiledStateGraph[State, Run, State, State]:
-        return self._compiled(self.settings.policy.model_copy(update={"second_look": "always"}))
-
     def _load(self, source: ImageSource) -> Image:
         image = load_image(source, self.settings.images)
-        if self._bounds is not None:
+        if self.graph.bounds is not None:
             _ = image.measures  # here, in the thread that decoded it
         return image
-
-    def _unjudgeable(self, image: Image | None) -> str:
-        """Return why an image cannot be judged; empty if it can, or where nothing is known of it or of the panel's."""
-        return "" if image is None or self._bounds is None else self._bounds.reason(image.measures)
 
     def _embedded(
         self, images: Iterable[ImageSource], known: Mapping[str, np.ndarray]
@@ -305,64 +262,13 @@ class Diagnoser:
     ) -> list[Diagnosis | FailedImage]:
         """Yield what becomes of each source of a batch."""
         readable = [image for image in batch.images if image is not None]
-        results = iter(await self._run(readable, batch.vectors))
+        results = iter(await self.graph.run(readable, batch.vectors))
         return [
             FailedImage(_name(source), error)
             if error
             else _without_image(_referred(next(results), reason), keep_images or not _is_file(source))
             for source, error in zip(batch.sources, batch.errors, strict=True)
         ]
-
-    async def _run(
-        self,
-        images: Sequence[Image | None],
-        vectors: np.ndarray,
-        names: Sequence[str] = (),
-        on_step: Callable[[Step], None] | None = None,
-        graph: CompiledStateGraph[State, Run, State, State] | None = None,
-    ) -> list[Diagnosis | FailedImage]:
-        if not len(images):
-            return []
-        started = time.monotonic()
-        policy = self.settings.policy
-        run = Run(self._agents, self.memory, images, vectors, started + policy.max_seconds)
-        sources = list(names) or [image.source for image in images if image is not None]
-        identities = [
-            vector_identity(vectors[row]) if image is None else image.identity for row, image in enumerate(images)
-        ]
-        state, config = first_state(sources, identities, [*map(self._unjudgeable, images)]), bounded(policy)
-        final: Any = {}
-        chunk: Any
-        chosen = graph or self.graph
-        with DIAGNOSING:
-            async for mode, chunk in chosen.astream(state, config, context=run, stream_mode=["updates", "values"]):
-                if mode == "values":
-                    final = chunk
-                elif on_step is not None:
-                    for node, update in chunk.items():
-                        on_step(Step(node, update))
-        seconds = (time.monotonic() - started) / len(sources)
-        return [self._result(final, row, image, vectors[row], seconds) for row, image in enumerate(images)]
-
-    def _result(
-        self, state: Any, row: int, image: Image | None, vector: np.ndarray, seconds: float
-    ) -> Diagnosis | FailedImage:
-        conclusion, source = conclusion_from_dict(state["conclusions"][row]), state["sources"][row]
-        predictions = conclusion.predictions
-        if not conclusion.posterior:
-            causes = "; ".join(f"{prediction.agent}: {prediction.error or 'abstained'}" for prediction in predictions)
-            return FailedImage(source, AllAgentsFailedError(f"no agent could look at '{source}': {causes}"))
-        counted = {(p.agent, p.stage) for p in predictions if p.calibrated is not None}
-        return Diagnosis(
-            **conclusion.parts(),
-            evidence=Evidence.from_dict(state["evidence"][row], self.memory.labelled_images.thumbnail),
-            seconds=seconds,
-            identity=state["identities"][row],
-            source=source,
-            trust=tuple(member.trust for member in self.panel.members if (member.agent, member.stage) in counted),
-            image=image,
-            embedding=Embedding(vector.copy(), self.encoder.fingerprint),  # no view: it would keep the batch alive
-        )
 
 
 def diagnose(image: ImageSource, *, panel: str | Path, **arguments: Any) -> Diagnosis:

@@ -22,8 +22,9 @@ from consilience.core.images import ImageSource
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.storage.panel_folder import MANIFEST
 from consilience.orchestrator.decision.weighing import Weigher
-from consilience.orchestrator.diagnoser import Diagnoser, Step
+from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.panel.panel import Panel
+from consilience.orchestrator.panel_graph import Step
 from consilience.orchestrator.shift.shift_reference import ShiftReference
 from consilience.retrieval.encoders.encoder import Encoder
 from consilience.retrieval.memory.image_memory import ImageMemory

@@ -57,8 +57,8 @@ def test_what_they_show_runs(page: str, workplace: Path) -> None:
     if page != "quickstart":
         succeed(["fit", "photos/", "--panel", "panel/"])
     for block in blocks(DOCS / f"{page}.md"):
-        if block.language == "yaml" and block.text.startswith("# task.yaml"):
-            Path("task.yaml").write_text(block.text, encoding="utf-8")
+        if block.language == "yaml" and block.text.startswith("# "):
+            Path(block.text.split()[1]).write_text(block.text, encoding="utf-8")
         elif block.language == "python":
             with contextlib.redirect_stdout(io.StringIO()):
                 exec(compile(block.text, f"{page}.md", "exec"), {})  # noqa: S102

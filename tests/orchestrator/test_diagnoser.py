@@ -20,7 +20,7 @@ from consilience import Diagnoser, Diagnosis, FailedImage, Image, fit, load_imag
 from consilience.agents import AgentInput
 from consilience.core.errors import DatasetError, EncoderError, ImageError, PanelError, PanelMissingError
 from consilience.core.prediction import Prediction
-from consilience.orchestrator.diagnoser import Step
+from consilience.orchestrator.panel_graph import Step
 from consilience.retrieval.encoders.precomputed import PrecomputedEncoder
 
 Paint = Callable[[Path, str, int], Path]

@@ -20,7 +20,7 @@ from consilience.agents import AgentInput
 from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.threshold import choose_threshold
 from consilience.orchestrator.decision.weighing import Weigher
-from consilience.orchestrator.graph import Run, build_graph
+from consilience.orchestrator.graph import Run, build_graph, first_state
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def run_with(diagnoser: Diagnoser, vectors: np.ndarray, saver: InMemorySaver) ->
     weigher = Weigher(panel.task, panel.members, panel.fusion, policy)
     graph = build_graph(weigher=weigher, policy=settings.policy, neighbours=5).compile(checkpointer=saver)
     names = [f"{number}" for number in range(len(vectors))]
-    run = Run(diagnoser._agents, diagnoser.memory, [None] * len(vectors), vectors, time.monotonic() + 60)
+    run = Run(diagnoser.graph.agents, diagnoser.memory, [None] * len(vectors), vectors, time.monotonic() + 60)
     config: Any = {"configurable": {"thread_id": "1"}}
-    start: Any = {"sources": names, "identities": names, "looks": [], "weighed": {}}
+    start: Any = first_state(names, names)
     asyncio.run(graph.ainvoke(start, config, context=run))
     return [snapshot.values for snapshot in graph.get_state_history(config)]
 
@@ -103,7 +103,7 @@ def test_what_an_agent_says_besides_is_made_plain_or_refused(
 
 
 def test_the_graph_shows_the_way_of_an_image(diagnoser: Diagnoser) -> None:
-    drawing = diagnoser.graph.get_graph()
+    drawing = diagnoser.graph.compiled.get_graph()
     edges = {(edge.source, edge.target) for edge in drawing.edges}
     assert edges == {
         ("__start__", "retrieve"),

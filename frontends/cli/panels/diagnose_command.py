@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from consilience.core.diagnosis import Diagnosis, FailedImage
     from consilience.core.settings.settings import Settings
     from consilience.frontends.cli.people.history_command import Keeper
-    from consilience.orchestrator.diagnoser import Diagnoser, Step
+    from consilience.orchestrator.diagnoser import Diagnoser
     from consilience.orchestrator.in_use.frequencies import FrequencyEstimate
+    from consilience.orchestrator.panel_graph import Step
     from consilience.orchestrator.shift.two_sample import BatchShift
 
 
@@ -64,7 +65,8 @@ def diagnose(
     from consilience.core.diagnosis_record import json_of
     from consilience.frontends.cli.people.history_command import keeper
     from consilience.frontends.cli.terminal import console, print_json, progress_on
-    from consilience.orchestrator.diagnoser import Diagnoser, Step
+    from consilience.orchestrator.diagnoser import Diagnoser
+    from consilience.orchestrator.panel_graph import Step
     from consilience.orchestrator.shift.shift_words import batch_sentence
 
     settings = collected(settings_file, assignments, history__keep=False if no_history else None)
