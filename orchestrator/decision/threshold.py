@@ -136,7 +136,7 @@ def bounded_tails(losses: np.ndarray, trials: np.ndarray, mean: float) -> np.nda
         losses: the sums, float (m,). trials: of how many, int (m,). mean: in (0, 1).
 
     >>> bounded_tails(np.array([0.0, 1.0]), np.array([45, 45]), 0.05).round(3).tolist()
-    [0.099, 0.577]
+    [0.099, 0.633]
     """
     if mean <= 0.0:
         return np.ones(len(losses))

@@ -51,6 +51,7 @@ def test_copies_of_the_panels_images_are_leaks_and_new_images_are_not(known: Pat
     assert (dropped.metrics.leaks, dropped.metrics.left_out, dropped.metrics.n) == (2, 2, 12)
 
 
+@pytest.mark.slow
 def test_images_of_a_given_group_are_leaks(known: Path, tmp_path: Path) -> None:
     fit(known, tmp_path / "panel", settings=SETTINGS, group="*-{group}-*.png")
     names = {f"{label}/{label}-t{thing}-x.png": draw(label, 200 + thing) for label in LABELS for thing in (2, 9)}
@@ -61,6 +62,7 @@ def test_images_of_a_given_group_are_leaks(known: Path, tmp_path: Path) -> None:
     assert (dropped.metrics.left_out, dropped.metrics.n) == (3, 3)
 
 
+@pytest.mark.slow
 def test_the_group_that_a_manifest_names_counts(known: Path, tmp_path: Path) -> None:
     rows = [
         f"{path.relative_to(known)},{path.parent.name},{path.parent.name} {path.stem.split('-')[1]}"

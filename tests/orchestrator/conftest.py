@@ -15,6 +15,7 @@ from consilience import fit, load_settings
 from consilience.agents import AgentInput
 from consilience.core.errors import MissingExtraError
 from consilience.core.prediction import Prediction
+from tests.support.made_once import made_once
 
 LABELS = ("apple", "beech", "cedar")
 CENTRES = np.eye(3, 8, dtype=np.float32)
@@ -134,17 +135,16 @@ def vectors(tmp_path_factory: pytest.TempPathFactory, blobs: Blobs) -> Path:
 @pytest.fixture(scope="session")
 def panel(tmp_path_factory: pytest.TempPathFactory, vectors: Path) -> Path:
     """A panel of feature agents only. Not to be changed."""
-    path = tmp_path_factory.mktemp("panels") / "features"
-    fit(vectors, path, settings=QUICK, group="none")
-    return path
+    return made_once(tmp_path_factory, "features", lambda path: fit(vectors, path, settings=QUICK, group="none"))
 
 
 @pytest.fixture(scope="session")
 def expert_panel(tmp_path_factory: pytest.TempPathFactory, vectors: Path) -> Path:
     """A panel with 'expert' as well, who is short-sighted at first and follows the evidence. Not to be changed."""
-    path = tmp_path_factory.mktemp("panels") / "expert"
-    fit(vectors, path, settings=QUICK, group="none", agents=[Scripted("expert", short_sighted, by_evidence)])
-    return path
+    expert = Scripted("expert", short_sighted, by_evidence)
+    return made_once(
+        tmp_path_factory, "expert", lambda path: fit(vectors, path, settings=QUICK, group="none", agents=[expert])
+    )
 
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 170, 60), "red": (200, 50, 40)}
@@ -177,9 +177,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def picture_panel(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     """A panel on pictures, with the embedded encoder. Not to be changed."""
-    path = tmp_path_factory.mktemp("panels") / "pictures"
     try:
-        fit(pictures, path, settings=QUICK, group="none")
+        return made_once(
+            tmp_path_factory, "picture-panel", lambda path: fit(pictures, path, settings=QUICK, group="none")
+        )
     except MissingExtraError as missing:
         pytest.skip(f"the embedded encoder is not in the cache and cannot be made: {missing}")
-    return path

@@ -77,6 +77,7 @@ def test_damaged_bounds_are_told(picture_panel: Path, tmp_path: Path) -> None:
     assert manifest.exists()
 
 
+@pytest.mark.slow
 def test_a_panel_of_dark_photos_judges_dark_photos(tmp_path: Path, painted: Any) -> None:
     folder = tmp_path / "labelled"
     for number in range(24):

@@ -53,6 +53,7 @@ def with_code_of_its_own(folder: Path) -> None:
     (folder / "own.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\nclass Own: pass\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -85,6 +86,7 @@ def test_a_model_that_is_nowhere_is_named(tmp_path: Path) -> None:
     assert "Give a folder that holds one" in seen.error
 
 
+@pytest.mark.slow
 def test_without_its_packages_it_names_the_extra(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
     [seen] = look(TransformersAgent(settings(model, dtype="float16")), shade(DARK))

@@ -87,6 +87,7 @@ def test_too_few_vectors_for_the_folds(vectors: Path) -> None:
         list(cross_validation(vectors, 13, 1, QUICK))
 
 
+@pytest.mark.slow
 def test_held_out_images_are_diagnosed_but_for_those_that_are_known(folder: Path) -> None:
     judged = held_out(folder, QUICK)
     assert (judged.known, judged.failed) == (1, ())

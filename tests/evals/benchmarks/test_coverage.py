@@ -48,6 +48,7 @@ def test_sets_of_labels_that_overlap_hold_the_truth_about_as_often_as_the_target
     assert 1.2 < np.mean([split.sets.mean_size or 0.0 for split in draws]) < 2.0
 
 
+@pytest.mark.slow
 def test_exact_sets_cover_the_target_in_95_percent_of_splits_only_where_they_rest_on_very_many_images() -> None:
     held = np.arange(100) % 2
     many, few = (of_exact_sets(np.arange(n) % 2, held, 0.95, seed=0) for n in (4_000, 100))

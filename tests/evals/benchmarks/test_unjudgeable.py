@@ -52,6 +52,7 @@ def test_a_folder_without_a_test_part_is_named(tmp_path: Path) -> None:
     assert "data" in run.output
 
 
+@pytest.mark.slow
 def test_examples_of_the_unknown_help_and_leave_the_panel_as_it_is() -> None:
     names = tuple(f"v{row}" for row in range(80))
     known = LabelledImages(names, ("a",) * 40 + ("b",) * 40, names, around([0, 1], 40, seed=0))

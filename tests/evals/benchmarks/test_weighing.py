@@ -40,6 +40,7 @@ def right(posterior: np.ndarray, split: Split) -> float:
     return float((posterior.argmax(axis=1) == split.truth).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["independent", "one strong, three weak", "redundant", "one swaps two labels", "words"]
 )

@@ -20,7 +20,7 @@ def fitted_on(folder: Path, counts: tuple[int, ...]) -> FitReport:
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     names = [f"image {number}" for number in range(len(labels))]
     np.savez(folder / "v.npz", embeddings=rows.astype(np.float32), labels=[f"tree-{n}" for n in labels], names=names)
-    return fit(folder / "v.npz", folder / "panel")
+    return fit(folder / "v.npz", folder / "panel", agents=["gaussian"], group="none")
 
 
 @pytest.mark.parametrize(

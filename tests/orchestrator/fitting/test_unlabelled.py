@@ -93,6 +93,7 @@ def test_it_knows_which_images_it_has_learned_from(own: Path, pictures: Path, ot
     assert not learned.has_learned_from(load_image(new).identity)
 
 
+@pytest.mark.slow
 def test_images_from_which_no_agent_learned_are_new_to_the_panel(vectors: Path, tmp_path: Path) -> None:
     """`auto` drops the agent: unlabelled vectors that have nothing to do with the labels do not help."""
     settings = load_settings(agents="auto")

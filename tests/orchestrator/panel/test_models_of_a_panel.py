@@ -201,6 +201,7 @@ def test_words_of_the_task_are_checked_before_any_work(seeing: ScriptedServer, p
     assert seeing.requests == []
 
 
+@pytest.mark.slow
 def test_a_model_that_answers_nothing_is_left_out_with_its_cause(
     seeing: ScriptedServer, pictures: Path, tmp_path: Path
 ) -> None:
