@@ -69,7 +69,8 @@ def test_a_table_is_read_with_what_is_missing(tmp_path: Path) -> None:
     )
     raw, labels = read_answers(table)
     assert labels.tolist() == [1, 0]  # rust, scab
-    np.testing.assert_allclose(raw, [[[1, 0], [np.nan] * 2], [[0.25, 0.75], [np.nan] * 2]])
+    silent = [np.nan, np.nan]
+    np.testing.assert_allclose(raw, np.array([[[1, 0], silent], [[0.25, 0.75], silent]]))
     table.write_text("image,agent,truth\n", encoding="utf-8")
     with pytest.raises(DatasetError, match="lacks the columns"):
         read_answers(table)
