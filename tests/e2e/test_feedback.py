@@ -19,6 +19,7 @@ def diagnosed(invoke: Invoke, panel: Path, image: Path) -> str:
     return id
 
 
+@pytest.mark.slow
 def test_a_word_goes_through_review_is_learned_and_undone(
     invoke: Invoke, panel: Path, new_images: dict[str, Path]
 ) -> None:

@@ -110,6 +110,7 @@ def test_a_budget_ends_a_command_in_one_line_and_more_money_goes_on(
     assert len([header for header in server.headers if header["Authorization"] == f"Bearer {SECRET}"]) == 42
 
 
+@pytest.mark.slow
 def test_wrong_settings_of_an_agent_are_one_line(
     invoke: Invoke, server: ScriptedServer, file: Path, shapes: Path, new_images: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -137,6 +138,7 @@ def test_wrong_settings_of_an_agent_are_one_line(
     )
 
 
+@pytest.mark.slow
 def test_kept_answers_are_shown_and_forgotten(
     invoke: Invoke, server: ScriptedServer, file: Path, shapes: Path, tmp_path: Path
 ) -> None:
@@ -235,6 +237,7 @@ def test_wrong_prompts_are_one_line(invoke: Invoke, fitted: Path, task_file: Pat
         assert code == 2 or refused.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_words_of_the_task_reach_the_model(
     invoke: Invoke, server: ScriptedServer, file: Path, shapes: Path, task_file: Path, tmp_path: Path
 ) -> None:

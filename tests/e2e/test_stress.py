@@ -15,6 +15,8 @@ from tests.support.commands import Invoke
 
 IMAGES = 6
 
+pytestmark = pytest.mark.slow  # every image is asked about under every condition
+
 
 @pytest.fixture(scope="module")
 def stressed(shapes: Path, fitted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -41,7 +43,6 @@ def test_every_condition_is_measured(stressed: Path) -> None:
     assert all(c["settled_wrong"] == (c["settled"]["n"] - c["settled"]["right"]) / IMAGES for c in conditions)
 
 
-@pytest.mark.slow
 def test_it_goes_on_where_it_was_and_ends_the_same(stressed: Path, shapes: Path, fitted: Path, tmp_path: Path) -> None:
     class Killed(BaseException):
         pass

@@ -165,13 +165,15 @@ def painted() -> Callable[[Path, str, int], Path]:
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A labelled folder: 8 pictures each of blue, green and red speckles."""
-    folder = tmp_path_factory.mktemp("pictures")
-    for number, label in enumerate(COLOURS):
-        (folder / label).mkdir()
-        for seed in range(8):
-            paint(folder / label / f"{seed}.png", label, 100 * number + seed)
-    return folder
+    """A labelled folder: 8 pictures each of blue, green and red speckles. Not to be changed."""
+
+    def draw(folder: Path) -> None:
+        for number, label in enumerate(COLOURS):
+            (folder / label).mkdir(parents=True)
+            for seed in range(8):
+                paint(folder / label / f"{seed}.png", label, 100 * number + seed)
+
+    return made_once(tmp_path_factory, "pictures", draw)
 
 
 @pytest.fixture(scope="session")

@@ -288,6 +288,7 @@ class ColourReader:
         return Prediction(self.name, probabilities=dict(zip(inputs.task.names, shares, strict=True)))
 
 
+@pytest.mark.slow
 def test_an_agent_that_reads_images_is_fitted_asked_and_asked_again(
     picture_panel: Path, pictures: Path, tmp_path: Path, painted: Any
 ) -> None:

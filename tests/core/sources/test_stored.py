@@ -119,6 +119,7 @@ def test_addresses_are_shown_without_secrets() -> None:
     assert shown_address("http://me:SECRET@host/a.png") == "http://(no usable address)"
 
 
+@pytest.mark.slow
 def test_an_evaluation_reads_a_manifest_of_a_store(store: str, tmp_path: Path) -> None:
     colours = {"green": (10, 160, 30), "brown": (120, 70, 20)}
     for label, colour in colours.items():

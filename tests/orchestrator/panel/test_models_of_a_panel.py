@@ -50,7 +50,7 @@ def prediction_of(diagnosis: object, agent: str = "qwen") -> Prediction:
 
 @pytest.fixture
 def fitted(seeing: ScriptedServer, pictures: Path, tmp_path: Path) -> Path:
-    fit(pictures, tmp_path / "panel", settings=settings(seeing))
+    fit(pictures, tmp_path / "panel", group="none", settings=settings(seeing))
     return tmp_path / "panel"
 
 
@@ -70,7 +70,7 @@ def test_a_panel_opens_its_models_by_itself(
 
 def test_a_second_fit_pays_nothing(fitted: Path, seeing: ScriptedServer, pictures: Path, tmp_path: Path) -> None:
     asked = len(seeing.requests)
-    report = fit(pictures, tmp_path / "other", settings=settings(seeing))
+    report = fit(pictures, tmp_path / "other", group="none", settings=settings(seeing))
     assert len(seeing.requests) == asked
     assert report.cost_usd == 0.0
     assert [member.trust for member in Panel.open(fitted).members] == [member.trust for member in report.panel.members]
@@ -78,7 +78,7 @@ def test_a_second_fit_pays_nothing(fitted: Path, seeing: ScriptedServer, picture
 
 def test_a_panel_of_models_alone(seeing: ScriptedServer, pictures: Path, tmp_path: Path) -> None:
     two = [model(seeing.url), model(seeing.url, name="../gemma, \0", model="other", second_look=False)]
-    report = fit(pictures, tmp_path / "panel", settings=settings(seeing, agents=[], models=two))
+    report = fit(pictures, tmp_path / "panel", group="none", settings=settings(seeing, agents=[], models=two))
     assert report.panel.agents == ("qwen", "../gemma, \0")
     assert report.panel.heads == ()
     assert report.cost_usd == pytest.approx(3 * IMAGES * COST)
@@ -112,7 +112,7 @@ def test_models_and_the_adviser_survive_in_the_panel(fitted: Path, seeing: Scrip
     seeing.by_request = lambda request: advice if request["model"] == "words" else look(request)
     reasoner = {"reasoner__model": "words", "reasoner__base_url": seeing.url, "reasoner__role": "advise"}
     chosen = settings(seeing, **reasoner)
-    written = fit(pictures, fitted, settings=chosen, overwrite=True).panel
+    written = fit(pictures, fitted, group="none", settings=chosen, overwrite=True).panel
     assert written.models == chosen.models
     assert written.reasoner == chosen.reasoner
     local = TransformersSettings(name="local", model="a/folder")
@@ -185,7 +185,12 @@ def test_models_that_the_panel_does_not_know_are_refused(
 
 def test_names_of_feature_agents_are_taken(seeing: ScriptedServer, pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="'gaussian' is the name of a built-in agent"):
-        fit(pictures, tmp_path / "panel", settings=settings(seeing, models=[model(seeing.url, name="gaussian")]))
+        fit(
+            pictures,
+            tmp_path / "panel",
+            group="none",
+            settings=settings(seeing, models=[model(seeing.url, name="gaussian")]),
+        )
     assert not (tmp_path / "panel").exists()
 
 
@@ -206,12 +211,12 @@ def test_a_model_that_answers_nothing_is_left_out_with_its_cause(
     seeing: ScriptedServer, pictures: Path, tmp_path: Path
 ) -> None:
     seeing.by_request = lambda _: Scripted({"error": {"message": "no such model"}}, 404)
-    panel = fit(pictures, tmp_path / "panel", settings=settings(seeing)).panel
+    panel = fit(pictures, tmp_path / "panel", group="none", settings=settings(seeing)).panel
     assert panel.models == ()
     assert "failed on each of the first images" in panel.choices[0].reason
     assert "status 404: no such model" in panel.choices[0].reason
     unset = settings(seeing, models=[model(seeing.url, key_variable="NOT_SET")])
-    (choice,) = fit(pictures, tmp_path / "p", settings=unset).panel.choices
+    (choice,) = fit(pictures, tmp_path / "p", group="none", settings=unset).panel.choices
     assert "variable NOT_SET, which is to hold the key, is not set" in choice.reason
 
 
@@ -224,7 +229,12 @@ def test_no_key_stands_in_a_panel_the_log_or_the_cache(
 ) -> None:
     monkeypatch.setenv("A_KEY", SECRET)
     caplog.set_level(logging.DEBUG)
-    fit(pictures, tmp_path / "panel", settings=settings(seeing, models=[model(seeing.url, key_variable="A_KEY")]))
+    fit(
+        pictures,
+        tmp_path / "panel",
+        group="none",
+        settings=settings(seeing, models=[model(seeing.url, key_variable="A_KEY")]),
+    )
     assert seeing.headers[0]["Authorization"] == f"Bearer {SECRET}"
     seeing.by_request = lambda _: Scripted({"error": {"message": f"{SECRET} is no key"}}, 401)
     with Diagnoser.open(tmp_path / "panel", replies__keep=False) as diagnoser:
@@ -240,11 +250,18 @@ def test_a_fit_stops_at_its_budget_and_goes_on_from_there(
 ) -> None:
     once = {"models": [model(seeing.url, second_look=False)]}
     with pytest.raises(BudgetSpentError, match=r"0.0200 of 0.02 USD \(policy.max_run_cost_usd\)"):
-        fit(pictures, tmp_path / "panel", settings=settings(seeing, policy__max_run_cost_usd=10 * COST, **once))
+        fit(
+            pictures,
+            tmp_path / "panel",
+            group="none",
+            settings=settings(seeing, policy__max_run_cost_usd=10 * COST, **once),
+        )
     assert len(seeing.requests) == 10
     assert not (tmp_path / "panel").exists()
     enough = (IMAGES - 10) * COST
-    report = fit(pictures, tmp_path / "panel", settings=settings(seeing, policy__max_run_cost_usd=enough, **once))
+    report = fit(
+        pictures, tmp_path / "panel", group="none", settings=settings(seeing, policy__max_run_cost_usd=enough, **once)
+    )
     assert len(seeing.requests) == IMAGES
     assert report.cost_usd == pytest.approx(enough)
 

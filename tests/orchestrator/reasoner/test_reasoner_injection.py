@@ -108,6 +108,7 @@ def test_explaining_cannot_be_turned(
         assert "photo-7" not in record
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_advice_can_be_turned_and_counts_for_one_vote(
     server: ScriptedServer, fitted: Any, member: Any, blobs: Any, attempt: str
