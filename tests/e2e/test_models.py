@@ -76,9 +76,10 @@ def test_the_whole_way(
     assert "110 tokens, 0.0020 USD" in joined(in_detail.stdout)
     assert "qwen: by its colour[31m" in in_detail.stdout
     assert " s, 0.0020 USD\nSaved as " in in_detail.stdout
-    lines = run("diagnose", *new_images.values(), "--panel", panel, "--settings", file)
+    known = ("--settings", file, "--set", "policy.max_novelty=1")  # so that labels are headlines
+    lines = run("diagnose", *new_images.values(), "--panel", panel, *known)
     assert [line.split()[2] for line in lines.stdout.splitlines()] == list(new_images)
-    assert lines.stderr.endswith(f", {3 * COST:.4f} USD. Look them up: consilience history --panel {panel}\n")
+    assert f", {3 * COST:.4f} USD. Look them up: consilience history --panel {panel}\n" in lines.stderr
     data = run("diagnose", *new_images.values(), "--panel", panel, "--settings", file, "--json")
     for line in map(json.loads, data.stdout.splitlines()):
         answers = {prediction["agent"]: prediction for prediction in line["predictions"]}

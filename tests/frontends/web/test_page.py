@@ -22,6 +22,8 @@ QUIET = (
 )  # fmt: skip
 PATIENCE = 60_000
 HOSTILE = "<img src=x onerror=document.title='owned'>.png"
+WIDTH_ONCE_LOADED = "image => image.decode().then(() => image.naturalWidth)"
+"""Awaited in the page: its policy forbids to try a condition again and again."""
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 
@@ -73,7 +75,7 @@ def test_from_an_image_to_feedback_and_back_again(new_page: Callable[..., Page])
     assert card.locator(".predictions tbody tr").count() == 4
     pictures = card.locator(".cases img")
     pictures.first.scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelector('.cases img').naturalWidth > 0")
+    assert pictures.first.evaluate(WIDTH_ONCE_LOADED) > 0
     assert pictures.count() == 10
     assert pictures.first.get_attribute("alt") == "Known case: circle"
 
@@ -94,7 +96,7 @@ def test_from_an_image_to_feedback_and_back_again(new_page: Callable[..., Page])
     assert page.url.endswith(page.locator("#history a").get_attribute("href") or "-")
     assert "You said: square" in card.locator(".vote").inner_text()
     assert page.locator("#history a").count() == 1
-    page.wait_for_function("document.querySelector('.subject img').naturalWidth > 0")
+    assert page.locator(".subject img").evaluate(WIDTH_ONCE_LOADED) > 0
 
 
 def test_several_images_and_a_question_about_the_first(new_page: Callable[..., Page]) -> None:
