@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from consilience.agents.vlm.chat_completion import CompletionChoice, Usage
+from consilience.agents.vlm.endpoint.chat_completion import CompletionChoice, Usage
 from consilience.core.prediction import Prediction
 
 MAX_RAW_CHARACTERS = 20_000

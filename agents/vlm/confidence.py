@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from consilience.agents.vlm.chat_completion import CompletionToken, Position
+from consilience.agents.vlm.endpoint.chat_completion import CompletionToken, Position
 from consilience.agents.vlm.label_answer import LabelAnswer, choices
 from consilience.core.errors import AgentError
 from consilience.core.task import Task

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from consilience.agents.vlm import confidence
 from consilience.agents.vlm.call_record import CallRecord
-from consilience.agents.vlm.chat_completion import CompletionChoice
 from consilience.agents.vlm.conversation import (
     Message,
     caption_messages,
@@ -15,6 +14,7 @@ from consilience.agents.vlm.conversation import (
     repair_messages,
     second_messages,
 )
+from consilience.agents.vlm.endpoint.chat_completion import CompletionChoice
 from consilience.agents.vlm.label_answer import LabelAnswer, parse_answer, parse_label
 from consilience.core.errors import AgentError, AnswerError
 from consilience.core.evidence import Evidence

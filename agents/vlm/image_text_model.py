@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
-from consilience.agents.vlm.chat_completion import CompletionChoice, Usage
 from consilience.agents.vlm.checkpoint import EXTRA, end_tokens, open_checkpoint, special_texts
 from consilience.agents.vlm.conversation import Message
+from consilience.agents.vlm.endpoint.chat_completion import CompletionChoice, Usage
 from consilience.agents.vlm.lora_adapter import merged
 from consilience.core.errors import AgentError, ConsilienceError, first_line, import_extra
 from consilience.core.settings.transformers_settings import TransformersSettings

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from consilience.agents.vlm.budget import Budget
 from consilience.agents.vlm.call_record import CallRecord
-from consilience.agents.vlm.chat_completion import CompletionChoice, Usage
 from consilience.agents.vlm.conversation import Message, on_the_wire
+from consilience.agents.vlm.endpoint.chat_completion import CompletionChoice, Usage
 from consilience.core.errors import AnswerError
 from consilience.core.settings.model_settings import EndpointSettings
 
 if TYPE_CHECKING:
-    from consilience.agents.vlm.endpoint import Endpoint
+    from consilience.agents.vlm.endpoint.endpoint import Endpoint
 
 Answered = TypeVar("Answered")
 
@@ -35,7 +35,7 @@ class ModelClient:
 
     @cached_property
     def _endpoint(self) -> Endpoint:
-        from consilience.agents.vlm.endpoint import Endpoint  # imports the SDK
+        from consilience.agents.vlm.endpoint.endpoint import Endpoint  # imports the SDK
 
         return Endpoint(self.settings)
 

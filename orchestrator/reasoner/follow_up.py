@@ -13,8 +13,8 @@ from typing import Any
 
 from consilience.agents import Budget
 from consilience.agents.vlm.call_record import CallRecord
-from consilience.agents.vlm.chat_completion import CompletionChoice
 from consilience.agents.vlm.conversation import Message, repair_messages
+from consilience.agents.vlm.endpoint.chat_completion import CompletionChoice
 from consilience.agents.vlm.model_client import ModelClient
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.errors import AgentError, AnswerError, ConsilienceError

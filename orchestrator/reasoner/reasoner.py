@@ -11,8 +11,8 @@ from typing import Any
 from consilience.agents import Budget, ReplyCache
 from consilience.agents.vlm import confidence
 from consilience.agents.vlm.call_record import CallRecord
-from consilience.agents.vlm.chat_completion import CompletionChoice
 from consilience.agents.vlm.conversation import Message, fingerprint, repair_messages
+from consilience.agents.vlm.endpoint.chat_completion import CompletionChoice
 from consilience.agents.vlm.label_answer import LabelAnswer
 from consilience.agents.vlm.model_client import ModelClient
 from consilience.core.errors import AgentError, AnswerError, BudgetSpentError, ConsilienceError

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from consilience.agents import TransformersAgent, TransformersSettings
-from consilience.agents.vlm.chat_completion import CompletionChoice
 from consilience.agents.vlm.conversation import Message
+from consilience.agents.vlm.endpoint.chat_completion import CompletionChoice
 from consilience.agents.vlm.image_question import ImageQuestion
 from consilience.core.errors import AnswerError
 from consilience.core.images import Image

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consilience.agents.vlm.chat_completion import Position
 from consilience.agents.vlm.confidence import logprob, masses, sampled, verbalised
+from consilience.agents.vlm.endpoint.chat_completion import Position
 from consilience.agents.vlm.label_answer import LabelAnswer
 from consilience.core.errors import AgentError
 from consilience.core.prediction import check_distribution

@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient
 
-from consilience.agents.vlm.chat_completion import ChatCompletion, Usage
+from consilience.agents.vlm.endpoint.chat_completion import ChatCompletion, Usage
 from consilience.core.errors import AgentError
 from consilience.core.settings.model_settings import EndpointSettings
 from consilience.prompts import clean
