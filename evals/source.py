@@ -20,7 +20,8 @@ import numpy as np
 
 from consilience.core.dataset import images_by_folder
 from consilience.core.errors import DatasetError
-from consilience.core.sources.manifest import LABEL, PATH, Manifest, is_manifest
+from consilience.core.sources.manifest import LABEL, PATH, Manifest
+from consilience.core.sources.table_file import is_table
 from consilience.core.task import Task, plain
 from consilience.orchestrator.fitting.ingest import is_vectors
 from consilience.orchestrator.grouping.given_groups import MANIFEST
@@ -160,7 +161,7 @@ def open_source(path: Path) -> Source:
     """
     if is_vectors(path):
         return VectorSource(path)
-    if is_manifest(path):
+    if is_table(path):
         return ManifestSource(path)
     return FolderSource(path)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from consilience.core.dataset import LabelledFolder, LabelledImage, check_labels, natural_order, read_labelled_folder
 from consilience.core.errors import DatasetError
-from consilience.core.sources.manifest import LABEL, PATH, Manifest, is_manifest
+from consilience.core.sources.manifest import LABEL, PATH, Manifest
+from consilience.core.sources.table_file import is_table
 from consilience.core.task import Task, plain
 
 
@@ -23,7 +24,7 @@ def read_labelled_source(source: Path, task: Task | None = None, least: int = 1)
         DatasetError: the images cannot be used; says what to change.
         MissingExtraError: the package for a store that a manifest names is not installed.
     """
-    if not is_manifest(source):
+    if not is_table(source):
         return read_labelled_folder(source, task, least)
     manifest = Manifest(source)
     by_label: dict[str, list[LabelledImage]] = {label: [] for label in (task.names if task else ())}

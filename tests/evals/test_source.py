@@ -83,8 +83,8 @@ def test_a_parquet_manifest_says_the_same(tmp_path: Path, kind: pa.DataType) -> 
         ("path,label\na.jpg\n", "line 2: 1 cells for 2 columns"),
         ("path,label\na.jpg,scab\n,scab\n", "row 2: 'path' is empty"),
         ("path,label\na.jpg, \n", "row 1: 'label' is empty"),
-        ('path,label\n"a.jpg,scab\n', "not a CSV file in UTF-8"),
-        (b"path,label\n\xff,scab\n", "not a CSV file in UTF-8"),
+        ('path,label\n"a.jpg,scab\n', "line 2, is not CSV"),
+        (b"path,label\n\xff,scab\n", "is not in UTF-8 .line 2: byte 0xff, perhaps Latin-1."),
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_refused_with_the_row(
@@ -99,8 +99,8 @@ def test_a_manifest_that_cannot_be_used_is_refused_with_the_row(
 @pytest.mark.parametrize(
     ("columns", "problem"),
     [
-        ({"path": ["a"], "label": [3]}, "column 'label' holds int64, not text"),
-        ({"path": ["a"], "label": [None]}, "column 'label' holds null, not text"),
+        ({"path": ["a"], "label": [3]}, "row 1: 'label' is 3, not text"),
+        ({"path": ["a"], "label": [None]}, "row 1: 'label' is empty"),
         ({"path": ["a", "b"], "label": ["scab", None]}, "row 2: 'label' is empty"),
         ({"path": ["a"]}, "no column 'label'"),
     ],

@@ -85,7 +85,7 @@ def test_groups_may_be_whole_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('{"path": "a.jpg", "label": "x"}\n{"path": "a.jpg"}\n', "line 2 is no JSON object with 'path' and 'label'"),
+        ('{"path": "a.jpg", "label": "x"}\n{"path": "a.jpg"}\n', "row 2: 'label' is empty"),
         ('\n["a.jpg", "x"]\n', "line 2 is no JSON object"),
         ('{"path": "a.jpg", "label": "x"', "line 1 is no JSON object"),
         ('{"path": "a.jpg", "label": 3}\n', "row 1: 'label' is 3, not text"),
