@@ -133,8 +133,8 @@ class LabelledFeatures:
             length, or of zeros where there is no description; None where no agent was asked.
         unlabelled: other images, whose labels nobody knows, float32 (m, d), rows of unit length; None where none were
             given.
-        groups: number of the group (the thing shown) of each image, int (n,); None: each is a group of its own. An
-            image is never judged by what was learned from its group.
+        groups: number of the group (the thing shown) of each image, int (n,); by default each is a group of its own.
+            An image is never judged by what was learned from its group.
     """
 
     features: Features
@@ -145,13 +145,17 @@ class LabelledFeatures:
     described: Features | None = None
     unlabelled: Features | None = None
     tower: PromptTower | None = field(default=None, repr=False, compare=False)
-    groups: np.ndarray | None = None
+    groups: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+
+    def __post_init__(self) -> None:
+        if not len(self.groups):
+            object.__setattr__(self, "groups", np.arange(len(self.labels)))
 
     def take(self, rows: np.ndarray) -> LabelledFeatures:
         """Return the labelled images of these rows (indices, or a mask); the texts and unlabelled images stay."""
         described = None if self.described is None else self.described[rows]
-        groups = None if self.groups is None else self.groups[rows]
-        return replace(self, features=self.features[rows], labels=self.labels[rows], described=described, groups=groups)
+        features, labels, groups = self.features[rows], self.labels[rows], self.groups[rows]
+        return replace(self, features=features, labels=labels, described=described, groups=groups)
 
     def with_unlabelled(self, vectors: Features) -> LabelledFeatures:
         """Return the same data with `vectors` (m, d) as the unlabelled images.

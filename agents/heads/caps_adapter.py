@@ -56,7 +56,7 @@ class CapsAdapter(TipAdapter):
         if data.described is not None:
             of = np.flatnonzero(data.described.any(axis=1))
             vectors, labels = np.concatenate([vectors, data.described[of]]), np.concatenate([labels, data.labels[of]])
-            self._groups = np.concatenate([self._groups, _groups_of(data)[of]])
+            self._groups = np.concatenate([self._groups, data.groups[of]])
         self._texts, self._labels = vectors, one_hot(labels, data.n_labels)
 
     @classmethod
@@ -94,7 +94,7 @@ class CapsAdapter(TipAdapter):
         """Return the a_t with the least leave-one-out log loss."""
         rows = sample(len(data.features))
         affinities = np.exp(self.sharpness * (similarities_to_others(data, rows) - 1)) @ self.values
-        features, labels, groups = data.features[rows], data.labels[rows], _groups_of(data)[rows]
+        features, labels, groups = data.features[rows], data.labels[rows], data.groups[rows]
         return min(
             TEXT_AMOUNTS,
             key=lambda amount: softened_log_loss(self._pooled(features, affinities, amount, groups), labels),
@@ -124,7 +124,3 @@ class CapsAdapter(TipAdapter):
         captions = arrays["captions"], arrays["caption_labels"]
         known = replace(data, texts=arrays["texts"], captions=captions, described=arrays.get("described"))
         return cls(known, *arrays["settings"].tolist())
-
-
-def _groups_of(data: LabelledFeatures) -> np.ndarray:
-    return np.arange(len(data.labels)) if data.groups is None else data.groups

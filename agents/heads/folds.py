@@ -19,18 +19,20 @@ INNER_FOLDS = 3
 """Folds in which a head chooses its settings, at most."""
 
 
-def is_grouped(groups: np.ndarray | None) -> bool:
-    """Return whether any two images belong to one group; groups int (n,), None: every image by itself."""
-    return groups is not None and len(np.unique(groups)) < len(groups)
+def is_grouped(groups: np.ndarray) -> bool:
+    """Return whether any two images belong to one group; groups int (n,)."""
+    return len(np.unique(groups)) < len(groups)
 
 
-def count_groups(labels: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+def count_groups(labels: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
     """Return how many groups have an image of each label, int (c,), c = the greatest label + 1.
+
+    `groups` int (n,); None: every image by itself.
 
     >>> count_groups(np.array([0, 0, 1, 1]), np.array([5, 5, 5, 6])).tolist()
     [1, 2]
     """
-    if groups is None:
+    if groups is None or not is_grouped(groups):
         return np.bincount(labels)
     return np.bincount(np.unique(np.c_[labels, groups], axis=0)[:, 0])
 

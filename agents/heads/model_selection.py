@@ -32,10 +32,7 @@ def sample(n: int) -> np.ndarray:
 def similarities_to_others(data: LabelledFeatures, rows: np.ndarray) -> np.ndarray:
     """Return the cosine similarities of some rows to all n images, float32 (len(rows), n), -inf to their own groups."""
     similarities = data.features[rows] @ data.features.T
-    if data.groups is None:
-        similarities[np.arange(len(rows)), rows] = -np.inf
-    else:
-        similarities[data.groups[rows][:, None] == data.groups] = -np.inf
+    similarities[data.groups[rows][:, None] == data.groups] = -np.inf
     return np.asarray(similarities)
 
 

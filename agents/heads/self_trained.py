@@ -53,14 +53,14 @@ class _Pool:
     """All images, n labelled ones before m others, scaled and centred, with the inverse that every round needs.
 
     Attributes:
-        rows: (n + m, d). labels: int (n,). n_labels: c. inverse: (T + l I)^-1, (d, d).
+        rows: (n + m, d). labels: int (n,). n_labels: c. inverse: (T + l I)^-1, (d, d). groups: int (n,).
     """
 
     rows: np.ndarray
     labels: np.ndarray
     n_labels: int
     inverse: np.ndarray
-    groups: np.ndarray | None = None
+    groups: np.ndarray
 
     def trained(self, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return weights (c, d) and bias (c,) for the rows, learned with only the `known` labels, bool (n,)."""

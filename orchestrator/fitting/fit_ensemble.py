@@ -170,7 +170,7 @@ def fit_ensemble(
     Raises:
         AgentError: an agent answered for too few images.
     """
-    labels, groups = data.labels, np.arange(len(data.labels)) if data.groups is None else data.groups
+    labels, groups = data.labels, data.groups
     looks = sorted(looks, key=lambda look: look.stage)  # first looks before second looks, otherwise in order
     prior = error_prior_of([look.agent for look in looks], len(labels))
     members, calibrated = [], np.full((len(looks), *looks[0].raw.shape), np.nan)

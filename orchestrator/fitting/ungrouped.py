@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from consilience.agents.heads.folds import is_grouped
 from consilience.orchestrator.ensemble.calibration import FITTED_TO_HEADS
 from consilience.orchestrator.ensemble.cross_fitting import out_of_fold, split_into_folds
@@ -20,7 +22,7 @@ def accuracy_without_groups(fitted: FittedEnsemble, context: FitContext) -> floa
     """
     if not is_grouped(context.data.groups) or not len(fitted.calibration_set.labels):
         return None
-    data, task = replace(context.data, groups=None), context.task
+    data, task = replace(context.data, groups=np.arange(len(context.data.labels))), context.task
     folds, heads = split_into_folds(data.labels, context.seed), {head.name for head in fitted.heads}
     with one_blas_thread():
         raw = {name: out_of_fold(name, task, data, folds) for name in sorted(heads)}

@@ -24,7 +24,7 @@ The folder's form (manifest, checksums, generations) is core's, `consilience.cor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +169,8 @@ class Panel:
         if self.novelty is None:
             return None
         unknown = None if self.unknown is None else self.unknown.vectors
-        return NoveltyReference.of(self.novelty.whitening, self.labelled_features(), unknown)
+        known = _without_groups(self.labelled_images, self.task)
+        return NoveltyReference.of(self.novelty.whitening, known, unknown)
 
     def shift_reference(self) -> ShiftReference:
         """Return what new images are compared with, to see whether they come from elsewhere."""
@@ -247,10 +248,14 @@ class Panel:
 
 def labelled_features(labelled_images: LabelledImages, task: Task) -> LabelledFeatures:
     """Return images of the memory as feature agents see them: vectors (n, d), labels in the task's order, groups."""
+    return replace(_without_groups(labelled_images, task), groups=labelled_images.group_numbers)
+
+
+def _without_groups(labelled_images: LabelledImages, task: Task) -> LabelledFeatures:
+    """Return the same, each image a group of its own: enough where nothing is learned, and numbering takes time."""
     place = {name: number for number, name in enumerate(task.names)}
     labels = np.array([place[label] for label in labelled_images.labels], dtype=np.intp)
-    groups = np.unique(np.array(labelled_images.groups, dtype=np.str_), return_inverse=True)[1]
-    return LabelledFeatures(labelled_images.vectors, labels, len(task.names), groups=groups)
+    return LabelledFeatures(labelled_images.vectors, labels, len(task.names))
 
 
 def _read(folder: PanelFolder) -> Panel:
@@ -258,7 +263,7 @@ def _read(folder: PanelFolder) -> Panel:
     try:
         task = Task.from_file(state / "task.yaml")
         labelled_images = LabelledImages.open(state / "memory")
-        data = labelled_features(labelled_images, task)
+        data = _without_groups(labelled_images, task)
         names = tuple(manifest["agents"])
         heads = tuple(
             FEATURE_AGENTS[name].from_arrays(read_arrays(path), data)

@@ -73,9 +73,6 @@ class ImageMemory:
         self.labels = tuple(labels)
         place = {label: number for number, label in enumerate(self.labels)}
         self._label_of_row = np.array([place[label] for label in labelled_images.labels], np.intp)
-        _, self._group_of_row, self._group_sizes = np.unique(
-            np.array(labelled_images.groups, dtype=np.str_), return_inverse=True, return_counts=True
-        )
         self._index = index
         self._close = weakref.finalize(self, _close_where_opened, index, os.getpid())
 
@@ -158,10 +155,11 @@ class ImageMemory:
             [self.labelled_images.rows.get(identity, -1) if identity else -1 for identity in exclude or ()], np.intp
         )
         if (own >= 0).any():
-            group = np.where(own >= 0, self._group_of_row[own], -1)
-            most = int(self._group_sizes[group[own >= 0]].max())
+            groups = self.labelled_images.group_numbers
+            group = np.where(own >= 0, groups[own], -1)
+            most = int(np.bincount(groups)[group[own >= 0]].max())
             similarities, rows = self._index.query(vectors, k + most)
-            is_same = self._group_of_row[rows] == group[:, None]
+            is_same = groups[rows] == group[:, None]
             others = np.argsort(is_same, axis=1, kind="stable")[:, : min(k, len(self.labelled_images) - most)]
             similarities = np.take_along_axis(similarities, others, axis=1)
             rows = np.take_along_axis(rows, others, axis=1)

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from consilience.core.errors import ImageMemoryError, PanelDamagedError
 from consilience.retrieval.memory.neighbour_distance import Vectors, kth_distances
@@ -98,6 +99,12 @@ class LabelledImages:
     def rows(self) -> Mapping[str, int]:
         """The row of each image, by identity."""
         return {identity: row for row, identity in enumerate(self.ids)}
+
+    @cached_property
+    def group_numbers(self) -> NDArray[np.intp]:
+        """The number of each image's group, int (n,), from 0 on, in the order of the groups' names."""
+        number_of = {name: number for number, name in enumerate(sorted(set(self.groups)))}
+        return np.array([number_of[name] for name in self.groups], dtype=np.intp)
 
     def thumbnail(self, identity: str) -> bytes | None:
         """Return a small JPEG of one image, None if none was kept. Safe from many threads.

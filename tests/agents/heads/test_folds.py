@@ -15,10 +15,9 @@ IMAGES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), min_size=2, m
 def test_groups_are_counted_by_label() -> None:
     labels, groups = np.array([0, 0, 1, 1, 1, 3]), np.array([7, 7, 7, 8, 9, 9])
     assert count_groups(labels, groups).tolist() == [1, 3, 0, 1]
-    assert count_groups(labels, None).tolist() == [2, 3, 0, 1]
+    assert count_groups(labels).tolist() == [2, 3, 0, 1]
     assert is_grouped(groups)
     assert not is_grouped(np.arange(6))
-    assert not is_grouped(None)
 
 
 @given(IMAGES, st.integers(2, 5), st.integers(0, 3))

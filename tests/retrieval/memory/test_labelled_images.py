@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,11 @@ def test_a_saved_memory_comes_back_whole(tmp_path: Path) -> None:
     np.testing.assert_array_equal(opened._distances[2], distances)
     assert [opened.thumbnail(identity) for identity in opened.ids] == [b"one", None, b"three", None]
     assert json.loads((tmp_path / "g1" / "images.jsonl").read_bytes().split(b"\n")[1])["source"] == NAMES[1]
+
+
+def test_groups_are_numbered_in_the_order_of_their_names() -> None:
+    assert replace(labelled_images(), groups=("t2", "a", "t10", "a")).group_numbers.tolist() == [2, 0, 1, 0]
+    assert labelled_images().group_numbers.tolist() == [0, 1, 2, 3]
 
 
 def test_the_same_memory_is_saved_as_the_same_bytes(tmp_path: Path) -> None:
