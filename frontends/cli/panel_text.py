@@ -15,7 +15,7 @@ from consilience.core.render.phrases import counted, one_line, percent
 from consilience.core.settings.decision_settings import AS_LABELLED, DecisionSettings
 from consilience.core.settings.settings import PolicySettings
 from consilience.frontends.cli.terminal import table
-from consilience.orchestrator.decision.settling import in_use, settles, worth_words
+from consilience.orchestrator.decision.settling import worth_words
 from consilience.orchestrator.fitting.fit_warnings import fit_warnings, promise_warnings
 from consilience.orchestrator.in_use.worth import Worth
 from consilience.orchestrator.panel.panel import Panel
@@ -54,9 +54,9 @@ def facts(panel: Panel, policy: PolicySettings, decision: DecisionSettings = AS_
     Raises:
         SettingsError: `decision` does not fit the panel's labels.
     """
-    counts = {label: panel.labelled_images.labels.count(label) for label in panel.task.names}
     names = panel.task.names
-    rule = settles(policy, in_use(panel.calibration_set, decision, names))
+    counts = {label: panel.labelled_images.labels.count(label) for label in names}
+    rule = panel.settles(policy, decision)
     claim = panel.claim(policy, decision)
     return {
         "panel": str(panel.path),

@@ -95,13 +95,10 @@ def out_of_group(calibration_set: CalibrationSet, settings: PolicySettings) -> t
     for fold in np.unique(folds):
         here = np.flatnonzero(folds == fold)
         part, policy = calibration_set.take(here), Policy.chosen(settings, calibration_set.take(folds != fold))
-        sets = policy.sets
-        if sets is not None:
-            left = with_top(part.posterior, sets.of(part.posterior))
+        is_settled[here] = policy.settled(part)
+        if policy.sets is not None:
+            left = with_top(part.posterior, policy.sets.of(part.posterior))
             is_covered[here] = left[np.arange(len(here)), part.labels]
-        is_by_set = sets is not None and (policy.follows_sets or policy.costs is not None)
-        by_threshold = part.probability >= policy.threshold.least
-        is_settled[here] = part.settled_by(sets) if sets is not None and is_by_set else by_threshold
     return is_settled, is_covered
 
 

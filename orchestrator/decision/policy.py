@@ -123,6 +123,16 @@ class Policy:
         """Return whether prediction sets decide, and not the posterior alone."""
         return self.settings.settle == "conformal" and self.sets is not None and self.costs is None
 
+    def settled(self, images: CalibrationSet) -> np.ndarray:
+        """Return which images their posterior settles, bool (n,), whatever else speaks against them.
+
+        Args:
+            images: as they count in use, under the same costs.
+        """
+        if self.sets is not None and (self.follows_sets or self.costs is not None):
+            return images.settled_by(self.sets)
+        return np.asarray(images.probability >= self.threshold.least)
+
     def named(self, posterior: np.ndarray) -> np.ndarray:
         """Return the label that a posterior (n, c) names, int (n,): the most probable one, or that of least cost."""
         return np.asarray(posterior.argmax(axis=1)) if self.costs is None else self.costs.best(posterior)

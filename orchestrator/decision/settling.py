@@ -101,22 +101,19 @@ def settles(settings: PolicySettings, calibration_set: CalibrationSet) -> Settle
         calibration_set: as it is in use (`in_use`).
     """
     policy, unit = Policy.chosen(settings, calibration_set), calibration_set.unit
-    sets = calibration_set.sets(settings.coverage)
+    sets, is_settled = calibration_set.sets(settings.coverage), policy.settled(calibration_set)
     by, needed, probability, costs = "conformal", images_needed(settings.coverage), None, None
     if policy.costs is not None:
         by, needed, probability = "costs", None, 0.0
-        is_settled = calibration_set.settled_by(sets)
         top = calibration_set.posterior.argmax(axis=1)
         costs = policy.costs.figures(
             calibration_set.labels, calibration_set.named, top, is_settled, calibration_set.weights
         )
     elif policy.follows_sets:
-        is_settled = calibration_set.settled_by(sets)
         probability = MIN_JUDGED_POSTERIOR if sets.excludes else None
     else:
         by, needed = "risk_control", images_for(settings.target, settings.delta)
         probability = policy.threshold.probability
-        is_settled = calibration_set.probability >= policy.threshold.least
     return Settles(
         by,
         Threshold(probability, *calibration_set.figures(is_settled)),

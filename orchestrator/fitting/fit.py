@@ -27,7 +27,7 @@ from consilience.core.sources.stored import openable
 from consilience.core.storage.panel_folder import refuse_to_replace
 from consilience.core.task import Task
 from consilience.orchestrator.decision.case_summary import REASONER
-from consilience.orchestrator.decision.settling import Settles, check_decision, in_use, settles
+from consilience.orchestrator.decision.settling import Settles, check_decision
 from consilience.orchestrator.ensemble.members import AgentChoice
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
 from consilience.orchestrator.fitting.captions import captioner_among, with_captions
@@ -177,7 +177,7 @@ def fit(
             **fitted.parts(),
         ).save(path, overwrite=overwrite)
     index(written, settings, progress)
-    settling = settles(settings.policy, in_use(written.calibration_set, settings.decision, task.names))
+    settling = written.settles(settings.policy, settings.decision)
     return FitReport(
         written, ingested.report, failed, ingested.ignored, settling, budget.spent_usd, ingested.by_products
     )

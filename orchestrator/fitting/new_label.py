@@ -25,7 +25,7 @@ from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.sources.stored import openable
 from consilience.core.task import Label, Task
-from consilience.orchestrator.decision.settling import check_decision, in_use, settles
+from consilience.orchestrator.decision.settling import check_decision
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions, with_room
 from consilience.orchestrator.fitting.collect import MemberAnswers, predictions_of_others
 from consilience.orchestrator.fitting.fit import FitReport
@@ -111,14 +111,8 @@ def add_label(
             **fitted.parts(),
         ).save(path, overwrite=True)
     index(written, settings, progress)
-    return FitReport(
-        written,
-        report,
-        failed,
-        (),
-        settles(settings.policy, in_use(written.calibration_set, settings.decision, task.names)),
-        budget.spent_usd,
-    )
+    settling = written.settles(settings.policy, settings.decision)
+    return FitReport(written, report, failed, (), settling, budget.spent_usd)
 
 
 def _must_be_fitted_again(panel: Panel) -> bool:

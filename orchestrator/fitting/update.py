@@ -15,7 +15,7 @@ from consilience.core.image_quality import widened
 from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.task import Task
-from consilience.orchestrator.decision.settling import check_decision, in_use, settles
+from consilience.orchestrator.decision.settling import check_decision
 from consilience.orchestrator.fitting.fit import FitReport
 from consilience.orchestrator.fitting.ingest import with_images
 from consilience.orchestrator.panel.panel import Panel, labelled_features
@@ -54,8 +54,7 @@ def add(
             grown = with_labelled_images(old, new.labelled_images, settings)
             written = replace(grown, bounds=widened(old.bounds, new.measures)).save(path, overwrite=True)
     index(written, settings, progress)
-    settling = settles(settings.policy, in_use(written.calibration_set, settings.decision, written.task.names))
-    return FitReport(written, new.report, new.failed, (), settling)
+    return FitReport(written, new.report, new.failed, (), written.settles(settings.policy, settings.decision))
 
 
 def remove(

@@ -54,7 +54,7 @@ from consilience.core.task import Task
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.decision.claim import Claim, claim_of
 from consilience.orchestrator.decision.second_look import SecondLookAnswers
-from consilience.orchestrator.decision.settling import in_use
+from consilience.orchestrator.decision.settling import Settles, in_use, settles
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import AgentChoice, Member
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
@@ -160,6 +160,14 @@ class Panel:
         calibration_set = in_use(self.calibration_set, decision, self.task.names)
         return claim_of(calibration_set, settings, self.grouping, self.ungrouped_accuracy)
 
+    def settles(self, settings: PolicySettings, decision: DecisionSettings = AS_LABELLED) -> Settles:
+        """Return what settles a first look under these settings, and what that does on the labelled images.
+
+        Raises:
+            SettingsError: `decision` does not fit the labels.
+        """
+        return settles(settings, in_use(self.calibration_set, decision, self.task.names))
+
     def labelled_features(self) -> LabelledFeatures:
         """Return the memory's images as feature agents see them, without texts."""
         return labelled_features(self.labelled_images, self.task)
@@ -192,7 +200,7 @@ class Panel:
 
         Args:
             settings: its agents are reached as it says; the others as when the panel was fitted.
-            given: the last, and any that are to be asked in the place of those that the settings describe.
+            supplied: the last, and any that are to be asked in the place of those that the settings describe.
             budget: what those that answer in words may spend together.
 
         Raises:
