@@ -91,6 +91,21 @@ def average_linkage(vectors: Vectors, distance: float) -> Merges:
         nearest, similarity = place[nearest[close]], similarity[close]
 
 
+def sums_of(vectors: Vectors, clusters: NDArray[np.intp]) -> tuple[Vectors, NDArray[np.intp]]:
+    """Return the sum of each cluster's vectors, float32 (k, d), and its size, int (k,), in the order of their numbers.
+
+    Args:
+        vectors: float32 (n, d), n > 0.
+        clusters: the number of each vector's cluster, int (n,).
+
+    >>> sums_of(np.float32([[1, 0], [0, 1], [2, 0]]), np.array([7, 3, 7]))[0].tolist()
+    [[0.0, 1.0], [3.0, 0.0]]
+    """
+    in_order = np.argsort(clusters, kind="stable")
+    _, starts, sizes = np.unique(clusters[in_order], return_index=True, return_counts=True)
+    return np.add.reduceat(vectors[in_order], starts, axis=0), sizes
+
+
 def _first_of_equals(vectors: Vectors) -> NDArray[np.intp]:
     """Return for each row the first row that is equal: of many equal ones, none is another's only nearest."""
     first: dict[bytes, int] = {}

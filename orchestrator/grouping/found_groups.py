@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from consilience.orchestrator.grouping.average_linkage import ROUNDING, Merges, average_linkage
+from consilience.orchestrator.grouping.average_linkage import ROUNDING, Merges, average_linkage, sums_of
 from consilience.orchestrator.grouping.bursts import bursts
 from consilience.orchestrator.grouping.copy_marks import of_one_name
 from consilience.orchestrator.grouping.grouping import Grouping
@@ -171,9 +171,7 @@ def _apart(vectors: Vectors, clusters: NDArray[np.intp]) -> float:
     >>> round(_apart(np.float32([[1, 0], [0.8, 0.6], [0, 1]]), np.array([0, 0, 2])), 2)
     3.5
     """
-    _, place, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
-    in_order = np.argsort(place, kind="stable")
-    sums = np.add.reduceat(vectors[in_order], np.r_[0, np.cumsum(sizes)[:-1]], axis=0)
+    sums, sizes = sums_of(vectors, clusters)
     means = sums / sizes[:, None].astype(vectors.dtype)
     several = np.flatnonzero(sizes > 1)
     some = np.random.default_rng(0).permutation(several)[:CLUSTERS_MEASURED]

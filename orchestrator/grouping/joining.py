@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from consilience.orchestrator.grouping.average_linkage import sums_of
 from consilience.orchestrator.grouping.found_groups import COPY_DISTANCE, MOST_COPIES, alike_limit, find_new_groups
 from consilience.orchestrator.grouping.given_groups import MANIFEST
 from consilience.orchestrator.grouping.grouping import Grouping
@@ -60,9 +61,8 @@ def _nearest_groups(
     """Return the panel's group that each new image belongs to, None where it belongs to none."""
     if not len(labelled_images):
         return [None] * len(images)
-    groups, place, sizes = np.unique(np.array(labelled_images.groups), return_inverse=True, return_counts=True)
-    in_order = np.argsort(place, kind="stable")
-    sums = np.add.reduceat(labelled_images.vectors[in_order], np.r_[0, np.cumsum(sizes)[:-1]], axis=0)
+    groups = sorted(set(labelled_images.groups))
+    sums, sizes = sums_of(labelled_images.vectors, labelled_images.group_numbers)
     means = sums / sizes[:, None].astype(np.float32)
     nearest: list[str | None] = []
     for start in range(0, len(images), BATCH):
@@ -71,7 +71,7 @@ def _nearest_groups(
         for row, similarities in enumerate(to_groups):
             closest = int(similarities.argmax())
             if 1 - similarities[closest] <= distance:
-                nearest.append(str(groups[closest]))
+                nearest.append(groups[closest])
             else:
                 picture = partial(images.thumbnail, images.ids[start + row])
                 copied = copied_row(picture, to_images[row], limit, labelled_images)

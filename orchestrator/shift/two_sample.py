@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from consilience.orchestrator.grouping.average_linkage import average_linkage
 from consilience.orchestrator.shift.shift_reference import ShiftReference, chances
 from consilience.retrieval.encoders.encoder import Vectors
 
@@ -80,7 +81,8 @@ def compared(
         rows = _first_of_each(rows, np.array([groups[row] for row in rows]))
     else:
         things = math.ceil(new / reference.images_a_thing)
-        rows = _first_of_each(rows, _alike(vectors[rows], reference.same_thing))[:things]
+        alike = average_linkage(vectors[rows], reference.same_thing).clusters(reference.same_thing)
+        rows = _first_of_each(rows, alike)[:things]
     counted, held = len(rows), len(reference.held)
     if new < FEWEST_IMAGES or math.comb(counted + held, held) * ALARM_P <= 1.0:
         return BatchShift(len(vectors), counted, held, None, None, False)
@@ -107,17 +109,3 @@ def sampled(images: int, seed: int = 0) -> np.ndarray:
 
 def _first_of_each(rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return np.asarray(rows[np.sort(np.unique(groups, return_index=True)[1])], dtype=np.intp)
-
-
-def _alike(vectors: Vectors, distance: float) -> np.ndarray:
-    """Return the cluster of each vector, int (n,), by average linkage up to a cosine distance."""
-    from scipy.cluster.hierarchy import fcluster, linkage
-    from scipy.spatial.distance import squareform
-
-    if len(vectors) < 2:
-        return np.arange(len(vectors))
-    apart = np.clip(1.0 - vectors @ vectors.T, 0.0, 2.0).astype(np.float64)
-    np.fill_diagonal(apart, 0.0)
-    return np.asarray(
-        fcluster(linkage(squareform((apart + apart.T) / 2, checks=False), "average"), distance, "distance")
-    )
