@@ -162,7 +162,7 @@ def evaluate(
         found = shift_found(out, opened, images, labels, rows, encoding)
         settings = with_frequencies(out, panel, images, rows, settings, agents, encoder)
         open_engine = partial(_engine, opened, settings=settings, agents=agents, encoding=encoding, cluster=cluster)
-        tested = partial(open_engine, drop_leaks=drop_leaks, shift=found.batch)
+        tested = partial(open_engine, drop_leaks=drop_leaks, shift=found.test)
         _decide(run_log, images, labels, tested, watch, opened.grouping)
         strangers = None
         if strange is not None:
@@ -263,7 +263,7 @@ def _engine(
         if isinstance(source, VectorSource):
             panel.encoder.check(source.file.encoder)
         if cluster is not None:
-            if agents or encoding.given is not None:
+            if agents or encoding.supplied is not None:
                 raise EvaluationError("agents and encoders given as objects stay in this process: evaluate without Ray")
             yield stack.enter_context(ClusterEngine(cluster, panel.path, settings, drop_leaks=drop_leaks, shift=shift))
             return
@@ -280,7 +280,7 @@ def _engine(
                 yield stack.enter_context(workers)
                 return
         kind = FreshDiagnoser if drop_leaks else WatchfulDiagnoser
-        encoder = encoding.given if isinstance(source, VectorSource) else encoding.encoder
+        encoder = encoding.supplied if isinstance(source, VectorSource) else encoding.encoder
         diagnoser = stack.enter_context(kind.open(panel.path, settings=settings, agents=agents, encoder=encoder))
         diagnoser.known_vectors = encoding.known
         yield LocalEngine(diagnoser, shift)

@@ -62,21 +62,15 @@ class StrangeImage:
 
 
 @dataclass(frozen=True)
-class ShiftFound:
+class ShiftFound(BatchShift):
     """`shift` in metrics.json: see `BatchShift`, and where there is an alarm what differs, and which images most."""
 
-    images: int
-    counted: int
-    held: int
-    p: float | None
-    mean_rank: float | None
-    alarm: bool
     differences: tuple[Difference, ...] = ()
     strangest: tuple[StrangeImage, ...] = ()
 
     @property
-    def batch(self) -> BatchShift:
-        """Return the test alone."""
+    def test(self) -> BatchShift:
+        """Return the test alone, which is what engines are told."""
         return BatchShift(self.images, self.counted, self.held, self.p, self.mean_rank, self.alarm)
 
 
@@ -85,19 +79,19 @@ class Encoding:
     """What makes vectors of images in an evaluation: opened once, when it is needed.
 
     Attributes:
-        given: the encoder, if the caller opened it.
+        supplied: the encoder, if the caller opened it.
         known: by identity, the vectors that it made already.
     """
 
     panel: Panel
     settings: Settings
-    given: Encoder | None
+    supplied: Encoder | None
     known: dict[str, Vectors] = field(default_factory=dict)
 
     @cached_property
     def encoder(self) -> Encoder:
         """The panel's encoder."""
-        return self.given if self.given is not None else self.panel.encoder.open(self.settings.device)
+        return self.supplied if self.supplied is not None else self.panel.encoder.open(self.settings.device)
 
 
 def shift_found(

@@ -46,8 +46,8 @@ class LocalEngine:
         self._diagnoser, self._shift = diagnoser, shift
         watchful = diagnoser if isinstance(diagnoser, WatchfulDiagnoser) else None
         self._is_leak = diagnoser.panel.has_learned_from if watchful is None else watchful.is_leak
-        given = diagnoser.panel.grouping.how == "given"
-        self._groups = frozenset(diagnoser.panel.labelled_images.groups) if given else frozenset()
+        are_given = diagnoser.panel.grouping.how == "given"
+        self._groups = frozenset(diagnoser.panel.labelled_images.groups) if are_given else frozenset()
         self._calibrators = {(member.agent, member.stage): member.calibrator for member in diagnoser.panel.members}
         self._drops_leaks = watchful is not None and watchful.drops_leaks
 

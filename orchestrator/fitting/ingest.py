@@ -97,14 +97,14 @@ def _vectors(source: Path, task: Task | None, rule: str | None) -> IngestedImage
     vectors = load_precomputed(source)
     task = task or Task.from_labels(sorted(set(vectors.labels)))
     labels = [_label_of(task, label, source) for label in vectors.labels]
-    given = given_groups(vectors.names, labels, vectors.groups or [None] * len(labels), rule)
-    grouping, groups = given or (NO_GROUPING, [None] * len(labels))
+    by_rule = given_groups(vectors.names, labels, vectors.groups or [None] * len(labels), rule)
+    grouping, groups = by_rule or (NO_GROUPING, [None] * len(labels))
     ids = [vector_identity(vector) for vector in vectors.embeddings]
     named = [group or identity for group, identity in zip(groups, ids, strict=True)]
     empty = _empty(vectors.encoder)
     labelled_images, report = empty.with_added(ids, labels, vectors.names, vectors.embeddings, groups=named)
     ingested = IngestedImages(task, vectors.encoder, labelled_images, report, grouping=grouping)
-    if given is not None:
+    if by_rule is not None:
         return ingested
     names = [f"{label}/{name}" for label, name in zip(labelled_images.labels, labelled_images.sources, strict=True)]
     return _with_found_groups(ingested, names, {})
@@ -117,8 +117,8 @@ def _images(
     root = source if os.path.isdir(source) else source.parent
     names = [_name_below(root, image.path) for image in folder.images]
     labels, written = [image.label for image in folder.images], [image.group for image in folder.images]
-    given = given_groups(names, labels, written, rule)
-    grouping, groups = given or (NO_GROUPING, written)
+    by_rule = given_groups(names, labels, written, rule)
+    grouping, groups = by_rule or (NO_GROUPING, written)
     images = [replace(image, group=group) for image, group in zip(folder.images, groups, strict=True)]
     task = task or Task.from_labels(folder.labels)
     encoder = open_encoder(settings.encoder, device=settings.device)
@@ -135,7 +135,7 @@ def _images(
         measures=added.measures,
         addresses={shown_address(image.path): image.path for image in images if isinstance(image.path, str)},
     )
-    if given is not None:
+    if by_rule is not None:
         return ingested
     progress("finding groups", 0, len(added.labelled_images))
     name_of = {_source_of(image): name for image, name in zip(images, names, strict=True)}
@@ -153,9 +153,9 @@ def _with_found_groups(ingested: IngestedImages, names: Sequence[str], shots: Ma
         labelled_images.thumbnail,
     )
     limit = alike_limit(labelled_images.vectors, ingested.encoder.name)
-    found = find_groups(images, limit, labelled_images.labels)
-    grouped = replace(labelled_images, groups=found.groups)
-    return replace(ingested, labelled_images=grouped, grouping=found.grouping, links=found.links)
+    groups = find_groups(images, limit, labelled_images.labels)
+    grouped = replace(labelled_images, groups=groups.groups)
+    return replace(ingested, labelled_images=grouped, grouping=groups.grouping, links=groups.links)
 
 
 @dataclass(frozen=True)
