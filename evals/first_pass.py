@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from consilience.agents import Agent
+from consilience.core.errors import EvaluationError
 from consilience.core.images import ImageSource
+from consilience.core.settings.decision_settings import SUM_TOLERANCE
 from consilience.core.settings.settings import Settings
 from consilience.core.sources.stored import openable
 from consilience.evals.run_log import write_json, written_to
@@ -29,13 +31,17 @@ def with_frequencies(
     agents: Sequence[Agent],
     encoder: Encoder | None,
 ) -> Settings:
-    """Return the settings of the run: frequencies that are to be estimated are, once, from the images of these rows."""
+    """Return the settings of the run: frequencies that are to be estimated are, once, from the images of these rows.
+
+    Raises:
+        EvaluationError: what an earlier run estimated cannot be read.
+        and whatever `with_estimated_frequencies` raises.
+    """
     if settings.decision.frequencies != "estimate":
         return settings
     path, chosen = out / FREQUENCIES, np.zeros(len(source), bool)
     if path.exists():
-        frequencies = json.loads(path.read_text(encoding="utf-8"))["frequencies"]
-        decision = settings.decision.model_copy(update={"frequencies": frequencies})
+        decision = settings.decision.model_copy(update={"frequencies": _read(path)})
         return settings.model_copy(update={"decision": decision})
     chosen[rows] = True
     names, vectors = list[ImageSource](), list[np.ndarray]()
@@ -49,3 +55,15 @@ def with_frequencies(
         with written_to(out):
             write_json(path, {"frequencies": settings.decision.frequencies, **estimate.to_dict()})
     return settings
+
+
+def _read(path: Path) -> dict[str, float] | None:
+    """Return what an earlier run estimated, to the last digit; None: labels are as frequent as the labelled images."""
+    try:
+        frequencies = json.loads(path.read_bytes())["frequencies"]
+        shares = None if frequencies is None else {label: float(share) for label, share in frequencies.items()}
+        if shares is not None and not (abs(sum(shares.values()) - 1.0) <= SUM_TOLERANCE and min(shares.values()) >= 0):
+            raise ValueError("the shares do not sum to 1")
+        return shares
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as cause:
+        raise EvaluationError(f"'{path}' was damaged ({cause!r}): evaluate again into another folder") from cause

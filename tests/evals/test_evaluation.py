@@ -459,3 +459,7 @@ def test_frequencies_are_estimated_once_for_a_run_and_kept(panel: Path, tmp_path
     again = evaluate(source, panel, tmp_path / "out", settings=settings).metrics
     assert again.worth is not None
     assert again.worth["apple"].share == 0.5  # what was estimated when the run began
+    for damaged in ("{", "[]", '{"frequencies": 1}', '{"frequencies": {"apple": 2}}', '{"frequencies": {"a": NaN}}'):
+        (tmp_path / "out" / "frequencies.json").write_text(damaged)
+        with pytest.raises(EvaluationError, match=r"frequencies\.json' was damaged .*: evaluate again into another"):
+            evaluate(source, panel, tmp_path / "out", settings=settings)
