@@ -1,8 +1,8 @@
-"""Cross-fitting: the answers of heads on images that they were not fitted on, from folds that split no group."""
+"""Cross-fitting: what heads and weights say of images that they were not fitted on, from folds that split no group."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from consilience.agents import AgentInput, LabelledFeatures, feature_agent
 from consilience.agents.heads.folds import count_groups, stratified_folds
 from consilience.agents.heads.neighbours import K
 from consilience.core.task import Task
+from consilience.orchestrator.ensemble.error_covariance import ErrorPrior
+from consilience.orchestrator.ensemble.fusion import Fusion
 
 FOLDS = 20
 """At most; as many as the label in the middle has images, if that is fewer."""
@@ -47,6 +49,28 @@ def out_of_fold(
         raw[held_out] = kind.fit(known).predict_proba(exact_inputs(task, known, data.features[held_out]))
         on_fold(fold + 1)
     return raw
+
+
+def fusions_of_others(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    folds: np.ndarray,
+    *,
+    spoken: np.ndarray | None = None,
+    prior: ErrorPrior | None = None,
+    groups: np.ndarray | None = None,
+) -> Iterator[tuple[np.ndarray, Fusion]]:
+    """Yield for each fold which images are in it, bool (n,), and the weights that the images of the others support.
+
+    Args:
+        probabilities, labels, spoken, prior, groups: of all images, as for `Fusion.from_predictions`.
+        folds: int (n,).
+    """
+    for fold in np.unique(folds):
+        others = folds != fold
+        first = None if spoken is None else spoken[:, others]
+        things = None if groups is None else groups[others]
+        yield ~others, Fusion.from_predictions(probabilities[:, others], labels[others], first, prior, things)
 
 
 def exact_inputs(task: Task, known: LabelledFeatures, features: np.ndarray) -> AgentInput:

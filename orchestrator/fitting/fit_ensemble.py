@@ -23,7 +23,7 @@ from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.decision.case_summary import REASONER
 from consilience.orchestrator.decision.second_look import SecondLookAnswers
 from consilience.orchestrator.ensemble.calibration import FITTED_TO_HEADS, fit_calibrator
-from consilience.orchestrator.ensemble.cross_fitting import out_of_fold, split_into_folds
+from consilience.orchestrator.ensemble.cross_fitting import fusions_of_others, out_of_fold, split_into_folds
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import LEFT_OUT, AgentChoice, Member
 from consilience.orchestrator.ensemble.scaling import TemperatureScaling
@@ -171,13 +171,10 @@ def fit_ensemble(
         AgentError: an agent answered for too few images.
     """
     labels, groups = data.labels, data.groups
-    looks = sorted(looks, key=lambda look: look.stage)  # first looks before second looks, otherwise in order
+    looks = in_order(looks)
     prior = error_prior_of([look.agent for look in looks], len(labels))
-    members, calibrated = [], np.full((len(looks), *looks[0].raw.shape), np.nan)
     with one_blas_thread():
-        for number, answers in enumerate(looks):
-            member, calibrated[number] = judge(answers, labels, folds, task)
-            members.append(member)
+        members, calibrated = judge_all(looks, labels, folds, task)
         first = first_looks(members, calibrated)
         again = {
             member.agent: with_second_look(members, calibrated, member.agent)
@@ -186,15 +183,11 @@ def fit_ensemble(
         }
         posterior, weights = np.empty(first.shape[1:]), np.empty((len(labels), len(looks)))
         posteriors_again = {agent: np.empty_like(posterior) for agent in again}
-        for fold in np.unique(folds):
-            held_out = folds == fold
-            others = Fusion.from_predictions(
-                calibrated[:, ~held_out], labels[~held_out], first[:, ~held_out], prior, groups[~held_out]
-            )
+        for held_out, others in fusions_of_others(calibrated, labels, folds, spoken=first, prior=prior, groups=groups):
             posterior[held_out], weights[held_out] = others.posterior(first[:, held_out])
             for agent, pooled in posteriors_again.items():
                 pooled[held_out] = others.posterior(again[agent][:, held_out])[0]
-        seen = np.isfinite(first).all(axis=2).any(axis=0)  # where nobody could be asked nothing is learned
+        seen = answered_by_any(first)  # where nobody could be asked nothing is learned
         calibration_sets_again = {
             agent: CalibrationSet.of(pooled[seen], labels[seen], groups[seen])
             for agent, pooled in posteriors_again.items()
@@ -241,6 +234,23 @@ def second_looks(looks: Sequence[MemberAnswers], calibrated: np.ndarray, labels:
     )
 
 
+def in_order(looks: Sequence[MemberAnswers]) -> list[MemberAnswers]:
+    """Return first looks before second looks, otherwise as they are: the order of a panel's members."""
+    return sorted(looks, key=lambda look: look.stage)
+
+
+def judge_all(
+    looks: Sequence[MemberAnswers], labels: np.ndarray, folds: np.ndarray, task: Task
+) -> tuple[list[Member], np.ndarray]:
+    """Return looks as members that can be weighed, and their calibrated answers (a, n, c), out of fold.
+
+    Raises:
+        AgentError: an agent answered for too few images.
+    """
+    judged = [judge(look, labels, folds, task) for look in looks]
+    return [member for member, _ in judged], np.stack([calibrated for _, calibrated in judged])
+
+
 def judge(look: MemberAnswers, labels: np.ndarray, folds: np.ndarray, task: Task) -> tuple[Member, np.ndarray]:
     """Return a look as a member that can be weighed, and its calibrated answers (n, c), out of fold.
 
@@ -265,6 +275,11 @@ def first_looks(members: Sequence[Member], calibrated: np.ndarray) -> np.ndarray
     """Return the answers (a, n, c) with NaN for the second looks: what a diagnosis starts with."""
     is_first = np.array([member.stage == "first" for member in members])
     return np.where(is_first[:, None, None], calibrated, np.nan)
+
+
+def answered_by_any(predictions: np.ndarray) -> np.ndarray:
+    """Return which images have an answer among (a, n, c), bool (n,)."""
+    return np.asarray(np.isfinite(predictions).all(axis=2).any(axis=0))
 
 
 def with_second_look(members: Sequence[Member], calibrated: np.ndarray, agent: str) -> np.ndarray:

@@ -16,8 +16,8 @@ import numpy as np
 from consilience.agents import FEATURE_AGENTS, LabelledFeatures
 from consilience.agents.heads.model_selection import MAX_JUDGED_IMAGES, mean_and_error
 from consilience.core.task import Task
+from consilience.orchestrator.ensemble.cross_fitting import fusions_of_others
 from consilience.orchestrator.ensemble.error_covariance import ErrorPrior
-from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import AgentChoice
 from consilience.orchestrator.ensemble.scaling import log_probabilities
 from consilience.orchestrator.fitting.expected_errors import error_prior_of
@@ -101,10 +101,8 @@ def select(fitted: FittedEnsemble, task: Task, data: LabelledFeatures) -> tuple[
 def _losses(first: np.ndarray, labels: np.ndarray, folds: np.ndarray, prior: ErrorPrior) -> np.ndarray:
     """Return the negative log posterior of the true label, (n,), each from weights fitted on the other folds."""
     posterior = np.empty(first.shape[1:])
-    for fold in np.unique(folds):
-        here = folds == fold
-        others = Fusion.from_predictions(first[:, ~here], labels[~here], prior=prior)
-        posterior[here] = others.posterior(first[:, here])[0]
+    for held_out, others in fusions_of_others(first, labels, folds, prior=prior):
+        posterior[held_out] = others.posterior(first[:, held_out])[0]
     return np.asarray(-log_probabilities(posterior)[np.arange(len(labels)), labels])
 
 

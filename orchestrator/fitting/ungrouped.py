@@ -8,10 +8,17 @@ import numpy as np
 
 from consilience.agents.heads.folds import is_grouped
 from consilience.orchestrator.ensemble.calibration import FITTED_TO_HEADS
-from consilience.orchestrator.ensemble.cross_fitting import out_of_fold, split_into_folds
+from consilience.orchestrator.ensemble.cross_fitting import fusions_of_others, out_of_fold, split_into_folds
 from consilience.orchestrator.fitting.collect import MemberAnswers
+from consilience.orchestrator.fitting.expected_errors import error_prior_of
 from consilience.orchestrator.fitting.fit_context import FitContext
-from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, fit_ensemble
+from consilience.orchestrator.fitting.fit_ensemble import (
+    FittedEnsemble,
+    answered_by_any,
+    first_looks,
+    in_order,
+    judge_all,
+)
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
 
 
@@ -22,10 +29,16 @@ def accuracy_without_groups(fitted: FittedEnsemble, context: FitContext) -> floa
     """
     if not is_grouped(context.data.groups) or not len(fitted.calibration_set.labels):
         return None
-    data, task = replace(context.data, groups=np.arange(len(context.data.labels))), context.task
-    folds, heads = split_into_folds(data.labels, context.seed), {head.name for head in fitted.heads}
+    labels, task = context.data.labels, context.task
+    data = replace(context.data, groups=np.arange(len(labels)))
+    folds, heads = split_into_folds(labels, context.seed), {head.name for head in fitted.heads}
     with one_blas_thread():
         raw = {name: out_of_fold(name, task, data, folds) for name in sorted(heads)}
-    looks = [MemberAnswers(name, "first", answers, calibrators=FITTED_TO_HEADS) for name, answers in raw.items()]
-    looks += [look for look in fitted.looks if look.agent not in heads]
-    return float(fit_ensemble((), looks, task, data, folds).calibration_set.correct.mean())
+        looks = [MemberAnswers(name, "first", answers, calibrators=FITTED_TO_HEADS) for name, answers in raw.items()]
+        looks = in_order([*looks, *(look for look in fitted.looks if look.agent not in heads)])
+        members, calibrated = judge_all(looks, labels, folds, task)
+        first, prior = first_looks(members, calibrated), error_prior_of([look.agent for look in looks], len(labels))
+        named = np.empty_like(labels)
+        for held_out, others in fusions_of_others(calibrated, labels, folds, spoken=first, prior=prior):
+            named[held_out] = others.posterior(first[:, held_out])[0].argmax(axis=1)
+    return float((named == labels)[answered_by_any(first)].mean())
