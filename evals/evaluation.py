@@ -164,12 +164,7 @@ def evaluate(
         open_engine = partial(_engine, opened, settings=settings, agents=agents, encoding=encoding, cluster=cluster)
         tested = partial(open_engine, drop_leaks=drop_leaks, shift=found.test)
         _decide(run_log, images, labels, tested, watch, opened.grouping)
-        strangers = None
-        if strange is not None:
-            strangers, run = out / NOVEL, run_of(panel, strange, settings, {"novel": True})
-            with open_run_log(strangers, run, opened.task.names, np.arange(len(strange)), drop_leaks=False) as other:
-                as_called = {name: name for name in strange.counts}
-                _decide(other, strange, as_called, partial(open_engine, drop_leaks=False, shift=NOT_TESTED), watch)
+        strangers = None if strange is None else _decide_strange(out, strange, opened, settings, open_engine, watch)
         metrics = write_figures(
             out,
             opened.task.names,
@@ -197,6 +192,22 @@ def _decide(
     if run_log.waiting.any():
         with open_engine(source, waiting=int(run_log.waiting.sum())) as engine:
             decide_waiting(run_log, engine, cases(source, labels, run_log.waiting, grouping), watch)
+
+
+def _decide_strange(
+    out: Path,
+    strange: Source,
+    panel: Panel,
+    settings: Settings,
+    open_engine: Callable[..., AbstractContextManager[Engine]],
+    watch: Watch,
+) -> Path:
+    """Have images of no known label decided, whatever they are called; return the folder of their rows, below `out`."""
+    folder, run = out / NOVEL, run_of(panel.path, strange, settings, {"novel": True})
+    with open_run_log(folder, run, panel.task.names, np.arange(len(strange)), drop_leaks=False) as run_log:
+        as_called = {name: name for name in strange.counts}
+        _decide(run_log, strange, as_called, partial(open_engine, drop_leaks=False, shift=NOT_TESTED), watch)
+    return folder
 
 
 def decide_waiting(run_log: RunLog, engine: Engine, waiting: Iterator[SourceImage], watch: Watch) -> None:

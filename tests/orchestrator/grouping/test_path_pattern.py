@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consilience.core.errors import DatasetError
-from consilience.orchestrator.grouping.path_pattern import LONGEST, PathPattern, check_groups
+from consilience.orchestrator.grouping.path_pattern import LONGEST, PathPattern
 
 NAMES = ["train/apple/apple10-066-153.jpg", "val/apple/apple2-000-000.JPG", "pear/p-3/pear1-x.png"]
 
@@ -95,7 +95,8 @@ def test_a_pattern_that_tells_nothing_apart_is_refused() -> None:
 
 
 def test_a_label_with_a_single_image_is_no_fault_of_the_groups() -> None:
-    check_groups(["a", "b", "c"], ["x", "x", "y"], "the manifest")
+    names = ["x/a-1.jpg", "x/b-1.jpg", "y/c-1.jpg"]
+    assert PathPattern("{group}-*").checked_groups(names, ["x", "x", "y"]) == ["a", "b", "c"]
 
 
 def test_a_name_is_a_name_whatever_the_label() -> None:
