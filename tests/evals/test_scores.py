@@ -6,9 +6,10 @@ from math import sqrt
 
 import pytest
 
-from consilience import Diagnosis, Evidence, Prediction
+from consilience import Diagnosis, Prediction
 from consilience.core.errors import DatasetError
 from consilience.evals.scores import accuracy_interval, scores
+from tests.support.bare_diagnosis import bare_diagnosis
 
 
 def answer(agent: str, rust: float | None, weight: float = 1.0, stage: str = "first") -> Prediction:
@@ -21,22 +22,7 @@ def answer(agent: str, rust: float | None, weight: float = 1.0, stage: str = "fi
 
 def diagnosis(rust: float, *predictions: Prediction) -> Diagnosis:
     posterior = {"healthy": 1 - rust, "rust": rust}
-    return Diagnosis(
-        label="rust" if rust > 0.5 else "healthy",
-        posterior=posterior,
-        prediction_set=("rust",),
-        verdict="confident",
-        reasons=(),
-        predictions=predictions,
-        evidence=Evidence((), {}),
-        novelty=0.0,
-        rationale="",
-        rounds=1,
-        seconds=0.0,
-        cost_usd=0.0,
-        identity="",
-        source="",
-    )
+    return bare_diagnosis("rust" if rust > 0.5 else "healthy", posterior, ("rust",), predictions=predictions)
 
 
 def test_scores_by_hand() -> None:

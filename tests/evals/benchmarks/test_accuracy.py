@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.diagnosis_record import Verdict
 from consilience.core.errors import DatasetError
-from consilience.core.evidence import Evidence
 from consilience.core.prediction import Prediction
 from consilience.core.settings.settings import load_settings
 from consilience.evals.benchmarks.accuracy import Outcome, main, remarks_on, table_of
 from consilience.evals.benchmarks.protocols import Judged, cross_validation, few_shots, held_out
+from tests.support.bare_diagnosis import bare_diagnosis
 
 LABELS = ("dark", "light")
 
@@ -28,22 +28,9 @@ QUICK = load_settings(agents="neighbours,gaussian")
 def diagnosis(agent: float, fusion: float, verdict: Verdict = "confident") -> Diagnosis:
     """One agent and the fusion, each with its probability of 'a' against 'b'."""
     posterior = {"a": agent, "b": 1 - agent}
-    return Diagnosis(
-        label="a" if fusion >= 0.5 else "b",
-        posterior={"a": fusion, "b": 1 - fusion},
-        prediction_set=("a",),
-        verdict=verdict,
-        reasons=(),
-        predictions=(Prediction("expert", probabilities=posterior, calibrated=posterior, weight=0.5),),
-        evidence=Evidence((), {}),
-        novelty=0.0,
-        rationale="",
-        rounds=1,
-        seconds=0.0,
-        cost_usd=0.0,
-        identity="",
-        source="",
-    )
+    expert = Prediction("expert", probabilities=posterior, calibrated=posterior, weight=0.5)
+    label = "a" if fusion >= 0.5 else "b"
+    return bare_diagnosis(label, {"a": fusion, "b": 1 - fusion}, ("a",), verdict, (expert,))
 
 
 @pytest.fixture(scope="module")

@@ -14,33 +14,18 @@ from click.testing import CliRunner
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.diagnosis_record import Verdict
 from consilience.core.errors import DatasetError
-from consilience.core.evidence import Evidence
 from consilience.core.settings.settings import load_settings
 from consilience.evals.benchmarks.grouped import Draw, Rates, draws_of, halves_of_groups, main, mean_of, rates_of
 from consilience.evals.benchmarks.grouped_images import grouped_images, with_found_groups
 from consilience.retrieval.memory.labelled_images import LabelledImages
+from tests.support.bare_diagnosis import bare_diagnosis
 
 QUICK = load_settings(agents="neighbours,gaussian")
 """The feature agents that are fitted in no time."""
 
 
 def diagnosis(label: str, prediction_set: tuple[str, ...], verdict: Verdict = "confident") -> Diagnosis:
-    return Diagnosis(
-        label=label,
-        posterior={"a": 0.5, "b": 0.5},
-        prediction_set=prediction_set,
-        verdict=verdict,
-        reasons=(),
-        predictions=(),
-        evidence=Evidence((), {}),
-        novelty=0.0,
-        rationale="",
-        rounds=1,
-        seconds=0.0,
-        cost_usd=0.0,
-        identity="",
-        source="",
-    )
+    return bare_diagnosis(label, {"a": 0.5, "b": 0.5}, prediction_set, verdict)
 
 
 def things(each: int, copies: int, seed: int = 0) -> LabelledImages:
