@@ -7,15 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from consilience.agents import Probe
+from consilience.agents.heads.folds import UNJUDGED
 from consilience.agents.heads.model_selection import nearest_labels
 from consilience.core.errors import DatasetError
 from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings
 from consilience.evals.scores import accuracy_interval
-from consilience.orchestrator.ensemble.cross_fitting import exact_inputs, split_into_folds
+from consilience.orchestrator.ensemble.cross_fitting import out_of_fold, split_into_folds
 from consilience.orchestrator.fitting.ingest import ingest, is_vectors
 from consilience.orchestrator.panel.panel import labelled_features
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
@@ -28,7 +27,7 @@ class Separation:
     Attributes:
         encoder: its name. images: how many were read. failed: how many could not be.
         accuracy: of a linear probe (Radford et al. 2021) in cross-validation, [0, 1], with its 95 % interval `low` to
-            `high` (Wilson 1927). folds: of it.
+            `high` (Wilson 1927). folds: of it. The only image of a label is learned from and not judged.
         nearest: share of the images whose nearest other image has their label, [0, 1].
         dimension: length of a vector. weight_bytes: size of the encoder's weights.
         images_per_second: from files to vectors, on this machine.
@@ -68,27 +67,26 @@ def separation(encoder: str, folder: Path, settings: Settings, progress: Progres
     ingested = ingest(folder, None, settings.model_copy(update={"encoder": encoder}), timed)
     data = labelled_features(ingested.labelled_images, ingested.task)
     folds = split_into_folds(data.labels, settings.seed, data.groups)
-    named = np.empty_like(data.labels)
+    is_judged = folds != UNJUDGED
+    if not is_judged.any():
+        raise DatasetError(f"'{folder}' has one image of each label, and none is left to judge by: add images")
     with one_blas_thread():
-        for fold in range(n_folds := int(folds.max()) + 1):
-            known, held_out = data.take(np.flatnonzero(folds != fold)), folds == fold
-            inputs = exact_inputs(ingested.task, known, data.features[held_out])
-            named[held_out] = Probe.fit(known).predict_proba(inputs).argmax(axis=1)
+        named = out_of_fold(Probe.name, ingested.task, data, folds)[is_judged].argmax(axis=1)
         own, near, _ = nearest_labels(data, 1)
-    right = int((named == data.labels).sum())
+    right = int((named == data.labels[is_judged]).sum())
     low, high = accuracy_interval(right, len(named))
     return Separation(
         encoder=encoder,
-        images=len(named),
+        images=len(folds),
         failed=len(ingested.failed),
-        folds=n_folds,
+        folds=int(folds.max()) + 1,
         accuracy=right / len(named),
         low=low,
         high=high,
         nearest=float((near[:, 0] == own).mean()),
         dimension=ingested.encoder.dimension,
         weight_bytes=ingested.encoder.weight_bytes,
-        images_per_second=_rate(times, settings.batch_size, len(named)),
+        images_per_second=_rate(times, settings.batch_size, len(folds)),
     )
 
 
