@@ -9,11 +9,13 @@ from typing import Any, Protocol, Self, TypeVar
 
 from consilience.agents.base import Agent
 from consilience.agents.vlm.budget import Budget
+from consilience.agents.vlm.endpoint.accepted_options import with_found
 from consilience.agents.vlm.reply_cache import ReplyCache
 from consilience.core.errors import SettingsError
 from consilience.core.settings.model_kinds import ModelSettings
 from consilience.core.settings.model_settings import LookSettings, ReasonerSettings
 from consilience.core.settings.settings import RepliesSettings
+from consilience.core.settings.vlm_settings import VlmSettings
 from consilience.core.storage.cache_folder import cache_folder
 
 AskedSettings = TypeVar("AskedSettings", bound=LookSettings | ReasonerSettings)
@@ -40,8 +42,13 @@ def open_agents(models: Iterable[ModelSettings], cache: ReplyCache | None, budge
 
 
 def settings_of(agent: Agent) -> ModelSettings | None:
-    """Return the settings of which `open_agents` makes the same agent; None for an agent that has none."""
+    """Return the settings of which `open_agents` makes the same agent; None for an agent that has none.
+
+    What was found out of its endpoint meanwhile is in them.
+    """
     settings: ModelSettings | None = getattr(agent, "settings", None)
+    if isinstance(settings, VlmSettings):
+        return with_found(settings)
     return settings if isinstance(settings, LookSettings) else None
 
 

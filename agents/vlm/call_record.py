@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from consilience.agents.vlm.endpoint.chat_completion import CompletionChoice, Usage
+from consilience.core.errors import AgentError, AnswerError
 from consilience.core.prediction import Prediction
+from consilience.prompts import quoted
 
 MAX_RAW_CHARACTERS = 20_000
 """Characters of a model's replies that a prediction keeps."""
@@ -23,6 +25,11 @@ class CallRecord:
     usage: Usage = field(default_factory=Usage)
     choices: list[CompletionChoice] = field(default_factory=list)
 
+    def unusable(self, problem: AnswerError) -> AgentError:
+        """Return the error of replies that are no answer, after the last try, which quotes the first of them."""
+        said = quoted(self.choices[0].raw, 200)
+        return AgentError(f"{problem}; it answered {said}")
+
     def accounted(self, prediction: Prediction, prompt: str, cost_usd: float = 0.0) -> Prediction:
         """Return the prediction with the raw replies, and the cost, tokens and seconds of all of them.
 
@@ -31,12 +38,11 @@ class CallRecord:
             prompt: the prompts and their versions, as in `Prediction`.
             cost_usd: cost in US dollars.
         """
-        replies = [choice.message.content or choice.message.refusal or "" for choice in self.choices]
         return replace(
             prediction,
             cost_usd=cost_usd,
             tokens=self.usage.input_tokens + self.usage.output_tokens,
             seconds=self.usage.seconds,
-            raw="\n".join(replies)[:MAX_RAW_CHARACTERS] if self.choices else None,
+            raw="\n".join(choice.raw for choice in self.choices)[:MAX_RAW_CHARACTERS] if self.choices else None,
             prompt=prompt,
         )

@@ -170,18 +170,23 @@ def _case_picture(neighbour: Neighbour, side: int) -> MessagePicture | None:
     return MessagePicture(neighbour.id, side, lambda: load_image(stored, name=f"thumbnail {neighbour.id}"))
 
 
-def on_the_wire(messages: Sequence[Message], detail: str) -> list[dict[str, Any]]:
+def on_the_wire(messages: Sequence[Message], detail: str | None) -> list[dict[str, Any]]:
     """Return the messages in the form of the chat protocol, with the pictures as JPEG data URLs.
+
+    Args:
+        messages: what is sent.
+        detail: how closely pictures are looked at; None: that is not said.
 
     Raises:
         ImageError: a kept picture is damaged.
     """
+    look = {} if detail is None else {"detail": detail}
 
     def content_part(part: str | MessagePicture) -> dict[str, Any]:
         if isinstance(part, str):
             return {"type": "text", "text": part}
         url = "data:image/jpeg;base64," + base64.b64encode(part.jpeg()).decode()
-        return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
+        return {"type": "image_url", "image_url": {"url": url, **look}}
 
     sent = []
     for message in messages:

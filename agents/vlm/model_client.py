@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from consilience.agents.vlm.budget import Budget
 from consilience.agents.vlm.call_record import CallRecord
 from consilience.agents.vlm.conversation import Message, on_the_wire
 from consilience.agents.vlm.endpoint.chat_completion import CompletionChoice, Usage
+from consilience.agents.vlm.picture_sheet import on_one_sheet
 from consilience.core.errors import AnswerError
 from consilience.core.settings.model_settings import EndpointSettings
 
@@ -71,18 +72,24 @@ class ModelClient:
         except AnswerError as problem:
             again = repair(record.choices, problem)
         await self._ask(record, fields, [*messages, *again], wanted, detail)
-        return read(record.choices)
+        try:
+            return read(record.choices)
+        except AnswerError as problem:
+            raise record.unusable(problem) from problem
 
     async def _ask(
         self, record: CallRecord, fields: dict[str, Any], messages: Sequence[Message], wanted: int, detail: str
     ) -> None:
         """Put `wanted` replies into the record; a server that returns fewer than asked for is asked again."""
+
+        def sent(most_pictures: int | None, detailed: bool) -> list[dict[str, Any]]:
+            return on_the_wire(on_one_sheet(messages, most_pictures), detail if detailed else None)
+
         choices: list[CompletionChoice] = []
         while (lacking := wanted - len(choices)) > 0:
             request = fields | ({"n": lacking} if lacking > 1 else {})
             async with self._budget.request(self.name, lambda: self.cost(record.usage)):
-                reply = await self._endpoint.ask(request, partial(on_the_wire, messages, detail), record.usage)
-                record.usage.count(reply.usage)
+                reply = await self._endpoint.ask(request, sent, record.usage)
             choices += reply.choices[:lacking]
         record.choices = choices
 

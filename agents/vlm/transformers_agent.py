@@ -116,7 +116,10 @@ class TransformersAgent:
         except AnswerError as problem:
             repair = case.repair(answer.choices, problem)
         answer = yield from _asked([*messages, *repair], record)
-        return case.prediction(answer.choices)
+        try:
+            return case.prediction(answer.choices)
+        except AnswerError as problem:
+            raise record.unusable(problem) from problem
 
     def _replies(self, case: ImageQuestion, asked: Sequence[list[Message]]) -> Sequence[ModelReply | ConsilienceError]:
         """Return the model's replies or scores for each question of the kind of `case`, or the error of each."""

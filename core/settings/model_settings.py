@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -36,6 +37,14 @@ class EndpointSettings(SettingsGroup):
     price_per_million_output_tokens: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="in US dollars")
     price_per_gpu_second: float = Field(
         default=0.0, ge=0, allow_inf_nan=False, description="in US dollars, for the time that it is busy with us"
+    )
+    limit_field: Literal["max_completion_tokens", "max_tokens"] | None = Field(
+        default=None, description="the option by which it is told the longest answer; none: that is found out"
+    )
+    verify: Path | None = Field(
+        default=None,
+        description="file or folder of the certificates that its own must be signed by; none: those of SSL_CERT_FILE, "
+        "else the system's",
     )
     extra_body: dict[str, JsonValue] = Field(
         default_factory=dict, repr=False, description="further fields of each request, which win over those set here"

@@ -19,7 +19,7 @@ class VlmSettings(LookSettings, EndpointSettings):
     """
 
     AGENT: ClassVar[str] = "consilience.agents.vlm.vlm_agent:VlmAgent"
-    REACH: ClassVar[frozenset[str]] = ENDPOINT_REACH
+    REACH: ClassVar[frozenset[str]] = ENDPOINT_REACH | {"pictures_a_request"}
 
     kind: Literal["endpoint"] = Field(default="endpoint", description="a model behind an OpenAI-compatible endpoint")
     structured: Structured | None = Field(
@@ -28,6 +28,13 @@ class VlmSettings(LookSettings, EndpointSettings):
         "none given: choice for logprob, else json_schema",
     )
     image_detail: Literal["auto", "low", "high"] = Field(default="auto", description="how closely OpenAI's models look")
+
+    pictures_a_request: int | None = Field(
+        default=None,
+        ge=1,
+        description="pictures that the endpoint takes in a request: of more, similar cases come on one numbered sheet; "
+        "none: that is found out",
+    )
 
     @model_validator(mode="after")
     def _go_together(self) -> VlmSettings:

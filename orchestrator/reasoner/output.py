@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from consilience.agents.vlm import label_answer as answer
-from consilience.agents.vlm.label_answer import RATIONALE_PATTERN
+from consilience.agents.vlm import json_answer as answer
+from consilience.agents.vlm.label_answer import RATIONALE_PATTERN, parse_label
 from consilience.core.errors import AnswerError
 from consilience.core.task import Task
 from consilience.prompts import clean, quoted
@@ -64,8 +64,8 @@ def parse_output(text: str, task: Task, can_revise: Collection[str]) -> Reasoner
         AnswerError: it lacks a part, or has one of a wrong kind; it names no label of the task; it gives its label less
             than an even share, and so speaks for another one; it asks for an agent that cannot look again.
     """
-    fields = answer.only_object(text)
-    label = answer.parse_label(answer.field(fields, "label", str), task)
+    fields = answer.only_object(text, "label")
+    label = parse_label(answer.one_text(fields, "label"), task)
     if label is None:
         raise AnswerError("'label' must be one of the labels")
     probability = answer.probability(fields, "probability")

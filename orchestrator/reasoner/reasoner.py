@@ -12,7 +12,7 @@ from consilience.agents import Budget, ReplyCache
 from consilience.agents.vlm import confidence
 from consilience.agents.vlm.call_record import CallRecord
 from consilience.agents.vlm.conversation import Message, fingerprint, repair_messages
-from consilience.agents.vlm.endpoint.chat_completion import CompletionChoice
+from consilience.agents.vlm.endpoint.chat_completion import CompletionChoice, without_drafts
 from consilience.agents.vlm.label_answer import LabelAnswer
 from consilience.agents.vlm.model_client import ModelClient
 from consilience.core.errors import AgentError, AnswerError, BudgetSpentError, ConsilienceError
@@ -100,7 +100,7 @@ class Reasoner:
             prompts=self._versions,
         )
         if cache is not None and (kept := await asyncio.to_thread(cache.get, key)) is not None:
-            return ReasonerResult(replace(kept, cached=True), question.output(kept.raw or "").ask_again)
+            return ReasonerResult(replace(kept, cached=True), question.output(without_drafts(kept.raw or "")).ask_again)
         output = await self._client.answered(
             call, request, messages, lambda replies: replies[0].read(question.output), self._repair
         )

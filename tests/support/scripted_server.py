@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Sequence
@@ -58,7 +59,9 @@ class ScriptedServer:
     With `together` = n it holds every n requests back until all of them are there, counted from when it is set.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        """Make a server, of https if it is given a certificate to show."""
+        self._tls = tls
         self.replies: list[Scripted] = []
         self.by_request: Callable[[dict[str, Any]], Scripted] | None = None
         self.together = 1
@@ -108,8 +111,8 @@ class ScriptedServer:
         self._runner = runner = web.AppRunner(application, shutdown_timeout=0.1)
         self._loop.run_until_complete(runner.setup())
         listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        self._loop.run_until_complete(web.SockSite(runner, listener).start())
+        self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{listener.getsockname()[1]}/v1"
+        self._loop.run_until_complete(web.SockSite(runner, listener, ssl_context=self._tls).start())
         self._ready.set()
         self._loop.run_forever()
         self._loop.run_until_complete(runner.cleanup())

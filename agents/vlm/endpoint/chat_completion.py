@@ -1,16 +1,23 @@
-"""The reply of an OpenAI-compatible chat endpoint; every field that is used is checked."""
+"""The reply of an OpenAI-compatible chat endpoint: what is used is checked, and read for what it means.
+
+Providers differ: counts come as null or with a fraction, contents in parts, answers beside their reasoning, drafts in
+front of answers.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from consilience.agents.vlm.endpoint.event_stream import joined_events
+from consilience.agents.vlm.endpoint.provider_error import error_in
 from consilience.core.errors import AgentError, AnswerError
-from consilience.prompts import clean
+from consilience.prompts import clean, quoted
 
 Read = TypeVar("Read")
 
@@ -57,8 +64,57 @@ class _Logprobs(_Checked):
 
 
 class _Message(_Checked):
+    """What the model wrote. A content in parts is joined; its thoughts are no part of the answer."""
+
     content: str | None = None
     refusal: str | None = None
+    reasoning: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _joined(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        message = fields | {"reasoning": _text(fields.get("reasoning_content") or fields.get("reasoning"))}
+        if isinstance(content := fields.get("content"), list):
+            parts = [part if isinstance(part, dict) else {"type": "text", "text": part} for part in content]
+            message["content"] = "".join(_text(part.get("text")) or "" for part in parts if part.get("type") in _SAID)
+            refusals = [_text(part["refusal"]) or "" for part in parts if part.get("refusal")]
+            message["refusal"] = fields.get("refusal") or "".join(refusals) or None
+        return message
+
+
+_SAID = ("text", "output_text")
+"""Kinds of parts of a content that are the answer; others are thoughts."""
+
+_TAGS = "think|thinking|thought|reasoning"
+_DRAFT = re.compile(rf".*(?:</(?:{_TAGS})>|\[/THINK\]|<\|channel\|>final<\|message\|>)", re.DOTALL | re.IGNORECASE)
+_OPEN_DRAFT = re.compile(rf"(?:<(?:{_TAGS})>|\[THINK\]|<\|channel\|>).*", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(r"\s*```\w*\s*(.*?)\s*```\s*", re.DOTALL)
+
+
+def _text(value: Any) -> str | None:
+    """Return a value that should be text, if it is."""
+    return value if isinstance(value, str) else None
+
+
+def without_drafts(text: str) -> str:
+    """Return a reply without what the model thought before it answered: a draft is no answer.
+
+    The beginning of a draft may be missing, since some servers put it into the prompt; one without an end has no
+    answer behind it.
+
+    >>> without_drafts('<think>scab? No.</think> {"label": "rust"}')
+    ' {"label": "rust"}'
+    """
+    return _OPEN_DRAFT.sub("", _DRAFT.sub("", text))
+
+
+def _is_an_answer(thought: str) -> bool:
+    """Return whether a model's reasoning is nothing but an answer, which its server put into the wrong place."""
+    fenced = _FENCE.fullmatch(thought)
+    thought = fenced[1] if fenced else thought
+    return thought[:1] + thought[-1:] == "{}" or not ("{" in thought or "\n" in thought)
 
 
 class CompletionChoice(_Checked):
@@ -66,7 +122,7 @@ class CompletionChoice(_Checked):
 
     message: _Message
     finish_reason: str | None = None
-    logprobs: _Logprobs | None = None
+    logprobs: _Logprobs | tuple[()] | None = None  # some servers send an empty list
 
     @classmethod
     def of(cls, text: str, ended: bool) -> CompletionChoice:
@@ -75,7 +131,7 @@ class CompletionChoice(_Checked):
 
     @property
     def text(self) -> str:
-        """The text of the reply.
+        """The text of the reply, without drafts.
 
         Raises:
             AgentError: the model or its provider refused to answer, or the reply is empty.
@@ -84,9 +140,19 @@ class CompletionChoice(_Checked):
             raise AgentError(f"the model refused: {clean(self.message.refusal)}")
         if self.finish_reason == "content_filter":
             raise AgentError("the provider's content filter withheld the answer")
-        if not (self.message.content or "").strip():
-            raise AgentError("the reply is empty" + (": " + self.cut_off if self.cut_off else ""))
-        return self.message.content or ""
+        content, thought = self.message.content or "", (self.message.reasoning or "").strip()
+        if (answer := without_drafts(content)).strip():
+            return answer
+        if thought and not content.strip() and not self.cut_off and _is_an_answer(thought):
+            return thought
+        draft = thought or content.strip()
+        seen = f"the reply is a draft without an answer, {quoted(draft, 200)}" if draft else "the reply is empty"
+        raise AgentError(seen + (": " + self.cut_off if self.cut_off else ""))
+
+    @property
+    def raw(self) -> str:
+        """What came: the content, else the refusal, else the reasoning."""
+        return self.message.content or self.message.refusal or self.message.reasoning or ""
 
     @property
     def cut_off(self) -> str:
@@ -115,7 +181,7 @@ class CompletionChoice(_Checked):
         Raises:
             AgentError: they are not those of the tokens that make up the reply.
         """
-        positions = (self.logprobs.content if self.logprobs else None) or ()
+        positions = (self.logprobs.content if isinstance(self.logprobs, _Logprobs) else None) or ()
         if positions and not b"".join(position.text for position in positions).startswith(
             (self.message.content or "").encode()
         ):
@@ -123,11 +189,22 @@ class CompletionChoice(_Checked):
         return positions
 
 
+def _count(value: Any) -> Any:
+    """Return a count that came as null (not told) or with a fraction as a whole number; leave all else as it is."""
+    if value is None:
+        return 0
+    return round(value) if isinstance(value, float) and math.isfinite(value) else value
+
+
+Count = Annotated[int, Field(ge=0), BeforeValidator(_count)]
+"""A number of tokens."""
+
+
 class UsageFields(_Checked):
     """The tokens of a reply, as the endpoint counts them: of the request and of what was written."""
 
-    prompt_tokens: Annotated[int, Field(ge=0)] = 0
-    completion_tokens: Annotated[int, Field(ge=0)] = 0
+    prompt_tokens: Count = 0
+    completion_tokens: Count = 0
 
 
 @dataclass
@@ -167,11 +244,15 @@ class ChatCompletion(_Checked):
 
     @classmethod
     def parse(cls, body: bytes) -> ChatCompletion:
-        """Return the chat completion in the body of a response.
+        """Return the chat completion in the body of a response, which may be a stream of events.
 
         Raises:
+            ProviderError: the body, or one of its choices, holds an error instead.
             AgentError: the body is no chat completion, or one without choices.
         """
+        body = joined_events(body)
+        if (error := error_in(body)) is not None:
+            raise error
         try:
             reply = cls.model_validate_json(body)
         except ValidationError as cause:

@@ -92,7 +92,7 @@ def test_a_reply_that_is_no_answer_is_sent_back_once_with_the_problem(agent: Cal
     good, repaired_one, lost = look(agent(), shade(DARK), shade(WRONG), shade(BABBLE))
     assert good.label == "rust"
     assert (repaired_one.label, repaired_one.raw) == ("scab", says("Scab", 0.6))
-    assert lost.error == "the reply holds no JSON objects; it must be exactly one"
+    assert lost.error == 'the reply holds no JSON object; it answered "Rust!"'
     assert lost.raw == "Rust!"
     assert min(repaired_one.tokens, lost.tokens) > 1.5 * good.tokens  # both questions and both replies
 

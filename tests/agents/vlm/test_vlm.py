@@ -115,7 +115,7 @@ def test_a_reply_that_is_no_answer_is_sent_back_once_with_the_problem(server: Sc
 def test_the_second_reply_that_is_no_answer_is_a_failure_with_the_raw_reply(server: ScriptedServer) -> None:
     server.replies = [chat("I think it is mildew.")]
     [seen] = look(agent(server), image(100))
-    assert seen.error == "the reply holds no JSON objects; it must be exactly one"
+    assert seen.error == 'the reply holds no JSON object; it answered "I think it is mildew."'
     assert (seen.raw, seen.tokens, len(server.requests)) == ("I think it is mildew.", 220, 2)
 
 

@@ -30,7 +30,7 @@ def test_what_is_harmless_is_repaired(text: str) -> None:
 
 
 REFUSED = {
-    "prose": ("It is scab.", "no JSON objects"),
+    "prose": ("It is scab.", "no JSON object"),
     "two": (output_of("scab") + output_of("rust"), "2 JSON objects"),
     "no label": (json.dumps({"rationale": "r", "probability": 0.9}), "lacks the key 'label'"),
     "another label": (output_of("mildew"), '"mildew" is none of the labels'),

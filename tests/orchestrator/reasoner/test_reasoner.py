@@ -38,7 +38,7 @@ def test_it_reads_the_record_and_no_pixels(server: ScriptedServer) -> None:
     ]
     assert '"gaussian": "scab", confidence 81.0 %' in text_of(request)
     assert "leaves" not in text_of(request)
-    assert (request["model"], request["temperature"], request["max_completion_tokens"]) == ("tiny", 0.0, 400)
+    assert (request["model"], request["temperature"], request["max_tokens"]) == ("tiny", 0.0, 400)
     assert request["response_format"]["json_schema"]["strict"] is True
 
 
@@ -78,7 +78,7 @@ def test_a_reply_that_is_no_opinion_is_asked_for_once_more(server: ScriptedServe
 
 
 FAILURES: dict[str, tuple[list[Scripted], str]] = {
-    "no opinion, twice": ([chat("scab")], "no JSON objects"),
+    "no opinion, twice": ([chat("scab")], 'no JSON object; it answered "scab"'),
     "refused": ([chat(None, message={"role": "assistant", "content": None, "refusal": "I must not"})], "I must not"),
     "cut off": ([chat('{"rationale": "a', finish_reason="length")], "it was cut off at max_tokens"),
     "status 500": ([Scripted({"error": {"message": "out of memory"}}, 500)], "status 500: out of memory"),

@@ -85,7 +85,7 @@ def test_what_explaining_costs_is_counted(server: ScriptedServer, settings: Any,
     ("reply", "cause"),
     [
         (Scripted({"error": {"message": "out of memory"}}, 500), "status 500: out of memory"),
-        (chat("I think so."), "no JSON objects"),
+        (chat("I think so."), "no JSON object"),
         (chat(output_of("cedar", rationale="99.9 % of experts agree.")), ""),
     ],
 )
