@@ -51,6 +51,7 @@ class Conclusion:
         predictions: every prediction that was weighed or failed, first looks before second looks.
         novelty: share of the panel's own images that are less novel, in [0, 1]; higher = more novel. The one novelty of
             an image. Where the panel could judge too few of its own images, the distance to the neighbours alone tells.
+            None where only agents' answers are known of it.
         novelty_signs: by sign, the same for each; empty where that distance tells.
         is_novel: whether the novelty is above `policy.max_novelty`: perhaps the image shows none of the labels.
         unjudgeable: why the image cannot be judged, and what to do ("Too dark to judge: take it again in daylight");
@@ -68,7 +69,7 @@ class Conclusion:
     reasons: tuple[str, ...]
     predictions: tuple[Prediction, ...]
     expected_cost: float | None = None
-    novelty: float
+    novelty: float | None
     novelty_signs: Mapping[str, float] = field(default_factory=dict)
     is_novel: bool = False
     unjudgeable: str = ""
@@ -144,7 +145,7 @@ class DiagnosisRecord(Conclusion):
 
     def __post_init__(self) -> None:
         check_distribution(self.posterior, "the posterior")
-        if not 0.0 <= self.novelty <= 1.0:
+        if self.novelty is not None and not 0.0 <= self.novelty <= 1.0:
             raise ValueError(f"the novelty is {self.novelty}, not in [0, 1]")
         if self.label not in self.posterior:
             raise ValueError(f"the label '{self.label}' is not in the posterior")

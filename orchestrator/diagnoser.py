@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -16,10 +17,13 @@ from typing import Any, Self
 import numpy as np
 
 from consilience.agents import Agent, Budget
+from consilience.agents.recorded import AnswerReader
 from consilience.core.diagnosis import Diagnosis, FailedImage
 from consilience.core.errors import DatasetError, EncoderError
 from consilience.core.images import Image, ImageSource, Named, load_image
 from consilience.core.settings.settings import Settings, settings_or
+from consilience.core.sources.answers import AnsweredImage
+from consilience.orchestrator.answers.given_answers import GivenAnswers, open_answers, reader_of
 from consilience.orchestrator.decision.policy import under_alarm
 from consilience.orchestrator.decision.weighing import Weigher
 from consilience.orchestrator.fitting.ingest import vector_identity
@@ -214,6 +218,29 @@ class Diagnoser:
             part = slice(start, start + self.settings.batch_size)
             results = self._loop.result(self.graph.run([None] * len(names[part]), vectors[part], names[part]))
             yield from (_referred(result, reason) for result in results)
+
+    def diagnose_answers(self, answers: GivenAnswers) -> Iterator[Diagnosis | FailedImage]:
+        """Diagnose images of which only the agents' answers are known, in the order in which they first stand.
+
+        Memory does not grow with their number. Answers of agents that the panel does not know are left out.
+
+        Args:
+            answers: in any of the forms that `fit_answers` takes; a truth is not needed, and not looked at.
+
+        Raises:
+            DatasetError: they cannot be used, which is found out before the first is diagnosed; or they are of none of
+                the panel's agents, or the panel was fitted on images.
+        """
+        with open_answers(answers) as source:
+            yield from self.diagnose_answered(source.images(), reader_of(self.panel, source))
+
+    def diagnose_answered(
+        self, images: Iterable[AnsweredImage], reader: AnswerReader
+    ) -> Iterator[Diagnosis | FailedImage]:
+        """Diagnose such images in batches, in their order; `reader`: see `given_answers.reader_of`."""
+        images = iter(images)
+        while batch := list(islice(images, self.settings.batch_size)):
+            yield from self._loop.result(self.graph.run_answered(batch, reader))
 
     def stream(self, image: ImageSource) -> Iterator[Step | Diagnosis | FailedImage]:
         """Diagnose one image and tell every step as it happens; the diagnosis comes last."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from consilience.agents import Agent
 from consilience.core.diagnosis import Diagnosis, FailedImage
+from consilience.core.errors import SettingsError
 from consilience.core.images import ImageSource
 from consilience.core.settings.settings import Settings
 from consilience.orchestrator.diagnoser import Diagnoser
@@ -41,6 +42,7 @@ def with_estimated_frequencies(
         The settings, and the estimate; None where nothing is to be estimated.
 
     Raises:
+        SettingsError: the panel was fitted on answers.
         Whatever `Diagnoser.open` and `diagnose_many` raise.
     """
     if settings.decision.frequencies != "estimate":
@@ -49,6 +51,8 @@ def with_estimated_frequencies(
     rows = np.sort(np.random.default_rng(settings.seed).permutation(len(images))[:SAMPLED])
     first = settings.model_copy(update={"policy": once})
     with Diagnoser.open(panel, settings=first, agents=agents, encoder=encoder) as diagnoser:
+        if diagnoser.panel.of_answers:
+            raise SettingsError("frequencies are estimated from images, and here are answers alone: state them")
         if isinstance(images, np.ndarray):
             results = diagnoser.diagnose_vectors(images[rows], [str(row) for row in rows])
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from consilience.agents import Agent, Budget
+from consilience.agents.recorded import AnswerReader, features_of_rows
 from consilience.core.diagnosis import Diagnosis, FailedImage
 from consilience.core.diagnosis_record import Embedding, conclusion_from_dict
 from consilience.core.errors import AllAgentsFailedError
 from consilience.core.evidence import Evidence
 from consilience.core.images import Image
 from consilience.core.settings.settings import PolicySettings, Settings
+from consilience.core.sources.answers import AnsweredImage
+from consilience.orchestrator.answers.given_answers import answer_identity
 from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.run_state import State
 from consilience.orchestrator.decision.settling import in_use
@@ -100,16 +104,43 @@ class PanelGraph:
         if not len(images):
             return []
         started = time.monotonic()
-        policy = self._settings.policy
-        run = Run(self.agents, self._memory, images, vectors, started + policy.max_seconds)
         sources = list(names) or [image.source for image in images if image is not None]
         identities = [
             vector_identity(vectors[row]) if image is None else image.identity for row, image in enumerate(images)
         ]
-        state, config = first_state(sources, identities, [*map(self._unjudgeable, images)]), bounded(policy)
+        state = first_state(sources, identities, [*map(self._unjudgeable, images)])
+        run = Run(self.agents, self._memory, images, vectors, started + self._settings.policy.max_seconds)
+        final = await self._run(state, run, self._eager if eager else self.compiled, on_step)
+        seconds = (time.monotonic() - started) / len(sources)
+        return [self._result(final, row, image, vectors[row], seconds) for row, image in enumerate(images)]
+
+    async def run_answered(
+        self, images: Sequence[AnsweredImage], reader: AnswerReader
+    ) -> list[Diagnosis | FailedImage]:
+        """Return what becomes of images of which only the agents' answers are known; `reader`: of these answers."""
+        if not images:
+            return []
+        started = time.monotonic()
+        first, second = ([m.agent for m in self.weigher.members if m.stage == stage] for stage in ("first", "second"))
+        agents = {agent.name: agent for agent in reader.agents(images, first, second)}
+        state = first_state([image.name for image in images], [answer_identity(image.name) for image in images])
+        nothing: list[None] = [None] * len(images)
+        run = Run(agents, self._memory, nothing, features_of_rows(len(images)), math.inf)
+        final = await self._run(state, run, self.compiled)
+        seconds = (time.monotonic() - started) / len(images)
+        return [self._result(final, row, None, None, seconds) for row in range(len(images))]
+
+    async def _run(
+        self,
+        state: State,
+        run: Run,
+        graph: CompiledStateGraph[State, Run, State, State],
+        on_step: Callable[[Step], None] | None = None,
+    ) -> Any:
+        """Return the graph's last state."""
         final: Any = {}
         chunk: Any
-        graph = self._eager if eager else self.compiled
+        config = bounded(self._settings.policy)
         with DIAGNOSING:
             async for mode, chunk in graph.astream(state, config, context=run, stream_mode=["updates", "values"]):
                 if mode == "values":
@@ -117,8 +148,7 @@ class PanelGraph:
                 elif on_step is not None:
                     for node, update in chunk.items():
                         on_step(Step(node, update))
-        seconds = (time.monotonic() - started) / len(sources)
-        return [self._result(final, row, image, vectors[row], seconds) for row, image in enumerate(images)]
+        return final
 
     def _unjudgeable(self, image: Image | None) -> str:
         """Return why an image cannot be judged; empty if it can, or where nothing is known of it or of the panel's."""
@@ -140,7 +170,7 @@ class PanelGraph:
         return self._compile(self._settings.policy.model_copy(update={"second_look": "always"}))
 
     def _result(
-        self, state: Any, row: int, image: Image | None, vector: np.ndarray, seconds: float
+        self, state: Any, row: int, image: Image | None, vector: np.ndarray | None, seconds: float
     ) -> Diagnosis | FailedImage:
         conclusion, source = conclusion_from_dict(state["conclusions"][row]), state["sources"][row]
         predictions = conclusion.predictions
@@ -156,5 +186,6 @@ class PanelGraph:
             source=source,
             trust=tuple(member.trust for member in self._panel.members if (member.agent, member.stage) in counted),
             image=image,
-            embedding=Embedding(vector.copy(), self._fingerprint),  # no view: it would keep the batch alive
+            # No view: it would keep the batch alive.
+            embedding=None if vector is None else Embedding(vector.copy(), self._fingerprint),
         )

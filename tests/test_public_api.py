@@ -10,6 +10,7 @@ import pytest
 import consilience
 
 DOCUMENTED = [
+    "AnswerArrays",
     "ConsilienceError",
     "Diagnoser",
     "Diagnosis",
@@ -27,6 +28,7 @@ DOCUMENTED = [
     "diagnose",
     "evaluate",
     "fit",
+    "fit_answers",
     "load_image",
     "load_settings",
     "remove",

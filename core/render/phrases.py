@@ -129,18 +129,20 @@ def source_name(source: str) -> str:
     return one_line(source.replace("\\", "/").rstrip("/").rpartition("/")[2]) or "unnamed"
 
 
-def novelty_words(evidence: Evidence, novelty: float, signs: Mapping[str, float | None] | None = None) -> str:
+def novelty_words(evidence: Evidence, novelty: float | None, signs: Mapping[str, float | None] | None = None) -> str:
     """Return how unlike the images that the panel knows an image is; says so where no case was retrieved.
 
     Args:
         evidence: the retrieved cases.
-        novelty: share of the known images that are less unusual, [0, 1].
+        novelty: share of the known images that are less unusual, [0, 1]; None where only agents' answers are known.
         signs: the same by each sign of novelty, in `DiagnosisRecord.novelty_signs`.
 
     >>> from consilience.core.evidence import Neighbour
     >>> novelty_words(Evidence((Neighbour("id", "rust", 0.9),), {"rust": 1.0}), 0.967)
     'Unlike the images it knows: more unusual than 96.7 % of them.'
     """
+    if novelty is None:
+        return "Only agents' answers are known of it: whether it is like the labelled images cannot be told."
     if not evidence.neighbours:
         return "No similar cases were found."
     degree = "Like" if novelty < 0.9 else "Unlike" if novelty < 0.99 else "Very unlike"

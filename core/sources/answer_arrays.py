@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -12,12 +11,12 @@ from numpy.typing import NDArray
 from consilience.core.errors import DatasetError
 from consilience.core.prediction import Stage
 from consilience.core.sources.answer_cells import ROUNDED
-from consilience.core.sources.answers import Answer, AnsweredImage
+from consilience.core.sources.answers import Answer, AnsweredImage, AnswerSource
 
 Shares = NDArray[np.floating]
 
 
-class AnswerArrays:
+class AnswerArrays(AnswerSource):
     """What agents answered about images, as arrays of probabilities.
 
     Args:
@@ -28,8 +27,6 @@ class AnswerArrays:
         names: name of each image; default: 1, 2, ...
         groups: name of the thing that each image shows; default: each another one.
         revised: as `shares`, what agents said when they had seen evidence; None: nobody did.
-
-    Attributes: see `AnswerSource`.
 
     Raises:
         DatasetError: shapes that do not fit, a name twice, or a row that is no distribution; says which.
@@ -59,12 +56,13 @@ class AnswerArrays:
         if len(shape) != 3 or any(values.shape != shape for _, values in self._looks):
             raise DatasetError(f"the answers are of shape {shape}, not (agents, images, labels)")
         a, n, c = shape
-        self.labels = [*labels]
+        self._labels = [*labels]
+        self.label_sets = [tuple(labels)]
         self.agents = [*agents] or [f"agent-{number}" for number in range(1, a + 1)]
         self._names = [*names] or [str(number) for number in range(1, n + 1)]
         self._truth, self._groups = [*truth] or [None] * n, [*groups] or [None] * n
         for called, given, count in (
-            ("labels", self.labels, c),
+            ("labels", self._labels, c),
             ("agents", self.agents, a),
             ("names", self._names, n),
             ("truth", self._truth, n),
@@ -80,16 +78,11 @@ class AnswerArrays:
     def __len__(self) -> int:
         return len(self._names)
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the probabilities."""
-        return hashlib.sha256(b"".join(values.tobytes() for _, values in self._looks)).hexdigest()
-
     def images(self) -> Iterator[AnsweredImage]:
         """Yield the images in their order."""
         for row, (name, truth, group) in enumerate(zip(self._names, self._truth, self._groups, strict=True)):
             answers = tuple(
-                Answer(agent, stage, shares=dict(zip(self.labels, (own / own.sum()).tolist(), strict=True)))
+                Answer(agent, stage, shares=dict(zip(self._labels, (own / own.sum()).tolist(), strict=True)))
                 for stage, values in self._looks
                 for agent, own in zip(self.agents, values[:, row], strict=True)
                 if np.isfinite(own[0])
@@ -104,12 +97,12 @@ class AnswerArrays:
             inside = ((values >= 0) & (values <= 1 + ROUNDED)).all(axis=2)  # false for NaN and infinities
             wrong = ~silent & ~(inside & (np.abs(values.sum(axis=2) - 1) <= ROUNDED))
             if wrong.any():
-                agent, row = np.argwhere(wrong)[0]
+                agent, row = np.argwhere(wrong)[0].tolist()
                 raise DatasetError(
                     f"the answer of '{self.agents[agent]}' on the image '{self._names[row]}' (row {row + 1}) is "
                     f"{np.array2string(values[agent, row], threshold=8)}; give numbers in [0, 1] that sum to 1, or "
                     "only NaN for no answer"
                 )
             if stage == "second":
-                revising = [self.agents[place] for place in np.flatnonzero(~silent.all(axis=1))]
+                revising = [self.agents[place] for place in np.flatnonzero(~silent.all(axis=1)).tolist()]
         return revising

@@ -18,7 +18,7 @@ import numpy as np
 from consilience.core.errors import DatasetError
 from consilience.core.prediction import Stage
 from consilience.core.sources.answer_cells import GROUP, IMAGE, TRUTH, AnswerCells, UnfitCell, answer_cells, text_of
-from consilience.core.sources.answers import Answer, AnsweredImage
+from consilience.core.sources.answers import Answer, AnsweredImage, AnswerSource
 from consilience.core.sources.table_file import TableFile, is_table
 from consilience.core.task import plain
 
@@ -70,13 +70,14 @@ def is_answer_table(path: Path) -> bool:
     return IMAGE in columns and "path" not in columns
 
 
-class AnswerTable:
+class AnswerTable(AnswerSource):
     """A table of answers (`answer_cells`), long or wide, from a file or from rows. A context manager.
 
     Args:
         source: a .csv, .parquet or .jsonl file; or rows, each a mapping from column to value.
 
-    Attributes: see `AnswerSource`.
+    Attributes:
+        fingerprint: SHA-256 of the file; empty for rows.
 
     Raises:
         DatasetError: it cannot be used: names the row and what to correct.
@@ -84,7 +85,7 @@ class AnswerTable:
 
     def __init__(self, source: str | Path | Iterable[Mapping[str, Any]]) -> None:
         self._looks: dict[tuple[str, Stage], int] = {}
-        self._label_sets: dict[tuple[str, ...], int] = {}
+        self._numbers: dict[tuple[str, ...], int] = {}
         self._truths: dict[str, tuple[int, str]] = {}
         if isinstance(source, str | Path):
             table = TableFile(Path(source), "the answers")
@@ -105,7 +106,7 @@ class AnswerTable:
         looks = [*self._looks]
         self.agents = [agent for agent, stage in looks if stage == "first"]
         self.revising = [agent for agent, stage in looks if stage == "second"]
-        self.labels = [*dict.fromkeys(label for labels in self._label_sets for label in labels)]
+        self.label_sets = [*self._numbers]
         self._len, counts = self._counts()
         self.truths = {spelling: counts.get(number, 0) for number, spelling in self._truths.values()}
 
@@ -114,7 +115,7 @@ class AnswerTable:
 
     def images(self) -> Iterator[AnsweredImage]:
         """Yield the images in the order in which they first stand; memory does not grow with their number."""
-        looks, label_sets = [*self._looks], [*self._label_sets]
+        looks, label_sets = [*self._looks], self.label_sets
         truths: dict[int | None, str | None] = {None: None} | dict(self._truths.values())
         with closing(self._file.execute(_IN_ORDER)) as rows:
             for (name, first, truth, thing), group in groupby(rows, lambda row: row[:4]):
@@ -179,7 +180,7 @@ class AnswerTable:
             look = self._looks.setdefault((answer.agent, answer.stage), len(self._looks))
             labels, shares = None, None
             if answer.shares is not None:
-                labels = self._label_sets.setdefault(tuple(answer.shares), len(self._label_sets))
+                labels = self._numbers.setdefault(tuple(answer.shares), len(self._numbers))
                 shares = np.fromiter(answer.shares.values(), np.float64).tobytes()
             yield image, number, look, label, thing or None, answer.label, answer.confidence, labels, shares
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from consilience.core.prediction import Stage
 
@@ -46,29 +46,27 @@ class AnsweredImage:
     row: int = 0
 
 
-class AnswerSource(Protocol):
+class AnswerSource(ABC):
     """Answers of agents, image by image.
 
     Attributes:
         name: how messages call it.
         agents: in order; of which first looks are known.
         revising: those of which second looks are known, too.
-        labels: those that have probabilities of their own, as written; empty where only labels are named.
+        label_sets: the sets of labels of which there are probabilities, as written; empty where labels are named alone.
         truths: images by true label, each label in one spelling.
-        fingerprint: changes with what it holds.
     """
 
     name: str
     agents: Sequence[str]
     revising: Sequence[str]
-    labels: Sequence[str]
+    label_sets: Sequence[tuple[str, ...]]
     truths: Mapping[str, int]
-    fingerprint: str
 
+    @abstractmethod
     def images(self) -> Iterator[AnsweredImage]:
         """Yield the images in the order in which they first stand."""
-        ...
 
+    @abstractmethod
     def __len__(self) -> int:
         """Return how many images there are."""
-        ...

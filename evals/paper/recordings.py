@@ -21,13 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from consilience.agents import AgentInput, Neighbours
+from consilience.agents import Neighbours
+from consilience.agents.recorded import RecordedAgent
 from consilience.agents.vlm.confidence import verbalised
 from consilience.agents.vlm.label_answer import UNSURE, LabelAnswer, parse_label
 from consilience.core.errors import AnswerError, DatasetError
-from consilience.core.evidence import Evidence
 from consilience.core.prediction import Prediction, Stage
 from consilience.core.task import Task, plain
 
@@ -63,38 +61,6 @@ class Recording:
             for (name, stage), first in self.looks.items()
             if stage == "first"
         }
-
-
-@dataclass(frozen=True)
-class RecordedAgent:
-    """Answers as recorded. The feature of a recorded image is the number of its row: all that there is to see of it."""
-
-    name: str
-    first: Sequence[Prediction]
-    second: Sequence[Prediction] | None = None
-
-    @property
-    def can_revise(self) -> bool:
-        """Return whether second looks were recorded."""
-        return self.second is not None
-
-    def predict(self, inputs: AgentInput) -> list[Prediction]:
-        """Return the recorded first looks."""
-        return [self.first[row] for row in rows_of(inputs.features)]
-
-    def revise(self, inputs: AgentInput, first: Sequence[Prediction], evidence: Sequence[Evidence]) -> list[Prediction]:
-        """Return the recorded second looks."""
-        return [(self.second or ())[row] for row in rows_of(inputs.features)]
-
-
-def features_of_rows(n: int) -> np.ndarray:
-    """Return float32 (n, 1), the number of each row: the features of recorded images."""
-    return np.arange(n, dtype=np.float32)[:, None]
-
-
-def rows_of(features: np.ndarray) -> list[int]:
-    """Return the numbers of the rows in the features of recorded images."""
-    return [int(row) for row in features[:, 0]]
 
 
 def read_recording(path: Path, task: Task | None = None) -> tuple[Recording, tuple[str, ...]]:

@@ -23,15 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from consilience.agents import Neighbours
+from consilience.agents.recorded import features_of_rows, rows_of
 from consilience.core.errors import DatasetError
 from consilience.core.prediction import Prediction, look_name
 from consilience.core.settings.settings import PolicySettings, Settings
 from consilience.core.task import Task
 from consilience.core.trust import Trust
-from consilience.evals.paper.recordings import Recording, features_of_rows, rows_of
+from consilience.evals.paper.recordings import Recording
 from consilience.evals.scores import FUSION, Score, score
 from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.threshold import Threshold
@@ -51,16 +51,17 @@ from consilience.retrieval.memory.image_memory import ImageMemory, Neighbourhood
 from consilience.retrieval.memory.index import ExactIndex
 from consilience.retrieval.memory.labelled_images import LabelledImages
 from consilience.retrieval.memory.neighbour_distance import Vectors
+from consilience.retrieval.memory.no_cases import NoCases
 
 RECORDED = "recorded orchestrator"
 
 
-class RecordedMemory(ImageMemory):
-    """Gives the recorded shares as evidence. It finds no cases, and cannot tell how novel an image is: it says 0."""
+class RecordedMemory(NoCases):
+    """Gives the recorded shares as evidence."""
 
     def __init__(self, recording: Recording) -> None:
         nothing = LabelledImages((), (), (), np.empty((0, 1), np.float32))
-        super().__init__(nothing, recording.task.names, ExactIndex(nothing))
+        super().__init__(nothing, recording.task.names)
         self._retrieved = recording.looks.get((Neighbours.name, "first"), ())
 
     def query(self, vectors: Vectors, k: int, exclude: Sequence[str | None] | None = None) -> Neighbourhood:
@@ -72,10 +73,6 @@ class RecordedMemory(ImageMemory):
         """Return the recorded share of each label as evidence, without neighbours."""
         shares = [self._retrieved[row].probabilities if self._retrieved else None for row in neighbourhood.rows[:, 0]]
         return [{"neighbours": [], "distribution": dict(distribution or {})} for distribution in shares]
-
-    def distance_ranks(self, neighbourhood: Neighbourhood) -> NDArray[np.float64]:
-        """Return 0 for each image: nothing was recorded."""
-        return np.zeros(len(neighbourhood.rows))
 
 
 def read_trust(path: Path) -> dict[str, Trust]:

@@ -64,7 +64,9 @@ def facts(panel: Panel, policy: PolicySettings, decision: DecisionSettings = AS_
         "labels": counts,
         "unlabelled": 0 if panel.unlabelled is None else len(panel.unlabelled),
         "unknown": 0 if panel.unknown is None else len(panel.unknown),
-        "encoder": {
+        "encoder": None
+        if panel.of_answers
+        else {
             "name": panel.encoder.name,
             "dimension": panel.encoder.dimension,
             "fingerprint": panel.encoder.fingerprint,

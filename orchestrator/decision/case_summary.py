@@ -57,7 +57,7 @@ class CaseSummary:
             "record",
             looks="\n".join(self._looks(prompt)),
             cases="\n".join(self._cases(prompt)) or prompt.render("no-cases"),
-            novelty=percent(self.conclusion.novelty),
+            novelty="an unknown share" if self.conclusion.novelty is None else percent(self.conclusion.novelty),
             posterior=", ".join(
                 prompt.render("probable", label=quoted(label), share=percent(share)) for label, share in posterior
             ),

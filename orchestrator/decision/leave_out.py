@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -40,7 +41,8 @@ def without(diagnosis: Diagnosis, agents: Collection[str], weigher: Weigher) -> 
         calibrated[index, 0] = [prediction.calibrated[name] for name in names]
     if np.isnan(calibrated).all():
         return None
-    novelty, signs, fused = {0: diagnosis.novelty}, {0: diagnosis.novelty_signs}, weigher.fusion.posterior(calibrated)
+    novelty = {0: math.nan if diagnosis.novelty is None else diagnosis.novelty}
+    signs, fused = {0: diagnosis.novelty_signs}, weigher.fusion.posterior(calibrated)
     weighed = weigher.weighed(calibrated, *fused, novelty, diagnosis.rounds, signs, {0: diagnosis.unjudgeable})
     [concluded] = weigher.conclude(
         [{"row": 0, "prediction": prediction.to_dict()} for prediction in kept], weighed, [diagnosis.evidence.to_dict()]

@@ -5,6 +5,7 @@ It reads records and figures, never images.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -36,7 +37,7 @@ class Weighed(TypedDict):
     weights: dict[str, float]  # by member
     prediction_set: list[str]  # most probable first
     expected_cost: float | None  # of the label, where costs are set
-    novelty: float
+    novelty: float  # NaN where nothing is known of the image itself
     signs: dict[str, float]  # by sign of novelty, share of known images that are less novel
     is_novel: bool
     unjudgeable: str  # why the image cannot be judged; empty if it can
@@ -306,7 +307,7 @@ class Weigher:
             reasons=tuple(result["reasons"]),
             predictions=tuple(predictions),
             expected_cost=result["expected_cost"],
-            novelty=result["novelty"],
+            novelty=None if math.isnan(result["novelty"]) else result["novelty"],
             novelty_signs=result["signs"],
             is_novel=result["is_novel"],
             unjudgeable=result["unjudgeable"],

@@ -56,9 +56,15 @@ class MemberAnswers:
         An agent that states one number for its label gets calibrators for words: the others would fit noise in the
         numbers that it did not state.
         """
-        raw, cost = to_array(predictions, task), float(np.mean([prediction.cost_usd for prediction in predictions]))
+        cost = float(np.mean([prediction.cost_usd for prediction in predictions]))
+        given = cls.as_given(agent, stage, to_array(predictions, task))
+        return replace(given, cost_usd=cost, predictions=tuple(predictions))
+
+    @classmethod
+    def as_given(cls, agent: str, stage: Stage, raw: np.ndarray) -> Self:
+        """Return answers of which only the probabilities are known, (n, c), with the calibrators that suit them."""
         in_words = states_one_number(raw[np.isfinite(raw).all(axis=1)])
-        return cls(agent, stage, raw, cost, FITTED_TO_WORDS if in_words else FITTED, True, tuple(predictions))
+        return cls(agent, stage, raw, calibrators=FITTED_TO_WORDS if in_words else FITTED, by_name=True)
 
     def prediction(self, row: int, task: Task) -> Prediction:
         """Return the agent's answer on the image in a row."""

@@ -62,6 +62,7 @@ class FitReport:
         by_products: files that other programs made beside the images, such as thumbnails: they are left out.
         settles: what settles a diagnosis, and what that does on the labelled images.
         cost_usd: what the answers of the agents in the settings cost now; answers kept from before cost nothing.
+        asides: what in a table of answers did not count, a sentence each.
     """
 
     panel: Panel
@@ -71,6 +72,7 @@ class FitReport:
     settles: Settles
     cost_usd: float = 0.0
     by_products: tuple[Path, ...] = ()
+    asides: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -7,9 +7,10 @@ fitted on the others' predictions, and its fused posterior from weights fitted o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import TypedDict
 
 import numpy as np
@@ -62,7 +63,7 @@ class FittedEnsemble:
         calibrated: the calibrated answers, out of fold (a, n, c); rows of NaN where an agent did not answer.
         posterior: the fused first looks, out of fold, (n, c).
         weights: of each look in that posterior, (n, a).
-        novelty: what images are compared with; None where no image could be judged.
+        novelty: what images are compared with; None where no image could be judged, or none was looked at.
         how_novel: the novelty of the labelled images, out of fold, (n,); 0 for those that could not be judged.
         left_out: agents of which too few answers are there to judge them, and why.
     """
@@ -124,6 +125,28 @@ def fit_agents(context: FitContext, kinds: Sequence[str]) -> FittedEnsemble:
     failed: dict[str, str] = {}
     if context.others:
         looks += run_sync(predictions_of_others(context, looks, failed=failed))
+    return judged_ensemble(tuple(heads), looks, context, folds, failed)
+
+
+def judged_ensemble(
+    heads: tuple[FeatureAgent, ...],
+    looks: Sequence[MemberAnswers],
+    context: FitContext,
+    folds: np.ndarray,
+    failed: Mapping[str, str] = MappingProxyType({}),
+) -> FittedEnsemble:
+    """Return what the looks teach of which enough answers are there; an agent of several that cannot be judged goes.
+
+    Args:
+        heads: fitted on all images; they can always be judged.
+        looks: raw answers on the n labelled images, one entry an agent and stage.
+        folds: of the images, int (n,).
+        failed: by agent, why it is left out already.
+
+    Raises:
+        AgentError: no agent can be judged.
+    """
+    failed, kinds = dict(failed), {head.name for head in heads}
     judged = [look for look in looks if look.agent in kinds or _can_be_judged(look, folds)]
     for look in looks:
         if look not in judged and look.stage == "first":
@@ -132,7 +155,7 @@ def fit_agents(context: FitContext, kinds: Sequence[str]) -> FittedEnsemble:
     if not judged:
         raise AgentError("; ".join(f"the agent '{agent}' {cause}" for agent, cause in failed.items()))
     left_out = tuple(AgentChoice(agent, False, f"{LEFT_OUT}: it {cause}") for agent, cause in failed.items())
-    return replace(fit_ensemble(tuple(heads), judged, task, data, folds), left_out=left_out)
+    return replace(fit_ensemble(heads, judged, context.task, context.data, folds), left_out=left_out)
 
 
 def _can_be_judged(look: MemberAnswers, folds: np.ndarray) -> bool:
@@ -196,7 +219,7 @@ def fit_ensemble(
             number for number, member in enumerate(members) if member.stage == "first" and member.agent != REASONER
         ]
         novelty, how_novel, is_judged = None, np.zeros(len(labels)), folds != UNJUDGED
-        if is_judged.any():
+        if is_judged.any() and data.features.shape[1]:
             novelty, how_novel[is_judged] = Novelty.fit(data, folds, calibrated[firsts])
         return FittedEnsemble(
             heads=heads,

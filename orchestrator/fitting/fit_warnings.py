@@ -40,7 +40,7 @@ def fit_warnings(panel: Panel) -> tuple[str, ...]:
             f"Only {judged} images test the agents: their confidence is corrected in the simplest way (one "
             f"temperature, near the usual one). From {IMAGES_FOR_MORE_PARAMETERS} images on, the best way is chosen."
         )
-    if total < FEW_IMAGES * len(counts):
+    if panel.heads and total < FEW_IMAGES * len(counts):
         warnings.append(
             f"There are few labelled images ({total / len(counts):.3g} of each label, on average): the agents keep "
             f"their usual settings. From {FEW_IMAGES} of each label on, settings are chosen by cross-validation."

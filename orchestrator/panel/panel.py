@@ -73,8 +73,10 @@ from consilience.orchestrator.panel.panel_records import (
     write_json,
 )
 from consilience.orchestrator.shift.shift_reference import ShiftReference
+from consilience.retrieval.encoders.no_encoder import NO_ENCODER
 from consilience.retrieval.memory.image_memory import ImageMemory
 from consilience.retrieval.memory.labelled_images import LabelledImages
+from consilience.retrieval.memory.no_cases import NoCases
 
 SECOND_LOOKS_FILE = "second_looks.npz"
 NOVELTY_FILE = "novelty.npz"
@@ -87,7 +89,7 @@ class Panel:
     """A ready system: everything that a diagnosis needs.
 
     Attributes:
-        encoder: which encoder wrote the vectors.
+        encoder: which encoder wrote the vectors; 'none' of a panel that knows answers and no images.
         heads: the fitted feature agents, in the order of `agents`.
         agents: names of all agents, those included that it cannot hold and that must be given to `Diagnoser.open`.
         members: first looks in the order of `agents`, then second looks; the order of `fusion`.
@@ -184,8 +186,15 @@ class Panel:
         """Return what new images are compared with, to see whether they come from elsewhere."""
         return ShiftReference.of(self.labelled_images, self.encoder.fingerprint, self.grouping)
 
+    @property
+    def of_answers(self) -> bool:
+        """Whether it was fitted on agents' answers alone, and cannot look at images."""
+        return self.encoder.name == NO_ENCODER
+
     def open_memory(self, url: str | None = None) -> ImageMemory:
         """Open the image memory; `url`: of a Chroma server, instead of the embedded index."""
+        if self.of_answers:
+            return NoCases(self.labelled_images, self.task.names)
         return ImageMemory.open(
             self.labelled_images,
             self.task.names,
@@ -198,6 +207,8 @@ class Panel:
     def open_agents(self, settings: Settings, supplied: Sequence[Agent], budget: Budget) -> dict[str, Agent]:
         """Return the agents by name: fitted heads, those that answer in words, and those the panel cannot hold.
 
+        A panel of answers has none: its agents have answered already.
+
         Args:
             settings: its agents are reached as it says; the others as when the panel was fitted.
             supplied: the last, and any that are to be asked in the place of those that the settings describe.
@@ -207,6 +218,8 @@ class Panel:
             AgentError: one is missing, or the panel does not know it.
             SettingsError: one would be asked otherwise than when its trust was earned.
         """
+        if self.of_answers:
+            return {}
         own = {agent.name: agent for agent in supplied}
         set_up = {model.name: model for model in settings.models}
         held = {model.name for model in self.models}

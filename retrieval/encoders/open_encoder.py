@@ -48,4 +48,8 @@ def open_encoder(spec: str, *, weights: Path | None = None, sha256: str | None =
         from consilience.retrieval.encoders.precomputed import PrecomputedEncoder
 
         return PrecomputedEncoder.from_spec(spec, rest)
+    if kind == "none":
+        from consilience.retrieval.encoders.no_encoder import NoEncoder
+
+        return NoEncoder()
     raise EncoderError(f"There is no encoder '{spec}'. There are: {ENCODERS}.")

@@ -62,7 +62,7 @@ class LabelledImages:
         ids: identities of the images (hash of their decoded pixels), unique.
         labels: label of each.
         sources: path or address that each came from; it may be gone.
-        vectors: embeddings, float32 (n, d), unit length.
+        vectors: embeddings, float32 (n, d), unit length; (n, 0) where no image was looked at.
         thumbnails: where small JPEGs are read from, in order; an image may have none.
         groups: name of the group (the thing shown) that each belongs to; by default each is a group of its own.
 
@@ -268,6 +268,8 @@ def _problem_of_vectors(vectors: Vectors, count: int) -> str | None:
         return f"vectors are {vectors.dtype} {vectors.shape}, not float32 (n, d)"
     if len(vectors) != count:
         return f"{len(vectors)} vectors for {count} images"
+    if not vectors.shape[1]:
+        return None
     lengths = np.einsum("nd,nd->n", vectors, vectors) ** 0.5
     wrong = np.flatnonzero(~(np.abs(lengths - 1.0) <= UNIT_TOLERANCE))  # true for NaN and infinities too
     return f"vector {wrong[0]} has length {lengths[wrong[0]]:.6g}, not 1" if len(wrong) else None

@@ -20,14 +20,17 @@ if TYPE_CHECKING:
     from consilience.core.images import Image, load_image
     from consilience.core.prediction import Prediction
     from consilience.core.settings.settings import Settings, load_settings
+    from consilience.core.sources.answer_arrays import AnswerArrays
     from consilience.core.task import Task
     from consilience.core.trust import Trust
     from consilience.evals.evaluation import Evaluation, evaluate
+    from consilience.orchestrator.answers.fit_answers import fit_answers
     from consilience.orchestrator.diagnoser import Diagnoser, diagnose
     from consilience.orchestrator.fitting.fit import FitReport, fit
     from consilience.orchestrator.fitting.update import add, remove
 
 _HOME = {
+    "AnswerArrays": "consilience.core.sources.answer_arrays",
     "ConsilienceError": "consilience.core.errors",
     "Diagnoser": "consilience.orchestrator.diagnoser",
     "Diagnosis": "consilience.core.diagnosis",
@@ -45,12 +48,14 @@ _HOME = {
     "diagnose": "consilience.orchestrator.diagnoser",
     "evaluate": "consilience.evals.evaluation",
     "fit": "consilience.orchestrator.fitting.fit",
+    "fit_answers": "consilience.orchestrator.answers.fit_answers",
     "load_image": "consilience.core.images",
     "load_settings": "consilience.core.settings.settings",
     "remove": "consilience.orchestrator.fitting.update",
 }
 
 __all__ = [
+    "AnswerArrays",
     "ConsilienceError",
     "Diagnoser",
     "Diagnosis",
@@ -68,6 +73,7 @@ __all__ = [
     "diagnose",
     "evaluate",
     "fit",
+    "fit_answers",
     "load_image",
     "load_settings",
     "remove",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -56,7 +56,8 @@ def diagnose(
     """Diagnose images.
 
     IMAGE is a file or an http(s) address; - reads names from standard input, one on each line. For a panel that was
-    fitted on vectors, it is an .npz file of vectors. One image is shown in detail, several on a line each.
+    fitted on vectors, it is an .npz file of vectors; for one that was fitted on answers, a table of answers. One image
+    is shown in detail, several on a line each.
 
     Every diagnosis is saved with a small picture. `consilience history` lists them, `consilience feedback` says whether
     one is right, and `consilience learn` teaches the panel.
@@ -70,7 +71,9 @@ def diagnose(
     from consilience.orchestrator.shift.shift_words import batch_sentence
 
     settings = collected(settings_file, assignments, history__keep=False if no_history else None)
-    is_counted = not any(name == "-" or _is_vectors(name) for name in images)
+    is_counted = not any(name == "-" or _kind_of(name) != "image" for name in images)
+    if (events or pictures is not None) and any(_kind_of(name) == "answers" for name in images):
+        raise click.UsageError("--events and --picture are for images; here are answers alone.")
     is_single = is_counted and len(images) == 1
     names: Iterable[str] = _named(images)
     if settings.decision.frequencies == "estimate" and not is_single:
@@ -124,7 +127,7 @@ def _estimated(panel: Path, settings: Settings, names: Sequence[str]) -> tuple[S
     from consilience.orchestrator.frequency_pass import with_estimated_frequencies
     from consilience.retrieval.encoders.precomputed import load_precomputed
 
-    vectors = [load_precomputed(Path(name), labelled=False).embeddings for name in names if _is_vectors(name)]
+    vectors = [load_precomputed(Path(name), labelled=False).embeddings for name in names if _kind_of(name) == "vectors"]
     images = np.concatenate(vectors) if vectors else names
     return with_estimated_frequencies(panel, settings, images)
 
@@ -184,8 +187,12 @@ def _in_batches(
     from consilience.orchestrator.shift.batch_sample import vector_shift
     from consilience.retrieval.encoders.precomputed import load_precomputed
 
-    for are_vectors, group in groupby(names, _is_vectors):
-        if not are_vectors:
+    for kind, group in groupby(names, _kind_of):
+        if kind == "answers":
+            for name in group:
+                yield from diagnoser.diagnose_answers(name)
+            continue
+        if kind == "image":
             images: Iterable[str] = group
             batch = diagnoser.tested([*images] if are_all_named else images)
             _say_first(batch.shift)
@@ -208,10 +215,12 @@ def _say_first(shift: BatchShift) -> None:
         complain("warning", batch_sentence(shift))
 
 
-def _is_vectors(name: str) -> bool:
+def _kind_of(name: str) -> Literal["image", "vectors", "answers"]:
+    from consilience.core.sources.answer_table import is_answer_table
     from consilience.orchestrator.fitting.ingest import is_vectors
 
-    return is_vectors(Path(name))
+    path = Path(name)
+    return "vectors" if is_vectors(path) else "answers" if is_answer_table(path) else "image"
 
 
 def _kind(result: Diagnosis | FailedImage) -> str:

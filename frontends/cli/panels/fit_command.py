@@ -63,12 +63,27 @@ def fit(
     what looks nearly the same. Where you know it, say so with --group or in a manifest.
 
     With few labelled images, --unlabelled helps most: more images of the same kind, whose labels nobody needs to know.
+
+    Without images, it is a table (.csv, .parquet or .jsonl) of what models or people answered: with image, agent, truth
+    and label, or a column for each agent. The panel then weighs such answers.
     """
     import consilience
+    from consilience.core.sources.answer_table import is_answer_table
     from consilience.frontends.cli.terminal import console, progress_on
 
     settings = collected(settings_file, assignments, encoder=encoder, agents=agents)
     task = consilience.Task.from_file(task_file) if task_file is not None else None
+    if is_answer_table(source):
+        if encoder or agents or unlabelled:
+            raise click.UsageError("--encoder, --agents and --unlabelled are for images; here are answers alone.")
+        with progress_on(console(stderr=True)) as progress:
+            report = consilience.fit_answers(
+                source, panel, task=task, group=group, settings=settings, overwrite=overwrite, progress=progress
+            )
+        for aside in report.asides:
+            complain("left out", aside)
+        _print_fitted(report, settings, as_json)
+        return
     with progress_on(console(stderr=True)) as progress:
         report = consilience.fit(
             source,
@@ -132,12 +147,13 @@ def _print_fitted(report: FitReport, settings: Settings, as_json: bool) -> None:
     )
     out.print(
         f"Panel '{one_line(fitted['panel'])}': {report.images.added:,} images, {len(fitted['labels'])} labels, "
-        f"encoder {one_line(fitted['encoder']['name'])}"
+        + (f"encoder {one_line(fitted['encoder']['name'])}" if fitted["encoder"] else "answers alone")
         + (f"; {fitted['unlabelled']:,} unlabelled images helped" if fitted["unlabelled"] else "")
         + (f"; the models' answers cost {report.cost_usd:.4f} USD" if report.cost_usd else "")
     )
+    given = "IMAGE" if fitted["encoder"] else "ANSWERS.csv"
     out.print(
-        f"Next: consilience diagnose IMAGE --panel {shlex.quote(one_line(fitted['panel']))}",
+        f"Next: consilience diagnose {given} --panel {shlex.quote(one_line(fitted['panel']))}",
         style="dim",
         soft_wrap=True,
     )

@@ -70,7 +70,9 @@ def show(
         "Written": f"{form['written']} by {form['written_by']}",
         "Task": f"{one_line(held['domain'])}, {len(held['labels'])} labels",
         "Images": f"{sum(held['labels'].values()):,}: {counts}",
-        "Encoder": f"{one_line(encoder['name'])}, {encoder['dimension']} numbers, fingerprint {encoder['fingerprint']}",
+        "Encoder": "none: it weighs answers, and looks at no images"
+        if encoder is None
+        else f"{one_line(encoder['name'])}, {encoder['dimension']} numbers, fingerprint {encoder['fingerprint']}",
     }
     if held["unlabelled"]:
         rows["Unlabelled"] = f"{held['unlabelled']:,} more images without labels"

@@ -81,7 +81,7 @@ def test_a_wide_table_has_columns_for_each_agent(tmp_path: Path, write: Write) -
         assert said["qwen2:7b", "second"] == Answer("qwen2:7b", "second", "rust")
         assert said["clip", "first"].shares == {"scab": 0.25, "rust": 0.75}
         assert said["net", "first"].shares == pytest.approx({"scab": 0.25, "rust": 0.75})
-        assert (table.revising, table.labels) == (["qwen2:7b"], ["scab", "rust"])
+        assert (table.revising, table.label_sets) == (["qwen2:7b"], [("scab", "rust")])
 
 
 def test_probabilities_that_were_rounded_are_scaled() -> None:
@@ -188,7 +188,7 @@ def test_arrays_hold_the_same_as_a_table() -> None:
         assert [(a.agent, a.stage) for a in one.answers] == [(b.agent, b.stage) for b in other.answers]
         for a, b in zip(one.answers, other.answers, strict=True):
             assert a.shares == pytest.approx(b.shares)
-    assert (arrays.agents, arrays.revising, arrays.labels) == (table.agents, table.revising, table.labels)
+    assert (arrays.agents, arrays.revising, arrays.label_sets) == (table.agents, table.revising, table.label_sets)
     assert dict(arrays.truths) == dict(table.truths) == {"rust": 1}
 
 

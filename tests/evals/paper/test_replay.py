@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from consilience.agents.recorded import features_of_rows
 from consilience.core.errors import DatasetError
 from consilience.core.settings.settings import Settings, load_settings
 from consilience.core.task import Task
 from consilience.core.trust import Trust
-from consilience.evals.paper.recordings import Recording, features_of_rows, read_recording
+from consilience.evals.paper.recordings import Recording, read_recording
 from consilience.evals.paper.replay import (
     RECORDED,
     RecordedMemory,

@@ -1,0 +1,28 @@
+"""Rows of a table of answers by three agents of unequal skill, drawn from a seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+LABELS = ("canker", "rust", "scab")
+
+
+def answer_rows(images: int, seed: int = 0, **fixed: Any) -> list[dict[str, Any]]:
+    """Return a row an image and agent: 'net' gives probabilities, 'Ann' and 'vlm' a label, 'vlm' with a confidence.
+
+    They err independently of each other: 'Ann' is right on 80 %, 'net' and 'vlm' on about 70 %.
+    """
+    random, rows = np.random.default_rng(seed), list[dict[str, Any]]()
+    for number in range(images):
+        truth = number % 3
+        row = {"image": f"{seed}-{number}.jpg", "truth": LABELS[truth], **fixed}
+        evidence = random.normal(size=3) + 1.6 * np.eye(3)[truth]
+        shares = np.exp(evidence) / np.exp(evidence).sum()
+        rows.append({**row, "agent": "net", **{f"p_{name}": share for name, share in zip(LABELS, shares, strict=True)}})
+        for agent, skill in (("Ann", 0.8), ("vlm", 0.7)):
+            named = truth if random.random() < skill else int(random.integers(3))
+            confidence = 0.9 if agent == "vlm" else None
+            rows.append({**row, "agent": agent, "label": LABELS[named], "confidence": confidence})
+    return rows
