@@ -101,7 +101,10 @@ def build_graph(
 
 @dataclass(frozen=True)
 class _Nodes:
-    """What the nodes do, and where they lead; `left_out`: by agent, why no first look of it is paid for."""
+    """What the nodes do, and where they lead; `left_out`: by agent, why no first look of it is paid for.
+
+    What leads is async as they are: LangGraph would call a plain function in a thread, twice a run.
+    """
 
     weigher: Weigher
     policy: PolicySettings
@@ -113,17 +116,18 @@ class _Nodes:
     async def retrieve(self, state: State, runtime: Runtime[Run]) -> State:
         run = runtime.context
         neighbours = run.memory.query(run.features, max(K, self.neighbours))
+        nearest = neighbours.first(self.neighbours)
         return {
-            "evidence": run.memory.evidence(neighbours.first(self.neighbours)),
+            "evidence": run.memory.evidence(nearest),
             "neighbour_labels": neighbours.labels.tolist(),
             "similarities": neighbours.similarities.tolist(),
-            "distance_ranks": run.memory.distance_ranks(neighbours.first(self.neighbours)).tolist(),
+            "distance_ranks": run.memory.distance_ranks(nearest).tolist() if self.known is None else [],
             "far": [] if self.known is None else by_image(self.known.signs(run.features)),
             "rows": list(range(len(run.features))),
             "round": 0,
         }
 
-    def ask_all(self, state: State, runtime: Runtime[Run]) -> list[Send]:
+    async def ask_all(self, state: State, runtime: Runtime[Run]) -> list[Send]:
         return [Send("predict", _look(state, name, state["rows"])) for name in runtime.context.agents]
 
     async def predict(self, state: AgentRequest, runtime: Runtime[Run]) -> State:
@@ -171,10 +175,10 @@ class _Nodes:
         requests = self.weigher.whom_to_ask_again([*state["looks"], *readings], weighed, run.agents, wishes)
         return {"requests": requests, "rows": sorted({request["row"] for request in requests})}
 
-    def ask_reasoner(self, state: State, runtime: Runtime[Run]) -> list[Send] | str:
-        return "reason" if self.reasoning.is_due(state["round"]) else self.ask_again(state, runtime)
+    async def ask_reasoner(self, state: State, runtime: Runtime[Run]) -> list[Send] | str:
+        return "reason" if self.reasoning.is_due(state["round"]) else await self.ask_again(state, runtime)
 
-    def ask_again(self, state: State, runtime: Runtime[Run]) -> list[Send] | str:
+    async def ask_again(self, state: State, runtime: Runtime[Run]) -> list[Send] | str:
         rows: dict[str, list[int]] = {}
         for request in state["requests"]:
             if request["round"] == state["round"]:
@@ -214,8 +218,8 @@ def bounded(policy: PolicySettings) -> RunnableConfig:
 
 
 def told_of(state: State) -> dict[int, float]:
-    """Return by row how far from the memory's images those are that are weighed in this round."""
-    return {row: state["distance_ranks"][row] for row in state["rows"]}
+    """Return by row how far from the memory's images those are that are weighed in this round; 1 where signs tell."""
+    return {row: state["distance_ranks"][row] if state["distance_ranks"] else 1.0 for row in state["rows"]}
 
 
 def far_of(state: State) -> dict[int, dict[str, float]]:

@@ -136,17 +136,16 @@ class PanelGraph:
         run: Run,
         graph: CompiledStateGraph[State, Run, State, State],
         on_step: Callable[[Step], None] | None = None,
-    ) -> Any:
-        """Return the graph's last state."""
-        final: Any = {}
+    ) -> dict[str, Any]:
+        """Return what the run knows at its end: of each key the last update."""
+        final: dict[str, Any] = {**state}
         chunk: Any
         config = bounded(self._settings.policy)
         with DIAGNOSING:
-            async for mode, chunk in graph.astream(state, config, context=run, stream_mode=["updates", "values"]):
-                if mode == "values":
-                    final = chunk
-                elif on_step is not None:
-                    for node, update in chunk.items():
+            async for chunk in graph.astream(state, config, context=run, stream_mode="updates"):
+                for node, update in chunk.items():
+                    final |= update
+                    if on_step is not None:
                         on_step(Step(node, update))
         return final
 

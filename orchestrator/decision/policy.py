@@ -148,7 +148,7 @@ class Policy:
         left = self.sets.of(posterior)
         revised = [index for index, look in enumerate(looks) if look in self.sets_again]
         again = answered[revised]  # (t, n)
-        for who in np.unique(again, axis=1).T:
+        for who in np.unique(again, axis=1).T if again.any() else ():
             if who.any():
                 here = (again == who[:, None]).all(axis=0)
                 used = [self.sets_again[looks[index]] for index in np.array(revised)[who]]
@@ -196,11 +196,11 @@ class Policy:
         least = np.where(again > 0, again, self.threshold.least)
         left = self._left(posterior, answered, looks)
         size = left.sum(axis=1) if self.follows_sets else np.ones(len(left), np.intp)
-        logs = log_probabilities(np.nan_to_num(np.ascontiguousarray(np.moveaxis(calibrated, 2, 0))))  # (c, a, n)
-        at_winner = np.broadcast_to(winner, (1, *answered.shape))
-        for_winner = np.take_along_axis(logs, at_winner, axis=0)[0]
-        np.put_along_axis(logs, at_winner, -np.inf, axis=0)
-        lead = for_winner - logs.max(axis=0)  # (a, n)
+        words, at_winner = np.moveaxis(calibrated, 2, 0).copy(), np.broadcast_to(winner, (1, *answered.shape))
+        for_winner = np.take_along_axis(words, at_winner, axis=0)[0]
+        np.put_along_axis(words, at_winner, 0.0, axis=0)
+        both = np.where(answered, [for_winner, words.max(axis=0)], 0.0)  # of the winner and of the best other label
+        lead = np.subtract(*log_probabilities(both))  # (a, n)
         against = (weights.T * (lead < 0)).sum(axis=0) / np.maximum(weights.sum(axis=1), FLOOR)
         lead = np.where(weights.T > 0, weights.T * lead, -np.inf)
         leader = lead.argmax(axis=0)

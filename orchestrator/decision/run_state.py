@@ -29,7 +29,7 @@ class State(TypedDict, total=False):
     evidence: list[dict[str, Any]]  # n, as Evidence.to_dict
     neighbour_labels: list[list[int]]  # n x k, as AgentInput
     similarities: list[list[float]]
-    distance_ranks: list[float]  # n, `ImageMemory.distance_ranks`: the novelty where the panel knows no signs of it
+    distance_ranks: list[float]  # n, `ImageMemory.distance_ranks`: the novelty; empty where the panel knows signs of it
     far: list[dict[str, float]]  # n, signs of novelty in the images' vectors; empty where the panel knows none
     unjudgeable: list[str]  # n, why an image cannot be judged; empty if it can
     looks: Annotated[list[dict[str, Any]], operator.add]  # {"row": ..., "prediction": as Prediction.to_dict}

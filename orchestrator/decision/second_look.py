@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -71,9 +72,12 @@ class SecondLookAnswers:
         Raises:
             ValueError: it is none of the agents.
         """
-        place, n = self.agents.index(agent), len(self.labels)
-        rows = np.random.default_rng(0).permutation(n)[:MAX_SECOND_LOOKS]
+        place, rows = self.agents.index(agent), self._replayed
         return self.words[place, rows], self.named[place, rows], self.labels[rows]
+
+    @cached_property
+    def _replayed(self) -> np.ndarray:
+        return np.random.default_rng(0).permutation(len(self.labels))[:MAX_SECOND_LOOKS]
 
 
 @dataclass(frozen=True)

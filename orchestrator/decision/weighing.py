@@ -140,17 +140,17 @@ class Weigher:
         Args:
             calibrated: (a, n, c), rows of NaN where a member did not answer. posterior: (n, c). weights: (n, a).
         """
-        names, answered = self.names, np.isfinite(calibrated).all(axis=2)
-        reasons = self.policy.reasons(posterior, calibrated, weights, self.task.names, names, list(novelty.values()))
+        names, labels, answered = self.names, self.task.names, np.isfinite(calibrated).all(axis=2)
+        reasons = self.policy.reasons(posterior, calibrated, weights, labels, names, list(novelty.values()))
         named, shares = self.policy.named(posterior).tolist(), posterior.tolist()
         costs = self.policy.expected_cost(posterior)
         words, counts = calibrated.tolist(), weights.tolist()
-        sets = self.policy.prediction_sets(posterior, calibrated, self.task.names, names)
+        sets = self.policy.prediction_sets(posterior, calibrated, labels, names)
         results: dict[int, Weighed] = {}
         for place, row in enumerate(novelty):
             here, why = np.flatnonzero(answered[:, place]).tolist(), unjudgeable.get(row, "")
             results[row] = {
-                "label": self.task.names[named[place]] if here else "",
+                "label": labels[named[place]] if here else "",
                 "posterior": shares[place] if here else [],
                 "first_posterior": shares[place] if here else [],
                 "calibrated": {names[index]: words[index][place] for index in here},

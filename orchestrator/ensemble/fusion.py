@@ -20,7 +20,7 @@ how much of a calibrated word still counts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -60,6 +60,10 @@ until many images tell otherwise. An agent that has seen no labelled image knows
 evidence is counted beside that of others, a label that chance left out would be preferred."""
 
 
+MOST_SETS = 10_000
+"""Sets of members that answered together whose weights are kept, about."""
+
+
 @dataclass(frozen=True)
 class Fusion:
     """Weights for a set of looks.
@@ -78,6 +82,7 @@ class Fusion:
     log_prior: np.ndarray | None = None
     ceiling: float = 1.0
     ratio: np.ndarray | None = None
+    _weights_of: dict[bytes, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def from_trust(cls, trusts: Sequence[Trust]) -> Self:
@@ -224,10 +229,17 @@ class Fusion:
         return with_prior(self.ratio, cap_confidence(self.ceiling, softmax(logits)))
 
     def weights(self, present: np.ndarray) -> np.ndarray:
-        """Return how much each member counts, (n, a), given by `present`, bool (n, a), which have answered."""
+        """Return how much each member counts, (n, a), given by `present`, bool (n, a), which have answered.
+
+        They are worked out once for those who answered together: images share few such sets.
+        """
         if self.sources is None:
             return np.where(present, self.base, 0.0)
-        return self.sources.weights(self.base, present)
+        who = [row.tobytes() for row in present]
+        known = self._weights_of if len(self._weights_of) < MOST_SETS else {}
+        if new := {those: row for row, those in enumerate(who) if those not in known}:
+            known.update(zip(new, self.sources.weights(self.base, present[[*new.values()]]), strict=True))
+        return np.array([known[those] for those in who]).reshape(present.shape)
 
     def _words(self, probabilities: np.ndarray) -> np.ndarray:
         return evidence(probabilities, np.broadcast_to(self._log_prior, probabilities.shape[2:]))

@@ -159,7 +159,7 @@ def fit(
             reasoner = Reasoner(adviser, task, open_replies(settings.replies), budget)
             fitted = with_advice(fitted, context, reasoner, settings.policy)
         ungrouped_accuracy = accuracy_without_groups(fitted, context)
-        prepare_novelty(labelled_images, settings)
+        prepare_novelty(fitted.novelty, labelled_images, settings)
         written = Panel(
             task=task,
             encoder=EncoderRecord.of(encoder),

@@ -100,7 +100,7 @@ def add_label(
         fitted = fit_agents(context, [head.name for head in old.heads])
         if others:
             fitted = _with_others(fitted, old, replace(context, others=others))
-        prepare_novelty(labelled_images, settings)
+        prepare_novelty(fitted.novelty, labelled_images, settings)
         written = replace(
             old,
             task=task,

@@ -105,7 +105,7 @@ def with_labelled_images(old: Panel, labelled_images: LabelledImages, settings: 
     data, before = labelled_features(labelled_images, old.task), old.labelled_features()
     added = data.take(_rows_not_in(labelled_images, old.labelled_images))
     removed = before.take(_rows_not_in(old.labelled_images, labelled_images))
-    prepare_novelty(labelled_images, settings)
+    prepare_novelty(old.novelty, labelled_images, settings)
     with one_blas_thread():
         heads = tuple(head.updated(data, added, removed) for head in old.heads)
     gone = [identity for identity in old.labelled_images.ids if identity not in labelled_images.rows]

@@ -9,6 +9,7 @@ from pathlib import Path
 from consilience.core.errors import PanelError
 from consilience.core.progress import Progress
 from consilience.core.settings.settings import Settings
+from consilience.orchestrator.novelty.novelty_score import Novelty
 from consilience.orchestrator.panel.panel import Panel
 from consilience.retrieval.memory.image_memory import writer_lock
 from consilience.retrieval.memory.labelled_images import LabelledImages
@@ -34,9 +35,10 @@ def writing(path: Path) -> Iterator[None]:
                 path.rmdir()
 
 
-def prepare_novelty(labelled_images: LabelledImages, settings: Settings) -> None:
-    """Work out the distances that novelty is measured by, so that they are saved with the records."""
-    labelled_images.kth_distances(min(settings.memory.neighbours, len(labelled_images) - 1))
+def prepare_novelty(novelty: Novelty | None, labelled_images: LabelledImages, settings: Settings) -> None:
+    """Work out the distances that novelty is measured by where a panel knows no signs of it, so that they are saved."""
+    if novelty is None:
+        labelled_images.kth_distances(min(settings.memory.neighbours, len(labelled_images) - 1))
 
 
 def index(panel: Panel, settings: Settings, progress: Progress) -> None:

@@ -124,12 +124,11 @@ def _checked(answer: Sequence[Prediction], name: str, stage: Stage, inputs: Agen
     predictions = list(answer)
     if len(predictions) != len(inputs):
         raise ValueError(f"{len(predictions)} predictions for {len(inputs)} images")
+    names = inputs.task.names
     for prediction in predictions:
         probabilities = prediction.probabilities
-        if probabilities is not None and tuple(probabilities) != inputs.task.names:
-            raise ValueError(
-                f"probabilities for the labels {list(probabilities)}, the task has {list(inputs.task.names)}"
-            )
+        if probabilities is not None and tuple(probabilities) != names:
+            raise ValueError(f"probabilities for the labels {list(probabilities)}, the task has {list(names)}")
     return [
         prediction
         if (prediction.agent, prediction.stage) == (name, stage)

@@ -72,6 +72,16 @@ def test_the_state_is_plain_data_of_every_step(diagnoser: Diagnoser, blobs: Any)
         json.dumps(state, allow_nan=False)
 
 
+def test_where_to_go_is_told_in_the_loop_and_no_thread_is_started_for_it(
+    diagnoser: Diagnoser, blobs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> Any:
+        raise AssertionError("LangGraph calls what is not async in an executor")
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "run_in_executor", refused)
+    assert len(list(diagnoser.diagnose_vectors(blobs.drawn(1, 1, 0.1)[0], ["blob"]))) == 1
+
+
 def test_no_vector_and_no_pixel_is_in_the_state(diagnoser: Diagnoser, blobs: Any) -> None:
     vectors = blobs.drawn(4, 3)[0]
     states = run_with(diagnoser, vectors, InMemorySaver())

@@ -18,7 +18,7 @@ from consilience.evals.benchmarks.speed.encoder_rate import END_TO_END, contesta
 from consilience.evals.benchmarks.speed.evaluation_cost import measured_rows
 from consilience.evals.benchmarks.speed.measure import Figure, ratios, seconds, table_of
 from consilience.evals.benchmarks.speed.memory_use import peak_of_this_process
-from consilience.evals.benchmarks.speed.orchestration import Stopwatch, clusters, measured
+from consilience.evals.benchmarks.speed.orchestration import LooksAgain, Stopwatch, clusters, grown, measured
 from consilience.orchestrator.fitting.fit import fit
 from consilience.retrieval.encoders.embedded_encoder import EmbeddedEncoder
 from tests.support.imports import modules
@@ -105,11 +105,23 @@ def test_orchestration_end_to_end(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     np.savez(tmp_path / "v.npz", embeddings=vectors, labels=labels, names=[str(row) for row in range(64)])
     panel = fit(tmp_path / "v.npz", tmp_path / "panel").panel
-    alone, without, ratio, together, _ = measured(panel, 1)
-    assert "memory of 64" in alone.what
-    assert (alone.most, together.most) == (10, 1)
-    assert 0 < without.median < alone.median
+    alone, ratio, without, by_clock, together, *_ = measured(panel, 1)
+    assert "64 labelled images" in alone.what
+    assert without.most == 7
+    assert 0 < without.median < alone.median < by_clock.median
+    assert 0 < together.median < alone.median
     assert ratio.median > 1
+
+
+def test_a_panel_grows_by_what_it_knows_of_its_images(tmp_path: Path) -> None:
+    vectors, labels = clusters(64, 1)
+    np.savez(tmp_path / "v.npz", embeddings=vectors, labels=labels, names=[str(row) for row in range(64)])
+    panel = fit(tmp_path / "v.npz", tmp_path / "panel", agents=["gaussian", LooksAgain()]).panel
+    large = grown(200, panel, tmp_path / "large")
+    assert len(large.labelled_images) == len(large.calibration_set.labels) == len(large.second_looks.labels) == 200
+    assert large.novelty is not None
+    assert len(large.novelty.scores) == 200
+    assert large.fusion.to_dict() == panel.fusion.to_dict()
 
 
 def test_the_command_knows_its_benchmarks() -> None:

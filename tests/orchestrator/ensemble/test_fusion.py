@@ -269,6 +269,17 @@ def test_who_speaks_stands_in_for_the_missing_as_far_as_they_say_the_same() -> N
     assert without_the_missing(whole[None], whole, spread, 0.0, np.array([[True, True, False]]))[0, 0] == whole[0]
 
 
+def test_a_row_is_weighed_alike_alone_and_among_others_and_when_its_weights_are_known_already() -> None:
+    labels = some_labels(200)
+    fusion = Fusion.from_predictions(words(labels, 4), labels)
+    present = np.random.default_rng(2).random((50, 4)) < 0.6
+    together = fusion.weights(present)
+    anew = replace(fusion)  # knows none yet
+    np.testing.assert_array_equal(np.concatenate([anew.weights(row[None]) for row in present]), together)
+    np.testing.assert_array_equal(fusion.weights(present[::-1]), together[::-1])
+    assert fusion.weights(present[:0]).shape == (0, 4)
+
+
 def test_the_correlation_of_errors_is_that_beside_the_truth() -> None:
     rng, labels = np.random.default_rng(0), some_labels(4000)
     shared, own = rng.standard_normal((4000, 3)), rng.standard_normal((2, 4000, 3))
