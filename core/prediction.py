@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -167,3 +168,36 @@ class Prediction:
             ValueError: a value is out of its range.
         """
         return cls(**{key: value for key, value in data.items() if key != "label"})
+
+
+class FailureTally:
+    """Counts of how many images each look was asked about and failed on, and of the causes."""
+
+    def __init__(self) -> None:
+        self._asked: Counter[str] = Counter()
+        self._causes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+    def add(self, predictions: Iterable[Prediction]) -> None:
+        """Count predictions, one a look and image."""
+        for prediction in predictions:
+            look = look_name(prediction.agent, prediction.stage)
+            self._asked[look] += 1
+            if prediction.error is not None:
+                self._causes[look][prediction.error] += 1
+
+    @property
+    def sentences(self) -> list[str]:
+        """What failed, a sentence for each look that did; none if every look answered or abstained."""
+        return [
+            failure_words(look, causes.total(), self._asked[look], causes.most_common(1)[0][0])
+            for look, causes in self._causes.items()
+        ]
+
+
+def failure_words(look: str, failed: int, asked: int, cause: str) -> str:
+    """Return in words that a look failed.
+
+    >>> failure_words("gpt", 9, 9, "status 401: wrong key")
+    "'gpt' did not answer about 9 of 9 images. The cause: status 401: wrong key"
+    """
+    return f"'{look}' did not answer about {failed:,} of {asked:,} images. The cause: {cause}"

@@ -5,6 +5,7 @@ Rows are streamed from `predictions.jsonl` through Arrow; nothing but the arrays
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -129,6 +130,7 @@ class LookAnswers:
     Attributes:
         place: where it stands among the looks at an image, at the earliest.
         weight: its shares of the weight, added up over the images that it was asked about.
+        causes: of its errors, how often each was given.
         cost_usd, seconds, tokens: what its answers took, added up.
     """
 
@@ -137,6 +139,7 @@ class LookAnswers:
     asked: int = 0
     abstained: int = 0
     errors: int = 0
+    causes: Counter[str] = field(default_factory=Counter)
     place: int = 0
     weight: float = 0.0
     cost_usd: float = 0.0
@@ -234,6 +237,7 @@ def _add_looks(looks: dict[Look, LookAnswers], column: pyarrow.ListArray, rows: 
         look_answers.asked += int(here.sum())
         look_answers.abstained += int(abstained[here].sum())
         look_answers.errors += int(failed[here].sum())
+        look_answers.causes.update(parts["error"].filter(failed & here).to_pylist())
         look_answers.weight += float(share[here].sum())
         look_answers.cost_usd += float(_numbers(parts["cost_usd"])[here].sum())
         look_answers.seconds += float(_numbers(parts["seconds"])[here].sum())

@@ -51,8 +51,8 @@ class BeforeCalibration:
     """How honest an agent was before calibration: see `Figures`."""
 
     accuracy: float | None
-    ece: float
-    ece_adaptive: float
+    ece: float | None
+    ece_adaptive: float | None
     reliability: Mapping[str, Sequence[float]]
 
 
@@ -63,6 +63,7 @@ class Figures:
     Attributes:
         who: the look in words, or "fusion". agent, stage: None for the fusion.
         n: images that it answered; abstained, errors: those of the images that it was asked about that it did not.
+        cause: of most of its errors; None without any.
         accuracy: [0, 1], with its interval `low` to `high` (Wilson 1927).
         macro_f1: mean F1 of the labels that images have.
         labels: by label n, precision, recall, f1. confusion: by true label, how often each was named.
@@ -87,16 +88,17 @@ class Figures:
     macro_f1: float | None
     labels: Mapping[str, Mapping[str, float | None]]
     confusion: Mapping[str, Mapping[str, int]]
-    ece: float
-    ece_adaptive: float
-    ocr: float
-    ccc: float
+    ece: float | None
+    ece_adaptive: float | None
+    ocr: float | None
+    ccc: float | None
     brier: float | None
     log_loss: float | None
     auroc: float | None
     aurc: float | None
     reliability: Mapping[str, Sequence[float]]
     risk_coverage: Mapping[str, Sequence[float]]
+    cause: str | None = None
     raw: BeforeCalibration | None = None
     weight: float | None = None
     cost_usd: float = 0.0

@@ -97,10 +97,11 @@ def _of_look(
         stage=stage,
         abstained=look_answers.abstained,
         errors=look_answers.errors,
+        cause=next((cause for cause, _ in look_answers.causes.most_common(1)), None),
         raw=BeforeCalibration(
             float(raw.correct.mean()) if len(raw) else None,
-            expected_calibration_error(raw.confidence, raw.correct),
-            metrics.adaptive_calibration_error(raw.confidence, raw.correct),
+            expected_calibration_error(raw.confidence, raw.correct) if len(raw) else None,
+            metrics.adaptive_calibration_error(raw.confidence, raw.correct) if len(raw) else None,
             _reliability(raw),
         ),
         weight=look_answers.weight / look_answers.asked if look_answers.asked else None,
@@ -127,6 +128,7 @@ def _figures(
     confusion = metrics.confusion(answers.truth, answers.named, len(names))
     each = metrics.per_label(confusion)
     columns = {name: map(_defined, getattr(each, name).tolist()) for name in ("n", "precision", "recall", "f1")}
+    is_known = scores.n > 0  # nothing is said of an agent that never answered
     curve = metrics.risk_coverage(confidence, correct)
     shown = curve.thinned()
     return Figures(
@@ -145,10 +147,10 @@ def _figures(
             for name, *values in zip(names, *columns.values(), strict=True)
         },
         confusion=metrics.by_name(confusion, names),
-        ece=scores.ece,
-        ece_adaptive=metrics.adaptive_calibration_error(confidence, correct),
-        ocr=scores.ocr,
-        ccc=scores.ccc,
+        ece=scores.ece if is_known else None,
+        ece_adaptive=metrics.adaptive_calibration_error(confidence, correct) if is_known else None,
+        ocr=scores.ocr if is_known else None,
+        ccc=scores.ccc if is_known else None,
         brier=scores.brier,
         log_loss=scores.log_loss,
         auroc=metrics.confidence_auroc(confidence, correct),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from consilience.core.prediction import failure_words
 from consilience.core.render.phrases import counted, percent, source_name
 from consilience.evals.scores import accuracy_interval
 from consilience.orchestrator.decision.settling import worth_words
@@ -95,6 +96,7 @@ def answer(metrics: Metrics) -> Iterator[str]:
         )
     if figures is not None and (sentence := _weakest_label(figures)):
         yield sentence
+    yield from (f"{sentence}." for sentence in unanswered(metrics))
     if metrics["errors"]:
         yield f"{metrics['errors']:,} of {counted(metrics['images'])} could not be decided; no figure counts them."
     if leaks := metrics["leaks"] - metrics["left_out"]:
@@ -102,6 +104,15 @@ def answer(metrics: Metrics) -> Iterator[str]:
             f"The panel has learned from {counted(leaks)} of these, or from others of the same group: the figures look "
             "better than they are. Leave such images out with --drop-leaks."
         )
+
+
+def unanswered(metrics: Metrics) -> Iterator[str]:
+    """Yield which looks did not answer, a sentence each, with the cause."""
+    for figures in metrics["agents"]:
+        if figures["errors"]:
+            asked = figures["n"] + figures["abstained"] + figures["errors"]
+            cause = str(figures.get("cause") or "not known").rstrip(".")
+            yield failure_words(figures["who"], figures["errors"], asked, cause)
 
 
 def shift_sentence(metrics: Metrics) -> str:

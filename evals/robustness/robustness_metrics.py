@@ -23,7 +23,7 @@ from typing import Any
 from consilience.core.errors import EvaluationError
 from consilience.core.render.phrases import percent
 from consilience.evals.evaluation import Evaluation
-from consilience.evals.figures import EvaluationMetrics, Figures, Settled
+from consilience.evals.figures import EvaluationMetrics, Settled
 from consilience.evals.robustness.corruptions import CORRUPTIONS, STRENGTHS
 from consilience.evals.rows import read_rows
 from consilience.evals.scores import accuracy_interval
@@ -103,17 +103,13 @@ def condition(seen: Seen, metrics: EvaluationMetrics, folder: Path) -> Condition
         fusion.accuracy,
         fusion.low,
         fusion.high,
-        _ece(fusion),
+        fusion.ece,
         settled,
         1.0 - settled.n / n if n else None,
         (settled.n - settled.right) / n if n else None,
         _mean_novelty(folder, metrics.labels),
-        {look.who: {"n": look.n, "accuracy": look.accuracy, "ece": _ece(look)} for look in metrics.agents},
+        {look.who: {"n": look.n, "accuracy": look.accuracy, "ece": look.ece} for look in metrics.agents},
     )
-
-
-def _ece(figures: Figures) -> float | None:
-    return figures.ece if figures.n else None
 
 
 def _mean_novelty(folder: Path, labels: Sequence[str]) -> float | None:

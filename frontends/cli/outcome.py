@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from consilience.core.diagnosis import FailedImage
 
 SOME_FAILED = 3
+UNANSWERED = 4
 INTERRUPTED = 130
 
 EXIT_CODES = """\b
@@ -19,6 +20,7 @@ Exit codes:
   1    an error, or no image could be used
   2    wrong usage
   3    done, but some images could not be used; each is named
+  4    done, but an agent did not answer about some images; it is named, with the cause
   130  interrupted (Ctrl-C); what was there before is unchanged
 """
 
@@ -45,7 +47,24 @@ def complain_of(failed: Iterable[FailedImage]) -> None:
         complain("error", str(image.error))
 
 
-def finish(used: int, failed: int) -> NoReturn:
-    """End the command: exit code 0 if no image failed, 3 if some did, 1 if all did."""
-    code = 0 if not failed else SOME_FAILED if used else Failure.exit_code
+def complain_of_agents(sentences: Iterable[str]) -> bool:
+    """Print a line on stderr for each sentence about an agent that did not answer; return whether there is any."""
+    is_any = False
+    for sentence in sentences:
+        complain("warning", sentence)
+        is_any = True
+    return is_any
+
+
+def finish(used: int, failed: int, is_unanswered: bool = False) -> NoReturn:
+    """End the command: exit code 0 if no image failed, 3 if some did, 1 if all did.
+
+    Args:
+        used: images that could be used.
+        failed: those that could not.
+        is_unanswered: whether an agent did not answer about some: the exit code is 4 then, unless images failed.
+    """
+    code = UNANSWERED if is_unanswered else 0
+    if failed:
+        code = SOME_FAILED if used else Failure.exit_code
     click.get_current_context().exit(code)

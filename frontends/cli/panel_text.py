@@ -77,6 +77,7 @@ def facts(panel: Panel, policy: PolicySettings, decision: DecisionSettings = AS_
                 "model": model.model,
                 "at": model.place,
                 "confidence": model.confidence,
+                "pictures_a_request": getattr(model, "pictures_a_request", None),
             }
             for model in panel.models
         ],

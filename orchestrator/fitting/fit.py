@@ -28,7 +28,7 @@ from consilience.core.storage.panel_folder import refuse_to_replace
 from consilience.core.task import Task
 from consilience.orchestrator.decision.case_summary import REASONER
 from consilience.orchestrator.decision.settling import Settles, check_decision
-from consilience.orchestrator.ensemble.members import AgentChoice
+from consilience.orchestrator.ensemble.members import LEFT_OUT, AgentChoice
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
 from consilience.orchestrator.fitting.captions import captioner_among, with_captions
 from consilience.orchestrator.fitting.fit_context import FitContext
@@ -59,6 +59,7 @@ class FitReport:
         images: how many images were new, given twice, or kept out because they stand under several labels.
         failed: images that could not be read.
         ignored: files and folders that are no labelled images.
+        unanswered: which agents of the panel did not answer about some labelled images, and why, a sentence each.
         by_products: files that other programs made beside the images, such as thumbnails: they are left out.
         settles: what settles a diagnosis, and what that does on the labelled images.
         cost_usd: what the answers of the agents in the settings cost now; answers kept from before cost nothing.
@@ -73,11 +74,17 @@ class FitReport:
     cost_usd: float = 0.0
     by_products: tuple[Path, ...] = ()
     asides: tuple[str, ...] = ()
+    unanswered: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what the panel cannot know because it has too few labelled images."""
         return (*fit_warnings(self.panel), *promise_warnings(self.panel.task.names, self.settles))
+
+    @property
+    def all_answered(self) -> bool:
+        """Return whether every agent answered about every image, and is in the panel."""
+        return not self.unanswered and not any(choice.reason.startswith(LEFT_OUT) for choice in self.panel.choices)
 
     @property
     def complete(self) -> bool:
@@ -153,6 +160,7 @@ def fit(
         if captioner is not None and data.texts is not None:
             context = replace(context, data=run_sync(with_captions(context, captioner, encoder)))
         fitted, choices = _fitted(context, named)
+        unanswered = fitted.unanswered
         fitted_agents = {member.agent for member in fitted.members}
         adviser = settings.reasoner if settings.reasoner and settings.reasoner.role == "advise" else None
         if adviser is not None:
@@ -181,7 +189,14 @@ def fit(
     index(written, settings, progress)
     settling = written.settles(settings.policy, settings.decision)
     return FitReport(
-        written, ingested.report, failed, ingested.ignored, settling, budget.spent_usd, ingested.by_products
+        written,
+        ingested.report,
+        failed,
+        ingested.ignored,
+        settling,
+        budget.spent_usd,
+        ingested.by_products,
+        unanswered=unanswered,
     )
 
 
@@ -232,5 +247,5 @@ def _fitted(context: FitContext, named: Sequence[str] | None) -> tuple[FittedEns
     left_out = [*fitted.left_out]
     if not is_auto:
         return fitted, left_out
-    fitted, chosen = select(fitted, context.task, context.data)
-    return fitted, chosen + untried + left_out
+    selected, chosen = select(fitted, context.task, context.data)
+    return replace(selected, unanswered=fitted.unanswered), chosen + untried + left_out

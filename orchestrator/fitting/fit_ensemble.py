@@ -7,6 +7,7 @@ fitted on the others' predictions, and its fused posterior from weights fitted o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +19,7 @@ import numpy as np
 from consilience.agents import FeatureAgent, LabelledFeatures, feature_agent
 from consilience.agents.heads.folds import UNJUDGED
 from consilience.core.errors import AgentError
+from consilience.core.prediction import FailureTally
 from consilience.core.progress import Progress
 from consilience.core.task import Task
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
@@ -66,6 +68,7 @@ class FittedEnsemble:
         novelty: what images are compared with; None where no image could be judged, or none was looked at.
         how_novel: the novelty of the labelled images, out of fold, (n,); 0 for those that could not be judged.
         left_out: agents of which too few answers are there to judge them, and why.
+        unanswered: which looks of the others did not answer about some images, and why, a sentence each.
     """
 
     heads: tuple[FeatureAgent, ...]
@@ -81,6 +84,7 @@ class FittedEnsemble:
     novelty: Novelty | None
     how_novel: np.ndarray
     left_out: tuple[AgentChoice, ...] = ()
+    unanswered: tuple[str, ...] = ()
 
     def parts(self) -> PanelParts:
         """Return the parts that a panel holds."""
@@ -155,7 +159,12 @@ def judged_ensemble(
     if not judged:
         raise AgentError("; ".join(f"the agent '{agent}' {cause}" for agent, cause in failed.items()))
     left_out = tuple(AgentChoice(agent, False, f"{LEFT_OUT}: it {cause}") for agent, cause in failed.items())
-    return replace(fit_ensemble(heads, judged, context.task, context.data, folds), left_out=left_out)
+    failures = FailureTally()
+    for look in looks:
+        if look.agent not in failed:
+            failures.add(look.predictions)
+    fitted = fit_ensemble(heads, judged, context.task, context.data, folds)
+    return replace(fitted, left_out=left_out, unanswered=tuple(failures.sentences))
 
 
 def _can_be_judged(look: MemberAnswers, folds: np.ndarray) -> bool:
@@ -165,9 +174,11 @@ def _can_be_judged(look: MemberAnswers, folds: np.ndarray) -> bool:
 
 def _too_few(look: MemberAnswers) -> str:
     answered = int(np.isfinite(look.raw).all(axis=1).sum())
+    causes = Counter(prediction.error for prediction in look.predictions if prediction.error is not None)
+    cause = f". The cause: {causes.most_common(1)[0][0]}" if causes else ""
     return (
         f"gave a {look.stage} prediction for {answered} of {len(look.raw)} labelled images: too few to measure how "
-        "good it is"
+        f"good it is{cause}"
     )
 
 

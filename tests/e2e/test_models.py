@@ -133,7 +133,7 @@ def test_wrong_settings_of_an_agent_are_one_line(
     assert "must be a list of mappings" in invoke("show", panel, "--set", "models=[]").stderr
     del os.environ["A_KEY"]
     without = invoke(*diagnose, file)
-    assert without.exit_code == 0
+    assert without.exit_code == 4
     assert (
         "qwen: failed: the environment variable A_KEY, which is to hold the key, is not set; set it" in without.stdout
     )

@@ -18,7 +18,7 @@ from consilience.frontends.cli.options import (
     panel_option,
     settings_options,
 )
-from consilience.frontends.cli.outcome import complain, finish
+from consilience.frontends.cli.outcome import complain, complain_of_agents, finish
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -76,6 +76,7 @@ def evaluate(
     """
     from consilience.evals import evaluate as run
     from consilience.evals.engines.ray_engine import Cluster
+    from consilience.evals.report.words import unanswered
     from consilience.frontends.cli.terminal import console, print_json, progress_on
 
     if engine == "local" and (ray_address or ray_workers):
@@ -105,7 +106,7 @@ def evaluate(
         print_json(console(), json.dumps(done.metrics.to_dict(), ensure_ascii=False))
     else:
         _show(done)
-    finish(done.metrics.n, done.metrics.errors)
+    finish(done.metrics.n, done.metrics.errors, complain_of_agents(unanswered(done.metrics.to_dict())))
 
 
 def words_of(tally: Tally) -> str:
@@ -169,6 +170,7 @@ def _show(done: Evaluation) -> None:
 
 def _table(metrics: EvaluationMetrics) -> Table:
     from consilience.core.render.phrases import one_line, percent
+    from consilience.evals.report.words import decimals
     from consilience.frontends.cli.panel_text import figures_table
 
     table = figures_table("Who", "Images", "Accuracy", "95 % interval", "F1", "ECE", "raw ECE", "OCR", "CCC", "AURC")
@@ -177,12 +179,12 @@ def _table(metrics: EvaluationMetrics) -> Table:
         known = [
             "–" if figures.accuracy is None else percent(figures.accuracy),
             "–" if figures.accuracy is None else f"{percent(figures.low)} to {percent(figures.high)}",
-            "–" if figures.macro_f1 is None else f"{figures.macro_f1:.3f}",
-            f"{figures.ece:.3f}",
-            "" if figures.raw is None else f"{figures.raw.ece:.3f}",
-            f"{figures.ocr:.3f}",
-            f"{figures.ccc:.2f}",
-            "–" if figures.aurc is None else f"{figures.aurc:.4f}",
+            decimals(figures.macro_f1, 3),
+            decimals(figures.ece, 3),
+            "" if figures.raw is None else decimals(figures.raw.ece, 3),
+            decimals(figures.ocr, 3),
+            decimals(figures.ccc, 2),
+            decimals(figures.aurc, 4),
         ]
         table.add_row(
             one_line(figures.who), f"{figures.n:,}", *known, style="bold" if figures is metrics.fusion else None

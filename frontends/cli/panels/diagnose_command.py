@@ -17,7 +17,7 @@ import click
 
 from consilience.core.errors import ConsilienceError, ImageError
 from consilience.frontends.cli.options import PATH, collected, json_option, panel_option, settings_options
-from consilience.frontends.cli.outcome import complain, complain_of, finish
+from consilience.frontends.cli.outcome import complain, complain_of, complain_of_agents, finish
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,6 +64,7 @@ def diagnose(
     """
     from consilience.core.diagnosis import Diagnosis, FailedImage
     from consilience.core.diagnosis_record import json_of
+    from consilience.core.prediction import FailureTally
     from consilience.frontends.cli.people.history_command import keeper
     from consilience.frontends.cli.terminal import console, print_json, progress_on
     from consilience.orchestrator.diagnoser import Diagnoser
@@ -83,7 +84,7 @@ def diagnose(
     shifts: list[BatchShift] = []
     is_one_by_one = is_single or events or pictures is not None
     results = _one_by_one if is_one_by_one else partial(_in_batches, are_all_named="-" not in images, shifts=shifts)
-    out, kinds, cost = console(), Counter[str](), 0.0
+    out, kinds, cost, failures = console(), Counter[str](), 0.0, FailureTally()
     watched = out if out.is_terminal else console(stderr=True)
     with (
         Diagnoser.open(panel, settings=settings) as diagnoser,
@@ -105,7 +106,9 @@ def diagnose(
                 if is_single and id is not None and not isinstance(result, FailedImage):
                     out.print(f"Saved as {id}. {_feedback_words(result, id, panel)}", style="dim", soft_wrap=True)
             kinds[_kind(result)] += 1
-            cost += 0.0 if isinstance(result, FailedImage) else result.cost_usd
+            if not isinstance(result, FailedImage):
+                cost += result.cost_usd
+                failures.add(result.predictions)
             progress("diagnosing", kinds.total(), len(images) if is_counted else None)
             if pictures is not None:
                 _save_picture(result, pictures)
@@ -117,7 +120,7 @@ def diagnose(
         click.echo(f"{kinds.total()} images: {words}" if kinds else "no images were given", err=True)
         for sentence in dict.fromkeys(batch_sentence(shift) for shift in shifts if kinds and not shift.alarm):
             click.echo(sentence, err=True)
-    finish(kinds["settled"] + kinds["referred"], kinds["failed"])
+    finish(kinds["settled"] + kinds["referred"], kinds["failed"], complain_of_agents(failures.sentences))
 
 
 def _estimated(panel: Path, settings: Settings, names: Sequence[str]) -> tuple[Settings, FrequencyEstimate | None]:

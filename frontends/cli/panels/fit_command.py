@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from consilience.frontends.cli.options import PATH, collected, json_option, panel_option, settings_options
-from consilience.frontends.cli.outcome import Failure, complain, complain_of, finish
+from consilience.frontends.cli.outcome import Failure, complain, complain_of, complain_of_agents, finish
 
 if TYPE_CHECKING:
     from consilience.core.settings.settings import Settings
@@ -97,7 +97,9 @@ def fit(
         )
     _name_what_was_left_out(report)
     _print_fitted(report, settings, as_json)
-    finish(len(report.panel.labelled_images), len(report.failed) + len(report.images.conflicts))
+    left_out = len(report.failed) + len(report.images.conflicts)
+    is_unanswered = complain_of_agents(report.unanswered) or not report.all_answered
+    finish(len(report.panel.labelled_images), left_out, is_unanswered)
 
 
 def _name_what_was_left_out(report: FitReport) -> None:

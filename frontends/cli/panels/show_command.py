@@ -80,6 +80,8 @@ def show(
         rows["Unknown"] = f"{counted(held['unknown'])} that people said to show none of the labels"
     for model in held["models"]:
         asked = f"{model['model']} at {model['at']}, confidence {model['confidence']}"
+        if (most := model["pictures_a_request"]) is not None:
+            asked += f", {counted(most, 'picture')} a request: similar cases come on one numbered sheet"
         rows[f"Agent {one_line(model['agent'])}"] = one_line(asked)
     grid = Table.grid(padding=(0, 2))
     for name, words in rows.items():

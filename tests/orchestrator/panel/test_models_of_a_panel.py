@@ -128,6 +128,8 @@ REACH = {
     "price_per_million_input_tokens": 0.5,
     "price_per_million_output_tokens": 0.5,
     "price_per_gpu_second": 0.5,
+    "limit_field": "max_tokens",
+    "pictures_a_request": 1,
 }
 DECISIVE = {
     "model": "other",
@@ -147,8 +149,8 @@ DECISIVE = {
 
 
 def test_every_setting_of_a_model_says_how_it_is_reached_or_what_it_answers() -> None:
-    assert {*REACH, "base_url"} == VlmSettings.REACH
-    assert {*REACH, "base_url", *DECISIVE, "kind", "name"} == VlmSettings.model_fields.keys()
+    assert {*REACH, "base_url", "verify"} == VlmSettings.REACH
+    assert {*REACH, "base_url", "verify", *DECISIVE, "kind", "name"} == VlmSettings.model_fields.keys()
 
 
 def test_a_model_may_be_reached_otherwise(
