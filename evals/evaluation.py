@@ -40,7 +40,17 @@ from consilience.evals.report import write_report
 from consilience.evals.rows import LEFT_OUT, PARQUET, Decided, save_parquet
 from consilience.evals.run_log import RunLog, Tally, open_run_log, write_json, written_to
 from consilience.evals.shift_check import Encoding, ShiftFound, shift_found
-from consilience.evals.source import Source, SourceImage, VectorSource, cases, chosen_rows, labels_of, open_source
+from consilience.evals.source import (
+    AnsweredSource,
+    Source,
+    SourceImage,
+    VectorSource,
+    cases,
+    chosen_rows,
+    labels_of,
+    open_source,
+)
+from consilience.orchestrator.answers.given_answers import reader_of
 from consilience.orchestrator.decision.settling import given_shares
 from consilience.orchestrator.grouping.grouping import NO_GROUPING, Grouping
 from consilience.orchestrator.in_use.costs import Costs
@@ -125,7 +135,7 @@ def evaluate(
 
     Args:
         source: a folder with one subfolder a label, a manifest (.csv, .parquet, .jsonl) with `path` and `label`, or an
-            .npz.
+            .npz; for a panel of answers a table of answers, with `image` and `truth`.
         panel: the panel's folder.
         out: where the evaluation is written; new, empty, or this very run's.
         settings: default: from the environment and `arguments`, see `load_settings`.
@@ -152,6 +162,8 @@ def evaluate(
         once = settings.policy.model_copy(update={"second_look": "never", "max_rounds": 1})
         settings = settings.model_copy(update={"policy": once})
     opened, images = Panel.open(panel), open_source(source)
+    if novel is not None and opened.of_answers:
+        raise EvaluationError("how novel an image is cannot be told from answers alone: evaluate without novel images")
     strange = None if novel is None else open_source(Path(novel))
     labels = labels_of(images, opened.task, renamed or {})
     rows = chosen_rows(len(images), sample, limit, settings.seed)
@@ -159,10 +171,11 @@ def evaluate(
     run = run_of(panel, images, settings, choice | {"drop_leaks": drop_leaks})
     encoding = Encoding(opened, settings, encoder)
     with open_run_log(out, run, opened.task.names, rows, drop_leaks=drop_leaks) as run_log:
-        found = shift_found(out, opened, images, labels, rows, encoding)
+        is_seen = not isinstance(images, AnsweredSource)
+        found = shift_found(out, opened, images, labels, rows, encoding) if is_seen else None
         settings = with_frequencies(out, panel, images, rows, settings, agents, encoder)
         open_engine = partial(_engine, opened, settings=settings, agents=agents, encoding=encoding, cluster=cluster)
-        tested = partial(open_engine, drop_leaks=drop_leaks, shift=found.test)
+        tested = partial(open_engine, drop_leaks=drop_leaks, shift=NOT_TESTED if found is None else found.test)
         _decide(run_log, images, labels, tested, watch, opened.grouping)
         strangers = None if strange is None else _decide_strange(out, strange, opened, settings, open_engine, watch)
         metrics = write_figures(
@@ -270,9 +283,16 @@ def _engine(
     cluster: Cluster | None,
 ) -> Iterator[Engine]:
     """Ray if it is asked for; several processes where many vectors wait that each of them answers alike; else this."""
+    kind = FreshDiagnoser if drop_leaks else WatchfulDiagnoser
     with ExitStack() as stack:
         if isinstance(source, VectorSource):
             panel.encoder.check(source.file.encoder)
+        if isinstance(source, AnsweredSource):
+            if cluster is not None:
+                raise EvaluationError("answers are weighed in this process: evaluate without Ray")
+            reader = reader_of(panel, source.table)
+            yield LocalEngine(stack.enter_context(kind.open(panel.path, settings=settings)), shift, reader)
+            return
         if cluster is not None:
             if agents or encoding.supplied is not None:
                 raise EvaluationError("agents and encoders given as objects stay in this process: evaluate without Ray")
@@ -290,7 +310,6 @@ def _engine(
                 workers = ProcessEngine(panel.path, settings, cores, drop_leaks=drop_leaks, shift=shift)
                 yield stack.enter_context(workers)
                 return
-        kind = FreshDiagnoser if drop_leaks else WatchfulDiagnoser
         encoder = encoding.supplied if isinstance(source, VectorSource) else encoding.encoder
         diagnoser = stack.enter_context(kind.open(panel.path, settings=settings, agents=agents, encoder=encoder))
         diagnoser.known_vectors = encoding.known
@@ -312,17 +331,17 @@ def run_of(panel: Path, source: Source, settings: Settings, choice: Mapping[str,
             "content": source.fingerprint,
         },
         "choice": dict(choice),
-        "settings": _shown(settings),
+        "settings": shown(settings),
     }
 
 
-def _shown(settings: BaseModel) -> dict[str, Any]:
+def shown(settings: BaseModel) -> dict[str, Any]:
     """Return settings as JSON; of what is not to be shown, a hash."""
-    shown: dict[str, Any] = settings.model_dump(mode="json")
+    as_json: dict[str, Any] = settings.model_dump(mode="json")
     for name, info in type(settings).model_fields.items():
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
-            shown[name] = _shown(value)
+            as_json[name] = shown(value)
         elif not info.repr and value:
-            shown[name] = "sha256:" + hashlib.sha256(json.dumps(shown[name]).encode()).hexdigest()
-    return shown
+            as_json[name] = "sha256:" + hashlib.sha256(json.dumps(as_json[name]).encode()).hexdigest()
+    return as_json

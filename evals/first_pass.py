@@ -45,7 +45,8 @@ def with_frequencies(
         return settings.model_copy(update={"decision": decision})
     chosen[rows] = True
     names, vectors = list[ImageSource](), list[np.ndarray]()
-    for (name, _, vector), is_chosen in zip(source.rows(), chosen.tolist(), strict=True):
+    for (name, _, known), is_chosen in zip(source.rows(), chosen.tolist(), strict=True):
+        vector = known if isinstance(known, np.ndarray) else None
         if is_chosen and (vector is None or np.isfinite(vector[0])):
             names.append(openable(name))
             vectors += [] if vector is None else [vector]

@@ -1,8 +1,9 @@
 """Labelled images to evaluate on: a folder, a manifest, or an .npz of vectors. They are streamed, never held.
 
 labels/        one subfolder a label; names and labels of all images are held, the images are not
-manifest.csv   columns `path` and `label`; also .parquet and .jsonl (core/manifest.py)
+manifest.csv   columns `path` and `label`; also .parquet and .jsonl (core/sources/manifest.py)
 vectors.npz    for panels of vectors
+answers.csv    for panels of answers: column `image` and others; also .parquet and .jsonl (core/sources/answer_cells.py)
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import numpy as np
 
 from consilience.core.dataset import images_by_folder
 from consilience.core.errors import DatasetError
+from consilience.core.sources.answer_table import AnswerTable, is_answer_table
+from consilience.core.sources.answers import AnsweredImage
 from consilience.core.sources.manifest import LABEL, PATH, Manifest
 from consilience.core.sources.table_file import is_table
 from consilience.core.task import Task, plain
@@ -44,6 +47,7 @@ class SourceImage:
         truth: its label, one of the task's.
         vector: float32 (d,) of unit length, or NaN if it cannot be scaled; None where there is an image to load.
         group: the group that the source or a pattern names; None where none does.
+        answered: the agents' answers, where there is no image to load.
     """
 
     row: int
@@ -51,6 +55,7 @@ class SourceImage:
     truth: str
     vector: Vectors | None = None
     group: str | None = None
+    answered: AnsweredImage | None = None
 
 
 class Source(ABC):
@@ -73,8 +78,8 @@ class Source(ABC):
         return sum(self.counts.values())
 
     @abstractmethod
-    def rows(self) -> Iterator[tuple[str, str, Vectors | None]]:
-        """Yield name, label as the source writes it, and vector if there is one, in an order that stays."""
+    def rows(self) -> Iterator[tuple[str, str, Vectors | AnsweredImage | None]]:
+        """Yield name, label as the source writes it, and vector or answers if there are such; the order stays."""
 
     def groups(self, grouping: Grouping) -> Iterator[str | None]:
         """Yield the group of each row, by the pattern that a panel's groups are given by; None where there is none."""
@@ -153,6 +158,31 @@ class VectorSource(Source):
         return self.file.groups() if self.file.has_groups else super().groups(grouping)
 
 
+class AnsweredSource(Source):
+    """A table of agents' answers; images without a truth are left out."""
+
+    kind = "answers"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.table = AnswerTable(path)
+        self.counts = self.table.truths
+        self.fingerprint = self.table.fingerprint
+        if not self.counts:
+            raise DatasetError(f"{self.table.name}: no image has a truth; give the true label as 'truth'")
+
+    def rows(self) -> Iterator[tuple[str, str, AnsweredImage]]:
+        """Yield name, truth and answers of each image."""
+        for image in self.table.images():
+            if image.truth is not None:
+                yield image.name, image.truth, image
+
+    def groups(self, grouping: Grouping) -> Iterator[str | None]:
+        """Yield the group that the table names for each image; where it names none, see above."""
+        for (*_, image), group in zip(self.rows(), super().groups(grouping), strict=True):
+            yield image.group or group
+
+
 def open_source(path: Path) -> Source:
     """Return the source at `path`, with every label read and no image opened.
 
@@ -161,6 +191,8 @@ def open_source(path: Path) -> Source:
     """
     if is_vectors(path):
         return VectorSource(path)
+    if is_answer_table(path):
+        return AnsweredSource(path)
     if is_table(path):
         return ManifestSource(path)
     return FolderSource(path)
@@ -205,9 +237,11 @@ def cases(
 ) -> Iterator[SourceImage]:
     """Yield the wanted rows in order; `wanted` is bool (n,), and no row from n on is; `grouping` is the panel's."""
     rows = zip(wanted, source.rows(), source.groups(grouping), strict=False)
-    for number, (is_wanted, (name, label, vector), group) in enumerate(rows):
+    for number, (is_wanted, (name, label, known), group) in enumerate(rows):
         if is_wanted:
-            yield SourceImage(number, name, labels[label], vector, group)
+            vector = known if isinstance(known, np.ndarray) else None
+            answered = known if isinstance(known, AnsweredImage) else None
+            yield SourceImage(number, name, labels[label], vector, group, answered)
 
 
 def _status(path: Path) -> str:

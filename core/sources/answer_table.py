@@ -7,6 +7,7 @@ which goes with the connection). So nothing is decided on a table that has an er
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import groupby
@@ -94,6 +95,7 @@ class AnswerTable(AnswerSource):
         else:
             self.name, self.fingerprint, rows = "the answers", "", source
         self._file = sqlite3.connect("", check_same_thread=False, isolation_level=None)  # '': temporary, on disk
+        self._close = weakref.finalize(self, self._file.close)
         try:
             self._fill(rows)
             self._check()
@@ -127,7 +129,7 @@ class AnswerTable(AnswerSource):
 
     def close(self) -> None:
         """Let go of the temporary file. A second call does nothing."""
-        self._file.close()
+        self._close()
 
     def __enter__(self) -> AnswerTable:
         return self

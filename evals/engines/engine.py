@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from consilience.agents.recorded import AnswerReader
 from consilience.core.diagnosis import Diagnosis, FailedImage
 from consilience.core.errors import DatasetError, ImageError
 from consilience.core.images import ImageSource
@@ -23,6 +24,7 @@ from consilience.core.sources.stored import openable
 from consilience.evals.engines.leaks import LeftOut, NameOfKnownGroup, WatchfulDiagnoser
 from consilience.evals.rows import LEFT_OUT, Decided, decided
 from consilience.evals.source import SourceImage
+from consilience.orchestrator.answers.given_answers import answer_identity
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.fitting.ingest import vector_identity
 from consilience.orchestrator.shift.two_sample import NOT_TESTED, BatchShift
@@ -39,11 +41,15 @@ class Engine(Protocol):
 class LocalEngine:
     """Decides in this process, in batches of the settings' size.
 
-    Args: shift: whether all images together differ from the labelled ones.
+    Args:
+        shift: whether all images together differ from the labelled ones.
+        reader: of the agents' answers, where these are what is known of images.
     """
 
-    def __init__(self, diagnoser: Diagnoser, shift: BatchShift = NOT_TESTED) -> None:
-        self._diagnoser, self._shift = diagnoser, shift
+    def __init__(
+        self, diagnoser: Diagnoser, shift: BatchShift = NOT_TESTED, reader: AnswerReader | None = None
+    ) -> None:
+        self._diagnoser, self._shift, self._reader = diagnoser, shift, reader
         watchful = diagnoser if isinstance(diagnoser, WatchfulDiagnoser) else None
         self._is_leak = diagnoser.panel.has_learned_from if watchful is None else watchful.is_leak
         are_given = diagnoser.panel.grouping.how == "given"
@@ -61,8 +67,8 @@ class LocalEngine:
         first = next(cases, None)
         if first is None:
             return
-        if first.vector is not None:
-            yield from self._vectors(_again(first, cases))
+        if first.vector is not None or first.answered is not None:
+            yield from self._without_images(_again(first, cases))
             return
         under_way: deque[SourceImage] = deque()
 
@@ -74,7 +80,7 @@ class LocalEngine:
         for result in self._diagnoser.diagnose_many(images(), shift=self._shift):
             yield self._decided(under_way.popleft(), result)
 
-    def _vectors(self, cases: Iterator[SourceImage]) -> Iterator[Decided]:
+    def _without_images(self, cases: Iterator[SourceImage]) -> Iterator[Decided]:
         while batch := list(islice(cases, self._diagnoser.settings.batch_size)):
             refused = [self._refusal(case) for case in batch]
             taken = [case for case, error in zip(batch, refused, strict=True) if error is None]
@@ -85,15 +91,20 @@ class LocalEngine:
     def _diagnosed(self, cases: Sequence[SourceImage]) -> Iterable[Diagnosis | FailedImage]:
         if not cases:
             return ()
+        if self._reader is not None:
+            answered = (case.answered for case in cases if case.answered is not None)
+            return self._diagnoser.diagnose_answered(answered, self._reader)
         vectors = np.stack([case.vector for case in cases if case.vector is not None])
         return self._diagnoser.diagnose_vectors(vectors, [case.name for case in cases], shift=self._shift)
 
     def _refusal(self, case: SourceImage) -> ImageError | DatasetError | None:
-        if case.vector is None or not np.isfinite(case.vector[0]):
+        if case.vector is None:
+            identity = answer_identity(case.name)
+        elif np.isfinite(case.vector[0]):
+            identity = vector_identity(case.vector)
+        else:
             return DatasetError(f"the vector of '{case.name}' holds NaN or infinity, or only zeros: make it again")
-        if self._drops_leaks and (self._is_known(case) or self._is_leak(vector_identity(case.vector))):
-            return LeftOut(LEFT_OUT)
-        return None
+        return LeftOut(LEFT_OUT) if self._drops_leaks and (self._is_known(case) or self._is_leak(identity)) else None
 
     def _decided(self, case: SourceImage, result: Diagnosis | FailedImage) -> Decided:
         if isinstance(result, FailedImage):

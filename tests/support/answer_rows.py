@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,3 +29,13 @@ def answer_rows(images: int, seed: int = 0, **fixed: Any) -> list[dict[str, Any]
             confidence = 0.9 if agent == "vlm" else None
             rows.append({**row, "agent": agent, "label": LABELS[named], "confidence": confidence})
     return rows
+
+
+def as_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write rows as a CSV file; a cell that a row lacks is empty."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, columns)
+        table.writeheader()
+        table.writerows(rows)
+    return path

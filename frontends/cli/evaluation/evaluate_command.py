@@ -72,7 +72,8 @@ def evaluate(
     """Measure a panel on labelled images.
 
     SOURCE is a folder with one subfolder for each label, a table (.csv or .parquet) with the columns path and label, or
-    an .npz file of vectors. If it is interrupted, run the same command again: it continues where it stopped.
+    an .npz file of vectors; for a panel of answers, a table of answers with the truth. If it is interrupted, run the
+    same command again: it continues where it stopped.
     """
     from consilience.evals import evaluate as run
     from consilience.evals.engines.ray_engine import Cluster
@@ -105,8 +106,13 @@ def evaluate(
     if as_json:
         print_json(console(), json.dumps(done.metrics.to_dict(), ensure_ascii=False))
     else:
+<<<<<<< HEAD
         _show(done)
     finish(done.metrics.n, done.metrics.errors, complain_of_agents(unanswered(done.metrics.to_dict())))
+=======
+        show_evaluation(done)
+    finish(done.metrics.n, done.metrics.errors)
+>>>>>>> 33097d8 (A panel of answers is evaluated on a second table, or by cross-validation on the one that it learned from)
 
 
 def words_of(tally: Tally) -> str:
@@ -150,7 +156,8 @@ def listed(names: Sequence[str], total: int | None = None) -> str:
     return ", ".join(f"'{name}'" for name in names[:PROBLEMS_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def _show(done: Evaluation) -> None:
+def show_evaluation(done: Evaluation) -> None:
+    """Print the figures of an evaluation as a table and in sentences, and where its report is."""
     from consilience.core.render.phrases import one_line
     from consilience.evals.report.words import shift_sentence
     from consilience.frontends.cli.terminal import console

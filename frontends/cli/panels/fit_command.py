@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +14,10 @@ from consilience.frontends.cli.options import PATH, collected, json_option, pane
 from consilience.frontends.cli.outcome import Failure, complain, complain_of, complain_of_agents, finish
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from consilience.core.settings.settings import Settings
+    from consilience.evals.evaluation import Evaluation
     from consilience.orchestrator.fitting.fit import FitReport
 
 NAMES_SHOWN = 5
@@ -38,6 +41,14 @@ NAMES_SHOWN = 5
     "--unlabelled", type=PATH, metavar="FOLDER", help="Images without labels to learn from as well, in any subfolder."
 )
 @click.option("--overwrite", is_flag=True, help="Replace the panel if there is one.")
+@click.option(
+    "--cross-validate",
+    "folds",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Also judge each image of a table of answers by what the other N - 1 parts of it teach; needs --out.",
+)
+@click.option("--out", type=PATH, metavar="DIR", help="Folder for the report, figures and rows of --cross-validate.")
 @json_option
 @settings_options
 def fit(
@@ -49,6 +60,8 @@ def fit(
     group: str | None,
     unlabelled: Path | None,
     overwrite: bool,
+    folds: int | None,
+    out: Path | None,
     as_json: bool,
     settings_file: Path | None,
     assignments: tuple[str, ...],
@@ -71,19 +84,23 @@ def fit(
     from consilience.core.sources.answer_table import is_answer_table
     from consilience.frontends.cli.terminal import console, progress_on
 
+    if (folds is None) != (out is None):
+        raise click.UsageError("--cross-validate and --out need each other.")
     settings = collected(settings_file, assignments, encoder=encoder, agents=agents)
     task = consilience.Task.from_file(task_file) if task_file is not None else None
     if is_answer_table(source):
         if encoder or agents or unlabelled:
             raise click.UsageError("--encoder, --agents and --unlabelled are for images; here are answers alone.")
+        arguments: dict[str, Any] = {"task": task, "group": group, "settings": settings}
         with progress_on(console(stderr=True)) as progress:
-            report = consilience.fit_answers(
-                source, panel, task=task, group=group, settings=settings, overwrite=overwrite, progress=progress
-            )
+            report = consilience.fit_answers(source, panel, **arguments, overwrite=overwrite, progress=progress)
         for aside in report.asides:
             complain("left out", aside)
-        _print_fitted(report, settings, as_json)
+        judged = None if folds is None or out is None else _cross_validated(source, out, folds, arguments)
+        _print_fitted(report, settings, as_json, judged)
         return
+    if folds is not None:
+        raise click.UsageError("--cross-validate is for a table of answers; judge a panel of images with `evaluate`.")
     with progress_on(console(stderr=True)) as progress:
         report = consilience.fit(
             source,
@@ -102,6 +119,21 @@ def fit(
     finish(len(report.panel.labelled_images), left_out, is_unanswered)
 
 
+def _cross_validated(source: Path, out: Path, folds: int, arguments: Mapping[str, Any]) -> Evaluation:
+    from consilience.evals.cross_validation import cross_validate
+    from consilience.frontends.cli.evaluation.evaluate_command import words_of
+    from consilience.frontends.cli.terminal import console, progress_on
+
+    with progress_on(console(stderr=True)) as progress:
+        return cross_validate(
+            source,
+            out,
+            folds=folds,
+            watch=lambda tally, _: progress("cross-validating", tally.done, tally.total, words_of(tally)),
+            **arguments,
+        )
+
+
 def _name_what_was_left_out(report: FitReport) -> None:
     complain_of(report.failed)
     for conflict in report.images.conflicts:
@@ -117,8 +149,11 @@ def _name_what_was_left_out(report: FitReport) -> None:
         complain("ignored", names + (f" and {more} more" if more > 0 else ""))
 
 
-def _print_fitted(report: FitReport, settings: Settings, as_json: bool) -> None:
+def _print_fitted(
+    report: FitReport, settings: Settings, as_json: bool, cross_validation: Evaluation | None = None
+) -> None:
     from consilience.core.render.phrases import one_line
+    from consilience.frontends.cli.evaluation.evaluate_command import show_evaluation
     from consilience.frontends.cli.panel_text import claim_words, facts, grouping_words, threshold_words, trust_table
     from consilience.frontends.cli.terminal import console, print_json
 
@@ -136,6 +171,8 @@ def _print_fitted(report: FitReport, settings: Settings, as_json: bool) -> None:
             "by_products": len(report.by_products),
         }
         fitted["cost_usd"] = report.cost_usd
+        if cross_validation is not None:
+            fitted["cross_validation"] = cross_validation.metrics.to_dict()
         print_json(out, json.dumps(fitted, ensure_ascii=False))
         return
     out.print(
@@ -153,6 +190,9 @@ def _print_fitted(report: FitReport, settings: Settings, as_json: bool) -> None:
         + (f"; {fitted['unlabelled']:,} unlabelled images helped" if fitted["unlabelled"] else "")
         + (f"; the models' answers cost {report.cost_usd:.4f} USD" if report.cost_usd else "")
     )
+    if cross_validation is not None:
+        out.print("", "Each image judged by what the other parts of the table teach:", "", sep="\n")
+        show_evaluation(cross_validation)
     given = "IMAGE" if fitted["encoder"] else "ANSWERS.csv"
     out.print(
         f"Next: consilience diagnose {given} --panel {shlex.quote(one_line(fitted['panel']))}",
