@@ -106,13 +106,8 @@ def evaluate(
     if as_json:
         print_json(console(), json.dumps(done.metrics.to_dict(), ensure_ascii=False))
     else:
-<<<<<<< HEAD
-        _show(done)
-    finish(done.metrics.n, done.metrics.errors, complain_of_agents(unanswered(done.metrics.to_dict())))
-=======
         show_evaluation(done)
-    finish(done.metrics.n, done.metrics.errors)
->>>>>>> 33097d8 (A panel of answers is evaluated on a second table, or by cross-validation on the one that it learned from)
+    finish(done.metrics.n, done.metrics.errors, complain_of_agents(unanswered(done.metrics.to_dict())))
 
 
 def words_of(tally: Tally) -> str:
