@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 
 from consilience.agents.base import AgentInput, FeatureAgent, LabelledFeatures, softmax
 from consilience.agents.heads.folds import inner_folds
-from consilience.agents.heads.model_selection import row_space, scales
+from consilience.agents.heads.logistic_regression import LogisticProblem, principal_axes
+from consilience.agents.heads.model_selection import MAX_JUDGED_IMAGES, scales
 
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
-"""Inverse regularisation strengths that cross-validation chooses from."""
+"""Inverse regularisation strengths that cross-validation chooses from, ascending."""
 
 USUAL_STRENGTH = 10_000.0
 """The strength with too few images to choose it."""
+
+CHOICE_TOLERANCE = 1e-5
+"""How exactly each strength is tried: their losses differ by far more."""
 
 
 class Probe(FeatureAgent):
@@ -30,24 +33,18 @@ class Probe(FeatureAgent):
     @classmethod
     def fit(cls, data: LabelledFeatures) -> Self:
         """Return the head; a label without images gets probability 0."""
-        from sklearn.linear_model import LogisticRegression
-
-        # Newton's method: with so little regularisation L-BFGS takes ten times as long, or stops far from the solution.
-        model = partial(LogisticRegression, solver="newton-cg", max_iter=1000, tol=1e-6)
-        features, labels, n_labels = data.features, data.labels, data.n_labels
+        features = data.features
         centre = features.mean(axis=0, dtype=np.float64)
         scale = scales(features)
-        rows, axes = row_space((features - centre) / scale)
-        present = np.unique(labels)
-        strength = _choose_strength(model, rows, labels)
-        fitted = model(C=strength).fit(rows, labels)
-        coefficients, intercept = fitted.coef_, fitted.intercept_
-        if len(present) == 2:  # scikit-learn keeps one row for two labels
-            coefficients, intercept = np.vstack([-coefficients, coefficients]) / 2, np.r_[-intercept, intercept] / 2
-        weights = np.zeros((n_labels, features.shape[1]))
-        bias = np.full(n_labels, -np.inf)  # a label without images keeps probability 0
-        weights[present] = coefficients @ axes / scale
-        bias[present] = intercept - weights[present] @ centre
+        rows, axes = principal_axes((features - centre) / scale)
+        present, labels = np.unique(data.labels, return_inverse=True)
+        problem = LogisticProblem.of(rows, labels, len(present))
+        strength, start = _choose_strength(problem, data.groups)
+        fitted = problem.minimum(strength, start).T
+        weights = np.zeros((data.n_labels, features.shape[1]))
+        bias = np.full(data.n_labels, -np.inf)  # a label without images keeps probability 0
+        weights[present] = fitted[:, :-1] @ axes / scale
+        bias[present] = fitted[:, -1] - weights[present] @ centre
         return cls(weights, bias, strength)
 
     def predict_proba(self, inputs: AgentInput) -> np.ndarray:
@@ -61,18 +58,32 @@ class Probe(FeatureAgent):
         return cls(arrays["weights"], arrays["bias"], float(arrays["strength"]))
 
 
-def _choose_strength(model: Callable[..., Any], rows: np.ndarray, labels: np.ndarray) -> float:
-    """Return the strength with the least cross-validated log loss; USUAL_STRENGTH with too few images."""
-    from sklearn.metrics import log_loss
+def _choose_strength(problem: LogisticProblem, groups: np.ndarray) -> tuple[float, np.ndarray | None]:
+    """Return the strength with the least cross-validated log loss, and weights to start from; None: from nothing.
 
-    present = np.unique(labels)
-    splits = list(inner_folds(labels))
+    Strengths are tried from the least on, each from the minimum of the one before, until the loss rises again: weak
+    regularisation takes longest. As many folds are judged as give MAX_JUDGED_IMAGES groups.
+    """
+    labels = problem.labels
+    splits = list(inner_folds(labels, groups))
     if not splits:
-        return USUAL_STRENGTH
+        return USUAL_STRENGTH, None
+    counts = np.cumsum([len(np.unique(groups[judged])) for _, judged in splits])
+    splits = splits[: int(np.searchsorted(counts, MAX_JUDGED_IMAGES)) + 1]
+    parts = [(problem.take(train), problem.take(test)) for train, test in splits]
+    best: tuple[float, np.ndarray | None] = USUAL_STRENGTH, None
+    starts: list[np.ndarray | None] = [None] * len(parts)
+    least = np.inf
+    for strength in STRENGTHS:
+        pairs = zip(parts, starts, strict=True)
+        fitted = [learned.minimum(strength, start, CHOICE_TOLERANCE) for (learned, _), start in pairs]
+        loss = sum(_loss(judged, weights) for (_, judged), weights in zip(parts, fitted, strict=True))
+        if loss > least:
+            break
+        best, least, starts = (strength, fitted[0]), loss, [*fitted]
+    return best
 
-    def loss(strength: float) -> float:
-        fitted = ((model(C=strength).fit(rows[train], labels[train]), test) for train, test in splits)
-        losses = [log_loss(labels[test], model.predict_proba(rows[test]), labels=present) for model, test in fitted]
-        return float(sum(losses))
 
-    return min(STRENGTHS, key=loss)
+def _loss(judged: LogisticProblem, weights: np.ndarray) -> float:
+    of_truth = judged.probabilities(weights)[np.arange(len(judged.labels)), judged.labels]
+    return float(-np.log(np.maximum(of_truth, np.finfo(np.float64).eps)).sum())

@@ -232,6 +232,15 @@ def test_with_fewer_images_than_dimensions_the_probe_is_the_same_one_found_soone
     np.testing.assert_allclose(scores, reference.predict_proba((new.features - centre) / scale), atol=5e-3)
 
 
+def test_the_probe_is_not_judged_by_other_views_of_what_it_learned() -> None:
+    """Where labels say nothing, only copies of an image seem to bear out what was learned of it."""
+    rng = np.random.default_rng(0)
+    things = np.repeat(np.arange(40), 4)
+    features = unit(rng.standard_normal((40, 64))[things] + 0.1 * rng.standard_normal((160, 64)))
+    known = LabelledFeatures(features, rng.integers(0, 2, 40)[things], 2)
+    assert Probe.fit(known).strength > Probe.fit(replace(known, groups=things)).strength == min(STRENGTHS)
+
+
 def test_the_cache_has_tip_adapters_formula() -> None:
     known, new = data(12, 3, 5), data(4, 3, 5, seed=1)
     fitted = TipAdapter(known, amount=3.0, sharpness=5.5)
