@@ -58,6 +58,27 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and not any(ip in network for network in _NOT_PUBLIC)
 
 
+def is_public_host(host: str) -> bool:
+    """Return whether a host, a name or an address, is on the public internet; a name that cannot be resolved counts so.
+
+    >>> is_public_host("localhost"), is_public_host("10.0.0.7"), is_public_host("93.184.216.34")
+    (False, False, True)
+    """
+    if "." not in host and ":" not in host:
+        return False
+    try:
+        return is_public(host.partition("%")[0])
+    except ValueError:  # it is a name
+        pass
+    if host.rstrip(".").lower().endswith((".localhost", ".local", ".internal", ".lan", ".home.arpa")):
+        return False
+    try:
+        found = socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError):
+        return True
+    return any(is_public(str(entry[4][0]).partition("%")[0]) for entry in found)
+
+
 def without_secrets(url: str) -> str:
     """Return the URL as it may be shown: without user name, password, query and fragment.
 

@@ -165,7 +165,7 @@ def _begin(out: Path, run: Mapping[str, Any]) -> None:
         raise EvaluationError(f"'{out}' holds another run: {'; '.join(differences)}. Name another folder with --out")
 
 
-MAY_DIFFER = re.compile(r"source\.path|settings\.(policy\.max_run_cost_usd|replies\..*)")
+MAY_DIFFER = re.compile(r"source\.path|settings\.(policy\.(max_run_cost|confirm_above)_usd|replies\..*)")
 """What changes no row: how the source is called, and what a run may spend before it stops and somebody goes on."""
 
 

@@ -26,6 +26,7 @@ CREATE TABLE answers (
 _INDEX = "CREATE INDEX by_use ON answers (used)"
 _KEEP = "INSERT OR REPLACE INTO answers SELECT ?, ?, ?, ?, ?, coalesce(max(used), 0) + 1 FROM answers"
 _TOUCH = "UPDATE answers SET used = (SELECT max(used) + 1 FROM answers) WHERE key = ?"
+_ANSWERED = "SELECT DISTINCT image FROM answers WHERE model = ? AND prompt = ?"
 _FORGET = "DELETE FROM answers WHERE key IN (SELECT key FROM answers ORDER BY used LIMIT 8)"
 _ALL = "SELECT key, model, prompt, image, prediction FROM answers ORDER BY used"
 
@@ -94,6 +95,15 @@ class ReplyCache:
         except (sqlite3.Error, ValueError, TypeError) as cause:
             log.warning("the reply cache '%s' could not be read (%s)", self.path, cause)
             return None
+
+    def images_answered(self, model: str, prompt: str) -> set[str]:
+        """Return the identities of the images of which an answer by a model to these prompts is kept."""
+        try:
+            with self._file.transaction() as database:
+                return {image for (image,) in database.execute(_ANSWERED, (model, prompt))}
+        except sqlite3.Error as cause:
+            log.warning("the reply cache '%s' could not be read (%s)", self.path, cause)
+            return set()
 
     def put(self, key: str, model: str, image: str, prediction: Prediction) -> None:
         """Keep an answer, unless it is a failed prediction.

@@ -100,6 +100,12 @@ class PolicySettings(SettingsGroup):
         allow_inf_nan=False,
         description="what one fit, or one Diagnoser while it is open, may spend on answers; none: no bound",
     )
+    confirm_above_usd: float = Field(
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="estimated cost of a fit's answers above which a terminal is asked first, in US dollars",
+    )
     agent_timeout_seconds: float = Field(
         default=120.0, gt=0, allow_inf_nan=False, description="time that an agent has for each image of a batch"
     )

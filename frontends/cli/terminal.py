@@ -8,7 +8,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from io import TextIOWrapper
 from typing import Any, Protocol
 
@@ -52,7 +52,11 @@ def table(*columns: str) -> Table:
 class Report(Protocol):
     """A function that shows progress: what is done, how much of it, of how many, and a note."""
 
-    def __call__(self, what: str, done: int, total: int | None, note: str = "") -> None: ...
+    def __call__(self, what: str, done: int, total: int | None, note: str = "") -> None:
+        """Show it."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Take what is shown away, as long as a person is asked something."""
 
 
 class _Rate(ProgressColumn):
@@ -87,16 +91,36 @@ def progress_on(console: Console, *, keep: bool = True) -> Iterator[Report]:
         redirect_stderr=sys.stderr.isatty(),
         disable=not console.is_terminal,
     ) as bars:
-        tasks = {"starting": bars.add_task("starting", total=None, note="")}
+        yield _ShownReport(bars)
 
-        def report(what: str, done: int, total: int | None, note: str = "") -> None:
-            if (first := tasks.pop("starting", None)) is not None:
-                bars.remove_task(first)
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total, completed=done, note=note)
-            bars.update(tasks[what], completed=done, total=total, note=note)
 
-        yield report
+class _ShownReport:
+    """A `Report` on progress bars."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks = {"starting": bars.add_task("starting", total=None, note="")}
+
+    def __call__(self, what: str, done: int, total: int | None, note: str = "") -> None:
+        bars, tasks = self._bars, self._tasks
+        if (first := tasks.pop("starting", None)) is not None:
+            bars.remove_task(first)
+        if what not in tasks:
+            tasks[what] = bars.add_task(what, total=total, completed=done, note=note)
+        bars.update(tasks[what], completed=done, total=total, note=note)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self._bars.stop()
+        try:
+            yield
+        finally:
+            self._bars.start()
+
+
+def is_interactive() -> bool:
+    """Return whether a person can be asked: input and messages are a terminal's."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 @contextmanager

@@ -12,17 +12,21 @@ from consilience.agents import (
     USUAL_AGENTS,
     Agent,
     Budget,
+    Captioner,
     feature_agent,
     open_agents,
     open_replies,
     settings_of,
 )
+from consilience.agents.vlm.spending_estimate import SpendingEstimate, is_paid, of_looks, of_reasoner
 from consilience.core.diagnosis import FailedImage
 from consilience.core.errors import SettingsError
 from consilience.core.image_quality import QualityBounds
 from consilience.core.images import Image, load_image
 from consilience.core.progress import Progress, quiet
+from consilience.core.settings.model_settings import ReasonerSettings
 from consilience.core.settings.settings import Settings, settings_or
+from consilience.core.settings.vlm_settings import VlmSettings
 from consilience.core.sources.stored import openable
 from consilience.core.storage.panel_folder import refuse_to_replace
 from consilience.core.task import Task
@@ -92,6 +96,10 @@ class FitReport:
         return not self.failed and not self.images.conflicts
 
 
+def unconfirmed(estimate: SpendingEstimate) -> None:
+    """Ignore what answers will cost: nobody is asked."""
+
+
 def fit(
     source: str | Path,
     panel: str | Path,
@@ -103,6 +111,7 @@ def fit(
     agents: Sequence[Agent | str] = (),
     overwrite: bool = False,
     progress: Progress = quiet,
+    confirm: Callable[[SpendingEstimate], None] = unconfirmed,
     **arguments: Any,
 ) -> FitReport:
     """Turn labelled images into a panel.
@@ -122,6 +131,9 @@ def fit(
             `settings.agents`; and agents that need no fitting, beside those of `settings.models`. A reasoner that is to
             advise reads what they say.
         overwrite: whether a panel that is there may be replaced.
+        progress: is told how far the work is.
+        confirm: is told what the answers of models will take, before the first is paid for, if any is; what it raises
+            ends the fit, and nothing is written.
 
     Raises:
         DatasetError: the images cannot be used, or `group` does not fit them.
@@ -157,12 +169,14 @@ def fit(
             data, failed = data.with_unlabelled(beside.vectors), failed + beside.failed
             unlabelled_ids = frozenset(beside.ids)
         context = FitContext.of(task, labelled_images, data, settings, others=others, load=load, progress=progress)
+        adviser = settings.reasoner if settings.reasoner and settings.reasoner.role == "advise" else None
+        if (estimate := _spending(context, settings, captioner, adviser)).calls:
+            confirm(estimate)
         if captioner is not None and data.texts is not None:
             context = replace(context, data=run_sync(with_captions(context, captioner, encoder)))
         fitted, choices = _fitted(context, named)
         unanswered = fitted.unanswered
         fitted_agents = {member.agent for member in fitted.members}
-        adviser = settings.reasoner if settings.reasoner and settings.reasoner.role == "advise" else None
         if adviser is not None:
             reasoner = Reasoner(adviser, task, open_replies(settings.replies), budget)
             fitted = with_advice(fitted, context, reasoner, settings.policy)
@@ -198,6 +212,21 @@ def fit(
         ingested.by_products,
         unanswered=unanswered,
     )
+
+
+def _spending(
+    context: FitContext, settings: Settings, captioner: Captioner | None, adviser: ReasonerSettings | None
+) -> SpendingEstimate:
+    """Return what the answers of the context's models, and of an adviser, will take."""
+    images, load = context.labelled_images, context.load
+    models = [model for model in map(settings_of, context.others) if isinstance(model, VlmSettings)]
+    total = SpendingEstimate()
+    if load is not None and any(map(is_paid, models)):
+        example, cache = load(images.sources[0]), open_replies(settings.replies)
+        for model in models:
+            is_captioner = captioner is not None and context.data.texts is not None and captioner.name == model.name
+            total += of_looks(model, context.task, example, images.ids, cache, is_captioner)
+    return total if adviser is None else total + of_reasoner(adviser, REASONER, images.ids)
 
 
 def _loader(addresses: Mapping[str, str], settings: Settings) -> Callable[[str], Image]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ def test_the_whole_way(
 ) -> None:
     panel = tmp_path / "panel"
     fitted = run("fit", shapes, "--panel", panel, "--settings", file)
-    assert (fitted.returncode, fitted.stderr) == (0, "")
+    assert fitted.returncode == 0
+    assert re.fullmatch(r"qwen: about 42 calls, [\d,]+ tokens, 0\.\d\d USD, 9 s\.\n", fitted.stderr)
     assert f"42 images, 3 labels, encoder embedded; the models' answers cost {42 * COST:.4f} USD" in joined(
         fitted.stdout
     )
@@ -102,7 +104,7 @@ def test_a_budget_ends_a_command_in_one_line_and_more_money_goes_on(
     fit = ("fit", shapes, "--panel", tmp_path / "panel", "--settings", file)
     stopped = invoke(*fit, "--set", f"policy.max_run_cost_usd={10 * COST}")
     assert (stopped.exit_code, stopped.stdout) == (1, "")
-    (line,) = stopped.stderr.splitlines()
+    _, line = stopped.stderr.splitlines()
     assert line.startswith("error: the budget of this run is spent: 0.0200 of 0.02 USD (policy.max_run_cost_usd)")
     assert not (tmp_path / "panel").exists()
     paid = len([header for header in server.headers if header["Authorization"] == f"Bearer {SECRET}"])
@@ -247,3 +249,33 @@ def test_words_of_the_task_reach_the_model(
     assert {texts(request)[0] for request in server.requests} == {"Look\x1b[31m closely."}
     models = json.loads(invoke("replies", "--settings", file, "--json").stdout)["models"]
     assert {model["prompt"] for model in models} == {"look mine, repair 1"}
+
+
+def test_what_a_fit_will_cost_is_asked_on_a_terminal_first(
+    invoke: Invoke, server: ScriptedServer, file: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = ("fit", shapes, "--panel", tmp_path / "panel", "--settings", file)
+    limit = ("--set", "policy.confirm_above_usd=0.1")
+    monkeypatch.setattr("consilience.frontends.cli.terminal.is_interactive", lambda: True)
+    refused = invoke(*fit, *limit, stdin="n\n")
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("qwen: about 42 calls, ")  # the other one is free
+    assert "Ask the models? [y/N]" in refused.stderr
+    assert not server.requests
+    assert not (tmp_path / "panel").exists()
+    budget = ("--set", f"policy.max_run_cost_usd={10 * COST}")
+    assert "policy.max_run_cost_usd is 0.02: it would stop after about" in invoke(*fit, *budget, stdin="n\n").stderr
+    assert not server.requests
+
+
+@pytest.mark.slow
+def test_what_a_fit_will_cost_is_only_said_where_nobody_can_be_asked(
+    invoke: Invoke, server: ScriptedServer, file: Path, shapes: Path, tmp_path: Path
+) -> None:
+    fit = ("fit", shapes, "--panel", tmp_path / "panel", "--settings", file)
+    limit = ("--set", "policy.confirm_above_usd=0.1")
+    asked = invoke(*fit, *limit)
+    assert asked.exit_code == 0
+    assert "Ask the models?" not in asked.stderr
+    again = invoke(*fit, *limit, "--overwrite")
+    assert (again.exit_code, again.stderr) == (0, "")  # every answer is kept

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -19,7 +18,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from consilience.agents.vlm.endpoint.chat_completion import Usage
 from consilience.core.errors import AgentError
-from consilience.core.fetch import is_public
+from consilience.core.fetch import is_public_host
 from consilience.core.settings.model_settings import EndpointSettings
 
 MAX_REPLY_BYTES = 8 * 2**20
@@ -120,26 +119,9 @@ def proxy_for(url: str) -> str | None:
     """
     parts, proxies = urlsplit(url), getproxies()
     proxy, host = proxies.get(parts.scheme) or proxies.get("all"), parts.hostname or ""
-    if not proxy or not _is_public_host(host) or proxy_bypass(host if parts.port is None else f"{host}:{parts.port}"):
+    if not proxy or not is_public_host(host) or proxy_bypass(host if parts.port is None else f"{host}:{parts.port}"):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def _is_public_host(host: str) -> bool:
-    """Return whether a host is on the public internet; one that cannot be resolved here is, by its name."""
-    if "." not in host and ":" not in host:
-        return False
-    try:
-        return is_public(host.partition("%")[0])
-    except ValueError:  # it is a name
-        pass
-    if host.rstrip(".").lower().endswith((".localhost", ".local", ".internal", ".lan", ".home.arpa")):
-        return False
-    try:
-        found = socket.getaddrinfo(host, None)
-    except (OSError, UnicodeError):
-        return True
-    return any(is_public(str(entry[4][0]).partition("%")[0]) for entry in found)
 
 
 def trusted(verify: Path | None) -> ssl.SSLContext:
