@@ -30,7 +30,7 @@ class TableFile:
     """A table in a file.
 
     Args:
-        path: a .csv, .parquet or .jsonl file.
+        path: a .parquet or .jsonl file; else it is CSV.
         called: what it is, in messages.
     """
 
@@ -69,7 +69,8 @@ class TableFile:
 
     def _tables(self, wanted: Sequence[str] | None) -> Iterator[Any]:
         """Yield the columns, then each row."""
-        read = {CSV: self._csv, PARQUET: self._parquet, JSON_LINES: self._json_lines}[self.path.suffix.lower()]
+        kinds = {PARQUET: self._parquet, JSON_LINES: self._json_lines}
+        read = kinds.get(self.path.suffix.lower(), self._csv)
         try:
             yield from read(wanted)
         except OSError as cause:

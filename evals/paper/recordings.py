@@ -13,7 +13,6 @@ failed prediction; a cell that is no number where one belongs is an error.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from consilience.agents.vlm.confidence import verbalised
 from consilience.agents.vlm.label_answer import UNSURE, LabelAnswer, parse_label
 from consilience.core.errors import AnswerError, DatasetError
 from consilience.core.prediction import Prediction, Stage
+from consilience.core.sources.table_file import TableFile
 from consilience.core.task import Task, plain
 
 TRUTH, SHARES, ORCHESTRATOR = "Category", "RAG_response", "Orchestrator"
@@ -121,23 +121,14 @@ class _Row:
 
 
 def _read_table(path: Path) -> tuple[list[str], list[_Row]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            lines = [(reader.line_num, cells) for cells in reader if cells]
-    except OSError as cause:
-        raise DatasetError(f"'{path}' cannot be read: {cause.strerror}") from cause
-    except (csv.Error, UnicodeDecodeError) as cause:
-        raise DatasetError(f"'{path}' is not a CSV file in UTF-8: {cause}") from cause
-    if len(lines) < 2:
-        raise DatasetError(f"'{path}' holds no recorded rows; it needs a line of column names and one for each image")
-    (_, columns), *rest = lines
-    if twice := sorted({column for column in columns if columns.count(column) > 1}):
-        raise DatasetError(f"'{path}' has several columns called {', '.join(map(repr, twice))}")
-    for number, cells in rest:
-        if len(cells) != len(columns):
-            raise DatasetError(f"'{path}', line {number}: {len(cells)} cells for {len(columns)} columns")
-    return columns, [_Row(f"'{path}', line {number}", dict(zip(columns, cells, strict=True))) for number, cells in rest]
+    table = TableFile(path, "the recording")
+    rows = [
+        _Row(f"{table.name}, row {number}", {name: "" if cell is None else str(cell) for name, cell in cells.items()})
+        for number, cells in enumerate(table.rows(), 1)
+    ]
+    if not rows:
+        raise DatasetError(f"{table.name} holds no rows; it needs a line of column names and one for each image")
+    return [*rows[0].cells], rows
 
 
 def _check_columns(path: Path, columns: Sequence[str], agents: Sequence[str]) -> None:

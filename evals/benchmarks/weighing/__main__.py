@@ -1,7 +1,7 @@
 """How well agents are weighed, beside what people would use instead, on the same labelled and new images.
 
     python -m consilience.evals.benchmarks.weighing                     simulated agents
-    python -m consilience.evals.benchmarks.weighing ANSWERS.csv ...     tables: image, agent, truth, label, or p_<label>
+    python -m consilience.evals.benchmarks.weighing ANSWERS.csv ...     tables of answers with the truth
 
 Each draw takes some labelled images, and judges every method on other images (up to 1,000). Accuracy and log loss come
 with the 95 % interval of the mean over draws and data; `worst` is how far a method is behind the best of the others.
@@ -9,7 +9,6 @@ with the 95 % interval of the mean over draws and data; `worst` is how far a met
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,42 +16,27 @@ from pathlib import Path
 import click
 import numpy as np
 
-from consilience.agents.base import one_hot
-from consilience.core.errors import ConsilienceError, DatasetError
+from consilience.core.errors import ConsilienceError
+from consilience.core.progress import quiet
+from consilience.core.sources.answer_table import AnswerTable
 from consilience.evals.benchmarks.weighing.pooling_methods import METHODS, NEW_IMAGES, Split
 from consilience.evals.benchmarks.weighing.simulated_agents import REGIMES, simulated
+from consilience.orchestrator.answers.labelled_answers import LabelledAnswers
 from consilience.orchestrator.ensemble.trust_metrics import score_predictions
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
 
 
 def read_answers(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return raw answers (a, n, c) of a table with a row an image and agent, rows of NaN for none, and labels (n,).
+    """Return raw answers (a, n, c) of a table of answers, rows of NaN for none, and labels (n,); second looks are not.
 
     Raises:
-        DatasetError: it lacks a column.
+        DatasetError: it cannot be used; names the row.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if missing := {"image", "agent", "truth", "label"} - set(rows[0] if rows else ()):
-        raise DatasetError(
-            f"'{path}' lacks the columns {', '.join(sorted(missing))}: it needs a row an image and agent"
-        )
-    places = [
-        {name: place for place, name in enumerate(sorted({row[key] for row in rows}))}
-        for key in ("agent", "image", "truth")
-    ]
-    agents, images, names = places
-    raw, labels = np.full((len(agents), len(images), len(names)), np.nan), np.zeros(len(images), np.intp)
-    for row in rows:
-        at = agents[row["agent"]], images[row["image"]]
-        labels[at[1]] = names[row["truth"]]
-        shares = [row.get(f"p_{name}") for name in names]
-        if all(shares):
-            numbers = np.array(shares, np.float64)
-            raw[at] = numbers / numbers.sum()
-        elif row["label"] in names:
-            raw[at] = one_hot(np.array([names[row["label"]]]), len(names))[0]
-    return raw, labels
+    with AnswerTable(path) as table:
+        labelled = LabelledAnswers.read(table, None, quiet)
+    in_order = labelled.take(np.argsort(labelled.names))  # draws must not depend on the order of the rows
+    first = sorted(look for look in in_order.looks if look[1] == "first")
+    return np.stack([in_order.looks[look] for look in first]), in_order.labels
 
 
 def compared(splits: Iterator[Split]) -> dict[str, np.ndarray]:

@@ -64,7 +64,7 @@ def test_votes_are_counted_by_hand() -> None:
 def test_a_table_is_read_with_what_is_missing(tmp_path: Path) -> None:
     table = tmp_path / "answers.csv"
     table.write_text(
-        "image,agent,truth,label,p_scab,p_rust\n1,a,scab,rust,,\n2,a,rust,,,\n1,b,scab,scab,0.6,0.2\n2,b,rust,mildew,,\n",
+        "image,agent,truth,label,p_scab,p_rust\n1,a,scab,rust,,\n2,a,rust,,,\n1,b,scab,scab,0.75,0.25\n2,b,rust,mildew,,\n",
         encoding="utf-8",
     )
     raw, labels = read_answers(table)
@@ -72,7 +72,7 @@ def test_a_table_is_read_with_what_is_missing(tmp_path: Path) -> None:
     silent = [np.nan, np.nan]
     np.testing.assert_allclose(raw, np.array([[[1, 0], silent], [[0.25, 0.75], silent]]))
     table.write_text("image,agent,truth\n", encoding="utf-8")
-    with pytest.raises(DatasetError, match="lacks the columns"):
+    with pytest.raises(DatasetError, match="hold no rows"):
         read_answers(table)
 
 

@@ -36,7 +36,7 @@ GOOD = {"id": "1", "Category": "rust", "Qwen": "rust", "Qwen_confidence": "0.9",
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"Qwen_confidence": "43"}, r"line 2: 'Qwen_confidence' is '43', not a number in \[0, 1\]"),
+        ({"Qwen_confidence": "43"}, r"row 1: 'Qwen_confidence' is '43', not a number in \[0, 1\]"),
         ({"Qwen_confidence": "nan"}, "'Qwen_confidence' is 'nan'"),
         ({"Qwen_confidence": "-0.1"}, "'Qwen_confidence' is '-0.1'"),
         ({"Qwen_confidence": "high"}, "'Qwen_confidence' is 'high'"),
@@ -67,12 +67,12 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, change: dict[str, str
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"", "holds no recorded rows"),
-        (b"id,Category,Qwen,Qwen_confidence\n", "holds no recorded rows"),
+        (b"", "holds no rows"),
+        (b"id,Category,Qwen,Qwen_confidence\n", "holds no rows"),
         (b"id,Category,Qwen,Qwen_confidence\n1,rust,rust\n", "line 2: 3 cells for 4 columns"),
-        (b"id,id,Category,Qwen,Qwen_confidence\n1,1,rust,rust,0.9\n", "several columns called 'id'"),
-        (b"id,Category\n\xff\xfe,rust\n", "not a CSV file in UTF-8"),
-        (b'id,Category\n"1,rust\n', "not a CSV file"),
+        (b"id,id,Category,Qwen,Qwen_confidence\n1,1,rust,rust,0.9\n", "more than one column 'id'"),
+        (b"id,Category\n\xff\xfe,rust\n", "not in UTF-8 .line 2: byte 0xff"),
+        (b'id,Category\n"1,rust\n', "line 2, is not CSV"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path, text: bytes, message: str) -> None:

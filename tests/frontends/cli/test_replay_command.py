@@ -103,7 +103,7 @@ def test_an_error_is_one_line(tmp_path: Path, answers: Path, trust: Path) -> Non
     answers.write_text(ANSWERS.replace("scab,0.9,rust", "scab,43,rust"), encoding="utf-8")
     result = run(answers, "--trust", trust, "--out", tmp_path)
     assert result.exit_code == 1
-    assert "line 2: 'Qwen_1_confidence' is '43'" in result.output
+    assert "row 1: 'Qwen_1_confidence' is '43'" in result.output
     assert len(result.output.splitlines()) == 1
 
 
