@@ -16,10 +16,17 @@ from consilience.core.settings.decision_settings import AS_LABELLED, DecisionSet
 from consilience.core.settings.settings import PolicySettings
 from consilience.frontends.cli.terminal import table
 from consilience.orchestrator.decision.settling import worth_words
+from consilience.orchestrator.ensemble.contributions import Contribution
 from consilience.orchestrator.fitting.fit_warnings import fit_warnings, promise_warnings
 from consilience.orchestrator.in_use.worth import Worth
 from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.shift.shift_words import source_sentence
+
+NO_WEIGHT = 0.01
+"""Share of the weight below which an agent is said to have none."""
+
+SOONER = 0.01
+"""Seconds an image that are worth saying."""
 
 WORTH_SAYING = 0.01
 """By how much a split image by image must look better than it is, before it is spoken of."""
@@ -99,6 +106,7 @@ def facts(panel: Panel, policy: PolicySettings, decision: DecisionSettings = AS_
         },
         "grouping": grouping_facts(panel),
         "claim": None if claim is None else claim.to_dict(),
+        "contributions": [contribution.to_dict() for contribution in panel.contributions],
         "choices": [asdict(choice) for choice in panel.choices],
         "warnings": [*fit_warnings(panel), *promise_warnings(names, rule), *in_use_warnings(decision)],
     }
@@ -241,6 +249,40 @@ def _cost_words(policy: Mapping[str, Any]) -> str:
 def choice_words(choices: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return why each agent was kept or dropped, a line each, below an empty line; nothing where none was chosen."""
     return ["", *(f"{one_line(choice['agent'])} {one_line(choice['reason'])}" for choice in choices)] if choices else []
+
+
+def contribution_words(agents: Sequence[Mapping[str, Any]], contributions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what each agent adds, a line each, below an empty line; nothing where that was not measured.
+
+    Args:
+        agents, contributions: as in `facts`.
+    """
+    weightless = {a["agent"] for a in agents if a["stage"] == "first" and a["share_of_weight"] < NO_WEIGHT}
+    lines = [_contribution(Contribution.from_dict(data), data["agent"] in weightless) for data in contributions]
+    return ["", *lines] if lines else []
+
+
+def _contribution(added: Contribution, is_weightless: bool) -> str:
+    words = [f"{added.alone:.2f} alone"]
+    if added.adds is None:
+        words.append("the only agent")
+    else:
+        points, between = 100 * added.adds, f"{100 * added.low:.1f} to {100 * added.high:.1f}"
+        if added.repeats is not None:
+            words.append(f"{'no weight: ' if is_weightless else ''}repeats {one_line(added.repeats)}")
+        elif added.is_noise:
+            weight = "no weight: " if is_weightless else ""
+            words.append(f"{weight}adds nothing beyond noise ({points:.1f} points, {between})")
+        else:
+            words.append(f"{'adds' if points > 0 else 'costs'} {abs(points):.1f} points ({between})")
+    if (confusion := added.confusion) is not None:
+        label, said = one_line(confusion.label), one_line(confusion.said)
+        words.append(f"says {said} for {percent(confusion.share)} of {label}")
+    if added.without is not None:
+        less = [f"{1000 * added.cost_usd:.3g} USD less for 1,000 images"] if added.cost_usd else []
+        less += [f"{added.seconds:.2g} s sooner"] if added.seconds >= SOONER else []
+        words.append(", ".join([f"without it {percent(added.without)} are right", *less]))
+    return f"{one_line(added.agent)}: {'; '.join(words)}."
 
 
 def stream_words(stream: Mapping[str, Any]) -> str:

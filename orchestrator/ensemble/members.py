@@ -11,13 +11,14 @@ from consilience.orchestrator.ensemble.scaling import Calibrator
 
 @dataclass(frozen=True)
 class Member:
-    """One look of one agent, as the orchestrator weighs it; `cost_usd` is what it costs on average."""
+    """One look of one agent, as the orchestrator weighs it; `cost_usd` and `seconds` are what it takes on average."""
 
     agent: str
     stage: Stage
     calibrator: Calibrator
     trust: Trust
     cost_usd: float = 0.0
+    seconds: float = 0.0
 
 
 LEFT_OUT = "left out"

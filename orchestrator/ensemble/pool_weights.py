@@ -53,17 +53,31 @@ def information(words: np.ndarray, answered: np.ndarray, labels: np.ndarray, log
 
 
 def error_correlation(words: np.ndarray, answered: np.ndarray, labels: np.ndarray, images: float) -> float:
-    """Return the mean correlation of what two sources say beside the truth, [0, MAX_CORRELATION].
+    """Return the mean of `error_correlations` over pairs of sources, [0, MAX_CORRELATION].
 
-    Evidence is compared with its mean for the true label and its mean for the others, so that being right together is
-    no correlation. Drawn to 0 as by CORRELATION_IMAGES images.
+    Drawn to 0 as by CORRELATION_IMAGES images.
 
     Args:
         words, answered, labels: as for `information`. images: how many count as independent of each other.
     """
-    s, n, c = words.shape
+    s, n, _ = words.shape
     if s < 2 or n == 0:
         return 0.0
+    correlations = np.maximum(error_correlations(words, answered, labels), 0.0)
+    mean = float(correlations.sum() - np.trace(correlations)) / (s * (s - 1))
+    return float(min(images * mean / (images + CORRELATION_IMAGES), MAX_CORRELATION))
+
+
+def error_correlations(words: np.ndarray, answered: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return how what two sources say beside the truth correlates, over the images that both answered, (s, s).
+
+    Evidence is compared with its mean for the true label and its mean for the others, so that being right together is
+    no correlation.
+
+    Args:
+        words, answered, labels: as for `information`.
+    """
+    s, _, c = words.shape
     is_truth = one_hot(labels, c) > 0
     errors = words - words.mean(axis=2, keepdims=True)
     for each, spoke in zip(errors, answered, strict=True):
@@ -74,9 +88,7 @@ def error_correlation(words: np.ndarray, answered: np.ndarray, labels: np.ndarra
     flat = errors.reshape(s, -1)
     on_common = (errors**2).sum(axis=2) @ answered.T.astype(np.float64)  # (s, s), of the first where both spoke
     spread = np.sqrt(np.maximum(on_common * on_common.T, 1e-24))
-    correlations = np.maximum(flat @ flat.T / spread, 0.0)
-    mean = float(correlations.sum() - np.trace(correlations)) / (s * (s - 1))
-    return float(min(images * mean / (images + CORRELATION_IMAGES), MAX_CORRELATION))
+    return np.asarray(flat @ flat.T / spread)
 
 
 def expected_weights(spread: np.ndarray, correlation: float) -> np.ndarray:

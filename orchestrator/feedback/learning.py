@@ -209,7 +209,8 @@ def _answers(member: Member, raw: np.ndarray) -> MemberAnswers:
         kinds = FITTED_TO_HEADS
     else:
         kinds = FITTED_TO_WORDS if states_one_number(raw[np.isfinite(raw).all(axis=1)]) else FITTED
-    return MemberAnswers(member.agent, member.stage, raw, member.cost_usd, kinds, by_name=not is_head)
+    look = MemberAnswers(member.agent, member.stage, raw, member.cost_usd, kinds, by_name=not is_head)
+    return replace(look, seconds=member.seconds)
 
 
 def _examples_of(

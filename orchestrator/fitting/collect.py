@@ -35,7 +35,7 @@ class MemberAnswers:
     Attributes:
         agent, stage: whose look it is.
         raw: probabilities before calibration, (n, c), out of fold; rows of NaN where the agent abstained or failed.
-        cost_usd: of one answer, on average.
+        cost_usd, seconds: of one answer, on average.
         calibrators: the kinds to choose a calibrator from, by name.
         by_name: whether what it named counts for its calibration, see `fit_calibrator`: not of a head on features.
         predictions: the n answers as they were given; empty for a head, whose answer is no more than `raw`.
@@ -48,17 +48,18 @@ class MemberAnswers:
     calibrators: Mapping[str, type[FittedCalibrator]] = field(default_factory=lambda: FITTED)
     by_name: bool = False
     predictions: tuple[Prediction, ...] = ()
+    seconds: float = 0.0
 
     @classmethod
     def of(cls, agent: str, stage: Stage, predictions: Sequence[Prediction], task: Task) -> Self:
-        """Return the answers with their mean cost and the calibrators that suit them.
+        """Return the answers with what they take on average and the calibrators that suit them.
 
         An agent that states one number for its label gets calibrators for words: the others would fit noise in the
         numbers that it did not state.
         """
-        cost = float(np.mean([prediction.cost_usd for prediction in predictions]))
+        cost, seconds = np.mean([[prediction.cost_usd, prediction.seconds] for prediction in predictions], axis=0)
         given = cls.as_given(agent, stage, to_array(predictions, task))
-        return replace(given, cost_usd=cost, predictions=tuple(predictions))
+        return replace(given, cost_usd=float(cost), seconds=float(seconds), predictions=tuple(predictions))
 
     @classmethod
     def as_given(cls, agent: str, stage: Stage, raw: np.ndarray) -> Self:

@@ -26,6 +26,7 @@ from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.decision.case_summary import REASONER
 from consilience.orchestrator.decision.second_look import SecondLookAnswers
 from consilience.orchestrator.ensemble.calibration import FITTED_TO_HEADS, fit_calibrator
+from consilience.orchestrator.ensemble.contributions import Contribution, contributions_of
 from consilience.orchestrator.ensemble.cross_fitting import fusions_of_others, out_of_fold, split_into_folds
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import LEFT_OUT, AgentChoice, Member
@@ -48,6 +49,7 @@ class PanelParts(TypedDict):
     calibration_set: CalibrationSet
     second_looks: SecondLookAnswers
     novelty: Novelty | None
+    contributions: tuple[Contribution, ...]
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class FittedEnsemble:
         weights: of each look in that posterior, (n, a).
         novelty: what images are compared with; None where no image could be judged, or none was looked at.
         how_novel: the novelty of the labelled images, out of fold, (n,); 0 for those that could not be judged.
+        contributions: what each agent adds, out of fold.
         left_out: agents of which too few answers are there to judge them, and why.
         unanswered: which looks of the others did not answer about some images, and why, a sentence each.
     """
@@ -83,6 +86,7 @@ class FittedEnsemble:
     weights: np.ndarray
     novelty: Novelty | None
     how_novel: np.ndarray
+    contributions: tuple[Contribution, ...] = ()
     left_out: tuple[AgentChoice, ...] = ()
     unanswered: tuple[str, ...] = ()
 
@@ -95,6 +99,7 @@ class FittedEnsemble:
             "calibration_set": self.calibration_set,
             "second_looks": self.second_looks,
             "novelty": self.novelty,
+            "contributions": self.contributions,
         }
 
 
@@ -217,7 +222,8 @@ def fit_ensemble(
         }
         posterior, weights = np.empty(first.shape[1:]), np.empty((len(labels), len(looks)))
         posteriors_again = {agent: np.empty_like(posterior) for agent in again}
-        for held_out, others in fusions_of_others(calibrated, labels, folds, spoken=first, prior=prior, groups=groups):
+        fusions = [*fusions_of_others(calibrated, labels, folds, spoken=first, prior=prior, groups=groups)]
+        for held_out, others in fusions:
             posterior[held_out], weights[held_out] = others.posterior(first[:, held_out])
             for agent, pooled in posteriors_again.items():
                 pooled[held_out] = others.posterior(again[agent][:, held_out])[0]
@@ -226,6 +232,7 @@ def fit_ensemble(
             agent: CalibrationSet.of(pooled[seen], labels[seen], groups[seen])
             for agent, pooled in posteriors_again.items()
         }
+        named = np.stack([named_labels(look.raw) for look in looks])
         firsts = [
             number for number, member in enumerate(members) if member.stage == "first" and member.agent != REASONER
         ]
@@ -247,6 +254,7 @@ def fit_ensemble(
             weights=weights,
             novelty=novelty,
             how_novel=how_novel,
+            contributions=contributions_of(members, first, named, labels, groups, fusions, task.names),
         )
 
 
@@ -294,7 +302,7 @@ def judge(look: MemberAnswers, labels: np.ndarray, folds: np.ndarray, task: Task
     raw, answered = look.raw, np.isfinite(look.raw).all(axis=1)
     if (folds == UNJUDGED).all() and not answered.any():  # a head, and one image a label: nothing can be known
         trust = measure(look.agent, look.stage, raw, labels, task.names)
-        return Member(look.agent, look.stage, TemperatureScaling(1.0), trust, look.cost_usd), raw
+        return Member(look.agent, look.stage, TemperatureScaling(1.0), trust, look.cost_usd, look.seconds), raw
     if not _can_be_judged(look, folds):
         raise AgentError(f"the agent '{look.agent}' {_too_few(look)}")
     calibrated = np.full_like(raw, np.nan)
@@ -302,7 +310,7 @@ def judge(look: MemberAnswers, labels: np.ndarray, folds: np.ndarray, task: Task
         raw[answered], labels[answered], folds[answered], look.calibrators, by_name=look.by_name
     )
     trust = measure(look.agent, look.stage, calibrated, labels, task.names)
-    return Member(look.agent, look.stage, calibrator, trust, look.cost_usd), calibrated
+    return Member(look.agent, look.stage, calibrator, trust, look.cost_usd, look.seconds), calibrated
 
 
 def first_looks(members: Sequence[Member], calibrated: np.ndarray) -> np.ndarray:

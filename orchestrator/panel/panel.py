@@ -10,6 +10,7 @@
     second_looks.npz   the second looks at the labelled images: what one more gains is foreseen from them
     agents/*.npz       fitted heads; that of `self-trained` holds the unlabelled images' vectors
     unlabelled.json    identities of these images, so that evaluations tell which images the panel has learned from
+    contributions.json what each agent adds, and what the panel would be without it
     choices.json       why each agent was kept or dropped, if they were chosen
     links.json         why images are in one group, where groups were found
     models.json        how the agents and the reasoner that answer in words are asked; no key
@@ -55,6 +56,7 @@ from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.decision.claim import Claim, claim_of
 from consilience.orchestrator.decision.second_look import SecondLookAnswers
 from consilience.orchestrator.decision.settling import Settles, in_use, settles
+from consilience.orchestrator.ensemble.contributions import Contribution
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import AgentChoice, Member
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
@@ -82,6 +84,7 @@ SECOND_LOOKS_FILE = "second_looks.npz"
 NOVELTY_FILE = "novelty.npz"
 BOUNDS_FILE = "bounds.json"
 PREDICTIONS_FILE = "predictions.npz"
+CONTRIBUTIONS_FILE = "contributions.json"
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class Panel:
         novelty: how novel an image is beside the labelled ones; None where too few labelled images could be judged, so
             that the distance to the neighbours in the memory alone tells.
         choices: why each agent was kept or dropped, if they were chosen (`--agents auto`).
+        contributions: what each agent adds, out of fold; empty in a panel of an older version.
         predictions: the members' predictions that calibration, trust and fusion were learned from.
         unlabelled_ids: identities of the images that a head learned from without their labels.
         grouping: where the groups of the labelled images come from.
@@ -123,6 +127,7 @@ class Panel:
     reasoner: ReasonerSettings | None = None
     second_looks: SecondLookAnswers = field(default_factory=SecondLookAnswers.none)
     novelty: Novelty | None = None
+    contributions: tuple[Contribution, ...] = ()
     choices: tuple[AgentChoice, ...] = ()
     unlabelled_ids: frozenset[str] = frozenset()
     grouping: Grouping = NO_GROUPING
@@ -248,6 +253,7 @@ class Panel:
         write_json(folder / "members.json", [member_to_dict(member) for member in self.members])
         write_json(folder / "fusion.json", self.fusion.to_dict())
         write_json(folder / "policy.json", self.calibration_set.to_dict())
+        write_json(folder / CONTRIBUTIONS_FILE, [contribution.to_dict() for contribution in self.contributions])
         write_json(folder / "choices.json", [asdict(choice) for choice in self.choices])
         write_json(folder / "unlabelled.json", sorted(self.unlabelled_ids))
         write_json(folder / "models.json", models_to_dict(self.models, self.reasoner))
@@ -292,6 +298,7 @@ def _read(folder: PanelFolder) -> Panel:
             if name in FEATURE_AGENTS and (path := state / "agents" / f"{name}.npz").exists()
         )
         novelty, bounds, grouping = state / NOVELTY_FILE, state / BOUNDS_FILE, read_json(state / "grouping.json")
+        added = state / CONTRIBUTIONS_FILE
         models, reasoner = models_from_dict(read_json(state / "models.json"))
         return Panel(
             task=task,
@@ -306,6 +313,7 @@ def _read(folder: PanelFolder) -> Panel:
             reasoner=reasoner,
             second_looks=SecondLookAnswers.from_arrays(read_arrays(state / SECOND_LOOKS_FILE)),
             novelty=Novelty.from_arrays(read_arrays(novelty)) if novelty.exists() else None,
+            contributions=tuple(map(Contribution.from_dict, read_json(added) if added.exists() else ())),
             choices=tuple(AgentChoice(**choice) for choice in read_json(state / "choices.json")),
             predictions=LabelledPredictions.from_arrays(read_arrays(state / PREDICTIONS_FILE)),
             unlabelled_ids=frozenset(read_json(state / "unlabelled.json")),

@@ -20,13 +20,14 @@ from consilience.orchestrator.ensemble.members import Member
 def member_to_dict(member: Member) -> dict[str, Any]:
     """Return a member as plain data, for `member_from_dict`."""
     trust, calibrator = member.trust.to_dict(), calibration.to_dict(member.calibrator)
-    return {"trust": trust, "calibrator": calibrator, "cost_usd": member.cost_usd}
+    return {"trust": trust, "calibrator": calibrator, "cost_usd": member.cost_usd, "seconds": member.seconds}
 
 
 def member_from_dict(data: Mapping[str, Any]) -> Member:
     """Restore a member. Raises KeyError or TypeError: a part is missing or unknown."""
     trust = Trust(**data["trust"])
-    return Member(trust.agent, trust.stage, calibration.from_dict(data["calibrator"]), trust, data["cost_usd"])
+    calibrator, seconds = calibration.from_dict(data["calibrator"]), data.get("seconds", 0.0)  # not of older panels
+    return Member(trust.agent, trust.stage, calibrator, trust, data["cost_usd"], seconds)
 
 
 def models_to_dict(models: Sequence[ModelSettings], reasoner: ReasonerSettings | None) -> dict[str, Any]:

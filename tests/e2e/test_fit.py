@@ -47,6 +47,8 @@ def test_fit_in_json(invoke: Invoke, shapes: Path, tmp_path: Path) -> None:
     fitted = json.loads(result.stdout)
     assert fitted["labels"] == {"circle": 14, "square": 14, "stripes": 14}
     assert [agent["agent"] for agent in fitted["agents"]] == ["probe", "neighbours"]
+    assert [added["agent"] for added in fitted["contributions"]] == ["probe", "neighbours"]
+    assert all(added["without"] is not None for added in fitted["contributions"])
     assert sum(agent["share_of_weight"] for agent in fitted["agents"]) == pytest.approx(1.0)
     assert fitted["images"] == {
         "added": 42,

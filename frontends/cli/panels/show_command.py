@@ -28,8 +28,8 @@ def show(
 ) -> None:
     """Show what a panel holds.
 
-    Its labels and images, its encoder, its agents with the trust that each has earned, and which images it decides
-    without a person.
+    Its labels and images, its encoder, its agents with the trust that each has earned and what each adds, and which
+    images it decides without a person.
     """
     from rich.table import Table
     from rich.text import Text
@@ -39,6 +39,7 @@ def show(
     from consilience.frontends.cli.panel_text import (
         choice_words,
         claim_words,
+        contribution_words,
         facts,
         grouping_words,
         stream_words,
@@ -94,7 +95,8 @@ def show(
         *worth_lines(held["policy"]),
     ]
     closing += held["warnings"]
-    out.print(grid, "", trust_table(held["agents"]), *choice_words(held["choices"]), "", sep="\n")
+    added = (one_line(words, 500) for words in contribution_words(held["agents"], held["contributions"]))
+    out.print(grid, "", trust_table(held["agents"]), *added, *choice_words(held["choices"]), "", sep="\n")
     out.print(*(one_line(words, 500) for words in closing), sep="\n")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from consilience.core.prediction import Prediction, Stage
 from consilience.core.task import Task
 from consilience.core.trust import Trust
 from consilience.frontends.cli.diagnosis_text import detail_of, line_of
-from consilience.frontends.cli.panel_text import claim_words, shares_of_weight, threshold_words
+from consilience.frontends.cli.panel_text import claim_words, contribution_words, shares_of_weight, threshold_words
 from consilience.frontends.cli.panels.demo_command import most_disputed
 from consilience.frontends.cli.panels.solar_cells import SolarCell
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
+from consilience.orchestrator.ensemble.contributions import Confusion, Contribution
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
@@ -84,6 +86,30 @@ def test_the_threshold_in_words() -> None:
         "Every image will be referred to a person: no number of labelled images is enough for 95.0 % accuracy. Lower "
         "the setting policy.target."
     )
+
+
+def test_what_agents_add_in_words() -> None:
+    confusion = Confusion("scab", "rust", 0.4)
+    adds = Contribution("qwen", 50, 0.71, 0.018, 0.004, 0.032, 0.935, None, confusion, 0.0021, 1.2)
+    repeats = replace(adds, agent="probe", adds=0.0, low=-0.01, repeats="qwen", confusion=None, cost_usd=0, seconds=0)
+    noise = replace(repeats, agent="weak", repeats=None)
+    worse = replace(noise, agent="harm", adds=-0.03, low=-0.05, high=-0.01)
+    only = replace(noise, agent="only", adds=None, without=None)
+    agents = [
+        {"agent": name, "stage": "first", "share_of_weight": share}
+        for name, share in (("qwen", 0.9), ("probe", 0.0), ("weak", 0.1))
+    ]
+    empty, *lines = contribution_words(agents, [each.to_dict() for each in (adds, repeats, noise, worse, only)])
+    assert empty == ""
+    assert lines == [
+        "qwen: 0.71 alone; adds 1.8 points (0.4 to 3.2); says rust for 40.0 % of scab; without it 93.5 % are right, "
+        "2.1 USD less for 1,000 images, 1.2 s sooner.",
+        "probe: 0.71 alone; no weight: repeats qwen; without it 93.5 % are right.",
+        "weak: 0.71 alone; adds nothing beyond noise (0.0 points, -1.0 to 3.2); without it 93.5 % are right.",
+        "harm: 0.71 alone; costs 3.0 points (-5.0 to -1.0); without it 93.5 % are right.",
+        "only: 0.71 alone; the only agent.",
+    ]
+    assert contribution_words(agents, []) == []
 
 
 def test_the_claim_in_words() -> None:
