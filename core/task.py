@@ -164,7 +164,13 @@ class Task(BaseModel):
 
 
 class _Dumper(yaml.SafeDumper):
-    """A YAML dumper that escapes U+0085, which PyYAML writes as it is and then reads as the end of a line."""
+    """A YAML dumper that escapes U+0085, which PyYAML writes as it is and then reads as the end of a line.
+
+    It writes no aliases, which `read_yaml_mapping` refuses.
+    """
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
 
 
 def _represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

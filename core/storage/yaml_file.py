@@ -1,15 +1,42 @@
-"""Reading a YAML file that a person wrote: one mapping, in which no key stands twice."""
+"""Reading a YAML file that a person wrote: one mapping, in which no key stands twice.
+
+It is bounded, whoever wrote it: no aliases (500 bytes of them could stand for gigabytes), so many bytes, so deep.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+MAX_BYTES = 2 * 2**20
+"""Of a file; a task of 10,000 labels with their descriptions has half of it."""
+
+MAX_DEPTH = 32
+"""Lists and mappings inside one another."""
+
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, made to refuse equal keys, of which it would keep the last without a word."""
+    """PyYAML's safe loader without aliases, bounded in depth, and with plain numbers.
+
+    It refuses equal keys, of which PyYAML would keep the last without a word. `12:30` and `007` are texts, not the
+    numbers to base 60 and 8 that YAML 1.1 sees in them.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        mark = self.peek_event().start_mark
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem="aliases ('*') are not read: write it out", problem_mark=mark)
+        if self.depth > MAX_DEPTH:
+            raise yaml.MarkedYAMLError(problem=f"more than {MAX_DEPTH} levels inside one another", problem_mark=mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -20,6 +47,27 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_NUMBERS = {
+    "tag:yaml.org,2002:int": r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)",
+    "tag:yaml.org,2002:float": r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?"
+    r"|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+}
+_Loader.yaml_implicit_resolvers = {
+    start: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBERS]
+    for start, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _pattern in _NUMBERS.items():
+    _Loader.add_implicit_resolver(_tag, re.compile(rf"(?:{_pattern})\Z"), list("-+.0123456789"))
+
+
+def _text(path: str | Path) -> str:
+    with Path(path).open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise yaml.MarkedYAMLError(problem=f"it has more than the {MAX_BYTES:,} bytes allowed")
+    return data.decode("utf-8-sig")
+
+
 def read_yaml_mapping(path: str | Path) -> dict[Any, Any]:
     """Return the mapping in a YAML file; that of an empty file is empty.
 
@@ -28,7 +76,7 @@ def read_yaml_mapping(path: str | Path) -> dict[Any, Any]:
             what and on which line, and quotes nothing but that key: a value may be a secret.
     """
     try:
-        data = _Loader(Path(path).read_text(encoding="utf-8-sig")).get_single_data()
+        data = _Loader(_text(path)).get_single_data()
     except OSError as cause:
         raise ValueError(f"cannot be read: {cause.strerror}") from cause
     except yaml.MarkedYAMLError as cause:
