@@ -44,4 +44,4 @@ def test_a_commit_is_checked_as_make_lint_checks() -> None:
 
 def test_the_change_log_has_its_headings() -> None:
     headings = re.findall(r"^##+ (.+)$", (PROJECT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert headings[:4] == ["Unreleased", "Added", "Changed", "Renamed"]
+    assert headings[:5] == ["Unreleased", "Added", "Changed", "Fixed", "Renamed"]

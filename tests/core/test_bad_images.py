@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from consilience.core.decoding.image_file import FORMATS
 from consilience.core.errors import ImageError
 from consilience.core.image_limits import ImageLimits
-from consilience.core.images import FORMATS, load_image
+from consilience.core.images import load_image
 
 SCENE = np.array(
     [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[255, 255, 255], [128, 128, 128], [10, 20, 30]]], dtype=np.uint8

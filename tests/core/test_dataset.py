@@ -51,11 +51,11 @@ def test_a_subfolder_is_a_label_and_order_is_natural(tmp_path: Path) -> None:
 
 
 def test_image_suffixes_count_in_either_case(tmp_path: Path) -> None:
-    suffixes = "jpg jpeg jpe jfif mpo png webp bmp gif tif tiff ppm pgm pbm pnm avif"
+    suffixes = "jpg jpeg jpe jfif mpo png webp bmp gif tif tiff ppm pgm pbm pnm avif heic heif hif"
     put(tmp_path, *(f"a/1.{suffix}" for suffix in suffixes.split()))
     put(tmp_path, *(f"b/1.{suffix}" for suffix in suffixes.upper().split()))
     folder = read_labelled_folder(tmp_path)
-    assert (len(folder.images), folder.ignored) == (32, ())
+    assert (len(folder.images), folder.ignored) == (38, ())
 
 
 def test_nested_folders_count_for_their_label(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_label_with_too_few_images_is_named_with_its_count(tmp_path: Path) -> 
 
 
 def test_subfolders_without_any_image_are_refused(tmp_path: Path) -> None:
-    put(tmp_path, "a/1.txt", "b/1.heic")
+    put(tmp_path, "a/1.txt", "b/1.svg")
     assert "hold no images (files named .avif, .bmp" in refusal(tmp_path)
 
 

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from consilience.core.decoding.image_file import FORMATS
 from consilience.core.errors import ImageError
-from consilience.core.images import FORMATS, Image, Named, load_image
+from consilience.core.images import Image, Named, load_image
 
 SCENE = np.array(
     [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[255, 255, 255], [128, 128, 128], [10, 20, 30]]], dtype=np.uint8
@@ -149,6 +150,23 @@ def test_thumbnail_is_a_jpeg_that_keeps_the_aspect_and_never_grows(
     with PIL.Image.open(io.BytesIO(jpeg)) as small:
         assert (small.format, small.size) == ("JPEG", size)
         assert np.abs(np.asarray(small).astype(int) - (200, 100, 50)).max() <= 4
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size"),
+    [
+        (1600, 120, (320, 24)),  # was 96 x 7
+        (90, 1400, (24, 373)),
+        (1600, 400, (96, 24)),
+        (1600, 420, (96, 25)),
+        (9600, 20, (384, 1)),
+        (200, 16, (200, 16)),  # never enlarged
+    ],
+)
+def test_of_an_elongated_image_something_can_be_seen(width: int, height: int, size: tuple[int, int]) -> None:
+    small = load_image(np.zeros((height, width, 3), dtype=np.uint8)).scaled(96)
+    assert small.size == size
+    assert small.width * small.height <= 96 * 96
 
 
 def test_many_threads_read_the_same_files(tmp_path: Path) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
+import PIL.TiffImagePlugin
 import pytest
 
+from consilience.core.decoding.image_file import FORMATS
 from consilience.core.errors import ImageError
-from consilience.core.images import FORMATS, load_image
+from consilience.core.image_limits import ImageLimits
+from consilience.core.images import load_image
 
 RED, GREEN, BLUE, GREY, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128), (255, 255, 255)
 SCENE = np.array([[RED, GREEN, BLUE], [WHITE, GREY, (10, 20, 30)]], dtype=np.uint8)  # (2, 3, 3): no symmetry
@@ -72,6 +77,49 @@ def test_grey_and_black_and_white_are_repeated() -> None:
 def test_sixteen_bit_grey_keeps_the_high_byte(kind: str) -> None:
     deep = PIL.Image.fromarray(np.array([[0, 255, 256], [32768, 65279, 65535]], dtype=np.uint16))
     assert pixels_of(deep, kind)[..., 0].tolist() == [[0, 0, 1], [128, 254, 255]]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM", "array"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_greys_of_fewer_bits_in_sixteen_are_not_shown_nearly_black(kind: str, bits: int) -> None:
+    values = (np.array([[0, 64, 128], [192, 254, 255]]) << (bits - 8)).astype(np.uint16)
+    image = load_image(values if kind == "array" else encoded(PIL.Image.fromarray(values), kind))
+    assert image.pixels[..., 0].tolist() == [[0, 64, 128], [192, 254, 255]]
+    assert image.note == (
+        f"taken as {bits} bits in 16 (the greatest value is {values.max():,}): "
+        f"0 to {2**bits - 1:,} is shown as black to white"
+    )
+    assert load_image(values, ImageLimits(grey_bits=16)).pixels.max() == 255 >> (16 - bits)
+
+
+def test_all_sixteen_bits_need_no_note_and_stated_ones_are_believed() -> None:
+    deep = np.array([[0, 300], [400, 20_000]], dtype=np.uint16)
+    assert load_image(deep).note == ""
+    tags = PIL.TiffImagePlugin.ImageFileDirectory_v2()
+    tags[281] = 4095  # MaxSampleValue
+    dark = load_image(encoded(PIL.Image.fromarray(deep // 100), "TIFF", tiffinfo=tags))
+    assert dark.pixels[..., 0].tolist() == [[0, 0], [0, 12]]
+    assert "taken as 12 bits in 16 (stated)" in dark.note
+
+
+def test_twelve_bit_colours_of_a_png_are_at_least_named() -> None:
+    row = np.full((2, 2 * 3), 4000, dtype=">u2")
+    rows = b"".join(b"\0" + line.tobytes() for line in row)
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0))
+    data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    image = load_image(data)
+    assert image.pixels.max() == 4000 >> 8
+    assert "so it is shown dark: save it with 8 bits a colour" in image.note
+
+
+def test_large_images_are_converted_in_strips_without_seams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consilience.core.pixels._STRIP", 100)
+    grey = np.random.default_rng(0).integers(0, 256, (37, 41), dtype=np.uint8)
+    assert (pixels_of(PIL.Image.fromarray(grey), "PNG") == grey[:, :, None]).all()
 
 
 def test_wide_integers_are_sixteen_bit_or_refused() -> None:
