@@ -45,6 +45,7 @@ FORMATS = {
     "Rows of an evaluation": "consilience.evals.rows",
     "Figures of an evaluation": "consilience.evals.figures",
     "Vectors instead of images": "consilience.retrieval.encoders.precomputed.EXPECTED",
+    "Tables of answers": "consilience.core.sources.answer_cells",
     "Recorded answers of agents": "consilience.evals.paper.recordings",
 }
 """Docstrings of modules, and texts, that describe what is read or written."""

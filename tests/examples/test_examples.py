@@ -57,7 +57,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def test_every_example_is_tested_here_and_short() -> None:
     tested = Path(__file__).read_text()
     examples = [path for path in EXAMPLES.iterdir() if path.suffix in (".py", ".ipynb")]
-    assert len(examples) == 4
+    assert len(examples) == 5
     for path in examples:
         assert f'"{path.name}"' in tested
     for path in EXAMPLES.glob("*.py"):
@@ -73,6 +73,13 @@ def test_fit_and_diagnose(run: Callable[..., str], photos: Path, new: list[Path]
         assert f"{path}: {label}, " in printed
     assert f"{broken}: " in printed
     assert "probe: accuracy " in printed
+
+
+def test_answers_are_weighed(run: Callable[..., str], tmp_path: Path) -> None:
+    printed = run("weigh_answers.py", tmp_path / "try").splitlines()
+    alone = [float(line.split("right on ")[1].split()[0]) for line in printed[:3]]
+    together = float(printed[-1].split("right on ")[1].split()[0])
+    assert together > max(alone) + 0.05
 
 
 @pytest.mark.slow
