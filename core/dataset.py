@@ -11,6 +11,7 @@ from pathlib import Path
 
 from consilience.core.errors import DatasetError
 from consilience.core.sources.by_products import by_products_below, is_by_product
+from consilience.core.sources.outside_links import OutsideLinks
 from consilience.core.task import Task, plain
 
 SUFFIXES = frozenset(
@@ -50,16 +51,22 @@ class LabelledFolder:
         labels: in the task's order, or in natural order where there is no task.
         ignored: files whose names are not those of images, images without a label, and folders beside the parts.
         by_products: files that other programs made beside the photos, such as thumbnails, see `by_products.py`.
+        aside: which links were left out because they lead out of the folder, in a sentence; empty: none.
     """
 
     images: tuple[LabelledImage, ...]
     labels: tuple[str, ...]
     ignored: tuple[Path, ...]
     by_products: tuple[Path, ...] = ()
+    aside: str = ""
 
 
 def read_labelled_folder(
-    folder: str | Path, task: Task | None = None, least: int = 1, splits: Sequence[str] = ("train", "val")
+    folder: str | Path,
+    task: Task | None = None,
+    least: int = 1,
+    splits: Sequence[str] = ("train", "val"),
+    follow_links: bool = False,
 ) -> LabelledFolder:
     """Return the labelled images below a folder, without opening them: a broken one is reported when it is loaded.
 
@@ -67,23 +74,25 @@ def read_labelled_folder(
     below it. Where a folder named in `splits` holds subfolders, those are the labels, and whatever lies
     beside is `ignored`; but beside such a part, a folder with images under an unusual name could be a label as
     well, and is refused. Hidden files and folders are passed over, and so are those of other programs; links are
-    followed.
+    followed where they stay within the folder.
 
     Args:
         folder: the folder.
         task: maps the names of subfolders to its labels, synonyms included; None: the names are the labels.
         least: how many images each label must have.
         splits: names of the parts to read, in this order; () takes every subfolder for a label.
+        follow_links: whether links that lead out of the folder are followed, too.
 
     Raises:
         DatasetError: the folder cannot be read, a subfolder is no label of the task, two are spelled alike, there
             are fewer than two labels, or one has fewer than `least` images; the message says what to change.
     """
     root = Path(folder)
-    parts, ignored = _parts(root, splits)
+    links = OutsideLinks(root, follow_links)
+    parts, ignored = _parts(root, splits, links)
     subfolders: list[Path] = []
     for part in parts:
-        inner, loose = _entries(part)
+        inner, loose = _entries(part, links)
         subfolders += inner
         ignored += loose
     if task is None:
@@ -91,67 +100,76 @@ def read_labelled_folder(
     by_label: dict[str, list[Path]] = {label: [] for label in (task.names if task else ())}
     for subfolder in subfolders:
         paths = by_label.setdefault(_label(subfolder, task), [])
-        for path in _files_below(subfolder):
+        for path in _files_below(subfolder, links):
             (paths if _is_image(path) else ignored).append(path)
-    _refuse_empty(root, by_label)
+    _refuse_empty(root, by_label, links)
     check_labels(root, by_label, least)
     labels = task.names if task else tuple(sorted(by_label, key=natural_order))
     images = tuple(LabelledImage(path, label) for label in labels for path in by_label[label])
-    return LabelledFolder(images, labels, tuple(ignored), tuple(by_products_below(root)))
+    return LabelledFolder(images, labels, tuple(ignored), tuple(by_products_below(root)), links.sentence())
 
 
-def images_below(folder: str | Path) -> list[Path]:
+def images_below(folder: str | Path, links: OutsideLinks | None = None) -> list[Path]:
     """Return the image files at any depth below a folder, as `read_labelled_folder` finds them below a label.
+
+    Args:
+        folder: the folder.
+        links: tells which links are left out; None: those that lead out of the folder.
 
     Raises:
         DatasetError: a folder cannot be read.
     """
-    return [path for path in _files_below(Path(folder)) if _is_image(path)]
+    root = Path(folder)
+    return [path for path in _files_below(root, links or OutsideLinks(root)) if _is_image(path)]
 
 
-def images_by_folder(folder: str | Path) -> tuple[dict[str, list[Path]], tuple[Path, ...]]:
-    """Return the image files below each subfolder by the subfolder's name, and the files that are no images.
+def images_by_folder(folder: str | Path, follow_links: bool = False) -> tuple[dict[str, list[Path]], tuple[Path, ...]]:
+    """Return the image files below each subfolder by the subfolder's name, and what is none.
 
     Unlike `read_labelled_folder`, it does not take the names for labels: the caller decides what they mean.
 
     Returns:
-        The paths by name, in natural order, and the paths of visible files whose names are not those of images.
+        The paths by name, in natural order, and the paths of visible files whose names are not those of images, and of
+        links that lead out of the folder, which are followed only with `follow_links`.
 
     Raises:
         DatasetError: the folder cannot be read, or holds no images in subfolders.
     """
     root = Path(folder)
-    _parts(root, ())
-    subfolders, ignored = _entries(root)
+    links = OutsideLinks(root, follow_links)
+    _parts(root, (), links)
+    subfolders, ignored = _entries(root, links)
     by_label: dict[str, list[Path]] = {}
     for subfolder in subfolders:
         images = by_label.setdefault(_name(subfolder), [])
-        for path in _files_below(subfolder):
+        for path in _files_below(subfolder, links):
             (images if _is_image(path) else ignored).append(path)
-    _refuse_empty(root, by_label)
-    return by_label, tuple(ignored)
+    _refuse_empty(root, by_label, links)
+    return by_label, (*ignored, *links.left_out)
 
 
-def _parts(root: Path, splits: Sequence[str]) -> tuple[list[Path], list[Path]]:
+def _parts(root: Path, splits: Sequence[str], links: OutsideLinks) -> tuple[list[Path], list[Path]]:
     """Return the folders whose subfolders are labels, and what lies beside them."""
     if not os.path.isdir(root):  # unlike Path.is_dir, no error for a name that is too long
         problem = "is a file, not a folder" if os.path.exists(root) else "does not exist"
         raise DatasetError(f"'{root}' {problem}; name a folder that holds one subfolder of images for each label")
-    subfolders, loose = _entries(root)
+    subfolders, loose = _entries(root, links)
     if not subfolders:
+        if links.left_out:
+            raise DatasetError(f"'{root}' holds no subfolders of its own: {links.sentence()}")
         what = f"holds {len(loose)} files and no subfolders" if loose else "is empty"
         raise DatasetError(f"'{root}' {what}; put the images into one subfolder for each label")
     parts = [
         subfolder
         for split in splits
         for subfolder in subfolders
-        if subfolder.name.casefold() == split.casefold() and _entries(subfolder)[0]
+        if subfolder.name.casefold() == split.casefold() and _entries(subfolder, links)[0]
     ]
     if not parts:
         return [root], []
     beside = [subfolder for subfolder in subfolders if subfolder not in parts]
     for subfolder in beside:
-        if subfolder.name.casefold() not in PARTS and any(map(_is_image, _files_below(subfolder))):
+        if subfolder.name.casefold() not in PARTS and any(map(_is_image, _files_below(subfolder, links))):
             raise DatasetError(
                 f"'{root}' holds both labels in '{parts[0].name}' and images in '{subfolder.name}', which could be a "
                 f"label or a part; move '{subfolder.name}' elsewhere, or into '{parts[0].name}' if it is a label"
@@ -217,7 +235,9 @@ def check_labels(source: Path, by_label: Mapping[str, Sequence[object]], least: 
         )
 
 
-def _refuse_empty(root: Path, by_label: dict[str, list[Path]]) -> None:
+def _refuse_empty(root: Path, by_label: dict[str, list[Path]], links: OutsideLinks) -> None:
+    if not any(by_label.values()) and links.left_out:
+        raise DatasetError(f"the subfolders of '{root}' hold no images of their own: {links.sentence()}")
     if not any(by_label.values()):
         raise DatasetError(f"the subfolders of '{root}' hold no images (files named {', '.join(sorted(SUFFIXES))})")
 
@@ -226,14 +246,14 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def _files_below(folder: Path) -> list[Path]:
+def _files_below(folder: Path, links: OutsideLinks) -> list[Path]:
     """Return the visible files at any depth; each folder is read once, so that a link to a folder above ends."""
     images: list[Path] = []
     seen: set[tuple[int, int]] = set()
     waiting = [folder]
     while waiting:
         here = waiting.pop()
-        folders, files = _entries(here)
+        folders, files = _entries(here, links)
         status = here.stat()
         if (status.st_dev, status.st_ino) in seen:
             continue
@@ -243,12 +263,17 @@ def _files_below(folder: Path) -> list[Path]:
     return images
 
 
-def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+def _entries(folder: Path, links: OutsideLinks) -> tuple[list[Path], list[Path]]:
     """Return the visible folders, and the files (whatever is no folder), of a folder, each in natural order."""
     try:
         with os.scandir(folder) as entries:
-            visible = [(_is_folder(entry), folder / entry.name) for entry in entries if entry.name[0] != "."]
-        visible = [(folds, path) for folds, path in visible if not is_by_product(path.name, folds)]
+            visible = [
+                (folds, folder / entry.name)
+                for entry in entries
+                if entry.name[0] != "."
+                and not is_by_product(entry.name, folds := _is_folder(entry))
+                and not links.leaves_out(entry)
+            ]
     except OSError as cause:
         raise DatasetError(f"the folder '{folder}' cannot be read ({cause.strerror}); mend or remove it") from cause
     visible.sort(key=lambda entry: natural_order(entry[1].name))

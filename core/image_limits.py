@@ -37,6 +37,7 @@ class ImageLimits(SettingsGroup):
         default=None,
         description="of an image of many bands, those that are red, green and blue, from 1; none: 1, 2 and 3",
     )
+    follow_links: bool = Field(default=False, description="follow links that lead out of a folder of images, too")
     allow_private_urls: bool = Field(default=False, description="fetch from addresses that are not public, too")
     url_timeout_seconds: float = Field(
         default=10.0, gt=0, allow_inf_nan=False, description="for a whole fetch with all its redirects"

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import stat
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -97,6 +98,28 @@ class Image:
             self.scaled(side).save(jpeg, "JPEG", quality=85)
             self._jpegs[side] = jpeg.getvalue()
         return self._jpegs[side]
+
+
+class ImageNotes:
+    """Counts the notes on images, of which many say the same but for a number."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+        self._counts: Counter[str] = Counter()
+
+    def add(self, image: Image) -> None:
+        """Count an image, if there is a note on it."""
+        if image.note:
+            kind = re.sub(r"greatest value is [\d,]+", "", image.note)
+            self._first.setdefault(kind, f"'{image.source}' {image.note}")
+            self._counts[kind] += 1
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return a sentence for each kind of note: the first image of it, and how many more there are."""
+        return tuple(
+            first + (f"; {more:,} more likewise" if (more := self._counts[kind] - 1) else "")
+            for kind, first in self._first.items()
+        )
 
 
 class Readable(Protocol):

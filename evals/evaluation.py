@@ -161,10 +161,10 @@ def evaluate(
     if agents_only:
         once = settings.policy.model_copy(update={"second_look": "never", "max_rounds": 1})
         settings = settings.model_copy(update={"policy": once})
-    opened, images = Panel.open(panel), open_source(source)
+    opened, images = Panel.open(panel), open_source(source, settings.images.follow_links)
     if novel is not None and opened.of_answers:
         raise EvaluationError("how novel an image is cannot be told from answers alone: evaluate without novel images")
-    strange = None if novel is None else open_source(Path(novel))
+    strange = None if novel is None else open_source(Path(novel), settings.images.follow_links)
     labels = labels_of(images, opened.task, renamed or {})
     rows = chosen_rows(len(images), sample, limit, settings.seed)
     choice = {"sample": sample, "limit": limit, "map": dict(renamed or {}), "agents_only": agents_only}

@@ -65,7 +65,7 @@ class Source(ABC):
         path: the folder or file.
         counts: images by label, as the source writes it.
         fingerprint: changes with the source; of a folder, with the names, sizes and times of its files.
-        ignored: files that are no labelled images.
+        ignored: files that are no labelled images, and links that lead out of a folder.
     """
 
     kind: str
@@ -96,9 +96,9 @@ class FolderSource(Source):
 
     kind = "folder"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, follow_links: bool = False) -> None:
         self.path = path
-        self._images, self.ignored = images_by_folder(path)
+        self._images, self.ignored = images_by_folder(path, follow_links)
         self.counts = {label: len(paths) for label, paths in self._images.items() if paths}
         digest = hashlib.sha256()
         for label, paths in self._images.items():
@@ -183,8 +183,12 @@ class AnsweredSource(Source):
             yield image.group or group
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, follow_links: bool = False) -> Source:
     """Return the source at `path`, with every label read and no image opened.
+
+    Args:
+        path: of a folder or file.
+        follow_links: whether links that lead out of a folder are followed.
 
     Raises:
         DatasetError: it cannot be read, or is not such a source; says what to change.
@@ -195,7 +199,7 @@ def open_source(path: Path) -> Source:
         return AnsweredSource(path)
     if is_table(path):
         return ManifestSource(path)
-    return FolderSource(path)
+    return FolderSource(path, follow_links)
 
 
 def labels_of(source: Source, task: Task, renamed: Mapping[str, str]) -> dict[str, str]:

@@ -63,7 +63,7 @@ def training_set_of(
         DatasetError: the folder cannot be used, an image has two labels, or a label has too few images to hold any
             out.
     """
-    read = read_labelled_source(folder, task)
+    read = read_labelled_source(folder, task, follow_links=limits.follow_links)
     task = task or Task.from_labels(read.labels)
     examples: dict[str, TrainingExample] = {}
     groups: dict[str, str] = {}

@@ -11,7 +11,9 @@ from consilience.core.sources.table_file import is_table
 from consilience.core.task import Task, plain
 
 
-def read_labelled_source(source: Path, task: Task | None = None, least: int = 1) -> LabelledFolder:
+def read_labelled_source(
+    source: Path, task: Task | None = None, least: int = 1, follow_links: bool = False
+) -> LabelledFolder:
     """Return the labelled images of a folder or a manifest, without opening them.
 
     Args:
@@ -19,13 +21,14 @@ def read_labelled_source(source: Path, task: Task | None = None, least: int = 1)
             file, see `Manifest`.
         task: maps what is written to its labels, synonyms included; None: the labels are what is written.
         least: how many images each label must have.
+        follow_links: whether links that lead out of a folder are followed.
 
     Raises:
         DatasetError: the images cannot be used; says what to change.
         MissingExtraError: the package for a store that a manifest names is not installed.
     """
     if not is_table(source):
-        return read_labelled_folder(source, task, least)
+        return read_labelled_folder(source, task, least, follow_links=follow_links)
     manifest = Manifest(source)
     by_label: dict[str, list[LabelledImage]] = {label: [] for label in (task.names if task else ())}
     spelled: dict[str, str] = {}

@@ -73,7 +73,7 @@ def stress(
     """
     source, panel, out = Path(source), Path(panel), Path(out)
     settings = settings_or(settings, arguments)
-    opened, images = Panel.open(panel), open_source(source)
+    opened, images = Panel.open(panel), open_source(source, settings.images.follow_links)
     if isinstance(images, VectorSource):
         raise DatasetError(f"'{source}' holds vectors: only images can be corrupted; name a folder or a manifest")
     names, ways = opened.task.names, list(all_ways())

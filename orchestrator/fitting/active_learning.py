@@ -105,7 +105,11 @@ def suggest(
     opened, settings = Panel.open(panel), settings_or(settings, arguments)
     encoder = opened.encoder.open(settings.device)
     pool = embed_unlabelled(
-        list_unlabelled(Path(folder)), encoder, opened.labelled_images.rows.keys(), settings, progress
+        list_unlabelled(Path(folder), settings.images.follow_links),
+        encoder,
+        opened.labelled_images.rows.keys(),
+        settings,
+        progress,
     )
     data, rows = opened.labelled_features(), pool.vectors
     with one_blas_thread():

@@ -67,7 +67,8 @@ class FitReport:
         by_products: files that other programs made beside the images, such as thumbnails: they are left out.
         settles: what settles a diagnosis, and what that does on the labelled images.
         cost_usd: what the answers of the agents in the settings cost now; answers kept from before cost nothing.
-        asides: what in a table of answers did not count, a sentence each.
+        asides: what in a table of answers did not count, which links were left out, and how images were read whose
+            files leave that open; a sentence each.
     """
 
     panel: Panel
@@ -153,7 +154,7 @@ def fit(
     budget = Budget(settings.policy.max_run_cost_usd)
     others = _agents_beside_heads(agents, settings, budget)
     named = _heads_named(agents, settings, unlabelled is not None)
-    unlabelled_source = None if unlabelled is None else list_unlabelled(Path(unlabelled))
+    unlabelled_source = None if unlabelled is None else list_unlabelled(Path(unlabelled), settings.images.follow_links)
     captioner = captioner_among(others, settings.captioner, None if named == [AUTO] else named or USUAL_AGENTS)
     if settings.memory.url is not None:
         ChromaConnection.server(settings.memory.url).close()
@@ -210,6 +211,7 @@ def fit(
         settling,
         budget.spent_usd,
         ingested.by_products,
+        (*ingested.asides, *filter(None, [unlabelled_source.aside if unlabelled_source is not None else ""])),
         unanswered=unanswered,
     )
 

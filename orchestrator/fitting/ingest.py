@@ -15,7 +15,7 @@ from consilience.core.diagnosis import FailedImage
 from consilience.core.errors import DatasetError
 from consilience.core.exif import UNKNOWN_SHOT, Shot
 from consilience.core.image_quality import MEASURES, Measures
-from consilience.core.images import Image, load_image
+from consilience.core.images import Image, ImageNotes, load_image
 from consilience.core.progress import Progress
 from consilience.core.settings.settings import Settings
 from consilience.core.sources.labelled_source import read_labelled_source
@@ -46,6 +46,7 @@ class IngestedImages:
         failed: images that could not be read.
         ignored: files and folders that are no labelled images.
         by_products: files that other programs made beside the images.
+        asides: which links were left out, and how images were read whose files leave that open, a sentence each.
         grouping: where the groups come from.
         links: why images are in one group, where groups were found.
         addresses: of the images that have one, by their source, in which nothing secret stands.
@@ -59,6 +60,7 @@ class IngestedImages:
     failed: tuple[FailedImage, ...] = ()
     ignored: tuple[Path, ...] = ()
     by_products: tuple[Path, ...] = ()
+    asides: tuple[str, ...] = ()
     grouping: Grouping = NO_GROUPING
     links: tuple[Link, ...] = ()
     addresses: Mapping[str, str] = field(default_factory=dict)
@@ -113,7 +115,7 @@ def _vectors(source: Path, task: Task | None, rule: str | None) -> IngestedImage
 def _images(
     source: Path, task: Task | None, settings: Settings, progress: Progress, rule: str | None
 ) -> IngestedImages:
-    folder = read_labelled_source(source, task)
+    folder = read_labelled_source(source, task, follow_links=settings.images.follow_links)
     root = source if os.path.isdir(source) else source.parent
     names = [_name_below(root, image.path) for image in folder.images]
     labels, written = [image.label for image in folder.images], [image.group for image in folder.images]
@@ -131,6 +133,7 @@ def _images(
         failed=added.failed,
         ignored=folder.ignored,
         by_products=folder.by_products,
+        asides=(*filter(None, [folder.aside]), *added.asides),
         grouping=grouping,
         measures=added.measures,
         addresses={shown_address(image.path): image.path for image in images if isinstance(image.path, str)},
@@ -168,6 +171,7 @@ class AddedImages:
         failed: those that cannot be read.
         shots: camera and time of the new ones, by identity.
         measures: what tells whether each new one can be judged, float32 (m, k).
+        asides: how images were read whose files leave that open, a sentence each.
     """
 
     labelled_images: LabelledImages
@@ -175,6 +179,7 @@ class AddedImages:
     failed: tuple[FailedImage, ...]
     shots: Mapping[str, Shot]
     measures: Measures
+    asides: tuple[str, ...] = ()
 
 
 def with_images(
@@ -204,6 +209,7 @@ def with_images(
     shots: dict[str, Shot] = {}
     measures = [np.empty((0, len(MEASURES)), np.float32)]
     failed: list[FailedImage] = []
+    notes = ImageNotes()
 
     def load(source: LabelledImage) -> Image:
         image = load_image(openable(source.path) if isinstance(source.path, str) else source.path, settings.images)
@@ -222,6 +228,7 @@ def with_images(
                 groups.append(source.group)
                 thumbnails[image.identity], shots[image.identity] = image.thumbnail(), image.shot
                 measures.append(image.measures[None])
+                notes.add(image)
         vectors.append(batch.vectors)
         done += len(batch.sources)
         progress("embedding images", done, len(images))
@@ -229,7 +236,7 @@ def with_images(
     new = ImagesToGroup(ids, sources, [shots[identity] for identity in ids], embedded, thumbnails.get)
     joined = joined_groups(new, groups, grouping, labelled_images, encoder.name)
     grown, report = labelled_images.with_added(ids, labels, sources, embedded, thumbnails, joined)
-    return AddedImages(grown, report, tuple(failed), shots, np.concatenate(measures))
+    return AddedImages(grown, report, tuple(failed), shots, np.concatenate(measures), notes.sentences())
 
 
 def vector_identity(vector: np.ndarray) -> str:

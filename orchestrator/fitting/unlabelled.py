@@ -16,6 +16,7 @@ from consilience.core.errors import DatasetError
 from consilience.core.images import Image, load_image
 from consilience.core.progress import Progress
 from consilience.core.settings.settings import Settings
+from consilience.core.sources.outside_links import OutsideLinks
 from consilience.orchestrator.fitting.ingest import is_vectors, vector_identity
 from consilience.orchestrator.panel.encoder_spec import EncoderRecord
 from consilience.retrieval.encoders.batch_embedding import embed_many
@@ -50,24 +51,33 @@ class UnlabelledSource:
         path: a folder, or an .npz of vectors.
         paths: the images below the folder.
         vectors: those in the .npz; None for a folder.
+        aside: which links were left out, in a sentence; empty: none.
     """
 
     path: Path
     paths: tuple[Path, ...] = ()
     vectors: Precomputed | None = None
+    aside: str = ""
 
 
-def list_unlabelled(source: Path) -> UnlabelledSource:
+def list_unlabelled(source: Path, follow_links: bool = False) -> UnlabelledSource:
     """Return the images below a folder, or the vectors in an .npz; nothing is embedded yet.
+
+    Args:
+        source: the folder or file.
+        follow_links: whether links that lead out of the folder are followed.
 
     Raises:
         DatasetError: it cannot be read, or the folder holds no image.
     """
     if is_vectors(source):
         return UnlabelledSource(source, vectors=load_precomputed(source, labelled=False))
-    if not (paths := images_below(source)):
+    links = OutsideLinks(source, follow_links)
+    if not (paths := images_below(source, links)):
+        if links.left_out:
+            raise DatasetError(f"'{source}' holds no images of its own: {links.sentence()}")
         raise _nothing_left(source, 0, 0)
-    return UnlabelledSource(source, tuple(paths))
+    return UnlabelledSource(source, tuple(paths), aside=links.sentence())
 
 
 def sample_unlabelled(

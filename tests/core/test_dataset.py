@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from consilience.core.dataset import LabelledFolder, read_labelled_folder
+from consilience.core.dataset import LabelledFolder, images_below, images_by_folder, read_labelled_folder
 from consilience.core.errors import DatasetError
+from consilience.core.sources.outside_links import OutsideLinks
 from consilience.core.task import Label, Task
 
 LEAVES = Task(labels=(Label(name="scab", synonyms=("Apfelschorf",)), Label(name="healthy")))
@@ -182,6 +183,42 @@ def test_a_label_is_spelled_one_way_in_all_parts(tmp_path: Path) -> None:
     assert len(read_labelled_folder(tmp_path, LEAVES).images) == 4
 
 
+def test_links_within_the_folder_are_followed_and_those_that_lead_outside_are_counted(tmp_path: Path) -> None:
+    root, store = tmp_path / "root", tmp_path / "store"
+    put(store, "1.png", "deep/2.png")
+    put(root, "a/1.png", "b/1.png", "b/2.png")
+    (root / "a" / "mine.png").symlink_to(root / "b" / "1.png")
+    (root / "a" / "theirs.png").symlink_to(store / "1.png")
+    (root / "b" / "theirs").symlink_to(store / "deep")
+    (root / "b" / "nowhere.png").symlink_to(store / "nowhere.png")
+    linked = tmp_path / "linked"
+    linked.symlink_to(root)
+    for folder in (root, linked):
+        found = read_labelled_folder(folder)
+        names = ["a/1.png", "a/mine.png", "b/1.png", "b/2.png", "b/nowhere.png"]
+        assert [name for name, _ in listed(found, folder)] == names
+        assert found.aside.startswith("2 links lead out of the folder (the first: '")
+        assert "--set images.follow_links=true" in found.aside
+        assert images_by_folder(folder)[1] == (folder / "a" / "theirs.png", folder / "b" / "theirs")
+        assert len(images_below(folder)) == 5
+    followed = read_labelled_folder(root, follow_links=True)
+    assert (len(followed.images), followed.aside) == (7, "")
+    assert len(images_below(root, OutsideLinks(root, follow=True))) == 7
+
+
+def test_a_folder_of_links_alone_says_how_to_follow_them(tmp_path: Path) -> None:
+    put(tmp_path / "store", "a/1.png", "b/1.png")
+    for label in ("a", "b"):
+        (tmp_path / "labels" / label).mkdir(parents=True)
+        (tmp_path / "labels" / label / "1.png").symlink_to(tmp_path / "store" / label / "1.png")
+        (tmp_path / "folders").mkdir(exist_ok=True)
+        (tmp_path / "folders" / label).symlink_to(tmp_path / "store" / label)
+    for name in ("labels", "folders"):
+        says = refusal(tmp_path / name)
+        assert "of their own: 2 links lead" in says or "of its own: 2 links lead" in says
+        assert len(read_labelled_folder(tmp_path / name, follow_links=True).images) == 2
+
+
 def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     root, store = tmp_path / "root", tmp_path / "store"
     put(store, "1.png", "deep/2.png")
@@ -190,7 +227,7 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     (store / "deep" / "up").symlink_to(store)
     (store / "self").symlink_to(store / "self")
     (root / "b" / "3.png").symlink_to(store / "1.png")
-    folder = read_labelled_folder(root)
+    folder = read_labelled_folder(root, follow_links=True)
     assert listed(folder, root) == [
         ("a/1.png", "a"),
         ("a/deep/2.png", "a"),

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 
 from consilience.core.decoding.image_file import FORMATS
 from consilience.core.errors import ImageError
-from consilience.core.images import Image, Named, load_image
+from consilience.core.images import Image, ImageNotes, Named, load_image
 
 SCENE = np.array(
     [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[255, 255, 255], [128, 128, 128], [10, 20, 30]]], dtype=np.uint8
@@ -167,6 +167,20 @@ def test_of_an_elongated_image_something_can_be_seen(width: int, height: int, si
     small = load_image(np.zeros((height, width, 3), dtype=np.uint8)).scaled(96)
     assert small.size == size
     assert small.width * small.height <= 96 * 96
+
+
+def test_notes_of_one_kind_are_counted_together() -> None:
+    notes = ImageNotes()
+    for greatest in (4000, 3000, 2500):
+        notes.add(load_image(np.full((4, 4), greatest, np.uint16), name=f"{greatest}.png"))
+    notes.add(load_image(np.full((4, 4), 900, np.uint16), name="dark.png"))
+    notes.add(load_image(SCENE))
+    first, second = notes.sentences()
+    assert first == (
+        "'4000.png' taken as 12 bits in 16 (the greatest value is 4,000): 0 to 4,095 is shown as black to white; "
+        "2 more likewise"
+    )
+    assert second.startswith("'dark.png' taken as 10 bits in 16")
 
 
 def test_many_threads_read_the_same_files(tmp_path: Path) -> None:

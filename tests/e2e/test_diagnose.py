@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 import pytest
 
@@ -48,6 +50,39 @@ def test_many_images_on_a_line_each(invoke: Invoke, fitted: Path, new_images: di
     assert result.stderr.startswith("3 images: ")
 
 
+def test_a_folder_stands_for_its_images(
+    invoke: Invoke, fitted: Path, new_images: dict[str, Path], tmp_path: Path
+) -> None:
+    folder, elsewhere = tmp_path / "photos" / "today", tmp_path / "elsewhere.png"
+    folder.mkdir(parents=True)
+    for name, path in new_images.items():
+        path.rename(folder / f"{name}.png")
+    (folder / "notes.txt").write_text("no image")
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX" / "._circle.png").write_bytes(b"the other fork")
+    elsewhere.write_bytes((folder / "circle.png").read_bytes())
+    (folder / "theirs.png").symlink_to(elsewhere)
+    grey = PIL.Image.open(folder / "square.png").convert("L")
+    PIL.Image.fromarray(np.asarray(grey).astype(np.uint16) * 16).save(folder / "square.png")
+    result = invoke("diagnose", folder.parent, "--panel", fitted, "--json")
+    assert [Path(json.loads(line)["source"]).stem for line in result.stdout.splitlines()] == sorted(new_images)
+    assert f"left out: 1 link leads out of the folder ('{folder / 'theirs.png'}')" in result.stderr
+    assert f"note: '{folder / 'square.png'}' taken as 12 bits in 16" in result.stderr
+    followed = invoke("diagnose", folder, "--panel", fitted, "--json", "--set", "images.follow_links=true")
+    assert len(followed.stdout.splitlines()) == 4
+
+
+def test_a_photo_of_an_iphone_is_named_where_it_cannot_be_read(
+    invoke: Invoke, fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "IMG_0001.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    result = invoke("diagnose", tmp_path, "--panel", fitted)
+    assert result.exit_code == 1
+    assert "IMG_0001.HEIC' is HEIC: " in result.stderr
+    assert "consilience[heic]" in result.stderr
+
+
 def test_bad_images_are_named_and_the_others_diagnosed(
     invoke: Invoke, fitted: Path, new_images: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -60,7 +95,9 @@ def test_bad_images_are_named_and_the_others_diagnosed(
     PIL.Image.new("RGB", (1, 1)).save(tiny)
     link = tmp_path / "link.png"
     link.symlink_to(tmp_path / "nowhere.png")
-    bad = [text, empty, cut, tiny, link, tmp_path, tmp_path / "missing.png", "http://127.0.0.1:1/private.png"]
+    nothing = tmp_path / "empty"
+    nothing.mkdir()
+    bad = [text, empty, cut, tiny, link, nothing, tmp_path / "missing.png", "http://127.0.0.1:1/private.png"]
     good = list(new_images.values())
     result = invoke("diagnose", good[0], *bad, *good[1:], "--panel", fitted, "--json")
     assert result.exit_code == 3
@@ -76,7 +113,7 @@ def test_bad_images_are_named_and_the_others_diagnosed(
         "link.png": "broken symbolic link",
         "missing.png": "there is no file",
         "private.png": "127.0.0.1",
-        tmp_path.name: "is a directory",
+        "empty": "is a directory",
     }.items():
         assert words in errors[name]
     in_text = invoke("diagnose", *good, text, "--panel", fitted)

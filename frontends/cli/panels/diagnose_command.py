@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from consilience.core.errors import ConsilienceError, ImageError
+from consilience.frontends.cli.named_images import with_folders
 from consilience.frontends.cli.options import PATH, collected, json_option, panel_option, settings_options
 from consilience.frontends.cli.outcome import complain, complain_of, complain_of_agents, finish
 
@@ -55,15 +56,16 @@ def diagnose(
 ) -> None:
     """Diagnose images.
 
-    IMAGE is a file or an http(s) address; - reads names from standard input, one on each line. For a panel that was
-    fitted on vectors, it is an .npz file of vectors; for one that was fitted on answers, a table of answers. One image
-    is shown in detail, several on a line each.
+    IMAGE is a file, a folder of images or an http(s) address; - reads names from standard input, one on each line. For
+    a panel that was fitted on vectors, it is an .npz file of vectors; for one that was fitted on answers, a table of
+    answers. One image is shown in detail, several on a line each.
 
     Every diagnosis is saved with a small picture. `consilience history` lists them, `consilience feedback` says whether
     one is right, and `consilience learn` teaches the panel.
     """
     from consilience.core.diagnosis import Diagnosis, FailedImage
     from consilience.core.diagnosis_record import json_of
+    from consilience.core.images import ImageNotes
     from consilience.core.prediction import FailureTally
     from consilience.frontends.cli.people.history_command import keeper
     from consilience.frontends.cli.terminal import console, print_json, progress_on
@@ -75,8 +77,10 @@ def diagnose(
     is_counted = not any(name == "-" or _kind_of(name) != "image" for name in images)
     if (events or pictures is not None) and any(_kind_of(name) == "answers" for name in images):
         raise click.UsageError("--events and --picture are for images; here are answers alone.")
-    is_single = is_counted and len(images) == 1
-    names: Iterable[str] = _named(images)
+    is_single = is_counted and len(images) == 1 and not os.path.isdir(images[0])
+    names: Iterable[str] = with_folders(_named(images), settings.images.follow_links)
+    if "-" not in images:
+        names = [*names]
     if settings.decision.frequencies == "estimate" and not is_single:
         names = [*names]
         settings, frequencies = _estimated(panel, settings, names)
@@ -84,7 +88,7 @@ def diagnose(
     shifts: list[BatchShift] = []
     is_one_by_one = is_single or events or pictures is not None
     results = _one_by_one if is_one_by_one else partial(_in_batches, are_all_named="-" not in images, shifts=shifts)
-    out, kinds, cost, failures = console(), Counter[str](), 0.0, FailureTally()
+    out, kinds, cost, failures, notes = console(), Counter[str](), 0.0, FailureTally(), ImageNotes()
     watched = out if out.is_terminal else console(stderr=True)
     with (
         Diagnoser.open(panel, settings=settings) as diagnoser,
@@ -109,7 +113,9 @@ def diagnose(
             if not isinstance(result, FailedImage):
                 cost += result.cost_usd
                 failures.add(result.predictions)
-            progress("diagnosing", kinds.total(), len(images) if is_counted else None)
+                if result.image is not None:
+                    notes.add(result.image)
+            progress("diagnosing", kinds.total(), len(names) if is_counted and isinstance(names, list) else None)
             if pictures is not None:
                 _save_picture(result, pictures)
     if not (is_single or as_json or events):
@@ -120,6 +126,8 @@ def diagnose(
         click.echo(f"{kinds.total()} images: {words}" if kinds else "no images were given", err=True)
         for sentence in dict.fromkeys(batch_sentence(shift) for shift in shifts if kinds and not shift.alarm):
             click.echo(sentence, err=True)
+    for note in notes.sentences():
+        complain("note", note)
     finish(kinds["settled"] + kinds["referred"], kinds["failed"], complain_of_agents(failures.sentences))
 
 
@@ -200,7 +208,7 @@ def _in_batches(
             batch = diagnoser.tested([*images] if are_all_named else images)
             _say_first(batch.shift)
             shifts.append(batch.shift)
-            yield from diagnoser.diagnose_many(batch, keep_images=diagnoser.settings.history.keep)
+            yield from diagnoser.diagnose_many(batch, keep_images=True)
             continue
         for name in group:
             vectors = load_precomputed(Path(name), labelled=False)

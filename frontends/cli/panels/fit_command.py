@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from consilience.frontends.cli.named_images import with_folders
 from consilience.frontends.cli.options import PATH, collected, json_option, panel_option, settings_options
 from consilience.frontends.cli.outcome import Failure, complain, complain_of, complain_of_agents, finish
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from consilience.agents.vlm.spending_estimate import SpendingEstimate
     from consilience.core.settings.settings import Settings
@@ -164,6 +165,8 @@ def _name_what_was_left_out(report: FitReport) -> None:
         complain(
             "left out", f"{len(report.by_products):,} files that other programs made beside your photos, in {folders}"
         )
+    for aside in report.asides:
+        complain("note", aside)
     if report.ignored:
         names = ", ".join(f"'{path}'" for path in report.ignored[:NAMES_SHOWN])
         more = len(report.ignored) - NAMES_SHOWN
@@ -240,7 +243,7 @@ def add(
     from consilience.frontends.cli.terminal import console, progress_on
 
     settings = collected(settings_file, assignments)
-    paths = _all_images(images)
+    paths = _all_images(images, settings)
     with progress_on(console(stderr=True)) as progress:
         report = consilience.add(
             panel, [LabelledImage(path, label) for path in paths], settings=settings, progress=progress
@@ -288,7 +291,8 @@ def add_label(
     from consilience.frontends.cli.terminal import console, progress_on
     from consilience.orchestrator.fitting.new_label import add_label as add_to_panel
 
-    settings, paths = collected(settings_file, assignments), _all_images(images)
+    settings = collected(settings_file, assignments)
+    paths = _all_images(images, settings)
     label = consilience.Task.label(name, descriptions, synonyms)
     with progress_on(console(stderr=True)) as progress:
         report = add_to_panel(panel, label, paths, settings=settings, progress=progress)
@@ -297,12 +301,10 @@ def add_label(
     finish(report.images.added, len(report.failed) + len(report.images.conflicts))
 
 
-def _all_images(names: tuple[Path, ...]) -> list[Path]:
+def _all_images(names: Iterable[Path], settings: Settings) -> list[Path]:
     """Return the files, with all those in folders. Raises Failure: there are none."""
-    from consilience.core.dataset import images_below
-
-    paths = [path for name in names for path in (images_below(name) if os.path.isdir(name) else [name])]
-    if not paths:
+    paths = [*map(Path, with_folders(map(str, names), settings.images.follow_links))]
+    if all(map(os.path.isdir, paths)):
         raise Failure("no images were found: give image files, or folders that hold some")
     return paths
 
