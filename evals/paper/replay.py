@@ -43,7 +43,7 @@ from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.ensemble.scaling import ConfidenceDiscount
 from consilience.orchestrator.fitting.collect import MemberAnswers, to_array
 from consilience.orchestrator.fitting.expected_errors import error_prior_of
-from consilience.orchestrator.fitting.fit_ensemble import first_looks, judge, second_looks
+from consilience.orchestrator.fitting.fit_ensemble import first_looks, judge_all, second_looks
 from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
 from consilience.orchestrator.panel.panel import labelled_features
 from consilience.orchestrator.runtime.calls import run_sync
@@ -104,7 +104,8 @@ def neighbours_member(labelled_images: LabelledImages, task: Task, settings: Set
     shares = np.array([list(item["distribution"].values()) for item in evidence])
     labels = labelled_features(labelled_images, task).labels
     folds = split_into_folds(labels, settings.seed)
-    return judge(MemberAnswers(Neighbours.name, "first", shares, calibrators=ORDER_KEEPING), labels, folds, task)[0]
+    answers = MemberAnswers(Neighbours.name, "first", shares, calibrators=ORDER_KEEPING)
+    return judge_all([answers], labels, folds, task)[0][0]
 
 
 def from_summary(
@@ -141,19 +142,17 @@ def from_labelled(
         )
     labels = places(truths, recording.task)
     folds = split_into_folds(labels, settings.seed)
-    members, looks = [], []
-    calibrated = np.full((len(recording.looks), len(labels), len(recording.task.names)), np.nan)
-    for number, (agent, stage) in enumerate(recording.looks):
+    looks = []
+    for agent, stage in recording.looks:
         answers = labelled.looks.get((agent, stage), ())
         if not any(answer.probabilities for answer in answers):
             raise DatasetError(f"the labelled recorded answers hold none of '{look_name(agent, stage)}'")
         looks.append(MemberAnswers.of(agent, stage, answers, recording.task))
-        if agent == Neighbours.name and neighbours is not None:
-            answered = np.isfinite(looks[number].raw).all(axis=1)
-            member, calibrated[number, answered] = neighbours, neighbours.calibrator(looks[number].raw[answered])
-        else:
-            member, calibrated[number] = judge(looks[number], labels, folds, recording.task)
-        members.append(member)
+    members, calibrated = judge_all(looks, labels, folds, recording.task)
+    for number, look in enumerate(looks):
+        if look.agent == Neighbours.name and neighbours is not None:
+            answered = np.isfinite(look.raw).all(axis=1)
+            members[number], calibrated[number, answered] = neighbours, neighbours.calibrator(look.raw[answered])
     prior = error_prior_of([member.agent for member in members], len(labels))
     fusion = Fusion.from_predictions(calibrated, labels, first_looks(members, calibrated), prior)
     weigher = _weigher(recording.task, members, fusion, settings, second_look="when-it-helps")

@@ -2,7 +2,7 @@
 
 Which kind an agent gets is decided by cross-validated log loss: the simplest that no other beats by more than a
 standard error (Breiman et al. 1984). What an agent named counts on top of that: it may swap labels, or know some better
-than others, and its probabilities do not tell.
+than others, and its probabilities do not tell. An agent that states labels has none to scale: see `confusion`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from consilience.agents.heads.model_selection import mean_and_error, soft_targets
+from consilience.orchestrator.ensemble.confusion import ConfusionMatrix
 from consilience.orchestrator.ensemble.scaling import (
     Calibrator,
     ConfidenceDiscount,
@@ -30,14 +31,14 @@ IMAGES_FOR_MORE_PARAMETERS = 80
 8 parameters of a vector for four labels (the rule of Peduzzi et al. 1996). With 64, the log loss of the fusion on other
 images was 0.144 with a choice and 0.131 without (CLIP embeddings, 20 draws)."""
 
-PRIOR_IMAGES_OF_WORDS, PRIOR_IMAGES_OF_DISTRIBUTIONS = 1.0, 2.0
+PRIOR_IMAGES = 2.0
 """For how many images it counts, in each cell of `ConfusionScaling`, that a named label is right as often as the
-confidence says; a distribution has told more than the label that it names. Twice or half as many do as well."""
+probabilities say. Twice or half as many do as well."""
 
 CHOICES: tuple[type[FittedCalibrator], ...] = (TemperatureScaling, VectorScaling, IsotonicScaling)
 """Every calibrator of probabilities that can be fitted, the simplest first. A new one is one entry here."""
 
-_OTHERS: tuple[type[Calibrator], ...] = (ConfusionScaling, ConfidenceDiscount)
+_OTHERS: tuple[type[Calibrator], ...] = (ConfusionScaling, ConfusionMatrix, ConfidenceDiscount)
 
 CALIBRATORS: Mapping[str, type[Calibrator]] = {kind.kind: kind for kind in (*CHOICES, *_OTHERS)}
 """Every calibrator that a panel can hold, by kind: `to_dict` and `from_dict` know these and no others."""
@@ -47,9 +48,6 @@ FITTED: Mapping[str, type[FittedCalibrator]] = {kind.kind: kind for kind in CHOI
 
 FITTED_TO_HEADS: Mapping[str, type[FittedCalibrator]] = {**FITTED, HeadTemperatureScaling.kind: HeadTemperatureScaling}
 """The same, for heads on features."""
-
-FITTED_TO_WORDS: Mapping[str, type[FittedCalibrator]] = {TemperatureScaling.kind: TemperatureScaling}
-"""The same, for an agent whose distributions hold no more than a label and one number, see `states_one_number`."""
 
 ORDER_KEEPING: Mapping[str, type[FittedCalibrator]] = {kind.kind: kind for kind in CHOICES if kind.keeps_order}
 """Those after which a prediction still names the same label."""
@@ -78,6 +76,11 @@ def from_dict(data: Mapping[str, Any]) -> Calibrator:
 def _as_tuples(value: Any) -> Any:
     """Return lists, also within lists, as tuples."""
     return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
+
+
+def states_labels(probabilities: np.ndarray) -> bool:
+    """Return whether rows of (n, c) hold no more than a label each, or a label and one number (`confusion`)."""
+    return states_one_number(probabilities) or bool(((probabilities == 0) | (probabilities == 1)).all())
 
 
 def states_one_number(probabilities: np.ndarray) -> bool:
@@ -144,17 +147,15 @@ def _with_confusion(
     Args:
         expected: what `base` says, out of fold, (n, c).
     """
-    in_words = states_one_number(probabilities)
-    prior_images = PRIOR_IMAGES_OF_WORDS if in_words else PRIOR_IMAGES_OF_DISTRIBUTIONS
     named, rows = probabilities.argmax(axis=1), np.empty_like(expected)
     for fold in np.unique(folds):
         here = folds == fold
-        others = ConfusionScaling.over(base, expected[~here], named[~here], labels[~here], prior_images)
+        others = ConfusionScaling.over(base, expected[~here], named[~here], labels[~here], PRIOR_IMAGES)
         rows[here] = others.shifted(expected[here], named[here])
     worse, error = mean_and_error(_losses(rows, labels) - _losses(expected, labels))
     if worse > error:
         return base, expected
-    return ConfusionScaling.over(base, expected, named, labels, prior_images), rows
+    return ConfusionScaling.over(base, expected, named, labels, PRIOR_IMAGES), rows
 
 
 def _losses(calibrated: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ import numpy as np
 from consilience.agents.base import softmax
 from consilience.agents.heads.model_selection import sample
 from consilience.core.trust import Trust
+from consilience.orchestrator.ensemble.dirichlet import label_shares
 from consilience.orchestrator.ensemble.error_covariance import ErrorPrior, apart
 from consilience.orchestrator.ensemble.pool_weights import (
     EQUAL_SHARE,
@@ -54,12 +55,6 @@ def starting_weight(trust: Trust) -> float:
     return (1.0 - trust.ocr) * (1.0 + max(trust.ccc, 0.0)) / 2.0
 
 
-LABEL_IMAGES = 5.0
-"""Images that are thought to have been seen of each label, beside those that were: labels are as frequent as each other
-until many images tell otherwise. An agent that has seen no labelled image knows nothing of their shares, and where its
-evidence is counted beside that of others, a label that chance left out would be preferred."""
-
-
 MOST_SETS = 10_000
 """Sets of members that answered together whose weights are kept, about."""
 
@@ -71,7 +66,7 @@ class Fusion:
     Attributes:
         base: (a,), the weight of each look, or of its source while it speaks, where all others speak, too.
         sources: where the looks come from; None where no labelled predictions were seen.
-        log_prior: (c,), log share of each label among the labelled images; None: all the same.
+        log_prior: (c,), log share of each label among the labelled images, see `label_shares`; None: all the same.
         ceiling: no label gets more than this; 1 where it is not known how many labelled images there were.
         ratio: by label, its share where the panel is used over its share among the labelled images, (c,); None: 1. It
             is of the settings, and not written.
@@ -118,9 +113,9 @@ class Fusion:
             groups: number of the group of each image, int (n,): so many things support the ceiling; default: n.
         """
         prior = ErrorPrior.none(len(probabilities)) if prior is None else prior
-        n, c = len(labels), probabilities.shape[2]
+        n = len(labels)
         things = n if groups is None else len(np.unique(groups))
-        log_prior = np.log((np.bincount(labels, minlength=c) + LABEL_IMAGES) / (n + c * LABEL_IMAGES))
+        log_prior = np.log(label_shares(labels, probabilities.shape[2]))
         ceiling = kt_ceiling(things)
         of_look, count = prior.sources, int(prior.sources.max(initial=-1)) + 1
         covariance, ones = covariance_within_sources(probabilities, labels, prior), np.ones(count)

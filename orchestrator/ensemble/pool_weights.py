@@ -22,7 +22,7 @@ MAX_CORRELATION = 0.9
 LEAST_INFORMATION = 0.02
 """Nats an image that every source is thought to add, so that no weight is divided by nothing."""
 
-EQUAL_SHARE = 0.2
+EQUAL_SHARE = 0.5
 """Share of the prior's weights that is the same for all: who looks weak on few images need not be."""
 
 WEIGHT_WIDTH = 0.15
@@ -63,9 +63,9 @@ def error_correlation(words: np.ndarray, answered: np.ndarray, labels: np.ndarra
     s, n, _ = words.shape
     if s < 2 or n == 0:
         return 0.0
-    correlations = np.maximum(error_correlations(words, answered, labels), 0.0)
+    correlations = error_correlations(words, answered, labels)  # those below 0, too: chance makes both
     mean = float(correlations.sum() - np.trace(correlations)) / (s * (s - 1))
-    return float(min(images * mean / (images + CORRELATION_IMAGES), MAX_CORRELATION))
+    return float(np.clip(images * mean / (images + CORRELATION_IMAGES), 0.0, MAX_CORRELATION))
 
 
 def error_correlations(words: np.ndarray, answered: np.ndarray, labels: np.ndarray) -> np.ndarray:

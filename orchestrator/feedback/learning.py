@@ -23,7 +23,7 @@ from consilience.core.images import load_image
 from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.task import NONE_OF_THESE, Task
-from consilience.orchestrator.ensemble.calibration import FITTED, FITTED_TO_HEADS, FITTED_TO_WORDS, states_one_number
+from consilience.orchestrator.ensemble.calibration import FITTED_TO_HEADS
 from consilience.orchestrator.ensemble.cross_fitting import split_into_folds
 from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
@@ -204,13 +204,11 @@ def raw_predictions(diagnosis: Diagnosis, members: Sequence[Member], task: Task)
 
 
 def _answers(member: Member, raw: np.ndarray) -> MemberAnswers:
-    is_head = member.agent in FEATURE_AGENTS
-    if is_head:
-        kinds = FITTED_TO_HEADS
+    if member.agent in FEATURE_AGENTS:
+        look = MemberAnswers(member.agent, member.stage, raw, calibrators=FITTED_TO_HEADS)
     else:
-        kinds = FITTED_TO_WORDS if states_one_number(raw[np.isfinite(raw).all(axis=1)]) else FITTED
-    look = MemberAnswers(member.agent, member.stage, raw, member.cost_usd, kinds, by_name=not is_head)
-    return replace(look, seconds=member.seconds)
+        look = MemberAnswers.as_given(member.agent, member.stage, raw)
+    return replace(look, cost_usd=member.cost_usd, seconds=member.seconds)
 
 
 def _examples_of(

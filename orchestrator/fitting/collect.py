@@ -17,7 +17,7 @@ from consilience.core.evidence import Evidence
 from consilience.core.prediction import Prediction, Stage
 from consilience.core.task import Task
 from consilience.orchestrator.decision.second_look import NO_LABEL
-from consilience.orchestrator.ensemble.calibration import FITTED, FITTED_TO_WORDS, states_one_number
+from consilience.orchestrator.ensemble.calibration import FITTED, states_labels
 from consilience.orchestrator.ensemble.scaling import FittedCalibrator
 from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.runtime.calls import first_look, second_look
@@ -38,6 +38,7 @@ class MemberAnswers:
         cost_usd, seconds: of one answer, on average.
         calibrators: the kinds to choose a calibrator from, by name.
         by_name: whether what it named counts for its calibration, see `fit_calibrator`: not of a head on features.
+        in_words: whether it states labels, with or without a number, and is calibrated by what it said (`confusion`).
         predictions: the n answers as they were given; empty for a head, whose answer is no more than `raw`.
     """
 
@@ -47,25 +48,21 @@ class MemberAnswers:
     cost_usd: float = 0.0
     calibrators: Mapping[str, type[FittedCalibrator]] = field(default_factory=lambda: FITTED)
     by_name: bool = False
+    in_words: bool = False
     predictions: tuple[Prediction, ...] = ()
     seconds: float = 0.0
 
     @classmethod
     def of(cls, agent: str, stage: Stage, predictions: Sequence[Prediction], task: Task) -> Self:
-        """Return the answers with what they take on average and the calibrators that suit them.
-
-        An agent that states one number for its label gets calibrators for words: the others would fit noise in the
-        numbers that it did not state.
-        """
+        """Return the answers with what they take on average."""
         cost, seconds = np.mean([[prediction.cost_usd, prediction.seconds] for prediction in predictions], axis=0)
         given = cls.as_given(agent, stage, to_array(predictions, task))
         return replace(given, cost_usd=float(cost), seconds=float(seconds), predictions=tuple(predictions))
 
     @classmethod
     def as_given(cls, agent: str, stage: Stage, raw: np.ndarray) -> Self:
-        """Return answers of which only the probabilities are known, (n, c), with the calibrators that suit them."""
-        in_words = states_one_number(raw[np.isfinite(raw).all(axis=1)])
-        return cls(agent, stage, raw, calibrators=FITTED_TO_WORDS if in_words else FITTED, by_name=True)
+        """Return answers of which only the probabilities are known, (n, c)."""
+        return cls(agent, stage, raw, by_name=True, in_words=states_labels(raw[np.isfinite(raw).all(axis=1)]))
 
     def prediction(self, row: int, task: Task) -> Prediction:
         """Return the agent's answer on the image in a row."""

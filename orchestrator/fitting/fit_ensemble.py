@@ -26,11 +26,12 @@ from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.decision.case_summary import REASONER
 from consilience.orchestrator.decision.second_look import SecondLookAnswers
 from consilience.orchestrator.ensemble.calibration import FITTED_TO_HEADS, fit_calibrator
+from consilience.orchestrator.ensemble.confusion import calibrated_statements
 from consilience.orchestrator.ensemble.contributions import Contribution, contributions_of
 from consilience.orchestrator.ensemble.cross_fitting import fusions_of_others, out_of_fold, split_into_folds
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import LEFT_OUT, AgentChoice, Member
-from consilience.orchestrator.ensemble.scaling import TemperatureScaling
+from consilience.orchestrator.ensemble.scaling import Calibrator, TemperatureScaling
 from consilience.orchestrator.ensemble.trust_metrics import measure
 from consilience.orchestrator.fitting.collect import MemberAnswers, named_labels, predictions_of_others
 from consilience.orchestrator.fitting.expected_errors import error_prior_of
@@ -289,26 +290,34 @@ def judge_all(
     Raises:
         AgentError: an agent answered for too few images.
     """
-    judged = [judge(look, labels, folds, task) for look in looks]
+    in_words = [number for number, look in enumerate(looks) if look.in_words and _can_be_judged(look, folds)]
+    stated = calibrated_statements([looks[number].raw for number in in_words], labels, folds)
+    of_words = dict(zip(in_words, stated, strict=True))
+    judged = [_judge(look, labels, folds, task, of_words.get(number)) for number, look in enumerate(looks)]
     return [member for member, _ in judged], np.stack([calibrated for _, calibrated in judged])
 
 
-def judge(look: MemberAnswers, labels: np.ndarray, folds: np.ndarray, task: Task) -> tuple[Member, np.ndarray]:
-    """Return a look as a member that can be weighed, and its calibrated answers (n, c), out of fold.
-
-    Raises:
-        AgentError: the agent answered for too few images.
-    """
+def _judge(
+    look: MemberAnswers,
+    labels: np.ndarray,
+    folds: np.ndarray,
+    task: Task,
+    calibration: tuple[Calibrator, np.ndarray] | None,
+) -> tuple[Member, np.ndarray]:
+    """Return a look as a member, and its calibrated answers (n, c); a calibration that there is already is kept."""
     raw, answered = look.raw, np.isfinite(look.raw).all(axis=1)
     if (folds == UNJUDGED).all() and not answered.any():  # a head, and one image a label: nothing can be known
         trust = measure(look.agent, look.stage, raw, labels, task.names)
         return Member(look.agent, look.stage, TemperatureScaling(1.0), trust, look.cost_usd, look.seconds), raw
     if not _can_be_judged(look, folds):
         raise AgentError(f"the agent '{look.agent}' {_too_few(look)}")
-    calibrated = np.full_like(raw, np.nan)
-    calibrator, calibrated[answered] = fit_calibrator(
-        raw[answered], labels[answered], folds[answered], look.calibrators, by_name=look.by_name
-    )
+    if calibration is None:
+        calibrated = np.full_like(raw, np.nan)
+        calibrator, calibrated[answered] = fit_calibrator(
+            raw[answered], labels[answered], folds[answered], look.calibrators, by_name=look.by_name
+        )
+    else:
+        calibrator, calibrated = calibration
     trust = measure(look.agent, look.stage, calibrated, labels, task.names)
     return Member(look.agent, look.stage, calibrator, trust, look.cost_usd, look.seconds), calibrated
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from consilience.agents.base import one_hot, softmax
-from consilience.orchestrator.ensemble.calibration import FITTED, FITTED_TO_WORDS, fit_calibrator, states_one_number
+from consilience.core.task import Task
 from consilience.orchestrator.ensemble.cross_fitting import split_into_folds
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.scaling import TemperatureScaling, log_probabilities
+from consilience.orchestrator.fitting.collect import MemberAnswers
+from consilience.orchestrator.fitting.fit_ensemble import judge_all
 
 OURS = "consilience"
 NEW_IMAGES = 1000
@@ -48,19 +50,17 @@ def answered(raw: np.ndarray) -> np.ndarray:
 def consilience_pool(split: Split) -> np.ndarray:
     """Return the posterior of calibrators and weights as `fit` learns them."""
     folds = split_into_folds(split.labels, 0)
-    fitted, new = np.full_like(split.known, np.nan), np.full_like(split.new, np.nan)
-    for agent, raw in enumerate(split.known):
-        spoke, speaks = answered(raw), answered(split.new[agent])
-        if len(np.unique(folds[spoke])) < 2:
-            continue  # left out, as `fit` does
-        kinds = FITTED_TO_WORDS if states_one_number(raw[spoke]) else FITTED
-        calibrator, fitted[agent, spoke] = fit_calibrator(
-            raw[spoke], split.labels[spoke], folds[spoke], kinds, by_name=True
-        )
-        if speaks.any():
-            new[agent, speaks] = calibrator(split.new[agent, speaks])
-    kept = answered(fitted).any(axis=1)
-    return Fusion.from_predictions(fitted[kept], split.labels).posterior(new[kept])[0]
+    answers = [MemberAnswers.as_given(str(number), "first", raw) for number, raw in enumerate(split.known)]
+    kept = [number for number, raw in enumerate(split.known) if len(np.unique(folds[answered(raw)])) > 1]
+    if not kept:
+        return np.tile(split.shares, (split.new.shape[1], 1))
+    task = Task.from_labels([str(label) for label in range(split.known.shape[2])])
+    members, fitted = judge_all([answers[number] for number in kept], split.labels, folds, task)
+    new = np.full_like(split.new[kept], np.nan)
+    for place, (member, raw) in enumerate(zip(members, split.new[kept], strict=True)):
+        if (speaks := answered(raw)).any():
+            new[place, speaks] = member.calibrator(raw[speaks])
+    return Fusion.from_predictions(fitted, split.labels).posterior(new)[0]
 
 
 def majority(split: Split) -> np.ndarray:

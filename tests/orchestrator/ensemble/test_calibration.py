@@ -19,14 +19,15 @@ from consilience.orchestrator.ensemble.calibration import (
     CALIBRATORS,
     FITTED,
     FITTED_TO_HEADS,
-    FITTED_TO_WORDS,
     IMAGES_FOR_MORE_PARAMETERS,
     ORDER_KEEPING,
     fit_calibrator,
     from_dict,
+    states_labels,
     states_one_number,
     to_dict,
 )
+from consilience.orchestrator.ensemble.confusion import ConfusionMatrix
 from consilience.orchestrator.ensemble.scaling import (
     Calibrator,
     ConfidenceDiscount,
@@ -279,7 +280,9 @@ def test_all_without_shifts_keep_the_order_of_the_labels(calibrator: Calibrator,
 def test_each_of_the_registry_is_read_back_as_it_was_written(kind: str) -> None:
     honest = honest_rows(200)
     calibrator: Calibrator = ConfidenceDiscount(0.25)
-    if kind == ConfusionScaling.kind:
+    if kind == ConfusionMatrix.kind:
+        calibrator = ConfusionMatrix(tuple(map(tuple, np.log(honest[:4]).tolist())), 0.5, 1.2)
+    elif kind == ConfusionScaling.kind:
         calibrator = ConfusionScaling.over(calibrator, honest, drawn(honest, 1), drawn(honest, 2), 1.0)
     elif kind != ConfidenceDiscount.kind:
         calibrator = FITTED[kind].fit(softmax(2 * np.log(honest)), drawn(honest, 1))
@@ -289,7 +292,7 @@ def test_each_of_the_registry_is_read_back_as_it_was_written(kind: str) -> None:
     assert np.array_equal(restored(honest), calibrator(honest))
 
 
-@pytest.mark.parametrize("fitted", [FITTED, FITTED_TO_HEADS, FITTED_TO_WORDS, ORDER_KEEPING], ids=len)
+@pytest.mark.parametrize("fitted", [FITTED, FITTED_TO_HEADS, ORDER_KEEPING], ids=len)
 def test_whatever_an_agent_may_get_a_panel_can_hold(fitted: Mapping[str, type[FittedCalibrator]]) -> None:
     honest = honest_rows(200)
     for kind, calibrator_class in fitted.items():
@@ -328,32 +331,11 @@ def stated(named: np.ndarray, confidence: float, c: int = 3) -> np.ndarray:
     return np.where(np.eye(c, dtype=bool)[named], confidence, (1 - confidence) / (c - 1))
 
 
-CONFUSION = np.array([[0.6, 0.4, 0.0], [0.0, 0.6, 0.4], [0.4, 0.0, 0.6]])
-"""The shares of the true labels among the images for which each label is named (Dawid and Skene 1979)."""
-
-
-def test_a_word_that_is_worth_more_for_one_label_than_for_another_is_taken_so() -> None:
-    named = np.repeat([0, 1, 2], 400)
-    labels = np.concatenate([np.repeat([0, 1, 2], (row * 400).astype(int)) for row in CONFUSION])
-    calibrator, rows = fit_calibrator(stated(named, 0.9), labels, folds_of(1200), FITTED_TO_WORDS, by_name=True)
-    assert isinstance(calibrator, ConfusionScaling)
-    np.testing.assert_allclose(calibrator(stated(np.arange(3), 0.9)), CONFUSION, atol=0.02)
-    np.testing.assert_allclose(rows[::400], CONFUSION, atol=0.03)
-
-
 def test_the_shifts_by_hand() -> None:
     """Ten images, x named 6 times: 2 of label x, 4 of y, where 3 of each were expected."""
     named, labels = np.repeat([0, 1], [6, 4]), np.array([0, 0, 1, 1, 1, 1, 0, 1, 1, 1])
     shifts = ConfusionScaling.over(TemperatureScaling(1.0), np.full((10, 2), 0.5), named, labels, 2.0).shifts
     np.testing.assert_allclose(np.exp(shifts), [[4 / 5, 6 / 5], [3 / 4, 5 / 4]])
-
-
-def test_a_label_is_shifted_as_far_as_the_images_for_which_it_was_named_tell() -> None:
-    named, labels = np.r_[np.zeros(200, int), 2], np.r_[np.zeros(140, int), np.ones(60, int), 0]
-    scaling, _ = fit_calibrator(stated(named, 0.9), labels, folds_of(201), FITTED_TO_WORDS, by_name=True)
-    assert isinstance(scaling, ConfusionScaling)
-    often, never, once = (max(map(abs, row)) for row in scaling.shifts)
-    assert 0 == never < once < often / 2
 
 
 @pytest.mark.parametrize("n", [12, 40, 400])
@@ -401,3 +383,6 @@ def test_who_states_one_number_is_known_by_it() -> None:
     assert states_one_number(np.full((2, 3), 1 / 3))
     assert not states_one_number(np.r_[words, honest_rows(1, c=3)])
     assert not states_one_number(words[:, :2])  # of two labels, that tells nothing
+    assert states_labels(words)
+    assert states_labels(np.eye(2))
+    assert not states_labels(words[:, :2])

@@ -14,6 +14,7 @@ from scipy.optimize import minimize
 
 from consilience.agents.base import one_hot, softmax
 from consilience.core.trust import Trust
+from consilience.orchestrator.ensemble.dirichlet import label_shares
 from consilience.orchestrator.ensemble.error_covariance import (
     PRIOR_IMAGES,
     ErrorPrior,
@@ -21,7 +22,7 @@ from consilience.orchestrator.ensemble.error_covariance import (
     error_covariance,
     min_variance_weights,
 )
-from consilience.orchestrator.ensemble.fusion import LABEL_IMAGES, Fusion, cap_confidence, starting_weight
+from consilience.orchestrator.ensemble.fusion import Fusion, cap_confidence, starting_weight
 from consilience.orchestrator.ensemble.pool_weights import error_correlation, expected_weights, without_the_missing
 
 
@@ -302,8 +303,7 @@ def test_who_is_missing_has_no_weight_and_the_others_take_over() -> None:
     assert (weights[0, 1:] >= weights[3, 1:]).all()
     assert weights[1].tolist() == [0, 0, 1]
     np.testing.assert_allclose(posterior[1], predictions[2, 1])
-    shares = (np.bincount(labels) + LABEL_IMAGES) / (500 + 3 * LABEL_IMAGES)
-    np.testing.assert_allclose(posterior[2], shares)
+    np.testing.assert_allclose(posterior[2], label_shares(labels, 3))
     assert weights[2].tolist() == [0, 0, 0]
     np.testing.assert_allclose(posterior[3:], fusion.posterior(predictions[:, 3:])[0])
 
@@ -348,7 +348,7 @@ def test_order_does_not_matter_and_the_posterior_is_a_distribution(
     assert (weights >= 0).all()
     assert (weights[missing.T] == 0).all()
     np.testing.assert_allclose(posterior.sum(axis=1), 1)
-    shares = (np.bincount(labels, minlength=4) + LABEL_IMAGES) / (5 + 4 * LABEL_IMAGES)
+    shares = label_shares(labels, 4)
     np.testing.assert_allclose(posterior[missing.all(axis=0)], np.tile(shares, (missing.all(axis=0).sum(), 1)))
     shuffled = predictions[agents][:, :, names]
     other, moved = Fusion.from_predictions(shuffled, place[labels]).posterior(shuffled)

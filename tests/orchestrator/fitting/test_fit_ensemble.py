@@ -202,7 +202,8 @@ def test_an_agent_is_calibrated_by_what_it_names_and_a_head_is_not() -> None:
         return MemberAnswers.of("qwen", "first", [*predictions, Prediction("qwen", abstained=True)], TASK)
 
     words, distributions = answers([0.8, 0.1, 0.1], [0.3, 0.4, 0.3]), answers([0.8, 0.1, 0.1], [0.2, 0.5, 0.3])
-    assert [*words.calibrators] == ["temperature"]
+    assert words.in_words
+    assert not distributions.in_words
     assert "vector" in distributions.calibrators
     assert words.by_name
     assert distributions.by_name
