@@ -128,7 +128,8 @@ class PanelGraph:
         run = Run(agents, self._memory, nothing, features_of_rows(len(images)), math.inf)
         final = await self._run(state, run, self.compiled)
         seconds = (time.monotonic() - started) / len(images)
-        return [self._result(final, row, None, None, seconds) for row in range(len(images))]
+        vector = np.empty(0, np.float32)  # as the labelled images of such a panel have
+        return [self._result(final, row, None, vector, seconds) for row in range(len(images))]
 
     async def _run(
         self,
@@ -169,7 +170,7 @@ class PanelGraph:
         return self._compile(self._settings.policy.model_copy(update={"second_look": "always"}))
 
     def _result(
-        self, state: Any, row: int, image: Image | None, vector: np.ndarray | None, seconds: float
+        self, state: Any, row: int, image: Image | None, vector: np.ndarray, seconds: float
     ) -> Diagnosis | FailedImage:
         conclusion, source = conclusion_from_dict(state["conclusions"][row]), state["sources"][row]
         predictions = conclusion.predictions
@@ -185,6 +186,5 @@ class PanelGraph:
             source=source,
             trust=tuple(member.trust for member in self._panel.members if (member.agent, member.stage) in counted),
             image=image,
-            # No view: it would keep the batch alive.
-            embedding=None if vector is None else Embedding(vector.copy(), self._fingerprint),
+            embedding=Embedding(vector.copy(), self._fingerprint),  # no view: it would keep the batch alive
         )

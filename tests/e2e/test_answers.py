@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from consilience import fit_answers
+from consilience.orchestrator.panel.panel import Panel
 from tests.support.answer_rows import answer_rows, as_csv
 from tests.support.commands import Invoke
 from tests.support.made_once import made_once
@@ -38,6 +39,21 @@ def test_the_commands_take_tables_of_answers(tmp_path: Path, invoke: Invoke) -> 
     assert all(diagnosis["novelty"] is None for diagnosis in diagnoses)
     listed = invoke("history", "--panel", panel)
     assert "1-2.jpg" in listed.output
+
+
+def test_a_panel_of_answers_learns_from_feedback_and_forgets_again(tmp_path: Path, invoke: Invoke) -> None:
+    panel, at_once = tmp_path / "panel", ("--set", "learning.review=at-once")
+    fit_answers(answer_rows(60), panel)
+    lines = invoke("diagnose", as_csv(tmp_path / "m.csv", answer_rows(1, seed=1)), "--panel", panel, "--json").output
+    id = json.loads(lines.splitlines()[0])["id"]
+    assert invoke("feedback", id, "--label", "canker", "--panel", panel, *at_once).exit_code == 0
+    learned = invoke("learn", "--panel", panel, *at_once)
+    assert "1 image joined the panel's memory (canker 1); the agents' trust was measured on 1 of them" in learned.output
+    opened = Panel.open(panel)
+    assert (len(opened.labelled_images), opened.members[1].trust.n) == (61, 61)
+    assert "1 image left the panel's memory" in invoke("undo", 1, "--panel", panel).output
+    assert invoke("remove", "0-0.jpg", "--panel", panel).exit_code == 0
+    assert len(Panel.open(panel).labelled_images) == 59
 
 
 def test_wrong_usage_is_named(tmp_path: Path, panel: Path, invoke: Invoke) -> None:

@@ -48,7 +48,6 @@ def test_what_cannot_be_said_without_an_image_is_left_out(panel: Path) -> None:
     (diagnosis,) = diagnoses(panel, answer_rows(1, seed=2))
     assert (diagnosis.novelty, diagnosis.is_novel, diagnosis.novelty_signs) == (None, False, {})
     assert not diagnosis.evidence.neighbours
-    assert diagnosis.embedding is None
     assert "Only agents' answers are known of it" in diagnosis.to_markdown()
     assert Diagnosis.from_dict(diagnosis.to_dict()) == diagnosis
 
