@@ -37,11 +37,12 @@ class Bot:
     """Takes requests and answers them in Slack.
 
     Attributes:
+        api: Slack's Web API.
         lost: is done, with the cause, when Slack accepts the bot no more.
     """
 
     def __init__(self, chat: Chat, api: Api, inbox: Inbox, bearer: Bearer) -> None:
-        self.chat, self._api, self._inbox, self._bearer = chat, api, inbox, bearer
+        self.chat, self.api, self._inbox, self._bearer = chat, api, inbox, bearer
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._room = asyncio.Semaphore(MAX_PEOPLE_AT_ONCE)
@@ -78,7 +79,7 @@ class Bot:
         for request in requests:
             place = (request.channel, request.message)
             if request.kind != "press" and place not in seen:
-                seen[place] = self._spawn(self._politely(self._api.react(*place, on=SEEN)))
+                seen[place] = self._spawn(self._politely(self.api.react(*place, on=SEEN)))
             self._spawn(self._in_turn(request, seen.get(place), is_begun))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -125,9 +126,9 @@ class Bot:
         key, channel = request.key, request.channel
         bot_message = progress.bot_message
         if not bot_message and is_begun:  # it may have been posted, and the bot stopped before it knew
-            bot_message = await self._api.posted(channel, request.thread, key)
+            bot_message = await self.api.posted(channel, request.thread, key)
         if not bot_message:
-            _, bot_message = await self._api.post(channel, request.thread, {"text": plain(_at_work(request))}, key)
+            _, bot_message = await self.api.post(channel, request.thread, {"text": plain(_at_work(request))}, key)
         if bot_message != progress.bot_message:
             self._inbox.record_message(key, bot_message)
         reaction = DONE
@@ -142,7 +143,7 @@ class Bot:
             reply, reaction = Reply("Something went wrong; the bot's log says what. Please try again."), FAILED
         if not progress.is_pictured:
             await self._show(reply, request)
-        await self._api.update(channel, bot_message, message(reply))
+        await self.api.update(channel, bot_message, message(reply))
         await self._conclude(request, reaction)
 
     async def _conclude(self, request: SlackRequest, reaction: str) -> None:
@@ -156,7 +157,7 @@ class Bot:
         """React to a message when all of it is answered, and at once when something failed."""
         if is_last or reaction == FAILED:
             off = SEEN if is_last else ""
-            await self._politely(self._api.react(request.channel, request.message, on=reaction, off=off))
+            await self._politely(self.api.react(request.channel, request.message, on=reaction, off=off))
         self._inbox.record_reaction(request.key)
 
     async def _show(self, reply: Reply, request: SlackRequest) -> None:
@@ -164,7 +165,7 @@ class Bot:
         try:
             for picture in reply.pictures:
                 png = await asyncio.to_thread(picture.draw)
-                await self._api.show(request.channel, request.thread, picture.name, png, picture.alt_text)
+                await self.api.show(request.channel, request.thread, picture.name, png, picture.alt_text)
         except (PassingTrouble, LostAccess):
             raise
         except ConsilienceError as error:
@@ -206,7 +207,7 @@ class Bot:
 
     async def _image(self, request: SlackRequest) -> tuple[bytes, str]:
         if request.file and not request.url:
-            address = await self._api.file_address(request.file)
+            address = await self.api.file_address(request.file)
             if not address:
                 raise ConsilienceError(
                     f"'{request.name}' was deleted from Slack before it could be fetched; upload it again"

@@ -22,6 +22,9 @@ _LINK = re.compile(r"<(https?://[^|>\s]+)(?:\|[^>]*)?>")
 MAX_IMAGES = 20
 """Images of one message that are looked at."""
 
+MAX_PASSED_ON = 3
+"""Messages inside one another that are searched for images."""
+
 
 @dataclass(frozen=True, slots=True)
 class SlackRequest:
@@ -69,7 +72,8 @@ def from_message(event: Mapping[str, Any], bot: str, is_known_thread: bool) -> l
     """Return the requests in a message or mention; none if the bot is not meant.
 
     It is meant in direct messages, where it is mentioned, and by a question that it understands in a thread in which it
-    has answered. A mention comes twice, as `app_mention` and as `message`: the keys are the same.
+    has answered. A mention comes twice, as `app_mention` and as `message`: the keys are the same. The first may come
+    before its images do: the key of a question is none of an image.
 
     Args:
         event: of Slack, of the type `message` or `app_mention`.
@@ -88,25 +92,55 @@ def from_message(event: Mapping[str, Any], bot: str, is_known_thread: bool) -> l
     if not is_meant and not (is_known_thread and recognised(words, ()) is not None and words):
         return []
     thread = str(event.get("thread_ts") or ts)
-    asked = SlackRequest(f"{channel}:{ts}:0", "ask", person, channel, ts, thread, is_direct, text=words)
-    images = [*_files(event), *(("", html.unescape(url), "") for url in _LINK.findall(text))] if is_meant else []
+    asked = SlackRequest(f"{channel}:{ts}:ask", "ask", person, channel, ts, thread, is_direct, text=words)
+    links = [html.unescape(url) for url in _LINK.findall(text)]
+    images = dict.fromkeys([*_files(event), *(("", url, "") for url in links)]) if is_meant else {}
     looks = [
         replace(asked, key=f"{channel}:{ts}:{number}", kind="look", file=file, url=url, name=name, text="")
-        for number, (file, url, name) in enumerate(images[:MAX_IMAGES])
+        for number, (file, url, name) in enumerate([*images][:MAX_IMAGES])
     ]
     return looks or [asked]
 
 
-def _files(event: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return id, address and name of each uploaded file."""
-    return [
+def has_images(event: Mapping[str, Any]) -> bool:
+    """Return whether a message, or one that it passes on, has uploaded files or shown images."""
+    return bool(_files(event))
+
+
+def _files(message: Mapping[str, Any], depth: int = 0) -> list[tuple[str, str, str]]:
+    """Return id, address and name of each file of a message, and of those that it shares or passes on.
+
+    A message that is passed on comes as an attachment, with its files or with its blocks.
+    """
+    found = [
         (
             str(file.get("id") or ""),
             str(file.get("url_private_download") or file.get("url_private") or ""),
             source_name(str(file.get("name") or file.get("id") or "image")),
         )
-        for file in event.get("files") or ()
+        for file in _mappings(message.get("files"))
     ]
+    if depth > MAX_PASSED_ON:
+        return found
+    for attachment in _mappings(message.get("attachments")):
+        is_passed_on = attachment.get("is_share") or attachment.get("is_msg_unfurl") or attachment.get("message_blocks")
+        if is_passed_on and isinstance(url := attachment.get("image_url"), str) and not attachment.get("files"):
+            found.append(("", url, ""))
+        found += _files(attachment, depth + 1) if is_passed_on else []
+        for block in _mappings(attachment.get("message_blocks")):
+            inner = block.get("message")
+            found += _files(inner, depth + 1) if isinstance(inner, Mapping) else []
+    for block in _mappings(message.get("blocks")):
+        file = block.get("slack_file")
+        if block.get("type") == "image" and isinstance(file, Mapping):
+            found.append((str(file.get("id") or ""), str(file.get("url") or ""), "image"))
+        elif block.get("type") == "image" and isinstance(url := block.get("image_url"), str):
+            found.append(("", url, ""))
+    return [file for file in found if file[0] or file[1]]
+
+
+def _mappings(values: Any) -> list[Mapping[str, Any]]:
+    return [value for value in values if isinstance(value, Mapping)] if isinstance(values, list) else []
 
 
 def from_press(body: Mapping[str, Any]) -> SlackRequest:

@@ -150,6 +150,16 @@ class Api:
         described = answer.get("file") or {}
         return str(described.get("url_private_download") or described.get("url_private") or "")
 
+    async def message(self, channel: str, ts: str) -> Mapping[str, Any]:
+        """Return a message as Slack has it now; empty if it cannot be had."""
+        try:
+            answer = await _result(
+                self.client.conversations_replies(channel=channel, ts=ts, oldest=ts, latest=ts, inclusive=True, limit=2)
+            )
+        except _Refused:
+            return {}
+        return next((message for message in answer.get("messages") or () if message.get("ts") == ts), {})
+
     async def link(self, channel: str, ts: str) -> str:
         """Return the address of a message; empty if it is gone."""
         try:

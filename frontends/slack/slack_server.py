@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from consilience.frontends.slack.bot import Bot, Referral
 from consilience.frontends.slack.drift_watch import watch
 from consilience.frontends.slack.files import bearer_of
 from consilience.frontends.slack.inbox import Inbox
-from consilience.frontends.slack.request import from_message, from_press
+from consilience.frontends.slack.request import from_message, from_press, has_images
 from consilience.frontends.slack.slack_api import API_URL, Api, Identity
 
 if TYPE_CHECKING:
@@ -114,6 +114,10 @@ def _app(connection: SlackConnection, bot: Bot, inbox: Inbox, identity: Identity
     )
 
     async def on_message(event: dict[str, Any]) -> None:
+        if event.get("type") == "app_mention" and not has_images(event):  # it may come before its files do
+            with suppress(SlackError):
+                now = await bot.api.message(str(event.get("channel")), str(event.get("ts")))
+                event = {**event, **{key: now[key] for key in ("files", "attachments", "blocks") if key in now}}
         thread = event.get("thread_ts")
         is_known = bool(thread) and inbox.is_known(str(event.get("channel")), str(thread))
         await bot.receive(from_message(event, identity.user, is_known))

@@ -74,6 +74,7 @@ class FakeSlack:
         files: what people have uploaded. held: those whose download waits until they are taken out.
         public: images that anybody may fetch, by name.
         calls: the methods that were called, in order. messages, uploads, reactions: what the bot has left.
+        said: messages of people that the Web API returns, by timestamp.
         events_url: where events go over HTTP; None: over the socket.
         token: the one that is accepted.
     """
@@ -90,6 +91,7 @@ class FakeSlack:
         self.public: dict[str, bytes] = {}
         self.tokens_seen: list[tuple[str, str | None]] = []  # path, Authorization
         self.events_url: str | None = None
+        self.said: dict[str, dict[str, Any]] = {}
         self.acks: dict[str, float] = {}
         self._waiting_uploads: dict[str, bytes] = {}
         self._sockets: list[web.WebSocketResponse] = []
@@ -290,10 +292,10 @@ class FakeSlack:
                 return {"channel": message.channel, "ts": ts}
             case "conversations.replies":
                 there = [message for message in self.messages.values() if message.thread == fields["ts"]]
+                own = [self.said[fields["ts"]]] if fields["ts"] in self.said else []
                 return {
-                    "messages": [
-                        {"ts": message.ts, "text": message.text, "metadata": message.metadata} for message in there
-                    ]
+                    "messages": own
+                    + [{"ts": message.ts, "text": message.text, "metadata": message.metadata} for message in there]
                 }
             case "chat.update":
                 message = self.messages[fields["ts"]]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from consilience.core.errors import ConsilienceError, ImageError
+from consilience.frontends.cli.named_images import dropped_name
 from consilience.frontends.cli.options import PATH, collected, json_option, panel_option, settings_options
 from consilience.frontends.cli.outcome import complain, finish
 
@@ -88,7 +89,7 @@ class Talk:
         from consilience.frontends.chat.rule_answers import HELP
 
         if _is_image(line):
-            image = _unquoted(line)
+            image = dropped_name(line)
             reply = await self._chat.look(image, person=self.person, channel="chat")
             self._about, self._image = reply.diagnosis, image
             return reply
@@ -155,23 +156,17 @@ def _next_line() -> str:
     return line.decode("utf-8", "surrogateescape")
 
 
-def _unquoted(line: str) -> str:
-    """Return a path without the quotes that a terminal adds when a file is dropped on it."""
-    return line[1:-1] if len(line) > 1 and line[0] == line[-1] and line[0] in "'\"" else line
-
-
 def _is_image(line: str) -> bool:
     """Return whether a line names an image: an address, a file that exists, or a name that ends as images do."""
-    name = _unquoted(line)
+    from consilience.core.dataset import SUFFIXES
+
+    name = dropped_name(line)
     if "://" in name.split(" ")[0]:
         return True
     try:
-        return Path(name).is_file() or Path(name).suffix.lower() in _SUFFIXES
+        return Path(name).is_file() or Path(name).suffix.lower() in SUFFIXES
     except (OSError, ValueError):  # too long, or with a NUL: no path
         return False
-
-
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".avif"})
 
 
 def _print(out: Console, reply: Reply, paths: list[Path], as_json: bool) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from consilience.core.errors import ConsilienceError, ImageError
-from consilience.frontends.cli.named_images import with_folders
+from consilience.frontends.cli.named_images import dropped_name, with_folders
 from consilience.frontends.cli.options import PATH, collected, json_option, panel_option, settings_options
 from consilience.frontends.cli.outcome import complain, complain_of, complain_of_agents, finish
 
@@ -169,7 +169,8 @@ def _named(images: Iterable[str]) -> Iterator[str]:
     """Yield the names, with those on standard input in the place of '-'."""
     for name in images:
         if name == "-":
-            yield from filter(None, (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer))
+            lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
+            yield from map(dropped_name, filter(None, lines))
         else:
             yield name
 

@@ -56,6 +56,39 @@ def test_each_of_several_images_and_links_is_answered(slack: FakeSlack, bot: Run
     slack.reacted(event, "white_check_mark")
 
 
+def test_images_of_messages_that_are_passed_on_are_looked_at(slack: FakeSlack, bot: Running) -> None:
+    shared = {"is_share": True, "text": "look", "files": [slack.upload(png("circle"), "shared.png")]}
+    quoted = {"message_blocks": [{"message": {"files": [slack.upload(png("square"), "quoted.png")]}}]}
+    event = slack.say(f"<@{BOT}> what are these?", attachments=[shared, quoted, shared, "no attachment"])
+    slack.deliver(event)
+    answers = slack.answers(event["ts"], 2)
+    assert {answer.texts[0] for answer in answers} == {"Looking at shared.png…", "Looking at quoted.png…"}
+    assert {named(answer.text) for answer in answers} == {"circle", "square"}
+    assert {token for _, token in slack.tokens_seen} == {f"Bearer {BOT_TOKEN}"}
+
+
+def test_a_picture_that_slack_shows_for_a_link_is_not_looked_at_twice(slack: FakeSlack, bot: Running) -> None:
+    slack.public["far.png"] = png("stripes")
+    url = f"http://127.0.0.1:{slack.port}/public/far.png"
+    event = slack.say(f"<@{BOT}> <{url}>", attachments=[{"from_url": url, "image_url": url}])
+    slack.deliver(event)
+    [answer] = slack.answers(event["ts"])
+    assert named(answer.text) == "stripes"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_mention_that_comes_before_its_file(slack: FakeSlack, bot: Running, is_there: bool) -> None:
+    """Slack may tell of the mention first, without the file; the message with it follows."""
+    message = slack.say(MENTION, slack.upload(png("circle"), "round.png"))
+    mention = {key: message[key] for key in ("channel", "user", "text", "ts")} | {"type": "app_mention"}
+    if is_there:
+        slack.said[message["ts"]] = message
+    slack.deliver(mention)
+    slack.deliver(message)
+    answers = slack.answers(message["ts"], 1 if is_there else 2)
+    assert [named(answer.text) for answer in answers if "round.png" in answer.texts[0]] == ["circle"]
+
+
 def test_the_token_goes_to_uploaded_files_and_nowhere_else(slack: FakeSlack, bot: Running) -> None:
     slack.public["far.png"] = png("stripes")
     event = slack.say(
