@@ -180,6 +180,7 @@ class FeatureAgent(ABC):
         needs_text: whether it needs an encoder with a text tower.
         needs_tower: whether it is trained through that text tower.
         needs_unlabelled: whether it needs unlabelled images beside the labelled ones.
+        needs_neighbours: whether it looks at the nearest cases in the memory.
         trains: whether fitting takes many steps, and more than one image a label.
     """
 
@@ -188,6 +189,7 @@ class FeatureAgent(ABC):
     needs_text: ClassVar[bool] = False
     needs_tower: ClassVar[bool] = False
     needs_unlabelled: ClassVar[bool] = False
+    needs_neighbours: ClassVar[bool] = False
     trains: ClassVar[bool] = False
     can_revise: ClassVar[bool] = False
 

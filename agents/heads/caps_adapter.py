@@ -23,8 +23,8 @@ from typing import Self
 import numpy as np
 
 from consilience.agents.base import Features, LabelledFeatures, one_hot, softmax
-from consilience.agents.heads.model_selection import are_few, sample, similarities_to_others, softened_log_loss
-from consilience.agents.heads.tip_adapter import TipAdapter, text_logits
+from consilience.agents.heads.model_selection import are_few, sample, softened_log_loss
+from consilience.agents.heads.tip_adapter import TipAdapter, affinities_to_others, text_logits
 from consilience.core.errors import AgentError
 
 TEXT_AMOUNTS = (0.0, 0.3, 1.0, 3.0, 10.0)
@@ -73,8 +73,7 @@ class CapsAdapter(TipAdapter):
         return agent
 
     def probabilities(self, features: Features) -> np.ndarray:
-        affinities = np.exp(self.sharpness * (features @ self.keys.T - 1)) @ self.values
-        return self._pooled(features, affinities, self.text_amount)
+        return self._pooled(features, self.affinities(features), self.text_amount)
 
     def _pooled(
         self, features: Features, affinities: np.ndarray, text_amount: float, groups: np.ndarray | None = None
@@ -93,7 +92,7 @@ class CapsAdapter(TipAdapter):
     def _best_text_amount(self, data: LabelledFeatures) -> float:
         """Return the a_t with the least leave-one-out log loss."""
         rows = sample(len(data.features))
-        affinities = np.exp(self.sharpness * (similarities_to_others(data, rows) - 1)) @ self.values
+        affinities = affinities_to_others(data, rows, (self.sharpness,))[self.sharpness]
         features, labels, groups = data.features[rows], data.labels[rows], data.groups[rows]
         return min(
             TEXT_AMOUNTS,

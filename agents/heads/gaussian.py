@@ -9,7 +9,7 @@ The logits are divided by a temperature: with fewer images than dimensions they 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -18,6 +18,7 @@ from consilience.agents.base import AgentInput, FeatureAgent, Features, Labelled
 from consilience.agents.heads.folds import inner_folds
 from consilience.agents.heads.model_selection import (
     first_unless_beaten,
+    least_of_convex,
     row_space,
     scales,
     softened_log_loss,
@@ -163,13 +164,15 @@ def _choose(data: LabelledFeatures, scale: np.ndarray, ridges: Sequence[float] =
             weights, bias = discriminant(statistics, ridge, unscaled)
             # the d of the formula is here that of the images' own space
             logits[ridge][test] = (rows[test] @ weights.T + bias) * len(train) / rows.shape[1]
-    best = [
-        min(TEMPERATURES, key=lambda temperature: softened_log_loss(softmax(logits[r] / temperature), data.labels))
-        for r in ridges
-    ]
+    temperatures: list[float] = TEMPERATURES.tolist()
+
+    def loss_of(ridge: float) -> Callable[[float], float]:  # convex in the inverse of the temperature
+        return lambda temperature: softened_log_loss(softmax(logits[ridge] / temperature), data.labels)
+
+    best = [least_of_convex(temperatures, loss_of(ridge)) for ridge in ridges]
     losses = [
         softened_log_losses(softmax(logits[r] / temperature), data.labels)
         for r, temperature in zip(ridges, best, strict=True)
     ]
     place = first_unless_beaten(losses)
-    return ridges[place], float(best[place]) * per_image
+    return ridges[place], best[place] * per_image

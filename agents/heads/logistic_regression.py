@@ -37,8 +37,7 @@ MAX_STEPS, MAX_PRODUCTS, MAX_SHORTENED = 100, 500, 20
 def principal_axes(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return rows (n, d) rotated onto their principal axes, float32 (n, r), and these, (r, d); r = min(n, d)."""
     reduced, axes = row_space(rows)
-    _, rotation = np.linalg.eigh((reduced.T @ reduced).astype(np.float64))
-    rotation = rotation.astype(rows.dtype)
+    _, rotation = np.linalg.eigh(reduced.T @ reduced)
     return np.asarray(reduced @ rotation, dtype=np.float32), rotation.T @ axes
 
 

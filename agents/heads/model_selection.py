@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from consilience.agents.base import Features, LabelledFeatures, one_hot
 
 MAX_JUDGED_IMAGES = 2000
 """The most images a choice is made on: it picks one of a few settings, and the work grows with n^2."""
+
+CELLS = 2**23
+"""Similarities held at a time: 32 MB of float32."""
 
 FEW_IMAGES = 8
 """With fewer images a label than this, on average, cross-validation tells less than the default does."""
@@ -43,12 +46,37 @@ def nearest_labels(data: LabelledFeatures, k: int) -> tuple[np.ndarray, np.ndarr
         The images' own labels int (m,); the labels of the k nearest others int (m, k), -1 where there are fewer; their
         similarities (m, k), -1 there.
     """
-    rows = sample(len(data.features))
-    similarities = similarities_to_others(data, rows)
-    nearest = np.argsort(-similarities, axis=1, kind="stable")[:, : min(k, len(data.features) - 1)]
-    near = np.take_along_axis(similarities, nearest, axis=1)
+    rows, most = sample(len(data.features)), min(k, len(data.features) - 1)
+    nearest, near = np.empty((len(rows), most), dtype=np.intp), np.empty((len(rows), most), dtype=np.float32)
+    for part in parts_of(len(rows), len(data.features)):
+        nearest[part], near[part] = most_similar(similarities_to_others(data, rows[part]), most)
     is_other = np.isfinite(near)
     return data.labels[rows], np.where(is_other, data.labels[nearest], -1), np.where(is_other, near, -1.0)
+
+
+def most_similar(similarities: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k columns with the greatest of similarities (m, n), most similar first, int (m, k), and these, (m, k).
+
+    Of two that are equal the one to the left is first.
+
+    >>> columns, values = most_similar(np.array([[0.1, 0.9, 0.5, 0.9]]), 3)
+    >>> columns.tolist(), values.tolist()
+    ([[1, 3, 2]], [[0.9, 0.9, 0.5]])
+    """
+    k = min(k, similarities.shape[1])
+    if k == 0:
+        return np.empty((len(similarities), 0), dtype=np.intp), np.empty((len(similarities), 0), similarities.dtype)
+    columns = np.sort(np.argpartition(similarities, -k, axis=1)[:, -k:], axis=1)
+    values = np.take_along_axis(similarities, columns, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)
+
+
+def parts_of(rows: int, columns: int) -> Iterator[slice]:
+    """Yield slices of so many rows, in each of which a matrix with that many columns has at most CELLS cells."""
+    step = max(1, CELLS // max(columns, 1))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
 
 
 def soft_targets(labels: np.ndarray, n_labels: int) -> np.ndarray:
@@ -90,6 +118,24 @@ def first_unless_beaten(losses: Sequence[np.ndarray]) -> int:
     best = int(np.argmin([per_setting.mean() for per_setting in losses]))
     ahead, error = mean_and_error(losses[0] - losses[best])
     return best if ahead > error else 0
+
+
+def least_of_convex(values: Sequence[float], loss: Callable[[float], float]) -> float:
+    """Return the value of the least loss, which falls up to there and rises from there on; values ascending.
+
+    Of k values about 2 log2 k are tried.
+
+    >>> least_of_convex([1.0, 2.0, 4.0, 8.0], lambda value: (value - 3.0) ** 2)
+    2.0
+    """
+    low, high = 0, len(values) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if loss(values[middle]) <= loss(values[middle + 1]):
+            high = middle
+        else:
+            low = middle + 1
+    return values[low]
 
 
 def row_space(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -28,6 +28,7 @@ class Neighbours(FeatureAgent):
 
     name = "neighbours"
     usual_error = 1.5
+    needs_neighbours = True
 
     def __init__(self, k: int, sharpness: float, smoothing: float, n_labels: int) -> None:
         self.k, self.sharpness, self.smoothing, self.n_labels = k, sharpness, smoothing, n_labels

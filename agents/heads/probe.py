@@ -36,7 +36,7 @@ class Probe(FeatureAgent):
         features = data.features
         centre = features.mean(axis=0, dtype=np.float64)
         scale = scales(features)
-        rows, axes = principal_axes((features - centre) / scale)
+        rows, axes = principal_axes((features - centre.astype(np.float32)) / scale.astype(np.float32))
         present, labels = np.unique(data.labels, return_inverse=True)
         problem = LogisticProblem.of(rows, labels, len(present))
         strength, start = _choose_strength(problem, data.groups)

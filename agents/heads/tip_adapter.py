@@ -8,18 +8,27 @@ is left out. a and b are chosen by the leave-one-out log loss, where there are n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
 import numpy as np
 
 from consilience.agents.base import AgentInput, FeatureAgent, Features, LabelledFeatures, one_hot, softmax
-from consilience.agents.heads.model_selection import are_few, sample, similarities_to_others, softened_log_loss
+from consilience.agents.heads.model_selection import (
+    are_few,
+    parts_of,
+    sample,
+    similarities_to_others,
+    softened_log_loss,
+)
 from consilience.agents.heads.zero_shot import LOGIT_SCALE
 
 DEFAULT_SHARPNESS_AND_WEIGHT = (10.0, 5.5)
 """a and b where there are too few images to choose them; b is the paper's."""
+
+SHARPNESSES, AMOUNTS = (5.5, 20.0, 50.0, 100.0), (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+"""Values of b and a to choose from."""
 
 
 class TipAdapter(FeatureAgent):
@@ -46,12 +55,10 @@ class TipAdapter(FeatureAgent):
         if are_few(data.labels):
             return cls(data, *DEFAULT_SHARPNESS_AND_WEIGHT)
         rows = sample(len(data.features))
-        features, labels, values = data.features[rows], data.labels[rows], one_hot(data.labels, data.n_labels)
-        similarities = similarities_to_others(data, rows)
+        features, labels = data.features[rows], data.labels[rows]
         best = (np.inf, *DEFAULT_SHARPNESS_AND_WEIGHT)
-        for sharpness in (5.5, 20.0, 50.0, 100.0):
-            affinities = np.exp(sharpness * (similarities - 1)) @ values
-            for amount in (0.3, 1.0, 3.0, 10.0, 30.0, 100.0):
+        for sharpness, affinities in affinities_to_others(data, rows, SHARPNESSES).items():
+            for amount in AMOUNTS:
                 logits = amount * affinities + text_logits(features, data.texts)
                 best = min(best, (softened_log_loss(softmax(logits), labels), amount, sharpness))
         return cls(data, *best[1:])
@@ -61,8 +68,14 @@ class TipAdapter(FeatureAgent):
 
     def probabilities(self, features: Features) -> np.ndarray:
         """Return the probabilities of features (n, d), float64 (n, n_labels)."""
-        affinities = np.exp(self.sharpness * (features @ self.keys.T - 1)) @ self.values
-        return softmax(self.amount * affinities + text_logits(features, self.texts))
+        return softmax(self.amount * self.affinities(features) + text_logits(features, self.texts))
+
+    def affinities(self, features: Features) -> np.ndarray:
+        """Return exp(-b (1 - f F')) L of features (n, d), float32 (n, n_labels)."""
+        sums = np.empty((len(features), self.values.shape[1]), dtype=np.float32)
+        for part in parts_of(len(features), len(self.keys)):
+            sums[part] = _affinities(features[part] @ self.keys.T, self.sharpness) @ self.values
+        return sums
 
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
         return type(self).fit(replace(data, texts=self.texts))
@@ -75,6 +88,30 @@ class TipAdapter(FeatureAgent):
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], data: LabelledFeatures) -> Self:
         """Return the head; its keys are not stored, so `data` must hold the images that it was fitted on."""
         return cls(replace(data, texts=arrays.get("texts")), *arrays["settings"].tolist())
+
+
+def affinities_to_others(
+    data: LabelledFeatures, rows: np.ndarray, sharpnesses: Sequence[float]
+) -> dict[float, np.ndarray]:
+    """Return by b exp(-b (1 - f F')) L of some of the images, float32 (len(rows), n_labels), their own groups left out.
+
+    Args:
+        rows: of these images, int (m,).
+        sharpnesses: values of b.
+    """
+    values = one_hot(data.labels, data.n_labels).astype(np.float32)
+    sums = {sharpness: np.empty((len(rows), data.n_labels), dtype=np.float32) for sharpness in sharpnesses}
+    for part in parts_of(len(rows), len(values)):
+        similarities = similarities_to_others(data, rows[part])
+        for sharpness in sharpnesses:
+            sums[sharpness][part] = _affinities(similarities, sharpness) @ values
+    return sums
+
+
+def _affinities(similarities: np.ndarray, sharpness: float) -> np.ndarray:
+    """Return exp(-b (1 - s)), float32 as the similarities."""
+    affinities = (similarities - 1) * np.float32(sharpness)
+    return np.exp(affinities, out=affinities)
 
 
 def text_logits(features: Features, texts: Features | None) -> np.ndarray:

@@ -22,6 +22,7 @@ BENCHMARKS = {
     "evaluate": "evaluation_cost",
     "web": "web_api",
     "groups": "finding_groups",
+    "fit": "fit_by_size",
 }
 """By name, the module in `speed/` that holds its `figures`."""
 

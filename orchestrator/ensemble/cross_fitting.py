@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from consilience.agents import AgentInput, LabelledFeatures, feature_agent
 from consilience.agents.heads.folds import count_groups, stratified_folds
+from consilience.agents.heads.model_selection import most_similar, parts_of
 from consilience.agents.heads.neighbours import K
 from consilience.core.task import Task
 from consilience.orchestrator.ensemble.error_covariance import ErrorPrior
 from consilience.orchestrator.ensemble.fusion import Fusion
+from consilience.retrieval.encoders.batch_embedding import usable_cores
 
 FOLDS = 20
 """At most; as many as the label in the middle has images, if that is fewer."""
@@ -44,10 +47,16 @@ def out_of_fold(
         on_fold: is told how many folds are done.
     """
     kind, raw = feature_agent(name), np.full((len(data.labels), data.n_labels), np.nan)
-    for fold in range(int(folds.max()) + 1):
-        known, held_out = data.take(np.flatnonzero(folds != fold)), folds == fold
-        raw[held_out] = kind.fit(known).predict_proba(exact_inputs(task, known, data.features[held_out]))
-        on_fold(fold + 1)
+
+    def judge(fold: int) -> None:
+        known, held_out = data.take(np.flatnonzero(folds != fold)), np.flatnonzero(folds == fold)
+        inputs = exact_inputs(task, known, data.features[held_out], K if kind.needs_neighbours else 0)
+        raw[held_out] = kind.fit(known).predict_proba(inputs)
+
+    # PyTorch draws from one generator, and takes all cores by itself.
+    with ThreadPoolExecutor(1 if kind.trains else usable_cores()) as pool:
+        for done, _ in enumerate(pool.map(judge, range(int(folds.max()) + 1)), 1):
+            on_fold(done)
     return raw
 
 
@@ -73,9 +82,10 @@ def fusions_of_others(
         yield ~others, Fusion.from_predictions(probabilities[:, others], labels[others], first, prior, things)
 
 
-def exact_inputs(task: Task, known: LabelledFeatures, features: np.ndarray) -> AgentInput:
-    """Return the input for vectors (n, d) whose neighbours are searched exactly among the known images."""
-    similarities = features @ known.features.T
-    nearest = np.argsort(-similarities, axis=1, kind="stable")[:, :K]
-    near = np.take_along_axis(similarities, nearest, axis=1)
+def exact_inputs(task: Task, known: LabelledFeatures, features: np.ndarray, k: int = K) -> AgentInput:
+    """Return the input for vectors (n, d) whose k neighbours are searched exactly among the known images."""
+    k = min(k, len(known.labels))
+    nearest, near = np.empty((len(features), k), dtype=np.intp), np.empty((len(features), k), dtype=np.float32)
+    for part in parts_of(len(features), len(known.labels)) if k else ():
+        nearest[part], near[part] = most_similar(features[part] @ known.features.T, k)
     return AgentInput(task, [None] * len(features), features, known.labels[nearest], near)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
@@ -39,6 +40,7 @@ from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.novelty.novelty_score import Novelty
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
 from consilience.orchestrator.runtime.calls import run_sync
+from consilience.retrieval.encoders.batch_embedding import usable_cores
 
 
 class PanelParts(TypedDict):
@@ -121,17 +123,16 @@ def fit_agents(context: FitContext, kinds: Sequence[str]) -> FittedEnsemble:
         raise AgentError(f"a panel needs at least one agent, and each name once; it got: {', '.join(names) or 'none'}")
     folds = split_into_folds(data.labels, context.seed, data.groups)
     n_folds = int(folds.max()) + 1
-    steps = len(kinds) * (n_folds + 1)
     looks: list[MemberAnswers] = []
     heads: list[FeatureAgent] = []
     with one_blas_thread():
         for name in kinds:
-            kind = feature_agent(name)
-            done = len(heads) * (n_folds + 1)
-            raw = out_of_fold(name, task, data, folds, partial(_fold_done, progress, done, steps))
+            what = f"fitting {name}"
+            progress(what, 0, n_folds + 1)
+            raw = out_of_fold(name, task, data, folds, partial(_fold_done, progress, what, n_folds + 1))
             looks.append(MemberAnswers(name, "first", raw, calibrators=FITTED_TO_HEADS))
-            heads.append(kind.fit(data))
-            progress("fitting agents", len(heads) * (n_folds + 1), steps)
+            heads.append(feature_agent(name).fit(data))
+            progress(what, n_folds + 1, n_folds + 1)
     failed: dict[str, str] = {}
     if context.others:
         looks += run_sync(predictions_of_others(context, looks, failed=failed))
@@ -169,8 +170,14 @@ def judged_ensemble(
     for look in looks:
         if look.agent not in failed:
             failures.add(look.predictions)
+    context.progress("weighing agents", 0, len(judged))
     fitted = fit_ensemble(heads, judged, context.task, context.data, folds)
+    context.progress("weighing agents", len(judged), len(judged))
     return replace(fitted, left_out=left_out, unanswered=tuple(failures.sentences))
+
+
+def _fold_done(progress: Progress, what: str, total: int, done: int) -> None:
+    progress(what, done, total)
 
 
 def _can_be_judged(look: MemberAnswers, folds: np.ndarray) -> bool:
@@ -186,10 +193,6 @@ def _too_few(look: MemberAnswers) -> str:
         f"gave a {look.stage} prediction for {answered} of {len(look.raw)} labelled images: too few to measure how "
         f"good it is{cause}"
     )
-
-
-def _fold_done(progress: Progress, before: int, steps: int, done: int) -> None:
-    progress("fitting agents", before + done, steps)
 
 
 def fit_ensemble(
@@ -293,7 +296,9 @@ def judge_all(
     in_words = [number for number, look in enumerate(looks) if look.in_words and _can_be_judged(look, folds)]
     stated = calibrated_statements([looks[number].raw for number in in_words], labels, folds)
     of_words = dict(zip(in_words, stated, strict=True))
-    judged = [_judge(look, labels, folds, task, of_words.get(number)) for number, look in enumerate(looks)]
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        numbers = range(len(looks))
+        judged = [*pool.map(lambda at: _judge(looks[at], labels, folds, task, of_words.get(at)), numbers)]
     return [member for member, _ in judged], np.stack([calibrated for _, calibrated in judged])
 
 

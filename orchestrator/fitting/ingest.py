@@ -85,7 +85,11 @@ def ingest(
         DatasetError: it cannot be used, or no image of a label is left, or the rule for groups does not fit.
         EncoderError: see `open_encoder`.
     """
-    ingested = _vectors(source, task, group) if is_vectors(source) else _images(source, task, settings, progress, group)
+    ingested = (
+        _vectors(source, task, progress, group)
+        if is_vectors(source)
+        else _images(source, task, settings, progress, group)
+    )
     for name in ingested.task.names:
         if not ingested.labelled_images.labels.count(name):
             raise DatasetError(
@@ -95,7 +99,7 @@ def ingest(
     return ingested
 
 
-def _vectors(source: Path, task: Task | None, rule: str | None) -> IngestedImages:
+def _vectors(source: Path, task: Task | None, progress: Progress, rule: str | None) -> IngestedImages:
     vectors = load_precomputed(source)
     task = task or Task.from_labels(sorted(set(vectors.labels)))
     labels = [_label_of(task, label, source) for label in vectors.labels]
@@ -109,7 +113,7 @@ def _vectors(source: Path, task: Task | None, rule: str | None) -> IngestedImage
     if by_rule is not None:
         return ingested
     names = [f"{label}/{name}" for label, name in zip(labelled_images.labels, labelled_images.sources, strict=True)]
-    return _with_found_groups(ingested, names, {})
+    return _with_found_groups(ingested, names, {}, progress)
 
 
 def _images(
@@ -140,12 +144,15 @@ def _images(
     )
     if by_rule is not None:
         return ingested
-    progress("finding groups", 0, len(added.labelled_images))
     name_of = {_source_of(image): name for image, name in zip(images, names, strict=True)}
-    return _with_found_groups(ingested, [name_of[name] for name in added.labelled_images.sources], added.shots)
+    return _with_found_groups(
+        ingested, [name_of[name] for name in added.labelled_images.sources], added.shots, progress
+    )
 
 
-def _with_found_groups(ingested: IngestedImages, names: Sequence[str], shots: Mapping[str, Shot]) -> IngestedImages:
+def _with_found_groups(
+    ingested: IngestedImages, names: Sequence[str], shots: Mapping[str, Shot], progress: Progress
+) -> IngestedImages:
     """Put the images into groups that are found in them; `names` are paths below the labelled folder."""
     labelled_images = ingested.labelled_images
     images = ImagesToGroup(
@@ -155,6 +162,7 @@ def _with_found_groups(ingested: IngestedImages, names: Sequence[str], shots: Ma
         labelled_images.vectors,
         labelled_images.thumbnail,
     )
+    progress("finding groups", 0, len(labelled_images))
     limit = alike_limit(labelled_images.vectors, ingested.encoder.name)
     groups = find_groups(images, limit, labelled_images.labels)
     grouped = replace(labelled_images, groups=groups.groups)

@@ -33,7 +33,10 @@ def accuracy_without_groups(fitted: FittedEnsemble, context: FitContext) -> floa
     data = replace(context.data, groups=np.arange(len(labels)))
     folds, heads = split_into_folds(labels, context.seed), {head.name for head in fitted.heads}
     with one_blas_thread():
-        raw = {name: out_of_fold(name, task, data, folds) for name in sorted(heads)}
+        raw: dict[str, np.ndarray] = {}
+        for name in sorted(heads):
+            context.progress("comparing without groups", len(raw), len(heads))
+            raw[name] = out_of_fold(name, task, data, folds)
         looks = [MemberAnswers(name, "first", answers, calibrators=FITTED_TO_HEADS) for name, answers in raw.items()]
         looks = in_order([*looks, *(look for look in fitted.looks if look.agent not in heads)])
         members, calibrated = judge_all(looks, labels, folds, task)
@@ -41,4 +44,5 @@ def accuracy_without_groups(fitted: FittedEnsemble, context: FitContext) -> floa
         named = np.empty_like(labels)
         for held_out, others in fusions_of_others(calibrated, labels, folds, spoken=first, prior=prior):
             named[held_out] = others.posterior(first[:, held_out])[0].argmax(axis=1)
+    context.progress("comparing without groups", len(heads), len(heads))
     return float((named == labels)[answered_by_any(first)].mean())

@@ -142,7 +142,7 @@ def test_a_terminal_shows_progress_and_colours(fitting: Fitting) -> None:
     output = rest_of(watching)
     printed, _ = process.communicate()
     assert process.returncode == 0
-    assert b"fitting agents" in output
+    assert b"fitting probe" in output
     assert b"\x1b[" in output
     assert b"\x1b[" not in printed  # it went to a pipe
     assert b"42 images, 3 labels" in printed

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import log_loss as reference
 
 from consilience.agents.base import LabelledFeatures, softmax
 from consilience.agents.heads.model_selection import (
     MAX_JUDGED_IMAGES,
     first_unless_beaten,
+    least_of_convex,
+    most_similar,
     nearest_labels,
+    parts_of,
     sample,
     similarities_to_others,
     softened_log_loss,
@@ -85,3 +90,36 @@ def test_the_first_setting_holds_unless_another_is_better_by_more_than_a_standar
     assert first_unless_beaten([first, first - 0.1, first - 0.2]) == 2
     assert first_unless_beaten([first, first + 0.1]) == 0
     assert first_unless_beaten([first]) == 0
+
+
+@given(st.lists(st.lists(st.integers(0, 5), min_size=6, max_size=6), min_size=1, max_size=4), st.integers(0, 8))
+def test_the_most_similar_are_those_of_a_stable_sort(rows: list[list[int]], k: int) -> None:
+    similarities = np.array(rows, dtype=np.float32)
+    columns, values = most_similar(similarities, k)
+    greatest_first = -np.sort(-similarities, axis=1)[:, :k]
+    assert np.array_equal(values, greatest_first)
+    assert np.array_equal(np.take_along_axis(similarities, columns, axis=1), values)
+    for row in columns.tolist():
+        assert len(set(row)) == len(row)
+    equal = values[:, 1:] == values[:, :-1]
+    assert (np.diff(columns, axis=1)[equal] > 0).all()
+
+
+@pytest.mark.parametrize(("rows", "columns", "count"), [(0, 5, 0), (7, 3, 1), (3, 2**24, 3), (5, 2**22, 3)])
+def test_parts_cover_all_rows_and_hold_so_many_cells(rows: int, columns: int, count: int) -> None:
+    parts = list(parts_of(rows, columns))
+    assert len(parts) == count
+    assert [row for part in parts for row in range(rows)[part]] == list(range(rows))
+
+
+@given(st.integers(1, 40), st.floats(-5, 45))
+def test_the_least_of_a_convex_loss_is_found_with_few_tries(count: int, where: float) -> None:
+    tried: list[float] = []
+
+    def loss(value: float) -> float:
+        tried.append(value)
+        return abs(value - where)
+
+    values = [float(number) for number in range(count)]
+    assert abs(least_of_convex(values, loss) - where) == min(abs(value - where) for value in values)
+    assert len(tried) <= 2 * np.ceil(np.log2(count))
