@@ -6,12 +6,15 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from consilience.core.errors import DatasetError
 from consilience.core.sources.answer_arrays import AnswerArrays
@@ -208,3 +211,38 @@ def test_arrays_that_do_not_fit_are_refused(arguments: dict[str, Any], problem: 
     usual: dict[str, Any] = {"shares": np.full((1, 2, 2), 0.5), "labels": ["rust", "scab"]}
     with pytest.raises(DatasetError, match=problem):
         AnswerArrays(**usual | arguments)
+
+
+ANSWERS = st.dictionaries(
+    st.tuples(st.sampled_from("abcdef"), st.sampled_from(["Ann", "Bob", "x:y"]), st.sampled_from(["", "revised"])),
+    st.one_of(st.sampled_from(["", "rust", "scab"]), st.floats(0, 1)),
+    min_size=1,
+)
+
+
+@given(ANSWERS, st.randoms(use_true_random=False))
+def test_no_order_of_rows_and_no_form_changes_what_is_read(
+    said: dict[tuple[str, str, str], str | float], random: Random
+) -> None:
+    first = {(image, agent) for image, agent, stage in said if not stage}
+    said = {key: value for key, value in said.items() if key[:2] in first}
+    rows: list[dict[str, Any]] = []
+    wide: dict[str, dict[str, Any]] = {}
+    for (image, agent, stage), value in said.items():
+        own = {"label": value} if isinstance(value, str) else {"p_rust": value, "p_scab": 1 - value}
+        rows.append({"image": image, "agent": agent, "stage": stage, "label": "", **own})
+        look = agent + (f":{stage}" if stage else "")
+        named = {look: value} if isinstance(value, str) else {f"{look}:{column}": cell for column, cell in own.items()}
+        wide.setdefault(image, {"image": image}).update(named)
+    if not rows:
+        return
+
+    def read(given_rows: list[dict[str, Any]]) -> dict[tuple[str, str, str], Answer]:
+        images = AnswerTable(given_rows).images()
+        return {(image.name, a.agent, a.stage): a for image in images for a in image.answers}
+
+    as_given, shuffled = read(rows), rows[:]
+    random.shuffle(shuffled)
+    assert len(as_given) == len(said)
+    assert read(shuffled) == as_given
+    assert read([*wide.values()]) == as_given
