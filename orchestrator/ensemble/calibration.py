@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from consilience.agents.base import one_hot
 from consilience.agents.heads.model_selection import mean_and_error, soft_targets
 from consilience.orchestrator.ensemble.confusion import ConfusionMatrix
+from consilience.orchestrator.ensemble.dirichlet import likeliest_count
 from consilience.orchestrator.ensemble.scaling import (
     Calibrator,
     ConfidenceDiscount,
     ConfusionScaling,
+    FirmVectorScaling,
     FittedCalibrator,
     HeadTemperatureScaling,
     IsotonicScaling,
@@ -26,14 +29,9 @@ from consilience.orchestrator.ensemble.scaling import (
     log_probabilities,
 )
 
-IMAGES_FOR_MORE_PARAMETERS = 80
-"""Images below which only a temperature is fitted: a choice among calibrators would follow chance. Ten for each of the
-8 parameters of a vector for four labels (the rule of Peduzzi et al. 1996). With 64, the log loss of the fusion on other
-images was 0.144 with a choice and 0.131 without (CLIP embeddings, 20 draws)."""
-
-PRIOR_IMAGES = 2.0
-"""For how many images it counts, in each cell of `ConfusionScaling`, that a named label is right as often as the
-probabilities say. Twice or half as many do as well."""
+USUAL_IMAGES_OF_A_NAME = 8.0
+"""For how many images it usually counts, in each cell of `ConfusionScaling`, that a label is true as often as the
+probabilities say: for fewer of an agent that swaps labels, for more of others (`dirichlet.likeliest_count`)."""
 
 CHOICES: tuple[type[FittedCalibrator], ...] = (TemperatureScaling, VectorScaling, IsotonicScaling)
 """Every calibrator of probabilities that can be fitted, the simplest first. A new one is one entry here."""
@@ -48,6 +46,11 @@ FITTED: Mapping[str, type[FittedCalibrator]] = {kind.kind: kind for kind in CHOI
 
 FITTED_TO_HEADS: Mapping[str, type[FittedCalibrator]] = {**FITTED, HeadTemperatureScaling.kind: HeadTemperatureScaling}
 """The same, for heads on features."""
+
+FITTED_TO_AGENTS: Mapping[str, type[FittedCalibrator]] = {
+    kind.kind: kind for kind in (TemperatureScaling, FirmVectorScaling)
+}
+"""The same, for other agents: their evidence is added up, and with it what each calibrator learned from chance."""
 
 ORDER_KEEPING: Mapping[str, type[FittedCalibrator]] = {kind.kind: kind for kind in CHOICES if kind.keeps_order}
 """Those after which a prediction still names the same label."""
@@ -109,7 +112,7 @@ def fit_calibrator(
         probabilities: raw (n, c), each row from a fit that did not see its image.
         labels: int (n,).
         folds: int (n,), the fold of each image, for the cross-validation of the choice.
-        kinds: what to choose from, the simplest first, which it is with fewer than IMAGES_FOR_MORE_PARAMETERS images.
+        kinds: what to choose from, the simplest first; others from their `least_images` on.
         by_name: whether what the agent named counts as well (`ConfusionScaling`), from the first image on, unless it
             clearly does worse.
 
@@ -119,9 +122,9 @@ def fit_calibrator(
     """
     losses: dict[str, np.ndarray] = {}
     out_of_fold: dict[str, np.ndarray] = {}
-    if len(labels) < IMAGES_FOR_MORE_PARAMETERS:
-        kinds = dict([*kinds.items()][:1])
     for name, kind in kinds.items():
+        if losses and len(labels) < kind.least_images:
+            continue
         calibrated = np.empty_like(probabilities)
         for fold in np.unique(folds):
             held_out = folds == fold
@@ -147,15 +150,17 @@ def _with_confusion(
     Args:
         expected: what `base` says, out of fold, (n, c).
     """
-    named, rows = probabilities.argmax(axis=1), np.empty_like(expected)
+    c, named, rows = expected.shape[1], probabilities.argmax(axis=1), np.empty_like(expected)
+    of_named = one_hot(named, c).T
+    images = likeliest_count(of_named @ one_hot(labels, c), of_named @ expected, USUAL_IMAGES_OF_A_NAME)
     for fold in np.unique(folds):
         here = folds == fold
-        others = ConfusionScaling.over(base, expected[~here], named[~here], labels[~here], PRIOR_IMAGES)
+        others = ConfusionScaling.over(base, expected[~here], named[~here], labels[~here], images)
         rows[here] = others.shifted(expected[here], named[here])
     worse, error = mean_and_error(_losses(rows, labels) - _losses(expected, labels))
     if worse > error:
         return base, expected
-    return ConfusionScaling.over(base, expected, named, labels, PRIOR_IMAGES), rows
+    return ConfusionScaling.over(base, expected, named, labels, images), rows
 
 
 def _losses(calibrated: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -53,6 +53,22 @@ def drawn_to(counts: np.ndarray, shares: np.ndarray, strength: float) -> np.ndar
     return np.asarray((counts + strength * shares) / (counts.sum(axis=-1, keepdims=True) + strength))
 
 
+def likeliest_count(observed: np.ndarray, expected: np.ndarray, usual: float) -> float:
+    """Return for how many images it counts, in each cell, that as many are observed as are expected.
+
+    Counts are Poisson, their ratio to what is expected is Gamma with mean 1 (as DuMouchel 1999, 'Bayesian data mining
+    in large frequency tables', for tables of observed and expected counts): their marginal likelihood is a negative
+    binomial's. Arguments of any one shape, >= 0; `usual` as for `likeliest_strength`.
+    """
+    from scipy.special import gammaln
+
+    counts = STRENGTHS[:, None]
+    observed, expected = np.ravel(observed), np.ravel(expected)
+    values = gammaln(counts + observed) - gammaln(counts) + counts * np.log(counts)
+    values = (values - (counts + observed) * np.log(counts + expected)).sum(axis=1)
+    return float(STRENGTHS[np.argmax(values - (np.log(STRENGTHS / usual) / WIDTH) ** 2 / 2)])
+
+
 USUAL_IMAGES_OF_A_LABEL = 20.0
 """How many images of each label it usually counts for that labels are as frequent as each other."""
 

@@ -17,7 +17,7 @@ from consilience.core.evidence import Evidence
 from consilience.core.prediction import Prediction, Stage
 from consilience.core.task import Task
 from consilience.orchestrator.decision.second_look import NO_LABEL
-from consilience.orchestrator.ensemble.calibration import FITTED, states_labels
+from consilience.orchestrator.ensemble.calibration import FITTED, FITTED_TO_AGENTS, states_labels
 from consilience.orchestrator.ensemble.scaling import FittedCalibrator
 from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.runtime.calls import first_look, second_look
@@ -62,7 +62,8 @@ class MemberAnswers:
     @classmethod
     def as_given(cls, agent: str, stage: Stage, raw: np.ndarray) -> Self:
         """Return answers of which only the probabilities are known, (n, c)."""
-        return cls(agent, stage, raw, by_name=True, in_words=states_labels(raw[np.isfinite(raw).all(axis=1)]))
+        in_words = states_labels(raw[np.isfinite(raw).all(axis=1)])
+        return cls(agent, stage, raw, calibrators=FITTED_TO_AGENTS, by_name=True, in_words=in_words)
 
     def prediction(self, row: int, task: Task) -> Prediction:
         """Return the agent's answer on the image in a row."""

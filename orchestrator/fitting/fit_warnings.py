@@ -7,8 +7,8 @@ from statistics import median
 
 from consilience.agents.heads.model_selection import FEW_IMAGES
 from consilience.orchestrator.decision.settling import Settles, promise_words
-from consilience.orchestrator.ensemble.calibration import IMAGES_FOR_MORE_PARAMETERS
 from consilience.orchestrator.ensemble.members import LEFT_OUT
+from consilience.orchestrator.ensemble.scaling import IMAGES_FOR_MORE_PARAMETERS
 from consilience.orchestrator.panel.panel import Panel
 
 RARE = 5

@@ -19,7 +19,8 @@ import numpy as np
 from consilience.core.errors import ConsilienceError
 from consilience.core.progress import quiet
 from consilience.core.sources.answer_table import AnswerTable
-from consilience.evals.benchmarks.weighing.pooling_methods import METHODS, NEW_IMAGES, Split
+from consilience.evals.benchmarks.weighing.crowd_methods import CROWD_METHODS
+from consilience.evals.benchmarks.weighing.pooling_methods import METHODS, NEW_IMAGES, Method, Split
 from consilience.evals.benchmarks.weighing.simulated_agents import REGIMES, simulated
 from consilience.orchestrator.answers.labelled_answers import LabelledAnswers
 from consilience.orchestrator.ensemble.trust_metrics import score_predictions
@@ -39,12 +40,12 @@ def read_answers(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([in_order.looks[look] for look in first]), in_order.labels
 
 
-def compared(splits: Iterator[Split]) -> dict[str, np.ndarray]:
+def compared(splits: Iterator[Split], methods: Mapping[str, Method]) -> dict[str, np.ndarray]:
     """Return of each method accuracy, log loss, ECE and seconds in every split, (splits, 4)."""
-    figures: dict[str, list[tuple[float, ...]]] = {name: [] for name in METHODS}
+    figures: dict[str, list[tuple[float, ...]]] = {name: [] for name in methods}
     with one_blas_thread():
         for split in splits:
-            for name, method in METHODS.items():
+            for name, method in methods.items():
                 start = time.perf_counter()
                 posterior = method(split)
                 seconds = time.perf_counter() - start
@@ -58,8 +59,9 @@ def table_of(results: Mapping[str, Mapping[str, np.ndarray]]) -> str:
     lines = [
         f"{'':20}{'accuracy':^18}{'log loss':^18}{'ECE':>7}{'seconds':>9}{'worst accuracy':>16}{'worst log loss':>16}"
     ]
-    means = {name: np.array([of[name].mean(axis=0) for of in results.values()]) for name in METHODS}
-    for name in METHODS:
+    methods = [*next(iter(results.values()))]
+    means = {name: np.array([of[name].mean(axis=0) for of in results.values()]) for name in methods}
+    for name in methods:
         rows = np.concatenate([of[name] for of in results.values()])
         half = 1.96 * rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
         others = np.stack([mean for other, mean in means.items() if other != name])
@@ -76,8 +78,10 @@ def table_of(results: Mapping[str, Mapping[str, np.ndarray]]) -> str:
 @click.option("--labelled", default="20,50,100,320", show_default=True, help="Labelled images, several by commas.")
 @click.option("--draws", default=3, show_default=True, type=click.IntRange(min=2), help="Draws of each.")
 @click.option("--each", is_flag=True, help="Also print the accuracy and log loss on each of the data.")
-def main(tables: tuple[Path, ...], labelled: str, draws: int, each: bool) -> None:
+@click.option("--crowd-kit", is_flag=True, help="Also GLAD and MACE of crowd-kit: slow; needs the extra `benchmark`.")
+def main(tables: tuple[Path, ...], labelled: str, draws: int, each: bool, crowd_kit: bool) -> None:
     """Compare the weighing with other methods, on TABLES of answers, or on simulated agents."""
+    methods = {**METHODS, **(CROWD_METHODS if crowd_kit else {})}
     try:
         data = {path.stem: read_answers(path) for path in tables}
         for known in map(int, labelled.split(",")):
@@ -90,15 +94,13 @@ def main(tables: tuple[Path, ...], labelled: str, draws: int, each: bool) -> Non
                         yield Split.drawn(raw, truth, known, seed)
 
                 if not data or known <= 0.75 * len(data[name][1]):
-                    results[name] = compared(splits())
+                    results[name] = compared(splits(), methods)
             if results:
                 click.echo(f"\n{known} labelled images, {len(results)} sets of answers, {draws} draws\n")
                 click.echo(table_of(results))
                 if each:
                     for name, of in results.items():
-                        means = (
-                            f"{other} {of[other][:, 0].mean():.3f}/{of[other][:, 1].mean():.3f}" for other in METHODS
-                        )
+                        means = (f"{other} {of[other][:, 0].mean():.3f}/{of[other][:, 1].mean():.3f}" for other in of)
                         click.echo(f"{name}: {', '.join(means)}")
     except ConsilienceError as error:
         raise click.ClickException(str(error)) from error

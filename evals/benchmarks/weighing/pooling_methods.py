@@ -42,6 +42,10 @@ class Split:
         return np.asarray(counts / counts.sum())
 
 
+Method = Callable[[Split], np.ndarray]
+"""Returns the posterior of the new images, (n, c)."""
+
+
 def answered(raw: np.ndarray) -> np.ndarray:
     """Return which rows of (..., c) hold an answer."""
     return np.asarray(np.isfinite(raw).all(axis=-1))
@@ -129,7 +133,7 @@ def stacking(split: Split) -> np.ndarray:
     return np.asarray(posterior / posterior.sum(axis=1, keepdims=True))
 
 
-METHODS: Mapping[str, Callable[[Split], np.ndarray]] = {
+METHODS: Mapping[str, Method] = {
     OURS: consilience_pool,
     "best agent": best_agent,
     "majority vote": majority,

@@ -47,6 +47,11 @@ REGIMES: dict[str, Regime] = {
     "two labels, twenty agents": Regime(20, 2, (0.3, 1.0), 0.5, 2),
     "two labels, forty in words": Regime(40, 2, (0.1, 0.8), 0.3, 4, "words"),
     "twenty labels, experts": Regime(5, 20, trait="experts"),
+    "two agents": Regime(2, 4, (1.0, 1.8)),
+    "three labels, words and a number": Regime(5, 3, (0.5, 2.0), trait="number"),
+    "ten labels, ten weak in words": Regime(10, 10, (0.5, 1.5), trait="words"),
+    "ten labels, forty agents": Regime(40, 10, (0.3, 1.5), 0.3, 4),
+    "a hundred labels, words": Regime(5, 100, (2.5, 4.0), trait="words"),
 }
 
 

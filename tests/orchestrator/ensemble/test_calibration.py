@@ -18,8 +18,8 @@ from consilience.agents.heads.model_selection import soft_targets
 from consilience.orchestrator.ensemble.calibration import (
     CALIBRATORS,
     FITTED,
+    FITTED_TO_AGENTS,
     FITTED_TO_HEADS,
-    IMAGES_FOR_MORE_PARAMETERS,
     ORDER_KEEPING,
     fit_calibrator,
     from_dict,
@@ -29,6 +29,7 @@ from consilience.orchestrator.ensemble.calibration import (
 )
 from consilience.orchestrator.ensemble.confusion import ConfusionMatrix
 from consilience.orchestrator.ensemble.scaling import (
+    IMAGES_FOR_MORE_PARAMETERS,
     Calibrator,
     ConfidenceDiscount,
     ConfusionScaling,
@@ -292,7 +293,7 @@ def test_each_of_the_registry_is_read_back_as_it_was_written(kind: str) -> None:
     assert np.array_equal(restored(honest), calibrator(honest))
 
 
-@pytest.mark.parametrize("fitted", [FITTED, FITTED_TO_HEADS, ORDER_KEEPING], ids=len)
+@pytest.mark.parametrize("fitted", [FITTED, FITTED_TO_HEADS, FITTED_TO_AGENTS, ORDER_KEEPING], ids=len)
 def test_whatever_an_agent_may_get_a_panel_can_hold(fitted: Mapping[str, type[FittedCalibrator]]) -> None:
     honest = honest_rows(200)
     for kind, calibrator_class in fitted.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import nbinom
 
 from consilience.agents.base import softmax
 from consilience.orchestrator.ensemble.confusion import (
@@ -14,7 +15,13 @@ from consilience.orchestrator.ensemble.confusion import (
     calibrated_statements,
     log_odds_of_the_named,
 )
-from consilience.orchestrator.ensemble.dirichlet import drawn_to, label_shares, likeliest_strength
+from consilience.orchestrator.ensemble.dirichlet import (
+    STRENGTHS,
+    drawn_to,
+    label_shares,
+    likeliest_count,
+    likeliest_strength,
+)
 
 
 def stated(named: np.ndarray, confidence: np.ndarray | float = 0.9, c: int = 3) -> np.ndarray:
@@ -149,6 +156,18 @@ def test_the_strength_of_an_expectation_is_found() -> None:
     nothing = np.zeros((3, 4))
     assert likeliest_strength(nothing, np.full((3, 4), 0.25), USUAL_ERRORS_OF_A_LABEL) == USUAL_ERRORS_OF_A_LABEL
     assert drawn_to(nothing[0], np.full(4, 0.25), 4.0) == pytest.approx(np.full(4, 0.25))
+
+
+def test_how_far_observed_counts_go_from_expected_ones_is_found() -> None:
+    """The marginal of a Poisson count whose rate has a Gamma factor of mean 1 is a negative binomial: scipy's."""
+    rng = np.random.default_rng(2)
+    expected = rng.uniform(1, 30, 3000)
+    for images in (4.0, 32.0):
+        observed = rng.poisson(expected * rng.gamma(images, 1 / images, 3000))
+        assert likeliest_count(observed, expected, 8.0) == images
+        values = [nbinom.logpmf(observed, count, count / (count + expected)).sum() for count in STRENGTHS]
+        assert STRENGTHS[int(np.argmax(values))] == images
+    assert likeliest_count(np.zeros(3), np.zeros(3), 8.0) == 8.0
 
 
 def test_the_log_odds_of_who_is_certain_are_finite() -> None:
