@@ -138,6 +138,12 @@ class Prediction:
             return None
         return max(self.probabilities, key=self.probabilities.__getitem__)
 
+    @property
+    def counted_label(self) -> str | None:
+        """The most probable label as it counts, after calibration; before it where there was none."""
+        counted = self.calibrated or self.probabilities
+        return None if counted is None else max(counted, key=counted.__getitem__)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, for the graph's state and for JSON; `from_dict` restores it."""
         return {

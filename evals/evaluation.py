@@ -164,7 +164,8 @@ def evaluate(
     opened, images = Panel.open(panel), open_source(source, settings.images.follow_links)
     if novel is not None and opened.of_answers:
         raise EvaluationError("how novel an image is cannot be told from answers alone: evaluate without novel images")
-    strange = None if novel is None else open_source(Path(novel), settings.images.follow_links)
+    follow = settings.images.follow_links
+    strange = None if novel is None else open_source(Path(novel), follow, is_labelled=False)
     labels = labels_of(images, opened.task, renamed or {})
     rows = chosen_rows(len(images), sample, limit, settings.seed)
     choice = {"sample": sample, "limit": limit, "map": dict(renamed or {}), "agents_only": agents_only}

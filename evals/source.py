@@ -19,11 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from consilience.core.dataset import images_by_folder
+from consilience.core.dataset import images_below, images_by_folder
 from consilience.core.errors import DatasetError
 from consilience.core.sources.answer_table import AnswerTable, is_answer_table
 from consilience.core.sources.answers import AnsweredImage
 from consilience.core.sources.manifest import LABEL, PATH, Manifest
+from consilience.core.sources.outside_links import OutsideLinks
 from consilience.core.sources.table_file import is_table
 from consilience.core.task import Task, plain
 from consilience.orchestrator.fitting.ingest import is_vectors
@@ -92,13 +93,16 @@ class Source(ABC):
 
 
 class FolderSource(Source):
-    """One subfolder a label."""
+    """One subfolder a label; or any images, where labels don't matter."""
 
     kind = "folder"
 
-    def __init__(self, path: Path, follow_links: bool = False) -> None:
+    def __init__(self, path: Path, follow_links: bool = False, is_labelled: bool = True) -> None:
         self.path = path
-        self._images, self.ignored = images_by_folder(path, follow_links)
+        if is_labelled:
+            self._images, self.ignored = images_by_folder(path, follow_links)
+        else:
+            self._images, self.ignored = _images_anywhere(path, follow_links), ()
         self.counts = {label: len(paths) for label, paths in self._images.items() if paths}
         digest = hashlib.sha256()
         for label, paths in self._images.items():
@@ -112,6 +116,17 @@ class FolderSource(Source):
         for label, paths in self._images.items():
             for path in paths:
                 yield os.path.abspath(path), label, None
+
+
+def _images_anywhere(path: Path, follow_links: bool) -> dict[str, list[Path]]:
+    """Return the images at any depth below a folder by its subfolder, those in no subfolder by its own name."""
+    images: dict[str, list[Path]] = {}
+    for image in images_below(path, OutsideLinks(path, follow_links)):
+        first, *inside = image.relative_to(path).parts
+        images.setdefault(first if inside else path.absolute().name or "images", []).append(image)
+    if not images:
+        raise DatasetError(f"the folder '{path}' holds no images; name another")
+    return images
 
 
 class ManifestSource(Source):
@@ -183,12 +198,13 @@ class AnsweredSource(Source):
             yield image.group or group
 
 
-def open_source(path: Path, follow_links: bool = False) -> Source:
+def open_source(path: Path, follow_links: bool = False, is_labelled: bool = True) -> Source:
     """Return the source at `path`, with every label read and no image opened.
 
     Args:
         path: of a folder or file.
         follow_links: whether links that lead out of a folder are followed.
+        is_labelled: whether labels matter; else images of a folder may also lie in no subfolder.
 
     Raises:
         DatasetError: it cannot be read, or is not such a source; says what to change.
@@ -199,7 +215,7 @@ def open_source(path: Path, follow_links: bool = False) -> Source:
         return AnsweredSource(path)
     if is_table(path):
         return ManifestSource(path)
-    return FolderSource(path, follow_links)
+    return FolderSource(path, follow_links, is_labelled)
 
 
 def labels_of(source: Source, task: Task, renamed: Mapping[str, str]) -> dict[str, str]:

@@ -51,7 +51,7 @@ class AgentRow:
     @property
     def label(self) -> str | None:
         """The most probable label after calibration; None if the agent did not answer."""
-        return None if self.probabilities is None else max(self.probabilities, key=self.probabilities.__getitem__)
+        return self.prediction.counted_label
 
     @property
     def note(self) -> str:

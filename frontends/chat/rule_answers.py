@@ -82,12 +82,14 @@ def who(diagnosis: Diagnosis, id: str) -> Reply:
     """Return which agents named another label, which changed their mind, and which did not answer."""
     label = diagnosis.label
     weighed = [prediction for prediction in diagnosis.predictions if prediction.calibrated is not None]
-    against = [prediction for prediction in weighed if _named(prediction) != label]
+    against = [prediction for prediction in weighed if prediction.counted_label != label]
     lines = []
     if not against:
         lines.append(f"Nobody disagreed: all {len(weighed)} answers that count say {one_line(label)}.")
     else:
-        answers = ", ".join(f"{_name(prediction)} says {one_line(_named(prediction))}" for prediction in against)
+        answers = ", ".join(
+            f"{_name(prediction)} says {one_line(prediction.counted_label or '')}" for prediction in against
+        )
         lines.append(f"{len(against)} of {len(weighed)} answers disagree with {one_line(label)}: {answers}.")
     first = {prediction.agent: prediction.label for prediction in diagnosis.predictions if prediction.stage == "first"}
     for prediction in diagnosis.predictions:
@@ -193,11 +195,6 @@ def _in_full(diagnosis: Diagnosis) -> str:
 
 def _doubts(diagnosis: Diagnosis) -> list[str]:
     return [f"Why a person should look: {reasons_of(diagnosis)}."] if diagnosis.reasons else []
-
-
-def _named(prediction: Prediction) -> str:
-    shares = prediction.calibrated or {}
-    return max(shares, key=shares.__getitem__)
 
 
 def _name(prediction: Prediction) -> str:

@@ -109,7 +109,7 @@ def create_app(chat: Chat, settings: WebSettings, *, token: str | None, hosts: C
 
 
 def _add_diagnoses(app: FastAPI, site: Site) -> None:
-    @app.post("/v1/diagnose", openapi_extra={"requestBody": BODY}, responses=_gives_diagnosis(201))
+    @app.post("/v1/diagnose", status_code=201, openapi_extra={"requestBody": BODY}, responses=_gives_diagnosis(201))
     async def diagnose(
         request: Request,
         name: Annotated[str, Query(max_length=255)] = "image",
@@ -180,7 +180,9 @@ def _add_conversation(app: FastAPI, site: Site) -> None:
         reply = await site.chat.ask(id, body.text, person=person_of(request), channel="web")
         return turn_response(reply)
 
-    @app.post("/v1/diagnoses/{id}/again", status_code=201, openapi_extra={"requestBody": BODY}, responses=_gives(Turn))
+    @app.post(
+        "/v1/diagnoses/{id}/again", status_code=201, openapi_extra={"requestBody": BODY}, responses=_gives(Turn, 201)
+    )
     async def again(request: Request, id: DiagnosisId) -> Turn:
         """Look again at an image that was diagnosed; it was not kept, so it is sent once more."""
         site.rate.take(address_of(request))
@@ -280,8 +282,8 @@ def _handle_errors(app: FastAPI) -> None:
         return problem(422, "; ".join(causes))
 
 
-def _gives(model: Any) -> dict[int | str, dict[str, Any]]:
-    return {200: {"model": model}}
+def _gives(model: Any, status: int = 200) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": model}}
 
 
 def _gives_diagnosis(status: int) -> dict[int | str, dict[str, Any]]:

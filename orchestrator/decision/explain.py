@@ -32,8 +32,8 @@ def explain(
     counted = [prediction for prediction in predictions if prediction.calibrated is not None]
     total = sum(prediction.weight or 0.0 for prediction in counted) or 1.0
     measured = {(trust.agent, trust.stage): trust for trust in trusts}
-    agree = [prediction for prediction in counted if prediction.label == label]
-    differ = [prediction for prediction in counted if prediction.label != label]
+    agree = [prediction for prediction in counted if prediction.counted_label == label]
+    differ = [prediction for prediction in counted if prediction.counted_label != label]
     if agree:
         sentences.append("For it: " + _list(agree, total, measured) + ".")
     if differ:
@@ -78,7 +78,7 @@ def _list(predictions: Sequence[Prediction], total: float, trusts: Mapping[tuple
     for prediction in sorted(predictions, key=lambda p: -(p.weight or 0.0)):
         trust, calibrated = trusts[prediction.agent, prediction.stage], prediction.calibrated or {}
         record = "" if trust.accuracy is None else f", right on {percent(trust.accuracy)} of {trust.n} labelled images"
-        named = max(calibrated, key=calibrated.__getitem__)
+        named = prediction.counted_label or ""
         parts.append(
             f"{look_name(prediction.agent, prediction.stage)} ({named} {percent(calibrated[named])}, "
             f"{percent((prediction.weight or 0.0) / total)} of the weight{record})"

@@ -1,11 +1,12 @@
 """Drift: has an agent become worse on recent images than it was when the panel was fitted?
 
-Of each agent's look, the images of `fit` (out of fold) and then the confirmed ones in the order of their diagnoses are
-a row of right and wrong answers. The change for the worse that is most probable maximises the likelihood ratio of two
-Bernoulli rates, before and after, over all places from the first confirmed image on (Hinkley 1970). How often as great
-a ratio comes about where nothing has changed is found by shuffling the row (exact, Phipson and Smyth 2010), which also
-pays for the search over places; over the agents the p-values are corrected by Holm's method (1979). What this does not
-see is that people correct more readily than they confirm, see `Drift.confirmed`.
+Of each agent's look, as it counts after calibration, the images of `fit` (out of fold) and then the confirmed ones in
+the order of their diagnoses are a row of right and wrong answers. The change for the worse that is most probable
+maximises the likelihood ratio of two Bernoulli rates, before and after, over all places from the first confirmed image
+on (Hinkley 1970). How often as great a ratio comes about where nothing has changed is found by shuffling the row
+(exact, Phipson and Smyth 2010), which also pays for the search over places; over the agents the p-values are corrected
+by Holm's method (1979). What this does not see is that people correct more readily than they confirm, see
+`Drift.confirmed`.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from consilience.core.errors import AgentError
 from consilience.core.prediction import Stage
+from consilience.orchestrator.ensemble.cross_fitting import split_into_folds
 from consilience.orchestrator.feedback.feedback import Feedbacks
 from consilience.orchestrator.feedback.history import History, StoredDiagnosis
 from consilience.orchestrator.feedback.learned_changes import changes_in
+from consilience.orchestrator.feedback.learning import answers_of
+from consilience.orchestrator.fitting.fit_ensemble import judge_all
 from consilience.orchestrator.panel.panel import Panel
 
 ALPHA = 0.05
@@ -108,15 +113,14 @@ def drift(panel: Panel, history: History, *, seed: int = 0) -> Drift:
     an image that the memory held already.
 
     Args:
-        seed: of the shuffles behind the p-values.
+        seed: of the shuffles behind the p-values, and of the folds of `fit`.
 
     Raises:
         HistoryError: the database cannot be used.
     """
     cases = _confirmed(panel, history)
     agents = []
-    for number, member in enumerate(panel.members):
-        before = _at_fit(panel, number)
+    for number, (member, before) in enumerate(zip(panel.members, _at_fit(panel, seed), strict=True)):
         after = [(stored.when, label == truth) for stored, truth, label in _named(cases, member.agent, member.stage)]
         agents.append(_compared(member.agent, member.stage, before, after, np.random.default_rng([seed, number])))
     return Drift(
@@ -200,11 +204,24 @@ def _corrected(agents: Sequence[AgentDrift]) -> list[AgentDrift]:
     return corrected
 
 
-def _at_fit(panel: Panel, number: int) -> np.ndarray:
-    """Return which answers of a member were right when the panel was fitted, bool (n,); their order says nothing."""
-    raw = panel.predictions.raw[number]
-    fitted = (panel.predictions.changes == 0) & np.isfinite(raw).all(axis=1)
-    return np.asarray(raw[fitted].argmax(axis=1) == panel.predictions.labels[fitted])
+def _at_fit(panel: Panel, seed: int) -> list[np.ndarray]:
+    """Return by member which answers were right at fit, bool, calibrated out of fold as its trust was measured.
+
+    Their order says nothing. Where an agent answered too few of the images that are left, calibration is left out.
+    """
+    fitted = panel.predictions.take(panel.predictions.changes == 0)
+    rows = np.array([panel.labelled_images.rows[identity] for identity in fitted.ids], dtype=np.intp)
+    folds = split_into_folds(fitted.labels, seed, panel.labelled_images.group_numbers[rows])
+    looks = [answers_of(member, raw) for member, raw in zip(panel.members, fitted.raw, strict=True)]
+    try:
+        _, counted = judge_all(looks, fitted.labels, folds, panel.task)
+    except AgentError:
+        counted = fitted.raw
+    answered = np.isfinite(counted).all(axis=2)
+    return [
+        np.asarray(answers[is_there].argmax(axis=1) == fitted.labels[is_there])
+        for answers, is_there in zip(counted, answered, strict=True)
+    ]
 
 
 def _confirmed(panel: Panel, history: History) -> list[tuple[StoredDiagnosis, str]]:
@@ -223,10 +240,10 @@ def _confirmed(panel: Panel, history: History) -> list[tuple[StoredDiagnosis, st
 def _named(
     cases: Sequence[tuple[StoredDiagnosis, str]], agent: str, stage: Stage
 ) -> list[tuple[StoredDiagnosis, str, str]]:
-    """Return the cases for which an agent's look named a label, with that label, before calibration."""
+    """Return the cases for which an agent's look named a label, with that label as it counted."""
     return [
-        (stored, truth, prediction.label)
+        (stored, truth, label)
         for stored, truth in cases
         for prediction in stored.diagnosis.predictions
-        if (prediction.agent, prediction.stage) == (agent, stage) and prediction.label is not None
+        if (prediction.agent, prediction.stage) == (agent, stage) and (label := prediction.counted_label) is not None
     ]

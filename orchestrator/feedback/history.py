@@ -30,6 +30,9 @@ from consilience.orchestrator.feedback.database import (
 PICTURE = 256
 """Pixels of the longer side of what is kept of an image: people look at it again."""
 
+LISTED = 5
+"""Ids that are listed where the beginning of one fits several."""
+
 PAGE = 100
 """Diagnoses that are read at a time."""
 
@@ -103,6 +106,28 @@ class History:
         with self.database.transaction() as connection:
             connection.execute(DIAGNOSES.insert(), rows)
         return diagnoses
+
+    def whole_id(self, beginning: str) -> str:
+        """Return the id of the one diagnosis whose id begins so.
+
+        Raises:
+            DiagnosisMissingError: there is none.
+            HistoryError: there are several; the message lists some.
+        """
+        literal = beginning.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        like = DIAGNOSES.c.id.like(f"{literal}%", escape="\\")
+        with self.database.transaction() as connection:
+            found = select(DIAGNOSES.c.id).where(self._own(), like).order_by(DIAGNOSES.c.id).limit(LISTED + 1)
+            ids = [id for (id,) in connection.execute(found) if id.startswith(beginning)]
+        if not beginning or not ids:
+            raise DiagnosisMissingError(
+                f"the history '{self.database.name}' has no diagnosis '{beginning}': it was deleted, or is another "
+                "panel's"
+            )
+        if len(ids) > 1 and beginning not in ids:
+            listed = ", ".join(ids[:LISTED]) + (", ..." if len(ids) > LISTED else "")
+            raise HistoryError(f"several diagnoses begin with '{beginning}': {listed}; give more of the id")
+        return beginning if beginning in ids else ids[0]
 
     def get(self, id: str, pictures: Pictures | None = None) -> StoredDiagnosis:
         """Return one diagnosis.

@@ -50,10 +50,12 @@ class LearnReport:
     Attributes:
         change: how the panel changed; None if nothing was learned.
         left_out: by the id of a diagnosis, why it could not be learned.
+        waiting: how many diagnoses have feedback that waits for review.
     """
 
     change: LearnedChange | None
     left_out: dict[str, str]
+    waiting: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def learn(
             left_out |= {example.stored.id: str(conflict) for example in examples if example.identity == conflict.id}
         examples = [example for example in examples if example.stored.id not in left_out]
         if not examples:
-            return LearnReport(None, left_out)
+            return LearnReport(None, left_out, len(feedbacks.waiting()))
         number = last_number(history.database) + 1
         labelled_images, unknown = parted(grown_images)
         grown, judged = replace(old, unknown=unknown), 0
@@ -178,7 +180,7 @@ def changes(panel: str | Path, *, settings: Settings | None = None, **arguments:
 def relearned(panel: Panel, predictions: LabelledPredictions, settings: Settings) -> Panel:
     """Return the panel with calibration, trust, fusion and thresholds from the predictions that still count."""
     lasting = predictions.take(predictions.lasting(settings.learning.half_life_images))
-    looks = [_answers(member, raw) for member, raw in zip(panel.members, lasting.raw, strict=True)]
+    looks = [answers_of(member, raw) for member, raw in zip(panel.members, lasting.raw, strict=True)]
     data = panel.labelled_features().take(
         np.array([panel.labelled_images.rows[identity] for identity in lasting.ids], dtype=np.intp)
     )
@@ -203,7 +205,8 @@ def raw_predictions(diagnosis: Diagnosis, members: Sequence[Member], task: Task)
     return raw
 
 
-def _answers(member: Member, raw: np.ndarray) -> MemberAnswers:
+def answers_of(member: Member, raw: np.ndarray) -> MemberAnswers:
+    """Return a member's raw answers (n, c) with the calibrators that suit it, as `fit` has them."""
     if member.agent in FEATURE_AGENTS:
         look = MemberAnswers(member.agent, member.stage, raw, calibrators=FITTED_TO_HEADS)
     else:

@@ -31,7 +31,10 @@ def test_a_word_goes_through_review_is_learned_and_undone(
         f"Saved; waiting for review. Review it: consilience review --panel {panel}\n",
     )
     invoke("feedback", id, "--label", "square", "--person", "Bo", *at)
-    assert invoke("learn", *at).stdout == "Nothing to learn: no new feedback counts.\n"
+    assert invoke("learn", *at).stdout == (
+        "Nothing to learn yet: the feedback on 1 diagnosis waits for review. Review it: consilience review --panel "
+        f"{panel}\n"
+    )
     skipped = invoke("review", *at, stdin="s\n")
     assert "1 of 1: disputed" in skipped.stdout
     assert "1 circle (said by Ada)" in skipped.stdout
@@ -86,20 +89,25 @@ def test_none_of_these_goes_through_review_is_learned_and_undone(
 def test_a_reviewer_may_say_none_of_these(invoke: Invoke, panel: Path, new_images: dict[str, Path]) -> None:
     at = ("--panel", panel)
     id = diagnosed(invoke, panel, new_images["stripes"])
-    invoke("feedback", id, "--label", "circle", "--person", "Ada", *at)
+    invoke("feedback", id[:10], "--label", "circle", "--person", "Ada", *at)  # the beginning of an id is enough
     assert invoke("review", *at, stdin="0\n").stdout.splitlines()[-1].startswith("1 accepted")
     (kept,) = (json.loads(line) for line in invoke("history", id, "--json", *at).stdout.splitlines())
     assert {(vote["label"], vote["status"]) for vote in kept["feedback"]} == {("circle", "refused"), (None, "counts")}
     invoke("history", id, "--delete", "--yes", *at)
 
 
-def test_history_lists_shows_exports_and_deletes(invoke: Invoke, panel: Path, new_images: dict[str, Path]) -> None:
+def test_history_lists_shows_exports_and_deletes(
+    invoke: Invoke, panel: Path, new_images: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     at = ("--panel", panel)
     ids = [diagnosed(invoke, panel, image) for image in new_images.values()]
     listed = invoke("history", *at)
     assert listed.stderr == "3 of 3 diagnoses\n"
     assert all(id in listed.stdout for id in ids)
-    shown = invoke("history", ids[0], *at)
+    monkeypatch.setenv("COLUMNS", "60")
+    assert all(id in invoke("history", *at).stdout for id in ids)  # no table breaks one
+    monkeypatch.delenv("COLUMNS")
+    shown = invoke("history", ids[0][:10], *at)
     assert "Similar case" in shown.stdout
     lines = invoke("history", "--json", *at).stdout.splitlines()
     assert [json.loads(line)["id"] for line in lines] == ids[::-1]

@@ -162,7 +162,7 @@ def _feedback_words(diagnosis: Diagnosis, id: str, panel: Path) -> str:
     if claims_no_label(diagnosis):
         first, others = "--none-of-these", "--label LABEL"
     question = "What is it?" if claims_no_label(diagnosis) else "Is it right?"
-    return f"{question} consilience feedback {id} {first} --panel {shlex.quote(str(panel))}, or {others} instead"
+    return f"{question} (or {others}): consilience feedback {id} {first} --panel {shlex.quote(str(panel))}"
 
 
 def _named(images: Iterable[str]) -> Iterator[str]:

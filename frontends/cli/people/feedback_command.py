@@ -40,8 +40,9 @@ def feedback(
 ) -> None:
     """Say whether a diagnosis is right.
 
-    ID is what `consilience diagnose` and `consilience history` print. The setting learning.review decides whether
-    feedback counts at once or waits for `consilience review`. `consilience learn` teaches the panel what counts.
+    ID is what `consilience diagnose` and `consilience history` print, or its beginning. The setting learning.review
+    decides whether feedback counts at once or waits for `consilience review`. `consilience learn` teaches the panel
+    what counts.
     """
     from consilience.core.render.phrases import one_line
     from consilience.core.task import NONE_OF_THESE
@@ -53,7 +54,7 @@ def feedback(
     settings = collected(settings_file, assignments)
     with History.open(panel, settings.history) as history:
         answer = NONE_OF_THESE if none_of_these else label
-        vote = Feedbacks(history, settings.learning).give(id, _name(person), answer)
+        vote = Feedbacks(history, settings.learning).give(history.whole_id(id), _name(person), answer)
     at = f"--panel {shlex.quote(str(panel))}"
     if vote.status == "counts":
         click.echo(one_line(f"Saved: the image shows {vote.label}. Teach the panel: consilience learn {at}"))

@@ -142,8 +142,8 @@ def history(
 ) -> None:
     """List, show, export or delete saved diagnoses.
 
-    The newest come first; ID shows one in detail. --json prints each diagnosis whole, on a line; --csv prints the main
-    columns.
+    The newest come first; ID, or its beginning, shows one in detail. --json prints each diagnosis whole, on a line;
+    --csv prints the main columns.
     """
     from consilience.orchestrator.feedback.feedback import Feedbacks
     from consilience.orchestrator.feedback.history import History
@@ -153,6 +153,7 @@ def history(
     settings = collected(settings_file, assignments)
     with History.open(panel, settings.history) as kept:
         if id is not None:
+            id = kept.whole_id(id)
             selected: Iterable[StoredDiagnosis] = [kept.get(id)]
         else:
             is_listed = not (as_json or as_csv or delete)
@@ -240,7 +241,7 @@ def _list(selected: list[StoredDiagnosis], count: int, feedbacks: Feedbacks) -> 
 
     out = console()
     listed = table("Id", "When (UTC)", "Image", "Label", "Probability", "Verdict", "Asked by", "Feedback")
-    listed.columns[0].no_wrap = True  # to be copied as a whole
+    listed.columns[0].min_width = max((len(stored.id) for stored in selected), default=0)  # to be copied as a whole
     for stored in selected:
         diagnosis, (words, figure) = stored.diagnosis, claim(stored.diagnosis)
         listed.add_row(

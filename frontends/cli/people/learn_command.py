@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ def learn(panel: Path, as_json: bool, settings_file: Path | None, assignments: t
         change = report.change and report.change.to_dict()
         print_json(console(), json.dumps({"change": change, "left_out": report.left_out}, ensure_ascii=False))
     else:
-        click.echo(_words(report.change) if report.change is not None else "Nothing to learn: no new feedback counts.")
+        click.echo(_words(report.change) if report.change is not None else _nothing(report.waiting, panel))
     finish(0 if report.left_out and report.change is None else 1, len(report.left_out))
 
 
@@ -75,6 +76,18 @@ def undo(number: int, panel: Path, settings_file: Path | None, assignments: tupl
 
     change = take_back(panel, number, settings=collected(settings_file, assignments))
     click.echo(f"Change {number} is undone: {counted(len(change.images))} left the panel's memory.")
+
+
+def _nothing(waiting: int, panel: Path) -> str:
+    """Return that there is nothing to learn, and what to do where feedback waits for review."""
+    from consilience.core.render.phrases import counted
+
+    if not waiting:
+        return "Nothing to learn: no new feedback counts."
+    return (
+        f"Nothing to learn yet: the feedback on {counted(waiting, 'diagnosis')} waits for review. Review it: "
+        f"consilience review --panel {shlex.quote(str(panel))}"
+    )
 
 
 def _words(change: LearnedChange) -> str:

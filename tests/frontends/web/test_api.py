@@ -62,6 +62,8 @@ def test_the_description_holds_the_schema_of_a_diagnosis(client: httpx.Client) -
     paths = client.get("/v1/openapi.json").json()["paths"]
     posted = paths["/v1/diagnose"]["post"]["responses"]["201"]["content"]["application/json"]["schema"]
     assert posted == paths["/v1/diagnoses/{id}"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    for address in ("/v1/diagnose", "/v1/diagnoses/{id}/again"):
+        assert {code for code in paths[address]["post"]["responses"] if code < "400"} == {"201"}
     jsonschema.Draft202012Validator.check_schema(posted)
     jsonschema.validate(diagnosed(client), posted)
     assert set(diagnosis_schema()["properties"]) == posted["properties"].keys() - {"id", "when", "page"}

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from consilience import Diagnoser, Diagnosis
+from consilience import Diagnoser, Diagnosis, fit, load_settings
+from consilience.core.prediction import Prediction
 from consilience.core.settings.settings import LearningSettings
 from consilience.orchestrator.feedback.drift import MIN_IMAGES, Drift, change_point, drift
 from consilience.orchestrator.feedback.feedback import Feedbacks
@@ -48,6 +49,28 @@ def test_the_change_point_is_worked_out_by_hand() -> None:
     assert ratio == pytest.approx(-whole)  # before and after, all is certain
     assert change_point(np.array([False] * 5 + [True] * 10), 1) == (15, 0.0)  # better is no drift
     assert change_point(np.array([True] * 10 + [False] * (MIN_IMAGES - 1)), 10) == (14, 0.0)  # too few to tell
+
+
+def test_the_accuracy_at_fit_is_the_one_that_the_panel_shows(
+    own: Path, blobs: Any, scripted: Any, tmp_path: Path
+) -> None:
+    """Also where calibration changes which label leads, as it does for an agent that is sure of the wrong one."""
+    assert {(agent.agent, agent.fitted, agent.fitted_images) for agent in drift_of(own).agents} == {
+        (member.agent, member.trust.accuracy, member.trust.n) for member in Panel.open(own).members
+    }
+    source = blobs.save(tmp_path / "vectors.npz", *blobs.drawn(60, 3, 0.6))
+
+    def lopsided(inputs: Any) -> list[Prediction]:
+        near = np.exp(4.0 * inputs.features @ blobs.centres.T) * np.array([6.0, 1.0, 1.0])
+        rows = near / near.sum(axis=1, keepdims=True)
+        return [Prediction("", probabilities=dict(zip(blobs.names, row, strict=True))) for row in rows.tolist()]
+
+    settings, agents = load_settings(agents="neighbours"), [scripted("lopsided", lopsided)]
+    written = fit(source, tmp_path / "panel", settings=settings, agents=agents, group="none").panel
+    raw, labels = written.predictions.raw, written.predictions.labels
+    shown = [member.trust.accuracy for member in written.members]
+    assert [agent.fitted for agent in drift_of(tmp_path / "panel").agents] == pytest.approx(shown)
+    assert [float((answers.argmax(axis=1) == labels).mean()) for answers in raw] != pytest.approx(shown)
 
 
 def test_a_fall_is_found_with_its_beginning(own: Path, blobs: Any) -> None:

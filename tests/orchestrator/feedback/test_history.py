@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import event
 
 from consilience import Diagnoser, Diagnosis, fit
-from consilience.core.errors import HistoryError, PanelMissingError
+from consilience.core.errors import DiagnosisMissingError, HistoryError, PanelMissingError
 from consilience.core.settings.settings import HistorySettings
 from consilience.core.storage.panel_folder import open_panel_folder
 from consilience.orchestrator.feedback.history import History, StoredDiagnosis
@@ -220,3 +220,15 @@ def test_a_damaged_record_is_named(own: Path, diagnoses: list[Diagnosis]) -> Non
         with pytest.raises(HistoryError, match=f"the diagnosis '{id}' .* is damaged"):
             history.get(id)
         assert history.delete([id]) == 1
+
+
+def test_the_beginning_of_an_id_is_enough(own: Path, diagnoses: list[Diagnosis]) -> None:
+    with History.open(own) as history:
+        ids = [history.keep(diagnoses[number % 6]).id for number in range(17)]  # two of them begin alike
+        assert [history.whole_id(id[:12]) for id in ids] == [history.whole_id(id) for id in ids] == ids
+        (first, *_) = [id[0] for id in ids if sum(other[0] == id[0] for other in ids) > 1]
+        with pytest.raises(HistoryError, match=f"several diagnoses begin with '{first}': {first}"):
+            history.whole_id(first)
+        for nothing in ("", "%", f"{ids[0][:6]}%", f"{ids[0]}x", "'; --"):
+            with pytest.raises(DiagnosisMissingError, match="has no diagnosis"):
+                history.whole_id(nothing)
