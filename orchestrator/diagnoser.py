@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections import ChainMap, deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import Future
 from functools import cached_property
 from itertools import islice
@@ -139,31 +139,30 @@ class Diagnoser:
 
         Args:
             images: or what `tested` made of them.
-            shift: whether the images differ from the labelled ones; None: that is found out first, on a sample. Where
-                they do, all are referred (setting `policy.on_shift`).
+            shift: whether the images differ from the labelled ones; None: that is found out on a sample, before the
+                first result is told. Where they do, all are referred (setting `policy.on_shift`).
 
         Raises:
             BudgetSpentError: after the batches before, as in `diagnose`.
         """
         if not isinstance(images, TestedBatch):
-            images = self.tested(images) if shift is None else TestedBatch(shift, self._embedded(images, {}))
-        reason = self._reason(images.shift)
+            images = self.tested(images) if shift is None else TestedBatch(self._embedded(images, {}), lambda: shift)
         under_way: deque[Future[list[Diagnosis | FailedImage]]] = deque()
         try:
             for batch in images.embedded:
-                under_way.append(self._loop.submit(self._run_embedded(batch, keep_images, reason)))
+                under_way.append(self._loop.submit(self._run_embedded(batch, keep_images)))
                 if len(under_way) > 1:
-                    yield from under_way[0].result()
+                    yield from self._under_alarm(under_way[0], images)
                     under_way.popleft()
             while under_way:
-                yield from under_way[0].result()
+                yield from self._under_alarm(under_way[0], images)
                 under_way.popleft()
         finally:  # Ctrl-C, or a caller who has seen enough: the runs must not go on and spend
             for run in under_way:
                 run.cancel()
 
     def tested(self, images: Iterable[ImageSource]) -> TestedBatch:
-        """Return whether images differ from the labelled ones, found out on a sample; see `TestedBatch`."""
+        """Return a batch that tells whether its images differ from the labelled ones; see `TestedBatch`."""
         return tested(images, self._embedded, lambda: self.shift_reference)
 
     @cached_property
@@ -275,25 +274,30 @@ class Diagnoser:
         return image
 
     def _embedded(
-        self, images: Iterable[ImageSource], known: Mapping[str, np.ndarray]
+        self, images: Iterable[ImageSource], known: MutableMapping[str, np.ndarray]
     ) -> Generator[Embedded[ImageSource], None, None]:
-        size, workers, known = self.settings.batch_size, self.threads, {**self.known_vectors, **known}
-        return embed_many(images, self.encoder, load=self._load, batch_size=size, workers=workers, known=known)
+        size, workers, all_known = self.settings.batch_size, self.threads, ChainMap(known, {**self.known_vectors})
+        return embed_many(images, self.encoder, load=self._load, batch_size=size, workers=workers, known=all_known)
+
+    def _under_alarm(
+        self, run: Future[list[Diagnosis | FailedImage]], batch: TestedBatch
+    ) -> Iterator[Diagnosis | FailedImage]:
+        """Yield the results of a run, referred where its batch differs: which is found out while the agents work."""
+        reason = self._reason(batch.shift)
+        yield from (_referred(result, reason) for result in run.result())
 
     def _reason(self, shift: BatchShift) -> str:
         """Return why nothing of a batch is settled; empty if that is not so."""
         return REASON if shift.alarm and self.settings.policy.on_shift == "refer" else ""
 
-    async def _run_embedded(
-        self, batch: Embedded[ImageSource], keep_images: bool, reason: str = ""
-    ) -> list[Diagnosis | FailedImage]:
+    async def _run_embedded(self, batch: Embedded[ImageSource], keep_images: bool) -> list[Diagnosis | FailedImage]:
         """Yield what becomes of each source of a batch."""
         readable = [image for image in batch.images if image is not None]
         results = iter(await self.graph.run(readable, batch.vectors))
         return [
             FailedImage(_name(source), error)
             if error
-            else _without_image(_referred(next(results), reason), keep_images or not _is_file(source))
+            else _without_image(next(results), keep_images or not _is_file(source))
             for source, error in zip(batch.sources, batch.errors, strict=True)
         ]
 

@@ -55,11 +55,9 @@ class WatchfulDiagnoser(Diagnoser):
     def _limit(self) -> float:
         return alike_limit(self.panel.labelled_images.vectors, self.panel.encoder.name)
 
-    async def _run_embedded(
-        self, batch: Embedded[ImageSource], keep_images: bool, reason: str = ""
-    ) -> list[Diagnosis | FailedImage]:
+    async def _run_embedded(self, batch: Embedded[ImageSource], keep_images: bool) -> list[Diagnosis | FailedImage]:
         if self.panel.grouping.how == "given":  # who knows the things knows better: two cups may look alike from behind
-            return await super()._run_embedded(batch, keep_images, reason)
+            return await super()._run_embedded(batch, keep_images)
         readable = [row for row, image in enumerate(batch.images) if image is not None]
         similarities = batch.vectors @ self.panel.labelled_images.vectors.T
         kept = []
@@ -72,7 +70,7 @@ class WatchfulDiagnoser(Diagnoser):
                     continue
             kept.append(place)
         batch.vectors = batch.vectors[kept]
-        return await super()._run_embedded(batch, keep_images, reason)
+        return await super()._run_embedded(batch, keep_images)
 
     def _is_copy(self, image: Image, similarities: np.ndarray) -> bool:
         known = self.panel.labelled_images

@@ -1,68 +1,114 @@
-"""Which images of a batch are embedded before it is decided, to see whether they differ from the labelled ones."""
+"""Which images of a batch are embedded before it is told, to see whether they differ from the labelled ones."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import PIL.Image
 
 from consilience.core.images import Image, ImageSource, Named
 from consilience.orchestrator.shift.shift_reference import ShiftReference
-from consilience.orchestrator.shift.two_sample import FEWEST_IMAGES, BatchShift, compared, sampled
-from consilience.retrieval.encoders.batch_embedding import Embedded
+from consilience.orchestrator.shift.two_sample import FEWEST_IMAGES, SAMPLE, BatchShift, compared, sampled
+from consilience.retrieval.encoders.batch_embedding import Embedded, pixel_bytes
 from consilience.retrieval.encoders.encoder import Vectors
 
 AT_ONCE = 64
 """Images at the start of a batch that are compared, where its others cannot be looked at beforehand."""
 
-Embedding = Callable[[Iterable[ImageSource], Mapping[str, Vectors]], Iterator[Embedded[ImageSource]]]
-"""Embeds sources in batches, those of known vectors without encoding them."""
+HELD_PIXEL_BYTES = 256 * 2**20
+"""Of images that are embedded ahead, about, until they are decided."""
+
+Embedding = Callable[[Iterable[ImageSource], MutableMapping[str, Vectors]], Iterator[Embedded[ImageSource]]]
+"""Embeds sources in batches, those of known vectors without encoding them; more may become known meanwhile."""
 
 
 @dataclass(frozen=True)
 class TestedBatch:
-    """A batch that was compared with the labelled images before it is decided.
+    """A batch that is compared with the labelled images before what becomes of it is told.
 
     Attributes:
-        shift: what was found.
         embedded: the whole batch, embedded as it is asked for; what was embedded already is not encoded again.
-        known: by identity, the vectors of the images that were compared.
+        find: compares; `shift` does it once, when it is first asked for. Agents may be at work by then.
     """
 
-    shift: BatchShift
     embedded: Iterator[Embedded[ImageSource]]
-    known: Mapping[str, Vectors] = field(default_factory=dict)
+    find: Callable[[], BatchShift]
+
+    @cached_property
+    def shift(self) -> BatchShift:
+        """Return what the comparison finds."""
+        return self.find()
 
 
 def tested(images: Iterable[ImageSource], embed: Embedding, reference: Callable[[], ShiftReference]) -> TestedBatch:
-    """Compare a batch with the labelled images.
+    """Return a batch that is compared with the labelled images.
 
-    Of a sequence, a fixed random sample is looked at before; of anything else, or where images can be read only once,
-    its first AT_ONCE.
+    Of a sequence, a fixed random sample is compared when it is asked what was found; of anything else, or where images
+    can be read only once, its first AT_ONCE, now.
 
     Args:
         reference: made only where there is something to compare.
     """
     if isinstance(images, Sequence) and len(again := [row for row in range(len(images)) if _stays(images[row])]):
         if len(again) < FEWEST_IMAGES:
-            return TestedBatch(compared_few(len(images)), embed(images, {}))
+            return TestedBatch(embed(images, {}), lambda: compared_few(len(images)))
+        if len(again) == len(images) <= SAMPLE:
+            return _compared_as_embedded(images, embed, reference)
         known = dict[str, Vectors]()
-        for batch in embed([images[again[row]] for row in sampled(len(again))], {}):
-            known |= vectors_of(batch)
-        shift = compared(reference(), _stacked(known), list(known))
-        return TestedBatch(shift, embed(images, known), known)
+        sample = [images[again[row]] for row in sampled(len(again))]
+        return TestedBatch(embed(images, known), lambda: _found(embed(sample, known), known, reference))
     batches = embed(images, {})
     first = deque(_first_batches(batches))
     known = {identity: vector for batch in first for identity, vector in vectors_of(batch).items()}
     shift = (
         compared(reference(), _stacked(known), list(known)) if len(known) >= FEWEST_IMAGES else compared_few(len(known))
     )
-    return TestedBatch(shift, _followed(first, batches), known)
+    return TestedBatch(_followed(first, batches), lambda: shift)
+
+
+def _compared_as_embedded(
+    images: Sequence[ImageSource], embed: Embedding, reference: Callable[[], ShiftReference]
+) -> TestedBatch:
+    """Return a batch of so few images that all are compared: as they are embedded, and hardly one twice.
+
+    To tell what is found, the embedding goes on ahead; of its batches HELD_PIXEL_BYTES are kept until they are asked
+    for, and what comes after those is read again.
+    """
+    known, held = dict[str, Vectors](), deque[Embedded[ImageSource]]()
+    stream, seen = embed(images, known), 0
+
+    def following() -> Embedded[ImageSource] | None:
+        nonlocal seen
+        if (batch := next(stream, None)) is not None:
+            known.update(vectors_of(batch))
+            seen += len(batch.sources)
+        return batch
+
+    def left() -> Iterator[Embedded[ImageSource]]:
+        while sum(map(pixel_bytes, held)) < HELD_PIXEL_BYTES and (batch := following()) is not None:
+            held.append(batch)
+        yield from embed(images[seen:], known) if seen < len(images) else ()
+
+    def embedded() -> Iterator[Embedded[ImageSource]]:
+        while (batch := held.popleft() if held else following()) is not None:
+            yield batch
+
+    return TestedBatch(embedded(), lambda: _found(left(), known, reference))
+
+
+def _found(
+    batches: Iterable[Embedded[ImageSource]], known: dict[str, Vectors], reference: Callable[[], ShiftReference]
+) -> BatchShift:
+    """Return what the comparison of the known images and these batches finds; they are known from then on."""
+    for batch in batches:
+        known.update(vectors_of(batch))
+    return compared(reference(), _stacked(known), list(known))
 
 
 def compared_few(images: int) -> BatchShift:

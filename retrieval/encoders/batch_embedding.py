@@ -79,7 +79,7 @@ def embed_many(
                     break
                 parts.append(waiting.popleft().result())
                 seen += len(parts[-1].sources)
-                if seen % batch_size == 0 or _pixel_bytes(parts) > MAX_PIXEL_BYTES:
+                if seen % batch_size == 0 or sum(map(pixel_bytes, parts)) > MAX_PIXEL_BYTES:
                     yield joined(parts)
                     parts = []
             if parts:
@@ -141,8 +141,9 @@ def embed(
     return done
 
 
-def _pixel_bytes(parts: list[Embedded[Source]]) -> int:
-    return sum(image.pixels.nbytes for part in parts for image in part.images if image is not None)
+def pixel_bytes(batch: Embedded[Source]) -> int:
+    """Return what the images of a batch hold in memory."""
+    return sum(image.pixels.nbytes for image in batch.images if image is not None)
 
 
 def joined(parts: Sequence[Embedded[Source]]) -> Embedded[Source]:

@@ -207,9 +207,11 @@ def _in_batches(
         if kind == "image":
             images: Iterable[str] = group
             batch = diagnoser.tested([*images] if are_all_named else images)
-            _say_first(batch.shift)
-            shifts.append(batch.shift)
-            yield from diagnoser.diagnose_many(batch, keep_images=True)
+            for number, result in enumerate(diagnoser.diagnose_many(batch, keep_images=True)):
+                if number == 0:
+                    _say_first(batch.shift)
+                    shifts.append(batch.shift)
+                yield result
             continue
         for name in group:
             vectors = load_precomputed(Path(name), labelled=False)
