@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -69,7 +69,8 @@ class AnswerReader:
 
     def __init__(self, task: Task, source: AnswerSource) -> None:
         self._task = task
-        self._names = {labels: self._names_of(labels, source) for labels in source.label_sets}
+        self._labels = task.names
+        self._order = {labels: self._order_of(labels, source) for labels in source.label_sets}
         self._label = lru_cache(SPELLINGS)(lambda text: parse_label(text, task))
         self._one_hot = {name: {label: float(label == name) for label in task.names} for name in task.names}
 
@@ -97,9 +98,7 @@ class AnswerReader:
         if answer is None:
             return Prediction(agent, stage, error="it gave no answer on this image")
         if answer.shares is not None:
-            names = self._names[tuple(answer.shares)]
-            by_name = dict(zip(names, answer.shares.values(), strict=True))
-            return Prediction(agent, stage, {name: by_name[name] for name in self._task.names})
+            return Prediction(agent, stage, dict(zip(self._labels, self.in_order(answer.shares).tolist(), strict=True)))
         try:
             label = self._label(answer.label) if answer.label else None
         except AnswerError as cause:
@@ -111,7 +110,12 @@ class AnswerReader:
         shares = verbalised(LabelAnswer(label, answer.confidence), self._task)
         return Prediction(agent, stage, shares, answer.confidence)
 
-    def _names_of(self, labels: tuple[str, ...], source: AnswerSource) -> list[str]:
+    def in_order(self, shares: Mapping[str, float]) -> np.ndarray:
+        """Return probabilities by label, as written, in the task's order: float (c,)."""
+        return np.asarray(np.fromiter(shares.values(), np.float64, len(shares))[self._order[tuple(shares)]])
+
+    def _order_of(self, labels: tuple[str, ...], source: AnswerSource) -> np.ndarray:
+        """Return where each label of the task stands among those as written, int (c,)."""
         names = [self._task.find(label) for label in labels]
         known, listed = [name for name in names if name is not None], ", ".join(self._task.names)
         if len(known) < len(names):
@@ -124,4 +128,4 @@ class AnswerReader:
                 f"{source.name} has probabilities of {', '.join(labels)}, but not of '{missing[0]}', or twice; give "
                 f"one for each label: {listed}"
             )
-        return known
+        return np.array([known.index(name) for name in self._task.names], dtype=np.intp)

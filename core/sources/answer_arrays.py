@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -73,6 +74,7 @@ class AnswerArrays(AnswerSource):
             if called in ("labels", "agents", "names") and len(set(given)) != count:
                 raise DatasetError(f"a name stands twice among the {called}: '{Counter(given).most_common(1)[0][0]}'")
         self.revising = self._check_shares()
+        self._looks = [(stage, values / values.sum(axis=2, keepdims=True)) for stage, values in self._looks]
         self.truths = Counter(label for label in self._truth if label is not None)
 
     def __len__(self) -> int:
@@ -82,10 +84,10 @@ class AnswerArrays(AnswerSource):
         """Yield the images in their order."""
         for row, (name, truth, group) in enumerate(zip(self._names, self._truth, self._groups, strict=True)):
             answers = tuple(
-                Answer(agent, stage, shares=dict(zip(self._labels, (own / own.sum()).tolist(), strict=True)))
+                Answer(agent, stage, shares=dict(zip(self._labels, own, strict=True)))
                 for stage, values in self._looks
-                for agent, own in zip(self.agents, values[:, row], strict=True)
-                if np.isfinite(own[0])
+                for agent, own in zip(self.agents, values[:, row].tolist(), strict=True)
+                if not math.isnan(own[0])
             )
             yield AnsweredImage(name, answers, truth, group, row + 1)
 

@@ -79,6 +79,9 @@ class LabelledAnswers:
             names.append(image.name)
             groups.append(image.group)
             for answer in image.answers:
+                if answer.shares is not None:
+                    looks[answer.agent, answer.stage][row] = reader.in_order(answer.shares)
+                    continue
                 prediction = reader.prediction(answer.agent, answer.stage, answer)
                 if prediction.probabilities is not None:
                     looks[answer.agent, answer.stage][row] = [*prediction.probabilities.values()]
