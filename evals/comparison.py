@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from consilience.core.errors import EvaluationError
+from consilience.core.storage.json_text import parsed_json
 from consilience.evals import metrics
 from consilience.evals.answer_columns import collect
 from consilience.evals.figures import Settled
@@ -230,7 +231,7 @@ def _metrics(folder: Path) -> dict[str, Any]:
 
 def _json(folder: Path, name: str) -> dict[str, Any]:
     try:
-        data: dict[str, Any] = json.loads((folder / name).read_bytes())
+        data: dict[str, Any] = parsed_json((folder / name).read_bytes())
     except OSError as cause:
         unfinished = (folder / RUN).is_file()
         problem = "an evaluation that is not finished" if unfinished else "no evaluation"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from consilience.core.images import ImageSource
 from consilience.core.settings.decision_settings import SUM_TOLERANCE
 from consilience.core.settings.settings import Settings
 from consilience.core.sources.stored import openable
+from consilience.core.storage.json_text import parsed_json
 from consilience.evals.run_log import write_json, written_to
 from consilience.evals.source import Source
 from consilience.orchestrator.frequency_pass import with_estimated_frequencies
@@ -61,7 +61,7 @@ def with_frequencies(
 def _read(path: Path) -> dict[str, float] | None:
     """Return what an earlier run estimated, to the last digit; None: labels are as frequent as the labelled images."""
     try:
-        frequencies = json.loads(path.read_bytes())["frequencies"]
+        frequencies = parsed_json(path.read_bytes())["frequencies"]
         shares = None if frequencies is None else {label: float(share) for label, share in frequencies.items()}
         if shares is not None and not (abs(sum(shares.values()) - 1.0) <= SUM_TOLERANCE and min(shares.values()) >= 0):
             raise ValueError("the shares do not sum to 1")

@@ -21,6 +21,7 @@ import numpy as np
 
 from consilience.core.errors import EvaluationError
 from consilience.core.storage.atomic_write import partial_file, write_atomically
+from consilience.core.storage.json_text import parsed_json
 from consilience.core.storage.owner_lock import LockHeldError, hold_lock
 from consilience.evals.rows import ROWS_FILE, Decided, read_rows
 
@@ -158,7 +159,7 @@ def _begin(out: Path, run: Mapping[str, Any]) -> None:
         write_json(path, run)
         return
     try:
-        there = json.loads(path.read_bytes())
+        there = parsed_json(path.read_bytes())
     except ValueError as cause:
         raise EvaluationError(f"'{path}' was damaged ({cause}): name another folder") from cause
     if differences := list(_differences(there, json.loads(json.dumps(run)))):

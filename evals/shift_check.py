@@ -5,7 +5,6 @@ OUT/shift.json keeps what was found: a run that goes on must not find something 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -17,6 +16,7 @@ from consilience.core.errors import EvaluationError
 from consilience.core.images import Image, load_image
 from consilience.core.settings.settings import Settings
 from consilience.core.sources.stored import openable, protocol_of, shown_address
+from consilience.core.storage.json_text import parsed_json
 from consilience.evals.run_log import write_json, written_to
 from consilience.evals.source import Source, SourceImage, VectorSource, cases
 from consilience.orchestrator.fitting.ingest import vector_identity
@@ -214,7 +214,7 @@ def _shown(name: str) -> str:
 
 def _read(path: Path) -> ShiftFound:
     try:
-        data = json.loads(path.read_bytes())
+        data = parsed_json(path.read_bytes())
         parts = {
             "differences": tuple(Difference(**difference) for difference in data["differences"]),
             "strangest": tuple(StrangeImage(**strange) for strange in data["strangest"]),

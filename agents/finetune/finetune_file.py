@@ -18,6 +18,7 @@ import PIL.Image
 from consilience.agents.finetune.training_example import TrainingExample
 from consilience.agents.vlm.conversation import on_the_wire
 from consilience.core.errors import DatasetError
+from consilience.core.storage.json_text import parsed_json
 
 MIN_EXAMPLES, MAX_EXAMPLES = 10, 50_000
 """Fewest and most examples in a file."""
@@ -52,7 +53,7 @@ def check(file: Path, fewest: int = MIN_EXAMPLES) -> int:
     with file.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                _check_example(json.loads(line))
+                _check_example(parsed_json(line))
             except (ValueError, KeyError, TypeError, OSError) as cause:  # OSError: what Pillow cannot read
                 raise DatasetError(f"line {number} of '{file}' would be refused: {cause}") from cause
     if not fewest <= number <= MAX_EXAMPLES:

@@ -23,6 +23,7 @@ from consilience.agents.vlm.image_text_model import ImageTextModel
 from consilience.agents.vlm.lora_adapter import EXTRA, load_weights, save
 from consilience.core.errors import AgentError, import_extra
 from consilience.core.storage.atomic_write import write_atomically
+from consilience.core.storage.json_text import parsed_json
 
 ADAPTED = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """Names of the layers that are adapted; where a model has none so called, every linear layer but its head is."""
@@ -191,7 +192,7 @@ class Tuner:
         if not (self._folder / STATE).exists():
             return Course(run)
         try:
-            course = Course(**json.loads((self._folder / STATE).read_text("utf-8")))
+            course = Course(**parsed_json((self._folder / STATE).read_text("utf-8")))
         except (ValueError, TypeError) as cause:
             raise AgentError(f"'{self._folder / STATE}' is damaged ({cause}); tune into another folder") from cause
         if course.run != run:

@@ -6,12 +6,12 @@ and no pickle.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from consilience.core.errors import AgentError, first_line, import_extra
 from consilience.core.storage.atomic_write import replacing
+from consilience.core.storage.json_text import parsed_json
 
 EXTRA = "tune"
 CONFIGURATION, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -29,7 +29,7 @@ def configuration_of(folder: Path) -> dict[str, Any]:
     if not (folder / CONFIGURATION).is_file() or not (folder / WEIGHTS).is_file():
         raise AgentError(f"'{folder}' holds no adapter: it must have {CONFIGURATION} and {WEIGHTS}")
     try:
-        config = json.loads((folder / CONFIGURATION).read_text("utf-8"))
+        config = parsed_json((folder / CONFIGURATION).read_text("utf-8"))
         is_plain = config["peft_type"] == "LORA" and not config.get("megatron_config") and config["r"] in range(1, 257)
     except (ValueError, KeyError, TypeError) as cause:
         raise AgentError(f"'{folder / CONFIGURATION}' is damaged ({cause!r}); tune it again") from cause

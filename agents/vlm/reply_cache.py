@@ -12,6 +12,7 @@ from pathlib import Path
 
 from consilience.core.errors import AgentError
 from consilience.core.prediction import Prediction
+from consilience.core.storage.json_text import parsed_json
 from consilience.core.storage.sqlite_file import SqliteFile
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class ReplyCache:
                 if row is None:
                     return None
                 database.execute(_TOUCH, (key,))
-                return Prediction.from_dict(json.loads(row[0]))
+                return Prediction.from_dict(parsed_json(row[0]))
         except (sqlite3.Error, ValueError, TypeError) as cause:
             log.warning("the reply cache '%s' could not be read (%s)", self.path, cause)
             return None
@@ -166,7 +167,7 @@ class ReplyCache:
 
 def _entry(key: str, model: str, prompt: str, image: str, text: str) -> Entry:
     """Return the entry of a row of the table."""
-    kept = json.loads(text)
+    kept = parsed_json(text)
     return Entry(key, model, prompt, image, kept["stage"], kept["label"], len(text))
 
 

@@ -5,7 +5,6 @@ Which labels there are, only a panel knows: whether each has a share and a cost 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any, Literal, Self
@@ -13,6 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from consilience.core.settings.settings_group import SettingsGroup
+from consilience.core.storage.json_text import parsed_json
 
 SUM_TOLERANCE = 0.005
 """By how much shares may miss a sum of 1: people write 0.333."""
@@ -34,7 +34,7 @@ def _mapping(value: Any) -> Any:
     text = value.strip() if isinstance(value, str) else ""
     if text.startswith("{"):
         try:
-            value = json.loads(text)
+            value = parsed_json(text)
         except ValueError as cause:
             raise ValueError(f"it must be a mapping; as a text, in JSON: {cause}") from cause
     elif "=" in text:

@@ -15,7 +15,6 @@ How the members earn their trust, where nothing but the published summary number
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -29,6 +28,7 @@ from consilience.agents.recorded import features_of_rows, rows_of
 from consilience.core.errors import DatasetError
 from consilience.core.prediction import Prediction, look_name
 from consilience.core.settings.settings import PolicySettings, Settings
+from consilience.core.storage.json_text import parsed_json
 from consilience.core.task import Task
 from consilience.core.trust import Trust
 from consilience.evals.paper.recordings import Recording
@@ -82,7 +82,7 @@ def read_trust(path: Path) -> dict[str, Trust]:
         DatasetError: the file cannot be read, or is not such a file.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        data = parsed_json(path.read_text(encoding="utf-8-sig"))
         n = int(data["n"])
         return {
             agent: Trust(agent, "first", n, float(numbers["ece"]), float(numbers["ocr"]), float(numbers["ccc"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from consilience.core.diagnosis import Diagnosis
 from consilience.core.diagnosis_record import Embedding, Verdict
 from consilience.core.errors import ConsilienceError, DiagnosisMissingError, HistoryError
 from consilience.core.settings.settings import HistorySettings
+from consilience.core.storage.json_text import parsed_json
 from consilience.orchestrator.feedback.database import (
     DIAGNOSES,
     FEEDBACK,
@@ -256,7 +256,7 @@ class History:
     def _stored(self, row: Row[Any], pictures: Pictures | None = None) -> StoredDiagnosis:
         """Return the diagnosis that a row of the table holds."""
         try:
-            diagnosis = Diagnosis.from_dict(json.loads(row.record), pictures)
+            diagnosis = Diagnosis.from_dict(parsed_json(row.record), pictures)
         except (ValueError, TypeError, KeyError, ConsilienceError) as cause:
             raise HistoryError(
                 f"the diagnosis '{row.id}' in the history '{self.database.name}' is damaged ({cause!r}): delete it "

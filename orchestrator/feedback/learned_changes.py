@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from consilience.core.storage.json_text import parsed_json
 from consilience.core.task import NONE_OF_THESE
 from consilience.orchestrator.feedback.database import CHANGES, Database, from_moment, now, to_json
 
@@ -68,7 +68,7 @@ def log_change(connection: Connection, database: Database, change: LearnedChange
 
 
 def _change(row: Any) -> LearnedChange:
-    record = json.loads(row.record)
+    record = parsed_json(row.record)
     images = tuple((identity, label) for identity, label in record["images"])
     undone = None if row.undone is None else from_moment(row.undone)
     return LearnedChange(row.number, from_moment(row.moment), images, record["judged"], undone)

@@ -5,7 +5,6 @@ What each watch does, and what its alarm promises: `consilience.orchestrator.shi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.errors import HistoryError
 from consilience.core.render.phrases import one_line, source_name
+from consilience.core.storage.json_text import parsed_json
 from consilience.orchestrator.feedback.database import STREAM_IMAGES, STREAMS, Database, from_moment, now, to_json
 from consilience.orchestrator.shift.shift_reference import ShiftReference
 from consilience.orchestrator.shift.source_watch import SeenImage, SourceWatch
@@ -142,7 +142,7 @@ class Streams:
             if image.encoder == reference.encoder
         ]
         try:
-            return SourceWatch.restored(reference, json.loads(row.record), recent)
+            return SourceWatch.restored(reference, parsed_json(row.record), recent)
         except (ValueError, TypeError, KeyError) as cause:
             raise HistoryError(
                 f"the watch on '{row.source}' in the history '{self._database.name}' is damaged ({cause!r}): restore a "

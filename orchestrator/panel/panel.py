@@ -50,6 +50,7 @@ from consilience.core.settings.decision_settings import AS_LABELLED, DecisionSet
 from consilience.core.settings.model_kinds import ModelSettings
 from consilience.core.settings.model_settings import ReasonerSettings
 from consilience.core.settings.settings import PolicySettings, Settings
+from consilience.core.storage.array_file import read_arrays
 from consilience.core.storage.panel_folder import PanelFolder, fit_again, read_panel_folder, write_panel_folder
 from consilience.core.task import Task
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
@@ -70,7 +71,6 @@ from consilience.orchestrator.panel.panel_records import (
     member_to_dict,
     models_from_dict,
     models_to_dict,
-    read_arrays,
     read_json,
     write_json,
 )

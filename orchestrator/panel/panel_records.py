@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from consilience.core.settings.model_kinds import ModelSettings
 from consilience.core.settings.model_settings import ReasonerSettings
 from consilience.core.settings.settings import Settings
+from consilience.core.storage.json_text import parsed_json
 from consilience.core.trust import Trust
 from consilience.orchestrator.ensemble import calibration
 from consilience.orchestrator.ensemble.members import Member
@@ -44,15 +43,9 @@ def models_from_dict(data: Mapping[str, Any]) -> tuple[tuple[ModelSettings, ...]
     return settings.models, settings.reasoner
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an .npz by name. Raises OSError or ValueError: it cannot be read."""
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
-
-
 def read_json(path: Path) -> Any:
     """Return what a JSON file holds. Raises OSError or ValueError: it cannot be read."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    return parsed_json(path.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from consilience.core.errors import EncoderError, import_extra
+from consilience.core.storage.json_text import parsed_json
 from consilience.retrieval.encoders.open_clip_encoder import CONFIGURATION, WEIGHTS
 
 UNKNOWN = "see the model's page"
@@ -171,10 +172,9 @@ def _repository(name: str) -> KnownEncoder:
 
 def _checkpoint(name: str) -> KnownEncoder:
     """Return what is known of a transformers checkpoint: its configuration tells, if it is in the hub's cache."""
-    import json
 
     file = _cached(name, "config.json")
-    details = json.loads(Path(file).read_text("utf-8")) if file else {}
+    details = parsed_json(Path(file).read_text("utf-8")) if file else {}
     vision, text = details.get("vision_config", {}), details.get("text_config", {})
     length = text.get("max_position_embeddings")
     return KnownEncoder(
@@ -192,7 +192,6 @@ def _checkpoint(name: str) -> KnownEncoder:
 
 def _checkpoints() -> list[str]:
     """Return CHECKPOINTS, and the other repositories of the CLIP classes in the hub's cache."""
-    import json
 
     hub = import_extra("huggingface_hub", "clip")
     try:
@@ -206,7 +205,7 @@ def _checkpoints() -> list[str]:
     encoders = []
     for name in sorted(repositories):
         file = _cached(name, "config.json")
-        if file and json.loads(Path(file).read_text("utf-8")).get("model_type") in clips:
+        if file and parsed_json(Path(file).read_text("utf-8")).get("model_type") in clips:
             encoders.append(name)
     return list(dict.fromkeys([*CHECKPOINTS, *encoders]))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 
 from consilience.core.errors import DatasetError, EncoderError
 from consilience.core.images import Image
+from consilience.core.storage.array_file import read_arrays
 from consilience.retrieval.encoders.encoder import Encoder, Vectors, hash_of
 
 EXPECTED = (
@@ -124,15 +123,10 @@ def load_precomputed(path: Path, *, labelled: bool = True) -> Precomputed:
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise DatasetError(f"'{path}' holds a single array, not an .npz of named ones. {EXPECTED}.")
-        with file:
-            return {name: file[name] for name in file.files}
+        return read_arrays(path)
     except OSError as cause:
         raise DatasetError(f"'{path}' cannot be read: {cause.strerror or cause}.") from cause
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as cause:
-        # numpy says ValueError for what would need pickle: object arrays, and files that are no .npz at all
+    except ValueError as cause:
         raise DatasetError(f"'{path}' is not an .npz file of plain arrays ({cause}). {EXPECTED}.") from cause
 
 

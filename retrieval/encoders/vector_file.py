@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from consilience.core.errors import DatasetError
+from consilience.core.storage.array_file import opened_npz, read_header, read_member
 from consilience.retrieval.encoders.encoder import Vectors
 from consilience.retrieval.encoders.precomputed import EXPECTED, PrecomputedEncoder
 
@@ -61,7 +61,7 @@ class VectorFile:
             self.has_groups = "groups" in members
             names = ("embeddings", "labels", "names", *(["groups"] if self.has_groups else []))
             self._arrays = {name: _header(archive, name) for name in names}
-            maker = _whole(archive, "encoder") if "encoder" in members else np.array("")
+            maker = read_member(archive, "encoder") if "encoder" in members else np.array("")
         vectors = self._arrays["embeddings"]
         if len(vectors.shape) != 2 or vectors.dtype.kind != "f" or 0 in vectors.shape:
             self._refuse(vectors)
@@ -102,11 +102,11 @@ class VectorFile:
     @contextmanager
     def _zip(self) -> Iterator[zipfile.ZipFile]:
         try:
-            with zipfile.ZipFile(self.path) as archive:
+            with opened_npz(self.path) as archive:
                 yield archive
         except OSError as cause:
             raise DatasetError(f"'{self.path}' cannot be read: {cause.strerror or cause}.") from cause
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as cause:
+        except ValueError as cause:
             raise DatasetError(f"'{self.path}' is not an .npz file of plain arrays ({cause}). {EXPECTED}.") from cause
 
     def _refuse(self, array: _Array) -> None:
@@ -122,26 +122,12 @@ def _unit_length(vectors: np.ndarray) -> Vectors:
 
 
 def _header(archive: zipfile.ZipFile, name: str) -> _Array:
-    with archive.open(f"{name}.npy") as file:
-        shape, column_major, dtype = _read_header(file)
-    if dtype.hasobject:
-        raise ValueError(f"'{name}' holds objects")
+    info = archive.getinfo(f"{name}.npy")
+    with archive.open(info) as file:
+        shape, column_major, dtype = read_header(file, info.file_size)
     if len(shape) > 1 and column_major:
-        return _Array(name, shape, dtype, _whole(archive, name))
+        return _Array(name, shape, dtype, read_member(archive, name))
     return _Array(name, shape, dtype)
-
-
-def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    header: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(file)
-    return header
-
-
-def _whole(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    with archive.open(f"{name}.npy") as file:
-        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
-        return array
 
 
 def _blocks(archive: zipfile.ZipFile, array: _Array) -> Iterator[np.ndarray]:
@@ -150,8 +136,9 @@ def _blocks(archive: zipfile.ZipFile, array: _Array) -> Iterator[np.ndarray]:
         yield from (array.whole[start : start + BLOCK] for start in range(0, array.shape[0], BLOCK))
         return
     width = int(np.prod(array.shape[1:], dtype=np.intp))
-    with archive.open(f"{array.name}.npy") as file:
-        _read_header(file)
+    info = archive.getinfo(f"{array.name}.npy")
+    with archive.open(info) as file:
+        read_header(file, info.file_size)
         for start in range(0, array.shape[0], BLOCK):
             count = min(BLOCK, array.shape[0] - start)
             data = file.read(count * width * array.dtype.itemsize)

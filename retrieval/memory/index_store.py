@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from consilience.core.errors import MemoryBusyError
+from consilience.core.storage.json_text import parsed_json
 from consilience.core.storage.owner_lock import LockHeldError, hold_lock
 from consilience.retrieval.memory.index import CheckReport
 from consilience.retrieval.memory.labelled_images import LabelledImages
@@ -50,7 +51,7 @@ class Store:
         if not checksums:
             return "empty"
         try:
-            sealed = json.loads(self._seal.read_bytes())
+            sealed = parsed_json(self._seal.read_bytes())
             same = sealed["files"] == checksums
             return ("sound" if sealed["sound"] else "damaged") if same else "unknown"
         except (OSError, ValueError, KeyError, TypeError):

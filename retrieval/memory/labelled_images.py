@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consilience.core.errors import ImageMemoryError, PanelDamagedError
+from consilience.core.storage.array_file import read_npy
+from consilience.core.storage.json_text import parsed_json
 from consilience.retrieval.memory.neighbour_distance import Vectors, kth_distances
 from consilience.retrieval.memory.thumbnails import ThumbnailArchive, Thumbnails, write_archive
 
@@ -285,7 +287,7 @@ def _read_images(path: Path) -> list[tuple[str, str, str, str]]:
     names = []
     for number, line in enumerate(lines, 1):
         try:
-            image = json.loads(line)
+            image = parsed_json(line)
             name = (image["id"], image["label"], image["source"], image["group"])
         except (ValueError, KeyError, TypeError) as cause:
             raise PanelDamagedError(f"'{path}', line {number} is damaged: {cause!r}") from cause
@@ -299,8 +301,7 @@ def _read_images(path: Path) -> list[tuple[str, str, str, str]]:
 
 def _read_array(path: Path) -> Vectors:
     try:
-        with path.open("rb") as file:
-            array: Vectors = np.lib.format.read_array(file, allow_pickle=False)
+        array: Vectors = read_npy(path)
     except OSError as cause:
         raise PanelDamagedError(f"'{path}' cannot be read: {cause.strerror}") from cause
     except ValueError as cause:

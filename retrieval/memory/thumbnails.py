@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 import weakref
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from consilience.core.errors import PanelDamagedError
+
+MAX_PICTURE = 2**22
+"""Bytes of a small picture; those that are written have thousands."""
 
 
 class Thumbnails(Protocol):
@@ -42,10 +46,13 @@ class ThumbnailArchive:
         try:
             with self._lock:
                 self._zip = self._zip or ZipFile(self._handle)
-                return self._zip.read(f"{identity}.jpg")
+                info = self._zip.getinfo(f"{identity}.jpg")
+                if info.file_size > MAX_PICTURE:
+                    raise BadZipFile(f"'{info.filename}' would have {info.file_size:,} bytes")
+                return self._zip.read(info)
         except KeyError:
             return None
-        except (BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as cause:
+        except (BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, zlib.error) as cause:
             raise PanelDamagedError(f"the thumbnails in '{self._path}' cannot be read: {cause}") from cause
 
 
