@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,16 @@ def test_a_word_goes_through_review_is_learned_and_undone(
     assert (again.exit_code, "was undone already" in again.stderr) == (1, True)
     (change,) = json.loads(invoke("learned", "--json", *at).stdout)
     assert change["undone"]
+
+
+def test_the_command_that_is_printed_can_be_pasted(
+    invoke: Invoke, panel: Path, new_images: dict[str, Path], tmp_path: Path
+) -> None:
+    spaced = panel.rename(tmp_path / "my panel")
+    shown = invoke("diagnose", new_images["circle"], "--panel", spaced).stdout.splitlines()[-1]
+    name, *arguments = shlex.split(shown[shown.index("consilience ") :])
+    assert name == "consilience"
+    assert invoke(*arguments).stdout.startswith("Saved; waiting for review.")
 
 
 def test_none_of_these_goes_through_review_is_learned_and_undone(

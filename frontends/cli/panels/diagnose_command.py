@@ -155,14 +155,18 @@ def _watched(diagnosis: Diagnosis, diagnoser: Diagnoser, keeping: Keeper, source
 
 
 def _feedback_words(diagnosis: Diagnosis, id: str, panel: Path) -> str:
-    """Return how to say whether it is right; where it names no label, "right" could be taken for none of them."""
+    """Return how to say whether it is right, the command last, to be pasted.
+
+    Where it names no label, "right" could be taken for none of them.
+    """
     from consilience.core.render.phrases import claims_no_label
 
     first, others = "--right", "--label LABEL or --none-of-these"
     if claims_no_label(diagnosis):
         first, others = "--none-of-these", "--label LABEL"
     question = "What is it?" if claims_no_label(diagnosis) else "Is it right?"
-    return f"{question} (or {others}): consilience feedback {id} {first} --panel {shlex.quote(str(panel))}"
+    command = f"consilience feedback {id} {first} --panel {shlex.quote(str(panel))}"
+    return f"{question} Instead of {first} also {others}: {command}"
 
 
 def _named(images: Iterable[str]) -> Iterator[str]:
