@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -95,3 +97,12 @@ def test_a_diagnoser_is_at_hand_without_what_only_fitting_needs() -> None:
     needless = ["torch", "open_clip", "transformers", "matplotlib", "sklearn", "onnxruntime", "chromadb"]
     program = f"import sys; from consilience import Diagnoser; print(*[n for n in {needless} if n in sys.modules])"
     assert run(program).split() == []
+
+
+def test_onnx_runtime_reports_its_use_to_nobody(tmp_path: Path) -> None:
+    """It would from its import on, and keep an identifier of this machine in the home folder."""
+    folders = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")}
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    code = "import consilience, onnxruntime; onnxruntime.SessionOptions()"
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment | folders)
+    assert [*tmp_path.rglob("*")] == []

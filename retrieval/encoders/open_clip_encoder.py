@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -18,6 +19,8 @@ from consilience.core.images import Image
 from consilience.retrieval.encoders.encoder import Encoder, Vectors, hash_of
 from consilience.retrieval.encoders.onnx_file import cached, check_sha256, export_onnx, open_session
 from consilience.retrieval.encoders.prompt_tower import PromptTower, embedding_of
+
+log = logging.getLogger(__name__)
 
 DEVICES = ("auto", "cpu", "cuda", "mps", "onnx")
 TEXTS_AT_ONCE = 256
@@ -60,7 +63,7 @@ class ClipEncoder(Encoder):
             options: dict[str, Any] = {"force_quick_gelu": False}
         else:
             checkpoint = weights if weights is not None else _checkpoint(model_name, pretrained, open_clip)
-            options = _published_options(model_name, pretrained, open_clip)
+            options = _published_options(model_name, pretrained, checkpoint, open_clip)
         checksum = check_sha256(checkpoint, sha256)
         self.device = torch_device(device, torch)
         self._half = self.device != "cpu"
@@ -201,21 +204,45 @@ def _folder(kind: str, name: str, open_clip: Any) -> tuple[str, Path]:
     return f"local-dir:{folder.absolute()}", there[0]
 
 
-def _published_options(model_name: str, pretrained: str, open_clip: Any) -> dict[str, Any]:
+def _published_options(model_name: str, pretrained: str, checkpoint: Path, open_clip: Any) -> dict[str, Any]:
     """Return what open_clip.create_model_and_transforms must be told of these weights beside their file.
 
-    For a tag that is published with it. For a file it is the scaling of images that all published weights of
-    the model agree on (open_clip alone would take OpenAI's for every file); where they differ, or there are
-    none, open_clip's default.
+    For a tag that is published with it, as for a file that is recognised as that of a tag. For another file it is the
+    scaling of images and the activation that all published weights of the model agree on (open_clip alone would take
+    OpenAI's scaling for every file, and QuickGELU for none); where they differ, or there are none, open_clip's
+    default.
     """
-    tag = open_clip.get_pretrained_cfg(model_name, pretrained)
     tags = open_clip.list_pretrained_tags_by_model(model_name)
-    sources = [tag] if tag else [open_clip.get_pretrained_cfg(model_name, other) for other in tags]
-    options: dict[str, Any] = {"force_quick_gelu": tag.get("quick_gelu", False)}
+    tag = open_clip.get_pretrained_cfg(model_name, pretrained) or next(
+        (source for source in _sources(model_name, tags, open_clip) if _is_of(checkpoint, source)), None
+    )
+    sources = [tag] if tag else _sources(model_name, tags, open_clip)
+    activations = {bool(source.get("quick_gelu")) for source in sources}
+    has_its_own = bool((open_clip.get_model_config(model_name) or {}).get("quick_gelu"))
+    options: dict[str, Any] = {"force_quick_gelu": activations == {True} and (tag is not None or not has_its_own)}
+    if len(activations) > 1 and not has_its_own:
+        log.warning(
+            "'%s' does not say whether it was trained with QuickGELU, as some published weights of %s were; it is "
+            "taken without. If it was, use open_clip:%s-quickgelu:%s",
+            checkpoint, model_name, model_name, checkpoint,
+        )  # fmt: skip
     transforms = {tuple(source.get(key) for key in TRANSFORM) for source in sources}
     if len(transforms) == 1:
         options |= {f"image_{key}": value for key, value in zip(TRANSFORM, transforms.pop(), strict=True)}
     return options
+
+
+def _sources(model_name: str, tags: Sequence[str], open_clip: Any) -> list[dict[str, Any]]:
+    return [open_clip.get_pretrained_cfg(model_name, tag) for tag in tags]
+
+
+def _is_of(checkpoint: Path, source: dict[str, Any]) -> bool:
+    """Return whether a file is one that is published so: by its name, or by that of its repository in its path."""
+    if (url := source.get("url")) and checkpoint.name == url.rsplit("/", 1)[-1]:
+        return True
+    repository = str(source.get("hf_hub") or "").strip("/")
+    names = {repository.replace("/", "--"), f"models--{repository.replace('/', '--')}", repository.rsplit("/", 1)[-1]}
+    return bool(repository) and not names.isdisjoint(checkpoint.absolute().parts)
 
 
 def _load(open_clip: Any, model_name: str, checkpoint: Path, **options: Any) -> tuple[Any, Any, Any]:

@@ -10,6 +10,7 @@ The public names are resolved on first use, so that importing the package is qui
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from consilience.orchestrator.diagnoser import Diagnoser, diagnose
     from consilience.orchestrator.fitting.fit import FitReport, fit
     from consilience.orchestrator.fitting.update import add, remove
+
+# ONNX Runtime would report its use to its makers, from its import on, and keep an identifier of this machine.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOME = {
     "AnswerArrays": "consilience.core.sources.answer_arrays",

@@ -202,12 +202,43 @@ def test_a_file_gets_the_scaling_that_its_model_was_published_with(checkpoint: P
     """MobileCLIP-S1 wants [0, 1]; open_clip alone would scale the images of a file by OpenAI's mean."""
     from consilience.retrieval.encoders.open_clip_encoder import _published_options
 
-    assert _published_options("MobileCLIP-S1", "some.pt", open_clip) == {
+    assert _published_options("MobileCLIP-S1", "some.pt", Path("some.pt"), open_clip) == {
         "force_quick_gelu": False,
         "image_mean": (0.0, 0.0, 0.0),
         "image_std": (1.0, 1.0, 1.0),
         "image_interpolation": "bilinear",
         "image_resize_mode": "shortest",
     }
-    assert _published_options("ViT-B-32", "openai", open_clip)["force_quick_gelu"]
-    assert _published_options(MODEL, str(checkpoint), open_clip) == {"force_quick_gelu": False}
+    assert _published_options("ViT-B-32", "openai", Path("any.pt"), open_clip)["force_quick_gelu"]
+    assert _published_options(MODEL, str(checkpoint), checkpoint, open_clip) == {"force_quick_gelu": False}
+
+
+@pytest.mark.parametrize(
+    ("model", "file", "is_quick"),
+    [
+        ("RN50", "anything.pt", True),  # all published weights have it
+        ("ViT-B-32", "ViT-B-32.pt", True),  # OpenAI's
+        ("ViT-B-32", "vit_b_32-quickgelu-laion400m_e32-46683a32.pt", True),
+        ("ViT-B-32", "vit_b_32-laion2b_e16-af8dbd0c.pth", False),
+        ("ViT-B-32", "timm/vit_base_patch32_clip_224.openai/open_clip_model.safetensors", True),
+        ("ViT-B-16", "models--apple--DFN2B-CLIP-ViT-B-16/snapshots/1/open_clip_pytorch_model.bin", True),
+        ("ViT-B-32", "models--laion--CLIP-ViT-B-32-laion2B-s34B-b79K/blobs/1", False),
+        ("ViT-B-32-quickgelu", "mine.pt", False),  # its own configuration has it: nothing to force
+    ],
+)
+def test_a_file_keeps_the_activation_that_it_was_published_with(
+    model: str, file: str, is_quick: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """QuickGELU was lost in every file: the same weights gave other vectors than under their tag."""
+    from consilience.retrieval.encoders.open_clip_encoder import _published_options
+
+    assert _published_options(model, file, Path(file), open_clip)["force_quick_gelu"] is is_quick
+    assert caplog.text == ""
+
+
+def test_where_a_file_does_not_tell_its_activation_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    from consilience.retrieval.encoders.open_clip_encoder import _published_options
+
+    assert not _published_options("ViT-B-32", "mine.pt", Path("mine.pt"), open_clip)["force_quick_gelu"]
+    assert "'mine.pt' does not say whether it was trained with QuickGELU" in caplog.text
+    assert "use open_clip:ViT-B-32-quickgelu:mine.pt" in caplog.text
