@@ -34,7 +34,9 @@ def pytest_collection_finish() -> None:
 @pytest.fixture
 def server() -> Iterator[object]:
     """An OpenAI-compatible server whose replies a test scripts."""
+    from consilience.agents.vlm.endpoint.accepted_options import FOUND_OUT
     from tests.support.scripted_server import ScriptedServer
 
     with ScriptedServer() as running:
         yield running
+    FOUND_OUT.clear()  # a later server may get the same port

@@ -115,12 +115,14 @@ class AcceptedOptions:
 
 _BOUNDS = {NEW_BOUND, OLD_BOUND}
 _OURS = ("extra_body", NEW_BOUND)
-_known: dict[tuple[str, str], AcceptedOptions] = {}
+
+FOUND_OUT: dict[tuple[str, str], AcceptedOptions] = {}
+"""By address and model, what was found out in this process."""
 
 
 def accepted_options(settings: EndpointSettings) -> AcceptedOptions:
     """Return what is known of an endpoint and a model; all agents of this process that ask it share it."""
-    return _known.setdefault((settings.base_url, settings.model), AcceptedOptions(settings.base_url))
+    return FOUND_OUT.setdefault((settings.base_url, settings.model), AcceptedOptions(settings.base_url))
 
 
 def with_found(settings: VlmSettings) -> VlmSettings:
