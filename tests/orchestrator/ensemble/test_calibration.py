@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
+from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import log_loss
 
 from consilience.agents.base import softmax
@@ -217,6 +218,28 @@ def test_the_vector_is_drawn_towards_the_temperature_by_a_known_measure() -> Non
     best = minimize(loss, np.array([1.0, 1.0, 0.0, 0.0]), method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-10})
     scaling = VectorScaling.fit(honest, labels)
     assert [*scaling.scale, *scaling.shift] == pytest.approx(best.x.tolist(), abs=1e-3)
+
+
+@pytest.mark.parametrize("said", [0.0, 1.0])
+def test_no_scale_or_shift_leaves_its_bounds(said: float) -> None:
+    """Who is surest where it is wrong would be believed the other way round; nobody is: scales end at 0."""
+    labels = np.arange(200) % 2
+    rows = np.full((200, 2), 1e-5)
+    rows[np.arange(200), labels if said else 1 - labels] = 1 - 1e-5
+    scaling = VectorScaling.fit(rows, labels)
+    assert all(0 <= scale <= 20 for scale in scaling.scale)
+    assert all(abs(shift) <= 20 for shift in scaling.shift)
+    right = scaling(rows)[np.arange(200), labels]
+    assert (right > 0.99).all() if said else np.abs(right - 0.5).max() < 0.02
+
+
+@pytest.mark.parametrize(("n", "c", "digits"), [(1, 2, 9), (2, 3, 9), (40, 3, 1), (300, 5, 9), (300, 5, 2)])
+def test_the_curve_is_the_isotonic_regression_of_all_targets(n: int, c: int, digits: int) -> None:
+    honest = honest_rows(n, c)
+    labels, rows = drawn(honest, 1), honest.round(digits)
+    curve = IsotonicRegression(y_min=0.0, y_max=1.0).fit(rows.ravel(), soft_targets(labels, c).ravel())
+    scaling, everywhere = IsotonicScaling.fit(rows, labels), np.linspace(rows.min(), rows.max(), 1000)
+    np.testing.assert_allclose(np.interp(everywhere, scaling.x, scaling.y), curve.predict(everywhere), atol=1e-9)
 
 
 @pytest.mark.parametrize("scale", [0.5, 3.0])
