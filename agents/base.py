@@ -13,6 +13,7 @@ from consilience.core.evidence import Evidence
 from consilience.core.images import Image
 from consilience.core.prediction import Prediction
 from consilience.core.task import Task
+from consilience.retrieval.encoders.eye import Eye
 from consilience.retrieval.encoders.prompt_tower import PromptTower
 
 Features = np.ndarray
@@ -55,6 +56,10 @@ class AgentInput:
         return AgentInput(
             self.task, images, self.features[index], self.neighbour_labels[index], self.similarities[index]
         )
+
+    def seen_by(self, eye: Eye) -> AgentInput:
+        """Return the input with the features of one eye of several; the neighbours are those of all eyes."""
+        return replace(self, features=eye.of(self.features))
 
 
 @runtime_checkable
@@ -118,8 +123,18 @@ def testimony_for(agent: Agent, predictions: Iterable[Prediction]) -> tuple[Pred
 
 
 @dataclass(frozen=True)
+class LabelTexts:
+    """What an encoder with a text tower knows of the labels, as in `LabelledFeatures`."""
+
+    texts: Features
+    captions: tuple[Features, np.ndarray]
+    described: Features | None = None
+    tower: PromptTower | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
 class LabelledFeatures:
-    """Labelled images as an encoder sees them.
+    """Labelled images as an encoder sees them, or several side by side.
 
     Attributes:
         features: float32 (n, d), rows of unit length.
@@ -135,6 +150,8 @@ class LabelledFeatures:
             given.
         groups: number of the group (the thing shown) of each image, int (n,); by default each is a group of its own.
             An image is never judged by what was learned from its group.
+        eyes: which of the features come from which encoder, where there are several.
+        texts_of: what each eye with a text tower knows of the labels, by its name; for one encoder it stands above.
     """
 
     features: Features
@@ -146,16 +163,39 @@ class LabelledFeatures:
     unlabelled: Features | None = None
     tower: PromptTower | None = field(default=None, repr=False, compare=False)
     groups: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    eyes: tuple[Eye, ...] = ()
+    texts_of: Mapping[str, LabelTexts] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not len(self.groups):
             object.__setattr__(self, "groups", np.arange(len(self.labels)))
 
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the labels' texts are known, to one eye at least."""
+        return self.texts is not None or bool(self.texts_of)
+
     def take(self, rows: np.ndarray) -> LabelledFeatures:
         """Return the labelled images of these rows (indices, or a mask); the texts and unlabelled images stay."""
         described = None if self.described is None else self.described[rows]
         features, labels, groups = self.features[rows], self.labels[rows], self.groups[rows]
-        return replace(self, features=features, labels=labels, described=described, groups=groups)
+        texts_of = {
+            eye: texts if texts.described is None else replace(texts, described=texts.described[rows])
+            for eye, texts in self.texts_of.items()
+        }
+        return replace(self, features=features, labels=labels, described=described, groups=groups, texts_of=texts_of)
+
+    def seen_by(self, eye: Eye) -> LabelledFeatures:
+        """Return the labelled images as one eye of several sees them."""
+        texts = self.texts_of.get(eye.name)
+        return LabelledFeatures(
+            eye.of(self.features),
+            self.labels,
+            self.n_labels,
+            unlabelled=None if self.unlabelled is None else eye.of(self.unlabelled),
+            groups=self.groups,
+            **({} if texts is None else vars(texts)),
+        )
 
     def with_unlabelled(self, vectors: Features) -> LabelledFeatures:
         """Return the same data with `vectors` (m, d) as the unlabelled images.
@@ -166,41 +206,16 @@ class LabelledFeatures:
         return replace(self, unlabelled=vectors[nearest_similarities(vectors, self.features) < DUPLICATE_SIMILARITY])
 
 
-class FeatureAgent(ABC):
-    """An agent that is a classifier head on encoder features.
-
-    `fit` makes one from labelled features, `predict_proba` gives probabilities, `arrays` and `from_arrays`
-    write and restore it without pickle.
+class Head(ABC):
+    """A fitted classifier head on encoder features, as an agent.
 
     Attributes:
         name: the agent's name, by which panels and commands call it.
-        usual_error: mean squared error expected of this kind of head, relative to a good linear head (1.0). Its weight
-            follows from this until labelled images tell more. Among linear heads generative ones are ahead with few
-            images and discriminative ones with many (Ng and Jordan 2002): beforehand, both count as equally good.
-        needs_text: whether it needs an encoder with a text tower.
-        needs_tower: whether it is trained through that text tower.
-        needs_unlabelled: whether it needs unlabelled images beside the labelled ones.
-        needs_neighbours: whether it looks at the nearest cases in the memory.
-        trains: whether fitting takes many steps, and more than one image a label.
     """
 
-    name: ClassVar[str]
-    usual_error: ClassVar[float] = 1.0
-    needs_text: ClassVar[bool] = False
-    needs_tower: ClassVar[bool] = False
+    name: str
     needs_unlabelled: ClassVar[bool] = False
-    needs_neighbours: ClassVar[bool] = False
-    trains: ClassVar[bool] = False
     can_revise: ClassVar[bool] = False
-
-    @classmethod
-    @abstractmethod
-    def fit(cls, data: LabelledFeatures) -> Self:
-        """Return a head fitted on the data, with its settings chosen on them alone.
-
-        Raises:
-            AgentError: the data lack what this kind needs, such as texts.
-        """
 
     @abstractmethod
     def predict_proba(self, inputs: AgentInput) -> np.ndarray:
@@ -208,22 +223,17 @@ class FeatureAgent(ABC):
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return what `from_arrays` needs beside the panel's labelled features, as named arrays."""
+        """Return what restores it beside the panel's labelled features, as named arrays."""
 
-    @classmethod
     @abstractmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray], data: LabelledFeatures) -> Self:
-        """Return the head that `arrays` was called on; `data` holds the panel's labelled features."""
-
     def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
-        """Return the head after images were added and removed; by default a new fit.
+        """Return the head after images were added and removed.
 
         Args:
             data: all labelled images that are there now.
             added: those that are new since the last fit.
             removed: those that are gone since.
         """
-        return type(self).fit(data)
 
     def predict(self, inputs: AgentInput) -> Sequence[Prediction]:
         """Return `predict_proba` as a prediction for each of the n images."""
@@ -238,6 +248,45 @@ class FeatureAgent(ABC):
     ) -> Sequence[Prediction]:
         """Raise TypeError: a head cannot use evidence, so it has no second look."""
         raise TypeError(f"'{self.name}' has no second look")
+
+
+class FeatureAgent(Head):
+    """A kind of head: `fit` makes one from labelled features, `from_arrays` restores one without pickle.
+
+    Attributes:
+        usual_error: mean squared error expected of this kind of head, relative to a good linear head (1.0). Its weight
+            follows from this until labelled images tell more. Among linear heads generative ones are ahead with few
+            images and discriminative ones with many (Ng and Jordan 2002): beforehand, both count as equally good.
+        needs_text: whether it needs an encoder with a text tower.
+        needs_tower: whether it is trained through that text tower.
+        needs_unlabelled: whether it needs unlabelled images beside the labelled ones.
+        needs_neighbours: whether it looks at the nearest cases in the memory.
+        trains: whether fitting takes many steps, and more than one image a label.
+    """
+
+    usual_error: ClassVar[float] = 1.0
+    needs_text: ClassVar[bool] = False
+    needs_tower: ClassVar[bool] = False
+    needs_neighbours: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, data: LabelledFeatures) -> Self:
+        """Return a head fitted on the data, with its settings chosen on them alone.
+
+        Raises:
+            AgentError: the data lack what this kind needs, such as texts.
+        """
+
+    @classmethod
+    @abstractmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], data: LabelledFeatures) -> Self:
+        """Return the head that `arrays` was called on; `data` holds the panel's labelled features."""
+
+    def updated(self, data: LabelledFeatures, added: LabelledFeatures, removed: LabelledFeatures) -> Self:
+        """Return the head after images were added and removed; by default a new fit, see `Head.updated`."""
+        return type(self).fit(data)
 
 
 def nearest_similarities(vectors: Features, others: Features) -> np.ndarray:

@@ -64,7 +64,7 @@ def separation(encoder: str, folder: Path, settings: Settings, progress: Progres
         times.append(time.perf_counter())
         progress(encoder, done, total)
 
-    ingested = ingest(folder, None, settings.model_copy(update={"encoder": encoder}), timed)
+    ingested = ingest(folder, None, settings.model_copy(update={"encoders": (encoder,)}), timed)
     data = labelled_features(ingested.labelled_images, ingested.task)
     folds = split_into_folds(data.labels, settings.seed, data.groups)
     is_judged = folds != UNJUDGED

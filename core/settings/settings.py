@@ -55,6 +55,16 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_once
 """Names in order, each once, given as a list or as one text with commas between them, in brackets or not."""
 
 
+def _no_encoder_twice(names: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"the encoder '{twice[0]}' is named twice: a second eye must see otherwise")
+    return names
+
+
+EncoderNames = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_no_encoder_twice)]
+"""Names of encoders, given as `Names` are."""
+
+
 class MemorySettings(SettingsGroup):
     """Settings of the image memory: where similar cases are looked up, and how many."""
 
@@ -175,7 +185,9 @@ class WebSettings(SettingsGroup):
 class Settings(SettingsGroup):
     """All settings. `load_settings` collects them; an unknown or wrong one is an error."""
 
-    encoder: str = Field(default="embedded", min_length=1, description="what embeds images, by name")
+    encoders: EncoderNames = Field(
+        default=("efficientnet-lite0",), min_length=1, description="what embeds images, by name; several look together"
+    )
     device: str = Field(default="auto", min_length=1, description="where the encoder runs: auto, cpu, cuda, mps, ...")
     agents: Names | None = Field(
         default=None, description="names of the agents to fit on the encoder's features, or auto; none: the usual ones"
@@ -201,6 +213,11 @@ class Settings(SettingsGroup):
     reasoner: ReasonerSettings | None = Field(
         default=None, description="the language model that reads the record; none: rules"
     )
+
+    @property
+    def encoder(self) -> str:
+        """Return the name by which the encoders are opened together."""
+        return " + ".join(self.encoders)
 
     @field_validator("models")
     @classmethod

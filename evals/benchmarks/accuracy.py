@@ -6,7 +6,8 @@
     python -m consilience.evals.benchmarks.accuracy DATA --shots 4 --unlabelled   the others without their labels, too
     python -m consilience.evals.benchmarks.accuracy VECTORS.npz --folds 10  cross-validation
 
-Settings come from the environment and the settings file, as everywhere: CONSILIENCE_ENCODER names another encoder.
+Settings come from the environment and the settings file, as everywhere: CONSILIENCE_ENCODERS names another encoder,
+or several with commas between them.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import update
 
-from consilience.agents import FEATURE_AGENTS
+from consilience.agents import kind_of_head
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.errors import HistoryError, ImageError
 from consilience.core.exif import UNKNOWN_SHOT
@@ -207,7 +207,7 @@ def raw_predictions(diagnosis: Diagnosis, members: Sequence[Member], task: Task)
 
 def answers_of(member: Member, raw: np.ndarray) -> MemberAnswers:
     """Return a member's raw answers (n, c) with the calibrators that suit it, as `fit` has them."""
-    if member.agent in FEATURE_AGENTS:
+    if kind_of_head(member.agent):
         look = MemberAnswers(member.agent, member.stage, raw, calibrators=FITTED_TO_HEADS)
     else:
         look = MemberAnswers.as_given(member.agent, member.stage, raw)

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from consilience.agents import FeatureAgent, Gaussian, LabelledFeatures
+from consilience.agents import Gaussian, Head, LabelledFeatures, kind_of_head
 from consilience.agents.base import SIMILARITY_ROWS, nearest_similarities
 from consilience.agents.heads.model_selection import sample
 from consilience.core.diagnosis import FailedImage
@@ -133,14 +133,12 @@ def suggest(
     )
 
 
-def to_ask(heads: Sequence[FeatureAgent]) -> list[FeatureAgent]:
-    """Return the heads whose uncertainty counts: the Gaussian one, else all."""
-    return [head for head in heads if head.name == Gaussian.name] or list(heads)
+def to_ask(heads: Sequence[Head]) -> list[Head]:
+    """Return the heads whose uncertainty counts: the Gaussian ones, else all."""
+    return [head for head in heads if kind_of_head(head.name) is Gaussian] or list(heads)
 
 
-def mean_prediction(
-    task: Task, heads: Sequence[FeatureAgent], data: LabelledFeatures, vectors: np.ndarray
-) -> np.ndarray:
+def mean_prediction(task: Task, heads: Sequence[Head], data: LabelledFeatures, vectors: np.ndarray) -> np.ndarray:
     """Return the mean of the heads' probabilities, (n, c), for vectors (n, d).
 
     Without heads it is uniform: all images are equally unsure.

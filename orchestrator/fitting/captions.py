@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from consilience.agents import Agent, AgentInput, CapsAdapter, Captioner, LabelledFeatures
+from consilience.agents import Agent, AgentInput, CapsAdapter, Captioner, LabelledFeatures, kind_of_head
 from consilience.core.errors import AgentError, SettingsError
 from consilience.orchestrator.fitting.collect import BATCH
 from consilience.orchestrator.fitting.fit_context import FitContext
+from consilience.orchestrator.fitting.label_texts import readers
 from consilience.orchestrator.runtime.calls import caption
 from consilience.prompts import load_prompt, zero_shot_texts
 from consilience.retrieval.encoders.encoder import Encoder
@@ -31,7 +32,7 @@ def captioner_among(agents: Sequence[Agent], name: str | None, kinds: Sequence[s
     """
     if name is None:
         return None
-    if kinds is not None and CapsAdapter.name not in kinds:
+    if kinds is not None and not any(kind_of_head(name) is CapsAdapter for name in kinds):
         raise SettingsError(
             f"'{name}' would describe images, but no agent reads captions: add '{CapsAdapter.name}' to the agents"
         )
@@ -49,7 +50,7 @@ async def with_captions(context: FitContext, agent: Captioner, encoder: Encoder)
 
     Args:
         context: its images can be loaded.
-        encoder: embeds the captions with its text tower.
+        encoder: embeds the captions with its text tower; of several the first that has one.
 
     Raises:
         AgentError: the agent failed on every image of the first batch. BudgetSpentError: it may spend no more.
@@ -58,7 +59,8 @@ async def with_captions(context: FitContext, agent: Captioner, encoder: Encoder)
     if load is None:
         return data
     prompt, of_labels = load_prompt("caption", task), zero_shot_texts(task)
-    vectors, failed = np.zeros_like(data.features), 0
+    eye, reader = next(iter(readers(encoder).items())) if encoder.eyes else ("", encoder)
+    vectors, failed = np.zeros((len(data.features), reader.dimension), np.float32), 0
     for start in range(0, len(labelled_images), BATCH):
         rows = range(start, min(start + BATCH, len(labelled_images)))
         nowhere = np.empty((len(rows), 0), np.float32)
@@ -74,8 +76,10 @@ async def with_captions(context: FitContext, agent: Captioner, encoder: Encoder)
             for row, prediction in zip(rows, predictions, strict=True)
             if prediction.rationale
         }
-        vectors[list(texts)] = encoder.encode_texts([*texts.values()])
+        vectors[list(texts)] = reader.encode_texts([*texts.values()])
         context.progress("describing labelled images", rows.stop, len(labelled_images))
     if failed:
         log.warning("the agent '%s' could not describe %d of %d images", agent.name, failed, len(labelled_images))
-    return replace(data, described=vectors)
+    if not encoder.eyes:
+        return replace(data, described=vectors)
+    return replace(data, texts_of={**data.texts_of, eye: replace(data.texts_of[eye], described=vectors)})

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from consilience.agents import FEATURE_AGENTS
+from consilience.agents import kind_of_head
+from consilience.agents.heads.on_eye import AT
 from consilience.orchestrator.ensemble.error_covariance import PRIOR_IMAGES, ErrorPrior
 
 SAME_FEATURES = 0.8
@@ -21,18 +22,23 @@ estimate alone go from one end to the other (Ledoit and Wolf 2004 shrink covaria
 def error_prior_of(agents: Sequence[str], images: int) -> ErrorPrior:
     """Return how these agents are expected to err before any of their answers are seen.
 
-    Heads on the same features are one source: they err together, and how well each kind of head does is known from
+    Heads that read one eye are one source: they err together, and how well each kind of head does is known from
     elsewhere. The looks of another agent are a source of their own, as good as the best head.
 
     Args:
         agents: name of each look's agent.
         images: how many labelled images the estimate will come from.
     """
-    kinds = [FEATURE_AGENTS.get(agent) for agent in agents]
+    kinds = [kind_of_head(agent) for agent in agents]
+    names = [
+        f"agent {agent}" if kind is None else f"eye {agent.partition(AT)[2]}"
+        for agent, kind in zip(agents, kinds, strict=True)
+    ]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    sources = np.array([numbers[name] for name in names])
     spread = np.sqrt([1.0 if kind is None else kind.usual_error for kind in kinds])
-    together = np.array([[SAME_FEATURES if kind and other else 0.0 for other in kinds] for kind in kinds])
+    are_heads = np.array([kind is not None for kind in kinds])
+    together = SAME_FEATURES * (are_heads & (sources == sources[:, None]))
     np.fill_diagonal(together, 1.0)
     pseudo_counts = np.array([PRIOR_IMAGES if kind is None else max(HEAD_IMAGES, images) for kind in kinds])
-    names = ["features" if kind else f"agent {agent}" for agent, kind in zip(agents, kinds, strict=True)]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return ErrorPrior(together * np.outer(spread, spread), pseudo_counts, np.array([numbers[name] for name in names]))
+    return ErrorPrior(together * np.outer(spread, spread), pseudo_counts, sources)

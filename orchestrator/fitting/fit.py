@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from consilience.agents import (
-    FEATURE_AGENTS,
     USUAL_AGENTS,
     Agent,
     Budget,
     Captioner,
     feature_agent,
+    kind_of_head,
+    on_each_eye,
     open_agents,
     open_replies,
     settings_of,
 )
+from consilience.agents.heads.on_eye import AT
 from consilience.agents.vlm.spending_estimate import SpendingEstimate, is_paid, of_looks, of_reasoner
 from consilience.core.diagnosis import FailedImage
 from consilience.core.errors import SettingsError
@@ -50,6 +52,7 @@ from consilience.orchestrator.panel.writer import index, prepare_novelty, writin
 from consilience.orchestrator.reasoner.reasoner import Reasoner
 from consilience.orchestrator.runtime.calls import run_sync
 from consilience.prompts import check_prompts
+from consilience.retrieval.encoders.eye import Eye
 from consilience.retrieval.memory.chroma_connection import ChromaConnection
 from consilience.retrieval.memory.labelled_images import AddReport
 
@@ -163,7 +166,7 @@ def fit(
         load = None if is_vectors(source) else _loader(ingested.addresses, settings)
         labelled_images, task, encoder = ingested.labelled_images, ingested.task, ingested.encoder
         check_decision(settings.decision, task.names, [labelled_images.labels.count(name) for name in task.names])
-        data = with_texts(labelled_features(labelled_images, task), encoder, task)
+        data = with_texts(labelled_features(labelled_images, task, encoder.eyes), encoder, task)
         failed, unlabelled_ids = ingested.failed, frozenset[str]()
         if unlabelled_source is not None:
             beside = sample_unlabelled(unlabelled_source, encoder, labelled_images.rows.keys(), settings, progress)
@@ -173,7 +176,7 @@ def fit(
         adviser = settings.reasoner if settings.reasoner and settings.reasoner.role == "advise" else None
         if (estimate := _spending(context, settings, captioner, adviser)).calls:
             confirm(estimate)
-        if captioner is not None and data.texts is not None:
+        if captioner is not None and data.reads_texts:
             context = replace(context, data=run_sync(with_captions(context, captioner, encoder)))
         fitted, choices = _fitted(context, named)
         unanswered = fitted.unanswered
@@ -226,7 +229,7 @@ def _spending(
     if load is not None and any(map(is_paid, models)):
         example, cache = load(images.sources[0]), open_replies(settings.replies)
         for model in models:
-            is_captioner = captioner is not None and context.data.texts is not None and captioner.name == model.name
+            is_captioner = captioner is not None and context.data.reads_texts and captioner.name == model.name
             total += of_looks(model, context.task, example, images.ids, cache, is_captioner)
     return total if adviser is None else total + of_reasoner(adviser, REASONER, images.ids)
 
@@ -241,7 +244,7 @@ def _agents_beside_heads(agents: Sequence[Agent | str], settings: Settings, budg
     others = [agent for agent in agents if not isinstance(agent, str)]
     if settings.models:
         others += open_agents(settings.models, open_replies(settings.replies), budget)
-    if taken := [agent.name for agent in others if agent.name in FEATURE_AGENTS]:
+    if taken := [agent.name for agent in others if kind_of_head(agent.name)]:
         raise SettingsError(f"'{taken[0]}' is the name of a built-in agent: give your agent another name")
     if REASONER in (agent.name for agent in others):
         raise SettingsError(f"'{REASONER}' is the name of the reasoner: give your agent another name")
@@ -272,11 +275,26 @@ def _fitted(context: FitContext, named: Sequence[str] | None) -> tuple[FittedEns
     able, untried = candidates(context.data)
     if is_auto := named == [AUTO]:
         kinds = able
+    elif named is None:
+        kinds = [name for name in able if name.partition(AT)[0] in USUAL_AGENTS]
     else:
-        kinds = [name for name in USUAL_AGENTS if name in able] if named is None else [*named]
+        kinds = _on_able_eyes(named, able, context.data.eyes)
     fitted = fit_agents(context, kinds)
     left_out = [*fitted.left_out]
     if not is_auto:
         return fitted, left_out
     selected, chosen = select(fitted, context.task, context.data)
     return replace(selected, unanswered=fitted.unanswered), chosen + untried + left_out
+
+
+def _on_able_eyes(named: Sequence[str], able: Sequence[str], eyes: Sequence[Eye]) -> list[str]:
+    """Return the heads of these names, on each eye that they can read; on all, to say what is wrong, if there is none.
+
+    Args:
+        able: names of all heads that can be fitted.
+    """
+    heads = list[str]()
+    for name in named:
+        on_eyes = on_each_eye([name], eyes)
+        heads += [head for head in on_eyes if head in able] or on_eyes
+    return heads

@@ -17,7 +17,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from consilience.agents import FeatureAgent, LabelledFeatures, feature_agent
+from consilience.agents import Head, LabelledFeatures, feature_agent
 from consilience.agents.heads.folds import UNJUDGED
 from consilience.core.errors import AgentError
 from consilience.core.prediction import FailureTally
@@ -46,7 +46,7 @@ from consilience.retrieval.encoders.batch_embedding import usable_cores
 class PanelParts(TypedDict):
     """The parts of a `Panel` that are learned from labelled images, by its attribute."""
 
-    heads: tuple[FeatureAgent, ...]
+    heads: tuple[Head, ...]
     members: tuple[Member, ...]
     fusion: Fusion
     calibration_set: CalibrationSet
@@ -77,7 +77,7 @@ class FittedEnsemble:
         unanswered: which looks of the others did not answer about some images, and why, a sentence each.
     """
 
-    heads: tuple[FeatureAgent, ...]
+    heads: tuple[Head, ...]
     members: tuple[Member, ...]
     fusion: Fusion
     calibration_set: CalibrationSet
@@ -124,7 +124,7 @@ def fit_agents(context: FitContext, kinds: Sequence[str]) -> FittedEnsemble:
     folds = split_into_folds(data.labels, context.seed, data.groups)
     n_folds = int(folds.max()) + 1
     looks: list[MemberAnswers] = []
-    heads: list[FeatureAgent] = []
+    heads: list[Head] = []
     with one_blas_thread():
         for name in kinds:
             what = f"fitting {name}"
@@ -140,7 +140,7 @@ def fit_agents(context: FitContext, kinds: Sequence[str]) -> FittedEnsemble:
 
 
 def judged_ensemble(
-    heads: tuple[FeatureAgent, ...],
+    heads: tuple[Head, ...],
     looks: Sequence[MemberAnswers],
     context: FitContext,
     folds: np.ndarray,
@@ -196,7 +196,7 @@ def _too_few(look: MemberAnswers) -> str:
 
 
 def fit_ensemble(
-    heads: tuple[FeatureAgent, ...],
+    heads: tuple[Head, ...],
     looks: Sequence[MemberAnswers],
     task: Task,
     data: LabelledFeatures,

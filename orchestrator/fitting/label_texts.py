@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from consilience.agents import LabelledFeatures
+from consilience.agents.base import LabelTexts
 from consilience.core.task import Task
 from consilience.prompts import zero_shot_texts
 from consilience.retrieval.encoders.encoder import Encoder
@@ -17,13 +18,20 @@ log = logging.getLogger(__name__)
 
 
 def with_texts(data: LabelledFeatures, encoder: Encoder, task: Task) -> LabelledFeatures:
-    """Return the data with embedded texts of the labels, if the encoder reads text.
+    """Return the data with embedded texts of the labels, of each encoder that reads text."""
+    if not encoder.eyes:
+        return replace(data, **vars(_texts(encoder, task))) if encoder.has_text else data
+    return replace(data, texts_of={eye: _texts(reader, task) for eye, reader in readers(encoder).items()})
 
-    They are the mean vector of each label's texts, the texts one by one, and the part of the encoder that prompts
-    can be trained through.
-    """
-    if not encoder.has_text:
-        return data
+
+def readers(encoder: Encoder) -> dict[str, Encoder]:
+    """Return the encoders with a text tower, of those that look side by side, by the name of their eye."""
+    parts = zip(encoder.eyes, encoder.encoders, strict=True)
+    return {eye.name: part for eye, part in parts if part.has_text}
+
+
+def _texts(encoder: Encoder, task: Task) -> LabelTexts:
+    """Return the mean vector of each label's texts, the texts one by one, and what prompts can be trained through."""
     of_labels = zero_shot_texts(task)
     if isinstance(encoder, ClipEncoder):
         for name, texts in zip(task.names, of_labels, strict=True):
@@ -40,4 +48,4 @@ def with_texts(data: LabelledFeatures, encoder: Encoder, task: Task) -> Labelled
     unit = np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), dtype=np.float32)
     labels = np.repeat(np.arange(len(embedded)), [len(vectors) for vectors in embedded])
     tower = encoder.prompt_tower(task.names) if isinstance(encoder, ClipEncoder) else None
-    return replace(data, texts=unit, captions=(np.concatenate(embedded), labels), tower=tower)
+    return LabelTexts(unit, (np.concatenate(embedded), labels), tower=tower)

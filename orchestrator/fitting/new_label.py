@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from consilience.agents import FEATURE_AGENTS, Agent, Budget, CapsAdapter
+from consilience.agents import Agent, Budget, CapsAdapter, kind_of_head
+from consilience.agents.heads.on_eye import head_itself
 from consilience.core.dataset import LabelledImage
 from consilience.core.errors import DatasetError, PanelError
 from consilience.core.image_quality import widened
@@ -71,7 +72,7 @@ def add_label(
         task, budget = old.task.with_label(added), Budget(settings.policy.max_run_cost_usd)
         check_decision(settings.decision, task.names, [0] * len(task.names))  # before the work, not after it
         others = [
-            agent for name, agent in old.open_agents(settings, agents, budget).items() if name not in FEATURE_AGENTS
+            agent for name, agent in old.open_agents(settings, agents, budget).items() if kind_of_head(name) is None
         ]
         if _must_be_fitted_again(old):
             raise PanelError(
@@ -86,7 +87,7 @@ def add_label(
                 f"the label '{added.name}' needs at least 2 usable images, and has {report.added} ({len(failed)} could "
                 f"not be read, {len(report.conflicts)} stand under another label)"
             )
-        data = with_texts(labelled_features(labelled_images, task), encoder, task)
+        data = with_texts(labelled_features(labelled_images, task, encoder.eyes), encoder, task)
         if old.unlabelled is not None:
             data = data.with_unlabelled(old.unlabelled)
         context = FitContext.of(
@@ -117,7 +118,8 @@ def add_label(
 
 def _must_be_fitted_again(panel: Panel) -> bool:
     """Return whether a part of the panel cannot be made to know of one more label."""
-    captions = any(isinstance(head, CapsAdapter) and head.described is not None for head in panel.heads)
+    heads = [head_itself(head) for head in panel.heads]
+    captions = any(isinstance(head, CapsAdapter) and head.described is not None for head in heads)
     return not panel.heads or panel.reasoner is not None or captions
 
 

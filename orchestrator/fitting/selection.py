@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from consilience.agents import FEATURE_AGENTS, LabelledFeatures
+from consilience.agents import FEATURE_AGENTS, LabelledFeatures, on_each_eye
 from consilience.agents.heads.model_selection import MAX_JUDGED_IMAGES, mean_and_error
+from consilience.agents.heads.on_eye import AT
 from consilience.core.task import Task
 from consilience.orchestrator.ensemble.cross_fitting import fusions_of_others
 from consilience.orchestrator.ensemble.error_covariance import ErrorPrior
@@ -34,10 +35,11 @@ def candidates(data: LabelledFeatures) -> tuple[list[str], list[AgentChoice]]:
     """Return the names of the heads that can be tried on these images, and why the others cannot."""
     names, out = [], []
     fewest = int(np.bincount(data.labels, minlength=data.n_labels).min())
-    for name, kind in FEATURE_AGENTS.items():
-        if kind.needs_text and data.texts is None:
+    for name in on_each_eye(FEATURE_AGENTS, data.eyes):
+        kind, texts = FEATURE_AGENTS[name.partition(AT)[0]], data.texts_of.get(name.partition(AT)[2], data)
+        if kind.needs_text and texts.texts is None:
             out.append(AgentChoice(name, False, "not tried: the encoder cannot read text"))
-        elif kind.needs_tower and data.tower is None:
+        elif kind.needs_tower and texts.tower is None:
             out.append(AgentChoice(name, False, "not tried: this encoder's text tower cannot be trained"))
         elif kind.needs_unlabelled and data.unlabelled is None:
             out.append(AgentChoice(name, False, "not tried: no unlabelled images were given"))

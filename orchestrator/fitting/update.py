@@ -102,7 +102,7 @@ def with_labelled_images(old: Panel, labelled_images: LabelledImages, settings: 
 
     What the agents said of images that are gone counts no more; what has a label is no example of the unknown any more.
     """
-    data, before = labelled_features(labelled_images, old.task), old.labelled_features()
+    data, before = labelled_features(labelled_images, old.task, old.encoder.eyes), old.labelled_features()
     added = data.take(_rows_not_in(labelled_images, old.labelled_images))
     removed = before.take(_rows_not_in(old.labelled_images, labelled_images))
     prepare_novelty(old.novelty, labelled_images, settings)

@@ -20,8 +20,8 @@ from consilience.retrieval.encoders.encoder import Vectors
 
 RULE = "copies, names that differ by a mark, bursts, and images that look nearly the same"
 
-EMBEDDED, EMBEDDED_LIMIT = "embedded", 0.10
-"""The embedded encoder; the cosine distance of its vectors up to which images may show one thing."""
+LITE0, LITE0_LIMIT = "efficientnet-lite0", 0.10
+"""EfficientNet-Lite0; the cosine distance of its vectors up to which images may show one thing."""
 
 SHARE_OF_USUAL = 0.25
 """The same for other encoders, as a share of the median distance between two of the images."""
@@ -37,7 +37,7 @@ LEAST_GROUPS = 4.0
 
 APART = 1.75
 """How many times farther the nearest other cluster must be than a cluster's own images are from each other, in the
-median. Seen with the embedded encoder at a distance of 0.1: views, crops and copies of one photo 2.3 to 3.5; leaves,
+median. Seen with EfficientNet-Lite0 at a distance of 0.1: views, crops and copies of one photo 2.3 to 3.5; leaves,
 solar cells, blood cells, all of different things, 1.3 to 1.4."""
 
 CLUSTERS_MEASURED = 500
@@ -118,18 +118,18 @@ def _copies(images: ImagesToGroup, limit: float) -> NDArray[np.intp]:
 def alike_limit(vectors: Vectors, encoder: str) -> float:
     """Return the cosine distance up to which vectors of an encoder may be taken for one thing, in [0, 2].
 
-    Seen for the embedded encoder. Of another encoder nobody knows what is near, only how far images usually are apart.
+    Seen for EfficientNet-Lite0. Of another encoder nobody knows what is near, only how far images usually are apart.
 
     Args:
         vectors: float32 (n, d) of unit length.
         encoder: its name.
     """
-    if encoder == EMBEDDED or len(vectors) < 2:
-        return EMBEDDED_LIMIT
+    if encoder == LITE0 or len(vectors) < 2:
+        return LITE0_LIMIT
     drawn = np.random.default_rng(0).permutation(len(vectors))[:DRAWN]
     distances = 1 - vectors[drawn] @ vectors[drawn].T
     usual = float(np.median(distances[np.triu_indices(len(drawn), 1)]))
-    return min(EMBEDDED_LIMIT, max(SHARE_OF_USUAL * usual, 0.0))
+    return min(LITE0_LIMIT, max(SHARE_OF_USUAL * usual, 0.0))
 
 
 def alike_distance(vectors: Vectors, merges: Merges, labels: Sequence[str], limit: float) -> float:

@@ -17,7 +17,7 @@
     memory/            the labelled images: identities, labels, sources, vectors, thumbnails
     bounds.json        what light, contrast, sharpness and size are usual; not for vectors alone
     unknown/           examples of the unknown, in the same form; only if there are any
-    encoder.onnx       the embedded encoder, so that the panel runs on a machine without torch
+    encoders/          EfficientNet-Lite, if it reads with it, so that it runs on a machine without torch
 
 The folder's form (manifest, checksums, generations) is core's, `consilience.core.storage.panel_folder`.
 """
@@ -32,16 +32,17 @@ from typing import Any
 import numpy as np
 
 from consilience.agents import (
-    FEATURE_AGENTS,
     Agent,
     Budget,
-    FeatureAgent,
+    Head,
     LabelledFeatures,
-    SelfTrained,
+    feature_agent,
+    kind_of_head,
     open_agents,
     open_replies,
     reached,
     settings_of,
+    unlabelled_of,
 )
 from consilience.agents.base import Features
 from consilience.core.errors import AgentError, PanelDamagedError, TaskError
@@ -75,6 +76,7 @@ from consilience.orchestrator.panel.panel_records import (
     write_json,
 )
 from consilience.orchestrator.shift.shift_reference import ShiftReference
+from consilience.retrieval.encoders.eye import Eye
 from consilience.retrieval.encoders.no_encoder import NO_ENCODER
 from consilience.retrieval.memory.image_memory import ImageMemory
 from consilience.retrieval.memory.labelled_images import LabelledImages
@@ -117,7 +119,7 @@ class Panel:
     task: Task
     encoder: EncoderRecord
     labelled_images: LabelledImages
-    heads: tuple[FeatureAgent, ...]
+    heads: tuple[Head, ...]
     agents: tuple[str, ...]
     members: tuple[Member, ...]
     fusion: Fusion
@@ -155,7 +157,7 @@ class Panel:
     @property
     def unlabelled(self) -> Features | None:
         """Return vectors of the unlabelled images that a head learned from, (m, d); None if there is no such head."""
-        return next((head.unlabelled for head in self.heads if isinstance(head, SelfTrained)), None)
+        return unlabelled_of(self.heads, self.encoder.dimension)
 
     def has_learned_from(self, identity: str) -> bool:
         """Whether it holds this image, or was given it without its label."""
@@ -177,14 +179,14 @@ class Panel:
 
     def labelled_features(self) -> LabelledFeatures:
         """Return the memory's images as feature agents see them, without texts."""
-        return labelled_features(self.labelled_images, self.task)
+        return labelled_features(self.labelled_images, self.task, self.encoder.eyes)
 
     def known(self) -> NoveltyReference | None:
         """Return what is known of the memory's vectors, for signs of novelty; None where `novelty` is."""
         if self.novelty is None:
             return None
         unknown = None if self.unknown is None else self.unknown.vectors
-        known = _without_groups(self.labelled_images, self.task)
+        known = _without_groups(self.labelled_images, self.task, self.encoder.eyes)
         return NoveltyReference.of(self.novelty.whitening, known, unknown)
 
     def shift_reference(self) -> ShiftReference:
@@ -273,16 +275,16 @@ class Panel:
         return {"encoder": encoder, "agents": list(self.agents), "images": len(self.labelled_images)}
 
 
-def labelled_features(labelled_images: LabelledImages, task: Task) -> LabelledFeatures:
+def labelled_features(labelled_images: LabelledImages, task: Task, eyes: tuple[Eye, ...] = ()) -> LabelledFeatures:
     """Return images of the memory as feature agents see them: vectors (n, d), labels in the task's order, groups."""
-    return replace(_without_groups(labelled_images, task), groups=labelled_images.group_numbers)
+    return replace(_without_groups(labelled_images, task, eyes), groups=labelled_images.group_numbers)
 
 
-def _without_groups(labelled_images: LabelledImages, task: Task) -> LabelledFeatures:
+def _without_groups(labelled_images: LabelledImages, task: Task, eyes: tuple[Eye, ...]) -> LabelledFeatures:
     """Return the same, each image a group of its own: enough where nothing is learned, and numbering takes time."""
     place = {name: number for number, name in enumerate(task.names)}
     labels = np.array([place[label] for label in labelled_images.labels], dtype=np.intp)
-    return LabelledFeatures(labelled_images.vectors, labels, len(task.names))
+    return LabelledFeatures(labelled_images.vectors, labels, len(task.names), eyes=eyes)
 
 
 def _read(folder: PanelFolder) -> Panel:
@@ -290,19 +292,20 @@ def _read(folder: PanelFolder) -> Panel:
     try:
         task = Task.from_file(state / "task.yaml")
         labelled_images = LabelledImages.open(state / "memory")
-        data = _without_groups(labelled_images, task)
+        encoder = EncoderRecord.read(folder)
+        data = _without_groups(labelled_images, task, encoder.eyes)
         names = tuple(manifest["agents"])
         heads = tuple(
-            FEATURE_AGENTS[name].from_arrays(read_arrays(path), data)
+            feature_agent(name).from_arrays(read_arrays(path), data)
             for name in names
-            if name in FEATURE_AGENTS and (path := state / "agents" / f"{name}.npz").exists()
+            if kind_of_head(name) and (path := state / "agents" / f"{name}.npz").exists()
         )
         novelty, bounds, grouping = state / NOVELTY_FILE, state / BOUNDS_FILE, read_json(state / "grouping.json")
         added = state / CONTRIBUTIONS_FILE
         models, reasoner = models_from_dict(read_json(state / "models.json"))
         return Panel(
             task=task,
-            encoder=EncoderRecord.read(folder),
+            encoder=encoder,
             labelled_images=labelled_images,
             heads=heads,
             agents=names,

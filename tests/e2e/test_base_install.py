@@ -71,7 +71,7 @@ def test_the_base_install(base: Path, fitted: Path, new_images: dict[str, Path],
     assert not (tmp_path / "cache").exists()
 
 
-@pytest.mark.parametrize("encoder", ["embedded", "open_clip:ViT-B-32:openai"])
+@pytest.mark.parametrize("encoder", ["efficientnet-lite0", "open_clip:ViT-B-32:openai"])
 def test_it_says_which_extra_is_missing(base: Path, shapes: Path, tmp_path: Path, encoder: str) -> None:
     command: list[str | Path] = [
         base / "consilience",

@@ -189,8 +189,10 @@ def test_names_that_would_command_the_terminal_are_inert(invoke: Invoke, fitted:
         (lambda panel: (panel / "panel.json").unlink(), "is half-written"),
         (lambda panel: manifest_with(panel, format=99), "format 99"),
         (
-            lambda panel: manifest_with(panel, encoder={"name": "embedded", "fingerprint": "0", "dimension": 1280}),
-            "was written with the encoder 'embedded' (0)",
+            lambda panel: manifest_with(
+                panel, encoder={"name": "efficientnet-lite0", "fingerprint": "0", "dimension": 1280, "parts": {}}
+            ),
+            "was written with the encoder 'efficientnet-lite0' (0)",
         ),
         (lambda panel: (panel / "state-0001" / "fusion.json").write_text("{}"), "fusion.json is changed"),
         (lambda panel: (panel / "state-0001" / "memory" / "vectors.npy").unlink(), "vectors.npy is missing"),

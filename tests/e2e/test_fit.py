@@ -31,7 +31,7 @@ def test_fit_says_what_was_fitted(invoke: Invoke, shapes: Path, tmp_path: Path) 
     result = invoke("fit", shapes, "--panel", tmp_path / "panel")
     assert result.exit_code == 0
     assert result.stderr == ""
-    assert "42 images, 3 labels, encoder embedded" in result.stdout
+    assert "42 images, 3 labels, encoder efficientnet-lite0" in result.stdout
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line and line[0].isalpha()}
     for agent in ("neighbours", "probe", "gaussian", "tip-adapter"):
         assert rows[agent][0] == "42"
@@ -98,7 +98,9 @@ def test_unlabelled_images_teach_too(invoke: Invoke, folder: Path, tmp_path: Pat
     fit = ("fit", folder, "--panel", tmp_path / "panel", "--unlabelled", tmp_path / "others")
     result = invoke(*fit)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "6 images, 2 labels, encoder embedded; 5 unlabelled images helped" in " ".join(result.stdout.split())
+    assert "6 images, 2 labels, encoder efficientnet-lite0; 5 unlabelled images helped" in " ".join(
+        result.stdout.split()
+    )
     (tmp_path / "others" / "broken.jpg").write_text("no image")
     result = invoke(*fit, "--json", "--overwrite")
     assert result.exit_code == 3
@@ -151,7 +153,11 @@ def test_unusable_folders(
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--encoder", "embeded"], 1, "There is no encoder 'embeded'. There are: 'embedded'"),
+        (
+            ["--encoder", "efficientnet-lite"],
+            1,
+            "There is no encoder 'efficientnet-lite'. There are: 'eff",
+        ),
         (["--agents", "probe,oracle"], 1, "there is no agent 'oracle'; there are: neighbours, probe, gaussian"),
         (["--agents", "zero-shot"], 1, "zero-shot"),
         (["--agents", "self-trained"], 1, "fit with --unlabelled FOLDER"),

@@ -16,13 +16,18 @@ def counts(invoke: Invoke, panel: Path) -> dict[str, int]:
 def test_show(invoke: Invoke, fitted: Path) -> None:
     result = invoke("show", fitted)
     assert (result.exit_code, result.stderr) == (0, "")
-    for words in ("42: circle 14, square 14, stripes 14", "embedded, 1280 numbers", "generation 1", "gaussian"):
+    for words in (
+        "42: circle 14, square 14, stripes 14",
+        "efficientnet-lite0, 1280 numbers",
+        "generation 1",
+        "gaussian",
+    ):
         assert words in result.stdout
 
 
 def test_show_in_json(invoke: Invoke, fitted: Path) -> None:
     held = json.loads(invoke("show", fitted, "--json", "--set", "policy.target=0.5").stdout)
-    assert (held["format"], held["generation"], held["encoder"]["name"]) == (1, 1, "embedded")
+    assert (held["format"], held["generation"], held["encoder"]["name"]) == (1, 1, "efficientnet-lite0")
     assert held["policy"]["target"] == 0.5
     assert held["policy"]["threshold"] >= 0.5
     files = [path for path in (fitted / "state-0001").rglob("*") if path.is_file()]

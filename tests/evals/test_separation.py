@@ -31,12 +31,14 @@ def test_labels_of_different_colours_are_separated_and_equal_ones_are_not(tmp_pa
     apart = painted(tmp_path / "apart", {"red": (200, 40, 40), "blue": (40, 40, 200)})
     (apart / "green").mkdir()
     PIL.Image.new("RGB", (40, 40), (40, 200, 40)).save(apart / "green" / "only.png")  # there is none to judge it by
-    separated = separation("embedded", apart, settings)
+    separated = separation("efficientnet-lite0", apart, settings)
     assert (separated.accuracy, separated.images, separated.folds) == (1.0, 2 * EACH + 1, EACH)
     assert separated.nearest == 2 * EACH / (2 * EACH + 1)
     assert separated.high == 1.0
     assert separated.low == pytest.approx(24 / (24 + 1.959964**2))  # Wilson's bound where all are right
-    same = separation("embedded", painted(tmp_path / "same", {"one": (90, 90, 90), "other": (90, 90, 90)}), settings)
+    same = separation(
+        "efficientnet-lite0", painted(tmp_path / "same", {"one": (90, 90, 90), "other": (90, 90, 90)}), settings
+    )
     assert same.accuracy < 0.8
     assert same.nearest < 0.8
     assert (same.dimension, same.weight_bytes > 10**7) == (1280, True)
@@ -48,9 +50,9 @@ def test_one_image_of_each_label_is_too_few(tmp_path: Path) -> None:
         (tmp_path / label).mkdir()
         PIL.Image.new("RGB", (40, 40), colour).save(tmp_path / label / "only.png")
     with pytest.raises(DatasetError, match="has one image of each label, and none is left to judge by: add images"):
-        separation("embedded", tmp_path, load_settings())
+        separation("efficientnet-lite0", tmp_path, load_settings())
 
 
 def test_vectors_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="holds vectors that are made already"):
-        separation("embedded", tmp_path / "some.npz", load_settings())
+        separation("efficientnet-lite0", tmp_path / "some.npz", load_settings())

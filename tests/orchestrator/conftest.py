@@ -178,10 +178,10 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def picture_panel(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
-    """A panel on pictures, with the embedded encoder. Not to be changed."""
+    """A panel on pictures, with EfficientNet-Lite0. Not to be changed."""
     try:
         return made_once(
             tmp_path_factory, "picture-panel", lambda path: fit(pictures, path, settings=QUICK, group="none")
         )
     except MissingExtraError as missing:
-        pytest.skip(f"the embedded encoder is not in the cache and cannot be made: {missing}")
+        pytest.skip(f"EfficientNet-Lite0 is not in the cache and cannot be made: {missing}")

@@ -1,4 +1,4 @@
-"""How much of ONNX Runtime's own rate the embedded encoder keeps, from JPEG files to vectors, and CLIP of open_clip's.
+"""How much of ONNX Runtime's own rate EfficientNet-Lite0 keeps, from JPEG files to vectors, and CLIP of open_clip's.
 
 'raw' is ONNX Runtime on tensors that lie ready in memory: with its default threads and batches of 32, and as
 Consilience drives it (one call a core, small batches). Decoding and resizing take their share of the same cores.
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from consilience.core.images import load_image
 from consilience.evals.benchmarks.speed.measure import Figure, ratios, seconds
 from consilience.retrieval.encoders.batch_embedding import embed_many, usable_cores
-from consilience.retrieval.encoders.embedded_encoder import EmbeddedEncoder
+from consilience.retrieval.encoders.efficientnet_lite import EfficientNetLite
 from consilience.retrieval.encoders.open_encoder import open_encoder
 
 CLIP_MODEL = "ViT-B-32"
@@ -47,7 +47,7 @@ def write_jpegs(folder: Path, count: int, side: int = 256, seed: int = 0) -> lis
     return paths
 
 
-def contestants(paths: list[Path], encoder: EmbeddedEncoder) -> dict[str, Callable[[], object]]:
+def contestants(paths: list[Path], encoder: EfficientNetLite) -> dict[str, Callable[[], object]]:
     """Return what is timed, by name; each encodes all of `paths` once."""
     import onnxruntime
 
@@ -82,7 +82,7 @@ def contestants(paths: list[Path], encoder: EmbeddedEncoder) -> dict[str, Callab
 def _torch_eager(batches: list[NDArray[np.uint8]]) -> Callable[[], None]:
     import torch
 
-    from consilience.retrieval.encoders.embedded_encoder import build_tower
+    from consilience.retrieval.encoders.efficientnet_lite import build_tower
 
     tower = build_tower()
 
@@ -138,7 +138,7 @@ def _clip(images: int, turns: int) -> list[Figure]:
 
 
 def _embedded(images: int, turns: int) -> list[Figure]:
-    encoder = EmbeddedEncoder()
+    encoder = EfficientNetLite()
     with TemporaryDirectory() as folder:
         measured = seconds(contestants(write_jpegs(Path(folder), images), encoder), turns)
     rates = {name: tuple(images / value for value in values) for name, values in measured.items()}

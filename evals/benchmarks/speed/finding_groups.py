@@ -16,7 +16,7 @@ import numpy as np
 from consilience.evals.benchmarks.speed.measure import Figure
 from consilience.evals.benchmarks.speed.memory_use import peak_of_this_process
 from consilience.orchestrator.grouping.average_linkage import average_linkage
-from consilience.orchestrator.grouping.found_groups import EMBEDDED_LIMIT, alike_distance
+from consilience.orchestrator.grouping.found_groups import LITE0_LIMIT, alike_distance
 from consilience.retrieval.encoders.encoder import Vectors
 
 MODULE = "consilience.evals.benchmarks.speed.finding_groups"  # __name__ is another one where this file is what runs
@@ -27,7 +27,7 @@ DIMENSION, LABELS, VIEWS = 1280, 10, 12
 def things(images: int, seed: int = 0) -> tuple[Vectors, list[str]]:
     """Return unit vectors of things, float32 (n, DIMENSION), and their labels: of each thing 1 to VIEWS images.
 
-    Those of one thing are 0.03 to 0.15 apart, as photos of one thing are for the embedded encoder, those of two things
+    Those of one thing are 0.03 to 0.15 apart, as photos of one thing are for EfficientNet-Lite0, those of two things
     about 0.3.
     """
     rng = np.random.default_rng(seed)
@@ -65,7 +65,7 @@ def measured(images: int) -> tuple[float, float]:
     """Return the seconds that finding groups takes, and the peak of this process in MB, vectors included."""
     vectors, labels = things(images)
     start = time.perf_counter()
-    alike_distance(vectors, average_linkage(vectors, EMBEDDED_LIMIT), labels, EMBEDDED_LIMIT)
+    alike_distance(vectors, average_linkage(vectors, LITE0_LIMIT), labels, LITE0_LIMIT)
     return time.perf_counter() - start, peak_of_this_process()
 
 

@@ -1,6 +1,6 @@
 """How well the waiting for models behind endpoints overlaps: 3 of them on one panel, each L seconds a request.
 
-From image files to diagnoses, on a panel of the embedded encoder's agents and the three. A server of our own answers
+From image files to diagnoses, on a panel of agents on EfficientNet-Lite0 and the three. A server of our own answers
 after L; what comes on top is ours: decoding, embedding, what is sent, the graph. The ideal of n images is 3 n L / 32,
 without a slot that is ever idle. In sequence, as the paper's code does it, each model is asked about each image when
 the one before has answered; that is timed on the first few images and scaled up.

@@ -32,7 +32,11 @@ NAMES_SHOWN = 5
 @click.argument("source", type=PATH, metavar="FOLDER")
 @panel_option
 @click.option(
-    "--encoder", metavar="NAME", help="The encoder, 'embedded' by default; `consilience encoders` lists them."
+    "--encoder",
+    "encoders",
+    metavar="NAME",
+    multiple=True,
+    help="The encoder, 'efficientnet-lite0' by default; `consilience encoders` lists them. Several look side by side.",
 )
 @click.option("--agents", metavar="A,B", help="The agents, with commas between; 'auto' chooses the best ones.")
 @click.option("--task", "task_file", type=PATH, metavar="FILE", help="A YAML file that describes the labels.")
@@ -58,7 +62,7 @@ NAMES_SHOWN = 5
 def fit(
     source: Path,
     panel: Path,
-    encoder: str | None,
+    encoders: tuple[str, ...],
     agents: str | None,
     task_file: Path | None,
     group: str | None,
@@ -90,10 +94,10 @@ def fit(
 
     if (folds is None) != (out is None):
         raise click.UsageError("--cross-validate and --out need each other.")
-    settings = collected(settings_file, assignments, encoder=encoder, agents=agents)
+    settings = collected(settings_file, assignments, encoders=encoders or None, agents=agents)
     task = consilience.Task.from_file(task_file) if task_file is not None else None
     if is_answer_table(source):
-        if encoder or agents or unlabelled:
+        if encoders or agents or unlabelled:
             raise click.UsageError("--encoder, --agents and --unlabelled are for images; here are answers alone.")
         arguments: dict[str, Any] = {"task": task, "group": group, "settings": settings}
         with progress_on(console(stderr=True)) as progress:

@@ -212,7 +212,7 @@ def test_a_panel_with_trained_agents_is_fitted_saved_and_diagnoses_and_names_tex
     task = consilience.Task.model_validate({"domain": "leaf", "labels": [long, *labels]})
     agents = ["gaussian", "tip-adapter-f", "caps-adapter", "coop", "clip-svd"]
     panel = tmp_path / "panel"
-    consilience.fit(tmp_path / "photos", panel, task=task, encoder=encoder.name, device="cpu", agents=agents)
+    consilience.fit(tmp_path / "photos", panel, task=task, encoders=encoder.name, device="cpu", agents=agents)
     assert "1 of the texts of the label 'rust' are longer than" in caplog.text
     images = [tmp_path / "photos" / name / "0.png" for name in TASK.names]
     with consilience.Diagnoser.open(panel, device="cpu") as diagnoser:

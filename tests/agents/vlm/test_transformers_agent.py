@@ -230,7 +230,7 @@ def test_a_panel_is_fitted_with_it_and_diagnoses(model: Path, tmp_path: Path) ->
     cache = ReplyCache(tmp_path / "replies.sqlite")
     qwen = TransformersAgent(settings(model, confidence="logprob"), cache)
     report = consilience.fit(
-        tmp_path / "images", tmp_path / "panel", task=BRIEF, agents=["neighbours", qwen], encoder="embedded"
+        tmp_path / "images", tmp_path / "panel", task=BRIEF, agents=["neighbours", qwen], encoders="efficientnet-lite0"
     )
     trust = {(member.agent, member.stage): member.trust for member in report.panel.members}
     assert trust["tiny", "first"].n >= 12

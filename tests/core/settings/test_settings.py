@@ -38,14 +38,15 @@ def refusal(path: Path | None = None, **arguments: object) -> str:
 def test_nothing_given_gives_the_defaults() -> None:
     settings = load_settings()
     assert settings == Settings()
-    assert (settings.encoder, settings.device, settings.agents, settings.batch_size) == ("embedded", "auto", None, 64)
+    assert (settings.encoders, settings.encoder) == (("efficientnet-lite0",), "efficientnet-lite0")
+    assert (settings.device, settings.agents, settings.batch_size) == ("auto", None, 64)
     assert settings.images == ImageLimits()
     assert (settings.memory.url, settings.memory.neighbours) == (None, 10)
     assert (settings.policy.target, settings.policy.second_look) == (0.95, "when-it-helps")
 
 
 def test_the_environment_outdoes_the_file_and_arguments_outdo_both(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file.write_text("seed: 1\nbatch_size: 1\npolicy:\n  target: 0.6\n  coverage: 0.6\nencoder: of the file\n")
+    file.write_text("seed: 1\nbatch_size: 1\npolicy:\n  target: 0.6\n  coverage: 0.6\nencoders: of the file\n")
     monkeypatch.setenv("CONSILIENCE_SEED", "2")
     monkeypatch.setenv("CONSILIENCE_BATCH_SIZE", "2")
     monkeypatch.setenv("CONSILIENCE_POLICY__COVERAGE", "0.7")
@@ -62,7 +63,7 @@ def test_a_value_overruled_by_a_stronger_source_is_not_judged(file: Path) -> Non
 def test_what_is_none_or_empty_counts_as_not_given(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text("seed: 4\npolicy:\n")
     monkeypatch.setenv("CONSILIENCE_SEED", "")
-    assert load_settings(file, seed=None, encoder=None, policy__max_cost_usd=None) == Settings(seed=4)
+    assert load_settings(file, seed=None, encoders=None, policy__max_cost_usd=None) == Settings(seed=4)
     file.write_text("")
     assert load_settings(file) == Settings()
 
@@ -86,12 +87,12 @@ def test_texts_of_variables_become_numbers_truths_and_lists(monkeypatch: pytest.
     monkeypatch.setenv("CONSILIENCE_AGENTS", " probe, tip-adapter,probe ")
     monkeypatch.setenv("CONSILIENCE_IMAGES__ALLOW_PRIVATE_URLS", "true")
     monkeypatch.setenv("CONSILIENCE_POLICY__MAX_SECONDS", "1e3")
-    monkeypatch.setenv("CONSILIENCE_ENCODER", "123")
+    monkeypatch.setenv("CONSILIENCE_ENCODERS", "123")
     settings = load_settings()
     assert settings.agents == ("probe", "tip-adapter")
     assert settings.images.allow_private_urls is True
     assert settings.policy.max_seconds == 1000.0
-    assert settings.encoder == "123"
+    assert settings.encoders == ("123",)
 
 
 def test_agents_in_a_file_are_a_list(file: Path) -> None:
@@ -108,7 +109,8 @@ def test_agents_in_a_file_are_a_list(file: Path) -> None:
     [
         ("sed: 1", ["'sed'", "no setting", "nearest is seed"]),
         ("policy: {targt: 1}", ["'policy.targt'", "nearest is policy.target"]),
-        ("encoder: {name: x}", ["'encoder'", "a text, not empty"]),
+        ("encoders: {name: x}", ["'encoders'", "a list of names"]),
+        ("encoders: [a, b, a]", ["the encoder 'a' is named twice"]),
         ("1: x", ["'1'", "no setting"]),
         ("seed: 1\nbatch_size: 2\nseed: 3", ["line 3", "'seed' stands twice"]),
         ("policy:\n  target: 0.5\n  target: 0.6", ["line 3", "'target' stands twice"]),
@@ -142,7 +144,7 @@ def test_a_wrong_file_is_refused_by_its_name_and_the_keys(file: Path, text: str,
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "missing.yaml' cannot be read: No such file" in refusal(tmp_path / "missing.yaml")
     assert "cannot be read: Is a directory" in refusal(tmp_path)
-    (tmp_path / "latin.yaml").write_bytes("encoder: größe".encode("latin-1"))
+    (tmp_path / "latin.yaml").write_bytes("encoders: größe".encode("latin-1"))
     assert "is not UTF-8 text" in refusal(tmp_path / "latin.yaml")
     monkeypatch.setenv("CONSILIENCE_SETTINGS", str(tmp_path / "lost.yaml"))
     assert "lost.yaml' cannot be read" in refusal()

@@ -38,7 +38,7 @@ def never(state: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def panel(tmp_path: Path) -> Path:
-    write_panel_folder(tmp_path / "panel", filler("old", encoder="embedded"))
+    write_panel_folder(tmp_path / "panel", filler("old", encoder="efficientnet-lite0"))
     return tmp_path / "panel"
 
 

@@ -20,7 +20,7 @@ from consilience.evals.benchmarks.speed.measure import Figure, ratios, seconds, 
 from consilience.evals.benchmarks.speed.memory_use import peak_of_this_process
 from consilience.evals.benchmarks.speed.orchestration import LooksAgain, Stopwatch, clusters, grown, measured
 from consilience.orchestrator.fitting.fit import fit
-from consilience.retrieval.encoders.embedded_encoder import EmbeddedEncoder
+from consilience.retrieval.encoders.efficientnet_lite import EfficientNetLite
 from tests.support.imports import modules
 
 MODULES = sorted(name for name in modules() if name.startswith("consilience.evals.benchmarks."))
@@ -133,7 +133,7 @@ def test_the_command_knows_its_benchmarks() -> None:
 @pytest.mark.slow
 def test_the_encoder_is_compared_from_files_with_ready_tensors(tmp_path: Path) -> None:
     paths = write_jpegs(tmp_path, 6)
-    timed = contestants(paths, EmbeddedEncoder())
+    timed = contestants(paths, EfficientNetLite())
     assert END_TO_END in timed
     for run in timed.values():
         run()

@@ -84,7 +84,9 @@ def test_means_are_of_what_there_is() -> None:
 def test_copies_beside_their_photos_make_a_claim_too_good_unless_groups_are_given_or_found() -> None:
     """Image by image the new things are also called different from the labelled ones, which they are."""
     images = things(24, 4)
-    plain, given, found = (next(draws_of(images, "embedded", mode, 1, QUICK)) for mode in ("none", "given", "found"))
+    plain, given, found = (
+        next(draws_of(images, "efficientnet-lite0", mode, 1, QUICK)) for mode in ("none", "given", "found")
+    )
     assert (plain.images, plain.groups, given.groups, found.groups) == (96, 96, 24, 24)
     assert plain.claimed.accuracy > plain.real.accuracy + 0.15
     assert (plain.holds, given.holds, found.holds) == (False, True, True)
@@ -93,7 +95,7 @@ def test_copies_beside_their_photos_make_a_claim_too_good_unless_groups_are_give
 
 def test_groups_are_found_as_fit_finds_them() -> None:
     images = replace(things(6, 3), groups=())
-    found = with_found_groups(images, "embedded")
+    found = with_found_groups(images, "efficientnet-lite0")
     assert len(set(found.groups)) == 12
     assert len(set(zip(found.groups, things(6, 3).groups, strict=True))) == 12
 
@@ -110,7 +112,7 @@ def save_photos(folder: Path, each: int) -> None:
 def test_groups_are_told_by_the_name_or_made_of_copies(tmp_path: Path) -> None:
     save_photos(tmp_path / "photos", 6)
     named, encoder = grouped_images(tmp_path / "photos", QUICK, rule="{group}-*.png")
-    assert (encoder, len(named), set(named.groups)) == ("embedded", 12, {"thing0", "thing1", "thing2"})
+    assert (encoder, len(named), set(named.groups)) == ("efficientnet-lite0", 12, {"thing0", "thing1", "thing2"})
     made, _ = grouped_images(tmp_path / "photos", QUICK, made="exposures", copies=3, photos=2)
     assert (len(made), len(set(made.groups)), len(set(made.sources))) == (12, 4, 12)
     for group in set(made.groups):

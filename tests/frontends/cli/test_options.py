@@ -19,12 +19,12 @@ def test_a_file_then_the_environment_then_assignments_then_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "settings.yaml"
-    file.write_text("seed: 1\nencoder: one\npolicy: {target: 0.6}\nbatch_size: 8\n")
+    file.write_text("seed: 1\nencoders: one\npolicy: {target: 0.6}\nbatch_size: 8\n")
     monkeypatch.setenv("CONSILIENCE_POLICY__TARGET", "0.7")
     monkeypatch.setenv("CONSILIENCE_SEED", "2")
-    settings = collected(file, ("policy.target=0.8", "encoder=two"), encoder="three", agents=None)
+    settings = collected(file, ("policy.target=0.8", "encoders=two"), encoders="three", agents=None)
     assert (settings.batch_size, settings.seed, settings.policy.target) == (8, 2, 0.8)
-    assert settings.encoder == "three"
+    assert settings.encoders == ("three",)
     assert settings.agents is None
 
 

@@ -43,7 +43,7 @@ def panel_of(*looks: tuple[str, Stage, float]) -> Panel:
     )
     return Panel(
         task=Task.from_labels(["rust", "scab"]),
-        encoder=EncoderRecord("embedded", "0", 2),
+        encoder=EncoderRecord("efficientnet-lite0", "0", 2),
         labelled_images=LabelledImages((), (), (), np.empty((0, 2), np.float32)),
         heads=(),
         agents=tuple(dict.fromkeys(agent for agent, _, _ in looks)),

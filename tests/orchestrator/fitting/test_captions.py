@@ -46,7 +46,7 @@ def by_colour(request: dict[str, Any]) -> Scripted:
 def arguments(server: ScriptedServer, spec: str, tmp_path: Path, **more: Any) -> dict[str, Any]:
     server.by_request = server.by_request or by_colour
     usual = {
-        "encoder": spec,
+        "encoders": spec,
         "device": "cpu",
         "agents": ["gaussian", "caps-adapter"],
         "models": [colour_server.model(server.url, second_look=False)],

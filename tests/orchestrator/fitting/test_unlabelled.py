@@ -40,7 +40,7 @@ def others(tmp_path_factory: pytest.TempPathFactory, pictures: Path, painted: Pa
 
 @pytest.fixture(scope="module")
 def panel(tmp_path_factory: pytest.TempPathFactory, picture_panel: Path, pictures: Path, others: Path) -> Path:
-    """Not to be changed. (Where the embedded encoder cannot be made, `picture_panel` skips.)"""
+    """Not to be changed. (Where EfficientNet-Lite0 cannot be made, `picture_panel` skips.)"""
     path = tmp_path_factory.mktemp("panels") / "unlabelled"
     fit(pictures, path, unlabelled=others, settings=BOTH)
     return path

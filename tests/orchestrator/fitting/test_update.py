@@ -107,9 +107,9 @@ def test_what_cannot_be_fitted_leaves_nothing_behind(pictures: Path, tmp_path: P
     with pytest.raises(AgentError, match="needs an encoder with a text tower"):
         fit(vectors, tmp_path / "panel", settings=load_settings(agents="zero-shot"))
     with pytest.raises(EncoderError, match="There is no encoder 'crystal'"):
-        fit(pictures, tmp_path / "panel", encoder="crystal")
+        fit(pictures, tmp_path / "panel", encoders="crystal")
     with pytest.raises(SettingsError, match="'encodr' is no setting"):
-        fit(pictures, tmp_path / "panel", encodr="embedded")
+        fit(pictures, tmp_path / "panel", encodr="efficientnet-lite0")
     with pytest.raises(DatasetError, match="which the task lacks; it has ash, elm"):
         fit(vectors, tmp_path / "panel", task=Task.from_labels(["ash", "elm"]))
     assert not (tmp_path / "panel").exists()

@@ -12,7 +12,7 @@ import pytest
 from consilience.core.exif import UNKNOWN_SHOT, Shot
 from consilience.orchestrator.grouping.average_linkage import average_linkage
 from consilience.orchestrator.grouping.found_groups import (
-    EMBEDDED_LIMIT,
+    LITE0_LIMIT,
     alike_distance,
     alike_limit,
     find_groups,
@@ -106,11 +106,11 @@ def test_a_label_whose_images_all_look_alike_is_not_one_thing() -> None:
 
 
 def test_the_limit_of_another_encoder_follows_how_far_apart_its_images_are() -> None:
-    assert alike_limit(things(30, 1, 0.0), "embedded") == EMBEDDED_LIMIT
+    assert alike_limit(things(30, 1, 0.0), "efficientnet-lite0") == LITE0_LIMIT
     close = unit(np.random.default_rng(0).standard_normal((200, 64)) / 8 + 2 * np.eye(64)[0])
     usual = np.median((1 - close @ close.T)[np.triu_indices(200, 1)])
     assert alike_limit(close, "open_clip:ViT-B-32:x") == pytest.approx(usual / 4)
-    assert usual / 4 < EMBEDDED_LIMIT
+    assert usual / 4 < LITE0_LIMIT
 
 
 def panel_images(vectors: Vectors, groups: Sequence[str], pictures: dict[str, bytes] | None = None) -> LabelledImages:
@@ -122,14 +122,14 @@ def test_a_new_image_joins_the_group_that_it_is_nearly_equal_to() -> None:
     known = panel_images(unit([[1, 0, 0], [1, 0.1, 0], [0, 1, 0]]), ["g", "g", "p2"])
     new = images(unit([[1, 0.2, 0], [0, 0, 1], [0, 0.1, 1], [0.7, 0.7, 0]]))
     grouping = Grouping("found", "", 0.1)
-    assert joined_groups(new, [None] * 4, grouping, known, "embedded") == ["g", "i1", "i1", "i3"]
-    assert joined_groups(new, [None] * 4, NO_GROUPING, known, "embedded") == ["i0", "i1", "i2", "i3"]
+    assert joined_groups(new, [None] * 4, grouping, known, "efficientnet-lite0") == ["g", "i1", "i1", "i3"]
+    assert joined_groups(new, [None] * 4, NO_GROUPING, known, "efficientnet-lite0") == ["i0", "i1", "i2", "i3"]
 
 
 def test_a_new_image_joins_what_it_is_a_copy_of() -> None:
     known = panel_images(unit([[1, 0, 0], [0, 1, 0]]), ["g", "h"], {"p0": photo(1)})
     new = images(unit([[0.85, 0, 0.527], [0.85, 0, -0.527]]), pictures={"i0": photo(1, 48), "i1": photo(2)})
-    assert joined_groups(new, [None, None], Grouping("found", "", 0.01), known, "embedded") == ["g", "i1"]
+    assert joined_groups(new, [None, None], Grouping("found", "", 0.01), known, "efficientnet-lite0") == ["g", "i1"]
     similarities = new.vectors[1] @ known.vectors.T
     assert copied_row(lambda: photo(1, 48), similarities, 0.1, known) == 0
     assert copied_row(lambda: photo(2), similarities, 0.1, known) is None
@@ -140,13 +140,17 @@ def test_where_a_pattern_gives_groups_it_tells_a_new_images_group() -> None:
     known = panel_images(unit([[1, 0, 0]]), ["tree1"])
     new = images(unit([[0, 1, 0], [0, 0, 1], [1, 0, 0]]), ["/b/tree1-2.jpg", "/b/other.jpg", "/b/tree9-1.jpg"])
     grouping = Grouping("given", "{group}-?.jpg")
-    assert joined_groups(new, [None] * 3, grouping, known, "embedded") == ["tree1", "i1", "tree9"]
-    assert joined_groups(new, ["mine", None, None], grouping, known, "embedded")[0] == "mine"
-    assert joined_groups(new, [None] * 3, Grouping("given", "manifest"), known, "embedded") == ["i0", "i1", "i2"]
+    assert joined_groups(new, [None] * 3, grouping, known, "efficientnet-lite0") == ["tree1", "i1", "tree9"]
+    assert joined_groups(new, ["mine", None, None], grouping, known, "efficientnet-lite0")[0] == "mine"
+    assert joined_groups(new, [None] * 3, Grouping("given", "manifest"), known, "efficientnet-lite0") == [
+        "i0",
+        "i1",
+        "i2",
+    ]
 
 
 def test_no_images_have_no_groups() -> None:
     nothing = images(np.empty((0, 3), np.float32))
     assert find_groups(nothing, LIMIT, []).groups == ()
     known = panel_images(unit([[1, 0, 0]]), ["g"])
-    assert joined_groups(nothing, [], Grouping("found", "", 0.1), known, "embedded") == []
+    assert joined_groups(nothing, [], Grouping("found", "", 0.1), known, "efficientnet-lite0") == []

@@ -32,7 +32,7 @@ def _replies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def seeing(server: ScriptedServer, picture_panel: Path) -> ScriptedServer:
-    """A model that sees colours; skips where the embedded encoder cannot be had."""
+    """A model that sees colours; skips where EfficientNet-Lite0 cannot be had."""
     server.by_request = by_colour
     return server
 

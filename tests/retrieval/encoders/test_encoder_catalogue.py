@@ -18,6 +18,7 @@ from tests.support.lazy_module import lazy_module
 torch = lazy_module("torch")
 open_clip = lazy_module("open_clip")
 
+from consilience.retrieval.encoders.efficientnet_lite import SIZES  # noqa: E402
 from consilience.retrieval.encoders.encoder_catalogue import LICENCES, UNKNOWN, KnownEncoder, find, known_encoders  # noqa: E402
 
 CONFIG = {
@@ -86,11 +87,11 @@ def test_weights_in_the_cache_are_here(hub: Path) -> None:
         return {encoder.name: encoder.is_here for encoder in known_encoders()}
 
     name = "open_clip:hf-hub:imageomics/bioclip"
-    assert is_here() == {name: name == "embedded" for name in is_here()}
+    assert is_here() == {name: name in (*SIZES, "texture") for name in is_here()}
     cached(hub, "imageomics/bioclip")
     cached(hub, "laion/CLIP-ViT-B-32-laion2B-s34B-b79K")
     here = {name for name, is_it in is_here().items() if is_it}
-    assert here == {"embedded", name, "open_clip:ViT-B-32:laion2b_s34b_b79k"}
+    assert here == {*SIZES, "texture", name, "open_clip:ViT-B-32:laion2b_s34b_b79k"}
 
 
 def test_a_name_that_is_not_there_gets_near_ones(hub: Path) -> None:
@@ -126,5 +127,5 @@ def test_a_model_that_cannot_be_had_says_what_to_fetch(hub: Path, tmp_path: Path
 
 
 def test_facts_are_plain_data(hub: Path) -> None:
-    encoder = find("embedded", known_encoders())
+    encoder = find("efficientnet-lite0", known_encoders())
     assert KnownEncoder(**json.loads(json.dumps(encoder.to_dict()))) == encoder

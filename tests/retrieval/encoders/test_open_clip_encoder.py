@@ -13,7 +13,7 @@ import pytest
 
 from consilience.core.errors import EncoderError
 from consilience.core.images import Image
-from consilience.retrieval.encoders.open_encoder import open_encoder
+from consilience.retrieval.encoders.open_encoder import Weights, open_encoder
 from tests.support.lazy_module import lazy_module
 
 torch = lazy_module("torch")
@@ -116,7 +116,7 @@ def test_fingerprint_follows_the_weights_and_not_the_path(checkpoint: Path, enco
     shutil.copy(checkpoint, moved)
     assert open_encoder(f"open_clip:{MODEL}:{moved}", device="cpu").fingerprint == encoder.fingerprint
     gone = f"open_clip:{MODEL}:{tmp_path / 'gone.pt'}"
-    assert open_encoder(gone, weights=moved, device="cpu").fingerprint == encoder.fingerprint
+    assert open_encoder(gone, weights={gone: Weights(moved)}, device="cpu").fingerprint == encoder.fingerprint
     torch.manual_seed(4)
     torch.save(open_clip.create_model(MODEL).state_dict(), moved)
     assert open_encoder(f"open_clip:{MODEL}:{moved}", device="cpu").fingerprint != encoder.fingerprint
@@ -137,7 +137,7 @@ def test_safetensors_and_training_checkpoints_are_read(
 
 def test_a_checkpoint_of_another_checksum_is_refused(encoder: Any, checkpoint: Path) -> None:
     with pytest.raises(EncoderError, match=r"tiny\.pt.*changed or damaged"):
-        open_encoder(encoder.name, weights=checkpoint, sha256="f" * 64)
+        open_encoder(encoder.name, weights={encoder.name: Weights(checkpoint, "f" * 64)})
 
 
 class Trap:

