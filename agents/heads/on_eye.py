@@ -78,6 +78,16 @@ class HeadOnEye:
         """Return whether it needs unlabelled images beside the labelled ones."""
         return self.kind.needs_unlabelled
 
+    @property
+    def needs_neighbours(self) -> bool:
+        """Return whether it looks at the nearest cases in the memory."""
+        return self.kind.needs_neighbours
+
+    @property
+    def trains(self) -> bool:
+        """Return whether fitting takes many steps, and more than one image a label."""
+        return self.kind.trains
+
     def fit(self, data: LabelledFeatures) -> OnEye:
         """Return the head, fitted on what the eye sees.
 

@@ -11,7 +11,7 @@ from consilience.frontends.cli.options import collected
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CONSILIENCE_SETTINGS", "CONSILIENCE_SEED", "CONSILIENCE_ENCODER", "CONSILIENCE_POLICY__TARGET"):
+    for name in ("CONSILIENCE_SETTINGS", "CONSILIENCE_SEED", "CONSILIENCE_ENCODERS", "CONSILIENCE_POLICY__TARGET"):
         monkeypatch.delenv(name, raising=False)
 
 
