@@ -21,7 +21,7 @@ from consilience.core.progress import quiet
 from consilience.core.sources.answer_table import AnswerTable
 from consilience.evals.benchmarks.weighing.crowd_methods import CROWD_METHODS
 from consilience.evals.benchmarks.weighing.pooling_methods import METHODS, NEW_IMAGES, Method, Split
-from consilience.evals.benchmarks.weighing.simulated_agents import REGIMES, simulated
+from consilience.evals.benchmarks.weighing.simulated_agents import REGIMES, drawn_regimes, simulated
 from consilience.orchestrator.answers.labelled_answers import LabelledAnswers
 from consilience.orchestrator.ensemble.trust_metrics import score_predictions
 from consilience.orchestrator.runtime.blas_threads import one_blas_thread
@@ -78,19 +78,22 @@ def table_of(results: Mapping[str, Mapping[str, np.ndarray]]) -> str:
 @click.option("--labelled", default="20,50,100,320", show_default=True, help="Labelled images, several by commas.")
 @click.option("--draws", default=3, show_default=True, type=click.IntRange(min=2), help="Draws of each.")
 @click.option("--each", is_flag=True, help="Also print the accuracy and log loss on each of the data.")
+@click.option("--drawn", default=0, help="So many kinds of agents, drawn at random, instead of those with names.")
 @click.option("--crowd-kit", is_flag=True, help="Also GLAD and MACE of crowd-kit: slow; needs the extra `benchmark`.")
-def main(tables: tuple[Path, ...], labelled: str, draws: int, each: bool, crowd_kit: bool) -> None:
+def main(tables: tuple[Path, ...], labelled: str, draws: int, each: bool, drawn: int, crowd_kit: bool) -> None:
     """Compare the weighing with other methods, on TABLES of answers, or on simulated agents."""
     methods = {**METHODS, **(CROWD_METHODS if crowd_kit else {})}
     try:
+        regimes = drawn_regimes(drawn) if drawn else REGIMES
         data = {path.stem: read_answers(path) for path in tables}
         for known in map(int, labelled.split(",")):
             results = {}
-            for name in data or REGIMES:
+            for name in data or regimes:
 
                 def splits(name: str = name, known: int = known) -> Iterator[Split]:
                     for seed in range(draws):
-                        raw, truth = data[name] if data else simulated(name, known + NEW_IMAGES, seed)
+                        n = known + NEW_IMAGES
+                        raw, truth = data[name] if data else simulated(name, n, seed, regimes[name])
                         yield Split.drawn(raw, truth, known, seed)
 
                 if not data or known <= 0.75 * len(data[name][1]):

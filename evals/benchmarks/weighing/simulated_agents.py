@@ -55,13 +55,30 @@ REGIMES: dict[str, Regime] = {
 }
 
 
-def simulated(name: str, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return raw answers (a, n, c), rows of NaN where one is missing, and labels (n,), of one of REGIMES.
+TRAITS = ("", "", "experts", "swaps", "adversary", "chance", "missing", "words", "words", "number")
+
+
+def drawn_regimes(count: int, seed: int = 2026) -> dict[str, Regime]:
+    """Return regimes that nothing was chosen on: agents, labels, skill and what is odd about them are drawn."""
+    rng, regimes = np.random.default_rng(seed), {}
+    for number in range(count):
+        agents, labels = int(rng.integers(2, 16)), int(rng.choice([2, 3, 5, 8, 15, 30]))
+        harder = 1 + 0.25 * float(np.log(labels))  # more labels need more skill
+        lowest = float(rng.uniform(0.2, 1.5))
+        highest = lowest + float(rng.uniform(0.0, 1.5))
+        shared, clique = float(rng.choice([0.0, 0.0, 0.3, 0.6, 0.9])), int(rng.integers(1, agents + 1))
+        skill, trait = (lowest * harder, highest * harder), str(rng.choice(TRAITS))
+        regimes[f"drawn {number + 1}"] = Regime(agents, labels, skill, shared, clique, trait)
+    return regimes
+
+
+def simulated(name: str, n: int, seed: int, regime: Regime | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return raw answers (a, n, c), rows of NaN where one is missing, and labels (n,), of one of REGIMES or another.
 
     Agents of which nothing else is said state softmax(t s (s truth + noise)): the posterior that they have, for t = 1;
     t differs from agent to agent, so that they are over- or underconfident.
     """
-    regime, rng = REGIMES[name], np.random.default_rng([seed, *name.encode()])
+    regime, rng = regime or REGIMES[name], np.random.default_rng([seed, *name.encode()])
     a, c = regime.agents, regime.labels
     labels = rng.integers(0, c, n)
     truth = one_hot(labels, c)

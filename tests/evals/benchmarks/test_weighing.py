@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from consilience.core.errors import DatasetError
 from consilience.evals.benchmarks.weighing.__main__ import main, read_answers
 from consilience.evals.benchmarks.weighing.pooling_methods import METHODS, OURS, Split, answered
-from consilience.evals.benchmarks.weighing.simulated_agents import REGIMES, simulated
+from consilience.evals.benchmarks.weighing.simulated_agents import REGIMES, TRAITS, drawn_regimes, simulated
 
 
 def split_of(name: str, known: int, seed: int = 0, new: int = 400) -> Split:
@@ -35,6 +35,17 @@ def test_simulated_agents_state_distributions_and_are_the_same_again(name: str) 
     np.testing.assert_array_equal(raw, again)
     np.testing.assert_allclose(raw[answered(raw)].sum(axis=1), 1)
     assert labels.max() < REGIMES[name].labels
+
+
+def test_drawn_agents_are_the_same_again_and_can_be_simulated() -> None:
+    regimes = drawn_regimes(40)
+    assert regimes == drawn_regimes(40)
+    assert drawn_regimes(3) == dict([*regimes.items()][:3])
+    assert {regime.trait for regime in regimes.values()} == set(TRAITS)
+    for name, regime in regimes.items():
+        raw, labels = simulated(name, 20, 0, regime)
+        assert raw.shape == (regime.agents, 20, regime.labels)
+        assert labels.max() < regime.labels
 
 
 def right(posterior: np.ndarray, split: Split) -> float:
