@@ -129,7 +129,9 @@ def _fit(cells: Sequence[SolarCell], panel: Path, progress: Progress) -> None:
     task = consilience.Task.from_labels(list(LABELS.values()), domain=DOMAIN)
     with TemporaryDirectory(prefix="consilience-demo-") as folder:
         lay_out(cells, Path(folder))
-        consilience.fit(folder, panel, task=task, seed=SEED, overwrite=True, progress=progress)
+        consilience.fit(
+            folder, panel, task=task, seed=SEED, images__follow_links=True, overwrite=True, progress=progress
+        )
 
 
 def _diagnosed(diagnoser: Diagnoser, cells: Sequence[SolarCell], what: str, progress: Progress) -> list[Diagnosis]:
