@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
@@ -17,20 +18,26 @@ CLOSING_SECONDS = 5.0
 
 
 class BackgroundLoop:
-    """An event loop in a thread of its own. Runs until it is closed; a process that ends does not wait for it."""
+    """An event loop in a thread of its own. Runs until it is closed; a process that ends does not wait for it.
+
+    A fork does not take the thread along: in a child, a new loop is opened when it is first needed.
+    """
 
     def __init__(self, name: str, refusal: str) -> None:
         """`name`: of the thread. `refusal`: the PanelError of whoever hands it work when it is closed."""
-        self._refusal, self._is_closed = refusal, False
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
-        self._thread.start()
+        self._name, self._refusal, self._is_closed = name, refusal, False
+        self._opening = threading.Lock()
+        self._open()
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Begin `work`. Raises PanelError if the loop is closed."""
         if self._is_closed:
             work.close()
             raise PanelError(self._refusal)
+        if self._process != os.getpid():
+            with self._opening:
+                if self._process != os.getpid():
+                    self._open()
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def result(self, work: Coroutine[Any, Any, T]) -> T:
@@ -50,15 +57,23 @@ class BackgroundLoop:
 
     def close(self) -> None:
         """Give up what is under way. A second call does nothing."""
-        if not self._is_closed:
-            self._is_closed = True
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._process == os.getpid():  # else its thread is another process'
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(CLOSING_SECONDS)
 
-    def _serve(self) -> None:
+    def _open(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, args=(self._loop,), name=self._name, daemon=True)
+        self._thread.start()
+        self._process = os.getpid()
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         """Run the loop until it is stopped, then cancel what is under way, so that nobody waits for it.
 
         The runner also ends the loop's asynchronous generators, and so closes the connections of endpoints.
         """
-        with asyncio.Runner(loop_factory=lambda: self._loop):
-            self._loop.run_forever()
+        with asyncio.Runner(loop_factory=lambda: loop):
+            loop.run_forever()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +274,7 @@ def torch_device(device: str, torch: Any) -> str:
     Raises:
         EncoderError: this machine has no such device.
     """
+    _compute_alone_after_forks(torch)
     there = {"cpu": True, "onnx": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         return "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
@@ -279,6 +282,13 @@ def torch_device(device: str, torch: Any) -> str:
         devices = ", ".join(name for name in DEVICES if there.get(name, True))
         raise EncoderError(f"There is no device '{device}' here. There are: {devices}.")
     return "cpu" if device == "onnx" else device
+
+
+@cache
+def _compute_alone_after_forks(torch: Any) -> None:
+    """Let torch compute in one thread in children of this process: they lack its other threads, and it would wait."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 def unit(vectors: Any) -> Vectors:

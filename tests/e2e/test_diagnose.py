@@ -10,7 +10,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from consilience.core.diagnosis import Diagnosis
+from consilience.orchestrator.diagnoser import Diagnoser
 from tests.support.commands import Invoke
+from tests.support.forked import works_in_a_child
 
 KEYS = {"source", "label", "probability", "posterior", "verdict", "predictions", "evidence", "rounds", "seconds"}
 
@@ -220,3 +223,12 @@ def test_a_server_that_cannot_be_reached(invoke: Invoke, fitted: Path, new_image
     result = invoke("diagnose", new_images["circle"], "--panel", fitted, "--set", "memory.url=http://127.0.0.1:1")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "127.0.0.1:1" in result.stderr
+
+
+def test_a_child_of_a_process_that_diagnosed_diagnoses_too(fitted: Path, new_images: dict[str, Path]) -> None:
+    """Servers that load before they fork hung at the first image."""
+    with Diagnoser.open(fitted) as diagnoser:
+        label = diagnoser.diagnose(new_images["circle"]).label
+        assert works_in_a_child(lambda: diagnoser.diagnose(new_images["circle"]).label == label)
+        several = [new_images["square"]] * 2
+        assert works_in_a_child(lambda: [*map(type, diagnoser.diagnose_many(several))] == [Diagnosis] * 2)

@@ -14,6 +14,7 @@ import pytest
 from consilience.core.errors import EncoderError
 from consilience.core.images import Image
 from consilience.retrieval.encoders.open_encoder import Weights, open_encoder
+from tests.support.forked import works_in_a_child
 from tests.support.lazy_module import lazy_module
 
 torch = lazy_module("torch")
@@ -242,3 +243,13 @@ def test_where_a_file_does_not_tell_its_activation_that_is_said(caplog: pytest.L
     assert not _published_options("ViT-B-32", "mine.pt", Path("mine.pt"), open_clip)["force_quick_gelu"]
     assert "'mine.pt' does not say whether it was trained with QuickGELU" in caplog.text
     assert "use open_clip:ViT-B-32-quickgelu:mine.pt" in caplog.text
+
+
+def test_a_child_of_a_process_that_encoded_encodes_too(encoder: Any, images: list[Image]) -> None:
+    """torch waited for ever for threads that a fork does not take along."""
+    vectors = encoder.encode(images)
+
+    def check() -> bool:
+        return torch.get_num_threads() == 1 and np.allclose(encoder.encode(images), vectors, atol=1e-5)
+
+    assert works_in_a_child(check)
