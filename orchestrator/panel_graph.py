@@ -18,6 +18,7 @@ from consilience.core.diagnosis_record import Embedding, conclusion_from_dict
 from consilience.core.errors import AllAgentsFailedError
 from consilience.core.evidence import Evidence
 from consilience.core.images import Image
+from consilience.core.prediction import look_name
 from consilience.core.settings.settings import PolicySettings, Settings
 from consilience.core.sources.answers import AnsweredImage
 from consilience.orchestrator.answers.given_answers import answer_identity
@@ -75,7 +76,9 @@ class PanelGraph:
         self._panel, self._settings, self.agents = panel, settings, agents
         self._memory, self._fingerprint = memory, fingerprint
         calibration_set = in_use(panel.calibration_set, settings.decision, panel.task.names)
-        policy = Policy.chosen(settings.policy, calibration_set)
+        names = [look_name(member.agent, member.stage) for member in panel.members]
+        sources = dict(zip(names, panel.fusion.sources.of_look.tolist(), strict=True))
+        policy = replace(Policy.chosen(settings.policy, calibration_set), sources=sources)
         fusion = replace(panel.fusion, ratio=calibration_set.ratio)
         self._known = known = panel.known()
         novelty = panel.novelty if panel.novelty is None or known is None else panel.novelty.beside(known)

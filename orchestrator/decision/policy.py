@@ -33,7 +33,7 @@ LABELS_NAMED = 4
 """Labels that a reason names, at most."""
 
 DISTRUSTED = 0.5
-"""An agent is distrusted if its weight is less than this share of the greatest weight."""
+"""A source of evidence is distrusted if its weight is less than this share of the greatest source's."""
 
 
 def under_alarm(diagnosis: Diagnosis, reason: str) -> Diagnosis:
@@ -53,7 +53,7 @@ class Doubts:
         is_dear: it is expected to cost as much as asking a person, or more; `cost`: how much, 0 without costs.
         left: labels that cannot be excluded, (n, c). is_open: they are more than one, where that counts.
         against: share of the weight that names another label.
-        leader: who decides for the winner. is_distrusted: with little weight.
+        leader: who decides for the winner. is_distrusted: with little weight, and so have those that see what it sees.
         is_split, is_novel: `against` and the novelty are above their bounds.
     """
 
@@ -90,6 +90,8 @@ class Policy:
             and neither sets are calibrated nor the verdict follows them.
         images: groups of labelled images that all this was chosen on; `unit`: what they are called.
         costs: what names a label, and settles it; None: the most probable one is named.
+        sources: number of the source of each look, by its name: heads on one eye share a weight. A look that is not
+            here is a source of its own.
     """
 
     settings: PolicySettings
@@ -100,6 +102,7 @@ class Policy:
     images: int = 0
     unit: str = "images"
     costs: Costs | None = None
+    sources: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def chosen(cls, settings: PolicySettings, calibration_set: CalibrationSet) -> Self:
@@ -204,7 +207,9 @@ class Policy:
         against = (weights.T * (lead < 0)).sum(axis=0) / np.maximum(weights.sum(axis=1), FLOOR)
         lead = np.where(weights.T > 0, weights.T * lead, -np.inf)
         leader = lead.argmax(axis=0)
-        its_weight = np.take_along_axis(weights, leader[:, None], axis=1)[:, 0]
+        sources = np.array([self.sources.get(look, -1 - number) for number, look in enumerate(looks)])
+        together = weights @ (sources[:, None] == sources)  # (n, a), of each look's source
+        its_weight = np.take_along_axis(together, leader[:, None], axis=1)[:, 0]
         cost = self.expected_cost(posterior)
         is_dear = np.zeros(len(winner), bool) if self.costs is None else ~self.costs.is_settled(posterior)
         return Doubts(
@@ -219,7 +224,7 @@ class Policy:
             against=against,
             is_split=against > self.settings.max_disagreement,
             leader=leader,
-            is_distrusted=its_weight < DISTRUSTED * weights.max(axis=1),
+            is_distrusted=its_weight < DISTRUSTED * together.max(axis=1),
             is_novel=novelty > self.settings.max_novelty,
         )
 

@@ -203,6 +203,17 @@ def test_a_distrusted_leader_alone() -> None:
     assert reasons(RUST, [WEAK_RUST, [0.1, 0.8, 0.1]], [1.0, 0.49]) == []  # it does not lead
 
 
+def test_heads_on_one_eye_are_trusted_together() -> None:
+    """Each holds a part of their common weight, which says nothing against either."""
+    looks, calibrated = ("probe", "gaussian", "qwen"), np.array([RUST, [0.0001, 0.9998, 0.0001], WEAK_RUST])[:, None, :]
+    apart = Policy(PolicySettings(), Threshold(0.85, 1.0, 1.0))
+    weights = np.array([[0.6, 0.4, 1.0]])
+    (per_image,) = apart.reasons(np.array([RUST]), calibrated, weights, NAMES, looks, [0.0])
+    assert per_image == ["gaussian decides for rust, and has earned little trust"]
+    together = replace(apart, sources={"probe": 0, "gaussian": 0, "qwen": 1})
+    assert together.reasons(np.array([RUST]), calibrated, weights, NAMES, looks, [0.0]) == [[]]
+
+
 def test_who_did_not_answer_leads_nothing() -> None:
     assert reasons(RUST, [SILENT, WEAK_RUST], [0.0, 1.0]) == []
 
