@@ -76,9 +76,7 @@ class PanelGraph:
         self._panel, self._settings, self.agents = panel, settings, agents
         self._memory, self._fingerprint = memory, fingerprint
         calibration_set = in_use(panel.calibration_set, settings.decision, panel.task.names)
-        names = [look_name(member.agent, member.stage) for member in panel.members]
-        sources = dict(zip(names, panel.fusion.sources.of_look.tolist(), strict=True))
-        policy = replace(Policy.chosen(settings.policy, calibration_set), sources=sources)
+        policy = replace(Policy.chosen(settings.policy, calibration_set), sources=_sources(panel))
         fusion = replace(panel.fusion, ratio=calibration_set.ratio)
         self._known = known = panel.known()
         novelty = panel.novelty if panel.novelty is None or known is None else panel.novelty.beside(known)
@@ -191,3 +189,11 @@ class PanelGraph:
             image=image,
             embedding=Embedding(vector.copy(), self._fingerprint),  # no view: it would keep the batch alive
         )
+
+
+def _sources(panel: Panel) -> dict[str, int]:
+    """Return the number of the source of each look, by its name; nothing where the weights know of none."""
+    if panel.fusion.sources is None:
+        return {}
+    names = [look_name(member.agent, member.stage) for member in panel.members]
+    return dict(zip(names, panel.fusion.sources.of_look.tolist(), strict=True))
