@@ -48,10 +48,10 @@ def new_label(folder: Path, seed: int) -> Iterator[tuple[str, float, float, floa
         others = [image for image in train.images if image.label != label]
         with _laid_out(others) as start, _laid_out([*others, *new]) as whole, TemporaryDirectory() as panels:
             grown, at_once = Path(panels, "grown"), Path(panels, "at-once")
-            fit(start, grown, seed=seed)
+            fit(start, grown, seed=seed, images__follow_links=True)
             before = accuracies(grown, test.images)
             add_label(grown, label, [image.path for image in new], seed=seed)
-            fit(whole, at_once, seed=seed)
+            fit(whole, at_once, seed=seed, images__follow_links=True)
             after, anew = accuracies(grown, test.images), accuracies(at_once, test.images)
         kept = [name for name in train.labels if name != label]
         yield label, _mean(before, kept), _mean(after, kept), _mean(after, train.labels), _mean(anew, train.labels)
