@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from consilience.agents.answers_beside import AnswersBeside, answers_fingerprint, with_answers
 from consilience.agents.base import Agent, AgentInput, Captioner, FeatureAgent, Head, LabelledFeatures
 from consilience.agents.configured import open_agents, open_replies, reached, replies_path, settings_of
 from consilience.agents.heads.caps_adapter import CapsAdapter
@@ -84,6 +85,7 @@ __all__ = [
     "USUAL_AGENTS",
     "Agent",
     "AgentInput",
+    "AnswersBeside",
     "Budget",
     "CapsAdapter",
     "Captioner",
@@ -104,6 +106,7 @@ __all__ = [
     "VlmAgent",
     "VlmSettings",
     "ZeroShot",
+    "answers_fingerprint",
     "feature_agent",
     "kind_of_head",
     "on_each_eye",
@@ -113,4 +116,5 @@ __all__ = [
     "replies_path",
     "settings_of",
     "unlabelled_of",
+    "with_answers",
 ]

@@ -1,4 +1,4 @@
-"""Opens vision-language agents, and the cache of their replies, from settings."""
+"""Opens agents that are no heads, and the cache of their replies, from settings."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from consilience.agents.vlm.budget import Budget
 from consilience.agents.vlm.endpoint.accepted_options import with_found
 from consilience.agents.vlm.reply_cache import ReplyCache
 from consilience.core.errors import SettingsError
+from consilience.core.settings.answers_settings import AnswersSettings
 from consilience.core.settings.model_kinds import ModelSettings
 from consilience.core.settings.model_settings import LookSettings, ReasonerSettings
 from consilience.core.settings.settings import RepliesSettings
 from consilience.core.settings.vlm_settings import VlmSettings
 from consilience.core.storage.cache_folder import cache_folder
 
-AskedSettings = TypeVar("AskedSettings", bound=LookSettings | ReasonerSettings)
+AskedSettings = TypeVar("AskedSettings", bound=LookSettings | AnswersSettings | ReasonerSettings)
 
 
 class ModelAgent(Agent, Protocol):
-    """An agent that asks a model, made from its settings (`LookSettings.AGENT` names it)."""
+    """An agent made from its settings, whose `AGENT` names it."""
 
     @classmethod
     def open(cls, settings: Any, cache: ReplyCache | None, budget: Budget) -> Self:
@@ -49,7 +50,7 @@ def settings_of(agent: Agent) -> ModelSettings | None:
     settings: ModelSettings | None = getattr(agent, "settings", None)
     if isinstance(settings, VlmSettings):
         return with_found(settings)
-    return settings if isinstance(settings, LookSettings) else None
+    return settings if isinstance(settings, LookSettings | AnswersSettings) else None
 
 
 def reached(fitted: AskedSettings, supplied: AskedSettings) -> AskedSettings:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from consilience.agents import Agent
+from consilience.agents import Agent, answers_fingerprint, with_answers
 from consilience.core.errors import EvaluationError
 from consilience.core.settings.decision_settings import AS_LABELLED, DecisionSettings
 from consilience.core.settings.settings import Settings, settings_or
@@ -114,6 +114,7 @@ def evaluate(
     panel: str | Path,
     out: str | Path,
     *,
+    answers: str | Path | None = None,
     settings: Settings | None = None,
     agents: Sequence[Agent] = (),
     encoder: Encoder | None = None,
@@ -138,6 +139,7 @@ def evaluate(
             .npz; for a panel of answers a table of answers, with `image` and `truth`.
         panel: the panel's folder.
         out: where the evaluation is written; new, empty, or this very run's.
+        answers: see `Diagnoser.open`; a truth in it is not looked at.
         settings: default: from the environment and `arguments`, see `load_settings`.
         agents, encoder: see `Diagnoser.open`.
         agents_only: agents look once, and the fusion is not judged.
@@ -165,10 +167,14 @@ def evaluate(
     if novel is not None and opened.of_answers:
         raise EvaluationError("how novel an image is cannot be told from answers alone: evaluate without novel images")
     follow = settings.images.follow_links
+    if answers is not None:
+        settings = with_answers(settings, answers, opened.models)
     strange = None if novel is None else open_source(Path(novel), follow, is_labelled=False)
     labels = labels_of(images, opened.task, renamed or {})
     rows = chosen_rows(len(images), sample, limit, settings.seed)
-    choice = {"sample": sample, "limit": limit, "map": dict(renamed or {}), "agents_only": agents_only}
+    choice: dict[str, Any] = {"sample": sample, "limit": limit, "map": dict(renamed or {}), "agents_only": agents_only}
+    if answers is not None:
+        choice["answers"] = answers_fingerprint(answers)
     run = run_of(panel, images, settings, choice | {"drop_leaks": drop_leaks})
     encoding = Encoding(opened, settings, encoder)
     with open_run_log(out, run, opened.task.names, rows, drop_leaks=drop_leaks) as run_log:

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from consilience.agents import Agent, Budget
+from consilience.agents import Agent, Budget, with_answers
 from consilience.agents.recorded import AnswerReader
 from consilience.core.diagnosis import Diagnosis, FailedImage
 from consilience.core.errors import DatasetError, EncoderError
@@ -75,6 +75,7 @@ class Diagnoser:
         cls,
         panel: str | Path,
         *,
+        answers: str | Path | None = None,
         settings: Settings | None = None,
         agents: Sequence[Agent] = (),
         encoder: Encoder | None = None,
@@ -84,6 +85,8 @@ class Diagnoser:
 
         Args:
             panel: the folder.
+            answers: a table of what agents that the panel was fitted on by such a table answered about other images;
+                default: that table. Where an agent has no answer, it has failed, and the others go on.
             settings: default: from the environment and `arguments`, see `load_settings`.
             agents: those that the panel was fitted with but cannot hold itself. Those of the settings it opens by
                 itself.
@@ -91,6 +94,7 @@ class Diagnoser:
 
         Raises:
             PanelError: the panel is missing, damaged or too new.
+            DatasetError: `answers` cannot be used, or are of none of the panel's agents; names the row.
             EncoderError: the encoder cannot be opened, or is not the panel's.
             AgentError: agents are missing, or the panel was not fitted with them, or with the reasoner that is to
                 advise.
@@ -98,7 +102,10 @@ class Diagnoser:
                 fit the labels.
             MemoryServerError: a Chroma server is set and cannot be reached.
         """
-        return cls(Panel.open(panel), settings_or(settings, arguments), agents, encoder)
+        opened, settings = Panel.open(panel), settings_or(settings, arguments)
+        if answers is not None:
+            settings = with_answers(settings, answers, opened.models)
+        return cls(opened, settings, agents, encoder)
 
     def diagnose(self, image: ImageSource) -> Diagnosis:
         """Diagnose one image: a path, URL, bytes, PIL image, array, file object or `Image`.

@@ -7,6 +7,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Discriminator, Tag
 
+from consilience.core.settings.answers_settings import AnswersSettings
 from consilience.core.settings.transformers_settings import TransformersSettings
 from consilience.core.settings.vlm_settings import VlmSettings
 
@@ -18,7 +19,9 @@ def _kind(entry: object) -> str | None:
 
 
 ModelSettings: TypeAlias = Annotated[
-    Annotated[VlmSettings, Tag("endpoint")] | Annotated[TransformersSettings, Tag("transformers")],
+    Annotated[VlmSettings, Tag("endpoint")]
+    | Annotated[TransformersSettings, Tag("transformers")]
+    | Annotated[AnswersSettings, Tag("answers")],
     Discriminator(_kind),  # not by the field's name: its validators come before the choice
 ]
-"""Settings of an agent that answers in words. A new kind is one more class here, and its agent."""
+"""Settings of an agent that is no head. A new kind is one more class here, and its agent."""

@@ -193,7 +193,7 @@ class Settings(SettingsGroup):
         default=None, description="names of the agents to fit on the encoder's features, or auto; none: the usual ones"
     )
     models: tuple[ModelSettings, ...] = Field(
-        default=(), repr=False, description="vision-language models that are agents, each of a kind"
+        default=(), repr=False, description="models that are agents, each of a kind"
     )
     captioner: str | None = Field(
         default=None, description="which of these agents describes each labelled image for caps-adapter; none: nobody"

@@ -53,6 +53,9 @@ SELECT image, thing, MIN(row) FROM answers WHERE thing IS NOT NULL AND image =
     (SELECT image FROM images WHERE thing <> thing_too ORDER BY first LIMIT 1) GROUP BY thing ORDER BY MIN(row) LIMIT 2
 """,
 }
+_NAMED = """
+SELECT row, truth, thing, look, label, confidence, labels, shares FROM answers WHERE image = ? ORDER BY look
+"""
 _IN_ORDER = """
 SELECT images.image, images.first, images.truth, images.thing, look, label, confidence, labels, shares
 FROM images CROSS JOIN answers ON answers.image = images.image ORDER BY images.rowid, look
@@ -126,6 +129,26 @@ class AnswerTable(AnswerSource):
                     agent, stage = looks[look]
                     answers.append(Answer(agent, stage, label, confidence, _shares(label_sets, labels, shares)))
                 yield AnsweredImage(name, tuple(answers), truths[truth], thing, first)
+
+    def names(self) -> Iterator[str]:
+        """Yield the images' names, in the same order."""
+        with closing(self._file.execute("SELECT image FROM images ORDER BY rowid")) as rows:
+            for (name,) in rows:
+                yield name
+
+    def find(self, name: str) -> AnsweredImage | None:
+        """Return the image of this name; None if there is none."""
+        rows = self._file.execute(_NAMED, (name,)).fetchall()
+        if not rows:
+            return None
+        looks, label_sets = [*self._looks], self.label_sets
+        spellings: dict[int | None, str | None] = {None: None} | dict(self._truths.values())
+        answers = []
+        for *_, look, label, confidence, labels, shares in rows:
+            agent, stage = looks[look]
+            answers.append(Answer(agent, stage, label, confidence, _shares(label_sets, labels, shares)))
+        truth, thing = (next((row[column] for row in rows if row[column] is not None), None) for column in (1, 2))
+        return AnsweredImage(name, tuple(answers), spellings[truth], thing, min(row[0] for row in rows))
 
     def close(self) -> None:
         """Let go of the temporary file. A second call does nothing."""

@@ -27,6 +27,12 @@ panel_option = click.option(
 )
 panel_argument = click.argument("panel", type=PATH, metavar="DIR", envvar=PANEL_VARIABLE)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+answers_option = click.option(
+    "--answers",
+    type=PATH,
+    metavar="FILE",
+    help="A table of what other agents answered about these images, which it names by their paths.",
+)
 
 
 def _renamed(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:

@@ -81,9 +81,9 @@ def facts(panel: Panel, policy: PolicySettings, decision: DecisionSettings = AS_
         "models": [
             {
                 "agent": model.name,
-                "model": model.model,
+                "model": getattr(model, "model", None),
                 "at": model.place,
-                "confidence": model.confidence,
+                "confidence": getattr(model, "confidence", None),
                 "pictures_a_request": getattr(model, "pictures_a_request", None),
             }
             for model in panel.models

@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from consilience.agents import Agent, AgentInput
+from consilience.agents import Agent, AgentInput, AnswersBeside
 from consilience.agents.base import testimony_for
 from consilience.agents.heads.neighbours import K
 from consilience.core.errors import AgentError
@@ -133,18 +133,19 @@ def _that_answered(
 ) -> tuple[list[Agent], list[list[Prediction]]]:
     """Return the agents that did not fail on all images of the first batch, with their answers.
 
-    The others will not do better on the rest: they are put into `failed` with the cause, or if that is None an
-    AgentError is raised.
+    The others will not do better on the rest, but for those whose answers stand in a table: they are put into `failed`
+    with the cause, or if that is None an AgentError is raised.
     """
-    answered = [any(p.error is None for p in first) for first in firsts]
+    pairs = zip(agents, firsts, strict=True)
+    answered = [isinstance(agent, AnswersBeside) or any(p.error is None for p in first) for agent, first in pairs]
     for agent, first, has_answered in zip(agents, firsts, answered, strict=True):
         if not has_answered:
             cause = f"failed on each of the first images: {first[0].error}"
             if failed is None:
                 raise AgentError(f"the agent '{agent.name}' {cause}")
             failed[agent.name] = cause
-    pairs = zip(agents, firsts, answered, strict=True)
-    kept = [(agent, first) for agent, first, has_answered in pairs if has_answered]
+    judged = zip(agents, firsts, answered, strict=True)
+    kept = [(agent, first) for agent, first, has_answered in judged if has_answered]
     return [agent for agent, _ in kept], [[*first] for _, first in kept]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +19,13 @@ from consilience.agents import (
     open_agents,
     open_replies,
     settings_of,
+    with_answers,
 )
 from consilience.agents.heads.on_eye import AT
+from consilience.agents.matched_answers import check_answers
 from consilience.agents.vlm.spending_estimate import SpendingEstimate, is_paid, of_looks, of_reasoner
 from consilience.core.diagnosis import FailedImage
-from consilience.core.errors import SettingsError
+from consilience.core.errors import DatasetError, SettingsError
 from consilience.core.image_quality import QualityBounds
 from consilience.core.images import Image, load_image
 from consilience.core.progress import Progress, quiet
@@ -111,6 +114,7 @@ def fit(
     task: Task | None = None,
     group: str | None = None,
     unlabelled: str | Path | None = None,
+    answers: str | Path | None = None,
     settings: Settings | None = None,
     agents: Sequence[Agent | str] = (),
     overwrite: bool = False,
@@ -130,6 +134,8 @@ def fit(
             'none' for each image by itself. Default: as the manifest says; else groups are found.
         unlabelled: a folder with other images of the same kinds, or an .npz of their vectors, from which the agent
             'self-trained' learns, too; their labels are not asked for. Of more than 2,000 a random part is taken.
+        answers: a table (.csv, .parquet or .jsonl) of what other agents answered about the images, which it names by
+            their paths; they join the panel. A truth in it must be the image's label.
         settings: default: from the environment and `arguments`, see `load_settings`.
         agents: names of feature agents to fit, or 'auto' for a choice among all, instead of those in
             `settings.agents`; and agents that need no fitting, beside those of `settings.models`. A reasoner that is to
@@ -140,7 +146,7 @@ def fit(
             ends the fit, and nothing is written.
 
     Raises:
-        DatasetError: the images cannot be used, or `group` does not fit them.
+        DatasetError: the images cannot be used; or `group` or the answers do not fit them, named with their row.
         EncoderError, AgentError: unknown names, or they do not fit.
         SettingsError: the task's own words for a prompt cannot be used, `captioner` names nobody who can describe
             images, or unlabelled images are given and no agent learns from them; or `decision` does
@@ -154,6 +160,8 @@ def fit(
     refuse_to_replace(path, overwrite)  # before the work, not after it
     if task is not None:
         check_prompts(task)
+    if answers is not None:
+        settings = _with_answers(settings, answers, source)
     budget = Budget(settings.policy.max_run_cost_usd)
     others = _agents_beside_heads(agents, settings, budget)
     named = _heads_named(agents, settings, unlabelled is not None)
@@ -165,6 +173,7 @@ def fit(
         ingested = ingest(source, task, settings, progress, group)
         load = None if is_vectors(source) else _loader(ingested.addresses, settings)
         labelled_images, task, encoder = ingested.labelled_images, ingested.task, ingested.encoder
+        asides = (*ingested.asides, *check_answers(others, labelled_images.sources, labelled_images.labels, task))
         check_decision(settings.decision, task.names, [labelled_images.labels.count(name) for name in task.names])
         data = with_texts(labelled_features(labelled_images, task, encoder.eyes), encoder, task)
         failed, unlabelled_ids = ingested.failed, frozenset[str]()
@@ -214,7 +223,7 @@ def fit(
         settling,
         budget.spent_usd,
         ingested.by_products,
-        (*ingested.asides, *filter(None, [unlabelled_source.aside if unlabelled_source is not None else ""])),
+        (*asides, *filter(None, [unlabelled_source.aside if unlabelled_source is not None else ""])),
         unanswered=unanswered,
     )
 
@@ -237,6 +246,13 @@ def _spending(
 def _loader(addresses: Mapping[str, str], settings: Settings) -> Callable[[str], Image]:
     """Return what loads an image again by its source; `addresses` are whole, with what sources leave out."""
     return lambda source: load_image(openable(addresses.get(source, source)), settings.images)
+
+
+def _with_answers(settings: Settings, answers: str | Path, source: Path) -> Settings:
+    """Return settings with the agents of a table of answers about the images of `source`."""
+    if is_vectors(source):
+        raise DatasetError(f"'{source}' holds vectors, and answers are found by the paths of images: give a folder")
+    return with_answers(settings, answers, images=Path(os.path.abspath(source)) if source.is_dir() else None)
 
 
 def _agents_beside_heads(agents: Sequence[Agent | str], settings: Settings, budget: Budget) -> list[Agent]:

@@ -61,7 +61,7 @@ def test_wrong_usage_is_named(tmp_path: Path, panel: Path, invoke: Invoke) -> No
     new = tmp_path / "p"
     for arguments, code, problem in (
         (("fit", table, "--panel", new), 1, "row 1: the probabilities sum to 0.7, not to 1"),
-        (("fit", table, "--panel", new, "--agents", "probe"), 2, "are for images; here are answers alone"),
+        (("fit", table, "--panel", new, "--agents", "probe"), 2, "go with images; here are answers"),
         (("fit", table, "--panel", new, "--cross-validate", 5), 2, "--cross-validate and --out need each"),
         (
             ("fit", tmp_path, "--panel", tmp_path / "p", "--cross-validate", 5, "--out", tmp_path / "o"),

@@ -12,6 +12,7 @@ import click
 
 from consilience.frontends.cli.options import (
     PATH,
+    answers_option,
     choice_options,
     collected,
     json_option,
@@ -36,6 +37,7 @@ PROBLEMS_SHOWN = 5
 @click.argument("source", type=PATH, metavar="SOURCE")
 @panel_option
 @click.option("--out", required=True, type=PATH, metavar="DIR", help="Folder for the report, the figures and the rows.")
+@answers_option
 @click.option("--agents-only", is_flag=True, help="Measure only the agents, by one look each.")
 @choice_options
 @click.option("--drop-leaks", is_flag=True, help="Leave out images that the panel has learned from.")
@@ -55,6 +57,7 @@ def evaluate(
     source: Path,
     panel: Path,
     out: Path,
+    answers: Path | None,
     agents_only: bool,
     sample: int | None,
     limit: int | None,
@@ -89,6 +92,7 @@ def evaluate(
                 source,
                 panel,
                 out,
+                answers=answers,
                 settings=settings,
                 agents_only=agents_only,
                 sample=sample,

@@ -17,7 +17,14 @@ import click
 
 from consilience.core.errors import ConsilienceError, ImageError
 from consilience.frontends.cli.named_images import dropped_name, with_folders
-from consilience.frontends.cli.options import PATH, collected, json_option, panel_option, settings_options
+from consilience.frontends.cli.options import (
+    PATH,
+    answers_option,
+    collected,
+    json_option,
+    panel_option,
+    settings_options,
+)
 from consilience.frontends.cli.outcome import complain, complain_of, complain_of_agents, finish
 
 if TYPE_CHECKING:
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @panel_option
+@answers_option
 @json_option
 @click.option("--events", is_flag=True, help="Print each step as it happens, and the diagnosis, as JSON.")
 @click.option("--picture", "pictures", type=PATH, metavar="DIR", help="Save each diagnosis as a picture in DIR.")
@@ -46,6 +54,7 @@ if TYPE_CHECKING:
 def diagnose(
     images: tuple[str, ...],
     panel: Path,
+    answers: Path | None,
     as_json: bool,
     events: bool,
     pictures: Path | None,
@@ -74,6 +83,8 @@ def diagnose(
     from consilience.orchestrator.shift.shift_words import batch_sentence
 
     settings = collected(settings_file, assignments, history__keep=False if no_history else None)
+    if answers is not None:
+        settings = _with_answers(settings, answers, panel)
     is_counted = not any(name == "-" or _kind_of(name) != "image" for name in images)
     if (events or pictures is not None) and any(_kind_of(name) == "answers" for name in images):
         raise click.UsageError("--events and --picture are for images; here are answers alone.")
@@ -129,6 +140,13 @@ def diagnose(
     for note in notes.sentences():
         complain("note", note)
     finish(kinds["settled"] + kinds["referred"], kinds["failed"], complain_of_agents(failures.sentences))
+
+
+def _with_answers(settings: Settings, answers: Path, panel: Path) -> Settings:
+    from consilience.agents import with_answers
+    from consilience.orchestrator.panel.panel import Panel
+
+    return with_answers(settings, answers, Panel.open(panel).models)
 
 
 def _estimated(panel: Path, settings: Settings, names: Sequence[str]) -> tuple[Settings, FrequencyEstimate | None]:

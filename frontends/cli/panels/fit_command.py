@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from consilience.frontends.cli.named_images import with_folders
-from consilience.frontends.cli.options import PATH, collected, json_option, panel_option, settings_options
+from consilience.frontends.cli.options import (
+    PATH,
+    answers_option,
+    collected,
+    json_option,
+    panel_option,
+    settings_options,
+)
 from consilience.frontends.cli.outcome import Failure, complain, complain_of, complain_of_agents, finish
 
 if TYPE_CHECKING:
@@ -48,6 +55,7 @@ NAMES_SHOWN = 5
 @click.option(
     "--unlabelled", type=PATH, metavar="FOLDER", help="Images without labels to learn from as well, in any subfolder."
 )
+@answers_option
 @click.option("--overwrite", is_flag=True, help="Replace the panel if there is one.")
 @click.option(
     "--cross-validate",
@@ -67,6 +75,7 @@ def fit(
     task_file: Path | None,
     group: str | None,
     unlabelled: Path | None,
+    answers: Path | None,
     overwrite: bool,
     folds: int | None,
     out: Path | None,
@@ -85,6 +94,8 @@ def fit(
 
     With few labelled images, --unlabelled helps most: more images of the same kind, whose labels nobody needs to know.
 
+    Models or people that have answered about these images join the panel with --answers.
+
     Without images, it is a table (.csv, .parquet or .jsonl) of what models or people answered: with image, agent, truth
     and label, or a column for each agent. The panel then weighs such answers.
     """
@@ -97,8 +108,8 @@ def fit(
     settings = collected(settings_file, assignments, encoders=encoders or None, agents=agents)
     task = consilience.Task.from_file(task_file) if task_file is not None else None
     if is_answer_table(source):
-        if encoders or agents or unlabelled:
-            raise click.UsageError("--encoder, --agents and --unlabelled are for images; here are answers alone.")
+        if encoders or agents or unlabelled or answers:
+            raise click.UsageError("--encoder, --agents, --unlabelled and --answers go with images; here are answers.")
         arguments: dict[str, Any] = {"task": task, "group": group, "settings": settings}
         with progress_on(console(stderr=True)) as progress:
             report = consilience.fit_answers(source, panel, **arguments, overwrite=overwrite, progress=progress)
@@ -116,6 +127,7 @@ def fit(
             task=task,
             group=group,
             unlabelled=unlabelled,
+            answers=answers,
             settings=settings,
             overwrite=overwrite,
             progress=progress,

@@ -81,6 +81,8 @@ def show(
         rows["Unknown"] = f"{counted(held['unknown'])} that people said to show none of the labels"
     for model in held["models"]:
         asked = f"{model['model']} at {model['at']}, confidence {model['confidence']}"
+        if model["model"] is None:
+            asked = f"its answers stand in {model['at']}; to other images in the table of --answers"
         if (most := model["pictures_a_request"]) is not None:
             asked += f", {counted(most, 'picture')} a request: similar cases come on one numbered sheet"
         rows[f"Agent {one_line(model['agent'])}"] = one_line(asked)
