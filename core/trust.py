@@ -14,6 +14,8 @@ from consilience.core.prediction import Stage
 class Trust:
     """Figures of how well an agent did, at one look, on labelled images that it was not fitted on.
 
+    Where nothing was labelled, n is 0, and the accuracy is an estimate from how far the agents agree.
+
     Attributes:
         agent, stage: whose trust, and for which look.
         n: number of labelled images behind the figures.
@@ -24,6 +26,7 @@ class Trust:
         accuracy: [0, 1]; None where only the three summary numbers above are known.
         brier: multiclass Brier score, [0, 2]; lower is better; None where unknown.
         confusion: by true label, how often each label was predicted; None where unknown.
+        estimated_on: number of images without a label behind an accuracy that is estimated from agreement; 0: measured.
     """
 
     agent: str
@@ -35,6 +38,7 @@ class Trust:
     accuracy: float | None = None
     brier: float | None = None
     confusion: Mapping[str, Mapping[str, int]] | None = None
+    estimated_on: int = 0
 
     def __post_init__(self) -> None:
         bounds = {"ece": (0, 1), "ocr": (0, 1), "ccc": (-1, 1), "accuracy": (0, 1), "brier": (0, 2)}

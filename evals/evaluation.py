@@ -176,6 +176,8 @@ def evaluate(
     if answers is not None:
         choice["answers"] = answers_fingerprint(answers)
     run = run_of(panel, images, settings, choice | {"drop_leaks": drop_leaks})
+    if opened.agreement is not None:
+        run["panel"]["trust_from"] = "agreement"
     encoding = Encoding(opened, settings, encoder)
     with open_run_log(out, run, opened.task.names, rows, drop_leaks=drop_leaks) as run_log:
         is_seen = not isinstance(images, AnsweredSource)

@@ -22,9 +22,7 @@ from consilience.core.prediction import look_name
 from consilience.core.settings.settings import PolicySettings, Settings
 from consilience.core.sources.answers import AnsweredImage
 from consilience.orchestrator.answers.given_answers import answer_identity
-from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.run_state import State
-from consilience.orchestrator.decision.settling import in_use
 from consilience.orchestrator.decision.weighing import Weigher
 from consilience.orchestrator.fitting.ingest import vector_identity
 from consilience.orchestrator.graph import Run, bounded, build_graph, first_state
@@ -75,9 +73,8 @@ class PanelGraph:
     ) -> None:
         self._panel, self._settings, self.agents = panel, settings, agents
         self._memory, self._fingerprint = memory, fingerprint
-        calibration_set = in_use(panel.calibration_set, settings.decision, panel.task.names)
-        policy = replace(Policy.chosen(settings.policy, calibration_set), sources=_sources(panel))
-        fusion = replace(panel.fusion, ratio=calibration_set.ratio)
+        policy = replace(panel.policy(settings.policy, settings.decision), sources=_sources(panel))
+        fusion = replace(panel.fusion, ratio=panel.calibration_set_in_use(settings.decision).ratio)
         self._known = known = panel.known()
         novelty = panel.novelty if panel.novelty is None or known is None else panel.novelty.beside(known)
         self.weigher = Weigher(panel.task, panel.members, fusion, policy, panel.second_looks, novelty)

@@ -89,7 +89,17 @@ def _calibrated(row: AgentRow) -> str:
 
 
 def _accuracy(row: AgentRow) -> str:
-    return NOTHING if row.trust is None or row.trust.accuracy is None else percent(row.trust.accuracy)
+    return NOTHING if row.trust is None else accuracy_words(row.trust.accuracy, row.trust.estimated_on)
+
+
+def accuracy_words(accuracy: float | None, estimated_on: int) -> str:
+    """Return an agent's accuracy for a table; where it was estimated and not measured, that is said."""
+    return NOTHING if accuracy is None else percent(accuracy) + (" (estimated)" if estimated_on else "")
+
+
+def _measured(row: AgentRow, figure: str, digits: int) -> str:
+    """Return a figure of the agent's trust that only labelled images tell."""
+    return NOTHING if row.trust is None or row.trust.estimated_on else f"{getattr(row.trust, figure):.{digits}f}"
 
 
 _AGENT_CELLS: Mapping[str, Callable[[AgentRow], str]] = MappingProxyType(
@@ -102,9 +112,9 @@ _AGENT_CELLS: Mapping[str, Callable[[AgentRow], str]] = MappingProxyType(
         "Share": lambda row: NOTHING if row.share is None else percent(row.share),
         "n": lambda row: NOTHING if row.trust is None else f"{row.trust.n}",
         "Accuracy": _accuracy,
-        "ECE": lambda row: NOTHING if row.trust is None else f"{row.trust.ece:.3f}",
-        "OCR": lambda row: NOTHING if row.trust is None else f"{row.trust.ocr:.3f}",
-        "CCC": lambda row: NOTHING if row.trust is None else f"{row.trust.ccc:.2f}",
+        "ECE": lambda row: _measured(row, "ece", 3),
+        "OCR": lambda row: _measured(row, "ocr", 3),
+        "CCC": lambda row: _measured(row, "ccc", 2),
     }
 )
 

@@ -90,6 +90,12 @@ class PolicySettings(SettingsGroup):
     delta: float = Field(
         default=0.1, gt=0, lt=1, description="chance that the labelled images mislead about the target"
     )
+    agreed_posterior: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="posterior that settles where trust is estimated from agreement alone; none: that all agents agree",
+    )
     second_look: Literal["when-it-helps", "always", "never"] = Field(
         default="when-it-helps", description="whether agents look again with evidence in hand"
     )

@@ -56,10 +56,22 @@ def described(run: Mapping[str, Any], metrics: Metrics) -> Iterator[tuple[str, s
     """Yield what the run was: names and values for the foot of the page."""
     yield "Images", str(run["source"]["path"])
     yield "Panel", str(run["panel"]["id"])
+    if trust := trust_sentence(run):
+        yield "Trust", trust
     for name, value in run["choice"].items():
         if value:
             yield name.replace("_", " "), str(value)
     yield "Written by", str(metrics["written_by"])
+
+
+def trust_sentence(run: Mapping[str, Any]) -> str:
+    """Return that the panel's trust was not measured; empty if it was."""
+    if run["panel"].get("trust_from") != "agreement":
+        return ""
+    return (
+        "The panel weighs its agents by how far they agreed where no truth was known. The figures here are measured on "
+        "the truth of these images."
+    )
 
 
 def looks(metrics: Metrics) -> list[Metrics]:

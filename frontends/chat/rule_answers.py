@@ -18,6 +18,7 @@ from consilience.core.render.tables import (
     posterior_rows,
 )
 from consilience.frontends.chat.reply import Button, Reply, ReplyPicture, ReplyTable
+from consilience.orchestrator.decision.agreement_policy import AgreementPolicy
 from consilience.orchestrator.decision.calibration_set import MIN_JUDGED_POSTERIOR
 from consilience.orchestrator.decision.leave_out import without
 from consilience.orchestrator.decision.policy import Policy
@@ -129,6 +130,8 @@ def how_sure(diagnosis: Diagnosis, id: str, weigher: Weigher) -> Reply:
 
 def _how_settled(policy: Policy) -> list[str]:
     """Return when the panel is confident, and how often it is right then."""
+    if isinstance(policy, AgreementPolicy):
+        return ["Nothing is promised: the panel's trust is estimated from how far its agents agree, and not measured."]
     if policy.costs is not None:
         return [
             "The panel names the label that is expected to cost least, and is confident when that is less than the "

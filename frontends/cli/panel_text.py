@@ -12,6 +12,7 @@ from rich.table import Table
 
 from consilience.core.prediction import look_name
 from consilience.core.render.phrases import counted, one_line, percent
+from consilience.core.render.tables import accuracy_words
 from consilience.core.settings.decision_settings import AS_LABELLED, DecisionSettings
 from consilience.core.settings.settings import PolicySettings
 from consilience.frontends.cli.terminal import table
@@ -104,6 +105,8 @@ def facts(panel: Panel, policy: PolicySettings, decision: DecisionSettings = AS_
             "promises": dict(zip(names, map(asdict, rule.promises), strict=False)),
             "worth": dict(zip(names, map(asdict, rule.worths), strict=False)),
         },
+        "trust_from": "labelled images" if panel.agreement is None else "agreement",
+        "agreement": None if panel.agreement is None else panel.agreement.to_dict(),
         "grouping": grouping_facts(panel),
         "claim": None if claim is None else claim.to_dict(),
         "contributions": [contribution.to_dict() for contribution in panel.contributions],
@@ -139,8 +142,8 @@ def trust_table(agents: list[Mapping[str, Any]]) -> Table:
     for agent in agents:
         table.add_row(
             one_line(look_name(agent["agent"], agent["stage"])),
-            f"{agent['n']:,}",
-            "–" if agent["accuracy"] is None else percent(agent["accuracy"]),
+            f"{agent['n'] or agent['estimated_on']:,}",
+            accuracy_words(agent["accuracy"], agent["estimated_on"]),
             *([f"{agent['ece']:.3f}", f"{agent['ocr']:.3f}", f"{agent['ccc']:.2f}"] if agent["n"] else ["–"] * 3),
             "–" if agent["brier"] is None else f"{agent['brier']:.3f}",
             agent["calibrator"],
@@ -179,6 +182,8 @@ def threshold_words(policy: Mapping[str, Any]) -> str:
     """
     if policy["settle"] == "costs":
         return _cost_words(policy)
+    if policy["settle"] == "agreement":
+        return _agreement_words(policy["threshold"])
     by_set, needed = policy["settle"] == "conformal", policy["images_needed"]
     wish = f"{percent(policy['coverage'])} coverage" if by_set else f"{percent(policy['target'])} accuracy"
     setting = "policy.coverage" if by_set else "policy.target"
@@ -202,6 +207,16 @@ def threshold_words(policy: Mapping[str, Any]) -> str:
         f"{done} its label has a probability of at least {percent(policy['threshold'])}: then, with a certainty of "
         f"{percent(1 - policy['delta'])}, at least {percent(policy['target'])} of the settled images are right."
     )
+
+
+def _agreement_words(threshold: float | None) -> str:
+    if threshold is not None:
+        wanted = f"its label has a probability of at least {percent(threshold)}, as the agents' agreement has it"
+    else:
+        wanted = (
+            "all agents that answered, two at least, speak for one label (setting policy.agreed_posterior: not set)"
+        )
+    return f"An image is settled without a person if {wanted}. How often such labels are right is not known."
 
 
 def claim_words(claim: Mapping[str, Any] | None) -> list[str]:

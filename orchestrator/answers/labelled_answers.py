@@ -8,13 +8,13 @@ from typing import Self
 
 import numpy as np
 
-from consilience.agents.recorded import AnswerReader
 from consilience.core.dataset import natural_order
 from consilience.core.errors import DatasetError
 from consilience.core.prediction import Stage
 from consilience.core.progress import Progress
 from consilience.core.sources.answers import AnswerSource
 from consilience.core.task import Task, plain
+from consilience.orchestrator.answers.raw_looks import RawLooks
 from consilience.orchestrator.decision.case_summary import REASONER
 from consilience.orchestrator.fitting.collect import MemberAnswers
 
@@ -60,11 +60,10 @@ class LabelledAnswers:
             raise DatasetError(f"{source.name}: '{REASONER}' is the name of the reasoner: give that agent another name")
         _check_truths(source, task)
         task = task or _task_of(source)
-        reader, n = AnswerReader(task, source), sum(source.truths.values())
-        whose: list[tuple[str, Stage]] = [(agent, "first") for agent in source.agents]
-        whose += [(agent, "second") for agent in source.revising]
-        looks = {look: np.full((n, len(task.names)), np.nan) for look in whose}
-        names, labels, groups, foreign = list[str](), np.empty(n, np.intp), list[str | None](), dict[str, int]()
+        n = sum(source.truths.values())
+        wanted: list[tuple[str, Stage]] = [(agent, "first") for agent in source.agents]
+        wanted += [(agent, "second") for agent in source.revising]
+        looks, labels = RawLooks(source, task, wanted, n), np.empty(n, np.intp)
         place = {name: number for number, name in enumerate(task.names)}
         for image in source.images():
             if image.truth is None:
@@ -74,22 +73,12 @@ class LabelledAnswers:
                     f"{source.name}, row {image.row}: the truth '{image.truth}' is no label of the task, which knows "
                     f"{', '.join(task.names)}; correct the row, or add the name to the task"
                 )
-            row = len(names)
+            row = len(looks.names)
             labels[row] = place[truth]
-            names.append(image.name)
-            groups.append(image.group)
-            for answer in image.answers:
-                if answer.shares is not None:
-                    looks[answer.agent, answer.stage][row] = reader.in_order(answer.shares)
-                    continue
-                prediction = reader.prediction(answer.agent, answer.stage, answer)
-                if prediction.probabilities is not None:
-                    looks[answer.agent, answer.stage][row] = [*prediction.probabilities.values()]
-                elif prediction.error is not None:
-                    foreign[answer.agent] = foreign.get(answer.agent, 0) + 1
+            looks.add(image)
             if not row % STEP:
                 progress("reading answers", row, n)
-        return cls(task, names, labels, groups, looks, len(source) - n, foreign)
+        return cls(task, looks.names, labels, looks.groups, looks.raw, len(source) - n, looks.foreign)
 
     def take(self, rows: np.ndarray) -> Self:
         """Return the images of these rows (indices, or a mask)."""

@@ -108,4 +108,6 @@ def _earned(prompt: Prompt, trust: Trust) -> str:
     figures = {"n": str(trust.n), "ece": f"{trust.ece:.3f}", "ocr": f"{trust.ocr:.3f}", "ccc": f"{trust.ccc:.2f}"}
     if trust.accuracy is None:
         return prompt.render("trust-in-brief", **figures)
+    if trust.estimated_on:
+        return prompt.render("trust-estimated", accuracy=percent(trust.accuracy))
     return prompt.render("trust", accuracy=percent(trust.accuracy), **figures)

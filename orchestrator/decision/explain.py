@@ -12,6 +12,9 @@ from consilience.core.trust import Trust
 from consilience.orchestrator.decision.case_summary import REASONER
 from consilience.prompts import clean
 
+ESTIMATED = "Trust is estimated from how far the agents agree, and not measured: agents that err together look right."
+"""Said of each diagnosis of a panel that was fitted without truth."""
+
 
 def explain(
     conclusion: Conclusion,
@@ -53,6 +56,8 @@ def explain(
     sentences += _changes(predictions)
     sentences += _evidence(evidence)
     sentences += _reasoner(predictions)
+    if any(trust.estimated_on for trust in trusts):
+        sentences.append(ESTIMATED)
     if conclusion.verdict == "refer":
         sentences.append("A person should look. " + ". ".join(conclusion.reasons) + ".")
     return " ".join(sentences)
@@ -77,13 +82,20 @@ def _list(predictions: Sequence[Prediction], total: float, trusts: Mapping[tuple
     parts = []
     for prediction in sorted(predictions, key=lambda p: -(p.weight or 0.0)):
         trust, calibrated = trusts[prediction.agent, prediction.stage], prediction.calibrated or {}
-        record = "" if trust.accuracy is None else f", right on {percent(trust.accuracy)} of {trust.n} labelled images"
         named = prediction.counted_label or ""
         parts.append(
             f"{look_name(prediction.agent, prediction.stage)} ({named} {percent(calibrated[named])}, "
-            f"{percent((prediction.weight or 0.0) / total)} of the weight{record})"
+            f"{percent((prediction.weight or 0.0) / total)} of the weight{_record(trust)})"
         )
     return ", ".join(parts)
+
+
+def _record(trust: Trust) -> str:
+    if trust.accuracy is None:
+        return ""
+    if trust.estimated_on:
+        return f", by agreement right on about {percent(trust.accuracy)}"
+    return f", right on {percent(trust.accuracy)} of {trust.n} labelled images"
 
 
 def not_used(cause: str) -> str:

@@ -43,7 +43,8 @@ class Settles:
     """What the posterior must be for a first look to be settled, and what that does on the labelled images.
 
     Attributes:
-        by: "conformal", "risk_control" or "costs", as it is done; see the top of `policy`.
+        by: "conformal", "risk_control" or "costs", as it is done, see the top of `policy`; or "agreement"
+            (`agreement_policy`), of which nothing is known that labelled images would show.
         threshold: see there; its probability is None where the labelled images support nothing.
         needed: how many groups of images would, at least; None: no number.
         unit: what is counted: "images" or "things".
@@ -123,6 +124,11 @@ def settles(settings: PolicySettings, calibration_set: CalibrationSet) -> Settle
         promises(sets, settings.coverage),
         calibration_set.worths(out_of_group(calibration_set, settings)[0]),
     )
+
+
+def settles_by_agreement(settings: PolicySettings) -> Settles:
+    """Return what settles an image where trust is estimated from agreement: what that does, no image shows."""
+    return Settles("agreement", Threshold(settings.agreed_posterior, np.nan, np.nan), None)
 
 
 def promises(sets: LabelSets, coverage: float) -> tuple[LabelPromise, ...]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from consilience.core.errors import AgentError
+from consilience.core.errors import AgentError, PanelError
 from consilience.core.prediction import Stage
 from consilience.orchestrator.ensemble.cross_fitting import split_into_folds
 from consilience.orchestrator.feedback.feedback import Feedbacks
@@ -117,7 +117,13 @@ def drift(panel: Panel, history: History, *, seed: int = 0) -> Drift:
 
     Raises:
         HistoryError: the database cannot be used.
+        PanelError: nothing was measured at fit: the panel's trust is estimated from agreement.
     """
+    if panel.agreement is not None:
+        raise PanelError(
+            f"the panel '{panel.path}' was fitted without truth: its agents' trust was not measured, so that none can "
+            "be seen to have fallen; 'consilience evaluate' measures it"
+        )
     cases = _confirmed(panel, history)
     agents = []
     for number, (member, before) in enumerate(zip(panel.members, _at_fit(panel, seed), strict=True)):

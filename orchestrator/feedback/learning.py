@@ -17,7 +17,7 @@ from sqlalchemy import update
 
 from consilience.agents import kind_of_head
 from consilience.core.diagnosis import Diagnosis
-from consilience.core.errors import HistoryError, ImageError
+from consilience.core.errors import HistoryError, ImageError, PanelError
 from consilience.core.exif import UNKNOWN_SHOT
 from consilience.core.images import load_image
 from consilience.core.progress import Progress, quiet
@@ -82,11 +82,17 @@ def learn(
     no agent learns it.
 
     Raises:
-        HistoryError: the database cannot be used. PanelError, PanelBusyError, EncoderError: as for `add`.
+        HistoryError: the database cannot be used. PanelBusyError, EncoderError: as for `add`.
+        PanelError: as for `add`, or the panel's trust is estimated from agreement.
     """
     path, settings = Path(panel), settings_or(settings, arguments)
     with writing(path), History.open(path, settings.history) as history:
         old, feedbacks = Panel.open(path), Feedbacks(history, settings.learning)
+        if old.agreement is not None:
+            raise PanelError(
+                f"the panel '{path}' was fitted without truth, and cannot learn labelled images: fit one on a table "
+                "that has their truth"
+            )
         images = joined(old.labelled_images, old.unknown)
         examples, known, left_out = _examples_of(old, images, feedbacks, settings, progress)
         brought_by = {

@@ -10,6 +10,7 @@
     second_looks.npz   the second looks at the labelled images: what one more gains is foreseen from them
     agents/*.npz       fitted heads; that of `self-trained` holds the unlabelled images' vectors
     unlabelled.json    identities of these images, so that evaluations tell which images the panel has learned from
+    agreement.json     how far the agents agree, if trust is estimated from that, and nothing was labelled
     contributions.json what each agent adds, and what the panel would be without it
     choices.json       why each agent was kept or dropped, if they were chosen
     links.json         why images are in one group, where groups were found
@@ -45,7 +46,7 @@ from consilience.agents import (
     unlabelled_of,
 )
 from consilience.agents.base import Features
-from consilience.core.errors import AgentError, PanelDamagedError, TaskError
+from consilience.core.errors import AgentError, PanelDamagedError, SettingsError, TaskError
 from consilience.core.image_quality import QualityBounds
 from consilience.core.settings.decision_settings import AS_LABELLED, DecisionSettings
 from consilience.core.settings.model_kinds import ModelSettings
@@ -54,10 +55,13 @@ from consilience.core.settings.settings import PolicySettings, Settings
 from consilience.core.storage.array_file import read_arrays
 from consilience.core.storage.panel_folder import PanelFolder, fit_again, read_panel_folder, write_panel_folder
 from consilience.core.task import Task
+from consilience.orchestrator.decision.agreement_policy import AgreementPolicy
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.decision.claim import Claim, claim_of
+from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.second_look import SecondLookAnswers
-from consilience.orchestrator.decision.settling import Settles, in_use, settles
+from consilience.orchestrator.decision.settling import Settles, in_use, settles, settles_by_agreement
+from consilience.orchestrator.ensemble.agreement import Agreement
 from consilience.orchestrator.ensemble.contributions import Contribution
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import AgentChoice, Member
@@ -87,6 +91,7 @@ NOVELTY_FILE = "novelty.npz"
 BOUNDS_FILE = "bounds.json"
 PREDICTIONS_FILE = "predictions.npz"
 CONTRIBUTIONS_FILE = "contributions.json"
+AGREEMENT_FILE = "agreement.json"
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,7 @@ class Panel:
         grouping: where the groups of the labelled images come from.
         links: why images are in one group, where the groups were found; of those that the panel was fitted on.
         ungrouped_accuracy: accuracy that splitting groups would have shown; None where no two images are of one group.
+        agreement: what trust was estimated from where nothing was labelled; None: it was measured.
         unknown: images that people said show none of the labels; None if there are none.
         bounds: beyond which an image cannot be judged; None where only vectors are known.
         path, id: where it was read from, and the id it keeps for life; empty for one not yet written.
@@ -135,6 +141,7 @@ class Panel:
     grouping: Grouping = NO_GROUPING
     links: tuple[Link, ...] = ()
     ungrouped_accuracy: float | None = None
+    agreement: Agreement | None = None
     unknown: LabelledImages | None = None
     bounds: QualityBounds | None = None
     path: Path = Path()
@@ -166,7 +173,7 @@ class Panel:
 
     def claim(self, settings: PolicySettings, decision: DecisionSettings = AS_LABELLED) -> Claim | None:
         """Return what to expect of new images under these settings; None where no labelled image could be judged."""
-        calibration_set = in_use(self.calibration_set, decision, self.task.names)
+        calibration_set = self.calibration_set_in_use(decision)
         return claim_of(calibration_set, settings, self.grouping, self.ungrouped_accuracy)
 
     def settles(self, settings: PolicySettings, decision: DecisionSettings = AS_LABELLED) -> Settles:
@@ -175,7 +182,24 @@ class Panel:
         Raises:
             SettingsError: `decision` does not fit the labels.
         """
-        return settles(settings, in_use(self.calibration_set, decision, self.task.names))
+        calibration_set = self.calibration_set_in_use(decision)
+        return settles(settings, calibration_set) if self.agreement is None else settles_by_agreement(settings)
+
+    def policy(self, settings: PolicySettings, decision: DecisionSettings = AS_LABELLED) -> Policy:
+        """Return what settles diagnoses under these settings. Raises SettingsError as `settles`."""
+        calibration_set = self.calibration_set_in_use(decision)
+        if self.agreement is None:
+            return Policy.chosen(settings, calibration_set)
+        return AgreementPolicy.of(settings, self.agreement)
+
+    def calibration_set_in_use(self, decision: DecisionSettings) -> CalibrationSet:
+        """Return the calibration set as it counts in use. Raises SettingsError as `settles`."""
+        if self.agreement is not None and decision != AS_LABELLED:
+            raise SettingsError(
+                "decision.frequencies and decision.costs take a panel whose trust was measured: fit one on images "
+                "whose truth is known"
+            )
+        return in_use(self.calibration_set, decision, self.task.names)
 
     def labelled_features(self) -> LabelledFeatures:
         """Return the memory's images as feature agents see them, without texts."""
@@ -258,6 +282,8 @@ class Panel:
         write_json(folder / CONTRIBUTIONS_FILE, [contribution.to_dict() for contribution in self.contributions])
         write_json(folder / "choices.json", [asdict(choice) for choice in self.choices])
         write_json(folder / "unlabelled.json", sorted(self.unlabelled_ids))
+        if self.agreement is not None:
+            write_json(folder / AGREEMENT_FILE, self.agreement.to_dict())
         write_json(folder / "models.json", models_to_dict(self.models, self.reasoner))
         np.savez(folder / SECOND_LOOKS_FILE, allow_pickle=False, **self.second_looks.arrays())
         if self.novelty is not None:
@@ -301,7 +327,7 @@ def _read(folder: PanelFolder) -> Panel:
             if kind_of_head(name) and (path := state / "agents" / f"{name}.npz").exists()
         )
         novelty, bounds, grouping = state / NOVELTY_FILE, state / BOUNDS_FILE, read_json(state / "grouping.json")
-        added = state / CONTRIBUTIONS_FILE
+        added, agreed = state / CONTRIBUTIONS_FILE, state / AGREEMENT_FILE
         models, reasoner = models_from_dict(read_json(state / "models.json"))
         return Panel(
             task=task,
@@ -323,6 +349,7 @@ def _read(folder: PanelFolder) -> Panel:
             grouping=Grouping.from_dict(grouping),
             links=tuple(map(Link.from_list, read_json(state / "links.json"))),
             ungrouped_accuracy=grouping["ungrouped_accuracy"],
+            agreement=Agreement.from_dict(read_json(agreed)) if agreed.exists() else None,
             bounds=QualityBounds.from_dict(read_json(bounds)) if bounds.exists() else None,
             unknown=LabelledImages.open(state / "unknown") if (state / "unknown").exists() else None,
             path=folder.path,

@@ -41,6 +41,35 @@ def test_the_commands_take_tables_of_answers(tmp_path: Path, invoke: Invoke) -> 
     assert "1-2.jpg" in listed.output
 
 
+def test_without_truth_the_commands_say_that_trust_is_estimated(tmp_path: Path, invoke: Invoke) -> None:
+    table = as_csv(tmp_path / "answers.csv", [{**row, "truth": ""} for row in answer_rows(60)])
+    panel = tmp_path / "panel"
+    fitted = invoke("fit", table, "--panel", panel, "--no-truth")
+    shown = invoke("show", panel)
+    for result in (fitted, shown):
+        words = " ".join(result.output.split())
+        assert "(estimated)" in words
+        assert (
+            "Trust is estimated from how far 3 agents agree on 60 images, and not measured: nothing is promised"
+            in words
+        )
+        assert "all agents that answered, two at least, speak for one label" in words
+    facts = json.loads(invoke("show", panel, "--json").output)
+    assert (facts["trust_from"], facts["claim"], facts["policy"]["settle"]) == ("agreement", None, "agreement")
+    assert facts["agreement"]["images"] == 60
+    assert invoke("check", panel).exit_code == 0
+    lines = invoke("diagnose", table, "--panel", panel, "--set", "policy.agreed_posterior=0.9", "--json").output
+    assert "estimated_on" in lines.splitlines()[0]
+    assert "cannot learn labelled images" in invoke("learn", "--panel", panel).output
+    for arguments, problem in (
+        (("fit", tmp_path, "--panel", tmp_path / "p", "--no-truth"), "--no-truth is for a table of answers"),
+        (("fit", table, "--panel", tmp_path / "p", "--no-truth", "--group", "parent"), "leave out --no-truth"),
+    ):
+        result = invoke(*arguments)
+        assert result.exit_code == 2
+        assert problem in " ".join(result.output.split())
+
+
 def test_a_panel_of_answers_learns_from_feedback_and_forgets_again(tmp_path: Path, invoke: Invoke) -> None:
     panel, at_once = tmp_path / "panel", ("--set", "learning.review=at-once")
     fit_answers(answer_rows(60), panel)

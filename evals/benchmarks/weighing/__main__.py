@@ -2,6 +2,7 @@
 
     python -m consilience.evals.benchmarks.weighing                     simulated agents
     python -m consilience.evals.benchmarks.weighing ANSWERS.csv ...     tables of answers with the truth
+    ... --labelled 0                                                    what agreement alone tells, as `--no-truth`
 
 Each draw takes some labelled images, and judges every method on other images (up to 1,000). Accuracy and log loss come
 with the 95 % interval of the mean over draws and data; `worst` is how far a method is behind the best of the others.
@@ -20,7 +21,7 @@ from consilience.core.errors import ConsilienceError
 from consilience.core.progress import quiet
 from consilience.core.sources.answer_table import AnswerTable
 from consilience.evals.benchmarks.weighing.crowd_methods import CROWD_METHODS
-from consilience.evals.benchmarks.weighing.pooling_methods import METHODS, NEW_IMAGES, Method, Split
+from consilience.evals.benchmarks.weighing.pooling_methods import METHODS, NEW_IMAGES, WITHOUT_TRUTH, Method, Split
 from consilience.evals.benchmarks.weighing.simulated_agents import REGIMES, drawn_regimes, simulated
 from consilience.orchestrator.answers.labelled_answers import LabelledAnswers
 from consilience.orchestrator.ensemble.trust_metrics import score_predictions
@@ -82,7 +83,7 @@ def table_of(results: Mapping[str, Mapping[str, np.ndarray]]) -> str:
 @click.option("--crowd-kit", is_flag=True, help="Also GLAD and MACE of crowd-kit: slow; needs the extra `benchmark`.")
 def main(tables: tuple[Path, ...], labelled: str, draws: int, each: bool, drawn: int, crowd_kit: bool) -> None:
     """Compare the weighing with other methods, on TABLES of answers, or on simulated agents."""
-    methods = {**METHODS, **(CROWD_METHODS if crowd_kit else {})}
+    more = CROWD_METHODS if crowd_kit else {}
     try:
         regimes = drawn_regimes(drawn) if drawn else REGIMES
         data = {path.stem: read_answers(path) for path in tables}
@@ -97,7 +98,7 @@ def main(tables: tuple[Path, ...], labelled: str, draws: int, each: bool, drawn:
                         yield Split.drawn(raw, truth, known, seed)
 
                 if not data or known <= 0.75 * len(data[name][1]):
-                    results[name] = compared(splits(), methods)
+                    results[name] = compared(splits(), {**(METHODS if known else WITHOUT_TRUTH), **more})
             if results:
                 click.echo(f"\n{known} labelled images, {len(results)} sets of answers, {draws} draws\n")
                 click.echo(table_of(results))

@@ -9,6 +9,7 @@ import numpy as np
 
 from consilience.agents.base import one_hot, softmax
 from consilience.core.task import Task
+from consilience.orchestrator.ensemble.agreement import agreed_labels
 from consilience.orchestrator.ensemble.cross_fitting import split_into_folds
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.scaling import TemperatureScaling, log_probabilities
@@ -72,6 +73,11 @@ def majority(split: Split) -> np.ndarray:
     votes = np.where(answered(split.new)[:, :, None], one_hot(_named(split.new), split.new.shape[2]), 0.0).sum(axis=0)
     votes = votes + 0.5 * split.shares
     return np.asarray(votes / votes.sum(axis=1, keepdims=True))
+
+
+def agreement(split: Split) -> np.ndarray:
+    """Return the labels that the new answers agree on, as `fit --no-truth` learns them; the known ones are not used."""
+    return agreed_labels(split.new).posterior
 
 
 def best_agent(split: Split) -> np.ndarray:
@@ -143,6 +149,9 @@ METHODS: Mapping[str, Method] = {
     "Dawid-Skene": dawid_skene,
     "stacking": stacking,
 }
+
+WITHOUT_TRUTH: Mapping[str, Method] = {OURS: agreement, "majority vote": majority, "Dawid-Skene": dawid_skene}
+"""What needs no labelled images."""
 
 
 def _named(raw: np.ndarray) -> np.ndarray:

@@ -65,6 +65,9 @@ NAMES_SHOWN = 5
     help="Also judge each image of a table of answers by what the other N - 1 parts of it teach; needs --out.",
 )
 @click.option("--out", type=PATH, metavar="DIR", help="Folder for the report, figures and rows of --cross-validate.")
+@click.option(
+    "--no-truth", is_flag=True, help="Estimate the trust in agents from how far their answers agree; promises nothing."
+)
 @json_option
 @settings_options
 def fit(
@@ -79,6 +82,7 @@ def fit(
     overwrite: bool,
     folds: int | None,
     out: Path | None,
+    no_truth: bool,
     as_json: bool,
     settings_file: Path | None,
     assignments: tuple[str, ...],
@@ -98,6 +102,8 @@ def fit(
 
     Without images, it is a table (.csv, .parquet or .jsonl) of what models or people answered: with image, agent, truth
     and label, or a column for each agent. The panel then weighs such answers.
+
+    Where no truth is known, --no-truth estimates what each agent is worth from how far they agree.
     """
     import consilience
     from consilience.core.sources.answer_table import is_answer_table
@@ -105,6 +111,8 @@ def fit(
 
     if (folds is None) != (out is None):
         raise click.UsageError("--cross-validate and --out need each other.")
+    if no_truth and (folds is not None or group):
+        raise click.UsageError("--cross-validate and --group take images whose truth is known; leave out --no-truth.")
     settings = collected(settings_file, assignments, encoders=encoders or None, agents=agents)
     task = consilience.Task.from_file(task_file) if task_file is not None else None
     if is_answer_table(source):
@@ -112,12 +120,16 @@ def fit(
             raise click.UsageError("--encoder, --agents, --unlabelled and --answers go with images; here are answers.")
         arguments: dict[str, Any] = {"task": task, "group": group, "settings": settings}
         with progress_on(console(stderr=True)) as progress:
-            report = consilience.fit_answers(source, panel, **arguments, overwrite=overwrite, progress=progress)
+            report = consilience.fit_answers(
+                source, panel, **arguments, truth=not no_truth, overwrite=overwrite, progress=progress
+            )
         for aside in report.asides:
             complain("left out", aside)
         judged = None if folds is None or out is None else _cross_validated(source, out, folds, arguments)
         _print_fitted(report, settings, as_json, judged)
         return
+    if no_truth:
+        raise click.UsageError("--no-truth is for a table of answers: an image without a label teaches no agent.")
     if folds is not None:
         raise click.UsageError("--cross-validate is for a table of answers; judge a panel of images with `evaluate`.")
     with progress_on(console(stderr=True)) as progress:
@@ -225,7 +237,9 @@ def _print_fitted(
         sep="\n",
     )
     out.print(
-        f"Panel '{one_line(fitted['panel'])}': {report.images.added:,} images, {len(fitted['labels'])} labels, "
+        f"Panel '{one_line(fitted['panel'])}': "
+        + (f"{report.images.added:,} images" if fitted["agreement"] is None else "no image with a truth")
+        + f", {len(fitted['labels'])} labels, "
         + (f"encoder {one_line(fitted['encoder']['name'])}" if fitted["encoder"] else "answers alone")
         + (f"; {fitted['unlabelled']:,} unlabelled images helped" if fitted["unlabelled"] else "")
         + (f"; the models' answers cost {report.cost_usd:.4f} USD" if report.cost_usd else "")

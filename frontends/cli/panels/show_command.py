@@ -70,7 +70,9 @@ def show(
         "Format": f"{form['format']}, generation {form['generation']}",
         "Written": f"{form['written']} by {form['written_by']}",
         "Task": f"{one_line(held['domain'])}, {len(held['labels'])} labels",
-        "Images": f"{sum(held['labels'].values()):,}: {counts}",
+        "Images": f"{sum(held['labels'].values()):,}: {counts}"
+        if held["agreement"] is None
+        else f"none with a truth; trust is estimated from agreement on {held['agreement']['images']:,}",
         "Encoder": "none: it weighs answers, and looks at no images"
         if encoder is None
         else f"{one_line(encoder['name'])}, {encoder['dimension']} numbers, fingerprint {encoder['fingerprint']}",

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from consilience.core.errors import DatasetError
 from consilience.evals.benchmarks.weighing.__main__ import main, read_answers
-from consilience.evals.benchmarks.weighing.pooling_methods import METHODS, OURS, Split, answered
+from consilience.evals.benchmarks.weighing.pooling_methods import METHODS, OURS, WITHOUT_TRUTH, Split, answered
 from consilience.evals.benchmarks.weighing.simulated_agents import REGIMES, TRAITS, drawn_regimes, simulated
 
 
@@ -26,6 +26,13 @@ def test_every_method_gives_a_distribution_also_where_answers_are_missing(name: 
     assert posterior.shape == (400, 4)
     assert (posterior >= 0).all()
     np.testing.assert_allclose(posterior.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("name", ["unequal", "one swaps two labels", "40 % missing"])
+def test_without_a_label_agreement_is_right_as_often_as_a_vote(name: str) -> None:
+    split = split_of(name, 0)
+    ours, vote = (right(WITHOUT_TRUTH[method](split), split) for method in (OURS, "majority vote"))
+    assert ours > vote + 0.02
 
 
 @pytest.mark.parametrize("name", REGIMES)

@@ -1,0 +1,63 @@
+"""Answers of a table as arrays, image by image: what is learned from, with and without a truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from consilience.agents.recorded import AnswerReader
+from consilience.core.prediction import Stage
+from consilience.core.render.phrases import counted
+from consilience.core.sources.answers import AnsweredImage, AnswerSource
+from consilience.core.task import Task
+
+
+class RawLooks:
+    """What agents answered about images, in the order in which these were added.
+
+    Args:
+        source: where the answers come from.
+        task: whose c labels they name.
+        wanted: the looks that are read.
+        n: images that will be added.
+
+    Attributes:
+        names, groups: of the images so far.
+        raw: by agent and stage, probabilities (n, c), rows of NaN where there is no answer.
+        foreign: by agent, how many of its answers named none of the labels.
+
+    Raises:
+        DatasetError: as for `AnswerReader`.
+    """
+
+    def __init__(self, source: AnswerSource, task: Task, wanted: Iterable[tuple[str, Stage]], n: int) -> None:
+        self._reader = AnswerReader(task, source)
+        self.raw = {look: np.full((n, len(task.names)), np.nan) for look in wanted}
+        self.names: list[str] = []
+        self.groups: list[str | None] = []
+        self.foreign: dict[str, int] = {}
+
+    def add(self, image: AnsweredImage) -> None:
+        """Take in what was answered about one more image."""
+        row = len(self.names)
+        self.names.append(image.name)
+        self.groups.append(image.group)
+        for answer in image.answers:
+            if (answer.agent, answer.stage) not in self.raw:
+                continue
+            if answer.shares is not None:
+                self.raw[answer.agent, answer.stage][row] = self._reader.in_order(answer.shares)
+                continue
+            prediction = self._reader.prediction(answer.agent, answer.stage, answer)
+            if prediction.probabilities is not None:
+                self.raw[answer.agent, answer.stage][row] = [*prediction.probabilities.values()]
+            elif prediction.error is not None:
+                self.foreign[answer.agent] = self.foreign.get(answer.agent, 0) + 1
+
+
+def foreign_words(foreign: Mapping[str, int]) -> tuple[str, ...]:
+    """Return how many answers of each agent named none of the labels, a sentence each."""
+    return tuple(
+        f"{counted(count, 'answer')} of '{agent}' that name none of the labels" for agent, count in foreign.items()
+    )
