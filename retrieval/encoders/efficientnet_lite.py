@@ -21,12 +21,16 @@ from PIL import Image as Pillow
 
 from consilience.core.errors import EncoderError, import_extra
 from consilience.core.images import Image
-from consilience.retrieval.encoders.encoder import Encoder, Vectors, hash_of
+from consilience.retrieval.encoders.encoder import Encoder, Sight, Vectors, hash_of
 from consilience.retrieval.encoders.onnx_file import cached, check_sha256, export_onnx, open_session, sha256_of
 
 DIMENSION = 1280
 
 USUAL = "efficientnet-lite0"
+
+OUTPUTS = ("vectors", "maps")
+"""What the exported graph computes: the second, the last feature map, only if it is asked for. Files of panels of
+earlier versions have the first alone."""
 
 SIZES = {"efficientnet-lite0": 224, "efficientnet-lite1": 240, "efficientnet-lite2": 260}
 """Side of the images that each was trained on, in pixels."""
@@ -39,7 +43,7 @@ def preprocessing_of(name: str) -> str:
 
 def file_of(name: str) -> str:
     """Return the name of the exported file in the cache folder."""
-    return f"{name}-{preprocessing_of(name)}.onnx"
+    return f"{name}-{preprocessing_of(name)}-{'-'.join(OUTPUTS)}.onnx"
 
 
 class EfficientNetLite(Encoder):
@@ -80,6 +84,7 @@ class EfficientNetLite(Encoder):
         self.has_text = False
         self.chunk = 4  # more at once is no faster and keeps more images in memory
         self._size = SIZES[name]
+        self._tells_where = len(self._session.get_outputs()) == len(OUTPUTS)
 
     def prepare(self, image: Image) -> NDArray[np.uint8]:
         """Return the whole image at the network's size s: uint8 (s, s, 3).
@@ -93,12 +98,19 @@ class EfficientNetLite(Encoder):
 
     def encode_prepared(self, batch: NDArray[Any]) -> Vectors:
         """Return vectors, float32 (n, 1280) of unit length, for a batch, uint8 (n, s, s, 3)."""
-        vectors: Vectors = self._session.run(None, {"input": batch})[0]
+        vectors: Vectors = self._session.run(["vectors"], {"input": batch})[0]
         return vectors
+
+    def see(self, image: Image) -> Sight:
+        """Return the vector of one image, and the last feature map that it is made of, float32 (1280, h, w)."""
+        if not self._tells_where:
+            return super().see(image)
+        vectors, maps = self._session.run([*OUTPUTS], {"input": self.prepare(image)[None]})
+        return Sight(vectors, (maps[0],))
 
 
 def build_tower(name: str = USUAL) -> Any:
-    """Return the torch module to export: uint8 (n, s, s, 3) to float32 (n, 1280) of unit length.
+    """Return the torch module to export: uint8 (n, s, s, 3) to OUTPUTS, float32 (n, 1280) and (n, 1280, h, w).
 
     Raises:
         MissingExtraError: the extra 'clip' is not installed.
@@ -116,7 +128,7 @@ def build_tower(name: str = USUAL) -> Any:
         def forward(self, pixels: Any) -> Any:
             scaled = (pixels.to(torch.float32) / 255 - 0.5) / 0.5
             features = self.model.extract_features(scaled.permute(0, 3, 1, 2))
-            return torch.nn.functional.normalize(features.mean(dim=(2, 3)).sqrt(), dim=1)
+            return torch.nn.functional.normalize(features.mean(dim=(2, 3)).sqrt(), dim=1), features
 
     return Tower().eval()
 
@@ -131,4 +143,5 @@ def _weights_path(name: str) -> Path:
 def _export(name: str) -> bytes:
     torch = import_extra("torch", "clip")
     metadata = {"preprocessing": preprocessing_of(name), "weights_sha256": sha256_of(_weights_path(name))}
-    return export_onnx(build_tower(name), torch.zeros(2, SIZES[name], SIZES[name], 3, dtype=torch.uint8), metadata)
+    example = torch.zeros(2, SIZES[name], SIZES[name], 3, dtype=torch.uint8)
+    return export_onnx(build_tower(name), example, metadata, OUTPUTS)

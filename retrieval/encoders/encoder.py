@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,21 @@ from consilience.core.images import Image
 from consilience.retrieval.encoders.eye import Eye
 
 Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What an encoder sees in one image, and where.
+
+    Attributes:
+        vectors: float32 (1, d), of unit length.
+        maps: of each of its `encoders` a map, float32 (d_encoder, height, width), none below 0: number k of its vector
+            follows from channel k alone, so that a place's share of the number is its share of the channel's sum. None
+            of an encoder that does not tell where it sees something.
+    """
+
+    vectors: Vectors
+    maps: tuple[NDArray[np.float32] | None, ...]
 
 
 class Encoder(Protocol):
@@ -63,6 +79,10 @@ class Encoder(Protocol):
             prepared = [self.prepare(image) for image in images[start : start + self.chunk]]
             vectors[start : start + len(prepared)] = self.encode_prepared(np.stack(prepared))
         return vectors
+
+    def see(self, image: Image) -> Sight:
+        """Return the vector of one image, the same as `encode` makes, and where the encoder saw what, if it tells."""
+        return Sight(self.encode([image]), (None,))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Return vectors, float32 (n, d) of unit length, in the space of the images.

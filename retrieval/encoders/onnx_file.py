@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -102,10 +102,10 @@ def open_session(path: Path) -> Any:
         raise EncoderError(f"ONNX Runtime cannot open '{path}': {cause}") from cause
 
 
-def export_onnx(module: Any, example: Any, metadata: Mapping[str, str]) -> bytes:
+def export_onnx(module: Any, example: Any, metadata: Mapping[str, str], outputs: Sequence[str] = ("vectors",)) -> bytes:
     """Return the ONNX model of a torch module, as the bytes of a file.
 
-    Its input is called 'input', its output 'vectors', and both have a free batch size. The TorchScript exporter is
+    Its input is called 'input', and all that goes in or comes out has a free batch size. The TorchScript exporter is
     used because it makes one file in 2 s; the newer one takes 15 s, keeps the weights in a second file and computes
     no faster.
 
@@ -113,6 +113,7 @@ def export_onnx(module: Any, example: Any, metadata: Mapping[str, str]) -> bytes
         module: the torch module.
         example: a batch for it to be traced with.
         metadata: entries to write into the model.
+        outputs: what to call the tensors that it returns.
 
     Raises:
         EncoderError: the module has an operation that ONNX lacks.
@@ -130,8 +131,8 @@ def export_onnx(module: Any, example: Any, metadata: Mapping[str, str]) -> bytes
                 (example,),
                 buffer,
                 input_names=["input"],
-                output_names=["vectors"],
-                dynamic_axes={"input": {0: "n"}, "vectors": {0: "n"}},
+                output_names=[*outputs],
+                dynamic_axes={name: {0: "n"} for name in ("input", *outputs)},
                 dynamo=False,
             )
     except RuntimeError as cause:

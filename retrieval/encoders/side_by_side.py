@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from consilience.core.errors import EncoderError
 from consilience.core.images import Image
-from consilience.retrieval.encoders.encoder import Encoder, Vectors, hash_of
+from consilience.retrieval.encoders.encoder import Encoder, Sight, Vectors, hash_of
 from consilience.retrieval.encoders.eye import eyes_of
 
 BESIDE = " + "
@@ -60,3 +60,9 @@ class SideBySide(Encoder):
             for number, (encoder, eye) in enumerate(zip(self.encoders, self.eyes, strict=True))
         ]
         return np.concatenate(parts, axis=1)
+
+    def see(self, image: Image) -> Sight:
+        """Return the joint vector of one image, and where each encoder saw what, of those that tell."""
+        sights = [encoder.see(image) for encoder in self.encoders]
+        parts = [sight.vectors * np.float32(eye.scale) for sight, eye in zip(sights, self.eyes, strict=True)]
+        return Sight(np.concatenate(parts, axis=1), tuple(found for sight in sights for found in sight.maps))

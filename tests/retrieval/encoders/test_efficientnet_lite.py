@@ -53,7 +53,7 @@ def test_vectors_equal_those_of_the_torch_model(encoder: EfficientNetLite, image
     torch = pytest.importorskip("torch")
     batch = np.stack([encoder.prepare(image) for image in images])
     with torch.inference_mode():
-        expected = build_tower()(torch.from_numpy(batch)).numpy()
+        expected = build_tower()(torch.from_numpy(batch))[0].numpy()
     np.testing.assert_allclose(encoder.encode(images), expected, atol=1e-5)
 
 
@@ -201,6 +201,33 @@ def test_a_file_that_is_no_onnx_model_is_refused(tmp_path: Path) -> None:
     path.write_text("not a model")
     with pytest.raises(EncoderError, match=r"ONNX Runtime cannot open .*text\.onnx"):
         open_encoder("efficientnet-lite0", weights={"efficientnet-lite0": Weights(path)})
+
+
+def test_it_tells_where_it_saw_what(encoder: EfficientNetLite, images: list[Image]) -> None:
+    for image in images[:2]:
+        sight = encoder.see(image)
+        (seen,) = sight.maps
+        assert seen is not None
+        assert seen.shape == (1280, 7, 7)
+        assert seen.min() >= 0
+        np.testing.assert_array_equal(sight.vectors, encoder.encode([image]))
+        sums = seen.sum(axis=(1, 2), dtype=np.float64)
+        np.testing.assert_allclose(sight.vectors[0], np.sqrt(sums / sums.sum()), atol=1e-5)
+
+
+def test_a_file_of_an_earlier_version_makes_the_same_vectors_and_tells_nothing(
+    exported: Path, encoder: EfficientNetLite, images: list[Image], tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(exported)
+    del model.graph.output[1:]
+    path = tmp_path / "earlier.onnx"
+    onnx.save(model, path)
+    earlier = EfficientNetLite(weights=path)
+    assert earlier.fingerprint == encoder.fingerprint
+    sight = earlier.see(images[0])
+    assert sight.maps == (None,)
+    np.testing.assert_array_equal(sight.vectors, encoder.encode(images[:1]))
 
 
 def test_another_onnx_model_is_refused(exported: Path, tmp_path: Path) -> None:
