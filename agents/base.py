@@ -206,6 +206,19 @@ class LabelledFeatures:
         return replace(self, unlabelled=vectors[nearest_similarities(vectors, self.features) < DUPLICATE_SIMILARITY])
 
 
+@dataclass(frozen=True, eq=False)
+class LinearLogits:
+    """The logits of a head that is linear in its features: weights @ features + bias.
+
+    Attributes:
+        weights: float64 (n_labels, d).
+        bias: float64 (n_labels,); -inf for a label without images.
+    """
+
+    weights: np.ndarray
+    bias: np.ndarray
+
+
 class Head(ABC):
     """A fitted classifier head on encoder features, as an agent.
 
@@ -220,6 +233,10 @@ class Head(ABC):
     @abstractmethod
     def predict_proba(self, inputs: AgentInput) -> np.ndarray:
         """Return the probability of each label for each image, float64 (n, n_labels); rows sum to 1."""
+
+    def linear(self) -> LinearLogits | None:
+        """Return what its probabilities are the softmax of, where that is linear in the features; else None."""
+        return None
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:

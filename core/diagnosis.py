@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from consilience.core.diagnosis_record import DiagnosisRecord, json_of
 from consilience.core.errors import ConsilienceError
+
+if TYPE_CHECKING:
+    from consilience.core.render.heat_map import HeatMap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +35,12 @@ class Diagnosis(DiagnosisRecord):
 
         return html(self)
 
-    def save_picture(self, path: str | Path) -> Path:
+    def save_picture(self, path: str | Path, heat: HeatMap | None = None) -> Path:
         """Write a PNG of 1400 x 900 pixels: image, verdict, posterior, each agent's answer and weight, evidence.
+
+        Args:
+            path: of the file.
+            heat: is drawn over the image; from `Diagnoser.heat`.
 
         Returns:
             The path that was written.
@@ -44,7 +51,7 @@ class Diagnosis(DiagnosisRecord):
         """
         from consilience.core.render.picture import save_picture
 
-        return save_picture(self, Path(path))
+        return save_picture(self, Path(path), heat)
 
 
 @dataclass(frozen=True, slots=True)

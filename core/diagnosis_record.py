@@ -26,10 +26,13 @@ class Embedding:
     Attributes:
         vector: float32 (d,), of unit length.
         encoder: the encoder's fingerprint.
+        maps: of each eye of the encoder where it saw what, float32 (d_eye, height, width), for heat maps; None of one
+            that does not tell. Empty where many images were diagnosed at once: they would fill the memory.
     """
 
     vector: np.ndarray
     encoder: str
+    maps: tuple[np.ndarray | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,12 +21,14 @@ from consilience.agents.recorded import AnswerReader
 from consilience.core.diagnosis import Diagnosis, FailedImage
 from consilience.core.errors import DatasetError, EncoderError
 from consilience.core.images import Image, ImageSource, Named, load_image
+from consilience.core.render.heat_map import HeatMap
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.sources.answers import AnsweredImage
 from consilience.orchestrator.answers.given_answers import GivenAnswers, open_answers, reader_of
 from consilience.orchestrator.decision.policy import under_alarm
 from consilience.orchestrator.decision.weighing import Weigher
 from consilience.orchestrator.fitting.ingest import vector_identity
+from consilience.orchestrator.heat.heat_of_diagnosis import exact_heat, heat_by_occlusion
 from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.panel_graph import PanelGraph, Step
 from consilience.orchestrator.runtime.background_loop import BackgroundLoop
@@ -116,7 +118,8 @@ class Diagnoser:
             BudgetSpentError: its answers would cost more than `policy.max_run_cost_usd` leaves.
         """
         loaded = self._load(image)
-        return _single(self._loop.result(self.graph.run([loaded], self.encoder.encode([loaded]))))
+        sight = self.encoder.see(loaded)
+        return _single(self._loop.result(self.graph.run([loaded], sight.vectors, maps=sight.maps)))
 
     async def adiagnose(self, image: ImageSource, *, revise: bool = False) -> Diagnosis:
         """Diagnose one image as `diagnose` does, awaited: the caller's event loop goes on meanwhile.
@@ -126,8 +129,8 @@ class Diagnoser:
                 with the setting `policy.second_look: always`.
         """
         loaded = await asyncio.to_thread(self._load, image)
-        vectors = await asyncio.to_thread(self.encoder.encode, [loaded])
-        run = self.graph.run([loaded], vectors, eager=revise)
+        sight = await asyncio.to_thread(self.encoder.see, loaded)
+        run = self.graph.run([loaded], sight.vectors, eager=revise, maps=sight.maps)
         return _single(await asyncio.wrap_future(self._loop.submit(run)))
 
     def diagnose_many(
@@ -251,12 +254,53 @@ class Diagnoser:
     def stream(self, image: ImageSource) -> Iterator[Step | Diagnosis | FailedImage]:
         """Diagnose one image and tell every step as it happens; the diagnosis comes last."""
         loaded = self._load(image)
+        sight = self.encoder.see(loaded)
         steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
-        result = self._loop.submit(self.graph.run([loaded], self.encoder.encode([loaded]), on_step=steps.put))
+        result = self._loop.submit(self.graph.run([loaded], sight.vectors, on_step=steps.put, maps=sight.maps))
         result.add_done_callback(lambda _: steps.put(None))
         while (step := steps.get()) is not None:
             yield step
         yield from result.result()
+
+    def heat(self, diagnosis: Diagnosis, label: str | None = None, other: str | None = None) -> HeatMap:
+        """Return which regions of the image speak for a label, and which for another: `HeatMap.for_label`.
+
+        By class activation, exact, for the linear heads (probe, gaussian, self-trained) that count in the diagnosis and
+        read EfficientNet-Lite; the map is the sum of theirs with their weights. It says nothing of the other agents. It
+        takes next to no time for a diagnosis of `diagnose`; that of a batch is looked at by the encoder once more.
+
+        Args:
+            diagnosis: by this panel.
+            label: what is asked about; None: the diagnosis's own.
+            other: what it is compared with; None: the most probable one beside it.
+
+        Raises:
+            DatasetError: the panel has no such label, or knows no image but vectors or answers alone.
+            EncoderError: no agent can tell where it looked (`occlusion_heat` asks any), or the diagnosis is another
+                panel's.
+            ImageError: the image was not kept and cannot be loaded again.
+        """
+        return exact_heat(self.panel, self.graph.agents, self.encoder, diagnosis, label, other)
+
+    def occlusion_heat(
+        self, diagnosis: Diagnosis, label: str | None = None, other: str | None = None, *, agents: Sequence[str] = ()
+    ) -> HeatMap:
+        """Return the same as `heat` by asking again with 49 parts of the image blurred, one after the other.
+
+        Args:
+            diagnosis, label, other: as of `heat`.
+            agents: whom to ask, 49 times each; none: all heads on features, which cost nothing. Those that must be paid
+                are asked only if they are named.
+
+        Raises:
+            AgentError: the panel has no such agent, or none of them counts in the diagnosis and answers.
+            BudgetSpentError: as in `diagnose`. DatasetError, EncoderError, ImageError: as of `heat`.
+        """
+        return self._loop.result(
+            heat_by_occlusion(
+                self.panel, self.graph.agents, self.encoder, self.memory, self.settings, diagnosis, label, other, agents
+            )
+        )
 
     @property
     def weigher(self) -> Weigher:

@@ -90,6 +90,7 @@ class PanelGraph:
         on_step: Callable[[Step], None] | None = None,
         *,
         eager: bool = False,
+        maps: tuple[np.ndarray | None, ...] = (),
     ) -> list[Diagnosis | FailedImage]:
         """Return what becomes of each of n images.
 
@@ -98,6 +99,7 @@ class PanelGraph:
             names: of the images, where they are not all there.
             on_step: is told of each step as it happens.
             eager: whether agents look again where the first looks settle nothing, worth its price or not.
+            maps: of a single image, where the encoder saw what (`Sight.maps`): its diagnosis keeps them.
         """
         if not len(images):
             return []
@@ -110,7 +112,9 @@ class PanelGraph:
         run = Run(self.agents, self._memory, images, vectors, started + self._settings.policy.max_seconds)
         final = await self._run(state, run, self._eager if eager else self.compiled, on_step)
         seconds = (time.monotonic() - started) / len(sources)
-        return [self._result(final, row, image, vectors[row], seconds) for row, image in enumerate(images)]
+        # No views: they would keep the batch alive.
+        embeddings = [Embedding(vector.copy(), self._fingerprint, maps) for vector in vectors]
+        return [self._result(final, row, image, embeddings[row], seconds) for row, image in enumerate(images)]
 
     async def run_answered(
         self, images: Sequence[AnsweredImage], reader: AnswerReader
@@ -127,7 +131,8 @@ class PanelGraph:
         final = await self._run(state, run, self.compiled)
         seconds = (time.monotonic() - started) / len(images)
         vector = np.empty(0, np.float32)  # as the labelled images of such a panel have
-        return [self._result(final, row, None, vector, seconds) for row in range(len(images))]
+        embedding = Embedding(vector, self._fingerprint)
+        return [self._result(final, row, None, embedding, seconds) for row in range(len(images))]
 
     async def _run(
         self,
@@ -168,7 +173,7 @@ class PanelGraph:
         return self._compile(self._settings.policy.model_copy(update={"second_look": "always"}))
 
     def _result(
-        self, state: Any, row: int, image: Image | None, vector: np.ndarray, seconds: float
+        self, state: Any, row: int, image: Image | None, embedding: Embedding, seconds: float
     ) -> Diagnosis | FailedImage:
         conclusion, source = conclusion_from_dict(state["conclusions"][row]), state["sources"][row]
         predictions = conclusion.predictions
@@ -184,7 +189,7 @@ class PanelGraph:
             source=source,
             trust=tuple(member.trust for member in self._panel.members if (member.agent, member.stage) in counted),
             image=image,
-            embedding=Embedding(vector.copy(), self._fingerprint),  # no view: it would keep the batch alive
+            embedding=embedding,
         )
 
 

@@ -14,7 +14,15 @@ from typing import Self
 
 import numpy as np
 
-from consilience.agents.base import AgentInput, FeatureAgent, Features, LabelledFeatures, one_hot, softmax
+from consilience.agents.base import (
+    AgentInput,
+    FeatureAgent,
+    Features,
+    LabelledFeatures,
+    LinearLogits,
+    one_hot,
+    softmax,
+)
 from consilience.agents.heads.folds import inner_folds
 from consilience.agents.heads.model_selection import (
     first_unless_beaten,
@@ -84,6 +92,9 @@ class Gaussian(FeatureAgent):
     def probabilities(self, features: Features) -> np.ndarray:
         """Return the probabilities of features (n, d), float64 (n, n_labels)."""
         return softmax((features @ self.weights.T + self.bias) / self.temperature)
+
+    def linear(self) -> LinearLogits:
+        return LinearLogits(self.weights / self.temperature, self.bias / self.temperature)
 
     def arrays(self) -> dict[str, np.ndarray]:
         counts, sums, moments = self.statistics

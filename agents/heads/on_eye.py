@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from consilience.agents.base import AgentInput, FeatureAgent, Features, Head, LabelledFeatures
+from consilience.agents.base import AgentInput, FeatureAgent, Features, Head, LabelledFeatures, LinearLogits
 from consilience.agents.heads.self_trained import SelfTrained
 from consilience.core.errors import AgentError
 from consilience.retrieval.encoders.eye import Eye
@@ -29,6 +29,9 @@ class OnEye(Head):
 
     def predict_proba(self, inputs: AgentInput) -> np.ndarray:
         return self.head.predict_proba(inputs.seen_by(self.eye))
+
+    def linear(self) -> LinearLogits | None:
+        return self.head.linear()
 
     def arrays(self) -> dict[str, np.ndarray]:
         return self.head.arrays()

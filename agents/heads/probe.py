@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from consilience.agents.base import AgentInput, FeatureAgent, LabelledFeatures, softmax
+from consilience.agents.base import AgentInput, FeatureAgent, LabelledFeatures, LinearLogits, softmax
 from consilience.agents.heads.folds import inner_folds
 from consilience.agents.heads.logistic_regression import LogisticProblem, principal_axes
 from consilience.agents.heads.model_selection import MAX_JUDGED_IMAGES, scales
@@ -49,6 +49,9 @@ class Probe(FeatureAgent):
 
     def predict_proba(self, inputs: AgentInput) -> np.ndarray:
         return softmax(inputs.features @ self.weights.T + self.bias)
+
+    def linear(self) -> LinearLogits:
+        return LinearLogits(self.weights, self.bias)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"weights": self.weights, "bias": self.bias, "strength": np.array(self.strength)}

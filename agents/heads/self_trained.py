@@ -24,7 +24,15 @@ from typing import Self
 
 import numpy as np
 
-from consilience.agents.base import AgentInput, FeatureAgent, Features, LabelledFeatures, one_hot, softmax
+from consilience.agents.base import (
+    AgentInput,
+    FeatureAgent,
+    Features,
+    LabelledFeatures,
+    LinearLogits,
+    one_hot,
+    softmax,
+)
 from consilience.agents.heads.folds import UNJUDGED, count_groups, stratified_folds
 from consilience.agents.heads.gaussian import RIDGES, Gaussian, discriminant, statistics_of
 from consilience.agents.heads.model_selection import row_space, scales, softened_log_loss
@@ -130,6 +138,9 @@ class SelfTrained(FeatureAgent):
 
     def predict_proba(self, inputs: AgentInput) -> np.ndarray:
         return softmax((inputs.features @ self.weights.T + self.bias) / self.temperature)
+
+    def linear(self) -> LinearLogits:
+        return LinearLogits(self.weights / self.temperature, self.bias / self.temperature)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {

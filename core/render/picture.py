@@ -10,11 +10,13 @@ from typing import TypeAlias
 import PIL.Image
 
 from consilience.core.diagnosis_record import DiagnosisRecord
-from consilience.core.errors import ConsilienceError, ImageError
+from consilience.core.errors import ConsilienceError
 from consilience.core.evidence import Neighbour
 from consilience.core.images import Image, load_image
 from consilience.core.render.colours import OTHER, VERDICT_COLOURS, VERDICT_SIGNS, label_colours
+from consilience.core.render.diagnosed_image import image_of
 from consilience.core.render.drawing import FAINT, GREY, HEIGHT, MISSING, PAPER, SOFT, WIDTH, Canvas, drawable
+from consilience.core.render.heat_map import HeatMap
 from consilience.core.render.phrases import (
     alternatives,
     claims_no_label,
@@ -37,12 +39,19 @@ LEFT, RIGHT = MARGIN, WIDTH - MARGIN
 BAND = 84
 TITLES, TOP, FLOOR = 754, 736, 348
 STRIP = 320
+KEY = 334
+IMAGE_WIDTH = 390
 MAX_BARS = 9
 CASES = 8
 
 
-def save_picture(diagnosis: DiagnosisRecord, path: Path) -> Path:
+def save_picture(diagnosis: DiagnosisRecord, path: Path, heat: HeatMap | None = None) -> Path:
     """Draw the diagnosis and write it as a PNG of 1400 x 900 pixels; the file appears whole or not at all.
+
+    Args:
+        diagnosis: what to draw.
+        path: of the file.
+        heat: is drawn over the image.
 
     Returns:
         `path`.
@@ -51,7 +60,7 @@ def save_picture(diagnosis: DiagnosisRecord, path: Path) -> Path:
         ImageError: the image was not kept, and its source cannot be loaded or holds another image by now.
         ConsilienceError: the file cannot be written.
     """
-    picture = drawn(diagnosis, _image_of(diagnosis))
+    picture = drawn(diagnosis, image_of(diagnosis), heat)
     try:
         write_atomically(path, picture, shared=True)
     except OSError as cause:
@@ -62,27 +71,12 @@ def save_picture(diagnosis: DiagnosisRecord, path: Path) -> Path:
     return path
 
 
-def _image_of(diagnosis: DiagnosisRecord) -> Image:
-    if diagnosis.image is not None:
-        return diagnosis.image
-    try:
-        image = load_image(diagnosis.source)
-    except ImageError as cause:
-        raise ImageError(
-            f"the image of this diagnosis was not kept and cannot be loaded again: {cause}; "
-            "put it back where it was, or diagnose it anew"
-        ) from cause
-    if image.identity != diagnosis.identity:
-        raise ImageError(f"'{diagnosis.source}' is not the image that was diagnosed any more; diagnose it anew")
-    return image
-
-
-def drawn(diagnosis: DiagnosisRecord, image: Image) -> bytes:
+def drawn(diagnosis: DiagnosisRecord, image: Image, heat: HeatMap | None = None) -> bytes:
     """Return the bytes of the PNG that `save_picture` writes; `image` is the image, or a smaller copy."""
     canvas = Canvas()
     legend = _legend(diagnosis)
     _draw_verdict(canvas, diagnosis, legend)
-    canvas.picture(PIL.Image.fromarray(image.pixels), LEFT, FLOOR, 390, TITLES + 8 - FLOOR)
+    _draw_image(canvas, image, heat, legend)
     _draw_posterior(canvas, diagnosis, legend, 460, 330)
     _draw_agents(canvas, diagnosis, legend, 828, 424)
     _draw_cases(canvas, diagnosis, legend)
@@ -90,6 +84,19 @@ def drawn(diagnosis: DiagnosisRecord, image: Image) -> bytes:
     if canvas.lacks_a_font:
         canvas.text(RIGHT, 24, f"{MISSING} a character that no installed font has", size=9, colour=SOFT, right=True)
     return canvas.png()
+
+
+def _draw_image(canvas: Canvas, image: Image, heat: HeatMap | None, legend: Legend) -> None:
+    picture, height = PIL.Image.fromarray(image.pixels), TITLES + 8 - FLOOR
+    if heat is not None:
+        picture.thumbnail((IMAGE_WIDTH, height), reducing_gap=3.0)
+        (name, colour), (other, other_colour) = legend[heat.label], legend[heat.other]
+        picture = heat.over(picture, colour, other_colour)
+        canvas.box(LEFT, KEY - 5, 10, 10, colour)
+        taken = canvas.text(LEFT + 16, KEY, f"speaks for {name}", size=9, room=170)
+        canvas.box(LEFT + taken + 32, KEY - 5, 10, 10, other_colour)
+        canvas.text(LEFT + taken + 48, KEY, f"for {other}", size=9, room=IMAGE_WIDTH - taken - 48)
+    canvas.picture(picture, LEFT, FLOOR, IMAGE_WIDTH, height)
 
 
 def _legend(diagnosis: DiagnosisRecord) -> dict[str, tuple[str, str]]:

@@ -148,10 +148,8 @@ def promise_words(names: Sequence[str], settles: Settles) -> list[str]:
         f"{name}: no promise of its own; {_needed(promise)} {settles.unit} would be needed, it has {promise.groups:,}"
         for name, promise in rest[:NAMED]
     ]
-    if (more := len(rest) - NAMED) > 0:
-        words.append(
-            f"{more} more {'label has no promise of its' if more == 1 else 'labels have no promise of their'} own"
-        )
+    if more := len(rest) - NAMED:
+        words += [f"{more} more labels have no promise of their own"] if more > 0 else []
     return words
 
 

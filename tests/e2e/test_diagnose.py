@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import PIL.ImageColor
 import pytest
 
 from consilience.core.diagnosis import Diagnosis
+from consilience.core.render.colours import PALETTE
 from consilience.orchestrator.diagnoser import Diagnoser
 from tests.support.commands import Invoke
 from tests.support.forked import works_in_a_child
@@ -154,7 +156,11 @@ def test_pictures(invoke: Invoke, fitted: Path, new_images: dict[str, Path], tmp
     assert [path.name.rpartition("-")[0] for path in pictures] == ["new-circle", "new-square", "new-stripes"]
     with PIL.Image.open(pictures[0]) as picture:
         assert picture.format == "PNG"
+        beside_the_key = picture.getpixel((40, 900 - 334))  # the colour of the label that it speaks for
+        assert beside_the_key in {PIL.ImageColor.getrgb(colour) for colour in PALETTE}
     (tmp_path / "file").touch()
+    refused = invoke("diagnose", new_images["circle"], "--panel", fitted, "--occlusion")
+    assert (refused.exit_code, "name a folder with --picture" in refused.stderr) == (2, True)
     refused = invoke("diagnose", new_images["circle"], "--panel", fitted, "--picture", tmp_path / "file")
     assert refused.exit_code == 1
     assert "cannot be created" in refused.stderr

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from consilience.core.errors import ConsilienceError, ImageError
+from consilience.core.errors import ConsilienceError, DatasetError, EncoderError, ImageError
 from consilience.frontends.cli.named_images import dropped_name, with_folders
 from consilience.frontends.cli.options import (
     PATH,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from consilience.core.diagnosis import Diagnosis, FailedImage
+    from consilience.core.render.heat_map import HeatMap
     from consilience.core.settings.settings import Settings
     from consilience.frontends.cli.people.history_command import Keeper
     from consilience.orchestrator.diagnoser import Diagnoser
@@ -45,7 +46,16 @@ if TYPE_CHECKING:
 @answers_option
 @json_option
 @click.option("--events", is_flag=True, help="Print each step as it happens, and the diagnosis, as JSON.")
-@click.option("--picture", "pictures", type=PATH, metavar="DIR", help="Save each diagnosis as a picture in DIR.")
+@click.option(
+    "--picture",
+    "pictures",
+    type=PATH,
+    metavar="DIR",
+    help="Save each diagnosis as a picture in DIR, and where it looked.",
+)
+@click.option(
+    "--occlusion", is_flag=True, help="Where agents cannot tell where they looked: find out with 49 blurred copies."
+)
 @click.option(
     "--source", default="", metavar="NAME", help="Where single images come from, such as a device; it is watched."
 )
@@ -58,6 +68,7 @@ def diagnose(
     as_json: bool,
     events: bool,
     pictures: Path | None,
+    occlusion: bool,
     source: str,
     no_history: bool,
     settings_file: Path | None,
@@ -88,6 +99,8 @@ def diagnose(
     is_counted = not any(name == "-" or _kind_of(name) != "image" for name in images)
     if (events or pictures is not None) and any(_kind_of(name) == "answers" for name in images):
         raise click.UsageError("--events and --picture are for images; here are answers alone.")
+    if occlusion and pictures is None:
+        raise click.UsageError("--occlusion says what --picture draws: name a folder with --picture, too.")
     is_single = is_counted and len(images) == 1 and not os.path.isdir(images[0])
     names: Iterable[str] = with_folders(_named(images), settings.images.follow_links)
     if "-" not in images:
@@ -127,8 +140,8 @@ def diagnose(
                 if result.image is not None:
                     notes.add(result.image)
             progress("diagnosing", kinds.total(), len(names) if is_counted and isinstance(names, list) else None)
-            if pictures is not None:
-                _save_picture(result, pictures)
+            if pictures is not None and not isinstance(result, FailedImage):
+                _save_picture(result, pictures, _heat(diagnoser, result, occlusion))
     if not (is_single or as_json or events):
         words = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items(), reverse=True))
         words += f", {cost:.4f} USD" if cost else ""
@@ -277,18 +290,29 @@ def _print(out: Console, result: Diagnosis | FailedImage, *, in_detail: bool) ->
         out.print(line_of(result), soft_wrap=True)
 
 
-def _save_picture(result: Diagnosis | FailedImage, folder: Path) -> None:
+def _heat(diagnoser: Diagnoser, diagnosis: Diagnosis, by_occlusion: bool) -> HeatMap | None:
+    """Return where the agents looked; None where they cannot tell, and it is not to be found out."""
+    try:
+        return diagnoser.heat(diagnosis)
+    except (DatasetError, EncoderError):
+        if not by_occlusion:
+            return None
+    try:
+        return diagnoser.occlusion_heat(diagnosis)
+    except ConsilienceError as error:
+        complain("warning", f"where the agents looked cannot be found out: {error}")
+        return None
+
+
+def _save_picture(diagnosis: Diagnosis, folder: Path, heat: HeatMap | None) -> None:
     """Save a picture named like the image and by its identity, so that images of the same name do not collide."""
-    from consilience.core.diagnosis import FailedImage
     from consilience.core.render.phrases import source_name
 
-    if isinstance(result, FailedImage):
-        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as cause:
         raise ConsilienceError(
             f"the folder '{folder}' cannot be created ({cause.strerror}); choose another with --picture"
         ) from cause
-    name = Path(source_name(result.source)).stem[:80]
-    result.save_picture(folder / f"{name}-{result.identity[:8]}.png")
+    name = Path(source_name(diagnosis.source)).stem[:80]
+    diagnosis.save_picture(folder / f"{name}-{diagnosis.identity[:8]}.png", heat)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
+import PIL.ImageColor
 import pytest
 
 from consilience.core.diagnosis import Diagnosis
@@ -26,6 +27,7 @@ from consilience.core.prediction import Prediction
 from consilience.core.render import drawing
 from consilience.core.render.colours import PALETTE, VERDICT_COLOURS
 from consilience.core.render.drawing import HEIGHT, MISSING, WIDTH, Canvas, drawable
+from consilience.core.render.heat_map import HeatMap
 
 MAGENTA, LIME = (255, 0, 255), (50, 255, 0)
 
@@ -68,6 +70,20 @@ def drawn(made: Diagnosis, folder: Path) -> npt.NDArray[np.int16]:
     with PIL.Image.open(made.save_picture(folder / "picture.png")) as picture:
         assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (WIDTH, HEIGHT))
         return np.asarray(picture).astype(np.int16)
+
+
+def test_where_it_looked_is_drawn_over_the_image_in_the_colours_of_the_labels(tmp_path: Path) -> None:
+    made = diagnosis()
+    heat = HeatMap("healthy", "scab", {"probe": np.array([[1.0, -1.0]])}, (40, 60), "activation")
+    made.save_picture(tmp_path / "heat.png", heat)
+    with PIL.Image.open(tmp_path / "heat.png") as picture:
+        left, right, key = (picture.getpixel(at) for at in ((40, 200), (420, 200), (40, HEIGHT - 334)))
+    expected = [
+        tuple(round(0.35 * of_image + 0.65 * of_label) for of_image, of_label in zip(MAGENTA, paint, strict=True))
+        for paint in (PIL.ImageColor.getrgb(PALETTE[0]), PIL.ImageColor.getrgb(PALETTE[2]))
+    ]
+    assert [left, right] == expected
+    assert key == PIL.ImageColor.getrgb(PALETTE[0])
 
 
 def share_of(pixels: npt.NDArray[np.int16], colour: str | tuple[int, int, int], tolerance: int = 0) -> float:

@@ -52,6 +52,15 @@ def test_what_cannot_be_said_without_an_image_is_left_out(panel: Path) -> None:
     assert Diagnosis.from_dict(diagnosis.to_dict()) == diagnosis
 
 
+def test_where_it_looked_cannot_be_said_without_an_image(panel: Path) -> None:
+    with Diagnoser.open(panel) as diagnoser:
+        (diagnosis,) = diagnoser.diagnose_answers(answer_rows(1, seed=2))
+        assert isinstance(diagnosis, Diagnosis)
+        for ask in (diagnoser.heat, diagnoser.occlusion_heat):
+            with pytest.raises(DatasetError, match=r"needs the image, .* the answers alone are known"):
+                ask(diagnosis)
+
+
 def test_a_truth_is_not_needed_and_not_looked_at(panel: Path) -> None:
     known, unknown = answer_rows(5, seed=3), [{**row, "truth": None} for row in answer_rows(5, seed=3)]
     wrong = [{**row, "truth": "no label of ours"} for row in known]

@@ -1,0 +1,72 @@
+"""Where in an image the evidence lies for a label, and where for another: a heat map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+STRONGEST = 0.65
+"""How much of the strongest region's colour covers the image, in [0, 1]."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeatMap:
+    """Which regions of an image speak for a label, and which for another, by the agents that can tell.
+
+    Attributes:
+        label, other: the two labels that are compared.
+        evidence: by agent, what each cell of a grid adds to the log-odds of `label` against `other`, as much as the
+            diagnosis counts it: float64 (rows, columns); above 0 it speaks for `label`. Grids may differ in size.
+        size: height and width of the image, in pixels.
+        how: "activation": exact, each grid sums to what its agent added to the log-odds. "occlusion": how much the
+            log-odds fell when the cell alone was blurred; no sum holds.
+    """
+
+    label: str
+    other: str
+    evidence: Mapping[str, NDArray[np.float64]]
+    size: tuple[int, int]
+    how: Literal["activation", "occlusion"]
+
+    @property
+    def total(self) -> float:
+        """The sum of all cells: what these agents added to the log-odds of `label` against `other` ("activation")."""
+        return float(sum(grid.sum() for grid in self.evidence.values()))
+
+    @cached_property
+    def for_label(self) -> NDArray[np.float32]:
+        """Where the image speaks for `label`: float32 (height, width), in [0, 1].
+
+        0: this place speaks for `other`, or for neither. 1: no place says more, for either label. It compares places of
+        one image; it is no probability, and says nothing of how sure the diagnosis is.
+        """
+        return self.scaled(*self.size)[0]
+
+    @cached_property
+    def for_other(self) -> NDArray[np.float32]:
+        """Where the image speaks for `other`, in the same unit as `for_label`."""
+        return self.scaled(*self.size)[1]
+
+    def scaled(self, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return `for_label` and `for_other` for the image at another size, in pixels."""
+        density = np.zeros((height, width), np.float32)
+        for grid in self.evidence.values():
+            cells = PIL.Image.fromarray(np.asarray(grid * grid.size, np.float32))
+            density += np.asarray(cells.resize((width, height), PIL.Image.Resampling.BILINEAR))
+        most = float(np.abs(density).max())
+        density /= most or 1.0
+        return np.maximum(density, 0.0), np.maximum(-density, 0.0)
+
+    def over(self, picture: PIL.Image.Image, colour: str, other_colour: str) -> PIL.Image.Image:
+        """Return an RGB picture with the two labels' regions in their colours, such as "#0072B2", over it."""
+        mixed = np.asarray(picture, np.float32)
+        for heat, paint in zip(self.scaled(picture.height, picture.width), (colour, other_colour), strict=True):
+            share = STRONGEST * heat[:, :, None]
+            mixed = (1 - share) * mixed + share * np.array([int(paint[at : at + 2], 16) for at in (1, 3, 5)])
+        return PIL.Image.fromarray(np.rint(mixed).astype(np.uint8))

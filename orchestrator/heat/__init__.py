@@ -1,0 +1,1 @@
+"""Where in an image a panel sees what it says: heat maps of a diagnosis."""

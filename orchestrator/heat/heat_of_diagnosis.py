@@ -1,0 +1,75 @@
+"""The heat map of a diagnosis, by the open panel that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from consilience.agents import Agent, Head
+from consilience.agents.base import AgentInput
+from consilience.agents.heads.neighbours import K
+from consilience.core.diagnosis import Diagnosis
+from consilience.core.errors import DatasetError, EncoderError
+from consilience.core.images import Image
+from consilience.core.render.diagnosed_image import image_of
+from consilience.core.render.heat_map import HeatMap
+from consilience.core.settings.settings import Settings
+from consilience.orchestrator.fitting.ingest import vector_identity
+from consilience.orchestrator.heat.class_activation import activation_heat
+from consilience.orchestrator.heat.compared_labels import ComparedLabels, check_known
+from consilience.orchestrator.heat.occlusion import occluded, occlusion_heat
+from consilience.orchestrator.panel.panel import Panel
+from consilience.retrieval.encoders.encoder import Encoder, Sight
+from consilience.retrieval.memory.image_memory import ImageMemory
+
+
+def exact_heat(
+    panel: Panel,
+    agents: Mapping[str, Agent],
+    encoder: Encoder,
+    diagnosis: Diagnosis,
+    label: str | None,
+    other: str | None,
+) -> HeatMap:
+    """Return the heat map by class activation; see `Diagnoser.heat`."""
+    compared, image = ComparedLabels.of(diagnosis, label, other), _image(panel, encoder, diagnosis)
+    seen = diagnosis.embedding
+    sight = Sight(seen.vector[None], seen.maps) if seen is not None and seen.maps else encoder.see(image)
+    heads = [agent for agent in agents.values() if isinstance(agent, Head)]
+    size = image.height, image.width
+    return activation_heat(compared, heads, panel.members, sight, panel.encoder.eyes, size)
+
+
+async def heat_by_occlusion(
+    panel: Panel,
+    agents: Mapping[str, Agent],
+    encoder: Encoder,
+    memory: ImageMemory,
+    settings: Settings,
+    diagnosis: Diagnosis,
+    label: str | None,
+    other: str | None,
+    chosen: Sequence[str],
+) -> HeatMap:
+    """Return the heat map by occlusion; see `Diagnoser.occlusion_heat`."""
+    check_known(chosen, [*agents])
+    compared, image = ComparedLabels.of(diagnosis, label, other), _image(panel, encoder, diagnosis)
+    asked = {name: agent for name, agent in agents.items() if (name in chosen if chosen else isinstance(agent, Head))}
+    images = [*occluded(image)]
+    vectors = encoder.encode(images)
+    near = memory.query(vectors, max(K, settings.memory.neighbours))
+    inputs = AgentInput(panel.task, images, vectors, near.labels, near.similarities)
+    size, timeout = (image.height, image.width), settings.policy.agent_timeout_seconds
+    return await occlusion_heat(compared, asked, panel.members, inputs, size, timeout)
+
+
+def _image(panel: Panel, encoder: Encoder, diagnosis: Diagnosis) -> Image:
+    """Return the image to look at; raises DatasetError or EncoderError where there is none, or not for this panel."""
+    seen = diagnosis.embedding
+    if panel.of_answers or (seen is not None and diagnosis.identity == vector_identity(seen.vector)):
+        known = "answers alone are" if panel.of_answers else "vector alone is"
+        raise DatasetError(f"a heat map needs the image, and of '{diagnosis.source}' the {known} known")
+    if seen is not None and seen.encoder != encoder.fingerprint:
+        raise EncoderError(
+            f"the diagnosis of '{diagnosis.source}' is of another panel: diagnose the image with this one"
+        )
+    return image_of(diagnosis)
