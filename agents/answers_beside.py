@@ -74,8 +74,9 @@ class AnswersBeside:
         for answer in said:
             if answer.agent == self.name and answer.stage == "first":
                 return reader.prediction(self.name, "first", answer)
-        whom = "a vector without an image" if image is None else os.path.basename(image.source)
-        return Prediction(self.name, error=f"{self.settings.path.name} has no answer of '{self.name}' for {whom}")
+        # one text for all images: causes are counted
+        missing = f"{self.settings.path.name} has no answer of '{self.name}' for this image"
+        return Prediction(self.name, error=missing)
 
 
 def with_answers(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from consilience.agents.answers_beside import AnswersBeside
 from consilience.agents.base import Agent
 from consilience.core.errors import DatasetError
-from consilience.core.render.phrases import counted
-from consilience.core.sources.answer_table import AnswerTable
 from consilience.core.task import Task
 
 SHOWN = 3
@@ -27,22 +25,23 @@ def check_answers(
         task: names the labels.
 
     Returns:
-        Which images of a table are not among the labelled ones, a sentence for each table.
+        Which images of a table are not among the labelled ones, and which of those it lacks, a sentence each.
 
     Raises:
         DatasetError: a table cannot be used; it is of none of the images, names several of them alike, gives one
             another truth than its label, or has probabilities of other labels; names the row.
     """
     of_tables = {agent.settings.path: agent for agent in agents if isinstance(agent, AnswersBeside)}
-    return tuple(filter(None, (_checked(agent, sources, labels, task) for agent in of_tables.values())))
+    return tuple(words for agent in of_tables.values() for words in _checked(agent, sources, labels, task))
 
 
-def _checked(agent: AnswersBeside, sources: Sequence[str], labels: Sequence[str], task: Task) -> str:
+def _checked(agent: AnswersBeside, sources: Sequence[str], labels: Sequence[str], task: Task) -> list[str]:
     agent.reader(task)
-    table, found = agent.answers.table, dict[str, str]()
+    table, found, lacking = agent.answers.table, dict[str, str](), list[str]()
     for source, label in zip(sources, labels, strict=True):
         image = agent.answers.find(source, agent.settings.images)
         if image is None:
+            lacking.append(source)
             continue
         if (other := found.setdefault(image.name, source)) != source:
             raise DatasetError(
@@ -55,13 +54,15 @@ def _checked(agent: AnswersBeside, sources: Sequence[str], labels: Sequence[str]
             f"{table.name} are of none of the labelled images: they call one '{next(table.names())}', and an image is "
             f"'{sources[0]}'; give the images' paths, whole or below their folder"
         )
-    return _unmatched(table, found)
+    beyond = (name for name in table.names() if name not in found)
+    words = {
+        f"{table.name} are also of images that the labelled ones lack: ": (len(table) - len(found), beyond),
+        f"{table.name} are not of these labelled images: ": (len(lacking), iter(lacking)),
+    }
+    return [what + _named(count, names) for what, (count, names) in words.items() if count]
 
 
-def _unmatched(table: AnswerTable, found: Mapping[str, str]) -> str:
-    """Return in words which images of a table are not among the labelled ones; empty if all are."""
-    if not (missing := len(table) - len(found)):
-        return ""
-    names = ", ".join(f"'{name}'" for name in islice((name for name in table.names() if name not in found), SHOWN))
-    more = f" and {missing - SHOWN:,} more" if missing > SHOWN else ""
-    return f"{table.name} are also of {counted(missing)} that the labelled ones lack: {names}{more}"
+def _named(count: int, names: Iterator[str]) -> str:
+    """Return the first few of so many images: "'a.png', 'b.png', 'c.png' and 3 more"."""
+    more = f" and {count - SHOWN:,} more" if count > SHOWN else ""
+    return ", ".join(f"'{name}'" for name in islice(names, SHOWN)) + more
