@@ -21,8 +21,9 @@ from consilience.core.image_limits import ImageLimits
 from consilience.core.settings.decision_settings import DecisionSettings
 from consilience.core.settings.model_kinds import ModelSettings
 from consilience.core.settings.model_settings import ReasonerSettings
-from consilience.core.settings.settings_group import SettingsGroup
+from consilience.core.settings.settings_group import Names, SettingsGroup, split_names
 from consilience.core.settings.settings_problem import SettingSource, groups_in, nearest, problem
+from consilience.core.settings.web_settings import WebSettings
 from consilience.core.storage.yaml_file import read_yaml_mapping
 
 PREFIX = "CONSILIENCE_"
@@ -40,28 +41,13 @@ OTHER_VARIABLES = (
 """Environment variables of Consilience that are no settings."""
 
 
-def _split(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    names = value.strip().removeprefix("[").removesuffix("]")  # as YAML has it
-    return [name.strip() for name in names.split(",") if name.strip()]
-
-
-def _once(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(names))
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_once)]
-"""Names in order, each once, given as a list or as one text with commas between them, in brackets or not."""
-
-
 def _no_encoder_twice(names: tuple[str, ...]) -> tuple[str, ...]:
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"the encoder '{twice[0]}' is named twice: a second eye must see otherwise")
     return names
 
 
-EncoderNames = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_no_encoder_twice)]
+EncoderNames = Annotated[tuple[str, ...], BeforeValidator(split_names), AfterValidator(_no_encoder_twice)]
 """Names of encoders, given as `Names` are."""
 
 
@@ -178,14 +164,6 @@ class LearningSettings(SettingsGroup):
         gt=0,
         description="learned images after which half of the older evidence no longer counts for trust",
     )
-
-
-class WebSettings(SettingsGroup):
-    """Settings of the web server: what it lets people do."""
-
-    max_bytes: int = Field(default=20 * 2**20, ge=1, description="largest image that may be uploaded, in bytes")
-    images_a_minute: int = Field(default=120, ge=1, description="images that one address may bring in a minute")
-    queue: int = Field(default=64, ge=1, description="images that may wait at once; further ones are turned away")
 
 
 class Settings(SettingsGroup):

@@ -1,9 +1,27 @@
-"""The base of every group of settings: frozen, and strict about what a person writes."""
+"""The base of every group of settings: frozen, and strict about what a person writes; lists of names."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
+
+
+def split_names(value: object) -> object:
+    """Return the names in a text, which has commas between them, in brackets or not; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    names = value.strip().removeprefix("[").removesuffix("]")  # as YAML has it
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(split_names), AfterValidator(_once)]
+"""Names in order, each once, given as a list or as one text with commas between them, in brackets or not."""
 
 
 class SettingsGroup(BaseModel):

@@ -21,6 +21,7 @@ BENCHMARKS = {
     "memory": "memory_use",
     "evaluate": "evaluation_cost",
     "web": "web_api",
+    "attack": "under_attack",
     "groups": "finding_groups",
     "fit": "fit_by_size",
 }

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from importlib.resources import files
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Path, Query, Request
+from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from consilience.core.errors import ConsilienceError
 from consilience.core.render.phrases import one_line, source_name
-from consilience.core.settings.settings import WebSettings
+from consilience.core.settings.web_settings import WebSettings
 from consilience.frontends.chat.chat import Chat
 from consilience.frontends.web.api_models import (
     DiagnosisSummary,
@@ -30,8 +30,8 @@ from consilience.frontends.web.api_models import (
 from consilience.frontends.web.guard import BROWSER, SESSION, Guard, cookie, session_of
 from consilience.frontends.web.limits import TooManyError
 from consilience.frontends.web.problem import MEDIA_TYPE, Problem, problem, problem_of
-from consilience.frontends.web.site import Site, address_of, as_json, as_picture, person_of, set_cookie
-from consilience.frontends.web.upload import body_of
+from consilience.frontends.web.site import Site, as_json, as_picture, person_of, set_cookie
+from consilience.frontends.web.upload import address_of, no_form
 
 STATIC = files("consilience.frontends.web") / "static"
 
@@ -100,7 +100,7 @@ def create_app(chat: Chat, settings: WebSettings, *, token: str | None, hosts: C
         responses=errors,
     )
     app.state.site = site
-    app.add_middleware(Guard, token=token, hosts=hosts, metrics=site.metrics)
+    app.add_middleware(Guard, token=token, hosts=hosts, metrics=site.metrics, guesses=site.guesses, small=site.small)
     _handle_errors(app)
     _add_diagnoses(app, site)
     _add_conversation(app, site)
@@ -109,7 +109,13 @@ def create_app(chat: Chat, settings: WebSettings, *, token: str | None, hosts: C
 
 
 def _add_diagnoses(app: FastAPI, site: Site) -> None:
-    @app.post("/v1/diagnose", status_code=201, openapi_extra={"requestBody": BODY}, responses=_gives_diagnosis(201))
+    @app.post(
+        "/v1/diagnose",
+        status_code=201,
+        openapi_extra={"requestBody": BODY},
+        responses=_gives_diagnosis(201),
+        dependencies=[Depends(no_form)],
+    )
     async def diagnose(
         request: Request,
         name: Annotated[str, Query(max_length=255)] = "image",
@@ -119,14 +125,14 @@ def _add_diagnoses(app: FastAPI, site: Site) -> None:
 
         Whether the images of a source still are like the labelled ones is watched; if not, all are referred.
         """
-        site.rate.take(address_of(request))
-        with site.places.take():
-            person = person_of(request)
+        address, person = address_of(request), person_of(request)
+        site.rate.take(address)
+        async with site.uploads.reading(request) as data:
             try:
-                data = await body_of(request, site.settings.max_bytes)
-                stored = await site.chat.diagnose(
-                    data, person=person, channel="web", name=source_name(name), source=source
-                )
+                with site.places.holding(address):
+                    stored = await site.chat.diagnose(
+                        data, person=person, channel="web", name=source_name(name), source=source
+                    )
             except ConsilienceError:
                 site.metrics.failed.inc()
                 raise
@@ -181,18 +187,23 @@ def _add_conversation(app: FastAPI, site: Site) -> None:
         return turn_response(reply)
 
     @app.post(
-        "/v1/diagnoses/{id}/again", status_code=201, openapi_extra={"requestBody": BODY}, responses=_gives(Turn, 201)
+        "/v1/diagnoses/{id}/again",
+        status_code=201,
+        openapi_extra={"requestBody": BODY},
+        responses=_gives(Turn, 201),
+        dependencies=[Depends(no_form)],
     )
     async def again(request: Request, id: DiagnosisId) -> Turn:
         """Look again at an image that was diagnosed; it was not kept, so it is sent once more."""
-        site.rate.take(address_of(request))
-        with site.places.take():
-            data = await body_of(request, site.settings.max_bytes)
+        address = address_of(request)
+        site.rate.take(address)
+        async with site.uploads.reading(request) as data:
 
             async def image() -> bytes:
                 return data
 
-            reply = await site.chat.ask(id, "look again", person=person_of(request), channel="web", image=image)
+            with site.places.holding(address):
+                reply = await site.chat.ask(id, "look again", person=person_of(request), channel="web", image=image)
         return turn_response(reply)
 
     @app.post("/v1/diagnoses/{id}/feedback", responses=_gives(Turn))
@@ -227,7 +238,7 @@ def _add_page_and_panel(app: FastAPI, site: Site) -> None:
     @app.post("/v1/session", status_code=204, response_class=Response)
     async def sign_in(request: Request, body: TokenBody) -> Response:
         """Sign a browser in: it gets a cookie."""
-        site.signing_in.take(address_of(request))
+        site.guesses.take(address_of(request))
         if site.token is None or not secrets.compare_digest(body.token.encode(), site.token.encode()):
             return problem(403, "this is not the token of this server: ask whoever runs it")
         answer = Response(status_code=204)

@@ -14,13 +14,14 @@ from starlette.responses import Response
 
 from consilience.core.diagnosis_record import json_of
 from consilience.core.errors import HistoryError
-from consilience.core.settings.settings import WebSettings
+from consilience.core.settings.web_settings import WebSettings
 from consilience.frontends.chat.chat import Chat
 from consilience.frontends.web.api_models import diagnosis_response
 from consilience.frontends.web.guard import BROWSER, cookie
-from consilience.frontends.web.limits import Places, Rate
+from consilience.frontends.web.limits import Rate, Shares
 from consilience.frontends.web.problem import problem
 from consilience.frontends.web.prometheus import ServerMetrics
+from consilience.frontends.web.upload import Uploads
 from consilience.orchestrator.feedback.history import StoredDiagnosis
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,9 @@ YEAR_SECONDS = 365 * 86400
 
 DRIFT_SECONDS = 600.0
 """Seconds between two comparisons of the agents with what `fit` measured."""
+
+MAX_SMALL_BYTES = 64 * 1024
+"""Of a body that is no image: a question, a vote or a token."""
 
 OUTDATED = "The new panel cannot be opened, so the one before it still answers. Please tell whoever runs this server."
 
@@ -52,8 +56,10 @@ class Site:
     def __post_init__(self) -> None:
         self.rate = Rate(self.settings.images_a_minute)
         self.asking = Rate(10 * self.settings.images_a_minute)
-        self.signing_in = Rate(20)
-        self.places = Places(self.settings.queue)
+        self.guesses = Rate(20)
+        self.places = Shares("images", self.settings.queue)
+        self.uploads = Uploads(self.settings.max_bytes, self.settings.upload_seconds)
+        self.small = Uploads(MAX_SMALL_BYTES, self.settings.upload_seconds)
         self.metrics.waiting.set_function(lambda: self.places.taken)
         self.drawing = asyncio.Semaphore(1)
         self._comparing = asyncio.Lock()
@@ -122,11 +128,6 @@ def as_picture(data: bytes | None, media_type: str = "image/jpeg") -> Response:
     if data is None:
         return problem(404, "there is no such picture, or it was not kept")
     return Response(data, media_type=media_type, headers={"cache-control": "private, max-age=86400"})
-
-
-def address_of(request: Request) -> str:
-    """Return the network address that a request comes from; empty if unknown."""
-    return request.client.host if request.client is not None else ""
 
 
 def person_of(request: Request) -> str:

@@ -56,12 +56,12 @@ def web(
     """
     for module in ("fastapi", "uvicorn", "prometheus_client"):
         import_extra(module, "web")
-    import uvicorn
 
     from consilience.frontends.chat.opening import open_chat
     from consilience.frontends.cli.terminal import console
     from consilience.frontends.web.app import create_app
     from consilience.frontends.web.batching import Batching
+    from consilience.frontends.web.serving import run
 
     settings = collected(settings_file, assignments)
     token = _token()
@@ -80,16 +80,12 @@ def web(
             batching.on_run = app.state.site.metrics.batch.observe
         shown = f"[{host}]" if ":" in host else host
         console(stderr=True).print(f"Serving '{panel}' at http://{shown}:{listener.getsockname()[1]}/  Ctrl-C stops.")
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,  # addresses of diagnoses are secrets of those who have them
-            server_header=False,
-            lifespan="off",
-            timeout_graceful_shutdown=10,
-        )
+        if names and not settings.web.trusted_proxies:
+            console(stderr=True).print(
+                "Whoever comes through a proxy counts as one address: name it, --set web.trusted_proxies=127.0.0.1"
+            )
         sys.setswitchinterval(SWITCH_SECONDS)
-        uvicorn.Server(config).run(sockets=[listener])
+        run(app, listener, settings.web)
 
 
 def _token() -> str | None:
