@@ -34,8 +34,8 @@ IMAGES_A_MINUTE = 120
 
 ATTACKER = "127.0.3.1"
 SLOW_UPLOADS, OTHERS_AT_ONCE = 64, 4
-SCANS = (1000, 100)
-"""Of the scan bombs: many more than are allowed, and as many."""
+BOMBS = ((1024, 1000), (1024, 100), (4000, 100))
+"""Sides and scans of JPEG files: many more scans than are allowed, and as many."""
 
 Address = tuple[str, int]
 
@@ -48,9 +48,7 @@ def figures(quick: bool) -> list[Figure]:
         fit(labelled_folder(Path(work, "labelled"), 20), panel)
         folder.mkdir()
         images = [path.read_bytes() for path in write_jpegs(folder, VISITORS, side=512, seed=3)]
-        bombs = [
-            with_scans(path.read_bytes(), number) for path in write_jpegs(folder, 1, side=1024) for number in SCANS
-        ]
+        bombs = [scan_bomb(side, scans) for side, scans in BOMBS]
         with server(panel, IMAGES_A_MINUTE) as address:
             calm = visits(address, images, 2 * PAUSE_SECONDS)
             with attacked(address, bombs):
@@ -91,13 +89,13 @@ def resident_megabytes(address: Address) -> float:
     return float(re.findall(r"^process_resident_memory_bytes (\S+)$", metrics, re.MULTILINE)[0]) / 1e6
 
 
-def with_scans(jpeg: bytes, number: int) -> bytes:
-    """Return the picture as a progressive JPEG of so many scans: the last, a refinement, again and again."""
+def scan_bomb(side: int, scans: int) -> bytes:
+    """Return a progressive JPEG of so many scans: the last, a refinement, again and again."""
     file = io.BytesIO()
-    PIL.Image.open(io.BytesIO(jpeg)).save(file, "JPEG", progressive=True)
+    PIL.Image.radial_gradient("L").resize((side, side)).convert("RGB").save(file, "JPEG", progressive=True)
     data = file.getvalue()
     starts = [found.start() for found in re.finditer(b"\xff\xda", data)]
-    return data[: starts[-1]] + data[starts[-1] : -2] * (number - len(starts) + 1) + data[-2:]
+    return data[: starts[-1]] + data[starts[-1] : -2] * (scans - len(starts) + 1) + data[-2:]
 
 
 @contextmanager

@@ -337,3 +337,14 @@ def test_no_address_or_key_of_an_agent_is_ever_shown(group: str, setting: str, f
         load_settings(file)
     assert setting.partition(":")[0] in str(caught.value)
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_proxies_that_are_trusted_are_addresses_or_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSILIENCE_WEB__TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8, ::1")
+    assert load_settings().web.trusted_proxies == ("127.0.0.1/32", "10.0.0.0/8", "::1/128")
+
+
+@pytest.mark.parametrize("wrong", ["*", "proxy.example", "10.0.0.1/8"])
+def test_whoever_else_is_no_proxy_to_trust(wrong: str) -> None:
+    with pytest.raises(SettingsError, match=r"web.trusted_proxies.*write an address \(127.0.0.1\) or a network"):
+        load_settings(web__trusted_proxies=wrong)
