@@ -41,7 +41,7 @@ def run(app: ASGIApp, listener: socket.socket, settings: WebSettings) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=",".join(settings.trusted_proxies),
-        log_level="warning",
+        log_level="error",  # else whoever sends nonsense writes the log
         access_log=False,  # addresses of diagnoses are secrets of those who have them
         server_header=False,
         lifespan="off",
