@@ -96,6 +96,16 @@ def decoded(data: bytes, limits: ImageLimits, name: str) -> DecodedFile:
     return from_pillow(_opened(without_texts(data, name), limits, name), limits, name)
 
 
+def decoding_work(data: bytes, limits: ImageLimits) -> int | None:
+    """Return how many pixels decoding goes through, of a JPEG once for each scan; None: the file does not tell."""
+    scans = count_scans(data, limits.max_scans) if data.startswith(b"\xff\xd8") else 1
+    try:
+        image = _opened(data, limits, "image")
+    except ImageError:
+        return None
+    return image.width * image.height * scans
+
+
 def from_pillow(image: PIL.Image.Image, limits: ImageLimits, name: str) -> DecodedFile:
     """Return what a Pillow image holds, which is decoded now if it was not before. Errors as of `decoded`."""
     check_size(*image.size, limits, name)

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from consilience.core.errors import ConsilienceError
+from consilience.core.images import ImageSource
 from consilience.core.render.phrases import one_line, source_name
 from consilience.core.settings.web_settings import WebSettings
 from consilience.frontends.chat.chat import Chat
@@ -130,9 +131,10 @@ def _add_diagnoses(app: FastAPI, site: Site) -> None:
         async with site.uploads.reading(request) as data:
             try:
                 with site.places.holding(address):
-                    stored = await site.chat.diagnose(
-                        data, person=person, channel="web", name=source_name(name), source=source
-                    )
+                    async with site.heavy.waited_for(data, source_name(name), address) as image:
+                        stored = await site.chat.diagnose(
+                            image, person=person, channel="web", name=source_name(name), source=source
+                        )
             except ConsilienceError:
                 site.metrics.failed.inc()
                 raise
@@ -198,12 +200,13 @@ def _add_conversation(app: FastAPI, site: Site) -> None:
         address = address_of(request)
         site.rate.take(address)
         async with site.uploads.reading(request) as data:
-
-            async def image() -> bytes:
-                return data
-
             with site.places.holding(address):
-                reply = await site.chat.ask(id, "look again", person=person_of(request), channel="web", image=image)
+                async with site.heavy.waited_for(data, "image", address) as sent:
+
+                    async def image() -> ImageSource:
+                        return sent
+
+                    reply = await site.chat.ask(id, "look again", person=person_of(request), channel="web", image=image)
         return turn_response(reply)
 
     @app.post("/v1/diagnoses/{id}/feedback", responses=_gives(Turn))

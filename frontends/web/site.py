@@ -18,11 +18,13 @@ from consilience.core.settings.web_settings import WebSettings
 from consilience.frontends.chat.chat import Chat
 from consilience.frontends.web.api_models import diagnosis_response
 from consilience.frontends.web.guard import BROWSER, cookie
+from consilience.frontends.web.heavy_images import HeavyImages
 from consilience.frontends.web.limits import Rate, Shares
 from consilience.frontends.web.problem import problem
 from consilience.frontends.web.prometheus import ServerMetrics
 from consilience.frontends.web.upload import Uploads
 from consilience.orchestrator.feedback.history import StoredDiagnosis
+from consilience.retrieval.encoders.batch_embedding import usable_cores
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class Site:
         self.places = Shares("images", self.settings.queue)
         self.uploads = Uploads(self.settings.max_bytes, self.settings.upload_seconds)
         self.small = Uploads(MAX_SMALL_BYTES, self.settings.upload_seconds)
+        self.heavy = HeavyImages(self.chat.diagnoser.settings.images, usable_cores())
         self.metrics.waiting.set_function(lambda: self.places.taken)
         self.drawing = asyncio.Semaphore(1)
         self._comparing = asyncio.Lock()
