@@ -8,7 +8,8 @@ import pytest
 
 from consilience.core.decoding.image_file import decoding_work
 from consilience.core.errors import ImageError
-from consilience.core.images import DEFAULT_LIMITS, Image, load_image
+from consilience.core.image_limits import DEFAULT_LIMITS
+from consilience.core.images import Image, load_image
 from consilience.evals.benchmarks.speed.under_attack import scan_bomb
 from consilience.frontends.web.heavy_images import HeavyImages
 from tests.support.web_server import png
