@@ -9,8 +9,9 @@ from functools import lru_cache
 import numpy as np
 
 from consilience.agents.base import AgentInput
+from consilience.agents.ranking import read_places, shares_of
 from consilience.agents.vlm.confidence import verbalised
-from consilience.agents.vlm.label_answer import LabelAnswer, parse_label
+from consilience.agents.vlm.label_answer import LabelAnswer
 from consilience.core.errors import AnswerError, DatasetError
 from consilience.core.evidence import Evidence
 from consilience.core.prediction import Prediction, Stage
@@ -56,8 +57,9 @@ def rows_of(features: np.ndarray) -> list[int]:
 class AnswerReader:
     """Reads what agents answered as predictions of a task's labels.
 
-    A label without a confidence is read as all of the probability: calibration finds what it is worth. An answer that
-    names none of the labels is a failed prediction, one that names nothing an abstention.
+    A label without a confidence is read as all of the probability: calibration finds what it is worth. Of several
+    labels (`ranking`) the order counts, and a confidence does not: it is not known whose it is. An answer that names
+    something else than labels is a failed prediction, one that names nothing, or all of them alike, an abstention.
 
     Args:
         task: whose labels the answers name.
@@ -71,7 +73,7 @@ class AnswerReader:
         self._task = task
         self._labels = task.names
         self._order = {labels: self._order_of(labels, source) for labels in source.label_sets}
-        self._label = lru_cache(SPELLINGS)(lambda text: parse_label(text, task))
+        self._places = lru_cache(SPELLINGS)(lambda text: read_places(text, task))
         self._one_hot = {name: {label: float(label == name) for label in task.names} for name in task.names}
 
     def agents(
@@ -100,11 +102,14 @@ class AnswerReader:
         if answer.shares is not None:
             return Prediction(agent, stage, dict(zip(self._labels, self.in_order(answer.shares).tolist(), strict=True)))
         try:
-            label = self._label(answer.label) if answer.label else None
+            places = self._places(answer.label) if answer.label else ()
         except AnswerError as cause:
             return Prediction(agent, stage, error=str(cause))
-        if label is None:
+        if not places:
             return Prediction(agent, stage, abstained=True)
+        if len(places) > 1 or len(places[0]) > 1:
+            return Prediction(agent, stage, dict.fromkeys(self._labels, 0.0) | shares_of(places), answer.confidence)
+        label = places[0][0]
         if answer.confidence is None:
             return Prediction(agent, stage, self._one_hot[label])
         shares = verbalised(LabelAnswer(label, answer.confidence), self._task)

@@ -4,8 +4,9 @@ Long, a row an image and agent:
 
     image                     what tells the images apart, such as a path
     agent                     who answered
-    label                     the label that it named; empty: it gave none. It need not be one of the task's
-    confidence                how sure it said it was, in [0, 1]
+    label                     the label that it named; empty: it gave none. It need not be one of the task's. Several:
+                              `rust | scab`, most likely first; `rust or scab`, equally likely
+    confidence                how sure it said it was, in [0, 1]; of several labels it does not count
     p_<label>, ...            its probabilities, which sum to 1; instead of `label`, or where they are known
     logits_<label>, ...       or what its softmax makes probabilities of
     stage                     `first`, or `revised` for what it said when it had seen evidence; empty: first

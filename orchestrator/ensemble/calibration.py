@@ -14,6 +14,7 @@ import numpy as np
 
 from consilience.agents.base import one_hot
 from consilience.agents.heads.model_selection import mean_and_error, soft_targets
+from consilience.agents.ranking import ranked
 from consilience.orchestrator.ensemble.confusion import ConfusionMatrix
 from consilience.orchestrator.ensemble.dirichlet import likeliest_count
 from consilience.orchestrator.ensemble.scaling import (
@@ -82,8 +83,13 @@ def _as_tuples(value: Any) -> Any:
 
 
 def states_labels(probabilities: np.ndarray) -> bool:
-    """Return whether rows of (n, c) hold no more than a label each, or a label and one number (`confusion`)."""
-    return states_one_number(probabilities) or bool(((probabilities == 0) | (probabilities == 1)).all())
+    """Return whether each row of (n, c) is a label, a label and one number, or several labels (`confusion`).
+
+    >>> states_labels(np.array([[0.8, 0.1, 0.1], [0.0, 0.0, 1.0], [2 / 3, 0.0, 1 / 3]]))
+    True
+    """
+    of_one = probabilities[~ranked(probabilities)]
+    return states_one_number(of_one) or bool(((of_one == 0) | (of_one == 1)).all())
 
 
 def states_one_number(probabilities: np.ndarray) -> bool:

@@ -10,6 +10,10 @@ How far each is drawn follows from how far these agents are from it (`dirichlet.
 random keep to what is expected, one that swaps two labels, or answers with one where it does not know, soon does not.
 A stated number moves the label that it is stated for, by a slope that is 0 until the labelled images show that it tells
 right answers from wrong ones: models say "0.9" to either.
+
+Who names several labels (`agents.ranking`) is known by the first. What that leaves to the others is shared out anew:
+more for those named after it, as far as they were true where the first was not. How much of the answer the first is,
+alone or before others, is a stated number, too.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ import numpy as np
 from consilience.agents.base import one_hot, softmax
 from consilience.orchestrator.ensemble.dirichlet import drawn_to, label_shares, likeliest_strength
 from consilience.orchestrator.ensemble.scaling import log_probabilities
+from consilience.orchestrator.ensemble.statements import Statements
 
 USUAL_IMAGES = 16.0
 """For how many images it usually counts what is expected of an agent: its accuracy, and what it names of one label."""
@@ -33,31 +38,34 @@ USUAL_ERRORS_OF_A_LABEL = 4.0
 SLOPE_WIDTH = 0.5
 """Standard deviation of the prior on the slope of a stated number, around 0: that it tells nothing."""
 
-SUREST = 0.99
-"""A stated number counts up to here: some say 1 whatever they see."""
+USUAL_RUNNER_UP, RUNNER_UP_WIDTH = 1.0, 1.0
+"""Centre and standard deviation of the prior on how much the log odds of a label rise that is named second, among those
+that are not named first."""
 
 
 @dataclass(frozen=True)
 class ConfusionMatrix:
     """softmax(L[named] + slope (logit(stated) - usual) of the named label): what was true where it said so.
 
+    Of several labels `runner_up` moves what the first leaves to the others (`Statements.with_later`).
+
     Attributes:
         logs: L, by the label that it names, the logarithm of each label's probability, (c, c).
         slope: of the log odds of the number that it states.
         usual: the mean of these log odds.
+        runner_up: how much the log odds of a label rise that it names second, among those that it does not name first.
     """
 
     logs: tuple[tuple[float, ...], ...]
     slope: float = 0.0
     usual: float = 0.0
+    runner_up: float = USUAL_RUNNER_UP
     kind: ClassVar[str] = "confusion-matrix"
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
-        probabilities = np.asarray(probabilities)
-        named, logits = probabilities.argmax(axis=1), log_odds_of_the_named(probabilities)
-        logs = np.array(self.logs)[named]
-        logs[np.arange(len(named)), named] += self.slope * (logits - self.usual)
-        return softmax(logs)
+        said = Statements.of(np.asarray(probabilities))
+        logs = said.with_later(np.array(self.logs)[said.first], self.runner_up)
+        return said.of_answers(said.with_first(logs, self.slope * (said.odds - self.usual)))
 
 
 @dataclass(frozen=True)
@@ -126,36 +134,47 @@ def calibrated_statements(
     if not raw:
         return []
     shares = label_shares(labels, raw[0].shape[1])
-    prior = ConfusionPrior.of(np.stack([_counts(each, labels) for each in raw]))
-    return [_calibrated(each, labels, folds, prior, shares) for each in raw]
+    answered = [np.isfinite(each).all(axis=1) for each in raw]
+    said = [Statements.of(each[spoke]) for each, spoke in zip(raw, answered, strict=True)]
+    truths = [labels[spoke][each.row] for each, spoke in zip(said, answered, strict=True)]
+    prior = ConfusionPrior.of(np.stack([each.counts(truth) for each, truth in zip(said, truths, strict=True)]))
+    fitted = []
+    for spoke, each, truth in zip(answered, said, truths, strict=True):
+        calibrator, of_answers = _calibrated(each, truth, folds[spoke][each.row], prior, shares)
+        rows = np.full_like(raw[0], np.nan)
+        rows[spoke] = of_answers
+        fitted.append((calibrator, rows))
+    return fitted
 
 
 def _calibrated(
-    raw: np.ndarray, labels: np.ndarray, folds: np.ndarray, prior: ConfusionPrior, shares: np.ndarray
+    said: Statements, truths: np.ndarray, folds: np.ndarray, prior: ConfusionPrior, shares: np.ndarray
 ) -> tuple[ConfusionMatrix, np.ndarray]:
-    answered, rows = np.isfinite(raw).all(axis=1), np.full_like(raw, np.nan)
-    named = np.nan_to_num(raw).argmax(axis=1)
-    for fold in np.unique(folds[answered]):
-        here, others = answered & (folds == fold), folds != fold
-        rows[here] = softmax(prior.logs(_counts(raw[others], labels[others]), shares)[named[here]])
-    stated = log_odds_of_the_named(raw[answered])
-    usual = float(stated.mean())
-    slope = _slope(stated - usual, rows[answered, named[answered]], labels[answered] == named[answered])
-    moved = one_hot(named[answered], len(shares)) * (slope * (stated - usual))[:, None]
-    rows[answered] = softmax(log_probabilities(rows[answered]) + moved)
-    logs = prior.logs(_counts(raw, labels), shares)
-    return ConfusionMatrix(tuple(map(tuple, logs.tolist())), slope, usual), rows
+    """Return a calibrator, and the calibrated answers; truths and folds are of the statements, int (m,)."""
+    words = np.empty_like(said.later)
+    for fold in np.unique(folds):
+        here = folds == fold
+        counts = said.take(~here).counts(truths[~here])
+        words[here] = softmax(prior.logs(counts, shares)[said.first[here]])
+    runner_up = _runner_up(said, words, truths)
+    logs = said.with_later(log_probabilities(words), runner_up)
+    usual = float(said.odds @ said.share / said.share.sum())
+    slope = _slope(said, said.odds - usual, words, truths)
+    matrix = prior.logs(said.counts(truths), shares)
+    calibrator = ConfusionMatrix(tuple(map(tuple, matrix.tolist())), slope, usual, runner_up)
+    return calibrator, said.of_answers(said.with_first(logs, slope * (said.odds - usual)))
 
 
-def _slope(stated: np.ndarray, expected: np.ndarray, right: np.ndarray) -> float:
-    """Return the slope of greatest posterior of stated log odds (m,), beside the expected chances to be right."""
+def _slope(said: Statements, stated: np.ndarray, expected: np.ndarray, truths: np.ndarray) -> float:
+    """Return the slope of greatest posterior of stated log odds (m,), beside the expected probabilities (m, c)."""
     if not np.ptp(stated) > 0:
         return 0.0
-    slope, odds = 0.0, np.log(expected / (1 - expected))
+    of_first = expected[np.arange(len(truths)), said.first]
+    slope, odds, right = 0.0, np.log(of_first / (1 - of_first)), said.first == truths
     for _ in range(50):  # Newton
         share = 1 / (1 + np.exp(-(odds + slope * stated)))
-        step = (float((share - right) @ stated) + slope / SLOPE_WIDTH**2) / (
-            float((share * (1 - share)) @ stated**2) + 1 / SLOPE_WIDTH**2
+        step = (float((said.share * (share - right)) @ stated) + slope / SLOPE_WIDTH**2) / (
+            float((said.share * share * (1 - share)) @ stated**2) + 1 / SLOPE_WIDTH**2
         )
         slope -= float(np.clip(step, -1.0, 1.0))
         if abs(step) < 1e-8:
@@ -163,14 +182,20 @@ def _slope(stated: np.ndarray, expected: np.ndarray, right: np.ndarray) -> float
     return slope
 
 
-def log_odds_of_the_named(probabilities: np.ndarray) -> np.ndarray:
-    """Return the log odds of each row's greatest probability, (n,), up to those of SUREST."""
-    stated = np.clip(probabilities.max(axis=1), 1 - SUREST, SUREST)
-    return np.asarray(np.log(stated / (1 - stated)))
-
-
-def _counts(raw: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return how often x was named where y was true, (c, c) [y, x], in rows (n, c), NaN where nothing was."""
-    answered, c = np.isfinite(raw).all(axis=1), raw.shape[1]
-    pairs = labels[answered] * c + raw[answered].argmax(axis=1)
-    return np.bincount(pairs, minlength=c * c).reshape(c, c).astype(np.float64)
+def _runner_up(said: Statements, expected: np.ndarray, truths: np.ndarray) -> float:
+    """Return the rise of greatest posterior of a label that is named second, where what was named first is wrong."""
+    wrong = said.take(tells := said.later.any(axis=1) & (said.first != truths))
+    others = np.where(one_hot(wrong.first, expected.shape[1]) > 0, -np.inf, np.log(expected[tells]))
+    of_truth = wrong.later[np.arange(len(wrong.row)), truths[tells]]
+    rise = USUAL_RUNNER_UP
+    for _ in range(50):  # Newton
+        chances = softmax(others + rise * wrong.later)
+        mean = (chances * wrong.later).sum(axis=1)
+        spread = (chances * wrong.later**2).sum(axis=1) - mean**2
+        step = (float(wrong.share @ (mean - of_truth)) + (rise - USUAL_RUNNER_UP) / RUNNER_UP_WIDTH**2) / (
+            float(wrong.share @ spread) + 1 / RUNNER_UP_WIDTH**2
+        )
+        rise -= float(np.clip(step, -1.0, 1.0))
+        if abs(step) < 1e-8:
+            break
+    return rise

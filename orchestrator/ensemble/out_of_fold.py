@@ -17,6 +17,8 @@ from typing import Self
 
 import numpy as np
 
+from consilience.agents.ranking import ranked
+
 MIN_CAPACITY = 10
 """Rows of a label that always count, the newest, however old."""
 
@@ -96,7 +98,7 @@ def with_room(raw: np.ndarray) -> np.ndarray:
     """Return distributions (n, c) as (n, c + 1), for an agent that could not name the last label.
 
     What it did not give to the label that it named is spread over one more label: so a word with one confidence stays
-    one.
+    one. Who named several labels gave the others nothing.
 
     >>> with_room(np.array([[0.8, 0.2]])).round(2).tolist()
     [[0.8, 0.1, 0.1]]
@@ -106,6 +108,8 @@ def with_room(raw: np.ndarray) -> np.ndarray:
     best = raw[np.arange(n), named]
     wider = np.c_[raw * (c - 1) / c, (1 - best) / c]
     wider[np.arange(n), named] = best
+    several = ranked(raw)
+    wider[several] = np.c_[raw[several], np.zeros(several.sum())]
     return np.asarray(wider)
 
 

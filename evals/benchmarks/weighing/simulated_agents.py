@@ -42,6 +42,7 @@ REGIMES: dict[str, Regime] = {
     "40 % missing": Regime(trait="missing"),
     "words": Regime(skill=(0.8, 1.6), trait="words"),
     "words and a number": Regime(skill=(0.8, 1.6), trait="number"),
+    "rankings": Regime(skill=(0.8, 1.6), trait="ranking"),
     "ten labels, eight agents": Regime(8, 10, (1.1, 3.3)),
     "ten labels, words": Regime(8, 10, (1.5, 3.0), trait="words"),
     "two labels, twenty agents": Regime(20, 2, (0.3, 1.0), 0.5, 2),
@@ -104,6 +105,10 @@ def simulated(name: str, n: int, seed: int, regime: Regime | None = None) -> tup
         raw[rng.random((a, n)) < 0.4] = np.nan
     elif regime.trait == "words":
         raw = one_hot(raw.argmax(axis=2), c)
+    elif regime.trait == "ranking":  # two labels, where the second is nearly as likely as the first
+        second, most = np.sort(raw, axis=2)[:, :, -2:-1], raw.max(axis=2, keepdims=True)
+        raw = one_hot(raw.argmax(axis=2), c) + 0.5 * ((raw == second) & (second > 0.4 * most))
+        raw /= raw.sum(axis=2, keepdims=True)
     elif regime.trait == "number":
         confidence = np.round(np.clip(rng.normal(0.8, 0.1, (a, n)), 0.4, 0.95), 1)[:, :, None]
         raw = np.where(one_hot(raw.argmax(axis=2), c) > 0, confidence, (1 - confidence) / (c - 1))

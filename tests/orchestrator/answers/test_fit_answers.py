@@ -87,6 +87,29 @@ def test_answers_that_are_missing_or_name_no_label_do_not_count(panel: Path) -> 
     assert "none of the labels" in str(other.error)
 
 
+def test_answers_of_several_labels_count(tmp_path: Path) -> None:
+    rows = [row for row in answer_rows(120) if row["agent"] == "Ann"]
+    for number, row in enumerate(rows):
+        if row["label"] != row["truth"]:  # whenever it errs, it has the truth in mind
+            row["label"] += f" | {row['truth']}"
+        elif not number % 4:
+            row["label"] += " | canker" if row["truth"] != "canker" else " | rust"
+    task = Task.from_labels([*LABELS, "healthy"])
+    report = fit_answers(rows, tmp_path / "panel", task=task)
+    assert not [aside for aside in report.asides if "none of the labels" in aside]
+    assert report.panel.members[0].trust.n == 120
+    new: Rows = [
+        {"image": "sure", "agent": "Ann", "label": "rust"},
+        {"image": "not so", "agent": "Ann", "label": "rust | scab", "confidence": 0.1},
+        {"image": "either", "agent": "Ann", "label": "Rust or scab"},
+    ]
+    sure, not_so, either = (diagnosis.posterior for diagnosis in diagnoses(tmp_path / "panel", new))
+    assert sure["rust"] > 0.8 > not_so["rust"]
+    assert not_so["scab"] > 4 * not_so["canker"]
+    assert either["rust"] == pytest.approx(either["scab"], abs=0.1)
+    assert either["rust"] + either["scab"] > 0.8
+
+
 def test_a_second_look_takes_the_place_of_the_first(tmp_path: Path) -> None:
     rows = answer_rows(240)
     again = [{**row, "label": row["truth"], "stage": "revised"} for row in rows if row["agent"] == "vlm"]

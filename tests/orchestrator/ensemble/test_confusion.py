@@ -7,13 +7,13 @@ import pytest
 from scipy.stats import nbinom
 
 from consilience.agents.base import softmax
+from consilience.orchestrator.ensemble.calibration import states_labels
 from consilience.orchestrator.ensemble.confusion import (
     USUAL_ERRORS_OF_A_LABEL,
     USUAL_IMAGES,
     ConfusionMatrix,
     ConfusionPrior,
     calibrated_statements,
-    log_odds_of_the_named,
 )
 from consilience.orchestrator.ensemble.dirichlet import (
     STRENGTHS,
@@ -22,6 +22,8 @@ from consilience.orchestrator.ensemble.dirichlet import (
     likeliest_count,
     likeliest_strength,
 )
+from consilience.orchestrator.ensemble.out_of_fold import with_room
+from consilience.orchestrator.ensemble.statements import Statements, log_odds_of_the_named
 
 
 def stated(named: np.ndarray, confidence: np.ndarray | float = 0.9, c: int = 3) -> np.ndarray:
@@ -172,3 +174,77 @@ def test_how_far_observed_counts_go_from_expected_ones_is_found() -> None:
 
 def test_the_log_odds_of_who_is_certain_are_finite() -> None:
     assert log_odds_of_the_named(np.eye(2)) == pytest.approx(np.log([99, 99]))
+
+
+def ranking(*labels: int, c: int = 4) -> np.ndarray:
+    """An answer that names these labels, most likely first, (1, c)."""
+    halved = np.zeros(c)
+    halved[list(labels)] = 0.5 ** np.arange(len(labels))
+    return np.asarray(halved[None] / halved.sum())
+
+
+HALF_SURE = ConfusionMatrix(tuple(map(tuple, np.log(np.full((4, 4), 0.5 / 3) + np.eye(4) / 3).tolist())), runner_up=1.0)
+
+
+def test_what_the_first_leaves_to_the_others_is_shared_out_by_hand() -> None:
+    e = np.e
+    assert HALF_SURE(ranking(0))[0] == pytest.approx([0.5, 1 / 6, 1 / 6, 1 / 6])
+    others = 0.5 / (e + 2)
+    assert HALF_SURE(ranking(0, 2))[0] == pytest.approx([0.5, others, e * others, others])
+    others = 0.5 / (e + e**0.5 + 1)
+    assert HALF_SURE(ranking(3, 1, 0))[0] == pytest.approx([e**0.5 * others, e * others, others, 0.5])
+
+
+def test_of_equally_likely_labels_each_is_the_first_in_half_of_the_answer() -> None:
+    either = np.array([[0.5, 0.0, 0.5, 0.0]])
+    in_turn = (HALF_SURE(ranking(0, 2)) + HALF_SURE(ranking(2, 0))) / 2
+    np.testing.assert_allclose(HALF_SURE(either), in_turn)
+    counts = Statements.of(np.r_[either, ranking(1, 3)]).counts(np.array([0, 0, 3]))
+    assert counts[[0, 0, 3], [0, 2, 1]].tolist() == [0.5, 0.5, 1.0]
+    assert counts.sum() == 2.0
+
+
+def named_second(chance: float, n: int = 600, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Rankings of two labels (n, 4): the first is right on half, else the second with this chance; and the labels."""
+    rng = np.random.default_rng(seed)
+    labels, order = rng.integers(0, 4, n), rng.permuted(np.tile(np.arange(1, 4), (n, 1)), axis=1)
+    wrong = (labels[:, None] + order) % 4
+    right, second = rng.random(n) < 0.5, rng.random(n) < chance
+    first = np.where(right, labels, wrong[:, 0])
+    then = np.where(~right & second, labels, wrong[:, 1])
+    return np.concatenate([ranking(a, b) for a, b in zip(first, then, strict=True)]), labels
+
+
+def test_a_second_label_is_worth_what_it_was() -> None:
+    for chance in (0.1, 0.8):
+        raw, labels = named_second(chance)
+        ((calibrator, rows),) = calibrated_statements([raw], labels, np.arange(600) % 5)
+        worth = calibrator(ranking(0, 2))[0]
+        assert worth[0] == pytest.approx(0.5, abs=0.05)
+        assert worth[2] == pytest.approx(0.5 * chance, abs=0.06)
+        np.testing.assert_allclose(rows.sum(axis=1), 1)
+
+
+def test_who_names_one_label_only_is_surer() -> None:
+    rng = np.random.default_rng(1)
+    labels, sure = rng.integers(0, 4, 900), rng.random(900) < 0.5
+    first = np.where(rng.random(900) < np.where(sure, 0.95, 0.5), labels, (labels + 1) % 4)
+    raw = np.where(sure[:, None], np.eye(4)[first], np.concatenate([ranking(x, (x + 2) % 4) for x in first]))
+    ((calibrator, _),) = calibrated_statements([raw], labels, np.arange(900) % 5)
+    assert calibrator(ranking(0))[0, 0] == pytest.approx(0.95, abs=0.05)
+    assert calibrator(ranking(0, 2))[0, 0] == pytest.approx(0.5, abs=0.06)
+
+
+def test_who_named_several_labels_gives_a_new_one_nothing() -> None:
+    raw = np.r_[ranking(2, 0), ranking(1), np.full((1, 4), np.nan)]
+    assert with_room(raw)[0] == pytest.approx([1 / 3, 0, 2 / 3, 0, 0])
+    assert states_labels(with_room(raw)[:2])
+
+
+def test_no_label_is_preferred_to_another() -> None:
+    raw, labels = named_second(0.5, 80, 3)
+    raw[::7] = np.array([0.5, 0.5, 0, 0])
+    turned = np.array([2, 0, 3, 1])
+    ((_, rows),) = calibrated_statements([raw], labels, np.arange(80) % 4)
+    ((_, again),) = calibrated_statements([raw[:, turned]], turned.argsort()[labels], np.arange(80) % 4)
+    np.testing.assert_allclose(again, rows[:, turned], atol=1e-9)
