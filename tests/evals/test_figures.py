@@ -222,4 +222,5 @@ def test_words_that_are_no_unicode_and_labels_in_any_script_survive(tmp_path: Pa
     figures = measure(collect([batch], list(odd)), list(odd))
     assert figures.fusion is not None
     assert figures.fusion.accuracy == 1.0
+    assert figures.fusion.ece is not None
     assert not math.isnan(figures.fusion.ece)
