@@ -17,7 +17,7 @@ from consilience.core.settings.model_kinds import ModelSettings
 from consilience.core.settings.model_settings import LookSettings, ReasonerSettings
 from consilience.core.settings.settings import RepliesSettings
 from consilience.core.settings.vlm_settings import VlmSettings
-from consilience.core.storage.cache_folder import cache_folder
+from consilience.core.storage.user_folders import cache_folder
 
 AskedSettings = TypeVar("AskedSettings", bound=LookSettings | AnswersSettings | ReasonerSettings)
 

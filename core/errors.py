@@ -14,10 +14,13 @@
     |   +-- PanelMissingError
     |   +-- PanelDamagedError half-written, or a file was changed
     |   +-- PanelTooNewError  written by a newer format
+    |   +-- PanelLinkError    a link lies in it
     |   +-- PanelBusyError    another process is writing it
+    |   +-- UnconfirmedAddressError  it would send images and keys to where the user has not said
     +-- AgentError            an agent is unknown, cannot answer, or is used in the wrong order
     |   +-- AllAgentsFailedError
     |   +-- AnswerError       a model's reply is no answer
+    |   |   +-- RefusedWordsError  its words are not to be shown
     |   +-- BudgetSpentError  the next answer would cost more than the run may spend
     +-- EvaluationError       an evaluation's folder holds another run, or cannot be written or compared
     +-- SlackError            Slack refuses, cannot be reached, or lacks what the bot needs
@@ -94,12 +97,20 @@ class PanelDamagedError(PanelError):
     """The panel is half-written, or one of its files was changed or lost."""
 
 
+class PanelLinkError(PanelError):
+    """A link lies in the panel, or something else that is neither a file nor a folder."""
+
+
 class PanelTooNewError(PanelError):
     """The panel was written in a format that this version does not know."""
 
 
 class PanelBusyError(PanelError):
     """Another process is writing the panel."""
+
+
+class UnconfirmedAddressError(PanelError):
+    """The panel names addresses of models that stand in no settings of the user, and were not confirmed."""
 
 
 class AgentError(ConsilienceError):
@@ -112,6 +123,10 @@ class AllAgentsFailedError(AgentError):
 
 class AnswerError(AgentError):
     """A reply is no answer to the question; the message says why, in words that the model can be shown."""
+
+
+class RefusedWordsError(AnswerError):
+    """A reply holds words that are not to be shown to people, not even where the error is told."""
 
 
 class BudgetSpentError(AgentError):

@@ -293,6 +293,7 @@ def _engine(
 ) -> Iterator[Engine]:
     """Ray if it is asked for; several processes where many vectors wait that each of them answers alike; else this."""
     kind = FreshDiagnoser if drop_leaks else WatchfulDiagnoser
+    settings = panel.with_models(settings, agents)  # other processes and machines know nothing of what was confirmed
     with ExitStack() as stack:
         if isinstance(source, VectorSource):
             panel.encoder.check(source.file.encoder)

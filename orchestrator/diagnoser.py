@@ -53,6 +53,7 @@ class Diagnoser:
     Attributes:
         threads: that load and embed images in `diagnose_many`; None: one for each core.
         known_vectors: by identity, vectors that its encoder made before; `diagnose_many` does not make them again.
+        settings: with those of the panel's models.
         graph: what runs images through the panel.
         budget: what its agents and its reasoner may spend together while it is open.
     """
@@ -62,7 +63,7 @@ class Diagnoser:
 
     def __init__(self, panel: Panel, settings: Settings, agents: Sequence[Agent], encoder: Encoder | None) -> None:
         self.panel = panel
-        self.settings = settings
+        self.settings = settings = panel.with_models(settings, agents)
         self.encoder = encoder if encoder is not None else panel.encoder.open(settings.device)
         panel.encoder.check(self.encoder)
         self.budget = Budget(settings.policy.max_run_cost_usd)
@@ -97,6 +98,7 @@ class Diagnoser:
         Raises:
             PanelError: the panel is missing, damaged or too new.
             DatasetError: `answers` cannot be used, or are of none of the panel's agents; names the row.
+            UnconfirmedAddressError: it alone names an address of a model, and the user has not confirmed it.
             EncoderError: the encoder cannot be opened, or is not the panel's.
             AgentError: agents are missing, or the panel was not fitted with them, or with the reasoner that is to
                 advise.

@@ -74,8 +74,8 @@ class ReloadingDiagnoser:
 
     @property
     def settings(self) -> Settings:
-        """The settings that every generation is opened with."""
-        return self._settings
+        """The settings of the panel at work, with those of its models."""
+        return self._lease.diagnoser.settings
 
     @property
     def weigher(self) -> Weigher:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 
 import hypothesis
@@ -13,6 +14,11 @@ import pytest
 # How long an example takes says nothing on a busy machine.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+# What is confirmed in a test is forgotten; the processes of a run know of each other's panels.
+_CONFIG = tempfile.TemporaryDirectory(prefix="consilience-config-")
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["CONSILIENCE_CONFIG"] = _CONFIG.name
 
 # The processes of pytest-xdist are told the width of the terminal; what is tested here has none.
 os.environ.pop("COLUMNS", None)

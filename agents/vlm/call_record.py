@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from consilience.agents.vlm.endpoint.chat_completion import CompletionChoice, Usage
-from consilience.core.errors import AgentError, AnswerError
+from consilience.core.errors import AgentError, AnswerError, RefusedWordsError
 from consilience.core.prediction import Prediction
 from consilience.prompts import quoted
 
@@ -26,7 +26,9 @@ class CallRecord:
     choices: list[CompletionChoice] = field(default_factory=list)
 
     def unusable(self, problem: AnswerError) -> AgentError:
-        """Return the error of replies that are no answer, after the last try, which quotes the first of them."""
+        """Return the error of replies that are no answer, after the last try; it quotes the first, if it may."""
+        if isinstance(problem, RefusedWordsError):
+            return AgentError(str(problem))
         said = quoted(self.choices[0].raw, 200)
         return AgentError(f"{problem}; it answered {said}")
 

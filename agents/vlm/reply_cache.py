@@ -14,6 +14,7 @@ from consilience.core.errors import AgentError
 from consilience.core.prediction import Prediction
 from consilience.core.storage.json_text import parsed_json
 from consilience.core.storage.sqlite_file import SqliteFile
+from consilience.core.storage.user_folders import make_private_folder
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class ReplyCache:
     def __init__(self, path: str | Path, max_bytes: int = 256 * 2**20) -> None:
         self.path, self.max_bytes = Path(path), max_bytes
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(self.path.parent)
             self._file = SqliteFile(self.path, self._prepare)
         except (sqlite3.Error, OSError) as cause:
             raise AgentError(f"the reply cache '{path}' cannot be used ({cause}); name another file") from cause

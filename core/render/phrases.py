@@ -7,7 +7,6 @@ to show as text; Markdown and HTML escape them as well.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 
 from consilience.core.diagnosis_record import DiagnosisRecord
@@ -16,16 +15,23 @@ from consilience.core.evidence import Evidence
 PERHAPS_NONE = "Perhaps none of these"
 """The headline of a novel image: it may show none of the task's labels."""
 
-_DROPPED = re.compile(r"[\u202a-\u202e\u2066-\u2069]")  # they would turn the direction of what follows
+_OBEYED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, but for ends of lines; and changes of the direction of what follows."""
+
+
+def without_controls(text: str) -> str:
+    """Return `text` without what a terminal would obey instead of showing it; ends of lines stay."""
+    return text if text.isprintable() and text.isascii() else _OBEYED.sub("", text)
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def one_line(text: str, limit: int = 500) -> str:
     """Return `text` on one line of at most `limit` characters, without control characters and changes of direction."""
     if len(text) <= limit and text.isascii() and text.isprintable() and "  " not in text and text == text.strip():
         return text  # as most are: it is asked of every word that a page shows
-    joined = _DROPPED.sub("", " ".join(text[: 4 * limit].split()))
-    kinds = ((sign, unicodedata.category(sign)) for sign in joined)
-    clean = "".join("\ufffd" if kind == "Cs" else sign for sign, kind in kinds if kind != "Cc")
+    clean = _SURROGATE.sub("\ufffd", without_controls(" ".join(text[: 4 * limit].split())))
     return clean if len(clean) <= limit else clean[: limit - 1].rstrip() + "…"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -28,8 +29,10 @@ def hold_lock(path: Path) -> FileLock:
 
     Raises:
         LockHeldError: another process holds it, or this one does through another object.
-        OSError: the file cannot be made.
+        OSError: the file cannot be made, or is a link.
     """
+    if path.is_symlink():  # whose target would be emptied
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     lock = FileLock(path, thread_local=False)
     try:
         lock.acquire(timeout=0)

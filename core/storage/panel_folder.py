@@ -6,6 +6,8 @@
 
 A writer fills the next generation's folder and then replaces the manifest, which is the one step that counts. Readers
 need no lock: who finds files gone and a newer manifest starts again.
+
+A panel may come from anybody, and a link in it would have us read or write elsewhere: none is followed.
 """
 
 from __future__ import annotations
@@ -25,8 +27,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from consilience.core.errors import ConsilienceError, PanelDamagedError, PanelError, PanelMissingError, PanelTooNewError
+from consilience.core.errors import (
+    ConsilienceError,
+    PanelDamagedError,
+    PanelError,
+    PanelLinkError,
+    PanelMissingError,
+    PanelTooNewError,
+)
 from consilience.core.storage.atomic_write import partial_file, sync, write_atomically
+from consilience.core.storage.json_text import parsed_json
+from consilience.core.storage.user_folders import make_private_folder
 
 T = TypeVar("T")
 
@@ -129,7 +140,7 @@ def write_panel_folder(
     try:
         is_new = not path.exists()
         refuse_to_replace(path, overwrite)
-        path.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path)
         older = _generations(path)
         generation = max(older, default=0) + 1
         try:
@@ -160,12 +171,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
     Raises:
         PanelMissingError: there is no panel.
+        PanelLinkError: a link is in the folder.
         PanelTooNewError: a newer version of Consilience wrote it.
         PanelDamagedError: the manifest is missing, cannot be parsed, or has an older format.
         PanelError: it may not be read.
     """
+    refuse_links(path)
     try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
+        manifest = parsed_json((path / MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError) as cause:
         if path.is_dir() and _generations(path):
             raise PanelDamagedError(
@@ -177,7 +190,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         ) from cause
     except PermissionError as cause:
         raise _forbidden(path, cause) from cause
-    except (OSError, ValueError, RecursionError) as cause:
+    except (OSError, ValueError) as cause:
         raise PanelDamagedError(_damaged(path, f"{MANIFEST} cannot be read ({cause})")) from cause
     if not isinstance(manifest, dict) or type(number := manifest.get("format")) is not int:
         raise PanelDamagedError(_damaged(path, f"{MANIFEST} does not say its format"))
@@ -191,6 +204,29 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if wrong := [key for key, kind in KEYS.items() if type(manifest.get(key)) is not kind]:
         raise PanelDamagedError(_damaged(path, f"{MANIFEST} lacks {', '.join(wrong)}"))
     return manifest
+
+
+def refuse_links(path: Path) -> None:
+    """Look that a panel's folder, which may be a link itself, holds files and folders and nothing else.
+
+    Raises:
+        PanelLinkError: it holds a link, at any depth, or what is neither a file nor a folder.
+    """
+    folders = [os.fspath(path)]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif not entry.is_file(follow_symlinks=False) and os.path.lexists(entry.path):
+                        kind = "a link" if entry.is_symlink() else "neither a file nor a folder"
+                        raise PanelLinkError(
+                            f"'{entry.path}' is {kind}, and in a panel none is followed: put the file itself in its "
+                            "place if you know it ('cp -rL' copies a folder so), or delete it"
+                        )
+        except OSError:  # another process removed an older generation, or whoever reads the files says why
+            continue
 
 
 def fit_again(path: Path) -> str:
@@ -242,6 +278,7 @@ def refuse_to_replace(path: Path, overwrite: bool) -> None:
     """
     if not path.exists():
         return
+    refuse_links(path)
     if not path.is_dir():
         raise PanelError(f"'{path}' is a file: name a folder for the panel")
     there = set(os.listdir(path)) - DERIVED

@@ -13,8 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from consilience.core.storage.user_folders import make_private_file
+
 BUSY_SECONDS = 10.0
 """How long one process waits for another that is writing."""
+
+
+def make_database_file(path: Path) -> None:
+    """Make an empty file for a database, which only its owner may read; SQLite gives its logs the same rights.
+
+    One that is there stays as it is.
+
+    Raises:
+        sqlite3.OperationalError: it cannot be made, or is a link.
+    """
+    try:
+        make_private_file(path)
+    except OSError as cause:
+        raise sqlite3.OperationalError(f"unable to open database file: {cause.strerror}") from cause
 
 
 def set_up(connection: Any, *, durable: bool = False) -> None:
@@ -62,7 +78,7 @@ class SqliteFile:
     """One SQLite file; safe for several threads and processes, and after a fork.
 
     Args:
-        path: the file, made if it is missing.
+        path: the file, made if it is missing: only its owner may read it then. A link is refused.
         prepare: makes the tables of a new file, and raises where the file holds something else, which leaves the file
             as it was. Others who open the same file wait meanwhile.
         durable: whether what was written last outlasts a power cut; without it, the last few transactions may be lost.
@@ -90,6 +106,7 @@ class SqliteFile:
             self._opened.close()
 
     def _open(self, prepare: Callable[[sqlite3.Connection], None] | None = None) -> _Opened:
+        make_database_file(self.path)
         database = sqlite3.connect(self.path, timeout=BUSY_SECONDS, check_same_thread=False)
         try:
             if prepare is not None:

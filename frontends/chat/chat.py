@@ -18,6 +18,7 @@ from consilience.frontends.chat import rule_answers as answers
 from consilience.frontends.chat.coalescer import Coalescer
 from consilience.frontends.chat.question import ChatQuestion, recognised
 from consilience.frontends.chat.reply import Reply
+from consilience.orchestrator.decision.explain import in_its_words
 from consilience.orchestrator.decision.policy import under_alarm
 from consilience.orchestrator.feedback.drift import drift
 from consilience.orchestrator.feedback.streams import Streams, source_of
@@ -181,7 +182,8 @@ class Chat:
         if model is not None:
             seconds = self.diagnoser.settings.policy.agent_timeout_seconds
             try:
-                return Reply(await model.answer(stored.diagnosis, text, seconds), diagnosis=stored.id)
+                answer = await model.answer(stored.diagnosis, text, seconds)
+                return Reply(in_its_words(answer), diagnosis=stored.id)
             except AgentError as error:
                 note = f"The language model was not used: {clean(str(error))}."
         known = await self._by_rules(stored, question) if question else answers.not_understood(stored.id)
@@ -190,7 +192,7 @@ class Chat:
     def _model(self) -> FollowUp | None:
         """Return the language model that settings or panel name; it holds connections, so it is made once."""
         panel = self.diagnoser.panel
-        settings = self.diagnoser.settings.reasoner or panel.reasoner
+        settings = self.diagnoser.settings.reasoner
         if settings is None:
             return None
         if self._follow_up is None or self._follow_up.task is not panel.task:

@@ -23,6 +23,7 @@ from consilience.frontends.cli.models.replies_command import replies
 from consilience.frontends.cli.models.serve_vlm_command import serve_vlm
 from consilience.frontends.cli.models.tune_command import tune
 from consilience.frontends.cli.outcome import EXIT_CODES, INTERRUPTED, Failure, complain
+from consilience.frontends.cli.panels.confirm_command import confirm
 from consilience.frontends.cli.panels.demo_command import demo
 from consilience.frontends.cli.panels.diagnose_command import diagnose
 from consilience.frontends.cli.panels.fit_command import add, add_label, fit, remove
@@ -112,4 +113,4 @@ main.add_section("Look at images", chat, web, slack, history)
 main.add_section("Learn from people", suggest, feedback, review, learn, learned, undo, drift)
 main.add_section("Evaluate", evaluate, compare, stress, replay)
 main.add_section("Models", encoders, prompts, replies, export, tune, serve_vlm)
-main.add_section("Panels", show, check, add, add_label, remove, graph)
+main.add_section("Panels", show, check, confirm, add, add_label, remove, graph)

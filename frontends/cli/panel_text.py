@@ -84,11 +84,20 @@ def facts(panel: Panel, policy: PolicySettings, decision: DecisionSettings = AS_
                 "agent": model.name,
                 "model": getattr(model, "model", None),
                 "at": model.place,
+                "key_variable": getattr(model, "key_variable", None),
                 "confidence": getattr(model, "confidence", None),
                 "pictures_a_request": getattr(model, "pictures_a_request", None),
             }
             for model in panel.models
         ],
+        "reasoner": None
+        if (reasoner := panel.reasoner) is None
+        else {
+            "role": reasoner.role,
+            "model": reasoner.model,
+            "at": reasoner.base_url,
+            "key_variable": reasoner.key_variable,
+        },
         "agents": [
             {**member.trust.to_dict(), "calibrator": member.calibrator.kind, "share_of_weight": share}
             for member, share in zip(panel.members, shares_of_weight(panel), strict=True)

@@ -7,13 +7,13 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from io import TextIOWrapper
 from typing import Any, Protocol
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -25,20 +25,32 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from consilience.core.render.phrases import without_controls
 from consilience.frontends.cli.outcome import complain
 
 WIDTH_OF_A_FILE = 2000
 """Columns of text that goes to a file or a pipe, unless COLUMNS says otherwise: nothing is wrapped."""
 
 
+class SafeConsole(Console):
+    """A console on which nothing that is printed can move the cursor, or change the terminal in another way."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render without control characters, but for those of the console's own."""
+        for segment in super().render(renderable, options):
+            is_own = segment.control is not None
+            yield segment if is_own else Segment(without_controls(segment.text), segment.style)
+
+
 def console(*, stderr: bool = False) -> Console:
-    """Return a console that reads no markup in what it prints: labels and file names are anybody's."""
+    """Return a console for what anybody may have written: no markup is read, no control characters come through."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else WIDTH_OF_A_FILE
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width)
+    return SafeConsole(stderr=stderr, markup=False, highlight=False, emoji=False, width=width)
 
 
 def table(*columns: str) -> Table:

@@ -162,3 +162,14 @@ def from_press(body: Mapping[str, Any]) -> SlackRequest:
         action=name,
         value=str(chosen.get("value") or ""),
     )
+
+
+def is_of_team(body: Mapping[str, Any], team: str) -> bool:
+    """Return whether what Slack sent happened where the bot is installed; `team`: its id.
+
+    An event says for which teams' bots it is: in a channel that several share, it may have happened in another.
+    """
+    if authorized := _mappings(body.get("authorizations")):
+        return any(bot.get("team_id") == team for bot in authorized)
+    place = body.get("team")
+    return (place.get("id") if isinstance(place, Mapping) else body.get("team_id")) == team

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +17,14 @@ from consilience.frontends.slack.bot import Bot, Referral
 from consilience.frontends.slack.drift_watch import watch
 from consilience.frontends.slack.files import bearer_of
 from consilience.frontends.slack.inbox import Inbox
-from consilience.frontends.slack.request import from_message, from_press, has_images
+from consilience.frontends.slack.request import from_message, from_press, has_images, is_of_team
 from consilience.frontends.slack.slack_api import API_URL, Api, Identity
 
 if TYPE_CHECKING:
     from slack_bolt.app.async_app import AsyncApp
+    from slack_bolt.response import BoltResponse
+
+log = logging.getLogger(__name__)
 
 PATH = "/slack/events"
 """Where Slack sends events and buttons to, over HTTP."""
@@ -94,6 +99,7 @@ def _app(connection: SlackConnection, bot: Bot, inbox: Inbox, identity: Identity
     """Return Bolt's app, which checks signatures, and acknowledges only what has been written down."""
     from slack_bolt.app.async_app import AsyncApp
     from slack_bolt.authorization import AuthorizeResult
+    from slack_bolt.response import BoltResponse
     from slack_sdk.web.async_client import AsyncWebClient
 
     async def known() -> AuthorizeResult:
@@ -112,6 +118,16 @@ def _app(connection: SlackConnection, bot: Bot, inbox: Inbox, identity: Identity
         process_before_response=True,
         raise_error_for_unhandled_request=False,
     )
+
+    async def only_own_team(body: dict[str, Any], next: Callable[[], Awaitable[None]]) -> BoltResponse | None:
+        """Refuse what happened in another team, which may have installed the same app."""
+        if not is_of_team(body, identity.team_id):
+            log.warning("an event of another team than %s was refused", identity.team_id)
+            return BoltResponse(status=403, body="this bot is another team's")
+        await next()
+        return None
+
+    app.middleware(only_own_team)
 
     async def on_message(event: dict[str, Any]) -> None:
         if event.get("type") == "app_mention" and not has_images(event):  # it may come before its files do
@@ -149,7 +165,17 @@ async def _by_socket(app: AsyncApp, app_token: str) -> AsyncIterator[None]:
 async def _over_http(app: AsyncApp, host: str, port: int) -> AsyncIterator[None]:
     from aiohttp import web
 
-    runner = web.AppRunner(app.web_app(path=PATH, port=port), access_log=None)
+    @web.middleware
+    async def with_time(request: web.Request, handler: Any) -> web.StreamResponse:
+        """Refuse a request whose time is no number, over which the check of its signature would fall."""
+        if re.fullmatch(r"[0-9]{1,12}", request.headers.get("X-Slack-Request-Timestamp", "")) is None:
+            return web.Response(status=401)
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    served = app.web_app(path=PATH, port=port)
+    served.middlewares.append(with_time)
+    runner = web.AppRunner(served, access_log=None)
     await runner.setup()
     try:
         try:

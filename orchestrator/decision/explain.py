@@ -58,9 +58,17 @@ def explain(
     sentences += _reasoner(predictions)
     if any(trust.estimated_on for trust in trusts):
         sentences.append(ESTIMATED)
-    if conclusion.verdict == "refer":
-        sentences.append("A person should look. " + ". ".join(conclusion.reasons) + ".")
-    return " ".join(sentences)
+    return " ".join([*sentences, *person_needed(conclusion)])
+
+
+def person_needed(conclusion: Conclusion) -> list[str]:
+    """Return why a person should look, as one text; nothing where the diagnosis is settled."""
+    return [] if conclusion.verdict != "refer" else ["A person should look. " + ". ".join(conclusion.reasons) + "."]
+
+
+def in_its_words(rationale: str) -> str:
+    """Return what a language model wrote, marked as that: it is a claim, and not the product's."""
+    return f"In the language model's words: “{rationale.replace('”', '’').strip()}”"
 
 
 def _opening(conclusion: Conclusion) -> str:
@@ -109,7 +117,7 @@ def _reasoner(predictions: Sequence[Prediction]) -> list[str]:
         if prediction.agent == REASONER and prediction.error is not None:
             return [not_used(prediction.error)]
         if prediction.agent == REASONER and prediction.calibrated is None:
-            return [f"The reasoner decided for {prediction.label}: {prediction.rationale.rstrip('.')}."]
+            return [f"The reasoner decided for {prediction.label}. {in_its_words(prediction.rationale)}"]
     return []
 
 

@@ -7,6 +7,7 @@ id.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -33,7 +34,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from consilience.core.errors import HistoryError, first_line
 from consilience.core.storage.panel_folder import HISTORY, read_manifest
-from consilience.core.storage.sqlite_file import BUSY_SECONDS, set_up
+from consilience.core.storage.sqlite_file import BUSY_SECONDS, make_database_file, set_up
 
 TABLES = MetaData()
 
@@ -159,6 +160,8 @@ class Database:
             raise HistoryError(f"'{self.name}' needs a driver that is not installed ({cause})") from cause
         if options:
             event.listen(self._engine, "connect", _set_up_sqlite)
+        if options and where.database not in (None, "", ":memory:") and not where.query:
+            self._make_file(Path(str(where.database)))
         with self.transaction():  # a file that is no database shows here
             pass
         _make_tables(self._engine, self._failed)
@@ -180,7 +183,13 @@ class Database:
         """Close the connections. A second call does nothing."""
         self._engine.dispose()
 
-    def _failed(self, cause: SQLAlchemyError) -> HistoryError:
+    def _make_file(self, path: Path) -> None:
+        try:
+            make_database_file(path)
+        except sqlite3.Error as cause:
+            raise self._failed(cause) from cause
+
+    def _failed(self, cause: Exception) -> HistoryError:
         message = first_line(getattr(cause, "orig", None) or cause)
         remedies = {
             "locked": "another process is writing it: try again in a moment",

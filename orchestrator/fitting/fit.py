@@ -50,6 +50,7 @@ from consilience.orchestrator.fitting.selection import AUTO, candidates, select
 from consilience.orchestrator.fitting.ungrouped import accuracy_without_groups
 from consilience.orchestrator.fitting.unlabelled import list_unlabelled, sample_unlabelled
 from consilience.orchestrator.panel.encoder_spec import EncoderRecord
+from consilience.orchestrator.panel.model_addresses import confirm_own
 from consilience.orchestrator.panel.panel import Panel, labelled_features
 from consilience.orchestrator.panel.writer import index, prepare_novelty, writing
 from consilience.orchestrator.reasoner.reasoner import Reasoner
@@ -213,6 +214,7 @@ def fit(
             unlabelled_ids=unlabelled_ids if any(head.needs_unlabelled for head in fitted.heads) else frozenset(),
             **fitted.parts(),
         ).save(path, overwrite=overwrite)
+    confirm_own(written.id, written.models, written.reasoner)
     index(written, settings, progress)
     settling = written.settles(settings.policy, settings.decision)
     return FitReport(

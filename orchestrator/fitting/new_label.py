@@ -69,6 +69,7 @@ def add_label(
     added = Task.label(label) if isinstance(label, str) else label
     with writing(path):
         old = Panel.open(path)
+        settings = old.with_models(settings, agents)
         task, budget = old.task.with_label(added), Budget(settings.policy.max_run_cost_usd)
         check_decision(settings.decision, task.names, [0] * len(task.names))  # before the work, not after it
         others = [

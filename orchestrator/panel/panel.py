@@ -71,6 +71,7 @@ from consilience.orchestrator.grouping.links import Link
 from consilience.orchestrator.novelty.novelty_score import Novelty
 from consilience.orchestrator.novelty.reference import NoveltyReference
 from consilience.orchestrator.panel.encoder_spec import EncoderRecord
+from consilience.orchestrator.panel.model_addresses import MODELS_FILE, with_models_of
 from consilience.orchestrator.panel.panel_records import (
     member_from_dict,
     member_to_dict,
@@ -235,13 +236,22 @@ class Panel:
             url=url,
         )
 
+    def with_models(self, settings: Settings, supplied: Sequence[Agent] = ()) -> Settings:
+        """Return settings that also say where the panel's models are asked, as far as `settings` do not.
+
+        Raises:
+            UnconfirmedAddressError: the panel alone names an address, and the user has not confirmed it.
+        """
+        names = {agent.name for agent in supplied}
+        return with_models_of(self.path, self.id, self.models, self.reasoner, settings, names)
+
     def open_agents(self, settings: Settings, supplied: Sequence[Agent], budget: Budget) -> dict[str, Agent]:
         """Return the agents by name: fitted heads, those that answer in words, and those the panel cannot hold.
 
         A panel of answers has none: its agents have answered already.
 
         Args:
-            settings: its agents are reached as it says; the others as when the panel was fitted.
+            settings: its agents are reached as it says; `with_models` adds the panel's own.
             supplied: the last, and any that are to be asked in the place of those that the settings describe.
             budget: what those that answer in words may spend together.
 
@@ -259,7 +269,8 @@ class Panel:
         models = []
         for model in self.models:
             if model.name not in own:
-                models.append(reached(model, set_up.get(model.name, model)))
+                if model.name in set_up:
+                    models.append(reached(model, set_up[model.name]))
             elif (now := settings_of(own[model.name])) is not None:
                 reached(model, now)
         cache = open_replies(settings.replies) if models else None
@@ -284,7 +295,7 @@ class Panel:
         write_json(folder / "unlabelled.json", sorted(self.unlabelled_ids))
         if self.agreement is not None:
             write_json(folder / AGREEMENT_FILE, self.agreement.to_dict())
-        write_json(folder / "models.json", models_to_dict(self.models, self.reasoner))
+        write_json(folder / MODELS_FILE, models_to_dict(self.models, self.reasoner))
         np.savez(folder / SECOND_LOOKS_FILE, allow_pickle=False, **self.second_looks.arrays())
         if self.novelty is not None:
             np.savez(folder / NOVELTY_FILE, allow_pickle=False, **self.novelty.arrays())
@@ -328,7 +339,7 @@ def _read(folder: PanelFolder) -> Panel:
         )
         novelty, bounds, grouping = state / NOVELTY_FILE, state / BOUNDS_FILE, read_json(state / "grouping.json")
         added, agreed = state / CONTRIBUTIONS_FILE, state / AGREEMENT_FILE
-        models, reasoner = models_from_dict(read_json(state / "models.json"))
+        models, reasoner = models_from_dict(read_json(state / MODELS_FILE))
         return Panel(
             task=task,
             encoder=encoder,

@@ -9,6 +9,8 @@ from pathlib import Path
 from consilience.core.errors import PanelError
 from consilience.core.progress import Progress
 from consilience.core.settings.settings import Settings
+from consilience.core.storage.panel_folder import refuse_links
+from consilience.core.storage.user_folders import make_private_folder
 from consilience.orchestrator.novelty.novelty_score import Novelty
 from consilience.orchestrator.panel.panel import Panel
 from consilience.retrieval.memory.image_memory import writer_lock
@@ -20,7 +22,9 @@ def writing(path: Path) -> Iterator[None]:
     """Hold the writer lock; a folder that was made for it goes again if nothing was written."""
     is_new = not path.exists()
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        if not is_new:
+            refuse_links(path)
+        make_private_folder(path)
     except OSError as cause:
         raise PanelError(
             f"the panel '{path}' cannot be made: {cause.strerror}; check the path and your rights"

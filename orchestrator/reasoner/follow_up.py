@@ -22,6 +22,7 @@ from consilience.core.settings.model_settings import ReasonerSettings
 from consilience.core.task import Task
 from consilience.orchestrator.decision.case_summary import REASONER, CaseSummary
 from consilience.orchestrator.reasoner.output import invented_figures
+from consilience.orchestrator.reasoner.rationale_check import check_words
 from consilience.prompts import clean, label_lines, load_prompt, quoted
 
 log = logging.getLogger(__name__)
@@ -116,4 +117,5 @@ def _checked(text: str, shown: str, diagnosis: Diagnosis) -> str:
     )
     if made_up:
         raise AnswerError(f"it holds numbers that the record does not: {', '.join(made_up[:5])}")
+    check_words(answer, diagnosis.settled)
     return answer

@@ -21,6 +21,7 @@ from consilience.core.settings.model_settings import ReasonerSettings
 from consilience.core.task import Task
 from consilience.orchestrator.decision.case_summary import REASONER, CaseSummary
 from consilience.orchestrator.reasoner.output import ReasonerOutput, invented_figures, output_schema, parse_output
+from consilience.orchestrator.reasoner.rationale_check import check_words
 from consilience.prompts import Prompt, label_lines, load_prompt, quoted
 
 log = logging.getLogger(__name__)
@@ -165,8 +166,8 @@ class ReasonerQuestion:
         """Return the answer in a reply.
 
         Raises:
-            AnswerError: there is none; or its words, which are to be the diagnosis', are missing or hold figures that
-                the record does not.
+            AnswerError: there is none; or its words, which are to stand beside the diagnosis, are missing, hold figures
+                that the record does not, or an address, or contradict the verdict.
             AgentError: it was to explain the diagnosis, and names another label.
         """
         summary, role = self.summary, self._settings.role
@@ -179,6 +180,8 @@ class ReasonerQuestion:
             raise AnswerError("'rationale' is empty; it must say why")
         if made_up := self._invented(output):
             raise AnswerError(f"'rationale' holds numbers that the record does not: {', '.join(made_up[:5])}")
+        words = " ".join([output.rationale, *output.ask_again.values()])
+        check_words(words, summary.conclusion.settled if role == "explain" else None)
         return output
 
     def _invented(self, output: ReasonerOutput) -> list[str]:

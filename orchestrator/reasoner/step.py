@@ -23,7 +23,7 @@ from consilience.core.prediction import Prediction, Stage
 from consilience.core.settings.model_settings import Role
 from consilience.core.settings.settings import Settings
 from consilience.orchestrator.decision.case_summary import REASONER, CaseSummary
-from consilience.orchestrator.decision.explain import not_used
+from consilience.orchestrator.decision.explain import in_its_words, not_used, person_needed
 from consilience.orchestrator.decision.run_state import ReasonerUpdate, State
 from consilience.orchestrator.decision.selective_asking import spent
 from consilience.orchestrator.decision.weighing import Weighed, Weigher
@@ -32,13 +32,13 @@ from consilience.orchestrator.reasoner.reasoner import Reasoner, ReasonerResult
 
 
 def open_reasoner(panel: Panel, settings: Settings, budget: Budget) -> Reasoner | None:
-    """Return the reasoner of the settings, else the adviser that the panel was fitted with; None: only rules.
+    """Return the reasoner of the settings, to which `Panel.with_models` added the panel's; None: only rules.
 
     Raises:
         AgentError: it is to advise, and the panel has no trust in it.
         SettingsError: it would be asked otherwise than when its trust was earned.
     """
-    chosen = settings.reasoner or panel.reasoner
+    chosen = settings.reasoner
     if chosen is None:
         return None
     if chosen.role == "advise":
@@ -186,7 +186,10 @@ class ReasonerStep:
 
 
 def _explained(conclusion: Conclusion, prediction: Prediction) -> Conclusion:
-    """Return the conclusion in the reasoner's words; in those of the rules, if it failed."""
+    """Return the conclusion in the reasoner's words, marked as such; in those of the rules, if it failed."""
     failed = prediction.error is not None
-    rationale = f"{conclusion.rationale} {not_used(prediction.error or '')}" if failed else prediction.rationale
+    if failed:
+        rationale = f"{conclusion.rationale} {not_used(prediction.error or '')}"
+    else:
+        rationale = " ".join([in_its_words(prediction.rationale), *person_needed(conclusion)])
     return replace(conclusion, rationale=rationale, cost_usd=conclusion.cost_usd + spent([prediction]))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from consilience.core.errors import EncoderError, import_extra
 from consilience.core.storage.atomic_write import write_atomically
-from consilience.core.storage.cache_folder import cache_folder
+from consilience.core.storage.user_folders import cache_folder, make_private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ def cached(name: str, export: Callable[[], bytes]) -> Path:
     if _is_whole(path):
         return path
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         with FileLock(f"{path}.lock"):
             if not _is_whole(path):
                 content = export()

@@ -21,7 +21,8 @@ from tests.support.shapes import LABELS, draw, draw_all
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings of whoever runs the tests do not count; the folder of exported models may be theirs."""
     for name in list(os.environ):
-        if name.startswith("CONSILIENCE_") and name not in ("CONSILIENCE_CACHE", "CONSILIENCE_TEST_DATA"):
+        kept = name in ("CONSILIENCE_CACHE", "CONSILIENCE_CONFIG", "CONSILIENCE_TEST_DATA")
+        if name.startswith("CONSILIENCE_") and not kept:
             monkeypatch.delenv(name)
 
 

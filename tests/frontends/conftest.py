@@ -17,7 +17,7 @@ from tests.support.shapes import draw_all
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings and tokens of whoever runs the tests do not count; the folder of exported models may be theirs."""
     for name in list(os.environ):
-        kept = name in ("CONSILIENCE_CACHE", "CONSILIENCE_TEST_DATA")
+        kept = name in ("CONSILIENCE_CACHE", "CONSILIENCE_CONFIG", "CONSILIENCE_TEST_DATA")
         if name.startswith(("CONSILIENCE_", "SLACK_")) and not kept:
             monkeypatch.delenv(name)
 

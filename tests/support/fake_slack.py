@@ -145,21 +145,23 @@ class FakeSlack:
             event["thread_ts"] = thread
         return event
 
-    def deliver(self, event: dict[str, Any], secret: str = SECRET) -> int:
+    def deliver(self, event: dict[str, Any], secret: str = SECRET, team: str = TEAM) -> int:
         """Bring an event to the bot, and wait until it has acknowledged it. Returns the status (200 on a socket)."""
         body = {
             "token": "verification",
-            "team_id": TEAM,
+            "team_id": team,
             "api_app_id": "A1",
             "event": event,
             "type": "event_callback",
             "event_id": f"Ev{next(self._number)}",
             "event_time": 1700000000,
-            "authorizations": [{"team_id": TEAM, "user_id": BOT, "is_bot": True}],
+            "authorizations": [{"team_id": team, "user_id": BOT, "is_bot": True}],
         }
         return self._bring("events_api", body, json.dumps(body).encode(), "application/json", secret)
 
-    def press(self, message: Message, action: str, option: int | None = None, user: str = "U1") -> int:
+    def press(
+        self, message: Message, action: str, option: int | None = None, user: str = "U1", team: str = TEAM
+    ) -> int:
         """Press a button of a message."""
         [actions] = [block for block in message.blocks if block["type"] == "actions"]
         pressed = {"action_id": action, "block_id": actions["block_id"], "action_ts": f"{next(self._number)}.0"}
@@ -168,7 +170,7 @@ class FakeSlack:
         body = {
             "type": "block_actions",
             "user": {"id": user},
-            "team": {"id": TEAM},
+            "team": {"id": team},
             "channel": {"id": message.channel},
             "message": {"ts": message.ts, **({"thread_ts": message.thread} if message.thread else {})},
             "actions": [pressed],

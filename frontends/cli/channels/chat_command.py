@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from consilience.core.errors import ConsilienceError, ImageError
+from consilience.frontends.cli.asked_addresses import ask_about_addresses
 from consilience.frontends.cli.named_images import dropped_name
 from consilience.frontends.cli.options import PATH, collected, json_option, panel_option, settings_options
 from consilience.frontends.cli.outcome import complain, finish
@@ -53,7 +54,9 @@ def chat(
 
     out, is_watched = console(), sys.stdin.isatty() and not as_json
     used, failed = 0, 0
-    with open_chat(panel, collected(settings_file, assignments)) as opened, asyncio.Runner() as runner:
+    settings = collected(settings_file, assignments)
+    ask_about_addresses(panel, settings)
+    with open_chat(panel, settings) as opened, asyncio.Runner() as runner:
         if refer_to is not None:
             opened.refer = ImageFolder(refer_to)
         talk = Talk(opened, getpass.getuser())

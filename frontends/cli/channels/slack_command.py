@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from consilience.core.errors import SlackError
+from consilience.frontends.cli.asked_addresses import ask_about_addresses
 from consilience.frontends.cli.options import PATH, collected, panel_option, settings_options
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ def slack(
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
         await serve(connection, chat, inbox or panel / "slack.sqlite", refer_to, drift_to, _ready, stop)
 
-    with open_chat(panel, collected(settings_file, assignments)) as chat:
+    settings = collected(settings_file, assignments)
+    ask_about_addresses(panel, settings)
+    with open_chat(panel, settings) as chat:
         asyncio.run(until_terminated(chat))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from consilience.core.errors import import_extra
+from consilience.frontends.cli.asked_addresses import ask_about_addresses
 from consilience.frontends.cli.options import collected, panel_option, settings_options
 from consilience.frontends.cli.outcome import Failure
 
@@ -71,6 +72,7 @@ def web(
             f"others could reach this page: set a token of at least {LEAST_TOKEN} characters in {TOKEN_VARIABLE}, or "
             "let everybody in with --open"
         )
+    ask_about_addresses(panel, settings)
     listener = _listener(host, port)
     with listener, open_chat(panel, settings, Batching) as chat:
         hosts = {*LOOPBACK_NAMES, *(name.lower() for name in names)} if is_local else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from consilience.frontends.cli.asked_addresses import ask_about_addresses
 from consilience.frontends.cli.options import (
     PATH,
     answers_option,
@@ -86,6 +87,7 @@ def evaluate(
     if engine == "local" and (ray_address or ray_workers):
         raise click.UsageError("--ray-address and --ray-workers need --engine ray")
     settings = collected(settings_file, assignments, seed=seed)
+    ask_about_addresses(panel, settings)
     try:
         with progress_on(console(stderr=True)) as report:
             done = run(

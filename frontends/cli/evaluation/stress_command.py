@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from consilience.frontends.cli.asked_addresses import ask_about_addresses
 from consilience.frontends.cli.evaluation.evaluate_command import name_problems
 from consilience.frontends.cli.options import (
     PATH,
@@ -54,6 +55,7 @@ def stress(
     from consilience.frontends.cli.terminal import console, print_json, progress_on
 
     settings = collected(settings_file, assignments, seed=seed)
+    ask_about_addresses(panel, settings)
     try:
         with progress_on(console(stderr=True)) as report:
             robustness = run(

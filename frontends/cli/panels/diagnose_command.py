@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from consilience.core.errors import ConsilienceError, DatasetError, EncoderError, ImageError
+from consilience.frontends.cli.asked_addresses import ask_about_addresses
 from consilience.frontends.cli.named_images import dropped_name, with_folders
 from consilience.frontends.cli.options import (
     PATH,
@@ -87,6 +88,7 @@ def diagnose(
     from consilience.core.diagnosis_record import json_of
     from consilience.core.images import ImageNotes
     from consilience.core.prediction import FailureTally
+    from consilience.core.render.phrases import one_line
     from consilience.frontends.cli.people.history_command import keeper
     from consilience.frontends.cli.terminal import console, print_json, progress_on
     from consilience.orchestrator.diagnoser import Diagnoser
@@ -96,6 +98,7 @@ def diagnose(
     settings = collected(settings_file, assignments, history__keep=False if no_history else None)
     if answers is not None:
         settings = _with_answers(settings, answers, panel)
+    ask_about_addresses(panel, settings)
     is_counted = not any(name == "-" or _kind_of(name) != "image" for name in images)
     if (events or pictures is not None) and any(_kind_of(name) == "answers" for name in images):
         raise click.UsageError("--events and --picture are for images; here are answers alone.")
@@ -108,7 +111,7 @@ def diagnose(
     if settings.decision.frequencies == "estimate" and not is_single:
         names = [*names]
         settings, frequencies = _estimated(panel, settings, names)
-        click.echo("" if frequencies is None else frequencies.words(), err=True)
+        click.echo("" if frequencies is None else one_line(frequencies.words(), 2000), err=True)
     shifts: list[BatchShift] = []
     is_one_by_one = is_single or events or pictures is not None
     results = _one_by_one if is_one_by_one else partial(_in_batches, are_all_named="-" not in images, shifts=shifts)
@@ -149,7 +152,7 @@ def diagnose(
             words += f". Look them up: consilience history --panel {shlex.quote(str(panel))}"
         click.echo(f"{kinds.total()} images: {words}" if kinds else "no images were given", err=True)
         for sentence in dict.fromkeys(batch_sentence(shift) for shift in shifts if kinds and not shift.alarm):
-            click.echo(sentence, err=True)
+            click.echo(one_line(sentence, 2000), err=True)
     for note in notes.sentences():
         complain("note", note)
     finish(kinds["settled"] + kinds["referred"], kinds["failed"], complain_of_agents(failures.sentences))

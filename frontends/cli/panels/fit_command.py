@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from consilience.frontends.cli.asked_addresses import ask_about_addresses
 from consilience.frontends.cli.named_images import with_folders
 from consilience.frontends.cli.options import (
     PATH,
@@ -322,6 +323,7 @@ def add_label(
     from consilience.orchestrator.fitting.new_label import add_label as add_to_panel
 
     settings = collected(settings_file, assignments)
+    ask_about_addresses(panel, settings)
     paths = _all_images(images, settings)
     label = consilience.Task.label(name, descriptions, synonyms)
     with progress_on(console(stderr=True)) as progress:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -48,6 +49,8 @@ def show(
         worth_lines,
     )
     from consilience.frontends.cli.terminal import console, print_json
+    from consilience.orchestrator.decision.case_summary import REASONER
+    from consilience.orchestrator.panel.model_addresses import unconfirmed_addresses
     from consilience.orchestrator.panel.panel import Panel
 
     settings = collected(settings_file, assignments)
@@ -55,6 +58,7 @@ def show(
     opened = Panel.open(panel)
     streams = [stream.to_dict() for stream in _streams(opened, settings)]
     held = facts(opened, settings.policy, settings.decision) | {"streams": streams}
+    unconfirmed = held["unconfirmed"] = sorted(unconfirmed_addresses(panel, settings)[1])
     if groups is not None:
         _write_groups(opened, groups)
     form = {key: manifest[key] for key in ("id", "format", "generation", "written", "written_by")}
@@ -63,6 +67,10 @@ def show(
     if as_json:
         print_json(out, json.dumps({**held, **form, "bytes": size}, ensure_ascii=False))
         return
+
+    def unknown(name: str) -> str:
+        return "; not confirmed: see consilience confirm" if name in unconfirmed else ""
+
     encoder = held["encoder"]
     counts = ", ".join(f"{one_line(label)} {count:,}" for label, count in held["labels"].items())
     rows = {
@@ -82,12 +90,14 @@ def show(
     if held["unknown"]:
         rows["Unknown"] = f"{counted(held['unknown'])} that people said to show none of the labels"
     for model in held["models"]:
-        asked = f"{model['model']} at {model['at']}, confidence {model['confidence']}"
+        asked = f"{_place_words(model)}, confidence {model['confidence']}{unknown(model['agent'])}"
         if model["model"] is None:
             asked = f"its answers stand in {model['at']}; to other images in the table of --answers"
         if (most := model["pictures_a_request"]) is not None:
             asked += f", {counted(most, 'picture')} a request: similar cases come on one numbered sheet"
         rows[f"Agent {one_line(model['agent'])}"] = one_line(asked)
+    if (reasoner := held["reasoner"]) is not None:
+        rows["Reasoner"] = one_line(f"{_place_words(reasoner)}, role {reasoner['role']}{unknown(REASONER)}")
     grid = Table.grid(padding=(0, 2))
     for name, words in rows.items():
         grid.add_row(Text(name, style="bold"), words)
@@ -102,6 +112,12 @@ def show(
     added = (one_line(words, 500) for words in contribution_words(held["agents"], held["contributions"]))
     out.print(grid, "", trust_table(held["agents"]), *added, *choice_words(held["choices"]), "", sep="\n")
     out.print(*(one_line(words, 500) for words in closing), sep="\n")
+
+
+def _place_words(model: Mapping[str, Any]) -> str:
+    """Return which model is asked where, and with what key."""
+    key = f", key in {model['key_variable']}" if model["key_variable"] else ""
+    return f"{model['model']} at {model['at']}{key}"
 
 
 def _streams(panel: Panel, settings: Settings) -> list[Stream]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -210,11 +211,19 @@ def _row(kept: StoredDiagnosis, feedbacks: Feedbacks) -> dict[str, str]:
 
 
 def _print_csv(selected: Iterable[StoredDiagnosis], feedbacks: Feedbacks) -> None:
+    from consilience.core.render.phrases import without_controls
+
     for lines in (iter([COLUMNS]), (_row(stored, feedbacks).values() for stored in selected)):
         for line in lines:
             text = io.StringIO()
-            csv.writer(text).writerow([_no_formula(str(cell)) for cell in line])
+            cells = [_no_formula(str(cell)) for cell in line]
+            csv.writer(text).writerow(map(without_controls, cells) if is_terminal() else cells)
             click.echo(text.getvalue().encode("utf-8", "backslashreplace"), nl=False)
+
+
+def is_terminal() -> bool:
+    """Return whether what is printed comes to a person's terminal."""
+    return sys.stdout.isatty()
 
 
 def _no_formula(text: str) -> str:

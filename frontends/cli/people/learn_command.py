@@ -38,7 +38,7 @@ def learn(panel: Path, as_json: bool, settings_file: Path | None, assignments: t
         change = report.change and report.change.to_dict()
         print_json(console(), json.dumps({"change": change, "left_out": report.left_out}, ensure_ascii=False))
     else:
-        click.echo(_words(report.change) if report.change is not None else _nothing(report.waiting, panel))
+        console().print(_words(report.change) if report.change is not None else _nothing(report.waiting, panel))
     finish(0 if report.left_out and report.change is None else 1, len(report.left_out))
 
 
@@ -57,7 +57,7 @@ def learned(panel: Path, as_json: bool, settings_file: Path | None, assignments:
         return
     for change in changes:
         undone = f"; undone {change.undone:%Y-%m-%d %H:%M}" if change.undone is not None else ""
-        click.echo(f"{change.when:%Y-%m-%d %H:%M}  {_words(change)}{undone}")
+        console().print(f"{change.when:%Y-%m-%d %H:%M}  {_words(change)}{undone}", soft_wrap=True)
     if not changes:
         click.echo("The panel has not learned from feedback yet.")
 

@@ -60,6 +60,7 @@ def readable_by_all() -> Iterator[Path]:
         path = Path(folder)
         path.chmod(0o755)
         write_panel_folder(path / "panel", filler("x"))
+        (path / "panel").chmod(0o755)
         yield path / "panel"
         os.seteuid(os.getuid())
 

@@ -273,12 +273,24 @@ def test_a_language_model_answers_freely_from_the_record_alone(
 ) -> None:
     chat, id = with_model
     server.replies = [completion("All 4 agents name the circle, and nothing speaks for corners.")]
-    assert ask(chat, id, LONG).text == "All 4 agents name the circle, and nothing speaks for corners."
+    said = "In the language model's words: “All 4 agents name the circle, and nothing speaks for corners.”"
+    assert ask(chat, id, LONG).text == said
     [request] = server.requests
     text = "\n".join(message["content"] for message in request["messages"])  # text alone: pictures would be lists
     assert f'The person asks: "{LONG}"' in text
     assert "gaussian" in text
     assert "new.png" not in text
+
+
+@pytest.mark.parametrize("words", ["Nobody needs to look at it.", "Ask at www.evil.test for more."])
+def test_what_a_model_may_not_say_is_never_said(
+    with_model: tuple[Chat, str], server: ScriptedServer, words: str
+) -> None:
+    chat, id = with_model
+    server.replies = [completion(words)]
+    answer = ask(chat, id, LONG)
+    assert words.rstrip(".") not in answer.text + answer.closing
+    assert "its words " in answer.closing
 
 
 def test_a_figure_that_the_record_lacks_is_never_said(with_model: tuple[Chat, str], server: ScriptedServer) -> None:

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from consilience.frontends.cli.outcome import complain
-from consilience.frontends.cli.terminal import console, print_json, progress_on, quiet_libraries
+from consilience.frontends.cli.terminal import SafeConsole, console, print_json, progress_on, quiet_libraries
 
 
 def printed(line: str) -> str:
@@ -46,6 +48,29 @@ def test_a_complaint_is_one_printable_line(message: str, capsys: pytest.CaptureF
 def test_text_for_a_file_has_no_codes_and_is_not_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
     console().print("word " * 300 + "[red]end[/red]", style="bold red")
     assert capsys.readouterr().out == "word " * 300 + "[red]end[/red]\n"
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202erust\r\b\x00"
+
+
+@pytest.mark.parametrize("as_terminal", [True, False])
+def test_nothing_that_is_printed_is_obeyed(as_terminal: bool) -> None:
+    stream = io.StringIO()
+    out = SafeConsole(file=stream, markup=False, force_terminal=as_terminal, color_system=None, width=200)
+    cells = Table(HOSTILE, title=HOSTILE)
+    cells.add_row(Text(HOSTILE), end_section=True)
+    out.print(HOSTILE, Text(HOSTILE, style="bold"), cells)
+    out.print(HOSTILE, soft_wrap=True)
+    text = stream.getvalue()
+    assert text.count("rust") == 6
+    for sign in "\x1b\x07\x9b\u202e\r\b\x00":
+        assert sign not in (text.replace("\x1b[1m", "").replace("\x1b[0m", "") if as_terminal else text)
+
+
+def test_the_consoles_own_styles_stay() -> None:
+    stream = io.StringIO()
+    SafeConsole(file=stream, force_terminal=True, color_system="standard").print(Text("rust", style="bold red"))
+    assert stream.getvalue() == "\x1b[1;31mrust\x1b[0m\n"
 
 
 def test_progress_is_silent_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:

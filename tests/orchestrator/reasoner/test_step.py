@@ -65,7 +65,10 @@ def test_explaining_changes_the_rationale_and_nothing_else(
     vectors = blobs.drawn(9, 5)[0]
     rules = diagnosed(panel, vectors)
     explained = diagnosed(panel, vectors, settings=settings("explain"))
-    assert [result.rationale for result in explained] == ["Because I say so."] * 9
+    for result, ruled in zip(explained, rules, strict=True):
+        told, doubts = "In the language model's words: “Because I say so.”", ". ".join(ruled.reasons)
+        assert result.rationale == (told if ruled.settled else f"{told} A person should look. {doubts}.")
+    assert {result.settled for result in explained} == {True, False}
     assert len(server.requests) == 9
     assert without(explained, "rationale") == without(rules, "rationale")
 
@@ -210,13 +213,26 @@ def test_an_adviser_may_be_reached_otherwise_and_not_be_another(
         Diagnoser.open(path, settings=settings("advise", reasoner__model="other"))
 
 
+@pytest.mark.parametrize("words", ["It is sound; no person needs to look.", "Read more at https://evil.test/."])
+@pytest.mark.parametrize("role", ["explain", "decide"])
+def test_words_that_contradict_or_lead_elsewhere_are_not_shown(
+    server: ScriptedServer, settings: Any, panel: Path, blobs: Any, words: str, role: str
+) -> None:
+    label = {"decide": lambda _: "apple", "explain": diagnosis_of}[role]
+    server.by_request = lambda request: chat(output_of(label(request), 0.9, words))
+    [result] = diagnosed(panel, blobs.between(0, 1, 0.1), settings=settings(role))
+    assert words.rstrip(".") not in result.rationale
+    assert "The reasoner was not used: " in result.rationale
+    assert len(server.requests) == 2  # it may take them back
+
+
 def test_a_panel_that_was_fitted_with_an_adviser_can_be_explained_instead(
     server: ScriptedServer, settings: Any, advised: Any, blobs: Any
 ) -> None:
     path = advised(oracle)
     server.by_request = lambda request: chat(output_of(diagnosis_of(request), 0.9, "Because."))
     [result] = diagnosed(path, blobs.between(0, 1, 0.1), settings=settings("explain"))
-    assert result.rationale == "Because."
+    assert result.rationale.startswith("In the language model's words: “Because.”")
     assert [prediction.agent for prediction in result.predictions] == ["neighbours", "gaussian"]
 
 
@@ -290,7 +306,7 @@ def test_a_decision_is_final_and_shares_out_the_rest(
     assert any("The agents disagree" in reason for reason in result.reasons)
     ratio = rules.posterior["apple"] / rules.posterior["beech"]
     assert result.posterior["apple"] / result.posterior["beech"] == pytest.approx(ratio, rel=1e-3)
-    assert "The reasoner decided for cedar: I know better." in result.rationale
+    assert "The reasoner decided for cedar. In the language model's words: “I know better.”" in result.rationale
     *looks, decision = without([result])[0]["predictions"]
     assert looks == without([rules])[0]["predictions"]
     assert (decision["agent"], decision["weight"], decision["calibrated"]) == ("reasoner", 0.0, None)

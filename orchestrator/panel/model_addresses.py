@@ -1,0 +1,102 @@
+"""Where a panel's models are asked: as the user's settings say, or where the user has confirmed what the panel says."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from consilience.core.errors import SettingsError, UnconfirmedAddressError
+from consilience.core.settings.confirmed_addresses import ModelAddress, confirm_addresses, confirmed_addresses
+from consilience.core.settings.model_kinds import ModelSettings
+from consilience.core.settings.model_settings import EndpointSettings, ReasonerSettings
+from consilience.core.settings.settings import Settings
+from consilience.core.storage.json_text import parsed_json
+from consilience.core.storage.panel_folder import PanelFolder, read_manifest
+from consilience.orchestrator.decision.case_summary import REASONER
+from consilience.orchestrator.panel.panel_records import models_from_dict
+
+log = logging.getLogger(__name__)
+
+MODELS_FILE = "models.json"
+
+
+def addresses_of(models: Sequence[ModelSettings], reasoner: ReasonerSettings | None) -> dict[str, ModelAddress]:
+    """Return the address of each agent, and of the reasoner, by name; models in this process have none."""
+    endpoints = {model.name: model for model in models if isinstance(model, EndpointSettings)}
+    asked: Mapping[str, EndpointSettings] = {**endpoints, **({} if reasoner is None else {REASONER: reasoner})}
+    return {name: ModelAddress.of(settings) for name, settings in asked.items()}
+
+
+def with_models_of(
+    panel: Path,
+    id: str,
+    models: Sequence[ModelSettings],
+    reasoner: ReasonerSettings | None,
+    settings: Settings,
+    supplied: Collection[str] = (),
+) -> Settings:
+    """Return settings that say of each model where it is asked: as they did, else as the panel says and is confirmed.
+
+    Args:
+        panel, id: the panel's folder, and its id.
+        models, reasoner: as the panel holds them.
+        settings: the user's.
+        supplied: names of agents that are given otherwise, and so are not looked for.
+
+    Raises:
+        UnconfirmedAddressError: the user has not confirmed an address that the panel alone names.
+    """
+    set_up = {model.name for model in settings.models}
+    added = [model for model in models if model.name not in set_up and model.name not in supplied]
+    if settings.reasoner is not None:
+        reasoner = None
+    if unconfirmed := _unconfirmed(id, addresses_of(added, reasoner), settings):
+        named = "; ".join(f"'{name}' at {address.words()}" for name, address in unconfirmed.items())
+        raise UnconfirmedAddressError(
+            f"the panel '{panel}' names models that you have not confirmed, and would send them images and keys: "
+            f"{named}. If they are right, run 'consilience confirm {shlex.quote(str(panel))}' once, or give settings "
+            "that name them ('models', 'reasoner')"
+        )
+    return settings.model_copy(
+        update={"models": (*settings.models, *added), "reasoner": settings.reasoner or reasoner},
+    )
+
+
+def unconfirmed_addresses(panel: Path, settings: Settings) -> tuple[str, dict[str, ModelAddress]]:
+    """Return a panel's id, and by agent the addresses that it alone names and the user has not confirmed.
+
+    It reads no more than their settings: whoever opens the panel then checks all of it, and these addresses too.
+
+    Raises:
+        PanelError: the panel is missing, damaged or too new.
+        SettingsError: the file of confirmed addresses cannot be read.
+    """
+    folder = PanelFolder(panel, read_manifest(panel))
+    try:
+        models, reasoner = models_from_dict(parsed_json((folder.state / MODELS_FILE).read_bytes()))
+    except (OSError, ValueError):  # whoever opens it says what is wrong
+        return folder.id, {}
+    set_up = {model.name for model in settings.models}
+    added = [model for model in models if model.name not in set_up]
+    return folder.id, _unconfirmed(
+        folder.id, addresses_of(added, None if settings.reasoner is not None else reasoner), settings
+    )
+
+
+def confirm_own(id: str, models: Sequence[ModelSettings], reasoner: ReasonerSettings | None) -> None:
+    """Note that whoever fitted a panel wants its models asked where they were asked; `id`: the panel's."""
+    if addresses := addresses_of(models, reasoner):
+        try:
+            confirm_addresses(id, addresses.values())
+        except SettingsError as cause:  # a machine that keeps nothing: settings can name them
+            log.warning("%s", cause)
+
+
+def _unconfirmed(id: str, addresses: Mapping[str, ModelAddress], settings: Settings) -> dict[str, ModelAddress]:
+    if not addresses:
+        return {}
+    own = {*addresses_of(settings.models, settings.reasoner).values()}
+    confirmed = own | confirmed_addresses(id)
+    return {name: address for name, address in addresses.items() if address not in confirmed}
