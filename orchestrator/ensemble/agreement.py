@@ -165,7 +165,7 @@ def agreement_beyond_chance(raw: np.ndarray) -> tuple[float, float]:
         raw: probabilities (a, n, c), rows of NaN for no answer; two agents answered one image at least, and two labels
             are named.
 
-    >>> agreement_beyond_chance(one_hot(np.array([0, 1, 0, 1, 0, 1, 1, 1]), 2).reshape(2, 4, 2))[0].round(3)
+    >>> round(float(agreement_beyond_chance(one_hot(np.array([0, 1, 0, 1, 0, 1, 1, 1]), 2).reshape(2, 4, 2))[0]), 3)
     0.533
     """
     count = _votes(raw).sum(axis=0)

@@ -144,7 +144,7 @@ def test_a_bad_folder_of_novel_images_is_named_before_anything_is_decided(
     manifest = tmp_path / "images.csv"
     manifest.write_text("\n".join(["path,label", *(f"{path},{label}" for label, path in new_images.items())]) + "\n")
     (tmp_path / "bare").mkdir()
-    for name, problem in (("bare", "is empty"), ("gone", "does not exist")):
+    for name, problem in (("bare", "holds no images"), ("gone", "does not exist")):
         novel = tmp_path / name
         result = run("evaluate", manifest, "--panel", fitted, "--out", tmp_path / "out", "--novel", novel)
         assert (result.returncode, result.stdout) == (1, "")

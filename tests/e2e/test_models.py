@@ -98,6 +98,7 @@ def test_the_whole_way(
     assert not any(SECRET.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_a_budget_ends_a_command_in_one_line_and_more_money_goes_on(
     invoke: Invoke, server: ScriptedServer, file: Path, shapes: Path, tmp_path: Path
 ) -> None:

@@ -44,6 +44,7 @@ def file(server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return path
 
 
+@pytest.mark.slow
 def test_a_model_that_is_down(
     invoke: Invoke, server: ScriptedServer, file: Path, few: Path, new_images: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def test_usual_images_and_too_few_ones_are_said_to_be_so_last(invoke: Invoke, pa
     assert "Too few images to tell" in few
 
 
+@pytest.mark.slow
 def test_single_images_are_watched_by_source_and_show_tells_where_that_stands(
     invoke: Invoke, panel: Path, bars: list[Path]
 ) -> None:

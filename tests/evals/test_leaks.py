@@ -38,6 +38,7 @@ def write(folder: Path, pictures: dict[str, PIL.Image.Image]) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_copies_of_the_panels_images_are_leaks_and_new_images_are_not(known: Path, tmp_path: Path) -> None:
     fit(known, tmp_path / "panel", settings=SETTINGS, group="none")
     new = {f"{label}/new-{number}.png": draw(label, number) for label in LABELS for number in NEW}

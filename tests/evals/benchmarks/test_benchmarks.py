@@ -113,6 +113,7 @@ def test_orchestration_end_to_end(tmp_path: Path) -> None:
     assert ratio.median > 1
 
 
+@pytest.mark.slow
 def test_a_panel_grows_by_what_it_knows_of_its_images(tmp_path: Path) -> None:
     vectors, labels = clusters(64, 1)
     np.savez(tmp_path / "v.npz", embeddings=vectors, labels=labels, names=[str(row) for row in range(64)])

@@ -48,7 +48,7 @@ def test_images_around_another_axis_are_told_apart(diagnoser: Diagnoser) -> None
     assert result.known_called < 0.15  # about 5 % are wished
     for detection in (result.score, result.signs["knn"]):
         assert detection.fpr_at_95 < 0.05
-        assert detection.auroc == pytest.approx(1 - detection.fpr_at_95 / 2)
+        assert detection.auroc >= 1 - detection.fpr_at_95 / 2 - 1e-9  # it ties with the new ones at most
     assert line_of("other axis", result).startswith(f"other axis: AUROC {result.score.auroc:.4f}, FPR at 95 %")
 
 

@@ -75,6 +75,7 @@ def test_one_address_gets_its_share_of_a_minute(panel: Path) -> None:
         assert 1 <= int(refused.headers["retry-after"]) <= 30
 
 
+@pytest.mark.slow
 def test_a_panel_that_is_replaced_is_taken_up_and_a_damaged_one_is_not(panel: Path) -> None:
     with serving(panel) as address, httpx.Client(base_url=address, trust_env=False, timeout=120) as client:
         images = client.get("/v1/panel").json()["images"]

@@ -336,6 +336,7 @@ PROBABILITIES = arrays(np.float64, (3, 5, 4), elements=st.sampled_from([0.0, 1e-
 MISSING = arrays(np.bool_, (3, 5))
 
 
+@pytest.mark.slow
 @given(PROBABILITIES, MISSING, st.permutations(range(3)), st.permutations(range(4)))
 def test_order_does_not_matter_and_the_posterior_is_a_distribution(
     predictions: np.ndarray, missing: np.ndarray, agents: list[int], names: list[int]

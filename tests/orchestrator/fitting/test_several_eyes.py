@@ -36,6 +36,7 @@ def panel(tmp_path_factory: pytest.TempPathFactory, pictures: Path, clip: str) -
         pytest.skip(f"the encoder is not in the cache and cannot be made: {missing}")
 
 
+@pytest.mark.slow
 def test_each_head_reads_its_eye_and_the_weights_travel(panel: Path, clip: str) -> None:
     opened = Panel.open(panel)
     assert opened.agents == (
@@ -49,6 +50,7 @@ def test_each_head_reads_its_eye_and_the_weights_travel(panel: Path, clip: str) 
     np.testing.assert_allclose(np.linalg.norm(opened.labelled_images.vectors, axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_diagnoses_and_learns_on(panel: Path, pictures: Path, tmp_path: Path) -> None:
     own = tmp_path / "panel"
     shutil.copytree(panel, own)

@@ -208,6 +208,7 @@ def test_vectors_alone_and_another_panel_are_refused(
         diagnoser.heat(stranger)
 
 
+@pytest.mark.slow
 def test_an_encoder_that_cannot_tell_where_is_asked_by_occlusion(pictures: Path, tmp_path: Path) -> None:
     clip = tiny_clip.make(tmp_path)
     settings = load_settings(encoders=[clip], agents="probe", device="cpu")
@@ -222,6 +223,7 @@ def test_an_encoder_that_cannot_tell_where_is_asked_by_occlusion(pictures: Path,
         assert diagnoser.occlusion_heat(diagnosis).for_label.shape == (48, 48)
 
 
+@pytest.mark.slow
 def test_each_eye_has_its_own_map(tmp_path: Path, panel: Path) -> None:
     images = panel.with_name(f"{panel.name}.partial.images")
     settings = load_settings(encoders=["efficientnet-lite0", "texture"], agents="gaussian")

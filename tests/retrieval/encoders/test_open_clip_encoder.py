@@ -214,6 +214,7 @@ def test_a_file_gets_the_scaling_that_its_model_was_published_with(checkpoint: P
     assert _published_options(MODEL, str(checkpoint), checkpoint, open_clip) == {"force_quick_gelu": False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "file", "is_quick"),
     [

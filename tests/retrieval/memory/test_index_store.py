@@ -105,6 +105,7 @@ def test_damage_never_shows_in_an_answer_and_can_be_repaired(panel: Path, damage
         assert memory.mismatches == 0
 
 
+@pytest.mark.slow
 def test_check_names_the_damage_and_repair_heals_it(panel: Path, caplog: pytest.LogCaptureFixture) -> None:
     random_bytes(panel)
     with opened(panel, labelled_images()) as memory:
