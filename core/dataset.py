@@ -274,6 +274,8 @@ def _entries(folder: Path, links: OutsideLinks) -> tuple[list[Path], list[Path]]
                 and not is_by_product(entry.name, folds := _is_folder(entry))
                 and not links.leaves_out(entry)
             ]
+    except FileNotFoundError as cause:
+        raise DatasetError(f"the folder '{folder}' does not exist: name another") from cause
     except OSError as cause:
         raise DatasetError(f"the folder '{folder}' cannot be read ({cause.strerror}); mend or remove it") from cause
     visible.sort(key=lambda entry: natural_order(entry[1].name))
