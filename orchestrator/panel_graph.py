@@ -18,7 +18,6 @@ from consilience.core.diagnosis_record import Embedding, conclusion_from_dict
 from consilience.core.errors import AllAgentsFailedError
 from consilience.core.evidence import Evidence
 from consilience.core.images import Image
-from consilience.core.prediction import look_name
 from consilience.core.settings.settings import PolicySettings, Settings
 from consilience.core.sources.answers import AnsweredImage
 from consilience.orchestrator.answers.given_answers import answer_identity
@@ -73,7 +72,7 @@ class PanelGraph:
     ) -> None:
         self._panel, self._settings, self.agents = panel, settings, agents
         self._memory, self._fingerprint = memory, fingerprint
-        policy = replace(panel.policy(settings.policy, settings.decision), sources=_sources(panel))
+        policy = panel.policy(settings.policy, settings.decision)
         fusion = replace(panel.fusion, ratio=panel.calibration_set_in_use(settings.decision).ratio)
         self._known = known = panel.known()
         novelty = panel.novelty if panel.novelty is None or known is None else panel.novelty.beside(known)
@@ -191,11 +190,3 @@ class PanelGraph:
             image=image,
             embedding=embedding,
         )
-
-
-def _sources(panel: Panel) -> dict[str, int]:
-    """Return the number of the source of each look, by its name; nothing where the weights know of none."""
-    if panel.fusion.sources is None:
-        return {}
-    names = [look_name(member.agent, member.stage) for member in panel.members]
-    return dict(zip(names, panel.fusion.sources.of_look.tolist(), strict=True))

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Self
 
 import numpy as np
 
-from consilience.core.dataset import natural_order
 from consilience.core.errors import DatasetError
 from consilience.core.prediction import Stage
 from consilience.core.progress import Progress
 from consilience.core.sources.answers import AnswerSource
-from consilience.core.task import Task, plain
-from consilience.orchestrator.answers.raw_looks import RawLooks
+from consilience.core.task import Task
+from consilience.orchestrator.answers.raw_looks import RawLooks, task_of_labels
 from consilience.orchestrator.decision.case_summary import REASONER
 from consilience.orchestrator.fitting.collect import MemberAnswers
-
-STEP = 1000
-"""Images after which progress is told."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +56,11 @@ class LabelledAnswers:
         if REASONER in source.agents:
             raise DatasetError(f"{source.name}: '{REASONER}' is the name of the reasoner: give that agent another name")
         _check_truths(source, task)
-        task = task or _task_of(source)
+        task = task or task_of_labels([*chain.from_iterable(source.label_sets), *source.truths])
         n = sum(source.truths.values())
         wanted: list[tuple[str, Stage]] = [(agent, "first") for agent in source.agents]
         wanted += [(agent, "second") for agent in source.revising]
-        looks, labels = RawLooks(source, task, wanted, n), np.empty(n, np.intp)
+        looks, labels = RawLooks(source, task, wanted, n, progress), np.empty(n, np.intp)
         place = {name: number for number, name in enumerate(task.names)}
         for image in source.images():
             if image.truth is None:
@@ -73,11 +70,8 @@ class LabelledAnswers:
                     f"{source.name}, row {image.row}: the truth '{image.truth}' is no label of the task, which knows "
                     f"{', '.join(task.names)}; correct the row, or add the name to the task"
                 )
-            row = len(looks.names)
-            labels[row] = place[truth]
+            labels[len(looks.names)] = place[truth]
             looks.add(image)
-            if not row % STEP:
-                progress("reading answers", row, n)
         return cls(task, looks.names, labels, looks.groups, looks.raw, len(source) - n, looks.foreign)
 
     def take(self, rows: np.ndarray) -> Self:
@@ -104,12 +98,3 @@ def _check_truths(source: AnswerSource, task: Task | None) -> None:
             f"{source.name}: every truth is '{only.pop()}'; give images of another label, too, else nothing shows who "
             "can tell them apart"
         )
-
-
-def _task_of(source: AnswerSource) -> Task:
-    """Return the task of all labels that are true, or that have probabilities, each in its first spelling."""
-    spelled: dict[str, str] = {}
-    named: Sequence[str] = [label for labels in source.label_sets for label in labels]
-    for label in [*named, *source.truths]:
-        spelled.setdefault(plain(label), label)
-    return Task.from_labels(sorted(spelled.values(), key=natural_order))

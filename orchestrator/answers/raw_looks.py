@@ -7,10 +7,15 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from consilience.agents.recorded import AnswerReader
+from consilience.core.dataset import natural_order
 from consilience.core.prediction import Stage
+from consilience.core.progress import Progress
 from consilience.core.render.phrases import counted
 from consilience.core.sources.answers import AnsweredImage, AnswerSource
-from consilience.core.task import Task
+from consilience.core.task import Task, plain
+
+STEP = 1000
+"""Images after which progress is told."""
 
 
 class RawLooks:
@@ -21,6 +26,7 @@ class RawLooks:
         task: whose c labels they name.
         wanted: the looks that are read.
         n: images that will be added.
+        progress: is told how far the work is.
 
     Attributes:
         names, groups: of the images so far.
@@ -31,8 +37,10 @@ class RawLooks:
         DatasetError: as for `AnswerReader`.
     """
 
-    def __init__(self, source: AnswerSource, task: Task, wanted: Iterable[tuple[str, Stage]], n: int) -> None:
-        self._reader = AnswerReader(task, source)
+    def __init__(
+        self, source: AnswerSource, task: Task, wanted: Iterable[tuple[str, Stage]], n: int, progress: Progress
+    ) -> None:
+        self._reader, self._n, self._progress = AnswerReader(task, source), n, progress
         self.raw = {look: np.full((n, len(task.names)), np.nan) for look in wanted}
         self.names: list[str] = []
         self.groups: list[str | None] = []
@@ -41,6 +49,8 @@ class RawLooks:
     def add(self, image: AnsweredImage) -> None:
         """Take in what was answered about one more image."""
         row = len(self.names)
+        if not row % STEP:
+            self._progress("reading answers", row, self._n)
         self.names.append(image.name)
         self.groups.append(image.group)
         for answer in image.answers:
@@ -54,6 +64,14 @@ class RawLooks:
                 self.raw[answer.agent, answer.stage][row] = [*prediction.probabilities.values()]
             elif prediction.error is not None:
                 self.foreign[answer.agent] = self.foreign.get(answer.agent, 0) + 1
+
+
+def task_of_labels(labels: Iterable[str]) -> Task:
+    """Return the task of these labels in natural order, each in its first spelling."""
+    spelled: dict[str, str] = {}
+    for label in labels:
+        spelled.setdefault(plain(label), label)
+    return Task.from_labels(sorted(spelled.values(), key=natural_order))
 
 
 def foreign_words(foreign: Mapping[str, int]) -> tuple[str, ...]:

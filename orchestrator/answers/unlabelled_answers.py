@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Self
 
 import numpy as np
 
-from consilience.core.dataset import natural_order
 from consilience.core.errors import DatasetError
 from consilience.core.progress import Progress
 from consilience.core.render.phrases import counted
 from consilience.core.sources.answers import AnswerSource
 from consilience.core.task import Task, plain
-from consilience.orchestrator.answers.raw_looks import RawLooks, foreign_words
-
-STEP = 1000
-"""Images after which progress is told."""
+from consilience.orchestrator.answers.raw_looks import RawLooks, foreign_words, task_of_labels
 
 
 @dataclass(frozen=True)
@@ -61,11 +58,9 @@ class UnlabelledAnswers:
                 "answers of another one, or the truth of some images"
             )
         task = task or _task_of(source)
-        looks = RawLooks(source, task, [(agent, "first") for agent in source.agents], len(source))
-        for row, image in enumerate(source.images()):
+        looks = RawLooks(source, task, [(agent, "first") for agent in source.agents], len(source), progress)
+        for image in source.images():
             looks.add(image)
-            if not row % STEP:
-                progress("reading answers", row, len(source))
         raw = np.stack([looks.raw[agent, "first"] for agent in source.agents])
         answered = np.isfinite(raw).all(axis=2)
         shares_images = (answered & (answered.sum(axis=0) > 1)).any(axis=1)
@@ -103,23 +98,21 @@ class UnlabelledAnswers:
 
 
 def _task_of(source: AnswerSource) -> Task:
-    """Return the task of the labels that have probabilities, or else of those that two agents named, as first spelled.
-
-    What one agent alone names, such as "I cannot tell", nobody can agree with.
-    """
-    spelled: dict[str, str] = {}
-    for label in (label for labels in source.label_sets for label in labels):
-        spelled.setdefault(plain(label), label)
-    if not spelled:
-        named_by: dict[str, set[str]] = {}
-        words: dict[str, str] = {}
-        for image in source.images():
-            for answer in image.answers:
-                if answer.stage == "first" and answer.label:
-                    words.setdefault(word := plain(answer.label), answer.label)
-                    named_by.setdefault(word, set()).add(answer.agent)
-        spelled = {word: words[word] for word, agents in named_by.items() if len(agents) > 1}
-    if len(spelled) < 2:
-        known = f"only '{next(iter(spelled.values()))}' is" if spelled else "no label is"
+    """Return the task of the labels that have probabilities, or else of those that two agents named."""
+    labels = [*chain.from_iterable(source.label_sets)] or _named_by_two(source)
+    if len({plain(label) for label in labels}) < 2:
+        known = f"only '{labels[0]}' is" if labels else "no label is"
         raise DatasetError(f"{source.name}: {known} named by two agents; two must be, or give the labels as a task")
-    return Task.from_labels(sorted(spelled.values(), key=natural_order))
+    return task_of_labels(labels)
+
+
+def _named_by_two(source: AnswerSource) -> list[str]:
+    """Return what two agents named; nobody can agree with what one alone names, such as "I cannot tell"."""
+    named_by: dict[str, set[str]] = {}
+    words: dict[str, str] = {}
+    for image in source.images():
+        for answer in image.answers:
+            if answer.stage == "first" and answer.label:
+                words.setdefault(word := plain(answer.label), answer.label)
+                named_by.setdefault(word, set()).add(answer.agent)
+    return [words[word] for word, agents in named_by.items() if len(agents) > 1]

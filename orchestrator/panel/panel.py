@@ -48,6 +48,7 @@ from consilience.agents import (
 from consilience.agents.base import Features
 from consilience.core.errors import AgentError, PanelDamagedError, SettingsError, TaskError
 from consilience.core.image_quality import QualityBounds
+from consilience.core.prediction import look_name
 from consilience.core.settings.decision_settings import AS_LABELLED, DecisionSettings
 from consilience.core.settings.model_kinds import ModelSettings
 from consilience.core.settings.model_settings import ReasonerSettings
@@ -189,9 +190,13 @@ class Panel:
     def policy(self, settings: PolicySettings, decision: DecisionSettings = AS_LABELLED) -> Policy:
         """Return what settles diagnoses under these settings. Raises SettingsError as `settles`."""
         calibration_set = self.calibration_set_in_use(decision)
-        if self.agreement is None:
-            return Policy.chosen(settings, calibration_set)
-        return AgreementPolicy.of(settings, self.agreement)
+        if self.agreement is not None:
+            return AgreementPolicy.of(settings, self.agreement)
+        policy, sources = Policy.chosen(settings, calibration_set), self.fusion.sources
+        if sources is None:
+            return policy
+        names = [look_name(member.agent, member.stage) for member in self.members]
+        return replace(policy, sources=dict(zip(names, sources.of_look.tolist(), strict=True)))
 
     def calibration_set_in_use(self, decision: DecisionSettings) -> CalibrationSet:
         """Return the calibration set as it counts in use. Raises SettingsError as `settles`."""
