@@ -199,11 +199,6 @@ class Settings(SettingsGroup):
         default=None, description="the language model that reads the record; none: rules"
     )
 
-    @property
-    def encoder(self) -> str:
-        """Return the name by which the encoders are opened together."""
-        return " + ".join(self.encoders)
-
     @field_validator("models")
     @classmethod
     def _names_differ(cls, models: tuple[ModelSettings, ...]) -> tuple[ModelSettings, ...]:

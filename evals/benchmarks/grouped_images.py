@@ -71,7 +71,7 @@ def grouped_images(
     groups = [str(file.path) for file in files] if rule is None else _groups_of(files, rule, source)
     numbers = range(copies if made else 1)
     takes = [Take(file, group, number) for file, group in zip(files, groups, strict=True) for number in numbers]
-    encoder = open_encoder(settings.encoder, device=settings.device)
+    encoder = open_encoder(settings.encoders, device=settings.device)
     images = LabelledImages((), (), (), np.empty((0, encoder.dimension), np.float32))
 
     def load(take: Take) -> Image:

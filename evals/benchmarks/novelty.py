@@ -60,7 +60,7 @@ def called_when_worse(diagnoser: Diagnoser, test: LabelledImages, settings: Sett
     """Return the share of the known images that are called novel, by corruption and strength."""
     from consilience.retrieval.encoders.open_encoder import open_encoder
 
-    encoder, shares = open_encoder(settings.encoder, device=settings.device), {}
+    encoder, shares = open_encoder(settings.encoders, device=settings.device), {}
     images = [load_image(source, settings.images) for source in test.sources]
     for name in CORRUPTIONS:
         for strength in MILD:

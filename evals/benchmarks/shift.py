@@ -243,7 +243,7 @@ def main(sources: tuple[Path, ...], pattern: str | None, draws: int, length: int
     """Measure alarms and false alarms on SOURCES."""
     try:
         settings = load_settings(seed=seed)
-        encoder = open_encoder(settings.encoder, device=settings.device)
+        encoder = open_encoder(settings.encoders, device=settings.device)
         sets = [read_set(source, settings, encoder, pattern) for source in sources]
     except ConsilienceError as error:
         raise click.ClickException(str(error)) from error

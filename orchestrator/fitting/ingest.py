@@ -127,7 +127,7 @@ def _images(
     grouping, groups = by_rule or (NO_GROUPING, written)
     images = [replace(image, group=group) for image, group in zip(folder.images, groups, strict=True)]
     task = task or Task.from_labels(folder.labels)
-    encoder = open_encoder(settings.encoder, device=settings.device)
+    encoder = open_encoder(settings.encoders, device=settings.device)
     added = with_images(_empty(encoder), images, encoder, settings, progress)
     ingested = IngestedImages(
         task=task,

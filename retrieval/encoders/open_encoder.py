@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from consilience.core.errors import EncoderError
+from consilience.retrieval.encoders.efficientnet_lite import SIZES, EfficientNetLite
 from consilience.retrieval.encoders.encoder import Encoder
 from consilience.retrieval.encoders.side_by_side import BESIDE, SideBySide
-
-EFFICIENTNETS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
 
 ENCODERS = (
     "'efficientnet-lite0', 'efficientnet-lite1', 'efficientnet-lite2', 'texture', 'open_clip:<model>:<pretrained "
@@ -28,8 +27,10 @@ class Weights:
     sha256: str | None = None
 
 
-def open_encoder(spec: str, *, weights: Mapping[str, Weights] = MappingProxyType({}), device: str = "auto") -> Encoder:
-    """Return the encoder that `spec` names; several with ' + ' between them are opened side by side.
+def open_encoder(
+    spec: str | Sequence[str], *, weights: Mapping[str, Weights] = MappingProxyType({}), device: str = "auto"
+) -> Encoder:
+    """Return the encoder that `spec` names; several, in a list or with ' + ' between them, are opened side by side.
 
     Args:
         spec: one of ENCODERS, or several.
@@ -42,14 +43,17 @@ def open_encoder(spec: str, *, weights: Mapping[str, Weights] = MappingProxyType
         EncoderError: the encoder is unknown, or its weights cannot be had, are damaged or do not fit.
         MissingExtraError: it needs a package that is not installed.
     """
-    if BESIDE in spec:
-        return SideBySide([open_encoder(each, weights=weights, device=device) for each in spec.split(BESIDE)])
+    specs = [name for part in ([spec] if isinstance(spec, str) else spec) for name in part.split(BESIDE)]
+    if len(specs) > 1:
+        return SideBySide([_open(each, weights, device) for each in specs])
+    return _open(specs[0], weights, device)
+
+
+def _open(spec: str, weights: Mapping[str, Weights], device: str) -> Encoder:
     kind, _, rest = spec.partition(":")
     own = weights.get(spec)
     file, sha256 = (own.file, own.sha256) if own else (None, None)
-    if spec in EFFICIENTNETS:
-        from consilience.retrieval.encoders.efficientnet_lite import EfficientNetLite
-
+    if spec in SIZES:
         return EfficientNetLite(spec, file, sha256)
     if spec == "texture":
         from consilience.retrieval.encoders.texture import Texture

@@ -38,7 +38,7 @@ def refusal(path: Path | None = None, **arguments: object) -> str:
 def test_nothing_given_gives_the_defaults() -> None:
     settings = load_settings()
     assert settings == Settings()
-    assert (settings.encoders, settings.encoder) == (("efficientnet-lite0",), "efficientnet-lite0")
+    assert settings.encoders == ("efficientnet-lite0",)
     assert (settings.device, settings.agents, settings.batch_size) == ("auto", None, 64)
     assert settings.images == ImageLimits()
     assert (settings.memory.url, settings.memory.neighbours) == (None, 10)
@@ -51,7 +51,7 @@ def test_the_environment_outdoes_the_file_and_arguments_outdo_both(file: Path, m
     monkeypatch.setenv("CONSILIENCE_BATCH_SIZE", "2")
     monkeypatch.setenv("CONSILIENCE_POLICY__COVERAGE", "0.7")
     settings = load_settings(file, seed=3, policy__target=0.8)
-    assert (settings.encoder, settings.batch_size, settings.seed) == ("of the file", 2, 3)
+    assert (settings.encoders, settings.batch_size, settings.seed) == (("of the file",), 2, 3)
     assert (settings.policy.coverage, settings.policy.target) == (0.7, 0.8)
 
 
