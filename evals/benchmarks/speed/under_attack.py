@@ -25,7 +25,7 @@ import PIL.Image
 from consilience.evals.benchmarks.speed.encoder_rate import write_jpegs
 from consilience.evals.benchmarks.speed.measure import Figure
 from consilience.evals.benchmarks.speed.startup import labelled_folder
-from consilience.evals.benchmarks.speed.web_api import server
+from consilience.evals.benchmarks.speed.web_api import server, told_by
 from consilience.orchestrator.fitting.fit import fit
 
 VISITORS, PAUSE_SECONDS = 32, 10.0
@@ -53,7 +53,7 @@ def figures(quick: bool) -> list[Figure]:
             calm = visits(address, images, 2 * PAUSE_SECONDS)
             with attacked(address, bombs):
                 waits = visits(address, images, seconds)
-            memory = resident_megabytes(address)
+            memory = told_by(address, "process_resident_memory_bytes") / 1e6
     return [
         Figure("longest wait of a visitor, s, without an attack", (max(calm),)),
         Figure("longest wait of a visitor, s", (max(waits),), most=2.0),
@@ -78,15 +78,6 @@ def visits(address: Address, images: list[bytes], seconds: float) -> list[float]
 
     with ThreadPoolExecutor(VISITORS) as pool:
         return [wait for waits in pool.map(visitor, range(VISITORS)) for wait in waits]
-
-
-def resident_megabytes(address: Address) -> float:
-    """Return the memory that the server holds."""
-    connection = HTTPConnection(*address, timeout=60)
-    connection.request("GET", "/metrics")
-    metrics = connection.getresponse().read().decode()
-    connection.close()
-    return float(re.findall(r"^process_resident_memory_bytes (\S+)$", metrics, re.MULTILINE)[0]) / 1e6
 
 
 def scan_bomb(side: int, scans: int) -> bytes:

@@ -32,6 +32,9 @@ from consilience.orchestrator.fitting.fit import fit
 
 USERS = 32
 
+PROCESSOR_SECONDS = "process_cpu_seconds_total"
+"""Metric: what the server has used so far. On a busy machine it tells what a rate does not."""
+
 
 @dataclass(frozen=True)
 class Answered:
@@ -64,9 +67,9 @@ def figures(quick: bool) -> list[Figure]:
                 start, worked = time.perf_counter(), time.process_time()
                 expected = list(diagnoser.diagnose_many(images))
                 middle, work_of_many = time.perf_counter(), time.process_time() - worked
-                worked = processor_seconds(host, port)
+                worked = told_by((host, port), PROCESSOR_SECONDS)
                 replies = ask_all(host, port, images)
-                end, work_of_server = time.perf_counter(), processor_seconds(host, port) - worked
+                end, work_of_server = time.perf_counter(), told_by((host, port), PROCESSOR_SECONDS) - worked
                 answers += replies
                 if turn > 0:  # the first is not measured
                     alone.append(len(images) / (middle - start))
@@ -109,13 +112,13 @@ def server(panel: Path, images: int) -> Iterator[tuple[str, int]]:
         process.communicate()
 
 
-def processor_seconds(host: str, port: int) -> float:
-    """Return the processor time that the server has used so far: on a busy machine it tells what a rate does not."""
-    connection = HTTPConnection(host, port, timeout=120)
+def told_by(address: tuple[str, int], metric: str) -> float:
+    """Return what the server says of itself in one of its metrics."""
+    connection = HTTPConnection(*address, timeout=120)
     connection.request("GET", "/metrics")
     metrics = connection.getresponse().read().decode()
     connection.close()
-    return float(re.findall(r"^process_cpu_seconds_total (\S+)$", metrics, re.MULTILINE)[0])
+    return float(re.findall(rf"^{metric} (\S+)$", metrics, re.MULTILINE)[0])
 
 
 def ask_all(host: str, port: int, images: Sequence[Path]) -> list[Answered]:
