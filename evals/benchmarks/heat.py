@@ -133,8 +133,8 @@ def curve(diagnoser: Diagnoser, image: Image, label: str, heat: np.ndarray, *, u
     """Return the mean probability of the label along the way."""
     order = np.argsort(-by_cell(heat), kind="stable")
     vectors = diagnoser.encoder.encode([*gradually(image, order, uncovered=uncovered)])
-    made = diagnoser.diagnose_vectors(vectors, [f"{number}" for number in range(len(vectors))])
-    return float(np.mean([each.posterior[label] for each in made if isinstance(each, Diagnosis)]))
+    results = diagnoser.diagnose_vectors(vectors, [f"{number}" for number in range(len(vectors))])
+    return float(np.mean([result.posterior[label] for result in results if isinstance(result, Diagnosis)]))
 
 
 def maps_of(diagnoser: Diagnoser, rng: np.random.Generator) -> dict[str, Map]:
@@ -159,7 +159,7 @@ def judged(
     """Return how many of the images the panel is right about, and how each map did; `curves`: images for those."""
     diagnoses = [diagnoser.diagnose(image.pixels) for image in images]
     right = [diagnosis.label == image.label for diagnosis, image in zip(diagnoses, images, strict=True)]
-    found = dict[str, Judgement]()
+    judgements = dict[str, Judgement]()
     for name, heat_of in maps_of(diagnoser, rng).items():
         heats = [heat_of(diagnosis, image.label) for diagnosis, image in zip(diagnoses, images, strict=True)]
         hits = [hit(heat, image.box) for heat, image in zip(heats, images, strict=True)]
@@ -171,9 +171,9 @@ def judged(
             for row in range(min(curves, len(images)))
         ]
         deletion, insertion = np.mean(areas, axis=0).tolist() if areas else (float("nan"), float("nan"))
-        of_right = sum(one and other for one, other in zip(hits, right, strict=True))
-        found[name] = Judgement(sum(hits), of_right, deletion, insertion)
-    return sum(right), found
+        of_right = sum(is_hit and is_right for is_hit, is_right in zip(hits, right, strict=True))
+        judgements[name] = Judgement(sum(hits), of_right, deletion, insertion)
+    return sum(right), judgements
 
 
 def seconds_of(diagnoser: Diagnoser, images: Sequence[Path]) -> tuple[float, float]:
@@ -226,11 +226,11 @@ def figures_of(
         DatasetError: the folder cannot be used. ImageError: an image in it cannot be read.
     """
     rng = np.random.default_rng(seed)
-    found = read_labelled_folder(source).images
-    order = [found[row] for row in rng.permutation(len(found))]
+    labelled = read_labelled_folder(source).images
+    order = [labelled[row] for row in rng.permutation(len(labelled))]
     count = min(4 * images, len(order) // 2)
     if count < 8:
-        raise DatasetError(f"'{source}' has {len(found)} images: a panel and what it is judged by take 16 or more")
+        raise DatasetError(f"'{source}' has {len(labelled)} images: a panel and what it is judged by take 16 or more")
     judged_by = order[:count][half == "report" :: 2]
     with fitted(order[count:], side, rng) as diagnoser:
         pixels = [load_image(image.path).pixels for image in judged_by]
@@ -262,12 +262,12 @@ def main(
         raise click.ClickException(str(error)) from error
     n, right = figures.images, figures.right
     click.echo(f"{n} images, a patch of {side * side:.0%} of the area in each; the panel is right about {right}")
-    for name, found in figures.maps.items():
-        low, high = accuracy_interval(found.hits, n)
-        of_right = f"{found.hits_of_right / right:.2f}" if right else "-"
+    for name, judgement in figures.maps.items():
+        low, high = accuracy_interval(judgement.hits, n)
+        of_right = f"{judgement.hits_of_right / right:.2f}" if right else "-"
         click.echo(
-            f"{name:>10}: points into the patch {found.hits / n:.2f} ({low:.2f} to {high:.2f}), of those {of_right}; "
-            f"deletion {found.deletion:.3f}, insertion {found.insertion:.3f}"
+            f"{name:>10}: points into the patch {judgement.hits / n:.2f} ({low:.2f} to {high:.2f}), "
+            f"of those {of_right}; deletion {judgement.deletion:.3f}, insertion {judgement.insertion:.3f}"
         )
     whole, extra = 1000 * figures.diagnosis_seconds, 1000 * figures.heat_seconds
     click.echo(f"a diagnosis {whole:.1f} ms, its map {extra:.1f} ms: {extra / whole:.1%} on top")
