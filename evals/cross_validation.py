@@ -5,7 +5,6 @@ OUT holds what `evaluate` writes: a row an image with its posterior, verdict and
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from consilience.core.progress import quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.task import Task
 from consilience.evals.engines.engine import LocalEngine
-from consilience.evals.evaluation import FORMAT, Evaluation, Watch, decide_waiting, shown, unwatched, write_figures
+from consilience.evals.evaluation import Evaluation, Watch, decide_waiting, run_of, unwatched, write_figures
 from consilience.evals.report import write_report
 from consilience.evals.run_log import open_run_log
 from consilience.evals.source import AnsweredSource, cases, labels_of
@@ -69,15 +68,8 @@ def cross_validate(
     whole = panel_of_answers(labelled, settings, group)
     reader, labels = AnswerReader(whole.task, source.table), labels_of(source, whole.task, {})
     fold_of = stratified_folds(labelled.labels, folds, settings.seed, whole.labelled_images.group_numbers)
-    run = {
-        "format": FORMAT,
-        "consilience": version("consilience"),
-        "panel": {"id": "cross-validated"},
-        "source": {"path": str(source.path.absolute()), "kind": source.kind, "images": len(source),
-                   "content": source.fingerprint},
-        "choice": {"folds": folds, "group": group, "labels": list(whole.task.names)},
-        "settings": shown(settings),
-    }  # fmt: skip
+    choice = {"folds": folds, "group": group, "labels": list(whole.task.names)}
+    run = run_of({"id": "cross-validated"}, source, settings, choice)
     with open_run_log(out, run, whole.task.names, np.arange(len(source)), drop_leaks=False) as run_log:
         watch(run_log.tally, ())
         for fold in np.unique(fold_of):

@@ -163,10 +163,10 @@ def evaluate(
     if agents_only:
         once = settings.policy.model_copy(update={"second_look": "never", "max_rounds": 1})
         settings = settings.model_copy(update={"policy": once})
-    opened, images = Panel.open(panel), open_source(source, settings.images.follow_links)
+    follow = settings.images.follow_links
+    opened, images = Panel.open(panel), open_source(source, follow)
     if novel is not None and opened.of_answers:
         raise EvaluationError("how novel an image is cannot be told from answers alone: evaluate without novel images")
-    follow = settings.images.follow_links
     if answers is not None:
         settings = with_answers(settings, answers, opened.models)
     strange = None if novel is None else open_source(Path(novel), follow, is_labelled=False)
@@ -175,7 +175,7 @@ def evaluate(
     choice: dict[str, Any] = {"sample": sample, "limit": limit, "map": dict(renamed or {}), "agents_only": agents_only}
     if answers is not None:
         choice["answers"] = answers_fingerprint(answers)
-    run = run_of(panel, images, settings, choice | {"drop_leaks": drop_leaks})
+    run = run_of(panel_state(panel), images, settings, choice | {"drop_leaks": drop_leaks})
     if opened.agreement is not None:
         run["panel"]["trust_from"] = "agreement"
     encoding = Encoding(opened, settings, encoder)
@@ -225,7 +225,7 @@ def _decide_strange(
     watch: Watch,
 ) -> Path:
     """Have images of no known label decided, whatever they are called; return the folder of their rows, below `out`."""
-    folder, run = out / NOVEL, run_of(panel.path, strange, settings, {"novel": True})
+    folder, run = out / NOVEL, run_of(panel_state(panel.path), strange, settings, {"novel": True})
     with open_run_log(folder, run, panel.task.names, np.arange(len(strange)), drop_leaks=False) as run_log:
         as_called = {name: name for name in strange.counts}
         _decide(run_log, strange, as_called, partial(open_engine, drop_leaks=False, shift=NOT_TESTED), watch)
@@ -326,14 +326,19 @@ def _engine(
         yield LocalEngine(diagnoser, shift)
 
 
-def run_of(panel: Path, source: Source, settings: Settings, choice: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what identifies a run: if any of it changes, its rows belong to another run."""
+def panel_state(panel: Path) -> dict[str, str]:
+    """Return what identifies a panel as it is now: its id, and a hash of what its manifest says of its files."""
     manifest = open_panel_folder(panel).manifest
     state = json.dumps(manifest["files"], sort_keys=True).encode()
+    return {"id": manifest["id"], "state": hashlib.sha256(state).hexdigest()}
+
+
+def run_of(panel: Mapping[str, str], source: Source, settings: Settings, choice: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what identifies a run: if any of it changes, its rows belong to another run."""
     return {
         "format": FORMAT,
         "consilience": version("consilience"),
-        "panel": {"id": manifest["id"], "state": hashlib.sha256(state).hexdigest()},
+        "panel": dict(panel),
         "source": {
             "path": str(source.path.absolute()),
             "kind": source.kind,
@@ -341,17 +346,17 @@ def run_of(panel: Path, source: Source, settings: Settings, choice: Mapping[str,
             "content": source.fingerprint,
         },
         "choice": dict(choice),
-        "settings": shown(settings),
+        "settings": _shown(settings),
     }
 
 
-def shown(settings: BaseModel) -> dict[str, Any]:
+def _shown(settings: BaseModel) -> dict[str, Any]:
     """Return settings as JSON; of what is not to be shown, a hash."""
-    as_json: dict[str, Any] = settings.model_dump(mode="json")
+    shown: dict[str, Any] = settings.model_dump(mode="json")
     for name, info in type(settings).model_fields.items():
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
-            as_json[name] = shown(value)
+            shown[name] = _shown(value)
         elif not info.repr and value:
-            as_json[name] = "sha256:" + hashlib.sha256(json.dumps(as_json[name]).encode()).hexdigest()
-    return as_json
+            shown[name] = "sha256:" + hashlib.sha256(json.dumps(shown[name]).encode()).hexdigest()
+    return shown

@@ -18,7 +18,7 @@ from consilience.core.images import Image, ImageSource
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.storage.atomic_write import partial_file
 from consilience.evals.engines.engine import LocalEngine
-from consilience.evals.evaluation import METRICS, Evaluation, decide_waiting, run_of, write_figures
+from consilience.evals.evaluation import METRICS, Evaluation, decide_waiting, panel_state, run_of, write_figures
 from consilience.evals.figures import EvaluationMetrics
 from consilience.evals.robustness.corruptions import corrupted
 from consilience.evals.robustness.robustness_metrics import Condition, Robustness, Seen, all_ways, condition
@@ -80,7 +80,8 @@ def stress(
     labels = labels_of(images, opened.task, renamed or {})
     rows = chosen_rows(len(images), sample, limit, settings.seed)
     _check(out, ways)
-    run = run_of(panel, images, settings, {"sample": sample, "limit": limit, "map": dict(renamed or {})})
+    choice = {"sample": sample, "limit": limit, "map": dict(renamed or {})}
+    run = run_of(panel_state(panel), images, settings, choice)
     conditions, metrics = list[Condition](), list[EvaluationMetrics]()
     with ExitStack() as stack:
         diagnoser: Corrupting | None = None  # is not opened where all is decided
