@@ -14,6 +14,8 @@ from consilience.frontends.cli.options import PATH, collected, json_option, pane
 from consilience.frontends.cli.outcome import Failure, complain
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from consilience.core.settings.settings import Settings
     from consilience.orchestrator.feedback.streams import Stream
     from consilience.orchestrator.panel.panel import Panel
@@ -32,10 +34,7 @@ def show(
     Its labels and images, its encoder, its agents with the trust that each has earned and what each adds, and which
     images it decides without a person.
     """
-    from rich.table import Table
-    from rich.text import Text
-
-    from consilience.core.render.phrases import counted, one_line
+    from consilience.core.render.phrases import one_line
     from consilience.core.storage.panel_folder import open_panel_folder
     from consilience.frontends.cli.panel_text import (
         choice_words,
@@ -49,7 +48,6 @@ def show(
         worth_lines,
     )
     from consilience.frontends.cli.terminal import console, print_json
-    from consilience.orchestrator.decision.case_summary import REASONER
     from consilience.orchestrator.panel.model_addresses import unconfirmed_addresses
     from consilience.orchestrator.panel.panel import Panel
 
@@ -58,7 +56,7 @@ def show(
     opened = Panel.open(panel)
     streams = [stream.to_dict() for stream in _streams(opened, settings)]
     held = facts(opened, settings.policy, settings.decision) | {"streams": streams}
-    unconfirmed = held["unconfirmed"] = sorted(unconfirmed_addresses(panel, settings)[1])
+    held["unconfirmed"] = sorted(unconfirmed_addresses(panel, settings)[1])
     if groups is not None:
         _write_groups(opened, groups)
     form = {key: manifest[key] for key in ("id", "format", "generation", "written", "written_by")}
@@ -67,14 +65,41 @@ def show(
     if as_json:
         print_json(out, json.dumps({**held, **form, "bytes": size}, ensure_ascii=False))
         return
+    closing = [
+        *map(stream_words, held["streams"]),
+        *claim_words(held["claim"]),
+        *grouping_words(held["grouping"], shlex.quote(one_line(str(panel)))),
+        threshold_words(held["policy"]),
+        *worth_lines(held["policy"]),
+        *held["warnings"],
+    ]
+    added = (one_line(words, 500) for words in contribution_words(held["agents"], held["contributions"]))
+    grid = _grid({"Panel": f"{one_line(str(panel))}, {size / 1e6:.1f} MB", **_rows(held, form)})
+    out.print(grid, "", trust_table(held["agents"]), *added, *choice_words(held["choices"]), "", sep="\n")
+    out.print(*(one_line(words, 500) for words in closing), sep="\n")
+
+
+def _grid(rows: Mapping[str, str]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    for name, words in rows.items():
+        grid.add_row(Text(name, style="bold"), words)
+    return grid
+
+
+def _rows(held: Mapping[str, Any], form: Mapping[str, Any]) -> dict[str, str]:
+    """Return by name, in words, what a panel holds; `held`: as in `facts`, `form`: of its manifest."""
+    from consilience.core.render.phrases import counted, one_line
+    from consilience.orchestrator.decision.case_summary import REASONER
 
     def unknown(name: str) -> str:
-        return "; not confirmed: see consilience confirm" if name in unconfirmed else ""
+        return "; not confirmed: see consilience confirm" if name in held["unconfirmed"] else ""
 
     encoder = held["encoder"]
     counts = ", ".join(f"{one_line(label)} {count:,}" for label, count in held["labels"].items())
     rows = {
-        "Panel": f"{one_line(str(panel))}, {size / 1e6:.1f} MB",
         "Format": f"{form['format']}, generation {form['generation']}",
         "Written": f"{form['written']} by {form['written_by']}",
         "Task": f"{one_line(held['domain'])}, {len(held['labels'])} labels",
@@ -98,20 +123,7 @@ def show(
         rows[f"Agent {one_line(model['agent'])}"] = one_line(asked)
     if (reasoner := held["reasoner"]) is not None:
         rows["Reasoner"] = one_line(f"{_place_words(reasoner)}, role {reasoner['role']}{unknown(REASONER)}")
-    grid = Table.grid(padding=(0, 2))
-    for name, words in rows.items():
-        grid.add_row(Text(name, style="bold"), words)
-    closing = [
-        *map(stream_words, held["streams"]),
-        *claim_words(held["claim"]),
-        *grouping_words(held["grouping"], shlex.quote(one_line(str(panel)))),
-        threshold_words(held["policy"]),
-        *worth_lines(held["policy"]),
-    ]
-    closing += held["warnings"]
-    added = (one_line(words, 500) for words in contribution_words(held["agents"], held["contributions"]))
-    out.print(grid, "", trust_table(held["agents"]), *added, *choice_words(held["choices"]), "", sep="\n")
-    out.print(*(one_line(words, 500) for words in closing), sep="\n")
+    return rows
 
 
 def _place_words(model: Mapping[str, Any]) -> str:
