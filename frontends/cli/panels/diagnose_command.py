@@ -93,7 +93,6 @@ def diagnose(
     from consilience.frontends.cli.terminal import console, print_json, progress_on
     from consilience.orchestrator.diagnoser import Diagnoser
     from consilience.orchestrator.panel_graph import Step
-    from consilience.orchestrator.shift.shift_words import batch_sentence
 
     settings = collected(settings_file, assignments, history__keep=False if no_history else None)
     if answers is not None:
@@ -146,13 +145,7 @@ def diagnose(
             if pictures is not None and not isinstance(result, FailedImage):
                 _save_picture(result, pictures, _heat(diagnoser, result, occlusion))
     if not (is_single or as_json or events):
-        words = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items(), reverse=True))
-        words += f", {cost:.4f} USD" if cost else ""
-        if settings.history.keep and kinds:
-            words += f". Look them up: consilience history --panel {shlex.quote(str(panel))}"
-        click.echo(f"{kinds.total()} images: {words}" if kinds else "no images were given", err=True)
-        for sentence in dict.fromkeys(batch_sentence(shift) for shift in shifts if kinds and not shift.alarm):
-            click.echo(one_line(sentence, 2000), err=True)
+        _sum_up(kinds, cost, shifts, panel if settings.history.keep else None)
     for note in notes.sentences():
         complain("note", note)
     finish(kinds["settled"] + kinds["referred"], kinds["failed"], complain_of_agents(failures.sentences))
@@ -279,6 +272,30 @@ def _kind(result: Diagnosis | FailedImage) -> str:
     from consilience.core.diagnosis import FailedImage
 
     return "failed" if isinstance(result, FailedImage) else "settled" if result.settled else "referred"
+
+
+def _sum_up(kinds: Counter[str], cost: float, shifts: Sequence[BatchShift], kept_by: Path | None) -> None:
+    """Say on stderr how many images there were of each kind, and whether they differ from the labelled ones.
+
+    Args:
+        kinds: see `_kind`.
+        cost: of all, in USD.
+        shifts: what was found of each batch; an alarm was raised before the first image already.
+        kept_by: the panel in whose history they are; None where they are not kept.
+    """
+    from consilience.core.render.phrases import one_line
+    from consilience.orchestrator.shift.shift_words import batch_sentence
+
+    if not kinds:
+        click.echo("no images were given", err=True)
+        return
+    words = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items(), reverse=True))
+    words += f", {cost:.4f} USD" if cost else ""
+    if kept_by is not None:
+        words += f". Look them up: consilience history --panel {shlex.quote(str(kept_by))}"
+    click.echo(f"{kinds.total()} images: {words}", err=True)
+    for sentence in dict.fromkeys(batch_sentence(shift) for shift in shifts if not shift.alarm):
+        click.echo(one_line(sentence, 2000), err=True)
 
 
 def _print(out: Console, result: Diagnosis | FailedImage, *, in_detail: bool) -> None:

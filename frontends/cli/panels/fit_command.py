@@ -120,12 +120,7 @@ def fit(
         if encoders or agents or unlabelled or answers:
             raise click.UsageError("--encoder, --agents, --unlabelled and --answers go with images; here are answers.")
         arguments: dict[str, Any] = {"task": task, "group": group, "settings": settings}
-        with progress_on(console(stderr=True)) as progress:
-            report = consilience.fit_answers(
-                source, panel, **arguments, truth=not no_truth, overwrite=overwrite, progress=progress
-            )
-        for aside in report.asides:
-            complain("left out", aside)
+        report = _fit_answers(source, panel, arguments, truth=not no_truth, overwrite=overwrite)
         judged = None if folds is None or out is None else _cross_validated(source, out, folds, arguments)
         _print_fitted(report, settings, as_json, judged)
         return
@@ -151,6 +146,20 @@ def fit(
     left_out = len(report.failed) + len(report.images.conflicts)
     is_unanswered = complain_of_agents(report.unanswered) or not report.all_answered
     finish(len(report.panel.labelled_images), left_out, is_unanswered)
+
+
+def _fit_answers(source: Path, panel: Path, arguments: Mapping[str, Any], *, truth: bool, overwrite: bool) -> FitReport:
+    """Fit a panel on a table of answers, and say what was left out; `arguments`: those that `cross_validate` shares."""
+    import consilience
+    from consilience.frontends.cli.terminal import console, progress_on
+
+    with progress_on(console(stderr=True)) as progress:
+        report = consilience.fit_answers(
+            source, panel, **arguments, truth=truth, overwrite=overwrite, progress=progress
+        )
+    for aside in report.asides:
+        complain("left out", aside)
+    return report
 
 
 def _cross_validated(source: Path, out: Path, folds: int, arguments: Mapping[str, Any]) -> Evaluation:
