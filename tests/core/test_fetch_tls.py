@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,10 +16,9 @@ import consilience.core.fetch
 from consilience.core.errors import FetchError
 from consilience.core.fetch import fetch_image_bytes
 from consilience.core.image_limits import ImageLimits
+from tests.support.certificates import self_signed
 
 LOOPBACK_ALLOWED = ImageLimits(allow_private_urls=True)
-REQUEST = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-NAME = ["-subj", "/CN=case.test", "-addext", "subjectAltName=DNS:case.test"]
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -43,14 +40,7 @@ class QuietServer(ThreadingHTTPServer):
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """A self-signed certificate for the name case.test, with its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("the openssl command, which makes the test's certificate, is not installed")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = [openssl, *REQUEST, *NAME, "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True)
-    certificate.write_bytes(certificate.read_bytes() + key.read_bytes())
-    return certificate
+    return self_signed(tmp_path, "case.test", "DNS")
 
 
 @pytest.fixture

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 
 from consilience.agents.vlm.endpoint.connection import proxy_for
 from consilience.core.prediction import Prediction
+from tests.support.certificates import self_signed
 from tests.support.scripted_server import Scripted, ScriptedServer, chat, says
 from tests.support.vlm_cases import agent, image, look
 
@@ -91,15 +90,7 @@ def test_a_proxy_that_is_no_address_is_a_failure_without_its_password(
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """A self-signed certificate for 127.0.0.1, with its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("the openssl command, which makes the test's certificate, is not installed")
-    key, path = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    name = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([openssl, *request, *name, "-keyout", str(key), "-out", str(path)], check=True, capture_output=True)
-    path.write_bytes(path.read_bytes() + key.read_bytes())
-    return path
+    return self_signed(tmp_path, "127.0.0.1", "IP")
 
 
 def _asked(certificate: Path, **settings: Any) -> Prediction:
