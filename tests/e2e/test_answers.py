@@ -9,14 +9,13 @@ import pytest
 
 from consilience import fit_answers
 from consilience.orchestrator.panel.panel import Panel
-from tests.support.answer_rows import answer_rows, as_csv
+from tests.support.answer_rows import answer_rows, answers_panel, as_csv
 from tests.support.commands import Invoke
-from tests.support.made_once import made_once
 
 
 @pytest.fixture(scope="module")
 def panel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_once(tmp_path_factory, "answers-panel", lambda folder: fit_answers(answer_rows(240), folder))
+    return answers_panel(tmp_path_factory)
 
 
 def test_the_commands_take_tables_of_answers(tmp_path: Path, invoke: Invoke) -> None:

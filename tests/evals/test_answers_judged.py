@@ -14,13 +14,12 @@ from consilience.agents.heads.folds import stratified_folds
 from consilience.core.errors import DatasetError, EvaluationError, SettingsError
 from consilience.evals.cross_validation import cross_validate
 from consilience.evals.engines.ray_engine import Cluster
-from tests.support.answer_rows import answer_rows, as_csv
-from tests.support.made_once import made_once
+from tests.support.answer_rows import answer_rows, answers_panel, as_csv, diagnoses
 
 
 @pytest.fixture(scope="module")
 def panel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_once(tmp_path_factory, "answers-panel", lambda folder: fit_answers(answer_rows(240), folder))
+    return answers_panel(tmp_path_factory)
 
 
 def rows_of(out: Path) -> dict[str, dict[str, Any]]:
@@ -31,8 +30,7 @@ def rows_of(out: Path) -> dict[str, dict[str, Any]]:
 def test_an_evaluation_holds_what_a_diagnosis_says(panel: Path, tmp_path: Path) -> None:
     new = [*answer_rows(60, seed=1), {"image": "later.jpg", "agent": "Ann", "label": "rust"}]
     evaluation = evaluate(as_csv(tmp_path / "new.csv", new), panel, tmp_path / "out")
-    with Diagnoser.open(panel) as diagnoser:
-        found = [d for d in diagnoser.diagnose_answers(new) if isinstance(d, Diagnosis)]
+    found = diagnoses(panel, new)
     rows = rows_of(tmp_path / "out")
     assert "later.jpg" not in rows  # it has no truth
     for diagnosis in found[:60]:

@@ -1,4 +1,4 @@
-"""Rows of a table of answers by three agents of unequal skill, drawn from a seed."""
+"""Rows of a table of answers by three agents of unequal skill, drawn from a seed, and a panel that they teach."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+
+from consilience import Diagnoser, Diagnosis, fit_answers
+from tests.support.made_once import made_once
 
 LABELS = ("canker", "rust", "scab")
 
@@ -39,3 +43,14 @@ def as_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
         table.writeheader()
         table.writerows(rows)
     return path
+
+
+def answers_panel(factory: pytest.TempPathFactory) -> Path:
+    """Return a panel that was fitted on the answers to 240 images. Not to be changed."""
+    return made_once(factory, "answers-panel", lambda folder: fit_answers(answer_rows(240), folder))
+
+
+def diagnoses(panel: Path, rows: Sequence[Mapping[str, Any]], **settings: Any) -> list[Diagnosis]:
+    """Return what a panel makes of rows, without the images that fail."""
+    with Diagnoser.open(panel, **settings) as diagnoser:
+        return [result for result in diagnoser.diagnose_answers(rows) if isinstance(result, Diagnosis)]

@@ -17,7 +17,7 @@ from consilience.orchestrator.feedback.drift import drift
 from consilience.orchestrator.feedback.history import History
 from consilience.orchestrator.feedback.learning import learn
 from consilience.orchestrator.panel.panel import Panel
-from tests.support.answer_rows import LABELS, answer_rows, as_csv
+from tests.support.answer_rows import LABELS, answer_rows, as_csv, diagnoses
 from tests.support.made_once import made_once
 
 Rows = list[dict[str, Any]]
@@ -31,11 +31,6 @@ def without_truth(rows: Rows) -> Rows:
 def panel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = without_truth(answer_rows(240))
     return made_once(tmp_path_factory, "agreement-panel", lambda folder: fit_answers(rows, folder, truth=False))
-
-
-def diagnoses(panel: Path, rows: Rows, **settings: Any) -> list[Diagnosis]:
-    with Diagnoser.open(panel, **settings) as diagnoser:
-        return [result for result in diagnoser.diagnose_answers(rows) if isinstance(result, Diagnosis)]
 
 
 def test_agents_that_agree_on_what_nobody_labelled_are_better_together_than_the_best_of_them(panel: Path) -> None:

@@ -13,8 +13,7 @@ from consilience import AnswerArrays, Diagnoser, Diagnosis, FailedImage, Task, f
 from consilience.core.errors import AgentError, ConsilienceError, DatasetError, EncoderError, SettingsError
 from consilience.core.settings.settings import load_settings
 from consilience.orchestrator.panel.panel import Panel
-from tests.support.answer_rows import LABELS, answer_rows
-from tests.support.made_once import made_once
+from tests.support.answer_rows import LABELS, answer_rows, answers_panel, diagnoses
 from tests.support.real_data import real_data
 
 Rows = list[dict[str, Any]]
@@ -22,13 +21,7 @@ Rows = list[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def panel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_once(tmp_path_factory, "answers-panel", lambda folder: fit_answers(answer_rows(240), folder))
-
-
-def diagnoses(panel: Path, rows: Rows) -> list[Diagnosis]:
-    with Diagnoser.open(panel) as diagnoser:
-        results = [*diagnoser.diagnose_answers(rows)]
-    return [result for result in results if isinstance(result, Diagnosis)]
+    return answers_panel(tmp_path_factory)
 
 
 def test_independent_agents_together_beat_the_best_of_them(panel: Path) -> None:
