@@ -18,7 +18,7 @@ alone or before others, is a stated number, too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -42,6 +42,9 @@ USUAL_RUNNER_UP, RUNNER_UP_WIDTH = 1.0, 1.0
 """Centre and standard deviation of the prior on how much the log odds of a label rise that is named second, among those
 that are not named first."""
 
+MAX_STEPS = 50
+"""Of Newton's method for either."""
+
 
 @dataclass(frozen=True)
 class ConfusionMatrix:
@@ -63,9 +66,13 @@ class ConfusionMatrix:
     kind: ClassVar[str] = "confusion-matrix"
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
-        said = Statements.of(np.asarray(probabilities))
-        logs = said.with_later(np.array(self.logs)[said.first], self.runner_up)
-        return said.of_answers(said.with_first(logs, self.slope * (said.odds - self.usual)))
+        statements = Statements.of(np.asarray(probabilities))
+        return self.moved(statements, np.array(self.logs)[statements.first])
+
+    def moved(self, statements: Statements, logs: np.ndarray) -> np.ndarray:
+        """Return the probabilities of the answers, (n, c), given their logarithms by the named labels alone, (m, c)."""
+        logs = statements.with_later(logs, self.runner_up)
+        return statements.of_answers(statements.with_first(logs, self.slope * (statements.odds - self.usual)))
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ class ConfusionPrior:
             likeliest_strength(wrong, equal, USUAL_ERRORS_OF_A_LABEL * labels),
             USUAL_IMAGES,
         )
-        expected = np.stack([prior.expected(each) for each in counts])
+        expected = np.stack([prior.expected(of_agent) for of_agent in counts])
         return cls(
             accuracy, prior.accuracy_images, prior.error_images, likeliest_strength(counts, expected, USUAL_IMAGES)
         )
@@ -134,68 +141,78 @@ def calibrated_statements(
     if not raw:
         return []
     shares = label_shares(labels, raw[0].shape[1])
-    answered = [np.isfinite(each).all(axis=1) for each in raw]
-    said = [Statements.of(each[spoke]) for each, spoke in zip(raw, answered, strict=True)]
-    truths = [labels[spoke][each.row] for each, spoke in zip(said, answered, strict=True)]
-    prior = ConfusionPrior.of(np.stack([each.counts(truth) for each, truth in zip(said, truths, strict=True)]))
+    answered = [np.isfinite(probabilities).all(axis=1) for probabilities in raw]
+    statements = [Statements.of(probabilities[spoke]) for probabilities, spoke in zip(raw, answered, strict=True)]
+    truths = [labels[spoke][stated.row] for stated, spoke in zip(statements, answered, strict=True)]
+    counts = [stated.counts(truth) for stated, truth in zip(statements, truths, strict=True)]
+    prior = ConfusionPrior.of(np.stack(counts))
     fitted = []
-    for spoke, each, truth in zip(answered, said, truths, strict=True):
-        calibrator, of_answers = _calibrated(each, truth, folds[spoke][each.row], prior, shares)
+    for spoke, stated, truth in zip(answered, statements, truths, strict=True):
         rows = np.full_like(raw[0], np.nan)
-        rows[spoke] = of_answers
+        calibrator, rows[spoke] = _calibrated(stated, truth, folds[spoke][stated.row], prior, shares)
         fitted.append((calibrator, rows))
     return fitted
 
 
 def _calibrated(
-    said: Statements, truths: np.ndarray, folds: np.ndarray, prior: ConfusionPrior, shares: np.ndarray
+    statements: Statements, truths: np.ndarray, folds: np.ndarray, prior: ConfusionPrior, shares: np.ndarray
 ) -> tuple[ConfusionMatrix, np.ndarray]:
     """Return a calibrator, and the calibrated answers; truths and folds are of the statements, int (m,)."""
-    words = np.empty_like(said.later)
+    expected = np.empty_like(statements.later)
     for fold in np.unique(folds):
-        here = folds == fold
-        counts = said.take(~here).counts(truths[~here])
-        words[here] = softmax(prior.logs(counts, shares)[said.first[here]])
-    runner_up = _runner_up(said, words, truths)
-    logs = said.with_later(log_probabilities(words), runner_up)
-    usual = float(said.odds @ said.share / said.share.sum())
-    slope = _slope(said, said.odds - usual, words, truths)
-    matrix = prior.logs(said.counts(truths), shares)
-    calibrator = ConfusionMatrix(tuple(map(tuple, matrix.tolist())), slope, usual, runner_up)
-    return calibrator, said.of_answers(said.with_first(logs, slope * (said.odds - usual)))
+        held_out = folds == fold
+        counts = statements.take(~held_out).counts(truths[~held_out])
+        expected[held_out] = softmax(prior.logs(counts, shares)[statements.first[held_out]])
+    usual = float(statements.odds @ statements.share / statements.share.sum())
+    logs = prior.logs(statements.counts(truths), shares)
+    calibrator = ConfusionMatrix(
+        tuple(map(tuple, logs.tolist())),
+        _slope(statements, statements.odds - usual, expected, truths),
+        usual,
+        _runner_up(statements, expected, truths),
+    )
+    return calibrator, calibrator.moved(statements, log_probabilities(expected))
 
 
-def _slope(said: Statements, stated: np.ndarray, expected: np.ndarray, truths: np.ndarray) -> float:
+def _slope(statements: Statements, odds: np.ndarray, expected: np.ndarray, truths: np.ndarray) -> float:
     """Return the slope of greatest posterior of stated log odds (m,), beside the expected probabilities (m, c)."""
-    if not np.ptp(stated) > 0:
+    if not np.ptp(odds) > 0:
         return 0.0
-    of_first = expected[np.arange(len(truths)), said.first]
-    slope, odds, right = 0.0, np.log(of_first / (1 - of_first)), said.first == truths
-    for _ in range(50):  # Newton
-        share = 1 / (1 + np.exp(-(odds + slope * stated)))
-        step = (float((said.share * (share - right)) @ stated) + slope / SLOPE_WIDTH**2) / (
-            float((said.share * share * (1 - share)) @ stated**2) + 1 / SLOPE_WIDTH**2
-        )
-        slope -= float(np.clip(step, -1.0, 1.0))
-        if abs(step) < 1e-8:
-            break
-    return slope
+    share, is_right = statements.share, statements.first == truths
+    of_first = expected[np.arange(len(truths)), statements.first]
+    expected_odds = np.log(of_first / (1 - of_first))
+
+    def step(slope: float) -> float:
+        chance = 1 / (1 + np.exp(-(expected_odds + slope * odds)))
+        gradient = float((share * (chance - is_right)) @ odds) + slope / SLOPE_WIDTH**2
+        return gradient / (float((share * chance * (1 - chance)) @ odds**2) + 1 / SLOPE_WIDTH**2)
+
+    return _newton(0.0, step)
 
 
-def _runner_up(said: Statements, expected: np.ndarray, truths: np.ndarray) -> float:
+def _runner_up(statements: Statements, expected: np.ndarray, truths: np.ndarray) -> float:
     """Return the rise of greatest posterior of a label that is named second, where what was named first is wrong."""
-    wrong = said.take(tells := said.later.any(axis=1) & (said.first != truths))
+    tells = statements.later.any(axis=1) & (statements.first != truths)
+    wrong = statements.take(tells)
     others = np.where(one_hot(wrong.first, expected.shape[1]) > 0, -np.inf, np.log(expected[tells]))
     of_truth = wrong.later[np.arange(len(wrong.row)), truths[tells]]
-    rise = USUAL_RUNNER_UP
-    for _ in range(50):  # Newton
+
+    def step(rise: float) -> float:
         chances = softmax(others + rise * wrong.later)
         mean = (chances * wrong.later).sum(axis=1)
         spread = (chances * wrong.later**2).sum(axis=1) - mean**2
-        step = (float(wrong.share @ (mean - of_truth)) + (rise - USUAL_RUNNER_UP) / RUNNER_UP_WIDTH**2) / (
-            float(wrong.share @ spread) + 1 / RUNNER_UP_WIDTH**2
-        )
-        rise -= float(np.clip(step, -1.0, 1.0))
-        if abs(step) < 1e-8:
+        gradient = float(wrong.share @ (mean - of_truth)) + (rise - USUAL_RUNNER_UP) / RUNNER_UP_WIDTH**2
+        return gradient / (float(wrong.share @ spread) + 1 / RUNNER_UP_WIDTH**2)
+
+    return _newton(USUAL_RUNNER_UP, step)
+
+
+def _newton(start: float, step: Callable[[float], float]) -> float:
+    """Return where Newton's method ends; of a step, slope over curvature, at most 1 is taken."""
+    place = start
+    for _ in range(MAX_STEPS):
+        wanted = step(place)
+        place -= float(np.clip(wanted, -1.0, 1.0))
+        if abs(wanted) < 1e-8:
             break
-    return rise
+    return place
