@@ -22,6 +22,7 @@ from consilience.orchestrator.decision.explain import explain
 from consilience.orchestrator.decision.policy import Policy
 from consilience.orchestrator.decision.second_look import NO_LABEL, SecondLookAnswers, ValueOfInformation
 from consilience.orchestrator.decision.selective_asking import Asking, spent
+from consilience.orchestrator.ensemble.calibration import calibrate_all
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.novelty.novelty_score import Novelty, of_words
@@ -112,12 +113,8 @@ class Weigher:
             unjudgeable: by row, why an image cannot be judged; of those judged before, it is known.
         """
         rows = list(novelty)
-        raw = self._raw_probabilities(looks, rows)
-        calibrated = np.full_like(raw, np.nan)
-        for index, member in enumerate(self.members):
-            answered = np.isfinite(raw[index]).all(axis=1)
-            if answered.any():
-                calibrated[index, answered] = member.calibrator(raw[index, answered])
+        calibrators = [member.calibrator for member in self.members]
+        calibrated = calibrate_all(self._raw_probabilities(looks, rows), calibrators)
         novelty, signs = self._novelty(calibrated, novelty, before, far)
         unjudgeable = {**unjudgeable, **{row: result["unjudgeable"] for row, result in before.items()}}
         results = self.weighed(calibrated, *self.fusion.posterior(calibrated), novelty, number, signs, unjudgeable)

@@ -24,7 +24,7 @@ from typing import Any, Self
 import numpy as np
 
 from consilience.agents.base import one_hot, softmax
-from consilience.orchestrator.ensemble.calibration import states_labels
+from consilience.orchestrator.ensemble.calibration import calibrate_all, states_labels
 from consilience.orchestrator.ensemble.confusion import ConfusionMatrix, ConfusionPrior
 from consilience.orchestrator.ensemble.dirichlet import drawn_to
 from consilience.orchestrator.ensemble.fusion import Fusion, kt_ceiling
@@ -111,19 +111,19 @@ def agreed_labels(raw: np.ndarray) -> AgreedLabels:
     answered = _answered(raw)
     taught = answered.sum(axis=0) > 1
     known, n = raw[:, taught], int(taught.sum())
-    statements = _votes(known)
+    votes = _votes(known)
     in_words = [states_labels(each[_answered(each)]) for each in known]
-    count = statements.sum(axis=0)
+    count = votes.sum(axis=0)
     posterior = count / count.sum(axis=1, keepdims=True)
     most = (count == count.max(axis=1, keepdims=True)).astype(np.float64)
-    counts = _counts(most / most.sum(axis=1, keepdims=True), statements)
+    counts = _counts(most / most.sum(axis=1, keepdims=True), votes)
     prior = ConfusionPrior.of(counts)
     expected = np.stack([prior.expected(each) for each in counts])
     # Shares of labels are drawn half way to being equal: what all agents name too often would pass for frequent.
     log_prior = np.log((posterior.mean(axis=0) + 1 / c) / 2)
     fusion, turns, move = Fusion(np.ones(agents), log_prior=log_prior), 0, np.inf
     while True:
-        confusion = drawn_to(_counts(posterior, statements), expected, PRIOR_SHARE * prior.images)
+        confusion = drawn_to(_counts(posterior, votes), expected, PRIOR_SHARE * prior.images)
         calibrators = tuple(
             _confusion_matrix(matrix, log_prior) if states else _temperature(each, posterior)
             for states, matrix, each in zip(in_words, confusion, known, strict=True)
@@ -131,28 +131,19 @@ def agreed_labels(raw: np.ndarray) -> AgreedLabels:
         if move < SMALL_MOVE or turns == MAX_TURNS:
             break
         before, turns = posterior, turns + 1
-        posterior = fusion.posterior(calibrated(known, calibrators))[0]
+        posterior = fusion.posterior(calibrate_all(known, calibrators))[0]
         move = float(np.abs(posterior - before).max(initial=0.0))
     shares = posterior.mean(axis=0)
     weight = float(answered[:, taught].sum(axis=0).mean()) ** EVIDENCE_POWER
     fusion = Fusion(np.full(agents, weight), log_prior=log_prior, ceiling=kt_ceiling(n))
     return AgreedLabels(
-        fusion.posterior(calibrated(raw, calibrators))[0],
+        fusion.posterior(calibrate_all(raw, calibrators))[0],
         calibrators,
         fusion,
         confusion,
         np.einsum("y,ayy->a", shares, confusion),
         turns,
     )
-
-
-def calibrated(raw: np.ndarray, calibrators: tuple[Calibrator, ...]) -> np.ndarray:
-    """Return what calibrators make of raw answers (a, n, c); NaN where there is none."""
-    words = np.full_like(raw, np.nan)
-    for word, each, calibrator in zip(words, raw, calibrators, strict=True):
-        if (speaks := _answered(each)).any():
-            word[speaks] = calibrator(each[speaks])
-    return words
 
 
 def agreement_beyond_chance(raw: np.ndarray) -> tuple[float, float]:
@@ -192,9 +183,9 @@ def _votes(raw: np.ndarray) -> np.ndarray:
     return np.where(_answered(raw)[:, :, None], named, 0.0)
 
 
-def _counts(posterior: np.ndarray, statements: np.ndarray) -> np.ndarray:
+def _counts(posterior: np.ndarray, votes: np.ndarray) -> np.ndarray:
     """Return how often each agent names x where y is true, (a, c, c) [a, y, x], of (n, c) and (a, n, c)."""
-    return np.asarray(posterior.T @ statements)
+    return np.asarray(posterior.T @ votes)
 
 
 def _confusion_matrix(matrix: np.ndarray, log_prior: np.ndarray) -> ConfusionMatrix:

@@ -7,7 +7,7 @@ than others, and its probabilities do not tell. An agent that states labels has 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,6 +102,16 @@ def states_one_number(probabilities: np.ndarray) -> bool:
     """
     others = np.sort(probabilities, axis=1)[:, :-1]
     return others.shape[1] > 1 and bool(np.ptp(others, axis=1).max(initial=0.0) < 1e-9)
+
+
+def calibrate_all(raw: np.ndarray, calibrators: Sequence[Calibrator]) -> np.ndarray:
+    """Return what each look's calibrator makes of its raw answers (a, n, c); rows of NaN where there is none."""
+    calibrated = np.full_like(raw, np.nan)
+    for number, calibrator in enumerate(calibrators):
+        answered = np.isfinite(raw[number]).all(axis=1)
+        if answered.any():
+            calibrated[number, answered] = calibrator(raw[number, answered])
+    return calibrated
 
 
 def fit_calibrator(
