@@ -48,10 +48,7 @@ def with_models_of(
     Raises:
         UnconfirmedAddressError: the user has not confirmed an address that the panel alone names.
     """
-    set_up = {model.name for model in settings.models}
-    added = [model for model in models if model.name not in set_up and model.name not in supplied]
-    if settings.reasoner is not None:
-        reasoner = None
+    added, reasoner = _of_panel_alone(models, reasoner, settings, supplied)
     if unconfirmed := _unconfirmed(id, addresses_of(added, reasoner), settings):
         named = "; ".join(f"'{name}' at {address.words()}" for name, address in unconfirmed.items())
         raise UnconfirmedAddressError(
@@ -78,11 +75,7 @@ def unconfirmed_addresses(panel: Path, settings: Settings) -> tuple[str, dict[st
         models, reasoner = models_from_dict(parsed_json((folder.state / MODELS_FILE).read_bytes()))
     except (OSError, ValueError):  # whoever opens it says what is wrong
         return folder.id, {}
-    set_up = {model.name for model in settings.models}
-    added = [model for model in models if model.name not in set_up]
-    return folder.id, _unconfirmed(
-        folder.id, addresses_of(added, None if settings.reasoner is not None else reasoner), settings
-    )
+    return folder.id, _unconfirmed(folder.id, addresses_of(*_of_panel_alone(models, reasoner, settings)), settings)
 
 
 def confirm_own(id: str, models: Sequence[ModelSettings], reasoner: ReasonerSettings | None) -> None:
@@ -92,6 +85,17 @@ def confirm_own(id: str, models: Sequence[ModelSettings], reasoner: ReasonerSett
             confirm_addresses(id, addresses.values())
         except SettingsError as cause:  # a machine that keeps nothing: settings can name them
             log.warning("%s", cause)
+
+
+def _of_panel_alone(
+    models: Sequence[ModelSettings],
+    reasoner: ReasonerSettings | None,
+    settings: Settings,
+    supplied: Collection[str] = (),
+) -> tuple[list[ModelSettings], ReasonerSettings | None]:
+    """Return the models and the reasoner that a panel names and the user's settings do not."""
+    named = {model.name for model in settings.models} | {*supplied}
+    return [model for model in models if model.name not in named], None if settings.reasoner else reasoner
 
 
 def _unconfirmed(id: str, addresses: Mapping[str, ModelAddress], settings: Settings) -> dict[str, ModelAddress]:
