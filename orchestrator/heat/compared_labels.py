@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
 
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.errors import AgentError, DatasetError
+from consilience.core.prediction import Prediction
 from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.ensemble.scaling import log_probabilities
 
@@ -65,25 +67,25 @@ class ComparedLabels:
 
     def weight(self, agent: str) -> float:
         """Return how much the agent's first look counted in the diagnosis; 0 if it did not, or was replaced."""
-        first = (look for look in self.diagnosis.predictions if look.agent == agent and look.stage == "first")
-        return next((look.weight or 0.0 for look in first if look.calibrated is not None), 0.0)
+        look = self._first_looks.get(agent)
+        return 0.0 if look is None or look.calibrated is None else look.weight or 0.0
 
     def calibrated_log_odds(self, agent: str) -> float:
         """Return what the agent's first look said, calibrated."""
-        (look,) = [look for look in self.diagnosis.predictions if look.agent == agent and look.stage == "first"]
-        return float(self.log_odds(np.array([[*(look.calibrated or {}).values()]]))[0])
+        return float(self.log_odds(np.array([[*(self._first_looks[agent].calibrated or {}).values()]]))[0])
 
     def slope(self, member: Member) -> float:
-        """Return how steeply a member's calibrated log-odds follow its raw ones at this image: 1 / temperature."""
-        (look,) = [
-            look for look in self.diagnosis.predictions if (look.agent, look.stage) == (member.agent, member.stage)
-        ]
-        logs = np.log(np.maximum([*(look.probabilities or {}).values()], UNSATURATED))
+        """Return how steeply a first look's calibrated log-odds follow its raw ones at this image: 1 / temperature."""
+        logs = np.log(np.maximum([*(self._first_looks[member.agent].probabilities or {}).values()], UNSATURATED))
         direction = np.zeros(len(logs))
         direction[[*self.places]] = STEP / 4, -STEP / 4
         around = np.exp(np.stack([logs + direction, logs - direction]))
         up, down = self.log_odds(member.calibrator(around / around.sum(axis=1, keepdims=True)))
         return float(up - down) / STEP
+
+    @cached_property
+    def _first_looks(self) -> dict[str, Prediction]:
+        return {look.agent: look for look in self.diagnosis.predictions if look.stage == "first"}
 
 
 def first_looks(members: Sequence[Member]) -> dict[str, Member]:

@@ -18,6 +18,7 @@ from consilience.core.errors import AgentError
 from consilience.core.images import Image
 from consilience.core.render.heat_map import HeatMap
 from consilience.orchestrator.ensemble.members import Member
+from consilience.orchestrator.fitting.collect import to_array
 from consilience.orchestrator.heat.compared_labels import ComparedLabels, first_looks
 from consilience.orchestrator.runtime.calls import first_look
 
@@ -71,12 +72,11 @@ async def occlusion_heat(
         if not weight:
             continue
         whole, grid = compared.calibrated_log_odds(name), np.zeros(ROWS * COLUMNS)
-        answers = await first_look(agent, inputs, timeout, math.inf)
-        answered = [row for row, answer in enumerate(answers) if answer.probabilities is not None]
-        if not answered:
+        raw = to_array(await first_look(agent, inputs, timeout, math.inf), inputs.task)
+        answered = np.isfinite(raw).all(axis=1)
+        if not answered.any():
             continue
-        raw = np.array([[*(answers[row].probabilities or {}).values()] for row in answered])
-        grid[answered] = whole - compared.log_odds(looks[name].calibrator(raw))
+        grid[answered] = whole - compared.log_odds(looks[name].calibrator(raw[answered]))
         evidence[name] = weight * grid.reshape(ROWS, COLUMNS)
     if not evidence:
         raise AgentError(
