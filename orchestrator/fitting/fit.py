@@ -182,6 +182,7 @@ def fit(
             beside = sample_unlabelled(unlabelled_source, encoder, labelled_images.rows.keys(), settings, progress)
             data, failed = data.with_unlabelled(beside.vectors), failed + beside.failed
             unlabelled_ids = frozenset(beside.ids)
+            asides += tuple(filter(None, [unlabelled_source.aside]))
         context = FitContext.of(task, labelled_images, data, settings, others=others, load=load, progress=progress)
         adviser = settings.reasoner if settings.reasoner and settings.reasoner.role == "advise" else None
         if (estimate := _spending(context, settings, captioner, adviser)).calls:
@@ -225,7 +226,7 @@ def fit(
         settling,
         budget.spent_usd,
         ingested.by_products,
-        (*asides, *filter(None, [unlabelled_source.aside if unlabelled_source is not None else ""])),
+        asides,
         unanswered=unanswered,
     )
 
