@@ -101,6 +101,8 @@ class AnswerTable(AnswerSource):
         self._close = weakref.finalize(self, self._file.close)
         try:
             self._fill(rows)
+            self._named_looks = [*self._looks]
+            self._spellings: dict[int | None, str | None] = {None: None} | dict(self._truths.values())
             self._check()
         except sqlite3.Error as cause:
             self.close()
@@ -108,9 +110,8 @@ class AnswerTable(AnswerSource):
         except BaseException:
             self.close()
             raise
-        looks = [*self._looks]
-        self.agents = [agent for agent, stage in looks if stage == "first"]
-        self.revising = [agent for agent, stage in looks if stage == "second"]
+        self.agents = [agent for agent, stage in self._named_looks if stage == "first"]
+        self.revising = [agent for agent, stage in self._named_looks if stage == "second"]
         self.label_sets = [*self._numbers]
         self._len, counts = self._counts()
         self.truths = {spelling: counts.get(number, 0) for number, spelling in self._truths.values()}
@@ -120,15 +121,9 @@ class AnswerTable(AnswerSource):
 
     def images(self) -> Iterator[AnsweredImage]:
         """Yield the images in the order in which they first stand; memory does not grow with their number."""
-        looks, label_sets = [*self._looks], self.label_sets
-        truths: dict[int | None, str | None] = {None: None} | dict(self._truths.values())
         with closing(self._file.execute(_IN_ORDER)) as rows:
             for (name, first, truth, thing), group in groupby(rows, lambda row: row[:4]):
-                answers = []
-                for *_, look, label, confidence, labels, shares in group:
-                    agent, stage = looks[look]
-                    answers.append(Answer(agent, stage, label, confidence, _shares(label_sets, labels, shares)))
-                yield AnsweredImage(name, tuple(answers), truths[truth], thing, first)
+                yield AnsweredImage(name, self._answers(group), self._spellings[truth], thing, first)
 
     def names(self) -> Iterator[str]:
         """Yield the images' names, in the same order."""
@@ -141,14 +136,16 @@ class AnswerTable(AnswerSource):
         rows = self._file.execute(_NAMED, (name,)).fetchall()
         if not rows:
             return None
-        looks, label_sets = [*self._looks], self.label_sets
-        spellings: dict[int | None, str | None] = {None: None} | dict(self._truths.values())
+        truth, thing = (next((row[column] for row in rows if row[column] is not None), None) for column in (1, 2))
+        return AnsweredImage(name, self._answers(rows), self._spellings[truth], thing, min(row[0] for row in rows))
+
+    def _answers(self, rows: Iterable[Sequence[Any]]) -> tuple[Answer, ...]:
+        """Return the answers in the rows of one image, which end with look, label, confidence, labels and shares."""
         answers = []
         for *_, look, label, confidence, labels, shares in rows:
-            agent, stage = looks[look]
-            answers.append(Answer(agent, stage, label, confidence, _shares(label_sets, labels, shares)))
-        truth, thing = (next((row[column] for row in rows if row[column] is not None), None) for column in (1, 2))
-        return AnsweredImage(name, tuple(answers), spellings[truth], thing, min(row[0] for row in rows))
+            agent, stage = self._named_looks[look]
+            answers.append(Answer(agent, stage, label, confidence, _shares(self.label_sets, labels, shares)))
+        return tuple(answers)
 
     def close(self) -> None:
         """Let go of the temporary file. A second call does nothing."""
@@ -165,9 +162,7 @@ class AnswerTable(AnswerSource):
         return DatasetError(f"{self.name}, row {row}: {problem}; {remedy}")
 
     def _fill(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        self._file.executescript(
-            f"PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF; PRAGMA cache_size = -32768; {_SCHEMA}"
-        )
+        self._file.executescript(_SCHEMA)
         waiting: list[tuple[Any, ...]] = []
         columns: tuple[str, ...] | None = None
         looks: list[AnswerCells] = []
@@ -212,21 +207,20 @@ class AnswerTable(AnswerSource):
     def _check(self) -> None:
         """Sort the answers by image, and check that they do not contradict each other."""
         self._file.executescript(_SORTED)
-        looks = [*self._looks]
         if twice := self._file.execute(_TWICE).fetchone():
             image, look, first, last = twice
-            agent, stage = looks[look]
+            agent, stage = self._named_looks[look]
             again = " a second look of" if stage == "second" else ""
             raise self.refusal(
                 last, f"'{image}' has an answer of{again} '{agent}' already, in row {first}", "leave one of them out"
             )
-        spellings = dict(self._truths.values())
         for what, query in _CONTRADICTED.items():
             if differing := self._file.execute(query).fetchall():
                 (image, was, first), (_, now, last) = differing
-                was, now = (spellings.get(value, value) for value in (was, now))
+                was, now = (self._spellings.get(value, value) for value in (was, now))
                 raise self.refusal(last, f"the {what} of '{image}' is '{now}', and '{was}' in row {first}")
-        if lonely := [agent for agent, stage in looks if stage == "second" and (agent, "first") not in self._looks]:
+        revised = (agent for agent, stage in self._looks if stage == "second")
+        if lonely := [agent for agent in revised if (agent, "first") not in self._looks]:
             raise DatasetError(
                 f"{self.name}: '{lonely[0]}' has revised answers and no first ones; give those, or call them first"
             )
