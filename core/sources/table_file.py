@@ -5,13 +5,13 @@ from __future__ import annotations
 import codecs
 import csv
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from consilience.core.errors import DatasetError
+from consilience.core.storage.json_text import parsed_json
 
 CSV, PARQUET, JSON_LINES = ".csv", ".parquet", ".jsonl"
 TABLES = (CSV, PARQUET, JSON_LINES)
@@ -150,7 +150,7 @@ class TableFile:
 
 def _json_object(line: str) -> Mapping[str, Any] | None:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        row = parsed_json(line)
+    except ValueError:
         return None
     return row if isinstance(row, dict) else None

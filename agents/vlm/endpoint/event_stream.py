@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from consilience.core.storage.json_text import parsed_json
+
 _BEGINNINGS = (b"data:", b"event:", b"id:", b"retry:", b":")
 """How a stream of server-sent events begins, a comment that keeps the connection open included."""
 
@@ -34,8 +36,8 @@ def _event(line: bytes) -> dict[str, Any] | None:
     if not line.startswith(b"data:"):
         return None
     try:
-        data = json.loads(line.removeprefix(b"data:"))
-    except (ValueError, RecursionError):  # [DONE], or half a line
+        data = parsed_json(line.removeprefix(b"data:"))
+    except ValueError:  # [DONE], or half a line
         return None
     return data if isinstance(data, dict) else None
 

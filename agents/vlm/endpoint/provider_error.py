@@ -5,11 +5,11 @@ It comes with an HTTP status, or in the body of a 200: for the whole reply, for 
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 from consilience.core.errors import AgentError
+from consilience.core.storage.json_text import parsed_json
 from consilience.prompts import clean
 
 RETRIED = frozenset({408, 409, 429})
@@ -124,8 +124,8 @@ _SAYING = ("error", "message", "msg", "detail", "errors")
 
 def _json(body: bytes) -> Any:
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
+        return parsed_json(body)
+    except ValueError:
         return None
 
 
