@@ -61,8 +61,7 @@ class ImageQuestion:
     @property
     def prompts(self) -> str:
         """The names and versions of the prompts, such as 'look 3, repair 2', which are part of the cache key."""
-        names = ["look", *(["second-look"] if self.stage == "second" else []), "repair"]
-        return ", ".join(f"{name} {load_prompt(name, self.task).version}" for name in names)
+        return prompts_of(self.stage, self.task)
 
     def pixels(self) -> Image:
         """Return the image. Raises AgentError if only its vector was given."""
@@ -149,6 +148,12 @@ class ImageQuestion:
         if self.settings.label_only:
             return reply.read(lambda text: LabelAnswer(parse_label(text, self.task)))
         return reply.read(lambda text: parse_answer(text, self.task, self.stage))
+
+
+def prompts_of(stage: Stage, task: Task) -> str:
+    """Return the names and versions of the prompts of a look, as in `ImageQuestion.prompts`."""
+    names = ["look", *(["second-look"] if stage == "second" else []), "repair"]
+    return ", ".join(f"{name} {load_prompt(name, task).version}" for name in names)
 
 
 @dataclass(frozen=True)

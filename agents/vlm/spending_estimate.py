@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from consilience.agents.vlm.conversation import MessagePicture
-from consilience.agents.vlm.image_question import CaptionQuestion, ImageQuestion
+from consilience.agents.vlm.image_question import CaptionQuestion, ImageQuestion, prompts_of
 from consilience.agents.vlm.reply_cache import ReplyCache
 from consilience.core.images import Image
 from consilience.core.settings.model_settings import EndpointSettings, ReasonerSettings
 from consilience.core.settings.vlm_settings import VlmSettings
 from consilience.core.task import Task
-from consilience.prompts import load_prompt
 
 # Rough figures, in tokens and seconds, which providers' models vary around by a factor of two or so.
 PIXELS_A_TOKEN, CHARACTERS_A_TOKEN = 750, 4
@@ -99,9 +98,8 @@ def of_looks(
     read = _read(first)
     total = _of_calls(settings, settings.name, _asked(settings, first.prompts, images, cache), read, written)
     if settings.second_look:
-        prompts = first.prompts.replace(", ", f", second-look {load_prompt('second-look', task).version}, ", 1)
         more = EVIDENCE_TOKENS + settings.neighbours_shown * settings.neighbour_side**2 // PIXELS_A_TOKEN
-        asked = _asked(settings, prompts, images, cache)
+        asked = _asked(settings, prompts_of("second", task), images, cache)
         total = _after(total, _of_calls(settings, settings.name, asked, read + more, written))
     if captions:
         asked = _asked(settings, caption.prompts, images, cache)
