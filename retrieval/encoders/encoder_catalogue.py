@@ -14,6 +14,7 @@ from typing import Any
 
 from consilience.core.errors import EncoderError, import_extra
 from consilience.core.storage.json_text import parsed_json
+from consilience.retrieval.encoders import texture
 from consilience.retrieval.encoders.efficientnet_lite import DIMENSION, SIZES
 from consilience.retrieval.encoders.open_clip_encoder import CONFIGURATION, WEIGHTS
 
@@ -137,9 +138,16 @@ def _efficientnet(name: str) -> KnownEncoder:
 
 def _texture() -> KnownEncoder:
     """Return what is known of the encoder that has no weights."""
-    is_here = find_spec("skimage") is not None
     return KnownEncoder(
-        "texture", "Apache-2.0", "histograms of colour and texture", None, 224, 266, 0, "no weights", is_here
+        name=texture.NAME,
+        licence="Apache-2.0",
+        image_tower="histograms of colour and texture",
+        text_tower=None,
+        pixels=texture.SIZE,
+        dimension=texture.DIMENSION,
+        parameters=0,
+        source="no weights",
+        is_here=find_spec("skimage") is not None,
     )
 
 
@@ -202,7 +210,6 @@ def _repository(name: str) -> KnownEncoder:
 
 def _checkpoint(name: str) -> KnownEncoder:
     """Return what is known of a transformers checkpoint: its configuration tells, if it is in the hub's cache."""
-
     file = _cached(name, "config.json")
     details = parsed_json(Path(file).read_text("utf-8")) if file else {}
     vision, text = details.get("vision_config", {}), details.get("text_config", {})
@@ -222,7 +229,6 @@ def _checkpoint(name: str) -> KnownEncoder:
 
 def _checkpoints() -> list[str]:
     """Return CHECKPOINTS, and the other repositories of the CLIP classes in the hub's cache."""
-
     hub = import_extra("huggingface_hub", "clip")
     try:
         repositories = [

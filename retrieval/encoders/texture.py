@@ -42,6 +42,8 @@ SCALES = (1, 2, 4, 8)
 PATTERNS = 10
 """Uniform patterns of 8 neighbours: by how many are lighter, and one for all that are not uniform."""
 
+DIMENSION = 3 * BINS + PAIR_BINS**2 + 4 * PATTERNS + len(SCALES) * BINS
+
 
 class Texture(Encoder):
     """Texture and colour of the whole image, 266 dimensions, on the CPU; it has no weights."""
@@ -55,7 +57,7 @@ class Texture(Encoder):
         self._patterns_of = import_extra("skimage.feature", "texture").local_binary_pattern
         self._lab_of = import_extra("skimage.color", "texture").rgb2lab
         self.name = NAME
-        self.dimension = 3 * BINS + PAIR_BINS**2 + 4 * PATTERNS + len(SCALES) * BINS
+        self.dimension = DIMENSION
         self.fingerprint = hash_of(NAME, "lab-224-colour-pairs-patterns-contrast-root")
         self.has_text = False
         self.chunk = 4
