@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from consilience.core.diagnosis_record import DiagnosisRecord
-from consilience.core.evidence import Evidence
+if TYPE_CHECKING:  # they bring numpy and pydantic, which the help of a command does without
+    from consilience.core.diagnosis_record import DiagnosisRecord
+    from consilience.core.evidence import Evidence
 
 PERHAPS_NONE = "Perhaps none of these"
 """The headline of a novel image: it may show none of the task's labels."""
@@ -143,7 +145,7 @@ def novelty_words(evidence: Evidence, novelty: float | None, signs: Mapping[str,
         novelty: share of the known images that are less unusual, [0, 1]; None where only agents' answers are known.
         signs: the same by each sign of novelty, in `DiagnosisRecord.novelty_signs`.
 
-    >>> from consilience.core.evidence import Neighbour
+    >>> from consilience.core.evidence import Evidence, Neighbour
     >>> novelty_words(Evidence((Neighbour("id", "rust", 0.9),), {"rust": 1.0}), 0.967)
     'Unlike the images it knows: more unusual than 96.7 % of them.'
     """
