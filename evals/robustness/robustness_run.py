@@ -24,7 +24,7 @@ from consilience.evals.robustness.corruptions import corrupted
 from consilience.evals.robustness.robustness_metrics import Condition, Robustness, Seen, all_ways, condition
 from consilience.evals.robustness.robustness_page import REPORT, write_page
 from consilience.evals.run_log import open_run_log, write_json, written_to
-from consilience.evals.source import VectorSource, cases, chosen_rows, labels_of, open_source
+from consilience.evals.source import AnsweredSource, VectorSource, cases, chosen_rows, labels_of, open_source
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.panel.panel import Panel
 from consilience.retrieval.encoders.encoder import Encoder
@@ -67,15 +67,15 @@ def stress(
         watch: called with the progress, see `Watch`.
 
     Raises:
-        DatasetError: the source cannot be used, holds vectors, or names labels that the task does not know.
+        DatasetError: the source cannot be used, holds vectors or answers, or names labels that the task does not know.
         EvaluationError: `out` holds another run or something else, or cannot be written.
         and whatever `Diagnoser.open` raises.
     """
     source, panel, out = Path(source), Path(panel), Path(out)
     settings = settings_or(settings, arguments)
     opened, images = Panel.open(panel), open_source(source, settings.images.follow_links)
-    if isinstance(images, VectorSource):
-        raise DatasetError(f"'{source}' holds vectors: only images can be corrupted; name a folder or a manifest")
+    if isinstance(images, VectorSource | AnsweredSource):
+        raise DatasetError(f"'{source}' holds {images.kind}: only images can be corrupted; name a folder or a manifest")
     names, ways = opened.task.names, list(all_ways())
     labels = labels_of(images, opened.task, renamed or {})
     rows = chosen_rows(len(images), sample, limit, settings.seed)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from consilience.evals import stress
+from tests.support.answer_rows import answer_rows, as_csv
 from tests.support.commands import Invoke
 
 IMAGES = 6
@@ -99,9 +100,11 @@ def test_what_cannot_be_used_is_said_in_a_line(invoke: Invoke, shapes: Path, fit
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     labels = np.array(["circle"] * 3)
     np.savez(tmp_path / "vectors.npz", embeddings=np.eye(3, dtype=np.float32), labels=labels, names=labels)
+    answers = as_csv(tmp_path / "answers.csv", answer_rows(4))
     for arguments, problem in (
         (("stress", shapes, "--panel", fitted, "--out", tmp_path / "mine"), "holds 'letter.txt'"),
-        (("stress", tmp_path / "vectors.npz", "--panel", fitted, "--out", tmp_path / "out"), "only images"),
+        (("stress", tmp_path / "vectors.npz", "--panel", fitted, "--out", tmp_path / "out"), "holds vectors: only"),
+        (("stress", answers, "--panel", fitted, "--out", tmp_path / "out"), "holds answers: only"),
         (("compare", tmp_path / "mine", shapes), "holds no evaluation"),
         (("compare", shapes), "two evaluations or more"),
     ):
