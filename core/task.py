@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from consilience.core.errors import TaskError
-from consilience.core.storage.yaml_file import read_yaml_mapping
+from consilience.core.storage.yaml_file import as_yaml, read_yaml_mapping
 
 NONE_OF_THESE = " none of these"
 """Stands where a label would: the answer that an image shows none of a task's labels. No label can be called so, not
@@ -160,24 +159,7 @@ class Task(BaseModel):
     def to_yaml(self) -> str:
         """Return the task as YAML, which `from_file` reads."""
         data = self.model_dump(mode="json", exclude_defaults=True)
-        return yaml.dump({"domain": self.domain, **data}, Dumper=_Dumper, allow_unicode=True, sort_keys=False)
-
-
-class _Dumper(yaml.SafeDumper):
-    """A YAML dumper that escapes U+0085, which PyYAML writes as it is and then reads as the end of a line.
-
-    It writes no aliases, which `read_yaml_mapping` refuses.
-    """
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
-
-
-def _represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "\x85" in text else None)
-
-
-_Dumper.add_representer(str, _represent)
+        return as_yaml({"domain": self.domain, **data})
 
 
 def _validated(data: dict[str, object], origin: str) -> Task:

@@ -1,11 +1,13 @@
-"""Reading a YAML file that a person wrote: one mapping, in which no key stands twice.
+"""Reading a YAML file that a person wrote, one mapping in which no key stands twice; and writing what reads as it was.
 
-It is bounded, whoever wrote it: no aliases (500 bytes of them could stand for gigabytes), so many bytes, so deep.
+Reading is bounded, whoever wrote the file: no aliases (500 bytes of them could stand for gigabytes), so many bytes,
+so deep.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +58,32 @@ _Loader.yaml_implicit_resolvers = {
     start: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBERS]
     for start, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper for what `_Loader` reads: no aliases, and quotes where it or PyYAML would see no text.
+
+    It escapes U+0085, which PyYAML writes as it is and then reads as the end of a line.
+    """
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "\x85" in text else None)
+
+
+_Dumper.add_representer(str, _text_node)
+
 for _tag, _pattern in _NUMBERS.items():
-    _Loader.add_implicit_resolver(_tag, re.compile(rf"(?:{_pattern})\Z"), list("-+.0123456789"))
+    for _either in (_Loader, _Dumper):
+        _either.add_implicit_resolver(_tag, re.compile(rf"(?:{_pattern})\Z"), list("-+.0123456789"))
+
+
+def as_yaml(data: Mapping[str, Any]) -> str:
+    """Return a mapping of plain values as YAML: `read_yaml_mapping` restores it, in the same order."""
+    return yaml.dump(dict(data), Dumper=_Dumper, allow_unicode=True, sort_keys=False)
 
 
 def _text(path: str | Path) -> str:

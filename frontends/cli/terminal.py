@@ -177,9 +177,9 @@ def tidy_streams() -> None:
 
 def print_settings(console: Console, settings: dict[str, Any]) -> None:
     """Print settings as YAML, to be put into a file: never wrapped, as that would make other YAML of them."""
-    import yaml
+    from consilience.core.storage.yaml_file import as_yaml
 
-    console.print(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), end="", soft_wrap=True)
+    console.print(as_yaml(settings), end="", soft_wrap=True)
 
 
 def print_json(console: Console, line: str) -> None:

@@ -120,6 +120,7 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
 
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=2, max_size=4), TEXTS)
 @example([("a\x85b", "next\x85line"), ("c d", "line\u2028separator")], "two\x85lines")
+@example([("1e3", "12:30"), ("0x1F", "007")], "0E0")
 def test_yaml_restores_any_task(
     tmp_path_factory: pytest.TempPathFactory, labels: list[tuple[str, str]], domain: str
 ) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from consilience.core.storage.yaml_file import MAX_BYTES, MAX_DEPTH, read_yaml_mapping
+from consilience.core.storage.yaml_file import MAX_BYTES, MAX_DEPTH, as_yaml, read_yaml_mapping
 
 
 def read(tmp_path: Path, text: str) -> dict[Any, Any]:
@@ -68,3 +69,11 @@ def test_depth_and_size_are_bounded(tmp_path: Path) -> None:
 def test_values_are_what_they_look_like(tmp_path: Path, written: str, means: object) -> None:
     read_value = read(tmp_path, f"a: {written}")["a"]
     assert (read_value, type(read_value)) == (means, type(means))
+
+
+def test_what_is_written_is_read_as_it_was_here_and_by_others(tmp_path: Path) -> None:
+    texts = ["0E0", "1e3", "+1e-3", "12:30", "007", "0x1F", "1_0", "yes", "null", "2024-05-01", "a: b", "", "ü\x85"]
+    data = {"texts": texts, "numbers": [0, 1e3, 1e-7, 0.5, float("inf")], "unset": None, "same": [texts, texts]}
+    text = as_yaml(data)
+    assert read(tmp_path, text) == data
+    assert yaml.safe_load(text) == data
