@@ -16,7 +16,7 @@
     |   +-- PanelTooNewError  written by a newer format
     |   +-- PanelLinkError    a link lies in it
     |   +-- PanelBusyError    another process is writing it
-    |   +-- UnconfirmedAddressError  it would send images and keys to where the user has not said
+    |   +-- UnconfirmedAddressError  it would send images and keys, or read a file, where the user has not said
     +-- AgentError            an agent is unknown, cannot answer, or is used in the wrong order
     |   +-- AllAgentsFailedError
     |   +-- AnswerError       a model's reply is no answer
@@ -110,7 +110,7 @@ class PanelBusyError(PanelError):
 
 
 class UnconfirmedAddressError(PanelError):
-    """The panel names addresses of models that stand in no settings of the user, and were not confirmed."""
+    """The panel names addresses of models, or files of answers, that the user neither set nor confirmed."""
 
 
 class AgentError(ConsilienceError):

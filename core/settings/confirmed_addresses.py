@@ -1,16 +1,16 @@
-"""Addresses of models that the user has confirmed: a panel alone decides neither who is sent a key nor who sees images.
+"""What the user has confirmed of a panel: a panel alone decides neither who is sent a key or images, nor what is read.
 
-They are kept by the panel's id in the user's configuration folder. Whoever fits a panel has confirmed its addresses; of
-one that came from elsewhere each is confirmed once.
+Addresses of models and files of answers are kept by the panel's id in the user's configuration folder. Whoever fits a
+panel has confirmed its own; of one that came from elsewhere each is confirmed once.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from consilience.core.errors import SettingsError
 from consilience.core.settings.model_settings import EndpointSettings
@@ -40,13 +40,31 @@ class ModelAddress(NamedTuple):
         return cls(settings.base_url, settings.key_variable, None if settings.verify is None else str(settings.verify))
 
     def words(self) -> str:
-        """Return it in plain words: "https://host/v1 with the key in OPENAI_API_KEY"."""
+        """Return it in plain words: "at https://host/v1 with the key in OPENAI_API_KEY"."""
         key = f"with the key in {self.key_variable}" if self.key_variable else "without a key"
-        return f"{self.base_url} {key}" + (f", certificates in '{self.verify}'" if self.verify else "")
+        return f"at {self.base_url} {key}" + (f", certificates in '{self.verify}'" if self.verify else "")
 
 
-def confirmed_addresses(panel: str) -> frozenset[ModelAddress]:
-    """Return the addresses that the user has confirmed for the panel with this id.
+class AnswerFile(NamedTuple):
+    """Where answers are read that an agent has given already.
+
+    Attributes:
+        table: path of the file.
+    """
+
+    table: str
+
+    def words(self) -> str:
+        """Return it in plain words: "in the file '/home/me/answers.csv'"."""
+        return f"in the file '{self.table}'"
+
+
+AgentPlace: TypeAlias = ModelAddress | AnswerFile
+"""Where an agent's answers come from."""
+
+
+def confirmed_addresses(panel: str) -> frozenset[AgentPlace]:
+    """Return the addresses and files that the user has confirmed for the panel with this id.
 
     Raises:
         SettingsError: the file of confirmed addresses cannot be read.
@@ -54,8 +72,8 @@ def confirmed_addresses(panel: str) -> frozenset[ModelAddress]:
     return frozenset(_read(config_folder() / FILE).get(panel, ()))
 
 
-def confirm_addresses(panel: str, addresses: Collection[ModelAddress]) -> None:
-    """Note that the user has confirmed these addresses for the panel with this id, beside those of before.
+def confirm_addresses(panel: str, addresses: Collection[AgentPlace]) -> None:
+    """Note that the user has confirmed these addresses and files for the panel with this id, beside those of before.
 
     Raises:
         SettingsError: the file of confirmed addresses cannot be read, or written.
@@ -68,15 +86,20 @@ def confirm_addresses(panel: str, addresses: Collection[ModelAddress]) -> None:
         with FileLock(f"{path}.lock"):
             known = _read(path)
             known[panel] = sorted({*known.get(panel, ()), *addresses}, key=repr)
-            write_atomically(path, json.dumps(known, indent=1) + "\n", private=True)
+            kept = {panel: [place._asdict() for place in places] for panel, places in known.items()}
+            write_atomically(path, json.dumps(kept, indent=1) + "\n", private=True)
 
 
-def _read(path: Path) -> dict[str, list[ModelAddress]]:
+def _read(path: Path) -> dict[str, list[AgentPlace]]:
     with _named(path):
         if not path.exists():
             return {}
         panels = parsed_json(path.read_text(encoding="utf-8"))
-        return {panel: [ModelAddress(*address) for address in addresses] for panel, addresses in panels.items()}
+        return {panel: [_place(fields) for fields in places] for panel, places in panels.items()}
+
+
+def _place(fields: Mapping[str, str]) -> AgentPlace:
+    return AnswerFile(**fields) if "table" in fields else ModelAddress(**fields)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Where a panel's models are asked: as the user's settings say, or where the user has confirmed what the panel says."""
+"""Where a panel's agents are asked or their answers read: by the user's settings, or as the user has confirmed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from consilience.core.errors import SettingsError, UnconfirmedAddressError
-from consilience.core.settings.confirmed_addresses import ModelAddress, confirm_addresses, confirmed_addresses
+from consilience.core.settings.answers_settings import AnswersSettings
+from consilience.core.settings.confirmed_addresses import (
+    AgentPlace,
+    AnswerFile,
+    ModelAddress,
+    confirm_addresses,
+    confirmed_addresses,
+)
 from consilience.core.settings.model_kinds import ModelSettings
 from consilience.core.settings.model_settings import EndpointSettings, ReasonerSettings
 from consilience.core.settings.settings import Settings
@@ -22,11 +29,15 @@ log = logging.getLogger(__name__)
 MODELS_FILE = "models.json"
 
 
-def addresses_of(models: Sequence[ModelSettings], reasoner: ReasonerSettings | None) -> dict[str, ModelAddress]:
-    """Return the address of each agent, and of the reasoner, by name; models in this process have none."""
-    endpoints = {model.name: model for model in models if isinstance(model, EndpointSettings)}
-    asked: Mapping[str, EndpointSettings] = {**endpoints, **({} if reasoner is None else {REASONER: reasoner})}
-    return {name: ModelAddress.of(settings) for name, settings in asked.items()}
+def addresses_of(models: Sequence[ModelSettings], reasoner: ReasonerSettings | None) -> dict[str, AgentPlace]:
+    """Return by name where each agent, and the reasoner, is asked, or its answers are read; not of models in here."""
+    places: dict[str, AgentPlace] = {}
+    for model in models:
+        if isinstance(model, EndpointSettings):
+            places[model.name] = ModelAddress.of(model)
+        elif isinstance(model, AnswersSettings):
+            places[model.name] = AnswerFile(str(model.path))
+    return places if reasoner is None else places | {REASONER: ModelAddress.of(reasoner)}
 
 
 def with_models_of(
@@ -46,23 +57,23 @@ def with_models_of(
         supplied: names of agents that are given otherwise, and so are not looked for.
 
     Raises:
-        UnconfirmedAddressError: the user has not confirmed an address that the panel alone names.
+        UnconfirmedAddressError: the user has not confirmed an address, or a file, that the panel alone names.
     """
     added, reasoner = _of_panel_alone(models, reasoner, settings, supplied)
     if unconfirmed := _unconfirmed(id, addresses_of(added, reasoner), settings):
-        named = "; ".join(f"'{name}' at {address.words()}" for name, address in unconfirmed.items())
+        named = "; ".join(f"'{name}' {address.words()}" for name, address in unconfirmed.items())
         raise UnconfirmedAddressError(
-            f"the panel '{panel}' names models that you have not confirmed, and would send them images and keys: "
-            f"{named}. If they are right, run 'consilience confirm {shlex.quote(str(panel))}' once, or give settings "
-            "that name them ('models', 'reasoner')"
+            f"the panel '{panel}' names what you have not confirmed, models that are sent images and keys, or files "
+            f"that are read: {named}. If they are right, run 'consilience confirm {shlex.quote(str(panel))}' once, or "
+            "give settings that name them ('models', 'reasoner')"
         )
     return settings.model_copy(
         update={"models": (*settings.models, *added), "reasoner": settings.reasoner or reasoner},
     )
 
 
-def unconfirmed_addresses(panel: Path, settings: Settings) -> tuple[str, dict[str, ModelAddress]]:
-    """Return a panel's id, and by agent the addresses that it alone names and the user has not confirmed.
+def unconfirmed_addresses(panel: Path, settings: Settings) -> tuple[str, dict[str, AgentPlace]]:
+    """Return a panel's id, and by agent the addresses and files that it alone names and the user has not confirmed.
 
     It reads no more than their settings: whoever opens the panel then checks all of it, and these addresses too.
 
@@ -98,7 +109,7 @@ def _of_panel_alone(
     return [model for model in models if model.name not in named], None if settings.reasoner else reasoner
 
 
-def _unconfirmed(id: str, addresses: Mapping[str, ModelAddress], settings: Settings) -> dict[str, ModelAddress]:
+def _unconfirmed(id: str, addresses: Mapping[str, AgentPlace], settings: Settings) -> dict[str, AgentPlace]:
     if not addresses:
         return {}
     own = {*addresses_of(settings.models, settings.reasoner).values()}

@@ -101,6 +101,20 @@ def test_the_commands_take_them(tmp_path: Path, beside: Path, new: Path, invoke:
     assert invoke("evaluate", new, "--panel", beside, "--answers", again, "--out", out).exit_code == 1
 
 
+def test_its_table_is_read_elsewhere_only_once_it_is_confirmed(
+    tmp_path: Path, beside: Path, new: Path, theirs: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONSILIENCE_CONFIG", str(tmp_path / "another user"))
+    command = ("diagnose", new / "rust" / "2-0.png", "--panel", beside, "--no-history")
+    refused = invoke(*command)
+    assert (refused.exit_code, f"'clip' in the file '{theirs}'" in refused.stderr) == (1, True)
+    shown = " ".join(invoke("show", beside).stdout.split())
+    assert f"its answers stand in {theirs}; not confirmed" in shown
+    assert invoke("confirm", beside, "--yes").exit_code == 0
+    assert invoke(*command).exit_code == 4  # both agents of the table know nothing of this image
+    assert "not confirmed" not in invoke("show", beside).stdout
+
+
 def test_without_an_answer_to_a_new_image_the_others_go_on(
     tmp_path: Path, beside: Path, new: Path, invoke: Invoke
 ) -> None:

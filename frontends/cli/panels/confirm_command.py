@@ -1,4 +1,4 @@
-"""`consilience confirm`: let a panel from elsewhere ask its models."""
+"""`consilience confirm`: let a panel from elsewhere ask its models and read its tables of answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from consilience.frontends.cli.asked_addresses import list_addresses
+from consilience.frontends.cli.asked_addresses import QUESTION, list_addresses
 from consilience.frontends.cli.options import collected, panel_argument, settings_options
 from consilience.frontends.cli.outcome import Failure
 
@@ -16,10 +16,11 @@ from consilience.frontends.cli.outcome import Failure
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @settings_options
 def confirm(panel: Path, yes: bool, settings_file: Path | None, assignments: tuple[str, ...]) -> None:
-    """Let a panel from elsewhere ask its models.
+    """Let a panel from elsewhere ask its models and read its tables.
 
-    A panel names the addresses of its models, and the variables that hold their keys. One that you did not fit here,
-    and whose models stand in no settings of yours, is not believed until you have seen and confirmed them, once.
+    A panel names the addresses of its models, the variables that hold their keys, and files of answers. One that you
+    did not fit here, and whose agents stand in no settings of yours, is not believed until you have seen and confirmed
+    them, once.
     """
     from consilience.core.settings.confirmed_addresses import confirm_addresses
     from consilience.core.storage.user_folders import config_folder
@@ -34,6 +35,6 @@ def confirm(panel: Path, yes: bool, settings_file: Path | None, assignments: tup
     if not yes:
         if not is_interactive():
             raise Failure("nobody can be asked here: if they are right, run the same command with --yes")
-        click.confirm("Send them images, and these keys?", abort=True, err=True)
+        click.confirm(QUESTION, abort=True, err=True)
     confirm_addresses(id, addresses.values())
     click.echo(f"Confirmed, and noted in '{config_folder()}'.")

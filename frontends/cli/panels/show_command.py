@@ -117,7 +117,8 @@ def _rows(held: Mapping[str, Any], form: Mapping[str, Any]) -> dict[str, str]:
     for model in held["models"]:
         asked = f"{_place_words(model)}, confidence {model['confidence']}{unknown(model['agent'])}"
         if model["model"] is None:
-            asked = f"its answers stand in {model['at']}; to other images in the table of --answers"
+            where = f"{model['at']}{unknown(model['agent'])}"
+            asked = f"its answers stand in {where}; to other images in the table of --answers"
         if (most := model["pictures_a_request"]) is not None:
             asked += f", {counted(most, 'picture')} a request: similar cases come on one numbered sheet"
         rows[f"Agent {one_line(model['agent'])}"] = one_line(asked)

@@ -11,7 +11,13 @@ import pytest
 
 from consilience.agents.vlm.vlm_agent import VlmAgent
 from consilience.core.errors import PanelLinkError, SettingsError, UnconfirmedAddressError
-from consilience.core.settings.confirmed_addresses import ModelAddress, confirm_addresses, confirmed_addresses
+from consilience.core.settings.answers_settings import AnswersSettings
+from consilience.core.settings.confirmed_addresses import (
+    AnswerFile,
+    ModelAddress,
+    confirm_addresses,
+    confirmed_addresses,
+)
 from consilience.core.settings.model_settings import ReasonerSettings
 from consilience.core.settings.settings import load_settings
 from consilience.core.settings.vlm_settings import VlmSettings
@@ -114,6 +120,33 @@ def test_a_damaged_file_of_confirmed_addresses_confirms_nothing(
     (elsewhere / "addresses.json").write_text(content)
     with pytest.raises(SettingsError, match=r"addresses\.json' cannot be used"):
         Diagnoser.open(with_reasoner)
+
+
+def test_a_file_that_the_panel_alone_names_is_read_only_where_the_user_says_so(
+    picture_panel: Path, pictures: Path, tmp_path: Path
+) -> None:
+    [image, *_] = sorted(pictures.rglob("*.png"))
+    private, other = tmp_path / "salaries.csv", tmp_path / "other.csv"
+    for table in (private, other):
+        table.write_text(f"image,agent,label\n{image.name},reader,red\n")
+    panel, path = Panel.open(picture_panel), tmp_path / "hostile"
+    reader = replace(panel.members[0], agent="reader", trust=replace(panel.members[0].trust, agent="reader"))
+    hostile = replace(
+        panel,
+        models=(AnswersSettings(name="reader", path=private),),
+        agents=("reader", *panel.agents[1:]),
+        members=(reader, *panel.members[1:]),
+    ).save(path)
+    confirm_addresses("another panel", [AnswerFile(str(private))])
+    confirm_addresses(hostile.id, [AnswerFile(str(other))])
+    with pytest.raises(UnconfirmedAddressError, match=r"'reader' in the file '.*salaries\.csv'"):
+        Diagnoser.open(path)
+    with Diagnoser.open(path, answers=other) as diagnoser:  # the user named it
+        assert diagnoser.settings.models == (AnswersSettings(name="reader", path=other),)
+    confirm_addresses(hostile.id, [AnswerFile(str(private))])
+    with Diagnoser.open(path) as diagnoser:
+        [said, *_] = diagnoser.diagnose(image).predictions
+    assert (said.agent, said.label) == ("reader", "red")
 
 
 def test_addresses_in_the_settings_are_the_users_own(hostile: Path, server: ScriptedServer) -> None:
