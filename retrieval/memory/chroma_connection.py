@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -76,6 +77,10 @@ class ChromaConnection:
             import chromadb
             from chromadb.config import Settings
 
+            from consilience.core.fetch import is_public_host  # brings httpcore
+
+            if not is_public_host(name := host.strip("[]")):
+                _reach_without_proxy(name)
             settings = Settings(anonymized_telemetry=False)
             return chromadb.HttpClient(host, port, ssl=secure, headers=headers, settings=settings)
 
@@ -116,6 +121,17 @@ def _within(seconds: float, function: Callable[..., T], arguments: dict[str, Any
 
     threading.Thread(target=run, daemon=True, name="chroma request").start()
     return outcome.result(timeout=seconds)
+
+
+def _reach_without_proxy(host: str) -> None:
+    """Add a host to NO_PROXY of this process: Chroma makes its HTTP clients, and they obey the environment alone.
+
+    No proxy is to see what goes to this machine or into a private network, credentials in clear among it.
+    """
+    name = "no_proxy" if "no_proxy" in os.environ else "NO_PROXY"  # the first wins where both are set
+    exempt = [part for part in os.environ.get(name, "").split(",") if part]
+    if host not in exempt:
+        os.environ[name] = ",".join([*exempt, host])
 
 
 def _address(url: str) -> tuple[str, int, bool, dict[str, str]]:

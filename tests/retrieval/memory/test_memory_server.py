@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import http.server
+import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +23,18 @@ from consilience.retrieval.memory import chroma_connection as connection
 from consilience.retrieval.memory.image_memory import ImageMemory
 from consilience.retrieval.memory.index import ExactIndex
 from consilience.retrieval.memory.labelled_images import LabelledImages
+from tests.support.certificates import self_signed
 
 STARTING_TRIES = 600
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("NO_PROXY", "exempt.test")
 
 
 def clustered(n: int, d: int = 32, seed: int = 0) -> np.ndarray:
@@ -106,24 +118,67 @@ def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         opened(f"http://127.0.0.1:{silent.getsockname()[1]}", labelled_images())
 
 
-def test_credentials_are_sent_and_not_shown() -> None:
+@contextmanager
+def recording(certificate: Path | None = None) -> Iterator[tuple[int, list[tuple[str, str | None]]]]:
+    """Yield the port of a server that refuses, and what it is asked: addresses and credentials."""
     seen = []
 
     class Refusing(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            seen.append(self.headers["Authorization"])
+            seen.append((self.path, self.headers["Authorization"]))
             self.send_error(401)
 
         def log_message(self, *arguments: object) -> None:
             pass
 
     with http.server.HTTPServer(("127.0.0.1", 0), Refusing) as refusing:
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            refusing.socket = context.wrap_socket(refusing.socket, server_side=True)
         threading.Thread(target=refusing.serve_forever, daemon=True).start()
-        with pytest.raises(MemoryServerError) as refused:
-            opened(f"http://user:secret@127.0.0.1:{refusing.server_port}", labelled_images())
+        yield refusing.server_port, seen
         refusing.shutdown()
-    assert seen[0] == "Basic dXNlcjpzZWNyZXQ="
+
+
+def test_credentials_are_sent_and_not_shown() -> None:
+    with recording() as (port, seen), pytest.raises(MemoryServerError) as refused:
+        opened(f"http://user:secret@127.0.0.1:{port}", labelled_images())
+    assert seen[0][1] == "Basic dXNlcjpzZWNyZXQ="
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_no_proxy_sees_what_goes_to_this_machine(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    with recording() as (proxy, seen_by_proxy), recording() as (port, seen):
+        for name in ("HTTP_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy}")
+        with pytest.raises(MemoryServerError):
+            opened(f"http://user:secret@{host}:{port}", labelled_images())
+    assert (len(seen), seen_by_proxy) == (1, [])
+    assert os.environ["NO_PROXY"] == f"exempt.test,{host}"  # what the user set stands
+
+
+def test_a_proxy_is_asked_for_a_server_on_the_internet_unless_it_is_exempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    with recording() as (proxy, seen):
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy}")
+        with pytest.raises(MemoryServerError):
+            opened("http://chroma.invalid:8000", labelled_images())
+        with pytest.raises(MemoryServerError):
+            opened("http://exempt.test:8000", labelled_images())
+    assert [address.split("/api")[0] for address, _ in seen] == ["http://chroma.invalid:8000"]
+
+
+def test_the_certificates_of_ssl_cert_file_are_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = self_signed(tmp_path, "127.0.0.1", "IP")
+    with recording(certificate) as (port, seen):
+        with pytest.raises(MemoryServerError):
+            opened(f"https://127.0.0.1:{port}", labelled_images())
+        assert seen == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        with pytest.raises(MemoryServerError):
+            opened(f"https://127.0.0.1:{port}", labelled_images())
+        assert len(seen) == 1
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://host:1", "http://", "http://host:x", "http://host:1/path"])
