@@ -133,6 +133,8 @@ class DiagnosisRecord(Conclusion):
         seconds: wall time of the run that this image was part of, divided by its number of images.
         identity: hash of the image's decoded pixels.
         source: where the image came from.
+        image_note: how the image's values were read where its file leaves that open ("5 bands: 1, 2 and 3 are shown as
+            red, green and blue (images.bands)"); empty where it does not.
         trust: the trust of each agent's look that was weighed.
         image: the image itself; dropped by `diagnose_many` where it can be loaded again from its source.
         embedding: what the agents on features saw; not in `to_dict`.
@@ -142,6 +144,7 @@ class DiagnosisRecord(Conclusion):
     seconds: float
     identity: str
     source: str
+    image_note: str = ""
     trust: tuple[Trust, ...] = ()
     image: Image | None = field(default=None, repr=False, compare=False)
     embedding: Embedding | None = field(default=None, repr=False, compare=False)
@@ -161,6 +164,7 @@ class DiagnosisRecord(Conclusion):
             "evidence": self.evidence.to_dict(),
             "seconds": self.seconds,
             "identity": self.identity,
+            "image_note": self.image_note,
             "trust": [trust.to_dict() for trust in self.trust],
         }
 
@@ -182,6 +186,7 @@ class DiagnosisRecord(Conclusion):
             seconds=data["seconds"],
             identity=data["identity"],
             source=data["source"],
+            image_note=data.get("image_note", ""),  # not of older histories
             trust=tuple(Trust(**trust) for trust in data["trust"]),
         )
 

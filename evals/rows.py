@@ -95,6 +95,7 @@ _NOTHING: dict[str, Any] = {
     "novelty_signs": {},
     "is_novel": None,
     "unjudgeable": None,
+    "image_note": None,
     "headline": None,
     "rationale": "",
 }
@@ -135,7 +136,7 @@ def schema(labels: Sequence[str]) -> pyarrow.Schema:
     row |= {"prediction_set": pa.list_(text), "reasons": pa.list_(text), "expected_cost": number}
     row |= {"predictions": pa.list_(pa.struct(prediction))}
     row |= {"novelty": number, "novelty_signs": pa.struct([(name, number) for name in (*SIGNS, UNKNOWN)])}
-    row |= {"is_novel": flag, "unjudgeable": text, "headline": text}
+    row |= {"is_novel": flag, "unjudgeable": text, "headline": text, "image_note": text}
     return pa.schema(row | {"evidence": pa.struct(evidence), "rationale": text, "seconds": number})
 
 

@@ -186,6 +186,7 @@ class PanelGraph:
             seconds=seconds,
             identity=state["identities"][row],
             source=source,
+            image_note="" if image is None else image.note,
             trust=tuple(member.trust for member in self._panel.members if (member.agent, member.stage) in counted),
             image=image,
             embedding=embedding,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 
 import PIL.Image
 from PIL.TiffImagePlugin import TiffImageFile
@@ -93,7 +93,9 @@ def decoded(data: bytes, limits: ImageLimits, name: str) -> DecodedFile:
         )
     if (bands := TiffBands.found_in(data, name)) is not None:
         return _from_bands(bands, limits, name)
-    return from_pillow(_opened(without_texts(data, name), limits, name), limits, name)
+    image = _opened(without_texts(data, name), limits, name)
+    file = from_pillow(image, limits, name)
+    return replace(file, note="; ".join(filter(None, (file.note, _note_on_more_pictures(image)))))
 
 
 def decoding_work(data: bytes, limits: ImageLimits) -> int | None:
@@ -166,6 +168,14 @@ def _from_heic(data: bytes, limits: ImageLimits, name: str) -> DecodedFile:
         with PIXEL_ROOM.holding(width * height, limits.max_pixels_at_once):
             image = heif.to_pillow()
     return from_pillow(image, limits, name)
+
+
+def _note_on_more_pictures(image: PIL.Image.Image) -> str:
+    """Return that the file of a decoded image holds further pictures; those of a photo (MPO) are previews."""
+    with suppress(Exception):  # what comes after the first picture may be damaged, and is not looked at
+        if image.format != "MPO" and getattr(image, "is_animated", False):
+            return "the file holds several pictures, of which the first is looked at"
+    return ""
 
 
 @contextmanager

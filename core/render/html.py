@@ -9,7 +9,15 @@ from html import escape
 from consilience.core.diagnosis_record import DiagnosisRecord
 from consilience.core.evidence import Neighbour
 from consilience.core.render.colours import OTHER, VERDICT_COLOURS, VERDICT_SIGNS, label_colours
-from consilience.core.render.phrases import headline, novelty_words, one_line, origin, percent, reasons_of
+from consilience.core.render.phrases import (
+    headline,
+    novelty_words,
+    one_line,
+    origin,
+    percent,
+    reading_words,
+    reasons_of,
+)
 from consilience.core.render.tables import (
     AGENT_COLUMNS,
     CASE_COLUMNS,
@@ -42,6 +50,8 @@ def html(diagnosis: DiagnosisRecord) -> str:
     parts = [f'<h3 style="border-color:{colour}">{sign} {escape(headline(diagnosis))}</h3>']
     if diagnosis.reasons:
         parts.append(f"<p>Why a person should look: {escape(reasons_of(diagnosis))}.</p>")
+    if diagnosis.image_note:
+        parts.append(f"<p>{escape(reading_words(diagnosis))}</p>")
     if diagnosis.image is not None:
         parts.append(_html_picture(diagnosis.image.thumbnail(224), "the image"))
     bars = [

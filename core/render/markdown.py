@@ -7,7 +7,15 @@ import unicodedata
 from collections.abc import Sequence
 
 from consilience.core.diagnosis_record import DiagnosisRecord
-from consilience.core.render.phrases import headline, novelty_words, one_line, origin, percent, reasons_of
+from consilience.core.render.phrases import (
+    headline,
+    novelty_words,
+    one_line,
+    origin,
+    percent,
+    reading_words,
+    reasons_of,
+)
 from consilience.core.render.tables import (
     AGENT_COLUMNS,
     CASE_COLUMNS,
@@ -30,6 +38,8 @@ def markdown(diagnosis: DiagnosisRecord) -> str:
     parts = [f"### {_markdown_text(headline(diagnosis))}"]
     if diagnosis.reasons:
         parts.append(f"Why a person should look: {_markdown_text(reasons_of(diagnosis))}.")
+    if diagnosis.image_note:
+        parts.append(_markdown_text(reading_words(diagnosis)))
     posterior = posterior_rows(diagnosis, _LABELS)
     bars = [(row.name, percent(row.share), "█" * round(_BAR * row.share)) for row in posterior]
     parts.append(_markdown_table(("Label", "Posterior", ""), bars, numbers={1}))

@@ -132,6 +132,11 @@ def ranked(distribution: Mapping[str, float], top: int) -> tuple[list[tuple[str,
     return pairs[:shown], [share for _, share in pairs[shown:]]
 
 
+def reading_words(diagnosis: DiagnosisRecord) -> str:
+    """Return how the image was read, where its file leaves that open, as a sentence; empty where it does not."""
+    return f"How the image was read: {one_line(diagnosis.image_note, 500)}." if diagnosis.image_note else ""
+
+
 def source_name(source: str) -> str:
     """Return the last part of a path or an address."""
     return one_line(source.replace("\\", "/").rstrip("/").rpartition("/")[2]) or "unnamed"

@@ -8,7 +8,15 @@ from dataclasses import replace
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.images import Image
 from consilience.core.prediction import Prediction, look_name
-from consilience.core.render.phrases import claims_no_label, headline, novelty_words, one_line, percent, reasons_of
+from consilience.core.render.phrases import (
+    claims_no_label,
+    headline,
+    novelty_words,
+    one_line,
+    percent,
+    reading_words,
+    reasons_of,
+)
 from consilience.core.render.tables import (
     CASE_COLUMNS,
     NARROW_AGENT_COLUMNS,
@@ -45,7 +53,7 @@ def diagnosis_reply(
         can_refer: whether a person is set up to refer to.
     """
     return Reply(
-        "\n".join([headline(diagnosis), *_doubts(diagnosis)]),
+        "\n".join(filter(None, [headline(diagnosis), *_doubts(diagnosis), reading_words(diagnosis)])),
         agents_table(diagnosis),
         () if image is None else (_picture(diagnosis, image),),
         one_line(diagnosis.rationale, 2000),

@@ -13,7 +13,16 @@ from consilience.core.diagnosis import Diagnosis
 from consilience.core.evidence import Neighbour
 from consilience.core.prediction import Prediction
 from consilience.core.render.colours import VERDICT_COLOURS, VERDICT_SIGNS
-from consilience.core.render.phrases import claim, headline, novelty_words, one_line, origin, percent, reasons_of
+from consilience.core.render.phrases import (
+    claim,
+    headline,
+    novelty_words,
+    one_line,
+    origin,
+    percent,
+    reading_words,
+    reasons_of,
+)
 from consilience.core.render.tables import (
     CASE_COLUMNS,
     NARROW_AGENT_COLUMNS,
@@ -48,6 +57,8 @@ def detail_of(diagnosis: Diagnosis) -> RenderableType:
     parts: list[RenderableType] = [Text(f" {VERDICT_SIGNS[diagnosis.verdict]} {headline(diagnosis)} ", style=badge)]
     if diagnosis.reasons:
         parts.append(Text(f"Why a person should look: {reasons_of(diagnosis)}."))
+    if diagnosis.image_note:
+        parts.append(Text(reading_words(diagnosis)))
     agents = agent_rows(diagnosis.predictions, diagnosis.trust)
     parts += ["", _posterior(diagnosis), "", _agents(agents), ""]
     if notes := [Text(f"{row.name}: {row.note}") for row in agents if row.note]:

@@ -18,6 +18,7 @@ from consilience.core.render.phrases import (
     one_line,
     origin,
     percent,
+    reading_words,
     source_name,
     title,
 )
@@ -54,6 +55,7 @@ class DiagnosisPage(PageSummary):
 
     alternatives: str = Field(description="the other labels of the prediction set, in words")
     colours: dict[str, str] = Field(description="colour by label")
+    reading: str = Field(description="how the image was read, in words, where its file leaves that open; else empty")
     novelty: str = Field(description="how unlike the known images the image is, in words")
     steps: list[PageStep] = Field(description="how the diagnosis came about")
     origin: str = Field(description="which image, and what the diagnosis took")
@@ -101,6 +103,7 @@ def diagnosis_response(stored: StoredDiagnosis, feedback: Sequence[Feedback], pe
         **_page_summary(stored).model_dump(),
         alternatives=alternatives(diagnosis),
         colours=label_colours(diagnosis),
+        reading=reading_words(diagnosis),
         novelty=novelty_words(diagnosis.evidence, diagnosis.novelty),
         steps=_steps(diagnosis),
         origin=origin(diagnosis),

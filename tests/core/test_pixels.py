@@ -102,6 +102,16 @@ def test_all_sixteen_bits_need_no_note_and_stated_ones_are_believed() -> None:
     assert "taken as 12 bits in 16 (stated)" in dark.note
 
 
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "AVIF", "MPO"])
+def test_that_only_the_first_picture_of_several_is_looked_at_is_noted(kind: str) -> None:
+    dark, light = (PIL.Image.new("RGB", (16, 16), (value, value, value)) for value in (0, 255))
+    several = load_image(encoded(dark, kind, save_all=True, append_images=[light]))
+    assert several.pixels.max() < 8
+    words = "the file holds several pictures, of which the first is looked at"
+    assert several.note == ("" if kind == "MPO" else words)  # the further ones of a photo are previews
+    assert load_image(encoded(dark, kind)).note == ""
+
+
 def test_twelve_bit_colours_of_a_png_are_at_least_named() -> None:
     row = np.full((2, 2 * 3), 4000, dtype=">u2")
     rows = b"".join(b"\0" + line.tobytes() for line in row)

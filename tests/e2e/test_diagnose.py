@@ -35,6 +35,14 @@ def test_one_image_in_detail(invoke: Invoke, fitted: Path, new_images: dict[str,
     assert "\x1b" not in result.stdout
 
 
+def test_how_an_image_was_read_is_said_once(invoke: Invoke, fitted: Path, new_images: dict[str, Path]) -> None:
+    path = new_images["circle"]
+    PIL.Image.fromarray(np.asarray(PIL.Image.open(path).convert("L")).astype(np.uint16) * 16).save(path)
+    result = invoke("diagnose", path, "--panel", fitted)
+    assert "How the image was read: taken as 12 bits in 16" in " ".join(result.stdout.split())
+    assert result.stderr == ""
+
+
 def test_many_images_in_json(invoke: Invoke, fitted: Path, new_images: dict[str, Path]) -> None:
     result = invoke("diagnose", *new_images.values(), "--panel", fitted, "--json")
     assert (result.exit_code, result.stderr) == (0, "")

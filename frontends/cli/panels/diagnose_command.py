@@ -146,7 +146,7 @@ def diagnose(
                 _save_picture(result, pictures, _heat(diagnoser, result, occlusion))
     if not (is_single or as_json or events):
         _sum_up(kinds, cost, shifts, panel if settings.history.keep else None)
-    for note in notes.sentences():
+    for note in () if is_single and not (as_json or events) else notes.sentences():  # in detail it stands there
         complain("note", note)
     finish(kinds["settled"] + kinds["referred"], kinds["failed"], complain_of_agents(failures.sentences))
 

@@ -55,7 +55,8 @@ function posterior(diagnosis) {
   const bars = shown.map((label) => row(label, diagnosis.posterior[label], diagnosis.page.colours[label]));
   if (others.length) bars.push(row(`${others.length} others`, Math.min(1, others.reduce((sum, label) => sum + diagnosis.posterior[label], 0)), GREY));
   const reasons = diagnosis.reasons.length ? make("div", { class: "reason" }, make("b", { text: "Why a person should look" }), make("ul", {}, ...diagnosis.reasons.map((reason) => make("li", { text: reason.replace(/\.$/, "") })))) : null;
-  return make("section", {}, make("h3", { text: "How likely" }), make("ul", { class: "bars" }, ...bars), reasons);
+  const reading = diagnosis.page.reading ? make("p", { class: "reading", text: diagnosis.page.reading }) : null;
+  return make("section", {}, make("h3", { text: "How likely" }), make("ul", { class: "bars" }, ...bars), reasons, reading);
 }
 
 function prediction(row, diagnosis, total) {

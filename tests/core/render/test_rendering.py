@@ -50,6 +50,21 @@ def diagnosis(**changes: Any) -> Diagnosis:
     return Diagnosis(**(parts | changes))
 
 
+NOTE = "5 bands: 1, 2 and 3 are shown as red, green and blue (images.bands)"
+
+
+def test_how_an_image_was_read_is_kept_and_shown() -> None:
+    read = Diagnosis.from_dict(diagnosis(image_note=NOTE).to_dict())
+    assert read.image_note == NOTE
+    assert f"How the image was read: {NOTE}." in markdown(read)
+    assert f"<p>How the image was read: {NOTE}.</p>" in html(read)
+    plain = diagnosis()
+    assert not any("was read" in page for page in (markdown(plain), html(plain)))
+    older = plain.to_dict()
+    del older["image_note"]
+    assert Diagnosis.from_dict(older) == plain
+
+
 def tables(page: str) -> list[list[list[str]]]:
     """Markdown tables as rows of cells, split at every bar, as the plainest reader would."""
     blocks = [block for block in page.split("\n\n") if block.startswith("|")]

@@ -20,6 +20,7 @@ from consilience.core.settings.settings import load_settings
 from consilience.frontends.chat.chat import Chat
 from consilience.frontends.chat.opening import open_chat
 from consilience.frontends.chat.reply import Reply
+from consilience.frontends.slack.blocks import message
 from tests.support.scripted_server import ScriptedServer
 from tests.support.scripted_server import chat as completion
 from tests.support.shapes import draw
@@ -57,6 +58,16 @@ def test_a_diagnosis_is_told_verdict_first_and_kept(chat: Chat) -> None:
     again = run(chat.show(reply.diagnosis))
     assert replace(again, pictures=()) == replace(reply, pictures=())
     assert PIL.Image.open(io.BytesIO(again.pictures[0].draw())).size == (1400, 900)
+
+
+def test_how_the_image_was_read_is_said(chat: Chat) -> None:
+    deep = np.asarray(draw("circle", 1000).convert("L")).astype(np.uint16) * 16
+    reply = run(chat.look(deep, person="ada", channel="chat", name="deep.png"))
+    [said] = [line for line in reply.text.splitlines() if line.startswith("How the image was read: ")]
+    assert "taken as 12 bits in 16" in said
+    assert run(chat.show(reply.diagnosis)).text == reply.text
+    assert said in str(message(reply)["blocks"])  # in Slack, too
+    assert "was read" not in look(chat).text
 
 
 def test_what_if_is_the_panels_own_fusion_without_the_agent(chat: Chat) -> None:

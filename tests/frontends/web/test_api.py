@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import jsonschema
+import numpy as np
 import PIL.Image
 import pytest
 
@@ -42,6 +43,16 @@ def test_the_response_is_the_diagnosis_and_what_the_page_needs(client: httpx.Cli
     image = Named(draw("circle", 1000), "new.png")
     diagnosis = _named_by_file(consilience.diagnose(image, panel=served_panel).to_dict())
     assert _without_seconds(diagnosis) == _without_seconds(response)
+
+
+def test_how_the_image_was_read_is_said(client: httpx.Client) -> None:
+    file = io.BytesIO()
+    deep = np.asarray(draw("circle", 1000).convert("L")).astype(np.uint16) * 16
+    PIL.Image.fromarray(deep).save(file, "PNG")
+    diagnosis = client.post("/v1/diagnose", content=file.getvalue(), headers=BYTES).json()
+    assert diagnosis["image_note"].startswith("taken as 12 bits in 16")
+    assert diagnosis["page"]["reading"] == f"How the image was read: {diagnosis['image_note']}."
+    assert diagnosed(client)["page"]["reading"] == ""
 
 
 def _named_by_file(diagnosis: dict[str, Any]) -> dict[str, Any]:

@@ -121,6 +121,14 @@ def test_an_image_of_this_page_is_looked_at_again(new_page: Callable[..., Page])
     page.locator(".bad", has_text="send it once more").wait_for()
 
 
+READ_SO = """async (id) => {
+  const diagnosis = await api(`/v1/diagnoses/${id}`);
+  diagnosis.page.reading = "How the image was read: <b>5 bands</b>.";
+  fill(newCard(), diagnosis, null, { cast });
+}"""
+"""Shows a diagnosis of an image whose file leaves open how it is read."""
+
+
 NOVEL = """async (id) => {
   const diagnosis = await api(`/v1/diagnoses/${id}`);
   diagnosis.page.title = "Perhaps none of these";
@@ -128,6 +136,14 @@ NOVEL = """async (id) => {
   fill(newCard(), diagnosis, null, { cast });
 }"""
 """Shows a diagnosis as one that may show none of the labels."""
+
+
+def test_how_the_image_was_read_is_shown(new_page: Callable[..., Page]) -> None:
+    page = new_page()
+    upload(page, ("circle", 1000))
+    assert page.locator(".reading").count() == 0
+    page.evaluate(READ_SO, page.url.rpartition("/")[2])
+    assert page.locator("article").nth(1).locator(".reading").inner_text() == "How the image was read: <b>5 bands</b>."
 
 
 def test_a_novel_image_is_headlined_so_and_its_answer_is_taken(new_page: Callable[..., Page]) -> None:
