@@ -23,6 +23,7 @@
     |   |   +-- RefusedWordsError  its words are not to be shown
     |   +-- BudgetSpentError  the next answer would cost more than the run may spend
     +-- EvaluationError       an evaluation's folder holds another run, or cannot be written or compared
+    +-- HeatMapError          where in an image the agents looked cannot be told
     +-- SlackError            Slack refuses, cannot be reached, or lacks what the bot needs
     +-- HistoryError          the store of diagnoses cannot be used, or does not hold what was asked for
     |   +-- DiagnosisMissingError  deleted, or never there
@@ -135,6 +136,10 @@ class BudgetSpentError(AgentError):
 
 class EvaluationError(ConsilienceError):
     """An evaluation's folder holds another run, is in use, was damaged, cannot be written or cannot be compared."""
+
+
+class HeatMapError(ConsilienceError):
+    """Where in an image the agents looked cannot be told; the message says why, in words that people can be shown."""
 
 
 class SlackError(ConsilienceError):

@@ -277,9 +277,9 @@ class Diagnoser:
             other: what it is compared with; None: the most probable one beside it.
 
         Raises:
-            DatasetError: the panel has no such label, or knows no image but vectors or answers alone.
-            EncoderError: no agent can tell where it looked (`occlusion_heat` asks any), or the diagnosis is another
-                panel's.
+            DatasetError: the panel has no such label.
+            HeatMapError: no agent can tell where it looked (`occlusion_heat` asks any), the panel knows no image but a
+                vector or answers alone, or the diagnosis is another panel's, or of before it got other labels.
             ImageError: the image was not kept and cannot be loaded again.
         """
         return exact_heat(self.panel, self.graph.agents, self.encoder, diagnosis, label, other)
@@ -296,7 +296,7 @@ class Diagnoser:
 
         Raises:
             AgentError: the panel has no such agent, or none of them counts in the diagnosis and answers.
-            BudgetSpentError: as in `diagnose`. DatasetError, EncoderError, ImageError: as of `heat`.
+            BudgetSpentError: as in `diagnose`. DatasetError, HeatMapError, ImageError: as of `heat`.
         """
         return self._loop.result(
             heat_by_occlusion(

@@ -19,6 +19,7 @@ from consilience.agents import Agent, Budget
 from consilience.core.diagnosis import Diagnosis, FailedImage
 from consilience.core.errors import ConsilienceError, PanelError
 from consilience.core.images import ImageSource
+from consilience.core.render.heat_map import HeatMap
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.storage.panel_folder import MANIFEST
 from consilience.orchestrator.decision.weighing import Weigher
@@ -118,6 +119,11 @@ class ReloadingDiagnoser:
         """See `Diagnoser.stream`."""
         with self._using() as diagnoser:
             yield from diagnoser.stream(image)
+
+    def heat(self, diagnosis: Diagnosis, label: str | None = None, other: str | None = None) -> HeatMap:
+        """See `Diagnoser.heat`."""
+        with self._using() as diagnoser:
+            return diagnoser.heat(diagnosis, label, other)
 
     def refresh(self) -> bool:
         """Open the panel that is on disk now, unless it is at work already. Returns whether another took over.

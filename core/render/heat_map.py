@@ -11,8 +11,20 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from consilience.core.render.phrases import one_line
+
 STRONGEST = 0.65
 """How much of the strongest region's colour covers the image, in [0, 1]."""
+
+CELLS = 28
+"""Rows, and columns, of `HeatMap.cells`: as many as show a map of 9 x 9 smoothly."""
+
+PLACES = (
+    ("at the upper left", "at the top", "at the upper right"),
+    ("at the left", "in the middle", "at the right"),
+    ("at the lower left", "at the bottom", "at the lower right"),
+)
+"""Thirds of an image, in words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +75,23 @@ class HeatMap:
         density /= most or 1.0
         return np.maximum(density, 0.0), np.maximum(-density, 0.0)
 
+    @cached_property
+    def cells(self) -> NDArray[np.float32]:
+        """`for_label` - `for_other` on a coarse grid over the whole image: float32 (CELLS, CELLS), in [-1, 1]."""
+        mine, others = self.scaled(CELLS, CELLS)
+        return mine - others
+
+    @property
+    def words(self) -> str:
+        """What the map says, in plain words: also for those who cannot see it."""
+        label, other = one_line(self.label), one_line(self.other)
+        agents = [one_line(agent) for agent in self.evidence]
+        saw = " and ".join(filter(None, [", ".join(agents[:-1]), agents[-1]]))
+        return (
+            f"{_speaks(label, self.cells)} {_speaks(other, -self.cells)} The strongest colour is the strongest place "
+            f"of this image; it does not say how sure the answer is. This is what {saw} saw, not other agents."
+        )
+
     def over(self, picture: PIL.Image.Image, colour: str, other_colour: str) -> PIL.Image.Image:
         """Return an RGB picture with the two labels' regions in their colours, such as "#0072B2", over it."""
         mixed = np.asarray(picture, np.float32)
@@ -70,3 +99,12 @@ class HeatMap:
             share = STRONGEST * heat[:, :, None]
             mixed = (1 - share) * mixed + share * np.array([int(paint[at : at + 2], 16) for at in (1, 3, 5)])
         return PIL.Image.fromarray(np.rint(mixed).astype(np.uint8))
+
+
+def _speaks(label: str, cells: NDArray[np.float32]) -> str:
+    """Return which regions speak for a label, and where most; `cells`: above 0 where they do."""
+    row, column = (int(at) for at in np.unravel_index(cells.argmax(), cells.shape))
+    if cells[row, column] <= 0.0:
+        return f"Nothing in the image speaks for {label}."
+    place = PLACES[3 * row // CELLS][3 * column // CELLS]
+    return f"Regions in the colour of {label} speak for {label}, most of all {place}."

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from consilience.core.diagnosis import Diagnosis
-from consilience.core.errors import AgentError, ConsilienceError, ImageError
+from consilience.core.errors import AgentError, ConsilienceError, HeatMapError, ImageError
 from consilience.core.evidence import Evidence
 from consilience.core.images import Image, ImageSource, Named, load_image
 from consilience.core.prediction import look_name
@@ -27,6 +27,7 @@ from consilience.orchestrator.shift.shift_words import REASON, source_sentence
 from consilience.prompts import clean
 
 if TYPE_CHECKING:
+    from consilience.core.render.heat_map import HeatMap
     from consilience.orchestrator.diagnoser import Diagnoser
     from consilience.orchestrator.feedback.feedback import Feedback, Feedbacks
     from consilience.orchestrator.feedback.history import History, StoredDiagnosis
@@ -92,6 +93,24 @@ class Chat:
             replace(stored, diagnosis=replace(stored.diagnosis, image=await _thumbnail(stored)))
         )
 
+    async def heat(self, diagnosis_id: str, label: str | None = None, other: str | None = None) -> HeatMap:
+        """Return where in the image the agents looked, by the small picture that was kept; see `Diagnoser.heat`.
+
+        Raises:
+            HeatMapError: it cannot be told, for instance as no picture was kept.
+            DatasetError: the diagnosis has no such label.
+        """
+        return (await self._heat(await self._stored(diagnosis_id), label, other))[0]
+
+    async def where(self, diagnosis_id: str) -> Reply:
+        """Return where in the image the agents looked, in words and over the image; or why that cannot be told."""
+        stored = await self._stored(diagnosis_id)
+        try:
+            heat, image = await self._heat(stored)
+        except HeatMapError as error:
+            return Reply(one_line(str(error)), diagnosis=stored.id)
+        return answers.where(stored.diagnosis, stored.id, image, heat)
+
     async def ask(
         self, diagnosis_id: str, text: str, *, person: str, channel: str, image: AgainImage | None = None
     ) -> Reply:
@@ -111,11 +130,14 @@ class Chat:
         return await self._by_model(stored, text, question)
 
     async def press(self, diagnosis_id: str, action: str, value: str = "", *, person: str) -> Reply:
-        """Take a person's vote, or refer the image to others.
+        """Take a person's vote, refer the image to others, or show where the agents looked.
 
         Args:
-            action: "right", "wrong" with the right label as `value`, "none" for none of the task's labels, or "refer".
+            action: "right", "wrong" with the right label as `value`, "none" for none of the task's labels, "refer", or
+                "where" to see where the agents looked.
         """
+        if action == "where":
+            return await self.where(diagnosis_id)
         if action == "refer":
             return await self._refer(diagnosis_id, person)
         answers = {"right": None, "wrong": value, "none": NONE_OF_THESE}
@@ -170,11 +192,23 @@ class Chat:
                 return answers.what_if(diagnosis, stored.id, question.agents, weigher)
             case "sure":
                 return answers.how_sure(diagnosis, stored.id, weigher)
+            case "where":
+                return await self.where(stored.id)
             case "who":
                 return answers.who(diagnosis, stored.id)
             case "why":
                 return answers.why(diagnosis, stored.id)
         return Reply(answers.HELP, diagnosis=stored.id)
+
+    async def _heat(
+        self, stored: StoredDiagnosis, label: str | None = None, other: str | None = None
+    ) -> tuple[HeatMap, Image]:
+        """Return where the agents looked, and the small picture in which that was found out."""
+        image = await _thumbnail(stored)
+        if image is None:  # its source is not opened: see `ask`
+            raise HeatMapError("no picture of the image was kept, so it cannot be shown where in it the agents looked")
+        diagnosis = replace(stored.diagnosis, image=image)
+        return await asyncio.to_thread(self.diagnoser.heat, diagnosis, label, other), image
 
     async def _by_model(self, stored: StoredDiagnosis, text: str, question: ChatQuestion | None) -> Reply:
         """Answer by the language model; by rules where there is none, or where its answer cannot be used."""

@@ -9,11 +9,15 @@ from typing import Literal
 
 from consilience.core.task import plain
 
-Kind = Literal["help", "without", "again", "similar", "who", "sure", "why"]
+Kind = Literal["help", "without", "where", "again", "similar", "who", "sure", "why"]
 
 _RULES: tuple[tuple[Kind, str], ...] = (  # the first that fits, fits
     ("help", r"^(help|what (else )?can (i|you)\b.*)$"),
     ("without", r"\b(without|ignor\w+|exclud\w+|leav\w* out|(don'?t|do not|did not|didn'?t|not) trust|distrust\w*)\b"),
+    (
+        "where",
+        r"\bwhere\b.*\b(look\w*|see|sees|saw)\b|\bheat ?maps?\b|\b(which|what) (regions?|parts?|areas?) (of|in)\b",
+    ),
     ("again", r"\b(look|check|try|diagnose|think)\b.*\bagain\b|\bsecond look\b|\bre ?(check|look|evaluate|diagnose)\b"),
     ("similar", r"\b(similar|neighbou?rs?|cases?|evidence|examples?|alike)\b"),
     ("who", r"\b(who|which agents?|agents|disagree\w*|dissent\w*|against|votes?)\b"),

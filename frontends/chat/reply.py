@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+WHERE_PICTURE = "where.png"
+"""Name of the picture that shows where the agents looked."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReplyTable:
@@ -38,7 +41,7 @@ class Button:
 
     Attributes:
         text: the words on it.
-        action: for `Chat.press`: "right", "wrong", "none" or "refer".
+        action: for `Chat.press`: "right", "wrong", "none", "refer" or "where".
         choices: labels to choose one of, for `Chat.press` as `value`; empty for a plain button.
     """
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.images import Image
 from consilience.core.prediction import Prediction, look_name
+from consilience.core.render.heat_map import HeatMap
 from consilience.core.render.phrases import (
     claims_no_label,
     headline,
@@ -25,7 +26,7 @@ from consilience.core.render.tables import (
     case_cells,
     posterior_rows,
 )
-from consilience.frontends.chat.reply import Button, Reply, ReplyPicture, ReplyTable
+from consilience.frontends.chat.reply import WHERE_PICTURE, Button, Reply, ReplyPicture, ReplyTable
 from consilience.orchestrator.decision.agreement_policy import AgreementPolicy
 from consilience.orchestrator.decision.calibration_set import MIN_JUDGED_POSTERIOR
 from consilience.orchestrator.decision.leave_out import without
@@ -36,7 +37,10 @@ from consilience.orchestrator.feedback.drift import AgentDrift
 MAX_LABELS, MAX_CASES = 5, 8
 """Rows of a table of labels, and of one of similar cases, at most."""
 
-QUESTIONS = "why? · who disagreed? · how sure? · show similar cases · what if you don't trust AGENT? · look again"
+QUESTIONS = (
+    "why? · where did it look? · who disagreed? · how sure? · show similar cases · what if you don't trust AGENT? · "
+    "look again"
+)
 
 HELP = f"Give me an image: I tell you what it shows, or that a person should look at it. Then ask: {QUESTIONS}."
 
@@ -121,6 +125,11 @@ def similar(diagnosis: Diagnosis, id: str, image: Image | None) -> Reply:
         () if image is None else (_picture(diagnosis, image),),
         diagnosis=id,
     )
+
+
+def where(diagnosis: Diagnosis, id: str, image: Image, heat: HeatMap) -> Reply:
+    """Return which regions speak for the label and which for the runner-up, over the image."""
+    return Reply(heat.words, pictures=(_picture(diagnosis, image, heat),), diagnosis=id)
 
 
 def how_sure(diagnosis: Diagnosis, id: str, weigher: Weigher) -> Reply:
@@ -212,15 +221,17 @@ def _name(prediction: Prediction) -> str:
     return one_line(look_name(prediction.agent, prediction.stage))
 
 
-def _picture(diagnosis: Diagnosis, image: Image) -> ReplyPicture:
+def _picture(diagnosis: Diagnosis, image: Image, heat: HeatMap | None = None) -> ReplyPicture:
     def draw() -> bytes:
         from consilience.core.render.picture import drawn
 
-        return drawn(diagnosis, image)
+        return drawn(diagnosis, image, heat)
 
     alt_text = (
         f"{headline(diagnosis)}. The image, the posterior, each agent's answer and weight, the most similar cases."
     )
+    if heat is not None:
+        return ReplyPicture(WHERE_PICTURE, f"{alt_text} {heat.words}", draw)
     return ReplyPicture("evidence.png", alt_text, draw)
 
 
@@ -233,4 +244,5 @@ def _buttons(diagnosis: Diagnosis, labels: Sequence[str], can_refer: bool) -> tu
         Button("Wrong: it is…", "wrong", tuple(name for name in others if name != diagnosis.label)),
         Button("None of these", "none"),
         *([Button("Refer to a person", "refer")] if can_refer else []),
+        Button("Where did it look?", "where"),
     )

@@ -251,4 +251,4 @@ class Referral:
 def _at_work(request: SlackRequest) -> str:
     if request.kind == "look":
         return f"Looking at {request.name or 'the image'}…"
-    return "Saving that…" if request.kind == "press" else "Looking it up…"
+    return "Saving that…" if request.kind == "press" and request.action != "where" else "Looking it up…"

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.diagnosis_schema import diagnosis_schema
 from consilience.core.render.colours import label_colours
+from consilience.core.render.heat_map import HeatMap
 from consilience.core.render.phrases import (
     alternatives,
     headline,
@@ -22,9 +23,22 @@ from consilience.core.render.phrases import (
     source_name,
     title,
 )
-from consilience.frontends.chat.reply import Reply
+from consilience.frontends.chat.reply import WHERE_PICTURE, Reply
 from consilience.orchestrator.feedback.feedback import Feedback
 from consilience.orchestrator.feedback.history import StoredDiagnosis
+
+
+class Heat(BaseModel):
+    """Which regions of the image speak for a label, and which for another."""
+
+    label: str
+    other: str = Field(description="the label that it is compared with")
+    agents: list[str] = Field(description="whose sight it is: those that can tell where they looked")
+    cells: list[list[float]] = Field(
+        description="rows from top to bottom, of cells from left to right, that cover the whole image: above 0 the "
+        "place speaks for `label`, below 0 for `other`; 1 or -1 where the image says most"
+    )
+    words: str = Field(description="what it says, in a few sentences")
 
 
 class PageStep(BaseModel):
@@ -133,6 +147,12 @@ def diagnosis_response_schema() -> dict[str, Any]:
     return whole
 
 
+def heat_response(heat: HeatMap) -> Heat:
+    """Return a heat map as the API writes it."""
+    cells = heat.cells.astype(float).round(3).tolist()
+    return Heat(label=heat.label, other=heat.other, agents=[*heat.evidence], cells=cells, words=heat.words)
+
+
 def diagnosis_summary(stored: StoredDiagnosis) -> DiagnosisSummary:
     """Return a diagnosis as a list shows it."""
     diagnosis = stored.diagnosis
@@ -157,10 +177,15 @@ def turn_response(reply: Reply) -> Turn:
         text=reply.text,
         table=table,
         closing=reply.closing,
-        picture=f"/v1/diagnoses/{reply.diagnosis}/picture" if picture else None,
+        picture=_address(reply.diagnosis, picture.name) if picture else None,
         picture_alt=picture.alt_text if picture else "",
         diagnosis=reply.diagnosis,
     )
+
+
+def _address(diagnosis: str, picture: str) -> str:
+    """Return the address of a picture of a reply."""
+    return f"/v1/diagnoses/{diagnosis}/picture" + ("?heat=true" if picture == WHERE_PICTURE else "")
 
 
 def _page_summary(stored: StoredDiagnosis) -> PageSummary:

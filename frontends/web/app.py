@@ -29,17 +29,16 @@ from consilience.frontends.web.api_models import (
     turn_response,
 )
 from consilience.frontends.web.guard import BROWSER, SESSION, Guard, cookie, session_of
+from consilience.frontends.web.heat_route import add_heat
 from consilience.frontends.web.limits import TooManyError
 from consilience.frontends.web.problem import MEDIA_TYPE, Problem, problem, problem_of
-from consilience.frontends.web.site import Site, as_json, as_picture, person_of, set_cookie
+from consilience.frontends.web.site import DiagnosisId, Site, as_json, as_picture, person_of, set_cookie
 from consilience.frontends.web.upload import address_of, no_form
 
 STATIC = files("consilience.frontends.web") / "static"
 
 MAX_RECENT = 50
 """Diagnoses of a browser that are listed."""
-
-DiagnosisId = Annotated[str, Path(max_length=64, pattern=r"^[\w-]+$", description="of the diagnosis")]
 
 DESCRIPTION = """Diagnoses images with a panel of vision agents. Errors are JSON problems (RFC 9457).
 Where sign-in is asked for, send `Authorization: Bearer TOKEN`."""
@@ -104,6 +103,7 @@ def create_app(chat: Chat, settings: WebSettings, *, token: str | None, hosts: C
     app.add_middleware(Guard, token=token, hosts=hosts, metrics=site.metrics, guesses=site.guesses, small=site.small)
     _handle_errors(app)
     _add_diagnoses(app, site)
+    add_heat(app, site)
     _add_conversation(app, site)
     _add_page_and_panel(app, site)
     return app
@@ -171,11 +171,15 @@ def _add_diagnoses(app: FastAPI, site: Site) -> None:
         return as_picture(jpeg)
 
     @app.get("/v1/diagnoses/{id}/picture", responses=_gives_picture("image/png"), response_class=Response)
-    async def picture(request: Request, id: DiagnosisId) -> Response:
+    async def picture(
+        request: Request,
+        id: DiagnosisId,
+        heat: Annotated[bool, Query(description="whether it shows where the agents looked")] = False,
+    ) -> Response:
         """Return the diagnosis as one picture, to be kept or sent."""
         site.asking.take(address_of(request))
-        reply = await site.chat.show(id)
         async with site.drawing:  # it takes most of a core
+            reply = await (site.chat.where(id) if heat else site.chat.show(id))
             drawn = await asyncio.to_thread(reply.pictures[0].draw) if reply.pictures else None
         return as_picture(drawn, "image/png")
 

@@ -13,6 +13,7 @@ from consilience.core.errors import (
     BudgetSpentError,
     ConsilienceError,
     DiagnosisMissingError,
+    HeatMapError,
     HistoryError,
     ImageError,
     MemoryServerError,
@@ -27,6 +28,7 @@ MEDIA_TYPE = "application/problem+json"
 STATUSES: tuple[tuple[type[ConsilienceError], int], ...] = (  # the first that fits, fits
     (ImageError, 422),
     (DiagnosisMissingError, 404),
+    (HeatMapError, 404),
     (BudgetSpentError, 503),
     (AgentError, 502),
     (HistoryError, 503),

@@ -7,8 +7,9 @@ import hashlib
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,6 +28,8 @@ from consilience.orchestrator.feedback.history import StoredDiagnosis
 from consilience.retrieval.encoders.batch_embedding import usable_cores
 
 log = logging.getLogger(__name__)
+
+DiagnosisId = Annotated[str, Path(max_length=64, pattern=r"^[\w-]+$", description="of the diagnosis")]
 
 YEAR_SECONDS = 365 * 86400
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from consilience.agents import Head
 from consilience.agents.heads.on_eye import OnEye
-from consilience.core.errors import EncoderError
+from consilience.core.errors import HeatMapError
 from consilience.core.render.heat_map import HeatMap
 from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.heat.compared_labels import ComparedLabels, first_looks
@@ -45,7 +45,7 @@ def activation_heat(
         size: height and width of the image.
 
     Raises:
-        EncoderError: there is no such head.
+        HeatMapError: there is no such head.
     """
     looks, evidence = first_looks(members), dict[str, NDArray[np.float64]]()
     for head in heads:
@@ -61,10 +61,10 @@ def activation_heat(
         elsewhere = compared.calibrated_log_odds(head.name) - float(grid.sum())
         evidence[head.name] = weight * (grid + elsewhere / grid.size)
     if not evidence:
-        raise EncoderError(
-            "no agent of this diagnosis can tell where it looked: that takes a linear head (probe, gaussian, "
-            "self-trained) on EfficientNet-Lite, in a panel of this version. Ask by occlusion instead: "
-            "Diagnoser.occlusion_heat, or diagnose with --occlusion"
+        raise HeatMapError(
+            "no agent that counts here can tell where it looked: only probe, gaussian and self-trained on "
+            "EfficientNet-Lite can, in a panel of this version. `consilience diagnose IMAGE --picture DIR --occlusion` "
+            "asks any other"
         )
     return HeatMap(compared.label, compared.other, evidence, size, "activation")
 

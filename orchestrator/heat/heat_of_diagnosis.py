@@ -8,7 +8,7 @@ from consilience.agents import Agent, Head
 from consilience.agents.base import AgentInput
 from consilience.agents.heads.neighbours import K
 from consilience.core.diagnosis import Diagnosis
-from consilience.core.errors import DatasetError, EncoderError
+from consilience.core.errors import HeatMapError
 from consilience.core.images import Image
 from consilience.core.render.diagnosed_image import image_of
 from consilience.core.render.heat_map import HeatMap
@@ -30,10 +30,14 @@ def exact_heat(
     label: str | None,
     other: str | None,
 ) -> HeatMap:
-    """Return the heat map by class activation; see `Diagnoser.heat`."""
+    """Return the heat map by class activation; see `Diagnoser.heat`.
+
+    How much the image speaks for the labels follows from the vector of the diagnosis, where it is known; only where it
+    does so from the image as it is there now, which may be a smaller copy.
+    """
     compared, image = ComparedLabels.of(diagnosis, label, other), _image(panel, encoder, diagnosis)
     seen = diagnosis.embedding
-    sight = Sight(seen.vector[None], seen.maps) if seen is not None and seen.maps else encoder.see(image)
+    sight = encoder.see(image) if seen is None else Sight(seen.vector[None], seen.maps or encoder.see(image).maps)
     heads = [agent for agent in agents.values() if isinstance(agent, Head)]
     size = image.height, image.width
     return activation_heat(compared, heads, panel.members, sight, panel.encoder.eyes, size)
@@ -63,13 +67,17 @@ async def heat_by_occlusion(
 
 
 def _image(panel: Panel, encoder: Encoder, diagnosis: Diagnosis) -> Image:
-    """Return the image to look at; raises DatasetError or EncoderError where there is none, or not for this panel."""
+    """Return the image to look at; raises HeatMapError where there is none, or not for this panel as it is now."""
     seen = diagnosis.embedding
     if panel.of_answers or (seen is not None and diagnosis.identity == vector_identity(seen.vector)):
         known = "answers alone are" if panel.of_answers else "vector alone is"
-        raise DatasetError(f"a heat map needs the image, and of '{diagnosis.source}' the {known} known")
+        raise HeatMapError(f"a heat map needs the image, and of '{diagnosis.source}' the {known} known")
     if seen is not None and seen.encoder != encoder.fingerprint:
-        raise EncoderError(
+        raise HeatMapError(
             f"the diagnosis of '{diagnosis.source}' is of another panel: diagnose the image with this one"
+        )
+    if tuple(diagnosis.posterior) != panel.task.names:
+        raise HeatMapError(
+            "the panel has other labels by now than when it made this diagnosis: diagnose the image anew"
         )
     return image_of(diagnosis)

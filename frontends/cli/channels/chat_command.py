@@ -69,7 +69,9 @@ def chat(
             is_image = _is_image(line)
             try:
                 reply = runner.run(talk.answer(line))
-                paths = [shown_in.write(reply.diagnosis, picture.draw()) for picture in reply.pictures]
+                paths = [
+                    shown_in.write(f"{reply.diagnosis}-{picture.name}", picture.draw()) for picture in reply.pictures
+                ]
             except ConsilienceError as error:
                 complain("error", str(error))
                 failed += is_image
@@ -123,12 +125,12 @@ class ImageFolder:
             raise ImageError(
                 "no picture of it was saved (setting history.thumbnails): show the image itself to a person"
             )
-        path = self.write(reply.diagnosis, reply.pictures[0].draw())
+        path = self.write(f"{reply.diagnosis}.png", reply.pictures[0].draw())
         return f"a person, by the file '{path}'"
 
     def write(self, name: str, png: bytes) -> Path:
         """Write a PNG and return its path. Raises ConsilienceError: it cannot be written."""
-        path = self.path / f"{name}.png"
+        path = self.path / name
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             path.write_bytes(png)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from consilience.core.errors import ConsilienceError, DatasetError, EncoderError, ImageError
+from consilience.core.errors import ConsilienceError, HeatMapError, ImageError
 from consilience.frontends.cli.asked_addresses import ask_about_addresses
 from consilience.frontends.cli.named_images import dropped_name, with_folders
 from consilience.frontends.cli.options import (
@@ -314,7 +314,7 @@ def _heat(diagnoser: Diagnoser, diagnosis: Diagnosis, by_occlusion: bool) -> Hea
     """Return where the agents looked; None where they cannot tell, and it is not to be found out."""
     try:
         return diagnoser.heat(diagnosis)
-    except (DatasetError, EncoderError):
+    except HeatMapError:
         if not by_occlusion:
             return None
     try:

@@ -2,7 +2,7 @@
 // What the page does: it takes images and questions to the API and shows what comes back (turns.js).
 
 const AT_ONCE = 4;
-const SUGGESTED = ["Why?", "Who disagreed?", "How sure?", "Show similar cases", "Look again"];
+const SUGGESTED = ["Why?", "Where did it look?", "Who disagreed?", "How sure?", "Show similar cases", "Look again"];
 const by = (id) => document.getElementById(id);
 const log = by("log");
 const cards = new Map();
@@ -61,7 +61,7 @@ function makeCurrent(diagnosis) {
 }
 
 function show(card, diagnosis, local) {
-  fill(card, diagnosis, local, { cast, share });
+  fill(card, diagnosis, local, { cast, share, where: ({ id }) => api(`/v1/diagnoses/${id}/heat`) });
   cards.set(diagnosis.id, card);
   card.addEventListener("focusin", () => { if (current.id !== diagnosis.id) makeCurrent(diagnosis); });
   makeCurrent(diagnosis);

@@ -4,6 +4,7 @@
 
 const GREY = "#9A9A9A";  // labels for which no colour is left
 const MOST_BARS = 10, MOST_CASES = 12;
+const PAINTED = 512, STRENGTH = 65;  // pixels of the longer side of what is painted over an image; of its colours, in percent
 const STATUS = { waiting: "waiting for review", counts: "the panel can learn from it", refused: "rejected in review", undone: "taken back" };
 
 // Without what would turn the direction of a text or cannot be seen.
@@ -94,13 +95,50 @@ function steps(diagnosis) {
   return make("details", { class: "more wide" }, make("summary", { text: "How it went" }), make("ol", { class: "steps" }, ...items), make("p", { class: "soft", text: diagnosis.page.origin }));
 }
 
+const rgb = (colour) => [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+
+// Each place in the colour of the label that it speaks for; the stronger, the less can be seen through it.
+function paint(canvas, heat, colours, shown) {
+  const cells = make("canvas", { width: heat.cells[0].length, height: heat.cells.length }), context = cells.getContext("2d");
+  const pixels = context.createImageData(cells.width, cells.height), [mine, others] = [heat.label, heat.other].map((label) => rgb(colours[label] || GREY));
+  heat.cells.flat().forEach((value, at) => pixels.data.set([...(value > 0 ? mine : others), Math.round(255 * Math.abs(value))], 4 * at));
+  context.putImageData(pixels, 0, 0);
+  const scale = PAINTED / Math.max(shown.naturalWidth, shown.naturalHeight, 1);  // in the shape of the image, however large that is
+  canvas.width = Math.max(1, Math.round(scale * shown.naturalWidth));
+  canvas.height = Math.max(1, Math.round(scale * shown.naturalHeight));
+  canvas.getContext("2d").drawImage(cells, 0, 0, canvas.width, canvas.height);
+}
+
+// Where it looked: found out when somebody wants to see it, and painted over the image; the words say it without colours.
+function where(diagnosis, shown, actions) {
+  const canvas = make("canvas", { "aria-hidden": "true", hidden: true }), words = make("div", { class: "soft", role: "status" });
+  const strength = make("input", { type: "range", min: "0", max: "100", value: String(STRENGTH), oninput: () => { canvas.style.opacity = strength.value / 100; } });
+  const control = make("label", { hidden: true }, "Strength of the colours", strength);
+  canvas.style.opacity = STRENGTH / 100;
+  let heat = null;
+  const button = make("button", { type: "button", "aria-pressed": "false", text: "Show where it looked", onclick: async () => {
+    try {
+      if (!heat) { heat = await actions.where(diagnosis); paint(canvas, heat, diagnosis.page.colours, shown); }
+    } catch (error) {
+      words.textContent = readable(error.message);
+      return;
+    }
+    const isShown = button.getAttribute("aria-pressed") === "false";
+    button.setAttribute("aria-pressed", String(isShown));
+    canvas.hidden = control.hidden = !isShown;
+    const key = [heat.label, heat.other].map((label) => make("span", { class: "key" }, swatch(diagnosis.page.colours[label] || GREY), label));
+    words.replaceChildren(...(isShown ? [make("p", {}, ...key), make("p", { text: heat.words })] : []));
+  } });
+  return [make("div", { class: "seen" }, shown, canvas), make("div", { class: "where" }, button, control, words)];
+}
+
 // `local`: the image as this browser has it, sharper than what the server keeps.
 function fill(card, diagnosis, local, actions) {
   const address = local || diagnosis.page.picture;
-  const shown = address ? picture(address, `The image that was diagnosed, ${diagnosis.source}`) : make("div", { class: "none", text: "The image was not kept." });
+  const shown = address ? where(diagnosis, picture(address, `The image that was diagnosed, ${diagnosis.source}`), actions) : [make("div", { class: "none", text: "The image was not kept." })];
   card.setAttribute("aria-label", `Diagnosis of ${diagnosis.source}: ${diagnosis.page.headline}`);
   card.replaceChildren(verdict(diagnosis), make("div", { class: "body" },
-    make("figure", { class: "subject" }, shown, make("figcaption", { text: `${diagnosis.source} · ${new Date(diagnosis.when).toLocaleString()}` })),
+    make("figure", { class: "subject" }, ...shown, make("figcaption", { text: `${diagnosis.source} · ${new Date(diagnosis.when).toLocaleString()}` })),
     posterior(diagnosis), predictions(diagnosis), evidence(diagnosis), section("Why", make("p", { class: "rationale", text: diagnosis.rationale })), steps(diagnosis)), feedback(diagnosis, actions));
 }
 

@@ -13,7 +13,15 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from consilience.core.errors import ConsilienceError, HistoryError, ImageError, PanelError, SettingsError
+from consilience.core.errors import (
+    ConsilienceError,
+    HeatMapError,
+    HistoryError,
+    ImageError,
+    PanelError,
+    SettingsError,
+)
+from consilience.core.images import load_image
 from consilience.core.prediction import Prediction
 from consilience.core.render.phrases import percent
 from consilience.core.settings.settings import load_settings
@@ -51,7 +59,7 @@ def test_a_diagnosis_is_told_verdict_first_and_kept(chat: Chat) -> None:
     assert reply.settled is stored.diagnosis.settled
     assert reply.table is not None
     assert [row[0] for row in reply.table.rows] == [prediction.agent for prediction in stored.diagnosis.predictions]
-    assert [button.action for button in reply.buttons] == ["right", "wrong", "none"]  # nobody to refer to
+    assert [button.action for button in reply.buttons] == ["right", "wrong", "none", "where"]  # nobody to refer to
     assert set(reply.buttons[1].choices) == {"square", "stripes"}
     [picture] = reply.pictures
     assert PIL.Image.open(io.BytesIO(picture.draw())).size == (1400, 900)
@@ -202,9 +210,46 @@ def test_a_name_that_somebody_made_up_is_never_opened(chat: Chat, tmp_path: Path
     reply = run(chat.look(draw("circle", 1000), person="eve", channel="slack", name=str(path)))
     path.unlink()
     path.mkdir()  # whoever opens it now fails
-    for text, pictures in (("show similar cases", 1), ("why?", 0), ("how sure?", 0)):
+    for text, pictures in (("show similar cases", 1), ("where did it look?", 1), ("why?", 0), ("how sure?", 0)):
         drawn = [picture.draw() for picture in ask(chat, reply.diagnosis, text).pictures]
         assert [PIL.Image.open(io.BytesIO(png)).format for png in drawn] == ["PNG"] * pictures
+
+
+def test_where_it_looked_is_told_and_shown(chat: Chat) -> None:
+    reply = look(chat)
+    answer = ask(chat, reply.diagnosis, "where did it look?")
+    stored = chat.history.get(reply.diagnosis).diagnosis
+    first, second = sorted(stored.posterior, key=lambda label: -stored.posterior[label])[:2]
+    assert f"Regions in the colour of {first} speak for {first}, most of all " in answer.text
+    assert f"speak for {second}" in answer.text
+    assert "This is what probe and gaussian saw, not other agents." in answer.text
+    [picture] = answer.pictures
+    assert answer.text in picture.alt_text
+    [plain] = reply.pictures
+    marked = np.asarray(PIL.Image.open(io.BytesIO(picture.draw())), int)
+    difference = np.abs(marked - np.asarray(PIL.Image.open(io.BytesIO(plain.draw())), int)).sum(axis=2) > 30
+    assert difference[150:560, 30:430].mean() > 0.02  # where the image is
+    assert not difference[:100].any()  # the verdict is the same
+    assert run(chat.press(reply.diagnosis, "where", person="ada")).text == answer.text
+
+
+def test_why_it_cannot_be_told_where_it_looked_is_told(panel: Path) -> None:
+    with open_chat(panel, load_settings(history__thumbnails=False)) as chat:
+        id = look(chat).diagnosis
+        answer = ask(chat, id, "where did it look?")
+        assert answer.text.startswith("no picture of the image was kept")
+        assert answer.pictures == ()
+        with pytest.raises(HeatMapError, match="no picture of the image was kept"):
+            run(chat.heat(id))
+    with open_chat(panel, load_settings()) as chat:
+        stored = chat.history.keep(run(chat.diagnoser.adiagnose(draw("circle", 1000))), channel="chat")
+        unlike = [
+            replace(one, weight=0.0) for one in stored.diagnosis.predictions if one.agent in ("probe", "gaussian")
+        ]
+        rest = [one for one in stored.diagnosis.predictions if one.agent not in ("probe", "gaussian")]
+        only = replace(stored.diagnosis, predictions=(*rest, *unlike), image=load_image(draw("circle", 1000)))
+        id = chat.history.keep(only, channel="chat").id
+        assert ask(chat, id, "where did it look?").text.startswith("no agent that counts here can tell where it looked")
 
 
 def test_what_people_say_is_kept_and_disagreement_is_told(chat: Chat) -> None:
@@ -244,7 +289,7 @@ def test_a_referral_shows_the_diagnosis_to_somebody(chat: Chat) -> None:
     chat.refer = refer
     assert run(chat.press(id, "refer", person="ada")).text == "Referred to Dr. Green."
     assert referred == [(id, "ada")]
-    assert [button.action for button in run(chat.show(id)).buttons] == ["right", "wrong", "none", "refer"]
+    assert [button.action for button in run(chat.show(id)).buttons] == ["right", "wrong", "none", "refer", "where"]
 
 
 def test_without_a_history_there_is_no_conversation(panel: Path) -> None:

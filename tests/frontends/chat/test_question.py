@@ -25,6 +25,10 @@ AGENTS = ["gaussian", "qwen", "qwen-big", "zero-shot"]
         ("what if you do not trust Qwen-Big and zero shot", "without", ("qwen-big", "zero-shot")),
         ("ignore gaussian", "without", ("gaussian",)),
         ("without anybody?", "without", ()),
+        ("Where did it look?", "where", ()),
+        ("where do the agents see it", "where", ()),
+        ("show a heat map", "where", ()),
+        ("which part of the image speaks for it?", "where", ()),
         ("look again", "again", ()),
         ("Could you take a second look", "again", ()),
         ("help", "help", ()),
@@ -37,7 +41,7 @@ def test_they_are_understood(text: str, kind: str, agents: tuple[str, ...]) -> N
     assert (question.kind, question.agents, question.is_plain) == (kind, agents, True)
 
 
-@pytest.mark.parametrize("text", ["lovely weather", "is it contagious?", "thanks!"])
+@pytest.mark.parametrize("text", ["lovely weather", "is it contagious?", "thanks!", "where can I buy it?"])
 def test_what_is_no_such_question_is_not(text: str) -> None:
     assert recognised(text, AGENTS) is None
 

@@ -34,7 +34,7 @@ def test_an_uploaded_image_is_answered_in_its_thread(slack: FakeSlack, bot: Runn
     assert len(agents["elements"][0]["elements"]) == 4
     assert "gaussian" in str(agents)
     assert "of the weight" in str(rationale)
-    assert [element["action_id"] for element in buttons["elements"]] == ["right", "wrong", "none", "refer"]
+    assert [element["action_id"] for element in buttons["elements"]] == ["right", "wrong", "none", "refer", "where"]
     assert [option["text"]["text"] for option in buttons["elements"][1]["options"]] == ["square", "stripes"]
     [(channel, thread, picture)] = slack.uploads
     assert (channel, thread) == ("C1", event["ts"])
@@ -150,9 +150,28 @@ def test_right_and_wrong_are_kept_with_who_said_so(slack: FakeSlack, bot: Runnin
         ("U1", "circle"),
         ("U2", "stripes"),
     ]
+    slack.press(answer, "none", user="U3")
+    assert "Saved: none of these." in slack.answers(event["ts"], 4)[-1].text
     bot.chat.history.delete([stored.id])
     slack.press(answer, "right", user="U3")
-    assert "deleted" in slack.answers(event["ts"], 4)[-1].text
+    assert "deleted" in slack.answers(event["ts"], 5)[-1].text
+
+
+def test_where_it_looked_is_shown_on_request(slack: FakeSlack, bot: Running) -> None:
+    event = slack.say(MENTION, slack.upload(png("circle"), "round.png"))
+    slack.deliver(event)
+    [answer] = slack.answers(event["ts"])
+    assert len(slack.uploads) == 1
+    slack.press(answer, "where", user="U2")
+    pressed = slack.answers(event["ts"], 2)[-1]
+    assert pressed.texts[0] == "Looking it up…"
+    assert "speak for circle" in pressed.words
+    slack.deliver(slack.say("where did it look?", thread=event["ts"]))
+    assert slack.answers(event["ts"], 3)[-1].words == pressed.words
+    (_, _, evidence), *shown = slack.uploads
+    assert [(channel, thread) for channel, thread, _ in shown] == [("C1", event["ts"])] * 2
+    assert shown[0][2] == shown[1][2] != evidence
+    assert PIL.Image.open(io.BytesIO(shown[0][2])).size == (1400, 900)
 
 
 def test_an_image_is_referred_once_to_people_in_a_channel(slack: FakeSlack, bot: Running) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from consilience.core.diagnosis_schema import diagnosis_schema
 from consilience.core.images import Named, load_image
 from consilience.orchestrator.feedback.history import History
 from tests.support.shapes import LABELS, draw
-from tests.support.web_server import BYTES, diagnosed, png
+from tests.support.web_server import BYTES, diagnosed, png, serving
 
 
 @pytest.mark.parametrize("label", LABELS)
@@ -104,6 +105,55 @@ def test_nothing_tells_where_the_servers_files_lie(client: httpx.Client, served_
         assert "/shapes" not in text
         assert "somebody" not in text
     assert gone.status_code == 404
+
+
+def test_where_it_looked_is_found_out_on_request(client: httpx.Client, served_panel: Path) -> None:
+    diagnosis = diagnosed(client)
+    address = f"/v1/diagnoses/{diagnosis['id']}/heat"
+    heat = client.get(address).json()
+    schema = client.get("/v1/openapi.json").json()
+    jsonschema.validate(heat, {"$ref": "#/components/schemas/Heat", "components": schema["components"]})
+    first, second = sorted(diagnosis["posterior"], key=lambda label: -diagnosis["posterior"][label])[:2]
+    assert (heat["label"], heat["other"], heat["agents"]) == (first, second, ["probe", "gaussian"])
+    cells = np.array(heat["cells"])
+    assert cells.shape == (28, 28)
+    assert np.abs(cells).max() == pytest.approx(1.0, abs=1e-3)
+    with consilience.Diagnoser.open(served_panel) as diagnoser:
+        exact = diagnoser.heat(diagnoser.diagnose(draw("circle", 1000)))
+    assert np.corrcoef(cells.ravel(), exact.cells.ravel())[0, 1] > 0.9  # of the small picture, not of the image
+    mirrored = client.get(address, params={"label": second, "other": first}).json()
+    np.testing.assert_allclose(mirrored["cells"], -cells, atol=2e-3)
+    assert f"speak for {second}" in mirrored["words"]
+
+
+def test_where_it_looked_that_cannot_be_told(client: httpx.Client, fitted_shapes: Path, tmp_path: Path) -> None:
+    diagnosis = diagnosed(client)
+    address = f"/v1/diagnoses/{diagnosis['id']}/heat"
+    unknown = client.get(address, params={"label": "hexagon"})
+    assert (unknown.status_code, "no label 'hexagon'" in unknown.json()["detail"]) == (422, True)
+    assert client.get(address, params={"label": "x" * 501}).status_code == 422
+    assert client.get("/v1/diagnoses/not-there/heat").status_code == 404
+    panel = shutil.copytree(fitted_shapes, tmp_path / "panel")
+    with (
+        serving(panel, "--set", "history.thumbnails=false") as base,
+        httpx.Client(base_url=base, timeout=120, trust_env=False) as forgetful,
+    ):
+        id = diagnosed(forgetful)["id"]
+        for path in ("heat", "picture?heat=true"):
+            assert forgetful.get(f"/v1/diagnoses/{id}/{path}").status_code == 404
+        words = forgetful.get(f"/v1/diagnoses/{id}/heat").json()["detail"]
+        assert words == "no picture of the image was kept, so it cannot be shown where in it the agents looked"
+
+
+def test_the_reply_to_where_shows_it_over_the_image(client: httpx.Client) -> None:
+    id = diagnosed(client)["id"]
+    turn = client.post(f"/v1/diagnoses/{id}/questions", json={"text": "where did it look?"}).json()
+    assert turn["picture"] == f"/v1/diagnoses/{id}/picture?heat=true"
+    assert turn["text"] == client.get(f"/v1/diagnoses/{id}/heat").json()["words"]
+    assert turn["text"] in turn["picture_alt"]
+    marked, plain = client.get(turn["picture"]).content, client.get(f"/v1/diagnoses/{id}/picture").content
+    assert PIL.Image.open(io.BytesIO(marked)).size == PIL.Image.open(io.BytesIO(plain)).size
+    assert marked != plain
 
 
 def test_questions_are_answered_from_the_record(client: httpx.Client) -> None:

@@ -129,6 +129,61 @@ READ_SO = """async (id) => {
 """Shows a diagnosis of an image whose file leaves open how it is read."""
 
 
+COLOURED = """canvas => {
+  const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  return pixels.filter((_, at) => at % 4 === 3 && pixels[at] > 0).length / (canvas.width * canvas.height);
+}"""
+"""The share of a canvas that is painted."""
+
+
+def test_where_it_looked_is_shown_over_the_image_with_the_keyboard(new_page: Callable[..., Page]) -> None:
+    page = new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/heat") else None)
+    upload(page, ("circle", 1000))
+    card = page.locator("article")
+    switch = card.get_by_role("button", name="Show where it looked")
+    canvas, strength = card.locator(".seen canvas"), card.get_by_label("Strength of the colours")
+    assert (asked, canvas.is_visible(), strength.is_visible()) == ([], False, False)  # nobody has asked yet
+    switch.focus()
+    page.keyboard.press("Enter")
+    card.get_by_text("speak for circle").wait_for()
+    assert switch.get_attribute("aria-pressed") == "true"
+    assert canvas.evaluate(COLOURED) > 0.05
+    image = card.locator(".seen img").bounding_box()
+    assert image is not None
+    assert canvas.bounding_box() == image
+    page.keyboard.press("Tab")
+    assert strength.evaluate("one => one === document.activeElement")
+    before = float(canvas.evaluate("one => one.style.opacity"))
+    for _ in range(10):
+        page.keyboard.press("ArrowLeft")
+    assert float(canvas.evaluate("one => one.style.opacity")) == pytest.approx(before - 0.1)
+    switch.focus()
+    page.keyboard.press("Space")
+    assert (canvas.is_visible(), switch.get_attribute("aria-pressed")) == (False, "false")
+    page.keyboard.press("Space")
+    assert canvas.is_visible()
+    assert len(asked) == 1  # found out once
+
+
+UNMAPPED = """async (id) => {
+  const diagnosis = await api(`/v1/diagnoses/${id}`);
+  fill(newCard(), diagnosis, null, { where: () => api("/v1/diagnoses/not-there/heat") });
+}"""
+"""Shows a diagnosis of which it cannot be told where the agents looked."""
+
+
+def test_why_it_cannot_be_told_where_it_looked_is_said(new_page: Callable[..., Page]) -> None:
+    page = new_page()
+    upload(page, ("circle", 1000))
+    page.evaluate(UNMAPPED, page.url.rpartition("/")[2])
+    card = page.locator("article").nth(1)
+    card.get_by_role("button", name="Show where it looked").click()
+    card.get_by_text("there is no such diagnosis").wait_for()
+    assert not card.locator(".seen canvas").is_visible()
+
+
 NOVEL = """async (id) => {
   const diagnosis = await api(`/v1/diagnoses/${id}`);
   diagnosis.page.title = "Perhaps none of these";
@@ -282,6 +337,8 @@ def test_texts_stand_out_from_their_ground(scheme: str, new_page: Callable[..., 
     upload(page, ("circle", 1000))
     page.get_by_role("button", name="Who disagreed?").click()
     page.locator(".reply").wait_for()
+    page.get_by_role("button", name="Show where it looked").click()
+    page.get_by_text("speak for circle").wait_for()
     assert page.evaluate((Path(__file__).parent / "contrast.js").read_text()) == []
 
 

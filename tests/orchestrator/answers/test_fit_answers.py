@@ -10,7 +10,14 @@ import pytest
 
 import consilience
 from consilience import AnswerArrays, Diagnoser, Diagnosis, FailedImage, Task, fit_answers
-from consilience.core.errors import AgentError, ConsilienceError, DatasetError, EncoderError, SettingsError
+from consilience.core.errors import (
+    AgentError,
+    ConsilienceError,
+    DatasetError,
+    EncoderError,
+    HeatMapError,
+    SettingsError,
+)
 from consilience.core.settings.settings import load_settings
 from consilience.orchestrator.panel.panel import Panel
 from tests.support.answer_rows import LABELS, answer_rows, answers_panel, diagnoses
@@ -50,7 +57,7 @@ def test_where_it_looked_cannot_be_said_without_an_image(panel: Path) -> None:
         (diagnosis,) = diagnoser.diagnose_answers(answer_rows(1, seed=2))
         assert isinstance(diagnosis, Diagnosis)
         for ask in (diagnoser.heat, diagnoser.occlusion_heat):
-            with pytest.raises(DatasetError, match=r"needs the image, .* the answers alone are known"):
+            with pytest.raises(HeatMapError, match=r"needs the image, .* the answers alone are known"):
                 ask(diagnosis)
 
 

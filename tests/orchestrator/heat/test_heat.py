@@ -14,8 +14,8 @@ from scipy.stats import spearmanr
 
 from consilience import Diagnoser, Diagnosis, fit, load_settings
 from consilience.agents.base import softmax
-from consilience.core.errors import AgentError, DatasetError, EncoderError, MissingExtraError
-from consilience.core.images import Image
+from consilience.core.errors import AgentError, DatasetError, HeatMapError, MissingExtraError
+from consilience.core.images import Image, load_image
 from consilience.core.render.heat_map import HeatMap
 from consilience.orchestrator.heat.class_activation import shares_of_logit
 from consilience.orchestrator.heat.occlusion import occluded
@@ -145,6 +145,21 @@ def test_a_diagnosis_of_a_batch_is_looked_at_anew(diagnoser: Diagnoser, diagnosi
     np.testing.assert_allclose(diagnoser.heat(one).for_label, diagnoser.heat(diagnosis).for_label, atol=1e-3)
 
 
+def test_a_small_copy_tells_where_and_the_diagnosis_tells_how_much(diagnoser: Diagnoser, tmp_path: Path) -> None:
+    """Front ends keep no image, but a small picture of it and its vector."""
+    small, _ = scene("striped", 600)
+    diagnosis = diagnoser.diagnose(np.kron(small, np.ones((4, 4, 1), np.uint8)))
+    assert diagnosis.image is not None
+    assert diagnosis.embedding is not None
+    copy = load_image(diagnosis.image.thumbnail(256))
+    assert copy.width == 256
+    kept = replace(diagnosis, image=copy, embedding=replace(diagnosis.embedding, maps=()))
+    exact, by_copy = diagnoser.heat(diagnosis, "striped"), diagnoser.heat(kept, "striped")
+    assert by_copy.total == pytest.approx(exact.total, rel=1e-6)
+    assert np.corrcoef(exact.cells.ravel(), by_copy.cells.ravel())[0, 1] > 0.9
+    assert by_copy.size == (256, 256)
+
+
 def test_randomised_weights_destroy_the_map(diagnoser: Diagnoser) -> None:
     """The sanity check of Adebayo et al. 2018: a map that survives it shows the image, not what the panel learned."""
     correlations = []
@@ -201,11 +216,14 @@ def test_vectors_alone_and_another_panel_are_refused(
     (of_vector,) = diagnoser.diagnose_vectors(diagnosis.embedding.vector[None], ["row 1"])
     assert isinstance(of_vector, Diagnosis)
     for ask in (diagnoser.heat, diagnoser.occlusion_heat):
-        with pytest.raises(DatasetError, match="needs the image, and of 'row 1' the vector alone is known"):
+        with pytest.raises(HeatMapError, match="needs the image, and of 'row 1' the vector alone is known"):
             ask(of_vector)
     stranger = replace(diagnosis, embedding=replace(diagnosis.embedding, encoder="0" * 16))
-    with pytest.raises(EncoderError, match="is of another panel"):
+    with pytest.raises(HeatMapError, match="is of another panel"):
         diagnoser.heat(stranger)
+    older = replace(diagnosis, posterior={**diagnosis.posterior, "plaid": 0.0})
+    with pytest.raises(HeatMapError, match="other labels by now"):
+        diagnoser.heat(older)
 
 
 @pytest.mark.slow
@@ -218,7 +236,7 @@ def test_an_encoder_that_cannot_tell_where_is_asked_by_occlusion(pictures: Path,
         pytest.skip(str(missing))
     with Diagnoser.open(tmp_path / "panel", settings=settings) as diagnoser:
         diagnosis = diagnoser.diagnose(pictures / "red" / "0.png")
-        with pytest.raises(EncoderError, match=r"no agent of this diagnosis can tell where it looked.*--occlusion"):
+        with pytest.raises(HeatMapError, match=r"no agent that counts here can tell where it looked.*--occlusion"):
             diagnoser.heat(diagnosis)
         assert diagnoser.occlusion_heat(diagnosis).for_label.shape == (48, 48)
 
@@ -250,3 +268,16 @@ def test_maps_of_different_grids_are_added_in_place() -> None:
     for pixel, strong, weak in ((painted[4, 0], 0, 2), (painted[4, 7], 2, 0)):
         assert pixel[strong] == 255
         assert pixel[weak] < 120
+
+
+def test_the_words_say_who_saw_what_where() -> None:
+    evidence = {"probe": np.array([[9.0, 0.0], [0.0, -3.0]]), "gaussian": np.zeros((2, 2))}
+    heat = HeatMap("rust", "sc\x1bab", evidence, (8, 8), "activation")
+    assert heat.words.startswith(
+        "Regions in the colour of rust speak for rust, most of all at the upper left. "
+        "Regions in the colour of scab speak for scab, most of all at the lower right. "
+    )
+    assert "This is what probe and gaussian saw, not other agents." in heat.words
+    assert (heat.cells[0, 0], heat.cells.min()) == (1.0, pytest.approx(-1 / 3))
+    alone = HeatMap("rust", "scab", {"probe": np.array([[0.0, 1.0, 0.0]])}, (8, 8), "activation")
+    assert "Nothing in the image speaks for scab." in alone.words
