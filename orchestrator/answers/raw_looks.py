@@ -13,6 +13,7 @@ from consilience.core.progress import Progress
 from consilience.core.render.phrases import counted
 from consilience.core.sources.answers import AnsweredImage, AnswerSource
 from consilience.core.task import Task, plain
+from consilience.orchestrator.ensemble.silence import unsaid
 
 STEP = 1000
 """Images after which progress is told."""
@@ -30,7 +31,8 @@ class RawLooks:
 
     Attributes:
         names, groups: of the images so far.
-        raw: by agent and stage, probabilities (n, c), rows of NaN where there is no answer.
+        raw: by agent and stage, probabilities (n, c), rows of NaN where there is no answer, of SILENT where an
+            agent named nothing.
         foreign: by agent, how many of its answers named none of the labels.
 
     Raises:
@@ -64,6 +66,8 @@ class RawLooks:
                 self.raw[answer.agent, answer.stage][row] = [*prediction.probabilities.values()]
             elif prediction.error is not None:
                 self.foreign[answer.agent] = self.foreign.get(answer.agent, 0) + 1
+            else:
+                self.raw[answer.agent, answer.stage][row] = unsaid(prediction.abstained, answer.stage)
 
 
 def task_of_labels(labels: Iterable[str]) -> Task:

@@ -12,6 +12,7 @@ from consilience.core.diagnosis import Diagnosis
 from consilience.core.errors import PanelError
 from consilience.core.prediction import look_name
 from consilience.orchestrator.decision.weighing import Weigher
+from consilience.orchestrator.ensemble.silence import unsaid
 
 
 def without(diagnosis: Diagnosis, agents: Collection[str], weigher: Weigher) -> Diagnosis | None:
@@ -32,14 +33,17 @@ def without(diagnosis: Diagnosis, agents: Collection[str], weigher: Weigher) -> 
     kept = tuple(prediction for prediction in diagnosis.predictions if prediction.agent not in agents)
     calibrated = np.full((len(looks), 1, len(names)), np.nan)
     for prediction in kept:
-        if prediction.calibrated is None:
+        if prediction.calibrated is None and not prediction.abstained:
             continue
         if (index := looks.get(look_name(prediction.agent, prediction.stage))) is None:
             raise PanelError(
                 f"the panel does not know the agent '{prediction.agent}' any more: diagnose the image anew"
             )
-        calibrated[index, 0] = [prediction.calibrated[name] for name in names]
-    if np.isnan(calibrated).all():
+        if prediction.calibrated is None:
+            calibrated[index, 0] = unsaid(prediction.abstained, prediction.stage)
+        else:
+            calibrated[index, 0] = [prediction.calibrated[name] for name in names]
+    if not np.isfinite(calibrated).any():
         return None
     novelty = {0: math.nan if diagnosis.novelty is None else diagnosis.novelty}
     signs, fused = {0: diagnosis.novelty_signs}, weigher.fusion.posterior(calibrated)

@@ -125,9 +125,10 @@ class ValueOfInformation:
         present = np.isfinite(calibrated[:, 0])
         present[first], present[second] = False, True
         after = np.repeat(calibrated[:, None, :], len(words), axis=1)  # (a, m, c)
-        after[second] = words
-        after, weights = after[present], self.fusion.weights(present[None])[0, present]
+        after[first], after[second] = np.nan, words
+        weights = self.fusion.weights(present[None])[0]
         pooled = self.fusion.pooled(after, np.tile(weights, (len(words), 1)))
+        after, weights = after[present], weights[present]
         names = [look_name(*look) for look, is_present in zip(self.looks, present, strict=True) if is_present]
         doubts = self.policy.doubts(
             pooled, after, np.tile(weights, (len(words), 1)), names, np.full(len(words), novelty)

@@ -25,6 +25,7 @@ from consilience.orchestrator.decision.selective_asking import Asking, spent
 from consilience.orchestrator.ensemble.calibration import calibrate_all
 from consilience.orchestrator.ensemble.fusion import Fusion
 from consilience.orchestrator.ensemble.members import Member
+from consilience.orchestrator.ensemble.silence import SILENT, silent, unsaid
 from consilience.orchestrator.novelty.novelty_score import Novelty, of_words
 
 
@@ -35,6 +36,7 @@ class Weighed(TypedDict):
     posterior: list[float]
     first_posterior: list[float]  # after the first looks
     calibrated: dict[str, list[float]]  # by member
+    silent: list[str]  # members that looked and named no label
     weights: dict[str, float]  # by member
     prediction_set: list[str]  # most probable first
     expected_cost: float | None  # of the label, where costs are set
@@ -135,9 +137,11 @@ class Weigher:
         """Return the results of round `number` for the n rows of `novelty`.
 
         Args:
-            calibrated: (a, n, c), rows of NaN where a member did not answer. posterior: (n, c). weights: (n, a).
+            calibrated: (a, n, c), rows of NaN or SILENT where a member named nothing.
+            posterior: (n, c). weights: (n, a).
         """
         names, labels, answered = self.names, self.task.names, np.isfinite(calibrated).all(axis=2)
+        abstained = silent(calibrated)
         reasons = self.policy.reasons(posterior, calibrated, weights, labels, names, list(novelty.values()))
         named, shares = self.policy.named(posterior).tolist(), posterior.tolist()
         costs = self.policy.expected_cost(posterior)
@@ -151,6 +155,7 @@ class Weigher:
                 "posterior": shares[place] if here else [],
                 "first_posterior": shares[place] if here else [],
                 "calibrated": {names[index]: words[index][place] for index in here},
+                "silent": [names[index] for index in np.flatnonzero(abstained[:, place])],
                 "weights": {names[index]: counts[place][index] for index in here},
                 "prediction_set": sets[place] if here else [],
                 "expected_cost": float(costs[place]) if here and costs is not None else None,
@@ -259,14 +264,17 @@ class Weigher:
         return novelty | dict(zip(fresh, score.tolist(), strict=True)), signs
 
     def _raw_probabilities(self, looks: Looks, rows: Sequence[int]) -> np.ndarray:
-        """Raw probabilities (a, n, c); NaN where a look was not taken, failed, abstained or was replaced."""
+        """Raw probabilities (a, n, c): SILENT where a look abstained, NaN where it was not taken or failed."""
         place_of_row = {row: place for place, row in enumerate(rows)}
         index_of = {(member.agent, member.stage): index for index, member in enumerate(self.members)}
         raw = np.full((len(self.members), len(rows), len(self.task.names)), np.nan)
         for look in looks:
             prediction, place = look["prediction"], place_of_row.get(look["row"])
             index = index_of.get((prediction["agent"], prediction["stage"]))
-            if place is None or index is None or prediction["probabilities"] is None:
+            if place is None or index is None:
+                continue
+            if prediction["probabilities"] is None:
+                raw[index, place] = unsaid(prediction["abstained"], prediction["stage"])
                 continue
             raw[index, place] = list(prediction["probabilities"].values())
             if prediction["stage"] == "second" and (first := index_of.get((prediction["agent"], "first"))) is not None:
@@ -274,9 +282,10 @@ class Weigher:
         return raw
 
     def calibrated(self, result: Weighed) -> np.ndarray:
-        """Return the calibrated predictions of one image, (a, c), rows of NaN for looks not taken."""
-        silent = [np.nan] * len(self.task.names)
-        return np.array([result["calibrated"].get(name, silent) for name in self.names])
+        """Return the calibrated predictions of one image, (a, c), rows of NaN or SILENT where nothing was named."""
+        none = len(self.task.names)
+        rows = {name: [SILENT] * none for name in result["silent"]} | result["calibrated"]
+        return np.array([rows.get(name, [np.nan] * none) for name in self.names])
 
     def _conclusion(
         self,

@@ -105,8 +105,8 @@ def states_one_number(probabilities: np.ndarray) -> bool:
 
 
 def calibrate_all(raw: np.ndarray, calibrators: Sequence[Calibrator]) -> np.ndarray:
-    """Return what each look's calibrator makes of its raw answers (a, n, c); rows of NaN where there is none."""
-    calibrated = np.full_like(raw, np.nan)
+    """Return what each look's calibrator makes of its raw answers (a, n, c); rows of NaN or SILENT stay."""
+    calibrated = raw.copy()
     for number, calibrator in enumerate(calibrators):
         answered = np.isfinite(raw[number]).all(axis=1)
         if answered.any():

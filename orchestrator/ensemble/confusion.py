@@ -135,7 +135,7 @@ def calibrated_statements(
     """Return for each agent that states labels its calibrator, and its calibrated rows (n, c), out of fold.
 
     Args:
-        raw: of each agent, (n, c), rows of NaN where it did not answer.
+        raw: of each agent, (n, c), rows of NaN where it did not answer, of SILENT where it named nothing: both stay.
         labels: int (n,). folds: int (n,); every agent has answered images of two folds at least.
     """
     if not raw:
@@ -147,8 +147,8 @@ def calibrated_statements(
     counts = [stated.counts(truth) for stated, truth in zip(statements, truths, strict=True)]
     prior = ConfusionPrior.of(np.stack(counts))
     fitted = []
-    for spoke, stated, truth in zip(answered, statements, truths, strict=True):
-        rows = np.full_like(raw[0], np.nan)
+    for of_agent, spoke, stated, truth in zip(raw, answered, statements, truths, strict=True):
+        rows = of_agent.copy()
         calibrator, rows[spoke] = _calibrated(stated, truth, folds[spoke][stated.row], prior, shares)
         fitted.append((calibrator, rows))
     return fitted

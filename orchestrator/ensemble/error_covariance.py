@@ -48,7 +48,7 @@ def error_covariance(probabilities: np.ndarray, labels: np.ndarray, prior: Error
     prior. Where nobody answered anything, that is all there is.
     """
     answered = np.isfinite(probabilities).all(axis=2).astype(np.float64)  # (a, n)
-    errors = np.nan_to_num(probabilities - one_hot(labels, probabilities.shape[2]))
+    errors = np.where(answered[:, :, None] > 0, probabilities - one_hot(labels, probabilities.shape[2]), 0.0)
     both = answered @ answered.T
     flat = errors.reshape(len(errors), -1)
     sums = flat @ flat.T

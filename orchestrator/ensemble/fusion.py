@@ -2,7 +2,8 @@
 
     log posterior(y) = log prior(y) + sum over looks a of  w_a (log p_a(y) - log prior(y)) + const,   w_a >= 0
 
-a logarithmic opinion pool (Genest and Zidek 1986). Calibration, done before, is the first half of trust; w_a is
+and what the silence of agents adds that looked and named no label (`silence`): a logarithmic opinion pool (Genest and
+Zidek 1986). Calibration, done before, is the first half of trust; w_a is
 how much of a calibrated word still counts.
 
 - From the summary numbers alone (`from_trust`): w_a = (1 - OCR) (1 + max(CCC, 0)) / 2. An agent that is often wrong
@@ -39,6 +40,7 @@ from consilience.orchestrator.ensemble.pool_weights import (
     most_probable_weights,
 )
 from consilience.orchestrator.ensemble.scaling import log_probabilities
+from consilience.orchestrator.ensemble.silence import silence_evidence, silent
 from consilience.orchestrator.ensemble.sources import Sources, covariance_within_sources
 
 TOTAL_WIDTH = 0.3
@@ -68,6 +70,7 @@ class Fusion:
         sources: where the looks come from; None where no labelled predictions were seen.
         log_prior: (c,), log share of each label among the labelled images, see `label_shares`; None: all the same.
         ceiling: no label gets more than this; 1 where it is not known how many labelled images there were.
+        silence: (a, c), what each member's silence adds to the log posterior, see `silence_evidence`; None: nothing.
         ratio: by label, its share where the panel is used over its share among the labelled images, (c,); None: 1. It
             is of the settings, and not written.
     """
@@ -76,6 +79,7 @@ class Fusion:
     sources: Sources | None = None
     log_prior: np.ndarray | None = None
     ceiling: float = 1.0
+    silence: np.ndarray | None = None
     ratio: np.ndarray | None = None
     _weights_of: dict[bytes, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -105,7 +109,8 @@ class Fusion:
         """Return the weights that labelled predictions support.
 
         Args:
-            probabilities: calibrated and out of fold (a, n, c); rows of NaN where a member did not answer.
+            probabilities: calibrated and out of fold (a, n, c); rows of NaN where a member did not answer, of SILENT
+                where it looked and named nothing.
             labels: int (n,).
             spoken: the same, with NaN for those who do not speak at once, such as second looks: what the weights of
                 first looks are fitted on; default: all.
@@ -121,6 +126,7 @@ class Fusion:
         covariance, ones = covariance_within_sources(probabilities, labels, prior), np.ones(count)
         fusion = cls(np.ones(len(of_look)), Sources(of_look, covariance, ones, ones, ones), log_prior, ceiling)
         spoken = probabilities if spoken is None else spoken
+        silence = silence_evidence(spoken, labels)
         speaks = np.isfinite(spoken).any(axis=(1, 2))
         total = np.array([fusion._fitted_total(spoken, labels, prior, (of_look == s) & speaks) for s in range(count)])
         sources = Sources(of_look, covariance, total, ones, ones)
@@ -129,7 +135,7 @@ class Fusion:
         pooled = fusion._evidence_of_sources(sources, spoken[:, rows])
         answered = np.stack([np.isfinite(spoken[of_look == s][:, rows]).all(axis=2).any(axis=0) for s in range(count)])
         first = cls._weigh_sources(sources, pooled, answered, labels[rows], log_prior, things / max(n, 1))
-        fusion = replace(fusion, sources=first, base=first.weight[of_look])
+        fusion = replace(fusion, sources=first, base=first.weight[of_look], silence=silence)
         later = np.where(speaks[:, None, None], np.nan, probabilities[:, rows])
         return fusion._with_second_looks(first, later, labels[rows], pooled, things / max(n, 1))
 
@@ -209,7 +215,7 @@ class Fusion:
         return replace(self, base=base)
 
     def posterior(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pool calibrated predictions (a, n, c), rows of NaN where a member did not answer.
+        """Pool calibrated predictions (a, n, c), rows of NaN or SILENT where a member named nothing.
 
         Returns:
             The posterior (n, c), rows sum to 1 (the labels' shares where nobody answered), and the weights (n, a), 0
@@ -221,6 +227,8 @@ class Fusion:
     def pooled(self, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Return the posterior (n, c) of calibrated predictions (a, n, c) with weights (n, a)."""
         logits = np.einsum("na,anc->nc", weights, self._words(probabilities)) + self._log_prior
+        if self.silence is not None:
+            logits += silent(probabilities).T @ self.silence
         return with_prior(self.ratio, cap_confidence(self.ceiling, softmax(logits)))
 
     def weights(self, present: np.ndarray) -> np.ndarray:
@@ -247,14 +255,22 @@ class Fusion:
         """Return plain data, for `from_dict`."""
         sources = None if self.sources is None else self.sources.to_dict()
         log_prior = None if self.log_prior is None else self.log_prior.tolist()
-        return {"base": self.base.tolist(), "sources": sources, "log_prior": log_prior, "ceiling": self.ceiling}
+        silence = None if self.silence is None else self.silence.tolist()
+        return {
+            "base": self.base.tolist(),
+            "sources": sources,
+            "log_prior": log_prior,
+            "ceiling": self.ceiling,
+            "silence": silence,
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Restore what `to_dict` returned."""
         sources = None if data["sources"] is None else Sources.from_dict(data["sources"])
         log_prior = None if data["log_prior"] is None else np.array(data["log_prior"])
-        return cls(np.array(data["base"]), sources, log_prior, float(data["ceiling"]))
+        silence = None if data["silence"] is None else np.array(data["silence"])
+        return cls(np.array(data["base"]), sources, log_prior, float(data["ceiling"]), silence)
 
 
 def kt_ceiling(n: int) -> float:

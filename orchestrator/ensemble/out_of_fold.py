@@ -110,6 +110,8 @@ def with_room(raw: np.ndarray) -> np.ndarray:
     wider[np.arange(n), named] = best
     several = ranked(raw)
     wider[several] = np.c_[raw[several], np.zeros(several.sum())]
+    unanswered = ~np.isfinite(best)
+    wider[unanswered] = best[unanswered, None]
     return np.asarray(wider)
 
 

@@ -35,9 +35,9 @@ MAX_WEIGHT = 4.0
 
 
 def evidence(probabilities: np.ndarray, log_prior: np.ndarray) -> np.ndarray:
-    """Return log p - log prior of calibrated predictions (a, n, c); 0 where there is none (NaN): it says nothing."""
-    answered = np.isfinite(probabilities).all(axis=2)
-    return np.asarray(np.where(answered[:, :, None], log_probabilities(np.nan_to_num(probabilities)) - log_prior, 0.0))
+    """Return log p - log prior of calibrated predictions (a, n, c); 0 where there is none: it says nothing."""
+    answered = np.isfinite(probabilities).all(axis=2)[:, :, None]
+    return np.asarray(np.where(answered, log_probabilities(np.where(answered, probabilities, 1.0)) - log_prior, 0.0))
 
 
 def information(words: np.ndarray, answered: np.ndarray, labels: np.ndarray, log_prior: np.ndarray) -> np.ndarray:

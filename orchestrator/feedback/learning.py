@@ -27,6 +27,7 @@ from consilience.orchestrator.ensemble.calibration import FITTED_TO_HEADS
 from consilience.orchestrator.ensemble.cross_fitting import split_into_folds
 from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
+from consilience.orchestrator.ensemble.silence import unsaid
 from consilience.orchestrator.feedback.database import CHANGES, from_moment, now
 from consilience.orchestrator.feedback.feedback import Feedbacks
 from consilience.orchestrator.feedback.history import History, StoredDiagnosis
@@ -199,14 +200,18 @@ def relearned(panel: Panel, predictions: LabelledPredictions, settings: Settings
 def raw_predictions(diagnosis: Diagnosis, members: Sequence[Member], task: Task) -> np.ndarray:
     """Return the raw probabilities of each member's look in a diagnosis, (a, c).
 
-    A row is NaN where the look gave none, or one over other labels than the task's.
+    A row is SILENT where the look abstained, NaN where it gave none, or one over other labels than the task's.
     """
     raw = np.full((len(members), len(task.names)), np.nan)
     looks = {(member.agent, member.stage): number for number, member in enumerate(members)}
     for prediction in diagnosis.predictions:
         number = looks.get((prediction.agent, prediction.stage))
         probabilities = prediction.probabilities
-        if number is not None and probabilities is not None and set(probabilities) == set(task.names):
+        if number is None:
+            continue
+        if probabilities is None:
+            raw[number] = unsaid(prediction.abstained, prediction.stage)
+        elif set(probabilities) == set(task.names):
             raw[number] = [probabilities[name] for name in task.names]
     return raw
 

@@ -19,6 +19,7 @@ from consilience.core.task import Task
 from consilience.orchestrator.decision.second_look import NO_LABEL
 from consilience.orchestrator.ensemble.calibration import FITTED, FITTED_TO_AGENTS, states_labels
 from consilience.orchestrator.ensemble.scaling import FittedCalibrator
+from consilience.orchestrator.ensemble.silence import unsaid
 from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.runtime.calls import first_look, second_look
 from consilience.retrieval.memory.image_memory import ImageMemory
@@ -34,7 +35,8 @@ class MemberAnswers:
 
     Attributes:
         agent, stage: whose look it is.
-        raw: probabilities before calibration, (n, c), out of fold; rows of NaN where the agent abstained or failed.
+        raw: probabilities before calibration, (n, c), out of fold; rows of NaN where the agent failed, of SILENT where
+            it abstained.
         cost_usd, seconds: of one answer, on average.
         calibrators: the kinds to choose a calibrator from, by name.
         by_name: whether what it named counts for its calibration, see `fit_calibrator`: not of a head on features.
@@ -158,9 +160,14 @@ def _with_first_predictions(
 
 
 def to_array(predictions: Sequence[Prediction], task: Task) -> np.ndarray:
-    """Return raw probabilities (n, c), with rows of NaN where the agent abstained or failed."""
-    silent = [np.nan] * len(task.names)
-    return np.array([silent if p.probabilities is None else list(p.probabilities.values()) for p in predictions])
+    """Return raw probabilities (n, c), with rows of NaN where the agent failed, of SILENT where it abstained."""
+    none = len(task.names)
+    return np.array(
+        [
+            [unsaid(p.abstained, p.stage)] * none if p.probabilities is None else list(p.probabilities.values())
+            for p in predictions
+        ]
+    )
 
 
 def named_labels(raw: np.ndarray) -> np.ndarray:

@@ -67,7 +67,8 @@ class FittedEnsemble:
         second_looks: the agents' second looks at the labelled images.
         looks: the raw answers of the members, in their order.
         folds: the fold of each of the n images, int (n,).
-        calibrated: the calibrated answers, out of fold (a, n, c); rows of NaN where an agent did not answer.
+        calibrated: the calibrated answers, out of fold (a, n, c); rows of NaN where an agent did not answer, of SILENT
+            where it named nothing.
         posterior: the fused first looks, out of fold, (n, c).
         weights: of each look in that posterior, (n, a).
         novelty: what images are compared with; None where no image could be judged, or none was looked at.
@@ -317,7 +318,7 @@ def _judge(
     if not _can_be_judged(look, folds):
         raise AgentError(f"the agent '{look.agent}' {_too_few(look)}")
     if calibration is None:
-        calibrated = np.full_like(raw, np.nan)
+        calibrated = raw.copy()
         calibrator, calibrated[answered] = fit_calibrator(
             raw[answered], labels[answered], folds[answered], look.calibrators, by_name=look.by_name
         )

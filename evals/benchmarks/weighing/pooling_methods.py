@@ -61,7 +61,7 @@ def consilience_pool(split: Split) -> np.ndarray:
         return np.tile(split.shares, (split.new.shape[1], 1))
     task = Task.from_labels([str(label) for label in range(split.known.shape[2])])
     members, fitted = judge_all([answers[number] for number in kept], split.labels, folds, task)
-    new = np.full_like(split.new[kept], np.nan)
+    new = split.new[kept]
     for place, (member, raw) in enumerate(zip(members, split.new[kept], strict=True)):
         if (speaks := answered(raw)).any():
             new[place, speaks] = member.calibrator(raw[speaks])

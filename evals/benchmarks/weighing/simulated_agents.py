@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from consilience.agents.base import one_hot, softmax
+from consilience.orchestrator.ensemble.silence import SILENT
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ REGIMES: dict[str, Regime] = {
     "one names the next label": Regime(trait="adversary"),
     "one answers by chance": Regime(trait="chance"),
     "40 % missing": Regime(trait="missing"),
+    "each silent on a label": Regime(trait="silent"),
     "words": Regime(skill=(0.8, 1.6), trait="words"),
     "words and a number": Regime(skill=(0.8, 1.6), trait="number"),
     "rankings": Regime(skill=(0.8, 1.6), trait="ranking"),
@@ -74,7 +76,9 @@ def drawn_regimes(count: int, seed: int = 2026) -> dict[str, Regime]:
 
 
 def simulated(name: str, n: int, seed: int, regime: Regime | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return raw answers (a, n, c), rows of NaN where one is missing, and labels (n,), of one of REGIMES or another.
+    """Return raw answers (a, n, c) and labels (n,) of one of REGIMES or another.
+
+    Rows are NaN where an agent was not asked, SILENT where it named nothing.
 
     Agents of which nothing else is said state softmax(t s (s truth + noise)): the posterior that they have, for t = 1;
     t differs from agent to agent, so that they are over- or underconfident.
@@ -103,6 +107,9 @@ def simulated(name: str, n: int, seed: int, regime: Regime | None = None) -> tup
         raw[0] = softmax(3 * rng.standard_normal((n, c)))
     elif regime.trait == "missing":
         raw[rng.random((a, n)) < 0.4] = np.nan
+    elif regime.trait == "silent":
+        own = labels == np.arange(a)[:, None] % c
+        raw[rng.random((a, n)) < np.where(own, 0.9, 0.1)] = SILENT
     elif regime.trait == "words":
         raw = one_hot(raw.argmax(axis=2), c)
     elif regime.trait == "ranking":  # two labels, where the second is nearly as likely as the first

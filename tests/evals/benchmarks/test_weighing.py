@@ -13,6 +13,7 @@ from consilience.core.errors import DatasetError
 from consilience.evals.benchmarks.weighing.__main__ import main, read_answers
 from consilience.evals.benchmarks.weighing.pooling_methods import METHODS, OURS, WITHOUT_TRUTH, Split, answered
 from consilience.evals.benchmarks.weighing.simulated_agents import REGIMES, TRAITS, drawn_regimes, simulated
+from consilience.orchestrator.ensemble.silence import SILENT
 
 
 def split_of(name: str, known: int, seed: int = 0, new: int = 400) -> Split:
@@ -111,8 +112,8 @@ def test_a_table_is_read_with_what_is_missing(tmp_path: Path) -> None:
     )
     raw, labels = read_answers(table)
     assert labels.tolist() == [1, 0]  # rust, scab
-    silent = [np.nan, np.nan]
-    np.testing.assert_allclose(raw, np.array([[[1, 0], silent], [[0.25, 0.75], silent]]))
+    failed, silent = [np.nan, np.nan], [SILENT, SILENT]  # a word that is no label; a look that named nothing
+    np.testing.assert_allclose(raw, np.array([[[1, 0], silent], [[0.25, 0.75], failed]]))
     table.write_text("image,agent,truth\n", encoding="utf-8")
     with pytest.raises(DatasetError, match="hold no rows"):
         read_answers(table)
