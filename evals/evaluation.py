@@ -196,7 +196,8 @@ def evaluate(
             decision=settings.decision,
             shift=found,
         )
-        write_report(out, opened)
+        can_tell = bool(opened.encoder.weights) and is_seen and not isinstance(images, VectorSource)
+        write_report(out, opened, encoding.encoder if can_tell else None)
     seen = set(labels.values())
     return Evaluation(out, metrics, tuple(name for name in opened.task.names if name not in seen), images.ignored)
 

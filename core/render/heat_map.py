@@ -97,8 +97,22 @@ class HeatMap:
         mixed = np.asarray(picture, np.float32)
         for heat, paint in zip(self.scaled(picture.height, picture.width), (colour, other_colour), strict=True):
             share = STRONGEST * heat[:, :, None]
-            mixed = (1 - share) * mixed + share * np.array([int(paint[at : at + 2], 16) for at in (1, 3, 5)])
+            mixed = (1 - share) * mixed + share * _rgb(paint)
         return PIL.Image.fromarray(np.rint(mixed).astype(np.uint8))
+
+    def layer(self, side: int, colour: str, other_colour: str) -> PIL.Image.Image:
+        """Return the colours alone, to be laid over the image: RGBA, in its shape, of which the longer side is `side`.
+
+        The strongest place cannot be seen through.
+        """
+        mine, others = self.scaled(*(max(1, round(side * length / max(self.size))) for length in self.size))
+        paint = np.where(mine[:, :, None] > 0, _rgb(colour), _rgb(other_colour))
+        layer = np.concatenate([paint, 255 * (mine + others)[:, :, None]], axis=2)
+        return PIL.Image.fromarray(np.rint(layer).astype(np.uint8))
+
+
+def _rgb(colour: str) -> NDArray[np.int_]:
+    return np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)])
 
 
 def _speaks(label: str, cells: NDArray[np.float32]) -> str:

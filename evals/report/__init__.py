@@ -13,14 +13,16 @@ from consilience.evals.report.galleries import Chosen, Row
 from consilience.evals.report.pictures import Pictures
 from consilience.evals.report.report_page import render
 from consilience.evals.report.table import RowTable
+from consilience.evals.report.where_looked import WhereLooked
 from consilience.evals.rows import ROWS_FILE
 from consilience.evals.run_log import RUN, written_to
 from consilience.orchestrator.panel.panel import Panel
+from consilience.retrieval.encoders.encoder import Encoder
 
 METRICS, REPORT = "metrics.json", "report.html"
 
 
-def write_report(out: Path, panel: Panel | None = None) -> Path:
+def write_report(out: Path, panel: Panel | None = None, encoder: Encoder | None = None) -> Path:
     """Write OUT/report.html from the evaluation in OUT; it replaces an earlier one whole.
 
     Pictures are loaded again from where the images came from, as long as they are local and unchanged; what is gone is
@@ -28,6 +30,7 @@ def write_report(out: Path, panel: Panel | None = None) -> Path:
 
     Args:
         panel: where the pictures of similar cases are; None: without them.
+        encoder: the panel's, to find out where in the images of the galleries it looked; None: that is not shown.
 
     Raises:
         EvaluationError: a file of OUT is missing or damaged, or the page cannot be written.
@@ -41,7 +44,8 @@ def write_report(out: Path, panel: Panel | None = None) -> Path:
         if row["label"] is not None and metrics["fusion"] is not None:
             chosen.offer(row)
     name = f"panel {run['panel']['id']}" if panel is None else panel.path.name
-    pictures = Pictures(None if panel is None else panel.labelled_images)
+    looked = None if panel is None or encoder is None else WhereLooked(panel, encoder)
+    pictures = Pictures(None if panel is None else panel.labelled_images, looked)
     page = render(words.title(run, name), metrics, run, table, chosen, pictures)
     path = out / REPORT
     with written_to(out):

@@ -9,6 +9,7 @@ from consilience.core.prediction import Prediction
 from consilience.core.render.phrases import novelty_words, percent
 from consilience.core.render.tables import AgentRow, agent_rows
 from consilience.evals.report.galleries import Row, novelty_of, of_truth, sureness, top_label
+from consilience.evals.report.where_looked import Looked
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,14 @@ class Card:
     Attributes:
         picture: data address of the image; None if it is gone.
         truth_place, label_place: where its labels stand in the page's list of labels.
+        looked: where in the image the agents looked; None if that is not known.
     """
 
     row: Row
     picture: str | None
     truth_place: int
     label_place: int
+    looked: Looked | None = None
 
     @property
     def right(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from consilience.evals.report.cards import Card
 from consilience.evals.report.galleries import GALLERIES, Chosen, Row
 from consilience.evals.report.pictures import Pictures
 from consilience.evals.report.table import RowTable
+from consilience.evals.report.where_looked import Looked
 from consilience.evals.report.words import Metrics
 
 if TYPE_CHECKING:
@@ -35,9 +36,13 @@ def render(
         "picture": pictures.of_neighbour,
     }
 
-    def cards(rows: Iterable[Row]) -> list[Card]:
-        return [Card(row, pictures.of_image(row), table.place(row["truth"]), table.place(row["label"])) for row in rows]
+    def card(row: Row, picture: str | None, looked: Looked | None = None) -> Card:
+        return Card(row, picture, table.place(row["truth"]), table.place(row["label"]), looked)
 
+    galleries = [
+        (gallery, best.seen, [card(row, *pictures.with_looks(row)) for row in best.rows()])
+        for gallery, best in ((gallery, chosen.best[gallery.key]) for gallery in GALLERIES)
+    ]
     looks = words.looks(metrics)
     return environment.get_template("page.html").render(
         style=base_css() + text_of("style.css"),
@@ -59,10 +64,13 @@ def render(
         sure=Axis(0.0, 1.0, 42, 238),
         right=Axis(0.0, 1.0, 196, 10),
         verdict_signs=VERDICT_SIGNS,
-        galleries=[
-            (gallery, chosen.best[gallery.key].seen, cards(chosen.best[gallery.key].rows())) for gallery in GALLERIES
+        galleries=galleries,
+        is_looked=any(card.looked for _, _, cards in galleries for card in cards),
+        by_label=[
+            (label, [card(row, pictures.of_image(row)) for row in rows])
+            for label in metrics["labels"]
+            if (rows := chosen.of_label(label))
         ],
-        by_label=[(label, cards(rows)) for label in metrics["labels"] if (rows := chosen.of_label(label))],
         table=table,
     )
 

@@ -133,6 +133,11 @@ rowForm.addEventListener("input", (event) => writeState({ [event.target.name]: e
 const pictureForm = document.getElementById("picture-controls");
 pictureForm.hidden = false;
 pictureForm.addEventListener("input", () => showPictures(pictureForm));
+const looked = pictureForm.elements.looked;  // there is none where it is not known where the agents looked
+if (looked) looked.addEventListener("input", () => {
+  document.documentElement.style.setProperty("--looked", looked.value / 100);
+  looked.setAttribute("aria-valuetext", looked.value === "0" ? "not shown" : `${looked.value} percent`);
+});
 
 window.addEventListener("hashchange", () => {
   showRows();

@@ -265,6 +265,10 @@ def test_maps_of_different_grids_are_added_in_place() -> None:
     assert heat.for_label.argmax() == 0
     np.testing.assert_array_equal(heat_of(none=np.zeros((2, 2))).for_label, 0.0)
     painted = np.asarray(heat_of(left=[[3.0, -3.0]]).over(PIL.Image.new("RGB", (8, 8), "white"), "#FF0000", "#0000FF"))
+    layer = np.asarray(heat_of(left=[[3.0, -1.5]]).layer(4, "#FF0000", "#0000FF"))
+    assert layer.shape == (4, 4, 4)
+    assert layer[0, 0].tolist() == [255, 0, 0, 255]
+    assert layer[0, 3].tolist() == [0, 0, 255, 128]
     for pixel, strong, weak in ((painted[4, 0], 0, 2), (painted[4, 7], 2, 0)):
         assert pixel[strong] == 255
         assert pixel[weak] < 120
