@@ -15,9 +15,12 @@ from consilience.core.prediction import look_name
 from consilience.core.render.phrases import one_line
 from consilience.core.task import NONE_OF_THESE
 from consilience.frontends.chat import rule_answers as answers
+from consilience.frontends.chat.answering import answer_from_records
 from consilience.frontends.chat.coalescer import Coalescer
+from consilience.frontends.chat.comparison import compared
 from consilience.frontends.chat.question import ChatQuestion, recognised
 from consilience.frontends.chat.reply import Reply
+from consilience.frontends.chat.suggestions import not_understood
 from consilience.orchestrator.decision.explain import in_its_words
 from consilience.orchestrator.decision.policy import under_alarm
 from consilience.orchestrator.feedback.drift import drift
@@ -38,6 +41,14 @@ Refer = Callable[[Reply, str], Awaitable[str]]
 
 AgainImage = Callable[[], Awaitable[ImageSource]]
 """Gets the image of a diagnosis once more."""
+
+Before = Callable[[], Awaitable[str]]
+"""Gets the id of the diagnosis before the one that is asked about, of another image; empty if there is none."""
+
+
+async def nothing_before() -> str:
+    """Return that no image came before."""
+    return ""
 
 
 class Chat:
@@ -112,7 +123,14 @@ class Chat:
         return answers.where(stored.diagnosis, stored.id, image, heat)
 
     async def ask(
-        self, diagnosis_id: str, text: str, *, person: str, channel: str, image: AgainImage | None = None
+        self,
+        diagnosis_id: str,
+        text: str,
+        *,
+        person: str,
+        channel: str,
+        image: AgainImage | None = None,
+        before: Before = nothing_before,
     ) -> Reply:
         """Answer a question about a diagnosis from its record: by rules, else by a language model if there is one.
 
@@ -120,14 +138,17 @@ class Chat:
             person, channel: who asks, and where, as for `diagnose`.
             image: gets the image, for a person who wants it looked at again; None: it is gone. The recorded source is
                 never opened: it may be a name that somebody made up.
+            before: gets what it is compared with, for a person who wants that.
         """
         stored = await self._stored(diagnosis_id)
-        question = recognised(text, [prediction.agent for prediction in stored.diagnosis.predictions])
+        diagnosis = stored.diagnosis
+        agents = [prediction.agent for prediction in diagnosis.predictions]
+        question = recognised(text, agents, tuple(diagnosis.posterior))
         if question is not None and question.kind == "again":
             return await self._look_again(stored, person, channel, image)
         if question is not None and question.is_plain:
-            return await self._by_rules(stored, question)
-        return await self._by_model(stored, text, question)
+            return await self._by_rules(stored, question, before)
+        return await self._by_model(stored, text, question, before)
 
     async def press(self, diagnosis_id: str, action: str, value: str = "", *, person: str) -> Reply:
         """Take a person's vote, refer the image to others, or show where the agents looked.
@@ -183,22 +204,20 @@ class Chat:
         evidence = Evidence.from_dict(stored.diagnosis.evidence.to_dict(), thumbnail)
         return replace(stored, diagnosis=replace(stored.diagnosis, evidence=evidence))
 
-    async def _by_rules(self, stored: StoredDiagnosis, question: ChatQuestion) -> Reply:
-        diagnosis, weigher = stored.diagnosis, self.diagnoser.weigher
+    async def _by_rules(self, stored: StoredDiagnosis, question: ChatQuestion, before: Before) -> Reply:
+        diagnosis, id = stored.diagnosis, stored.id
         match question.kind:
             case "similar":
-                return answers.similar(diagnosis, stored.id, await _thumbnail(stored))
-            case "without":
-                return answers.what_if(diagnosis, stored.id, question.agents, weigher)
-            case "sure":
-                return answers.how_sure(diagnosis, stored.id, weigher)
+                return answers.similar(diagnosis, id, await _thumbnail(stored))
             case "where":
-                return await self.where(stored.id)
-            case "who":
-                return answers.who(diagnosis, stored.id)
-            case "why":
-                return answers.why(diagnosis, stored.id)
-        return Reply(answers.HELP, diagnosis=stored.id)
+                return await self.where(id)
+            case "compare":
+                earlier = await before()
+                return compared(diagnosis, (await self._stored(earlier)).diagnosis if earlier else None, id)
+        can_refer = self.refer is not None
+        return await asyncio.to_thread(
+            answer_from_records, question, diagnosis, id, self.diagnoser, can_refer=can_refer
+        )
 
     async def _heat(
         self, stored: StoredDiagnosis, label: str | None = None, other: str | None = None
@@ -210,7 +229,9 @@ class Chat:
         diagnosis = replace(stored.diagnosis, image=image)
         return await asyncio.to_thread(self.diagnoser.heat, diagnosis, label, other), image
 
-    async def _by_model(self, stored: StoredDiagnosis, text: str, question: ChatQuestion | None) -> Reply:
+    async def _by_model(
+        self, stored: StoredDiagnosis, text: str, question: ChatQuestion | None, before: Before
+    ) -> Reply:
         """Answer by the language model; by rules where there is none, or where its answer cannot be used."""
         note, model = "", self._model()
         if model is not None:
@@ -220,7 +241,9 @@ class Chat:
                 return Reply(in_its_words(answer), diagnosis=stored.id)
             except AgentError as error:
                 note = f"The language model was not used: {clean(str(error))}."
-        known = await self._by_rules(stored, question) if question else answers.not_understood(stored.id)
+        known = not_understood(stored.diagnosis, stored.id)
+        if question is not None:
+            known = await self._by_rules(stored, question, before)
         return replace(known, closing=note)
 
     def _model(self) -> FollowUp | None:

@@ -37,13 +37,6 @@ from consilience.orchestrator.feedback.drift import AgentDrift
 MAX_LABELS, MAX_CASES = 5, 8
 """Rows of a table of labels, and of one of similar cases, at most."""
 
-QUESTIONS = (
-    "why? · where did it look? · who disagreed? · how sure? · show similar cases · what if you don't trust AGENT? · "
-    "look again"
-)
-
-HELP = f"Give me an image: I tell you what it shows, or that a person should look at it. Then ask: {QUESTIONS}."
-
 
 def diagnosis_reply(
     diagnosis: Diagnosis, id: str, image: Image | None, labels: Sequence[str], *, can_refer: bool
@@ -57,7 +50,7 @@ def diagnosis_reply(
         can_refer: whether a person is set up to refer to.
     """
     return Reply(
-        "\n".join(filter(None, [headline(diagnosis), *_doubts(diagnosis), reading_words(diagnosis)])),
+        "\n".join(filter(None, [headline(diagnosis), *doubts(diagnosis), reading_words(diagnosis)])),
         agents_table(diagnosis),
         () if image is None else (_picture(diagnosis, image),),
         one_line(diagnosis.rationale, 2000),
@@ -87,21 +80,27 @@ def agents_table(diagnosis: Diagnosis) -> ReplyTable:
 def why(diagnosis: Diagnosis, id: str) -> Reply:
     """Return the rationale, and why a person should look."""
     rationale = one_line(diagnosis.rationale, 2000)
-    doubts = [] if reasons_of(diagnosis) in rationale else _doubts(diagnosis)  # rules write them into the rationale
-    return Reply("\n".join([rationale, *doubts]), diagnosis=id)
+    unsaid = [] if reasons_of(diagnosis) in rationale else doubts(diagnosis)  # rules write them into the rationale
+    return Reply("\n".join([rationale, *unsaid]), diagnosis=id)
 
 
-def who(diagnosis: Diagnosis, id: str) -> Reply:
-    """Return which agents named another label, which changed their mind, and which did not answer."""
+def who(diagnosis: Diagnosis, id: str, agents: Sequence[str] = ()) -> Reply:
+    """Return which agents named another label, which changed their mind, and which did not answer.
+
+    Args:
+        agents: what they say is told first.
+    """
     label = diagnosis.label
     weighed = [prediction for prediction in diagnosis.predictions if prediction.calibrated is not None]
     against = [prediction for prediction in weighed if prediction.counted_label != label]
-    lines = []
-    if not against:
+    lines = [_says(prediction) for prediction in diagnosis.predictions if prediction.agent in agents]
+    if not weighed:
+        lines.append("No agent's answer counts.")
+    elif not against:
         lines.append(f"Nobody disagreed: all {len(weighed)} answers that count say {one_line(label)}.")
     else:
         answers = ", ".join(
-            f"{_name(prediction)} says {one_line(prediction.counted_label or '')}" for prediction in against
+            f"{name_of(prediction)} says {one_line(prediction.counted_label or '')}" for prediction in against
         )
         lines.append(f"{len(against)} of {len(weighed)} answers disagree with {one_line(label)}: {answers}.")
     first = {prediction.agent: prediction.label for prediction in diagnosis.predictions if prediction.stage == "first"}
@@ -111,7 +110,7 @@ def who(diagnosis: Diagnosis, id: str) -> Reply:
             lines.append(
                 f"{one_line(prediction.agent)} changed from {one_line(before or '')} to {one_line(prediction.label)}."
             )
-    if silent := [_name(prediction) for prediction in diagnosis.predictions if prediction.probabilities is None]:
+    if silent := [name_of(prediction) for prediction in diagnosis.predictions if prediction.probabilities is None]:
         lines.append(f"No answer from {', '.join(silent)}.")
     return Reply("\n".join(lines), agents_table(diagnosis), diagnosis=id)
 
@@ -132,21 +131,23 @@ def where(diagnosis: Diagnosis, id: str, image: Image, heat: HeatMap) -> Reply:
     return Reply(heat.words, pictures=(_picture(diagnosis, image, heat),), diagnosis=id)
 
 
-def how_sure(diagnosis: Diagnosis, id: str, weigher: Weigher) -> Reply:
-    """Return the posterior, the prediction set, and how often such an answer was right on labelled images."""
+def how_sure(diagnosis: Diagnosis, id: str, weigher: Weigher, labels: Sequence[str] = ()) -> Reply:
+    """Return the posterior, the prediction set, and how often such an answer was right on labelled images.
+
+    Args:
+        labels: that are asked about; of theirs the posterior is told, however small.
+    """
     rows = [(row.name, percent(row.share)) for row in posterior_rows(diagnosis, MAX_LABELS)]
-    lines = [headline(diagnosis)]
-    if len(labels := diagnosis.prediction_set) > 1:
-        together = percent(sum(diagnosis.posterior[label] for label in labels))
-        lines.append(f"It is {' or '.join(map(one_line, labels))} with {together}.")
-    lines += _how_settled(weigher.policy)
-    return Reply(
-        "\n".join([*lines, *_doubts(diagnosis)]), ReplyTable(("Label", "Posterior"), tuple(rows)), diagnosis=id
-    )
+    lines = [headline(diagnosis), *(f"{one_line(name)}: {percent(diagnosis.posterior[name])}." for name in labels)]
+    if len(possible := diagnosis.prediction_set) > 1:
+        together = percent(sum(diagnosis.posterior[label] for label in possible))
+        lines.append(f"It is {' or '.join(map(one_line, possible))} with {together}.")
+    lines += how_settled(weigher.policy)
+    return Reply("\n".join([*lines, *doubts(diagnosis)]), ReplyTable(("Label", "Posterior"), tuple(rows)), diagnosis=id)
 
 
-def _how_settled(policy: Policy) -> list[str]:
-    """Return when the panel is confident, and how often it is right then."""
+def how_settled(policy: Policy) -> list[str]:
+    """Return in a sentence when the panel is confident, and how often it is right then."""
     if isinstance(policy, AgreementPolicy):
         return ["Nothing is promised: the panel's trust is estimated from how far its agents agree, and not measured."]
     if policy.costs is not None:
@@ -182,10 +183,10 @@ def what_if(diagnosis: Diagnosis, id: str, agents: tuple[str, ...], weigher: Wei
     other, same = without(diagnosis, agents, weigher), without(diagnosis, (), weigher)
     if other is None or same is None:
         return Reply(f"Without {names} no answer is left.", diagnosis=id)
-    lines = [f"Without {names}: {_in_full(other)}.", *_doubts(other), f"With all agents: {_in_full(diagnosis)}."]
+    lines = [f"Without {names}: {in_full(other)}.", *doubts(other), f"With all agents: {in_full(diagnosis)}."]
     if any(abs(same.posterior[label] - share) > 5e-4 for label, share in diagnosis.posterior.items()):
         lines.append(
-            f"Weighed today, with all agents: {_in_full(same)}; the panel has learned since, or a reasoner decided."
+            f"Weighed today, with all agents: {in_full(same)}; the panel has learned since, or a reasoner decided."
         )
     return Reply("\n".join(lines), agents_table(other), diagnosis=id)
 
@@ -202,23 +203,28 @@ def second_look_reply(diagnosis: Diagnosis, before: Diagnosis, reply: Reply) -> 
     return replace(reply, text=f"{reply.text}\n{what} Before: {headline(before)}.")
 
 
-def not_understood(id: str) -> Reply:
-    """Return the answer to a question that no rule fits: what can be asked."""
-    return Reply(f"I can't answer that. Try: {QUESTIONS}.", diagnosis=id)
-
-
-def _in_full(diagnosis: Diagnosis) -> str:
+def in_full(diagnosis: Diagnosis) -> str:
     """Return the headline, with the label where it claims none: for a question about the figures."""
     label = f"{one_line(diagnosis.label)}, {percent(diagnosis.probability)}"
     return headline(diagnosis) + (f"; if it is one, most likely {label}" if claims_no_label(diagnosis) else "")
 
 
-def _doubts(diagnosis: Diagnosis) -> list[str]:
+def doubts(diagnosis: Diagnosis) -> list[str]:
+    """Return in a sentence why a person should look; nothing where the diagnosis is settled."""
     return [f"Why a person should look: {reasons_of(diagnosis)}."] if diagnosis.reasons else []
 
 
-def _name(prediction: Prediction) -> str:
+def name_of(prediction: Prediction) -> str:
+    """Return the name of the look that a prediction comes from."""
     return one_line(look_name(prediction.agent, prediction.stage))
+
+
+def _says(prediction: Prediction) -> str:
+    counted, label = prediction.calibrated or prediction.probabilities, prediction.counted_label
+    if counted is None or label is None:
+        return f"{name_of(prediction)} gave no answer."
+    ignored = "" if prediction.calibrated is not None else "; it does not count"
+    return f"{name_of(prediction)} says {one_line(label)}, {percent(counted[label])}{ignored}."
 
 
 def _picture(diagnosis: Diagnosis, image: Image, heat: HeatMap | None = None) -> ReplyPicture:

@@ -14,7 +14,7 @@ from consilience.core.fetch import Bearer
 from consilience.core.render.phrases import one_line
 from consilience.frontends.chat.chat import Chat
 from consilience.frontends.chat.reply import Reply
-from consilience.frontends.chat.rule_answers import HELP
+from consilience.frontends.chat.suggestions import HELP
 from consilience.frontends.slack.blocks import message, plain
 from consilience.frontends.slack.files import fetched
 from consilience.frontends.slack.inbox import Inbox, InboxError, RequestProgress
@@ -200,7 +200,12 @@ class Bot:
                 raise ConsilienceError("the image is no longer known here: upload it again")
             return (await self._image(origin))[0]
 
-        reply = await self.chat.ask(about, request.text, person=request.person, channel="slack", image=again)
+        async def before() -> str:
+            return self._inbox.before(about)
+
+        reply = await self.chat.ask(
+            about, request.text, person=request.person, channel="slack", image=again, before=before
+        )
         if reply.diagnosis != about:
             self._inbox.record_diagnosis(request.key, reply.diagnosis, before=about)
         return reply

@@ -184,6 +184,16 @@ class Inbox:
         )
         return str(rows[0][0]) if rows else ""
 
+    def before(self, diagnosis: str) -> str:
+        """Return the id of the last diagnosis of the image before this one's in its channel; empty if there is none."""
+        rows = self._run(
+            "SELECT e.diagnosis FROM requests r JOIN requests o ON o.key = r.origin JOIN requests e "
+            "ON e.channel = o.channel AND e.number < o.number AND e.origin != o.key AND e.diagnosis != '' "
+            "WHERE r.diagnosis = ? ORDER BY e.number DESC LIMIT 1",
+            diagnosis,
+        )
+        return str(rows[0][0]) if rows else ""
+
     def is_known(self, channel: str, thread: str) -> bool:
         """Return whether anything was asked in a thread."""
         return bool(self._run("SELECT 1 FROM requests WHERE channel = ? AND thread = ? LIMIT 1", channel, thread))

@@ -89,7 +89,7 @@ def from_message(event: Mapping[str, Any], bot: str, is_known_thread: bool) -> l
     words = html.unescape(_MENTION.sub(" ", _LINK.sub(" ", text))).strip()
     is_direct = event.get("channel_type") == "im"
     is_meant = is_direct or f"<@{bot}" in text or event.get("type") == "app_mention"
-    if not is_meant and not (is_known_thread and recognised(words, ()) is not None and words):
+    if not is_meant and not (is_known_thread and _is_question(words)):
         return []
     thread = str(event.get("thread_ts") or ts)
     asked = SlackRequest(f"{channel}:{ts}:ask", "ask", person, channel, ts, thread, is_direct, text=words)
@@ -100,6 +100,12 @@ def from_message(event: Mapping[str, Any], bot: str, is_known_thread: bool) -> l
         for number, (file, url, name) in enumerate([*images][:MAX_IMAGES])
     ]
     return looks or [asked]
+
+
+def _is_question(words: str) -> bool:
+    """Return whether people who talk in a thread ask the bot something: plainly, and more than to thank it."""
+    question = recognised(words) if words else None
+    return question is not None and question.is_plain and question.kind != "thanks"
 
 
 def has_images(event: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Collection
+from functools import partial
 from importlib.resources import files
 from typing import Annotated, Any
 
@@ -189,8 +190,9 @@ def _add_conversation(app: FastAPI, site: Site) -> None:
     async def question(request: Request, id: DiagnosisId, body: QuestionBody) -> Turn:
         """Ask about a diagnosis; the answer comes from its record."""
         site.asking.take(address_of(request))
-        reply = await site.chat.ask(id, body.text, person=person_of(request), channel="web")
-        return turn_response(reply)
+        person = person_of(request)
+        before = partial(site.before, id, person)
+        return turn_response(await site.chat.ask(id, body.text, person=person, channel="web", before=before))
 
     @app.post(
         "/v1/diagnoses/{id}/again",

@@ -36,6 +36,9 @@ YEAR_SECONDS = 365 * 86400
 DRIFT_SECONDS = 600.0
 """Seconds between two comparisons of the agents with what `fit` measured."""
 
+MAX_BEFORE = 10
+"""Diagnoses among which the image before one is looked for: it may have been looked at several times."""
+
 MAX_SMALL_BYTES = 64 * 1024
 """Of a body that is no image: a question, a vote or a token."""
 
@@ -110,6 +113,18 @@ class Site:
             HistoryError: it is gone, or was never there.
         """
         return await asyncio.to_thread(self.chat.history.get, id, self.chat.diagnoser.memory.labelled_images.thumbnail)
+
+    async def before(self, id: str, person: str) -> str:
+        """Return the id of the last diagnosis of another image that a browser asked for before one; empty: none."""
+        if not person:
+            return ""
+
+        def find() -> str:
+            about = self.chat.history.get(id)
+            earlier = self.chat.history.find(person=person, channel="web", until=about.when, limit=MAX_BEFORE)
+            return next((kept.id for kept in earlier if kept.diagnosis.identity != about.diagnosis.identity), "")
+
+        return await asyncio.to_thread(find)
 
     async def answer(self, id: str, person: str) -> Response:
         """Answer with a diagnosis and what people say of it; `person`: who asks.

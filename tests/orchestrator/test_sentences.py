@@ -18,7 +18,12 @@ from consilience.core.render.html import html
 from consilience.core.render.markdown import markdown
 from consilience.core.render.phrases import headline, percent
 from consilience.core.trust import Trust
+from consilience.frontends.chat.comparison import compared
+from consilience.frontends.chat.label_answers import others, why_not
+from consilience.frontends.chat.panel_record import how_often_right, overall
+from consilience.frontends.chat.reliance import can_be_trusted, what_to_do
 from consilience.frontends.chat.rule_answers import how_sure, similar, what_if, who, why
+from consilience.frontends.chat.suggestions import not_understood
 from consilience.frontends.cli.diagnosis_text import detail_of, line_of
 from consilience.frontends.cli.panel_text import claim_words, facts, threshold_words, worth_lines
 from consilience.orchestrator.decision.explain import explain
@@ -57,12 +62,25 @@ def test_nobody_is_for_a_label_who_is_against_it() -> None:
     assert turned > 100  # the case is there
 
 
-def _sentences(diagnosis: Diagnosis, diagnoser: Diagnoser) -> list[str]:
-    """Return all that a person may read of a diagnosis."""
-    weigher, id = diagnoser.weigher, "3f9c0f"
+def _sentences(diagnosis: Diagnosis, before: Diagnosis, diagnoser: Diagnoser) -> list[str]:
+    """Return all that a person may read of a diagnosis, and of the one before it."""
+    weigher, id, panel = diagnoser.weigher, "3f9c0f", diagnoser.panel
+    labels, decision = tuple(diagnosis.posterior), diagnoser.settings.decision
+    claim = panel.claim(diagnoser.settings.policy, decision)
+    known = panel.calibration_set_in_use(decision)
     replies = [
         why(diagnosis, id),
         who(diagnosis, id),
+        who(diagnosis, id, panel.agents),
+        how_sure(diagnosis, id, weigher, labels),
+        others(diagnosis, id),
+        *(why_not(diagnosis, id, asked, weigher.policy) for asked in ((), *((label,) for label in labels))),
+        can_be_trusted(diagnosis, id, weigher.policy, overall(claim)),
+        what_to_do(diagnosis, id, weigher.policy, can_refer=True),
+        *(how_often_right(id, claim, known, panel.task.names, asked) for asked in ((), labels)),
+        compared(diagnosis, before, id),
+        compared(diagnosis, None, id),
+        not_understood(diagnosis, id),
         similar(diagnosis, id, None),
         how_sure(diagnosis, id, weigher),
         *(what_if(diagnosis, id, (agent,), weigher) for agent in diagnoser.panel.agents),
@@ -103,7 +121,8 @@ def test_every_sentence_of_a_panel_is_whole(kind: str, blobs: Any, scripted: Any
         words += said["warnings"]
         for result in results:
             assert isinstance(result, Diagnosis)
-            words += _sentences(result, diagnoser)
+            assert isinstance(results[0], Diagnosis)
+            words += _sentences(result, results[0], diagnoser)
             counted = [p for p in result.predictions if p.calibrated is not None]
             assert f"{len(counted)} " in who(result, "id").text
     assert [text for text in words if WRONG.search(text)] == []

@@ -86,17 +86,17 @@ class Talk:
 
     def __init__(self, chat: Chat, person: str) -> None:
         self.person = person
-        self._chat, self._about, self._image = chat, "", ""
+        self._chat, self._about, self._image, self._last = chat, "", "", ""
 
     async def answer(self, line: str) -> Reply:
         """Return the reply to a line: an image, a command or a question. Raises ConsilienceError: there is none."""
         from consilience.frontends.chat.reply import Reply
-        from consilience.frontends.chat.rule_answers import HELP
+        from consilience.frontends.chat.suggestions import HELP
 
         if _is_image(line):
             image = dropped_name(line)
             reply = await self._chat.look(image, person=self.person, channel="chat")
-            self._about, self._image = reply.diagnosis, image
+            self._last, self._about, self._image = self._about, reply.diagnosis, image
             return reply
         command, _, value = line.partition(" ")
         if command == "/help" or not self._about:
@@ -105,12 +105,17 @@ class Talk:
             return await self._chat.press(self._about, command[1:], value.strip(), person=self.person)
         if command.startswith("/"):
             raise ConsilienceError(f"there is no command '{command}'; the commands are {COMMANDS}")
-        reply = await self._chat.ask(self._about, line, person=self.person, channel="chat", image=self._again)
+        reply = await self._chat.ask(
+            self._about, line, person=self.person, channel="chat", image=self._again, before=self._before
+        )
         self._about = reply.diagnosis
         return reply
 
     async def _again(self) -> str:
         return self._image
+
+    async def _before(self) -> str:
+        return self._last
 
 
 class ImageFolder:

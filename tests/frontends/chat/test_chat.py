@@ -354,7 +354,7 @@ def test_a_figure_that_the_record_lacks_is_never_said(with_model: tuple[Chat, st
     server.replies = [completion("The chance of a square is 37.5 %.")]
     answer = ask(chat, id, LONG)
     assert "37.5" not in answer.text
-    assert answer.text.startswith("I can't answer that. Try: why?")
+    assert answer.text.startswith("I can't answer that. Try: can I trust this? · how often are you right about circle?")
     assert "holds numbers that the record does not: 37.5 %" in answer.closing
     assert len(server.requests) == 2  # it was told, and asked once more
     server.replies = [completion("It is 62.5 % a square.")]

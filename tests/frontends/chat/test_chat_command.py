@@ -31,6 +31,17 @@ def test_each_line_has_a_reply(panel: Path, tmp_path: Path) -> None:
     assert "Saved: square." in noted["text"]
 
 
+def test_an_image_is_compared_with_the_one_before(panel: Path, tmp_path: Path) -> None:
+    for label in ("circle", "square"):
+        draw(label, 1000).save(tmp_path / f"{label}.png")
+    asked = "how does it compare to the last one?"
+    lines = (str(tmp_path / "circle.png"), asked, str(tmp_path / "square.png"), "look again", asked)
+    _, nothing, _, _, compared = map(json.loads, talk(panel, *lines, options=("--json",)).stdout.splitlines())
+    assert nothing["text"].startswith("There is no other image before this one")
+    assert "Before (circle.png): circle, " in compared["text"]
+    assert compared["table"][0]["What"] == "square"
+
+
 def test_what_goes_wrong_is_named_and_the_talk_goes_on(panel: Path, tmp_path: Path) -> None:
     draw("square", 1000).save(tmp_path / "good.png")
     result = talk(panel, str(tmp_path / "none.png"), str(tmp_path / "good.png"), "/dance", "/wrong triangle", "why?")

@@ -104,14 +104,14 @@ def test_follow_ups_in_the_thread_are_answered_and_small_talk_is_not(slack: Fake
     event = slack.say(MENTION, slack.upload(png("circle"), "round.png"))
     slack.deliver(event)
     slack.answers(event["ts"])
-    for text in ("lovely weather", "who disagreed?"):
+    for text in ("lovely weather", "thanks!", "who disagreed?"):
         slack.deliver(slack.say(text, user="U2", thread=event["ts"]))
     _, answer = slack.answers(event["ts"], 2)
     assert answer.text == "Nobody disagreed: all 4 answers that count say circle."
     slack.deliver(slack.say("why?", thread="1600000000.000001"))  # a thread in which it was not asked
     slack.deliver(slack.say(f"<@{BOT}> lovely weather", thread=event["ts"]))
     *_, last = slack.answers(event["ts"], 3)
-    assert last.text.startswith("I can't answer that. Try: why?")
+    assert last.text.startswith("I can't answer that. Try: can I trust this?")
     assert len(slack.messages) == 3
 
 
@@ -123,6 +123,21 @@ def test_in_a_direct_message_nobody_needs_to_mention_it(slack: FakeSlack, bot: R
     assert named(slack.answers(image["ts"])[0].text) == "square"
     slack.deliver(question := slack.say("how sure?", channel="D1"))
     assert named(slack.answers(question["ts"])[0].text) == "square"
+
+
+def test_an_image_is_compared_with_the_one_before_it_in_the_channel(slack: FakeSlack, bot: Running) -> None:
+    slack.deliver(other := slack.say(f"<@{BOT}>", slack.upload(png("stripes"), "stripes.png"), channel="C2"))
+    slack.answers(other["ts"])
+    slack.deliver(first := slack.say(MENTION, slack.upload(png("square"), "square.png")))
+    slack.answers(first["ts"])
+    slack.deliver(slack.say("and compared to the one before?", thread=first["ts"]))
+    assert slack.answers(first["ts"], 2)[-1].text.startswith("There is no other image before this one")
+    slack.deliver(second := slack.say(MENTION, slack.upload(png("circle"), "round.png"), user="U2"))
+    slack.answers(second["ts"])
+    slack.deliver(slack.say("look again", thread=second["ts"], user="U2"))
+    slack.answers(second["ts"], 2)
+    slack.deliver(slack.say("compare with the last one", thread=second["ts"], user="U2"))
+    assert "Before (square.png): square" in slack.answers(second["ts"], 3)[-1].words
 
 
 def test_to_look_again_the_image_is_fetched_again(slack: FakeSlack, bot: Running) -> None:
