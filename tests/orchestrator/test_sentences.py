@@ -26,6 +26,7 @@ from consilience.frontends.chat.rule_answers import how_sure, similar, what_if, 
 from consilience.frontends.chat.suggestions import not_understood
 from consilience.frontends.cli.diagnosis_text import detail_of, line_of
 from consilience.frontends.cli.panel_text import claim_words, facts, threshold_words, worth_lines
+from consilience.orchestrator.decision.calibration_set import MIN_JUDGED_POSTERIOR, CalibrationSet
 from consilience.orchestrator.decision.explain import explain
 
 LABELS = ("apple", "beech", "cedar")
@@ -92,6 +93,39 @@ def _sentences(diagnosis: Diagnosis, before: Diagnosis, diagnoser: Diagnoser) ->
     return [*texts, diagnosis.rationale, *diagnosis.reasons, markdown(diagnosis), html(diagnosis)]
 
 
+PERCENT = re.compile(r"(?:under |over )?\d[\d.]* %")
+
+
+def _shares_that_differ(diagnosis: Diagnosis, diagnoser: Diagnoser) -> set[str]:
+    """Return the percentages in the answers about one image that stand neither in its record nor in the panel's."""
+    policy, claim = (
+        diagnoser.weigher.policy,
+        diagnoser.panel.claim(diagnoser.settings.policy, diagnoser.settings.decision),
+    )
+    shares = [*diagnosis.posterior.values(), MIN_JUDGED_POSTERIOR, 1.0 - policy.settings.coverage]
+    shares += [share for p in diagnosis.predictions for share in (p.calibrated or {}).values()]
+    shares += [share for share in (diagnosis.novelty, policy.threshold.probability) if share is not None]
+    if claim is not None:
+        shares += [claim.accuracy, *claim.interval, claim.settled, claim.settled_accuracy or 0.0]
+    shares += [] if policy.threshold.probability is None else [policy.threshold.accuracy]
+    replies = [
+        others(diagnosis, "id"),
+        *(why_not(diagnosis, "id", (label,), policy) for label in diagnosis.posterior if label != diagnosis.label),
+        can_be_trusted(diagnosis, "id", policy, overall(claim)),
+        how_often_right("id", claim, CalibrationSet.none(), (), ()),
+        compared(diagnosis, diagnosis, "id"),
+    ]
+    said = {share for reply in replies for share in PERCENT.findall(_without_reasons(reply.text, diagnosis))}
+    return said - {percent(share) for share in shares if share == share}
+
+
+def _without_reasons(text: str, diagnosis: Diagnosis) -> str:
+    """Return a text without the reasons of the record, which hold percentages of their own."""
+    for reason in diagnosis.reasons:
+        text = text.replace(reason.rstrip("."), "")
+    return text
+
+
 def _silent(inputs: Any) -> list[Prediction]:
     return [Prediction("broken", error="status 503: no worker is free") for _ in range(len(inputs))]
 
@@ -123,6 +157,7 @@ def test_every_sentence_of_a_panel_is_whole(kind: str, blobs: Any, scripted: Any
             assert isinstance(result, Diagnosis)
             assert isinstance(results[0], Diagnosis)
             words += _sentences(result, results[0], diagnoser)
+            assert _shares_that_differ(result, diagnoser) == set()
             counted = [p for p in result.predictions if p.calibrated is not None]
             assert f"{len(counted)} " in who(result, "id").text
     assert [text for text in words if WRONG.search(text)] == []
