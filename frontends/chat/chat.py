@@ -17,7 +17,7 @@ from consilience.core.task import NONE_OF_THESE
 from consilience.frontends.chat import rule_answers as answers
 from consilience.frontends.chat.answering import answer_from_records
 from consilience.frontends.chat.coalescer import Coalescer
-from consilience.frontends.chat.comparison import compared
+from consilience.frontends.chat.image_comparison import compared
 from consilience.frontends.chat.question import ChatQuestion, recognised
 from consilience.frontends.chat.reply import Reply
 from consilience.frontends.chat.suggestions import not_understood

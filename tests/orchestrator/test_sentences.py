@@ -18,7 +18,7 @@ from consilience.core.render.html import html
 from consilience.core.render.markdown import markdown
 from consilience.core.render.phrases import headline, percent
 from consilience.core.trust import Trust
-from consilience.frontends.chat.comparison import compared
+from consilience.frontends.chat.image_comparison import compared
 from consilience.frontends.chat.label_answers import others, why_not
 from consilience.frontends.chat.panel_record import how_often_right, overall
 from consilience.frontends.chat.reliance import can_be_trusted, what_to_do

@@ -12,7 +12,7 @@ from consilience.core.diagnosis_record import Embedding
 from consilience.core.evidence import Evidence, Neighbour
 from consilience.core.prediction import Prediction
 from consilience.core.settings.settings import PolicySettings
-from consilience.frontends.chat.comparison import compared
+from consilience.frontends.chat.image_comparison import compared
 from consilience.frontends.chat.label_answers import others, why_not
 from consilience.frontends.chat.panel_record import UNKNOWN, how_often_right, overall
 from consilience.frontends.chat.reliance import LEARNS, NO_ADVICE, can_be_trusted, what_to_do
