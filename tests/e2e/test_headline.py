@@ -134,8 +134,8 @@ def test_the_picture_is_headlined_with_them(made: Diagnosis, words: str, monkeyp
 def test_right_is_a_button_only_where_a_label_is_claimed() -> None:
     buttons = [diagnosis_reply(made, "id", None, ("rust", "scab"), can_refer=True).buttons for made in (USUAL, NOVEL)]
     assert [[button.text for button in offered] for offered in buttons] == [
-        ["Right", "Wrong: it is…", "None of these", "Refer to a person"],
-        ["It is rust", "Wrong: it is…", "None of these", "Refer to a person"],
+        ["Right", "Wrong: it is…", "None of these", "Refer to a person", "Where did it look?"],
+        ["It is rust", "Wrong: it is…", "None of these", "Refer to a person", "Where did it look?"],
     ]
 
 
