@@ -49,6 +49,7 @@ from consilience.evals.source import (
     chosen_rows,
     labels_of,
     open_source,
+    waiting_images,
 )
 from consilience.orchestrator.answers.given_answers import reader_of
 from consilience.orchestrator.decision.settling import given_shares
@@ -56,6 +57,7 @@ from consilience.orchestrator.grouping.grouping import NO_GROUPING, Grouping
 from consilience.orchestrator.in_use.costs import Costs
 from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.shift.two_sample import NOT_TESTED, BatchShift
+from consilience.orchestrator.spending import Confirm, spending_on
 from consilience.retrieval.encoders.batch_embedding import usable_cores
 from consilience.retrieval.encoders.encoder import Encoder
 from consilience.retrieval.memory.embedded_index import COMPARED_WITH
@@ -126,6 +128,7 @@ def evaluate(
     novel: str | Path | None = None,
     cluster: Cluster | None = None,
     watch: Watch = unwatched,
+    confirm: Confirm | None = None,
     **arguments: Any,
 ) -> Evaluation:
     """Evaluate a panel. Run again with the same arguments, it goes on where it was, and ends with the same figures.
@@ -152,6 +155,7 @@ def evaluate(
             How well novelty tells them from those of `source` is measured; their rows are in OUT/novel.
         cluster: decide on Ray; None: on this machine, without it. It may be another when the run goes on.
         watch: is told where it stands.
+        confirm: is told what the answers of models will take, see `Confirm`.
 
     Raises:
         DatasetError: the source cannot be used, or names labels that the task does not know.
@@ -180,6 +184,11 @@ def evaluate(
         run["panel"]["trust_from"] = "agreement"
     encoding = Encoding(opened, settings, encoder)
     with open_run_log(out, run, opened.task.names, rows, drop_leaks=drop_leaks) as run_log:
+        if confirm is not None:
+            asked = waiting_images(images, run_log.waiting)
+            asked += [] if strange is None else waiting_images(strange, np.ones(len(strange), bool))
+            if (spending := spending_on(panel, asked, settings, agents)).calls:
+                confirm(spending)
         is_seen = not isinstance(images, AnsweredSource)
         found = shift_found(out, opened, images, labels, rows, encoding) if is_seen else None
         settings = with_frequencies(out, panel, images, rows, settings, agents, encoder)

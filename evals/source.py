@@ -21,10 +21,12 @@ import numpy as np
 
 from consilience.core.dataset import images_below, images_by_folder
 from consilience.core.errors import DatasetError
+from consilience.core.images import ImageSource
 from consilience.core.sources.answer_table import AnswerTable, is_answer_table
 from consilience.core.sources.answers import AnsweredImage
 from consilience.core.sources.manifest import LABEL, PATH, Manifest
 from consilience.core.sources.outside_links import OutsideLinks
+from consilience.core.sources.stored import openable
 from consilience.core.sources.table_file import is_table
 from consilience.core.task import Task, plain
 from consilience.orchestrator.fitting.ingest import is_vectors
@@ -262,6 +264,12 @@ def cases(
             vector = known if isinstance(known, np.ndarray) else None
             answered = known if isinstance(known, AnsweredImage) else None
             yield SourceImage(number, name, labels[label], vector, group, answered)
+
+
+def waiting_images(source: Source, wanted: np.ndarray) -> list[ImageSource]:
+    """Return the images of the wanted rows, as `cases` has them, to be loaded; none where vectors or answers stand."""
+    rows = zip(source.rows(), wanted.tolist(), strict=False)
+    return [openable(name) for (name, _, known), is_wanted in rows if is_wanted and known is None]
 
 
 def _status(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from consilience.agents.vlm.conversation import MessagePicture
@@ -55,6 +55,11 @@ class SpendingEstimate:
             max(self.seconds, other.seconds),
             tuple(dict.fromkeys([*self.unpriced, *other.unpriced])),
         )
+
+    def of_more(self, times: float) -> SpendingEstimate:
+        """Return the estimate for so many times as many images, of which as large a share is answered already."""
+        calls, tokens = round(self.calls * times), round(self.tokens * times)
+        return replace(self, calls=calls, tokens=tokens, usd=self.usd * times, seconds=self.seconds * times)
 
     def is_above(self, usd: float) -> bool:
         """Return whether it is above so many US dollars; without a price a million tokens count as one dollar."""

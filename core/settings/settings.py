@@ -107,7 +107,7 @@ class PolicySettings(SettingsGroup):
         default=1.0,
         ge=0,
         allow_inf_nan=False,
-        description="estimated cost of a fit's answers above which a terminal is asked first, in US dollars",
+        description="estimated cost of models' answers above which a terminal is asked first, in US dollars",
     )
     agent_timeout_seconds: float = Field(
         default=120.0, gt=0, allow_inf_nan=False, description="time that an agent has for each image of a batch"

@@ -12,6 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from consilience.agents import Agent
 from consilience.core.errors import DatasetError, EvaluationError
 from consilience.core.images import Image, ImageSource
@@ -24,9 +26,18 @@ from consilience.evals.robustness.corruptions import corrupted
 from consilience.evals.robustness.robustness_metrics import Condition, Robustness, Seen, all_ways, condition
 from consilience.evals.robustness.robustness_page import REPORT, write_page
 from consilience.evals.run_log import open_run_log, write_json, written_to
-from consilience.evals.source import AnsweredSource, VectorSource, cases, chosen_rows, labels_of, open_source
+from consilience.evals.source import (
+    AnsweredSource,
+    VectorSource,
+    cases,
+    chosen_rows,
+    labels_of,
+    open_source,
+    waiting_images,
+)
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.panel.panel import Panel
+from consilience.orchestrator.spending import Confirm, spending_on
 from consilience.retrieval.encoders.encoder import Encoder
 
 Watch = Callable[[int, int, str], None]
@@ -55,6 +66,7 @@ def stress(
     limit: int | None = None,
     renamed: Mapping[str, str] | None = None,
     watch: Watch | None = None,
+    confirm: Confirm | None = None,
     **arguments: Any,
 ) -> Robustness:
     """Evaluate a panel on images, and on the same images made worse. Run again, it continues where it stopped.
@@ -65,6 +77,7 @@ def stress(
     Args:
         source: a folder with one subfolder a label, or a manifest; for the other arguments see `evaluate`.
         watch: called with the progress, see `Watch`.
+        confirm: is told what the answers of models will take, see `Confirm`.
 
     Raises:
         DatasetError: the source cannot be used, holds vectors or answers, or names labels that the task does not know.
@@ -82,6 +95,11 @@ def stress(
     _check(out, ways)
     choice = {"sample": sample, "limit": limit, "map": dict(renamed or {})}
     run = run_of(panel_state(panel), images, settings, choice)
+    if confirm is not None:
+        chosen = np.isin(np.arange(len(images)), rows)
+        once = spending_on(panel, waiting_images(images, chosen), settings, agents, each_is_changed=True)
+        if once.calls and (left := _left(out, run, ways, names, rows)):
+            confirm(once.of_more(left / len(rows)))
     conditions, metrics = list[Condition](), list[EvaluationMetrics]()
     with ExitStack() as stack:
         diagnoser: Corrupting | None = None  # is not opened where all is decided
@@ -110,6 +128,15 @@ def stress(
         write_json(out / METRICS, robustness.to_dict())
         write_page(robustness, f"{panel.name} on {source.name}")
     return robustness
+
+
+def _left(out: Path, run: Mapping[str, Any], ways: Sequence[Seen], names: Sequence[str], rows: np.ndarray) -> int:
+    """Return how many images an interrupted run has left, in all ways together."""
+    left = 0
+    for seen in ways:
+        with open_run_log(out / str(seen), {**run, "images": str(seen)}, names, rows, drop_leaks=False) as run_log:
+            left += int(run_log.waiting.sum())
+    return left
 
 
 def _check(out: Path, ways: Sequence[Seen]) -> None:

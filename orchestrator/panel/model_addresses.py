@@ -81,12 +81,21 @@ def unconfirmed_addresses(panel: Path, settings: Settings) -> tuple[str, dict[st
         PanelError: the panel is missing, damaged or too new.
         SettingsError: the file of confirmed addresses cannot be read.
     """
+    id, models, reasoner = models_of(panel)
+    return id, _unconfirmed(id, addresses_of(*_of_panel_alone(models, reasoner, settings)), settings)
+
+
+def models_of(panel: Path) -> tuple[str, tuple[ModelSettings, ...], ReasonerSettings | None]:
+    """Return a panel's id, its models and its reasoner; none where they cannot be read: whoever opens it says why.
+
+    Raises:
+        PanelError: the panel is missing, damaged or too new.
+    """
     folder = PanelFolder(panel, read_manifest(panel))
     try:
-        models, reasoner = models_from_dict(parsed_json((folder.state / MODELS_FILE).read_bytes()))
-    except (OSError, ValueError):  # whoever opens it says what is wrong
-        return folder.id, {}
-    return folder.id, _unconfirmed(folder.id, addresses_of(*_of_panel_alone(models, reasoner, settings)), settings)
+        return folder.id, *models_from_dict(parsed_json((folder.state / MODELS_FILE).read_bytes()))
+    except (OSError, ValueError):
+        return folder.id, (), None
 
 
 def confirm_own(id: str, models: Sequence[ModelSettings], reasoner: ReasonerSettings | None) -> None:

@@ -270,6 +270,45 @@ def test_what_a_fit_will_cost_is_asked_on_a_terminal_first(
     assert not server.requests
 
 
+def test_what_other_commands_will_cost_is_asked_on_a_terminal_first(
+    invoke: Invoke,
+    server: ScriptedServer,
+    file: Path,
+    shapes: Path,
+    new_images: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    panel, test = tmp_path / "panel", tmp_path / "test"
+    assert invoke("fit", shapes, "--panel", panel, "--settings", file).exit_code == 0
+    server.requests.clear()
+    for label, path in new_images.items():
+        (test / label).mkdir(parents=True)
+        path.rename(test / label / path.name)
+    monkeypatch.setattr("consilience.frontends.cli.terminal.is_interactive", lambda: True)
+    more = ("--panel", panel, "--settings", file, "--set", "policy.confirm_above_usd=0.001")
+    for command, calls in (
+        (("diagnose", test), 3),
+        (("diagnose", *sorted(test.rglob("*.png")), "--set", "decision.frequencies=estimate"), 3),
+        (("evaluate", test, "--out", tmp_path / "evaluation"), 3),
+        (("evaluate", test, "--out", tmp_path / "novel", "--novel", test), 6),
+        (("stress", test, "--out", tmp_path / "stress"), 41 * 3),
+    ):
+        refused = invoke(*command, *more, stdin="n\n")
+        assert refused.exit_code == 1
+        assert f"qwen: about {calls} calls, " in refused.stderr  # the other one is free
+        assert "Ask the models? [y/N]" in refused.stderr
+        assert not server.requests
+    assert invoke("evaluate", test, "--out", tmp_path / "evaluation", *more, stdin="y\n").exit_code == 0
+    assert len(server.requests) == 2 * 3
+    again = invoke("evaluate", test, "--out", tmp_path / "evaluation", *more)  # all is decided
+    assert (again.exit_code, "calls" in again.stderr) == (0, False)
+    kept = invoke("diagnose", test, *more)
+    assert (kept.exit_code, "calls" in kept.stderr) == (0, False)
+    alone = invoke("diagnose", next(test.rglob("*.png")), *more, "--set", "replies.keep=false")
+    assert (alone.exit_code, alone.stderr) == (0, "")  # one image has a bound of its own: policy.max_cost_usd
+
+
 @pytest.mark.slow
 def test_what_a_fit_will_cost_is_only_said_where_nobody_can_be_asked(
     invoke: Invoke, server: ScriptedServer, file: Path, shapes: Path, tmp_path: Path

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from consilience.frontends.cli.asked_addresses import ask_about_addresses
+from consilience.frontends.cli.asked_spending import ask_about_spending
 from consilience.frontends.cli.options import (
     PATH,
     answers_option,
@@ -103,6 +105,7 @@ def evaluate(
                 drop_leaks=drop_leaks,
                 novel=novel,
                 cluster=Cluster(ray_address, ray_workers) if engine == "ray" else None,
+                confirm=partial(ask_about_spending, settings.policy, report),
                 watch=lambda tally, _: report("evaluating", tally.done, tally.total, words_of(tally)),
             )
     except KeyboardInterrupt:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from consilience.frontends.cli.asked_addresses import ask_about_addresses
+from consilience.frontends.cli.asked_spending import ask_about_spending
 from consilience.frontends.cli.evaluation.evaluate_command import name_problems
 from consilience.frontends.cli.options import (
     PATH,
@@ -66,6 +68,7 @@ def stress(
                 sample=sample,
                 limit=limit,
                 renamed=renamed,
+                confirm=partial(ask_about_spending, settings.policy, report),
                 watch=lambda done, total, seen: report("deciding", done, total, seen),
             )
     except KeyboardInterrupt:

@@ -105,11 +105,13 @@ def diagnose(
         raise click.UsageError("--occlusion says what --picture draws: name a folder with --picture, too.")
     is_single = is_counted and len(images) == 1 and not os.path.isdir(images[0])
     names: Iterable[str] = with_folders(_named(images), settings.images.follow_links)
-    if "-" not in images:
+    is_estimated = settings.decision.frequencies == "estimate" and not is_single
+    if "-" not in images or is_estimated:
         names = [*names]
-    if settings.decision.frequencies == "estimate" and not is_single:
-        names = [*names]
-        settings, frequencies = _estimated(panel, settings, names)
+        if not is_single:
+            _ask_about_spending(panel, names, settings)
+    if is_estimated:
+        settings, frequencies = _estimated(panel, settings, [*names])
         click.echo("" if frequencies is None else one_line(frequencies.words(), 2000), err=True)
     shifts: list[BatchShift] = []
     is_one_by_one = is_single or events or pictures is not None
@@ -149,6 +151,17 @@ def diagnose(
     for note in () if is_single and not (as_json or events) else notes.sentences():  # in detail it stands there
         complain("note", note)
     finish(kinds["settled"] + kinds["referred"], kinds["failed"], complain_of_agents(failures.sentences))
+
+
+def _ask_about_spending(panel: Path, names: Sequence[str], settings: Settings) -> None:
+    from consilience.frontends.cli.asked_spending import ask_about_spending
+    from consilience.frontends.cli.terminal import console, progress_on
+    from consilience.orchestrator.spending import spending_on
+
+    spending = spending_on(panel, [name for name in names if _kind_of(name) == "image"], settings)
+    if spending.calls:
+        with progress_on(console(stderr=True)) as progress:
+            ask_about_spending(settings.policy, progress, spending)
 
 
 def _with_answers(settings: Settings, answers: Path, panel: Path) -> Settings:

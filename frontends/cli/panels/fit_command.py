@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from consilience.frontends.cli.asked_addresses import ask_about_addresses
+from consilience.frontends.cli.asked_spending import ask_about_spending
 from consilience.frontends.cli.named_images import with_folders
 from consilience.frontends.cli.options import (
     PATH,
@@ -26,10 +27,8 @@ from consilience.frontends.cli.outcome import Failure, complain, complain_of, co
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from consilience.agents.vlm.spending_estimate import SpendingEstimate
     from consilience.core.settings.settings import Settings
     from consilience.evals.evaluation import Evaluation
-    from consilience.frontends.cli.terminal import Report
     from consilience.orchestrator.fitting.fit import FitReport
 
 NAMES_SHOWN = 5
@@ -139,7 +138,7 @@ def fit(
             settings=settings,
             overwrite=overwrite,
             progress=progress,
-            confirm=partial(_confirm, settings, progress),
+            confirm=partial(ask_about_spending, settings.policy, progress),
         )
     _name_what_was_left_out(report)
     _print_fitted(report, settings, as_json)
@@ -175,23 +174,6 @@ def _cross_validated(source: Path, out: Path, folds: int, arguments: Mapping[str
             watch=lambda tally, _: progress("cross-validating", tally.done, tally.total, words_of(tally)),
             **arguments,
         )
-
-
-def _confirm(settings: Settings, progress: Report, estimate: SpendingEstimate) -> None:
-    """Say what the answers of models will take; on a terminal, ask whether they are wanted, if that is much.
-
-    Raises:
-        click.Abort: they are not.
-    """
-    from consilience.core.render.phrases import one_line
-    from consilience.frontends.cli.terminal import is_interactive
-
-    policy = settings.policy
-    with progress.paused():
-        click.echo(one_line(estimate.words(policy.max_run_cost_usd), 1000), err=True)
-        is_too_much = policy.max_run_cost_usd is not None and estimate.usd > policy.max_run_cost_usd
-        if (is_too_much or estimate.is_above(policy.confirm_above_usd)) and is_interactive():
-            click.confirm("Ask the models?", abort=True, err=True)
 
 
 def _name_what_was_left_out(report: FitReport) -> None:

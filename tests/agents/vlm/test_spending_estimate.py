@@ -31,6 +31,11 @@ def test_first_looks_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert estimate.seconds == pytest.approx(3 * (1 + 100 / 50))  # three rounds of four at once
 
 
+def test_more_images_of_the_same_kind_take_as_much_more() -> None:
+    estimate = SpendingEstimate(("gpt",), 10, 1000, 0.5, 8.0, ("gpt",)).of_more(2.5)
+    assert estimate == SpendingEstimate(("gpt",), 25, 2500, 1.25, 20.0, ("gpt",))
+
+
 def test_pictures_and_texts_are_counted() -> None:
     small = of_looks(asked(), TASK, image(1, (75, 100)), ["a"], None, captions=False)
     large = of_looks(asked(), TASK, image(1, (750, 750)), ["a"], None, captions=False)
