@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from consilience.core.images import Image
 from consilience.core.render.phrases import one_line
 
 STRONGEST = 0.65
@@ -18,6 +19,9 @@ STRONGEST = 0.65
 
 CELLS = 28
 """Rows, and columns, of `HeatMap.cells`: as many as show a map of 9 x 9 smoothly."""
+
+SHOWN = 320
+"""Pixels of the longer side of the picture that a notebook shows, at most."""
 
 PLACES = (
     ("at the upper left", "at the top", "at the upper right"),
@@ -38,6 +42,7 @@ class HeatMap:
         size: height and width of the image, in pixels.
         how: "activation": exact, each grid sums to what its agent added to the log-odds. "occlusion": how much the
             log-odds fell when the cell alone was blurred; no sum holds.
+        image: in which it was found out; None: not kept.
     """
 
     label: str
@@ -45,6 +50,7 @@ class HeatMap:
     evidence: Mapping[str, NDArray[np.float64]]
     size: tuple[int, int]
     how: Literal["activation", "occlusion"]
+    image: Image | None = field(default=None, repr=False)
 
     @property
     def total(self) -> float:
@@ -91,6 +97,17 @@ class HeatMap:
             f"{_speaks(label, self.cells)} {_speaks(other, -self.cells)} The strongest colour is the strongest place "
             f"of this image; it does not say how sure the answer is. This is what {saw} saw, not other agents."
         )
+
+    def _repr_html_(self) -> str | None:
+        """Return what Jupyter shows: the colours over the image, and what they mean; None without the image."""
+        from consilience.core.render.colours import PALETTE
+        from consilience.core.render.html import picture_html
+
+        if self.image is None:
+            return None
+        colours = PALETTE[:2]
+        key = [*zip((self.label, self.other), colours, strict=True)]
+        return picture_html(self.over(self.image.scaled(SHOWN), *colours), "where the agents looked", key, self.words)
 
     def over(self, picture: PIL.Image.Image, colour: str, other_colour: str) -> PIL.Image.Image:
         """Return an RGB picture with the two labels' regions in their colours, such as "#0072B2", over it."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Mapping, Sequence
 from html import escape
+
+import PIL.Image
 
 from consilience.core.diagnosis_record import DiagnosisRecord
 from consilience.core.evidence import Neighbour
@@ -72,9 +75,28 @@ def html(diagnosis: DiagnosisRecord) -> str:
     novelty = novelty_words(diagnosis.evidence, diagnosis.novelty, diagnosis.novelty_signs)
     parts.append(f"<p>{escape(novelty)}</p>")
     parts.append(f'<p class="small">Image {escape(origin(diagnosis))}</p>')
+    return _whole(parts)
+
+
+def _whole(parts: Sequence[str]) -> str:
     body = "\n".join(parts)
     # the two other classes keep MathJax from reading dollar signs as formulas
     return f'<div class="consilience tex2jax_ignore mathjax_ignore">{_STYLE}\n{body}\n</div>\n'
+
+
+def picture_html(picture: PIL.Image.Image, shows: str, key: Sequence[tuple[str, str]], words: str) -> str:
+    """Return a picture as self-contained HTML.
+
+    Args:
+        picture: RGB.
+        shows: what it shows, for those who cannot see it.
+        key: labels, and the colours that stand for them.
+        words: to be read below it.
+    """
+    jpeg = io.BytesIO()
+    picture.save(jpeg, "JPEG", quality=90)
+    labels = " &nbsp; ".join(_html_swatch(colour) + escape(one_line(label)) for label, colour in key)
+    return _whole([_html_picture(jpeg.getvalue(), escape(shows)), f"<p>{labels}</p>", f"<p>{escape(words)}</p>"])
 
 
 def _html_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: set[int]) -> str:
@@ -92,8 +114,11 @@ def _html_case(neighbour: Neighbour, colours: Mapping[str, str]) -> tuple[str, .
     label, similarity, source = map(escape, case_cells(neighbour))
     jpeg = neighbour.thumbnail()
     picture = "no picture" if jpeg is None else _html_picture(jpeg, label)
-    swatch = f'<span class="swatch" style="background:{colours.get(neighbour.label, OTHER)}"></span>'
-    return picture, swatch + label, similarity, source
+    return picture, _html_swatch(colours.get(neighbour.label, OTHER)) + label, similarity, source
+
+
+def _html_swatch(colour: str) -> str:
+    return f'<span class="swatch" style="background:{colour}"></span>'
 
 
 def _html_picture(jpeg: bytes, escaped_words: str) -> str:

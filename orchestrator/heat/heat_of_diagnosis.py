@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from consilience.agents import Agent, Head
 from consilience.agents.base import AgentInput
@@ -40,7 +41,8 @@ def exact_heat(
     sight = encoder.see(image) if seen is None else Sight(seen.vector[None], seen.maps or encoder.see(image).maps)
     heads = [agent for agent in agents.values() if isinstance(agent, Head)]
     size = image.height, image.width
-    return activation_heat(compared, heads, panel.members, sight, panel.encoder.eyes, size)
+    heat = activation_heat(compared, heads, panel.members, sight, panel.encoder.eyes, size)
+    return replace(heat, image=image)
 
 
 async def heat_by_occlusion(
@@ -63,7 +65,8 @@ async def heat_by_occlusion(
     near = memory.query(vectors, max(K, settings.memory.neighbours))
     inputs = AgentInput(panel.task, images, vectors, near.labels, near.similarities)
     size, timeout = (image.height, image.width), settings.policy.agent_timeout_seconds
-    return await occlusion_heat(compared, asked, panel.members, inputs, size, timeout)
+    heat = await occlusion_heat(compared, asked, panel.members, inputs, size, timeout)
+    return replace(heat, image=image)
 
 
 def _image(panel: Panel, encoder: Encoder, diagnosis: Diagnosis) -> Image:

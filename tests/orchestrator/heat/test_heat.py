@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +147,23 @@ def test_a_diagnosis_of_a_batch_is_looked_at_anew(diagnoser: Diagnoser, diagnosi
     assert one.embedding is not None
     assert one.embedding.maps == ()
     np.testing.assert_allclose(diagnoser.heat(one).for_label, diagnoser.heat(diagnosis).for_label, atol=1e-3)
+
+
+def test_a_notebook_shows_it_over_the_image(diagnoser: Diagnoser, diagnosis: Diagnosis) -> None:
+    heat = diagnoser.heat(diagnosis)
+    html = heat._repr_html_()
+    assert html is not None
+    (data,) = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html)
+    shown = np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(data))), np.float32)
+    assert shown.shape == (96, 96, 3)
+    coloured = np.abs(shown - shown.mean(axis=2, keepdims=True)).max(axis=2)  # the image itself is grey
+    assert coloured[heat.for_label > 0.9].mean() > 50 > coloured[heat.for_label + heat.for_other < 0.05].mean()
+    assert escape(heat.words) in html
+    hostile = replace(heat, label="<script>alert(1)</script>")._repr_html_()
+    assert hostile is not None
+    assert "<script" not in hostile
+    assert hostile.count("&lt;script") == 3  # in the key, and twice in the words
+    assert replace(heat, image=None)._repr_html_() is None
 
 
 def test_a_small_copy_tells_where_and_the_diagnosis_tells_how_much(diagnoser: Diagnoser, tmp_path: Path) -> None:
