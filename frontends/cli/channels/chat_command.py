@@ -14,6 +14,7 @@ import click
 
 from consilience.core.errors import ConsilienceError, ImageError
 from consilience.frontends.cli.asked_addresses import ask_about_addresses
+from consilience.frontends.cli.channels.line_editing import edit_lines
 from consilience.frontends.cli.named_images import dropped_name
 from consilience.frontends.cli.options import PATH, collected, json_option, panel_option, settings_options
 from consilience.frontends.cli.outcome import complain, finish
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from consilience.frontends.chat.chat import Chat
     from consilience.frontends.chat.reply import Reply
 
+TYPED = ("/right", "/wrong", "/none", "/refer", "/help", "/quit")
 COMMANDS = "/right, /wrong LABEL, /none, /refer, /help and /quit"
 
 
@@ -45,7 +47,7 @@ def chat(
 
     Type a file name or an http(s) address to get a diagnosis, then ask about it, for instance 'why?'. /right or /wrong
     LABEL says whether it is right, /none that it shows none of the labels, /refer hands it to a person, /quit ends.
-    Lines from a pipe are answered one by one.
+    Tab completes commands, labels, agents and files. Lines from a pipe are answered one by one.
     """
     import asyncio
 
@@ -64,6 +66,8 @@ def chat(
             pictures if pictures is not None else Path(tempfile.gettempdir()) / f"consilience-{talk.person}"
         )
         if is_watched:
+            diagnoser = opened.diagnoser
+            edit_lines(TYPED, lambda: diagnoser.panel.task.names, lambda: diagnoser.panel.agents)
             out.print(f"Type the name or address of an image, then ask about it. Commands: {COMMANDS}.")
         for line in _lines(is_watched):
             is_image = _is_image(line)
