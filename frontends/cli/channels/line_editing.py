@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from consilience.core.task import plain
-
 MAX_OFFERED = 200
 """Completions at most: a folder may hold a million images."""
 
@@ -47,6 +45,8 @@ def completions(line: str, commands: Sequence[str], labels: Sequence[str], agent
 
 def _with_names(line: str, names: Sequence[str]) -> list[str]:
     """Return the line with each name in the place of its longest end that is the beginning of one."""
+    from consilience.core.task import plain
+
     if line == "/wrong ":
         return [line + name for name in names]
     for start in (0, *(place + 1 for place, sign in enumerate(line) if sign == " ")):
