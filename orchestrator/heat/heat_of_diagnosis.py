@@ -13,6 +13,7 @@ from consilience.core.errors import HeatMapError
 from consilience.core.images import Image
 from consilience.core.render.diagnosed_image import image_of
 from consilience.core.render.heat_map import HeatMap
+from consilience.core.render.phrases import source_name
 from consilience.core.settings.settings import Settings
 from consilience.orchestrator.fitting.ingest import vector_identity
 from consilience.orchestrator.heat.class_activation import activation_heat
@@ -71,14 +72,15 @@ async def heat_by_occlusion(
 
 def _image(panel: Panel, encoder: Encoder, diagnosis: Diagnosis) -> Image:
     """Return the image to look at; raises HeatMapError where there is none, or not for this panel as it is now."""
-    seen = diagnosis.embedding
+    seen, name = (
+        diagnosis.embedding,
+        source_name(diagnosis.source),
+    )  # front ends tell it to people who may not know paths
     if panel.of_answers or (seen is not None and diagnosis.identity == vector_identity(seen.vector)):
         known = "answers alone are" if panel.of_answers else "vector alone is"
-        raise HeatMapError(f"a heat map needs the image, and of '{diagnosis.source}' the {known} known")
+        raise HeatMapError(f"a heat map needs the image, and of '{name}' the {known} known")
     if seen is not None and seen.encoder != encoder.fingerprint:
-        raise HeatMapError(
-            f"the diagnosis of '{diagnosis.source}' is of another panel: diagnose the image with this one"
-        )
+        raise HeatMapError(f"the diagnosis of '{name}' is of another panel: diagnose the image with this one")
     if tuple(diagnosis.posterior) != panel.task.names:
         raise HeatMapError(
             "the panel has other labels by now than when it made this diagnosis: diagnose the image anew"

@@ -239,8 +239,8 @@ def test_vectors_alone_and_another_panel_are_refused(
     for ask in (diagnoser.heat, diagnoser.occlusion_heat):
         with pytest.raises(HeatMapError, match="needs the image, and of 'row 1' the vector alone is known"):
             ask(of_vector)
-    stranger = replace(diagnosis, embedding=replace(diagnosis.embedding, encoder="0" * 16))
-    with pytest.raises(HeatMapError, match="is of another panel"):
+    stranger = replace(diagnosis, source="/home/ada/leaf.png", embedding=replace(diagnosis.embedding, encoder="0" * 16))
+    with pytest.raises(HeatMapError, match=r"^the diagnosis of 'leaf.png' is of another panel"):
         diagnoser.heat(stranger)
     older = replace(diagnosis, posterior={**diagnosis.posterior, "plaid": 0.0})
     with pytest.raises(HeatMapError, match="other labels by now"):
