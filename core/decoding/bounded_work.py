@@ -15,6 +15,13 @@ READ_AT_ONCE = 16_384
 """Bytes that a decoder gets at a time: between two such pieces it can be ended."""
 
 
+def took_too_long(name: str, seconds: float) -> ImageError:
+    """Return the error of a file that takes more than so many seconds to decode."""
+    return ImageError(
+        f"{name!r} takes more than {seconds:g} s to decode: store it as a plain JPEG or PNG, or raise decode_seconds"
+    )
+
+
 class EndingFile(io.BytesIO):
     """The bytes of one file; reading them ends with an ImageError when decoding them has taken too long.
 
@@ -31,10 +38,7 @@ class EndingFile(io.BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         """Return at most `size` bytes. Raises ImageError when the time is over."""
         if time.thread_time() > self._end:
-            raise ImageError(
-                f"{self._name!r} takes more than {self._seconds:g} s to decode: store it as a plain JPEG or PNG, or "
-                "raise decode_seconds"
-            )
+            raise took_too_long(self._name, self._seconds)
         return super().read(size)
 
 

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import PIL.Image
 from PIL.TiffImagePlugin import TiffImageFile
 
+from consilience.core.decoding.apart import decoded_apart
 from consilience.core.decoding.bounded_work import PIXEL_ROOM, READ_AT_ONCE, EndingFile
 from consilience.core.decoding.jpeg_scans import count_scans
 from consilience.core.decoding.png_texts import without_texts
@@ -94,7 +96,10 @@ def decoded(data: bytes, limits: ImageLimits, name: str) -> DecodedFile:
     if (bands := TiffBands.found_in(data, name)) is not None:
         return _from_bands(bands, limits, name)
     image = _opened(without_texts(data, name), limits, name)
-    file = from_pillow(image, limits, name)
+    if image.format == "AVIF":
+        file = _from_apart(data, "AVIF", image.size, limits, name)
+    else:
+        file = from_pillow(image, limits, name)
     return replace(file, note="; ".join(filter(None, (file.note, _note_on_more_pictures(image)))))
 
 
@@ -162,11 +167,15 @@ def _from_heic(data: bytes, limits: ImageLimits, name: str) -> DecodedFile:
     except MissingExtraError as cause:
         raise ImageError(f"{name!r} is HEIC: {cause}; or convert it to JPEG") from cause
     with _damage_named(name):
-        heif = pillow_heif.open_heif(data)
-        width, height = heif.size
-        check_size(width, height, limits, name)
-        with PIXEL_ROOM.holding(width * height, limits.max_pixels_at_once):
-            image = heif.to_pillow()
+        size = pillow_heif.open_heif(data).size
+    return _from_apart(data, "HEIC", size, limits, name)
+
+
+def _from_apart(data: bytes, kind: str, size: tuple[int, int], limits: ImageLimits, name: str) -> DecodedFile:
+    """Decode a file of this size in a process that can be ended."""
+    check_size(*size, limits, name)
+    with PIXEL_ROOM.holding(size[0] * size[1], limits.max_pixels_at_once), _damage_named(name):
+        image = decoded_apart(data, kind, limits.decode_seconds, name, partial(check_size, limits=limits, name=name))
     return from_pillow(image, limits, name)
 
 
