@@ -32,7 +32,9 @@ from consilience.frontends.cli.people.drift_command import drift
 from consilience.frontends.cli.people.feedback_command import feedback, review
 from consilience.frontends.cli.people.history_command import history
 from consilience.frontends.cli.people.learn_command import learn, learned, undo
+from consilience.frontends.cli.people.relabel_command import relabel
 from consilience.frontends.cli.people.suggest_command import suggest
+from consilience.frontends.cli.people.suspects_command import suspects
 
 
 class CommandLine(click.Group):
@@ -110,7 +112,7 @@ def main(debug: bool) -> None:
 
 main.add_section("Start", demo, fit, diagnose)
 main.add_section("Look at images", chat, web, slack, history)
-main.add_section("Learn from people", suggest, feedback, review, learn, learned, undo, drift)
+main.add_section("Learn from people", suspects, relabel, suggest, feedback, review, learn, learned, undo, drift)
 main.add_section("Evaluate", evaluate, compare, stress, replay)
 main.add_section("Models", encoders, prompts, replies, export, tune, serve_vlm)
 main.add_section("Panels", show, check, confirm, add, add_label, remove, graph)

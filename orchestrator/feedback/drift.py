@@ -24,7 +24,7 @@ from consilience.orchestrator.ensemble.cross_fitting import split_into_folds
 from consilience.orchestrator.feedback.feedback import Feedbacks
 from consilience.orchestrator.feedback.history import History, StoredDiagnosis
 from consilience.orchestrator.feedback.learned_changes import changes_in
-from consilience.orchestrator.feedback.learning import answers_of
+from consilience.orchestrator.fitting.collect import answers_of
 from consilience.orchestrator.fitting.fit_ensemble import judge_all
 from consilience.orchestrator.panel.panel import Panel
 

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from sqlalchemy import update
 
-from consilience.agents import kind_of_head
 from consilience.core.diagnosis import Diagnosis
 from consilience.core.errors import HistoryError, ImageError, PanelError
 from consilience.core.exif import UNKNOWN_SHOT
@@ -23,8 +22,6 @@ from consilience.core.images import load_image
 from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.task import NONE_OF_THESE, Task
-from consilience.orchestrator.ensemble.calibration import FITTED_TO_HEADS
-from consilience.orchestrator.ensemble.cross_fitting import split_into_folds
 from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
 from consilience.orchestrator.ensemble.silence import unsaid
@@ -32,9 +29,7 @@ from consilience.orchestrator.feedback.database import CHANGES, from_moment, now
 from consilience.orchestrator.feedback.feedback import Feedbacks
 from consilience.orchestrator.feedback.history import History, StoredDiagnosis
 from consilience.orchestrator.feedback.learned_changes import LearnedChange, changes_in, last_number, log_change
-from consilience.orchestrator.fitting.collect import MemberAnswers
-from consilience.orchestrator.fitting.fit_ensemble import fit_ensemble
-from consilience.orchestrator.fitting.update import check_each_label_is_left, with_labelled_images
+from consilience.orchestrator.fitting.update import check_each_label_is_left, judged_anew, with_labelled_images
 from consilience.orchestrator.grouping.images_to_group import ImagesToGroup
 from consilience.orchestrator.grouping.joining import joined_groups
 from consilience.orchestrator.panel.panel import Panel
@@ -187,13 +182,7 @@ def changes(panel: str | Path, *, settings: Settings | None = None, **arguments:
 def relearned(panel: Panel, predictions: LabelledPredictions, settings: Settings) -> Panel:
     """Return the panel with calibration, trust, fusion and thresholds from the predictions that still count."""
     lasting = predictions.take(predictions.lasting(settings.learning.half_life_images))
-    looks = [answers_of(member, raw) for member, raw in zip(panel.members, lasting.raw, strict=True)]
-    data = panel.labelled_features().take(
-        np.array([panel.labelled_images.rows[identity] for identity in lasting.ids], dtype=np.intp)
-    )
-    fitted = fit_ensemble(
-        panel.heads, looks, panel.task, data, split_into_folds(lasting.labels, settings.seed, data.groups)
-    )
+    fitted = judged_anew(panel, lasting, settings)
     return replace(panel, predictions=predictions, **fitted.parts())
 
 
@@ -214,15 +203,6 @@ def raw_predictions(diagnosis: Diagnosis, members: Sequence[Member], task: Task)
         elif set(probabilities) == set(task.names):
             raw[number] = [probabilities[name] for name in task.names]
     return raw
-
-
-def answers_of(member: Member, raw: np.ndarray) -> MemberAnswers:
-    """Return a member's raw answers (n, c) with the calibrators that suit it, as `fit` has them."""
-    if kind_of_head(member.agent):
-        look = MemberAnswers(member.agent, member.stage, raw, calibrators=FITTED_TO_HEADS)
-    else:
-        look = MemberAnswers.as_given(member.agent, member.stage, raw)
-    return replace(look, cost_usd=member.cost_usd, seconds=member.seconds)
 
 
 def _examples_of(

@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from consilience.agents import Agent, AgentInput, AnswersBeside
+from consilience.agents import Agent, AgentInput, AnswersBeside, kind_of_head
 from consilience.agents.base import testimony_for
 from consilience.agents.heads.neighbours import K
 from consilience.core.errors import AgentError
@@ -17,7 +17,8 @@ from consilience.core.evidence import Evidence
 from consilience.core.prediction import Prediction, Stage
 from consilience.core.task import Task
 from consilience.orchestrator.decision.second_look import NO_LABEL
-from consilience.orchestrator.ensemble.calibration import FITTED, FITTED_TO_AGENTS, states_labels
+from consilience.orchestrator.ensemble.calibration import FITTED, FITTED_TO_AGENTS, FITTED_TO_HEADS, states_labels
+from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.ensemble.scaling import FittedCalibrator
 from consilience.orchestrator.ensemble.silence import unsaid
 from consilience.orchestrator.fitting.fit_context import FitContext
@@ -157,6 +158,15 @@ def _with_first_predictions(
     """Return the evidence on each image with all first predictions that the agent is told of."""
     pairs = zip(evidence, first_predictions, strict=True)
     return [replace(item, testimony=testimony_for(agent, predictions)) for item, predictions in pairs]
+
+
+def answers_of(member: Member, raw: np.ndarray) -> MemberAnswers:
+    """Return a member's raw answers (n, c) with the calibrators that suit it, as `fit` has them."""
+    if kind_of_head(member.agent):
+        look = MemberAnswers(member.agent, member.stage, raw, calibrators=FITTED_TO_HEADS)
+    else:
+        look = MemberAnswers.as_given(member.agent, member.stage, raw)
+    return replace(look, cost_usd=member.cost_usd, seconds=member.seconds)
 
 
 def to_array(predictions: Sequence[Prediction], task: Task) -> np.ndarray:

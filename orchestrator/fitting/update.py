@@ -16,7 +16,11 @@ from consilience.core.progress import Progress, quiet
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.task import Task
 from consilience.orchestrator.decision.settling import check_decision
+from consilience.orchestrator.ensemble.cross_fitting import split_into_folds
+from consilience.orchestrator.ensemble.out_of_fold import LabelledPredictions
+from consilience.orchestrator.fitting.collect import answers_of
 from consilience.orchestrator.fitting.fit import FitReport
+from consilience.orchestrator.fitting.fit_ensemble import FittedEnsemble, fit_ensemble
 from consilience.orchestrator.fitting.ingest import with_images
 from consilience.orchestrator.panel.panel import Panel, labelled_features
 from consilience.orchestrator.panel.unknown_examples import joined, parted, without_labelled
@@ -116,6 +120,15 @@ def with_labelled_images(old: Panel, labelled_images: LabelledImages, settings: 
         predictions=old.predictions.without(gone),
         unknown=without_labelled(old.unknown, labelled_images),
     )
+
+
+def judged_anew(panel: Panel, predictions: LabelledPredictions, settings: Settings) -> FittedEnsemble:
+    """Return what the panel's members are worth by predictions for images of its memory: no agent is asked again."""
+    looks = [answers_of(member, raw) for member, raw in zip(panel.members, predictions.raw, strict=True)]
+    rows = np.array([panel.labelled_images.rows[identity] for identity in predictions.ids], dtype=np.intp)
+    data = panel.labelled_features().take(rows)
+    folds = split_into_folds(predictions.labels, settings.seed, data.groups)
+    return fit_ensemble(panel.heads, looks, panel.task, data, folds)
 
 
 def _rows_not_in(labelled_images: LabelledImages, others: LabelledImages) -> np.ndarray:

@@ -90,7 +90,7 @@ def find_new_groups(images: ImagesToGroup, limit: float, distance: float) -> Fou
 
 def _connected(images: ImagesToGroup, limit: float, merges: Merges, distance: float) -> FoundGroups:
     connected = ConnectedImages(images.ids)
-    for row, other in _copies(images, limit).tolist():
+    for row, other in copies(images, limit).tolist():
         connected.join(row, other, "copy")
     for rows in of_one_name(images.names):
         for row, other in pairwise(rows):
@@ -103,8 +103,13 @@ def _connected(images: ImagesToGroup, limit: float, merges: Merges, distance: fl
     return FoundGroups(Grouping("found", RULE, distance), connected.groups(), connected.links)
 
 
-def _copies(images: ImagesToGroup, limit: float) -> NDArray[np.intp]:
-    """Return the pairs of rows that are copies of each other, resized or saved again: int (p, 2)."""
+def copies(images: ImagesToGroup, limit: float) -> NDArray[np.intp]:
+    """Return the pairs of rows that are copies of each other, resized or saved again: int (p, 2).
+
+    Args:
+        images: what is known of them; only those with a thumbnail are compared.
+        limit: see `alike_limit`.
+    """
     pictured, hashes = images.pictured
     pairs = pictured[near_hashes(hashes, COPY_BITS, MOST_COPIES)]
     near = [np.zeros(0, bool)]

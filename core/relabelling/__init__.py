@@ -1,0 +1,1 @@
+"""Moving images of a labelled folder into the folder of another label, and back."""
