@@ -1,0 +1,1 @@
+"""Small defects in large images: woven cloth, made."""
