@@ -60,7 +60,7 @@ from consilience.orchestrator.shift.two_sample import NOT_TESTED, BatchShift
 from consilience.orchestrator.spending import Confirm, spending_on
 from consilience.retrieval.encoders.batch_embedding import usable_cores
 from consilience.retrieval.encoders.encoder import Encoder
-from consilience.retrieval.memory.embedded_index import COMPARED_WITH
+from consilience.retrieval.memory.embedded_index import are_all_compared
 
 FORMAT = 1
 """Of run.json and of the rows."""
@@ -324,7 +324,7 @@ def _engine(
                 is_whole
                 and waiting > ONE_PROCESS_BELOW
                 and usable_cores() > 1
-                and len(panel.labelled_images) <= COMPARED_WITH
+                and are_all_compared(panel.labelled_images)
             ):
                 cores = usable_cores()
                 workers = ProcessEngine(panel.path, settings, cores, drop_leaks=drop_leaks, shift=shift)

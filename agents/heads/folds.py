@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from consilience.agents.heads.model_selection import are_few
+from consilience.agents.heads.model_selection import MAX_JUDGED_IMAGES, are_few
 
 UNJUDGED = -1
 """The fold of an image that is always learned from, since its group is the only one with a label."""
@@ -55,6 +55,13 @@ def inner_folds(labels: np.ndarray, groups: np.ndarray | None = None) -> Iterato
     _, counts = np.unique(labels, return_counts=True)
     if (n_folds := min(INNER_FOLDS, int(counts.min()))) > 1 and not are_few(labels):
         yield from StratifiedKFold(n_folds, shuffle=True, random_state=0).split(labels, labels)
+
+
+def judged_folds(labels: np.ndarray, groups: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return as many of the `inner_folds` as judge MAX_JUDGED_IMAGES groups: enough to choose one of a few settings."""
+    splits = list(inner_folds(labels, groups))
+    judged = np.cumsum([len(np.unique(groups[rows])) for _, rows in splits])
+    return splits[: int(np.searchsorted(judged, MAX_JUDGED_IMAGES)) + 1]
 
 
 def stratified_folds(labels: np.ndarray, n_folds: int, seed: int, groups: np.ndarray | None = None) -> np.ndarray:

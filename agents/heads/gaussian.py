@@ -23,7 +23,7 @@ from consilience.agents.base import (
     one_hot,
     softmax,
 )
-from consilience.agents.heads.folds import inner_folds
+from consilience.agents.heads.folds import judged_folds
 from consilience.agents.heads.model_selection import (
     first_unless_beaten,
     least_of_convex,
@@ -162,27 +162,29 @@ def discriminant(statistics: Statistics, ridge: float, scale: np.ndarray) -> tup
 
 def _choose(data: LabelledFeatures, scale: np.ndarray, ridges: Sequence[float] = RIDGES) -> tuple[float, float]:
     """Return the r of the least cross-validated log loss, each r at its best temperature, and that temperature."""
-    splits, per_image = list(inner_folds(data.labels, data.groups)), data.features.shape[1] / len(data.labels)
+    splits, per_image = judged_folds(data.labels, data.groups), data.features.shape[1] / len(data.labels)
     if not splits:
         is_one_each = len(np.unique(data.labels)) == len(data.labels)
         return ridges[0], (USUAL_DOUBT_OF_ONE if is_one_each else USUAL_DOUBT) * per_image
     rows, _ = row_space((data.features - data.features.mean(axis=0, dtype=np.float64)) / scale)
     unscaled = np.ones(rows.shape[1])
-    logits = {ridge: np.zeros((len(rows), data.n_labels)) for ridge in ridges}
+    of_folds: dict[float, list[np.ndarray]] = {ridge: [] for ridge in ridges}
     for train, test in splits:
         statistics = statistics_of(rows[train], data.labels[train], data.n_labels)
         for ridge in ridges:
             weights, bias = discriminant(statistics, ridge, unscaled)
             # the d of the formula is here that of the images' own space
-            logits[ridge][test] = (rows[test] @ weights.T + bias) * len(train) / rows.shape[1]
+            of_folds[ridge].append((rows[test] @ weights.T + bias) * len(train) / rows.shape[1])
+    logits = {ridge: np.concatenate(of_fold) for ridge, of_fold in of_folds.items()}
+    labels = data.labels[np.concatenate([test for _, test in splits])]
     temperatures: list[float] = TEMPERATURES.tolist()
 
     def loss_of(ridge: float) -> Callable[[float], float]:  # convex in the inverse of the temperature
-        return lambda temperature: softened_log_loss(softmax(logits[ridge] / temperature), data.labels)
+        return lambda temperature: softened_log_loss(softmax(logits[ridge] / temperature), labels)
 
     best = [least_of_convex(temperatures, loss_of(ridge)) for ridge in ridges]
     losses = [
-        softened_log_losses(softmax(logits[r] / temperature), data.labels)
+        softened_log_losses(softmax(logits[r] / temperature), labels)
         for r, temperature in zip(ridges, best, strict=True)
     ]
     place = first_unless_beaten(losses)

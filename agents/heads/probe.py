@@ -8,9 +8,9 @@ from typing import Self
 import numpy as np
 
 from consilience.agents.base import AgentInput, FeatureAgent, LabelledFeatures, LinearLogits, softmax
-from consilience.agents.heads.folds import inner_folds
+from consilience.agents.heads.folds import judged_folds
 from consilience.agents.heads.logistic_regression import LogisticProblem, principal_axes
-from consilience.agents.heads.model_selection import MAX_JUDGED_IMAGES, scales
+from consilience.agents.heads.model_selection import scales
 
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
 """Inverse regularisation strengths that cross-validation chooses from, ascending."""
@@ -18,7 +18,7 @@ STRENGTHS = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
 USUAL_STRENGTH = 10_000.0
 """The strength with too few images to choose it."""
 
-CHOICE_TOLERANCE = 1e-5
+CHOICE_TOLERANCE = 1e-4
 """How exactly each strength is tried: their losses differ by far more."""
 
 
@@ -65,14 +65,11 @@ def _choose_strength(problem: LogisticProblem, groups: np.ndarray) -> tuple[floa
     """Return the strength with the least cross-validated log loss, and weights to start from; None: from nothing.
 
     Strengths are tried from the least on, each from the minimum of the one before, until the loss rises again: weak
-    regularisation takes longest. As many folds are judged as give MAX_JUDGED_IMAGES groups.
+    regularisation takes longest.
     """
-    labels = problem.labels
-    splits = list(inner_folds(labels, groups))
+    splits = judged_folds(problem.labels, groups)
     if not splits:
         return USUAL_STRENGTH, None
-    counts = np.cumsum([len(np.unique(groups[judged])) for _, judged in splits])
-    splits = splits[: int(np.searchsorted(counts, MAX_JUDGED_IMAGES)) + 1]
     parts = [(problem.take(train), problem.take(test)) for train, test in splits]
     best: tuple[float, np.ndarray | None] = USUAL_STRENGTH, None
     starts: list[np.ndarray | None] = [None] * len(parts)

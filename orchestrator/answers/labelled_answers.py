@@ -62,10 +62,11 @@ class LabelledAnswers:
         wanted += [(agent, "second") for agent in source.revising]
         looks, labels = RawLooks(source, task, wanted, n, progress), np.empty(n, np.intp)
         place = {name: number for number, name in enumerate(task.names)}
+        meant = {truth: task.find(truth) for truth in source.truths}
         for image in source.images():
             if image.truth is None:
                 continue
-            if (truth := task.find(image.truth)) is None:
+            if (truth := meant[image.truth]) is None:
                 raise DatasetError(
                     f"{source.name}, row {image.row}: the truth '{image.truth}' is no label of the task, which knows "
                     f"{', '.join(task.names)}; correct the row, or add the name to the task"

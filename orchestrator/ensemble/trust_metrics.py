@@ -141,10 +141,9 @@ def measure(agent: str, stage: Stage, probabilities: np.ndarray, labels: np.ndar
     answered = np.isfinite(probabilities).all(axis=1)
     probabilities, labels = probabilities[answered], labels[answered]
     named = probabilities.argmax(axis=1)
-    confusion = {
-        true: {guess: int(np.sum((labels == i) & (named == j))) for j, guess in enumerate(names)}
-        for i, true in enumerate(names)
-    }
+    counts = np.zeros((len(names), len(names)), dtype=np.intp)
+    np.add.at(counts, (labels, named), 1)
+    confusion = {true: dict(zip(names, row, strict=True)) for true, row in zip(names, counts.tolist(), strict=True)}
     scores = score_predictions(probabilities, labels)
     return Trust(
         agent=agent,

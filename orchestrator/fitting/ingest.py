@@ -102,7 +102,8 @@ def ingest(
 def _vectors(source: Path, task: Task | None, progress: Progress, rule: str | None) -> IngestedImages:
     vectors = load_precomputed(source)
     task = task or Task.from_labels(sorted(set(vectors.labels)))
-    labels = [_label_of(task, label, source) for label in vectors.labels]
+    meant = {label: _label_of(task, label, source) for label in dict.fromkeys(vectors.labels)}
+    labels = [meant[label] for label in vectors.labels]
     by_rule = given_groups(vectors.names, labels, vectors.groups or [None] * len(labels), rule)
     grouping, groups = by_rule or (NO_GROUPING, [None] * len(labels))
     ids = [vector_identity(vector) for vector in vectors.embeddings]

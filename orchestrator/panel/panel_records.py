@@ -15,6 +15,9 @@ from consilience.core.trust import Trust
 from consilience.orchestrator.ensemble import calibration
 from consilience.orchestrator.ensemble.members import Member
 
+READ_BY_PEOPLE = 100_000
+"""Characters of a JSON file up to which it is broken into lines, which takes far longer than to write it in one."""
+
 
 def member_to_dict(member: Member) -> dict[str, Any]:
     """Return a member as plain data, for `member_from_dict`."""
@@ -49,5 +52,8 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write plain data as JSON, for people too. Raises OSError: it cannot be written."""
-    path.write_text(json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1) + "\n", encoding="utf-8")
+    """Write plain data as JSON, in lines for people if they are not too many. Raises OSError: it cannot be written."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False)
+    if len(text) <= READ_BY_PEOPLE:
+        text = json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1)
+    path.write_text(text + "\n", encoding="utf-8")

@@ -46,7 +46,7 @@ def prepare_novelty(novelty: Novelty | None, labelled_images: LabelledImages, se
 
 
 def index(panel: Panel, settings: Settings, progress: Progress) -> None:
-    """Bring the index up to date, if no reader owns it; whoever owns it next would do so otherwise."""
+    """Bring the index, if one is needed, up to date, unless a reader owns it: who owns it next does so otherwise."""
     progress("indexing images", 0, len(panel.labelled_images))
     with panel.open_memory(settings.memory.url) as memory:
         memory.prepare()

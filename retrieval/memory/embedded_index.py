@@ -17,13 +17,19 @@ from consilience.retrieval.memory.neighbour_distance import Vectors
 
 log = logging.getLogger(__name__)
 
-COMPARED_WITH = 10_000
-"""Up to so many images one exact product answers, which cannot miss a neighbour, and Chroma is not even loaded. With
-vectors of 1280 numbers it took 0.2 ms a query alone and 0.05 in batches of 64 where Chroma took 1 and 0.4 (640 images),
-and 3.7 and 0.8 where Chroma took 2.8 and 2 (10,000 images)."""
+COMPARED_NUMBERS = 12_800_000
+"""While all vectors together have at most so many numbers (10,000 of 1,280, or 25,000 of 512), one exact product
+answers, which cannot miss a neighbour, and Chroma is not even loaded. It took 0.2 ms a query alone and 0.05 in batches
+of 64 where Chroma took 1 and 0.4 (640 of 1,280), 3.7 and 0.8 where Chroma took 2.8 and 2 (10,000 of 1,280), and 3.1 and
+0.5 where Chroma took 3.5 and 2.6 and found 99.4 % (20,000 of 512; to build that index takes 30 s)."""
 
 EXAMINED_AT_OPENING = 256
 """Images that are looked up before a store is used whose files are not as they were left."""
+
+
+def are_all_compared(labelled_images: LabelledImages) -> bool:
+    """Return whether so few numbers are searched that every image is compared, and no index is needed."""
+    return labelled_images.vectors.size <= COMPARED_NUMBERS
 
 
 class EmbeddedIndex:
@@ -62,13 +68,14 @@ class EmbeddedIndex:
         return 0 if self._serving is None else self._serving.mismatches
 
     def query(self, vectors: Vectors, k: int) -> tuple[Vectors, Rows]:
-        """Return the nearest labelled images; see `Index.query`. Up to COMPARED_WITH images are all compared."""
-        index = self._exact if len(self._labelled_images) <= COMPARED_WITH else self._opened()
+        """Return the nearest labelled images; see `Index.query`. Few are all compared: see `are_all_compared`."""
+        index = self._exact if are_all_compared(self._labelled_images) else self._opened()
         return index.query(vectors, k)
 
     def prepare(self) -> None:
-        """Open the index and bring it up to date."""
-        self._opened()
+        """Open the index and bring it up to date, if queries need it; where all images are compared it can wait."""
+        if not are_all_compared(self._labelled_images):
+            self._opened()
 
     def check(self) -> CheckReport:
         """Return how the index compares with every image, examined in a child process.

@@ -203,7 +203,7 @@ class ImageMemory:
         return rank_of_distance(1.0 - neighbourhood.similarities[:, k - 1], self.labelled_images.kth_distances(k))
 
     def prepare(self) -> None:
-        """Bring the index up to date now, rather than with the first query that needs it."""
+        """Bring the index, if queries need one, up to date now, rather than with the first of them."""
         self._index.prepare()
 
     def check(self) -> CheckReport:

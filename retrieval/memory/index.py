@@ -35,7 +35,7 @@ class Index(Protocol):
         """
 
     def prepare(self) -> None:
-        """Bring the index up to date."""
+        """Bring the index up to date, if queries need it."""
 
     def check(self) -> CheckReport:
         """Return how the whole index compares with the labelled images. Not while other threads query."""

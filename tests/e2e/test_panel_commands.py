@@ -113,7 +113,7 @@ def test_check_of_an_index_that_another_process_owns(invoke: Invoke, panel: Path
 
     with Diagnoser.open(panel) as diagnoser:
         assert invoke("check", panel).exit_code == 0  # so small a memory needs no index to be searched
-        diagnoser.memory.prepare()
+        assert diagnoser.memory.index_name == "chroma"  # asking opens it
         result = invoke("check", panel)
     assert result.exit_code == 1
     assert "in use by" in result.stderr

@@ -118,7 +118,7 @@ def figures(quick: bool) -> list[Figure]:
     """Return milliseconds an image, for panels of 640 and (unless `quick`) 10,000 and 100,000 labelled images."""
     vectors, labels = clusters(FITTED_ON, 1)
     lines = weighed(3)
-    with TemporaryDirectory() as folder, patch.object(embedded_index, "COMPARED_WITH", max(SIZES)):
+    with TemporaryDirectory() as folder, patch.object(embedded_index, "COMPARED_NUMBERS", max(SIZES) * DIMENSION):
         file = Path(folder, "vectors.npz")
         np.savez(file, embeddings=vectors, labels=labels, names=[str(row) for row in range(len(labels))])
         panel = fit(file, Path(folder, "panel")).panel

@@ -2,7 +2,7 @@
 
 The vectors lie in clusters of few dimensions, as those of an encoder do: among vectors drawn evenly from a sphere all
 distances are alike, and no index finds anything. Chroma is asked as a panel asks it (`ChromaIndex`), its answers held
-against the records. What a panel searches instead of Chroma, see `embedded_index.COMPARED_WITH`, is `ExactIndex`.
+against the records. What a panel searches instead of Chroma, see `embedded_index.COMPARED_NUMBERS`, is `ExactIndex`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consilience.agents.heads.folds import UNJUDGED, count_groups, inner_folds, is_grouped, stratified_folds
+from consilience.agents.heads.folds import (
+    UNJUDGED,
+    count_groups,
+    inner_folds,
+    is_grouped,
+    judged_folds,
+    stratified_folds,
+)
 
 IMAGES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), min_size=2, max_size=60)
 """Label and group of each image."""
@@ -33,6 +40,19 @@ def test_a_group_is_in_one_fold_and_every_label_can_be_learned_for_each(
             assert len(np.unique(folds[groups == group])) == 1
     for fold in np.unique(folds[folds != UNJUDGED]):
         assert set(labels[folds != fold]) == set(labels)
+
+
+def test_no_more_folds_are_judged_than_a_choice_needs() -> None:
+    # Three folds: of 2,000 things they judge 667 each; of 4,000 two judge 2,000; of 6,000 one does.
+    for n, folds in ((2_000, 3), (4_000, 2), (6_000, 1)):
+        labels, groups = np.arange(n) % 2, np.arange(n)
+        judged = judged_folds(labels, groups)
+        assert [rows.tolist() for _, rows in judged] == [
+            rows.tolist() for _, rows in list(inner_folds(labels, groups))[:folds]
+        ]
+    pairs = np.arange(4_000) // 2  # what counts are things: 2,000 here
+    assert len(judged_folds(pairs % 2, pairs)) == 3
+    assert judged_folds(np.array([0, 1]), np.arange(2)) == []
 
 
 def test_the_groups_of_a_label_are_dealt_out_evenly() -> None:

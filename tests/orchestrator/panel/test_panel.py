@@ -11,6 +11,7 @@ import pytest
 
 from consilience.core.errors import PanelDamagedError
 from consilience.orchestrator.panel.panel import Panel
+from consilience.orchestrator.panel.panel_records import READ_BY_PEOPLE, read_json, write_json
 
 PARTS = [
     "task.yaml",
@@ -33,6 +34,14 @@ def test_a_panel_is_read_back_as_it_was_written(panel: Path, tmp_path: Path) -> 
     assert np.array_equal(after.predictions.raw, before.predictions.raw)
     assert np.array_equal(after.calibration_set.posterior, before.calibration_set.posterior)
     assert after.fusion.to_dict() == before.fusion.to_dict()
+
+
+@pytest.mark.parametrize(("numbers", "lines"), [(10, 12), (READ_BY_PEOPLE, 1)])
+def test_json_is_broken_into_lines_where_somebody_may_read_it(numbers: int, lines: int, tmp_path: Path) -> None:
+    data = [number / 7 for number in range(numbers)]
+    write_json(tmp_path / "file.json", data)
+    assert len((tmp_path / "file.json").read_text().splitlines()) == lines
+    assert read_json(tmp_path / "file.json") == data
 
 
 @pytest.mark.parametrize("part", PARTS)

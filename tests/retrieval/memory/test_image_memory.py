@@ -60,16 +60,17 @@ def test_an_image_of_the_memory_is_not_its_own_neighbour(tmp_path: Path) -> None
 def test_chroma_is_opened_for_what_is_too_much_to_compare(
     images: int, is_asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded_index, "COMPARED_WITH", 20)
+    monkeypatch.setattr(embedded_index, "COMPARED_NUMBERS", 20 * 2)
     labelled_images = plane(*(360 * np.arange(images) / images))
     with ImageMemory.open(labelled_images, "x", store=tmp_path / "index", fingerprint="e", panel="p") as memory:
         assert memory.query(labelled_images.vectors, 1).rows[:, 0].tolist() == list(range(images))
+        memory.prepare()  # what is not searched need not be built
         assert (tmp_path / "index").exists() == is_asked
         assert memory.index_name == "chroma"
 
 
 def test_a_batch_is_answered_as_its_queries_are_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded_index, "COMPARED_WITH", 0)
+    monkeypatch.setattr(embedded_index, "COMPARED_NUMBERS", 0)
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(240, 32)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

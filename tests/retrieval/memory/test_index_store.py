@@ -26,7 +26,7 @@ N = 1200
 
 @pytest.fixture(autouse=True)
 def nothing_is_too_small_for_chroma(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded_index, "COMPARED_WITH", 0)
+    monkeypatch.setattr(embedded_index, "COMPARED_NUMBERS", 0)
 
 
 def clustered(n: int, d: int = 16, seed: int = 0) -> np.ndarray:
