@@ -21,6 +21,7 @@ from consilience.frontends.chat.image_comparison import compared
 from consilience.frontends.chat.question import ChatQuestion, recognised
 from consilience.frontends.chat.reply import Reply
 from consilience.frontends.chat.suggestions import not_understood
+from consilience.frontends.chat.vote_words import UNSURE, saved_words
 from consilience.orchestrator.decision.explain import in_its_words
 from consilience.orchestrator.decision.policy import under_alarm
 from consilience.orchestrator.feedback.drift import drift
@@ -32,7 +33,7 @@ from consilience.prompts import clean
 if TYPE_CHECKING:
     from consilience.core.render.heat_map import HeatMap
     from consilience.orchestrator.diagnoser import Diagnoser
-    from consilience.orchestrator.feedback.feedback import Feedback, Feedbacks
+    from consilience.orchestrator.feedback.feedback import Feedbacks
     from consilience.orchestrator.feedback.history import History, StoredDiagnosis
     from consilience.orchestrator.reloading import ReloadingDiagnoser
 
@@ -154,20 +155,22 @@ class Chat:
         """Take a person's vote, refer the image to others, or show where the agents looked.
 
         Args:
-            action: "right", "wrong" with the right label as `value`, "none" for none of the task's labels, "refer", or
-                "where" to see where the agents looked.
+            action: "right", "wrong" or "label" with what the image shows as `value`, "none" for none of the task's
+                labels, "unsure" for who cannot tell, "refer", or "where" to see where the agents looked.
         """
         if action == "where":
             return await self.where(diagnosis_id)
+        if action == "unsure":
+            return Reply(UNSURE, diagnosis=diagnosis_id)
         if action == "refer":
             return await self._refer(diagnosis_id, person)
-        answers = {"right": None, "wrong": value, "none": NONE_OF_THESE}
+        answers = {"right": None, "wrong": value, "label": value, "none": NONE_OF_THESE}
         if action not in answers:
             raise ConsilienceError(f"there is no button '{action}'")
         label = answers[action]
         vote = await asyncio.to_thread(self.feedbacks.give, diagnosis_id, person, label)
         votes = await asyncio.to_thread(self.feedbacks.of, diagnosis_id)
-        return Reply(_saved(vote, [other for other in votes if other.person != person]), diagnosis=diagnosis_id)
+        return Reply(saved_words(vote, [other for other in votes if other.person != person]), diagnosis=diagnosis_id)
 
     async def fallen_agents(self) -> dict[str, str]:
         """Return the agents that have become worse since `fit`, each with a sentence that says so."""
@@ -270,7 +273,9 @@ class Chat:
         return answers.second_look_reply(kept.diagnosis, stored.diagnosis, reply)
 
     async def _refer(self, diagnosis_id: str, person: str) -> Reply:
-        shown = await self.show(diagnosis_id)
+        stored, shown = await self._stored(diagnosis_id), await self.show(diagnosis_id)
+        labels = self.diagnoser.panel.task.names
+        shown = replace(shown, buttons=answers.referral_buttons(stored.diagnosis, labels))
         if self.refer is None:
             return Reply("Nobody is set up here to refer images to (option --refer-to).", diagnosis=diagnosis_id)
         return Reply(f"Referred to {one_line(await self.refer(shown, person))}.", diagnosis=diagnosis_id)
@@ -280,19 +285,3 @@ async def _thumbnail(stored: StoredDiagnosis) -> Image | None:
     if stored.thumbnail is None:
         return None
     return await asyncio.to_thread(load_image, stored.thumbnail, name=f"thumbnail {stored.id}")
-
-
-_STATUS = {
-    "waiting": "Waiting for review, or for others who say the same, before the panel learns from it.",
-    "counts": "The panel can learn from it.",
-    "refused": "A reviewer rejected it.",
-    "undone": "What the panel learned from it was taken back.",
-}
-
-
-def _saved(vote: Feedback, others: Sequence[Feedback]) -> str:
-    disputed = [one_line(other.label) for other in others if other.label != vote.label]
-    if disputed:
-        labels = " and ".join(dict.fromkeys(disputed))
-        return f"Saved: {one_line(vote.label)}. Somebody else says {labels}: a reviewer must decide."
-    return f"Saved: {one_line(vote.label)}. {_STATUS[vote.status]}"

@@ -41,13 +41,15 @@ class Button:
 
     Attributes:
         text: the words on it.
-        action: for `Chat.press`: "right", "wrong", "none", "refer" or "where".
+        action: for `Chat.press`: "right", "wrong", "label", "none", "unsure", "refer" or "where".
         choices: labels to choose one of, for `Chat.press` as `value`; empty for a plain button.
+        value: the label that a plain button stands for, for `Chat.press`; empty for one that stands for none.
     """
 
     text: str
     action: str
     choices: tuple[str, ...] = ()
+    value: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,9 @@ from consilience.orchestrator.feedback.drift import AgentDrift
 MAX_LABELS, MAX_CASES = 5, 8
 """Rows of a table of labels, and of one of similar cases, at most."""
 
+MAX_LABEL_BUTTONS = 20
+"""Labels that have a button each; more are in a menu."""
+
 
 def diagnosis_reply(
     diagnosis: Diagnosis, id: str, image: Image | None, labels: Sequence[str], *, can_refer: bool
@@ -241,14 +244,32 @@ def _picture(diagnosis: Diagnosis, image: Image, heat: HeatMap | None = None) ->
     return ReplyPicture("evidence.png", alt_text, draw)
 
 
+def referral_buttons(diagnosis: Diagnosis, labels: Sequence[str]) -> tuple[Button, ...]:
+    """Return the buttons for whom an image is referred to: one for each label, unless there are many, and no answer."""
+    names = _ranked(diagnosis, labels)
+    named = tuple(Button(one_line(name, 60) or "?", "label", value=name) for name in names)
+    no_label = (Button("None of these", "none"), Button("Can't tell", "unsure"), Button("Where did it look?", "where"))
+    return (*(named if len(names) <= MAX_LABEL_BUTTONS else _votes(diagnosis, labels)), *no_label)
+
+
 def _buttons(diagnosis: Diagnosis, labels: Sequence[str], can_refer: bool) -> tuple[Button, ...]:
-    """Return the buttons; the labels of the menu keep their places, those that the task got since come last."""
-    known = sorted(diagnosis.posterior, key=diagnosis.posterior.__getitem__, reverse=True)
-    others = [*known, *(label for label in labels if label not in diagnosis.posterior)]
     return (
-        Button(f"It is {one_line(diagnosis.label, 60)}" if claims_no_label(diagnosis) else "Right", "right"),
-        Button("Wrong: it is…", "wrong", tuple(name for name in others if name != diagnosis.label)),
+        *_votes(diagnosis, labels),
         Button("None of these", "none"),
         *([Button("Refer to a person", "refer")] if can_refer else []),
         Button("Where did it look?", "where"),
     )
+
+
+def _votes(diagnosis: Diagnosis, labels: Sequence[str]) -> tuple[Button, ...]:
+    names = _ranked(diagnosis, labels)
+    return (
+        Button(f"It is {one_line(diagnosis.label, 60)}" if claims_no_label(diagnosis) else "Right", "right"),
+        Button("Wrong: it is…", "wrong", tuple(name for name in names if name != diagnosis.label)),
+    )
+
+
+def _ranked(diagnosis: Diagnosis, labels: Sequence[str]) -> list[str]:
+    """Return the labels, most probable first: they keep their places, and those that the task got since come last."""
+    known = sorted(diagnosis.posterior, key=diagnosis.posterior.__getitem__, reverse=True)
+    return [*known, *(label for label in labels if label not in diagnosis.posterior)]

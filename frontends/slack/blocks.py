@@ -27,7 +27,7 @@ def message(reply: Reply) -> dict[str, Any]:
     if reply.closing:
         blocks.append(_rich([_text(reply.closing)]))
     if reply.buttons:
-        elements = [_element(button) for button in reply.buttons]
+        elements = [_element(button, place) for place, button in enumerate(reply.buttons)]
         blocks.append({"type": "actions", "block_id": reply.diagnosis, "elements": elements})
     return {"text": plain(reply.text.partition("\n")[0]) or " ", "blocks": blocks}
 
@@ -70,8 +70,10 @@ def _listed(table: ReplyTable) -> Block:
     return {"type": "rich_text", "elements": [{"type": "rich_text_list", "style": "bullet", "elements": lines}]}
 
 
-def _element(button: Button) -> Block:
+def _element(button: Button, place: int) -> Block:
     words = {"type": "plain_text", "text": button.text, "emoji": False}
+    if button.value:  # no two elements may have one id
+        return {"type": "button", "action_id": f"{button.action}:{place}", "text": words, "value": button.value}
     if not button.choices:
         return {"type": "button", "action_id": button.action, "text": words}
     menu = {"type": "static_select", "action_id": button.action, "placeholder": words}

@@ -165,8 +165,8 @@ def from_press(body: Mapping[str, Any]) -> SlackRequest:
         str(message["ts"]),
         str(message.get("thread_ts") or message["ts"]),
         diagnosis=diagnosis,
-        action=name,
-        value=str(chosen.get("value") or ""),
+        action=name.partition(":")[0],
+        value=str(chosen.get("value") or action.get("value") or ""),
     )
 
 

@@ -144,8 +144,7 @@ def _app(connection: SlackConnection, bot: Bot, inbox: Inbox, identity: Identity
 
     app.event("message")(on_message)
     app.event("app_mention")(on_message)
-    for action in ("right", "wrong", "none", "refer", "where"):
-        app.action(action)(on_button)
+    app.action(re.compile(r"^(right|wrong|label:\d+|none|unsure|refer|where)$"))(on_button)
     return app
 
 

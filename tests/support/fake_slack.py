@@ -167,6 +167,9 @@ class FakeSlack:
         pressed = {"action_id": action, "block_id": actions["block_id"], "action_ts": f"{next(self._number)}.0"}
         if option is not None:
             pressed |= {"type": "static_select", "selected_option": {"value": str(option)}}
+        [element] = [element for element in actions["elements"] if element["action_id"] == action]
+        if "value" in element:
+            pressed |= {"type": "button", "value": element["value"]}
         body = {
             "type": "block_actions",
             "user": {"id": user},

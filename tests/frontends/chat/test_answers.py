@@ -16,7 +16,7 @@ from consilience.frontends.chat.image_comparison import compared
 from consilience.frontends.chat.label_answers import others, why_not
 from consilience.frontends.chat.panel_record import UNKNOWN, how_often_right, overall
 from consilience.frontends.chat.reliance import LEARNS, NO_ADVICE, can_be_trusted, what_to_do
-from consilience.frontends.chat.rule_answers import who
+from consilience.frontends.chat.rule_answers import MAX_LABEL_BUTTONS, referral_buttons, who
 from consilience.orchestrator.decision.calibration_set import CalibrationSet
 from consilience.orchestrator.decision.claim import Claim
 from consilience.orchestrator.decision.policy import Policy
@@ -178,6 +178,16 @@ def test_two_images_are_compared_by_their_records() -> None:
     )
     other_encoder = replace(before, embedding=Embedding(np.array([0.6, 0.8], np.float32), "f"))
     assert "Similarity" not in compared(this, other_encoder, "1").text
+
+
+def test_whom_an_image_is_referred_to_has_a_button_for_each_label_unless_there_are_many() -> None:
+    few = referral_buttons(unsure(), (*NAMES, "new"))
+    assert [(button.text, button.value) for button in few[:-3]] == [(name, name) for name in (*NAMES, "new")]
+    assert [button.action for button in few[-3:]] == ["none", "unsure", "where"]
+    many = tuple(f"label {number}" for number in range(MAX_LABEL_BUTTONS + 1))
+    made = bare_diagnosis(many[0], dict.fromkeys(many, 1 / len(many)), many, "refer")
+    assert [button.action for button in referral_buttons(made, many)] == ["right", "wrong", "none", "unsure", "where"]
+    assert len(referral_buttons(made, many)[1].choices) == MAX_LABEL_BUTTONS
 
 
 @pytest.mark.parametrize("settled", [True, False])

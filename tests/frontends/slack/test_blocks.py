@@ -62,3 +62,11 @@ def test_every_text_is_short_enough_and_not_empty(rows: list[tuple[str, str]], t
 
     assert all(0 < len(text) <= 3000 for text in texts(shown))
     assert len(shown["blocks"]) <= 50
+
+
+def test_buttons_of_labels_have_ids_of_their_own_and_carry_the_label() -> None:
+    """Slack refuses a message in which two elements of a block have one id."""
+    buttons = (Button("rust", "label", value="rust"), Button("scab", "label", value="scab"), Button("None", "none"))
+    [*_, actions] = message(Reply("x", buttons=buttons, diagnosis="id"))["blocks"]
+    assert [element["action_id"] for element in actions["elements"]] == ["label:0", "label:1", "none"]
+    assert [element.get("value") for element in actions["elements"]] == ["rust", "scab", None]

@@ -202,6 +202,27 @@ def test_an_image_is_referred_once_to_people_in_a_channel(slack: FakeSlack, bot:
     assert slack.uploads[-1][:2] == ("CREF", referral.ts)
 
 
+def test_who_an_image_is_referred_to_answers_by_a_button_in_its_thread(slack: FakeSlack, bot: Running) -> None:
+    slack.deliver(event := slack.say(MENTION, slack.upload(png("circle"), "round.png")))
+    [answer] = slack.answers(event["ts"])
+    slack.press(answer, "refer")
+    slack.until(lambda: any(message.channel == "CREF" for message in slack.messages.values()), "a referral")
+    [referral] = [message for message in slack.messages.values() if message.channel == "CREF"]
+    [actions] = [block for block in referral.blocks if block["type"] == "actions"]
+    texts = [element["text"]["text"] for element in actions["elements"]]
+    assert texts[0] == "circle"
+    assert sorted(texts[1:3]) == ["square", "stripes"]
+    assert texts[3:] == ["None of these", "Can't tell", "Where did it look?"]
+    slack.press(referral, "unsure", user="U7")
+    assert slack.answers(referral.ts, 1)[-1].words.startswith("That you can't tell is an answer, too.")
+    square = f"label:{texts.index('square')}"
+    slack.press(referral, square, user="U8")
+    assert slack.answers(referral.ts, 2)[-1].words.startswith("Saved: square. Waiting for review")
+    slack.press(referral, "label:0", user="U9")
+    said = "Saved: circle. Somebody else says square: a reviewer must decide."
+    assert slack.answers(referral.ts, 3)[-1].words.startswith(said)
+
+
 def test_what_is_delivered_twice_is_answered_once(slack: FakeSlack, bot: Running) -> None:
     event = slack.say(MENTION, slack.upload(png("circle"), "round.png"))
     for delivery in (event, event, event | {"type": "app_mention"}):
