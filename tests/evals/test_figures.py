@@ -60,6 +60,7 @@ def row(number: int, truth: str, rust: float | None, *predictions: Prediction, *
         "is_novel": None if rust is None else False,
         "unjudgeable": None if rust is None else "",
         "headline": None if named is None else f"{named}, confident",
+        "image_note": None if named is None else "",
         "rationale": "",
         "seconds": 0.5,
         **more,

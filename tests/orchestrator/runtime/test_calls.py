@@ -292,7 +292,7 @@ def lone_panel(tmp_path: Path, vectors: Path, scripted: Any, good: Any) -> Path:
     assert sources is not None
     covariance = sources.covariance[np.ix_(kept, kept)]
     left = replace(sources, of_look=sources.of_look[kept], covariance=covariance)
-    fusion = replace(whole.fusion, base=whole.fusion.base[kept], sources=left)
+    fusion = replace(whole.fusion, base=whole.fusion.base[kept], sources=left, silence=None)
     members = tuple(whole.members[number] for number in kept)
     replace(whole, heads=(), agents=("one", "two"), members=members, fusion=fusion).save(whole.path, overwrite=True)
     return whole.path
