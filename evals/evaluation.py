@@ -24,6 +24,7 @@ from pydantic import BaseModel
 
 from consilience.agents import Agent, answers_fingerprint, with_answers
 from consilience.core.errors import EvaluationError
+from consilience.core.images import ImageSource
 from consilience.core.settings.decision_settings import AS_LABELLED, DecisionSettings
 from consilience.core.settings.settings import Settings, settings_or
 from consilience.core.storage.panel_folder import open_panel_folder
@@ -185,8 +186,7 @@ def evaluate(
     encoding = Encoding(opened, settings, encoder)
     with open_run_log(out, run, opened.task.names, rows, drop_leaks=drop_leaks) as run_log:
         if confirm is not None:
-            asked = waiting_images(images, run_log.waiting)
-            asked += [] if strange is None else waiting_images(strange, np.ones(len(strange), bool))
+            asked = partial(_asked, images, run_log.waiting, strange)
             if (spending := spending_on(panel, asked, settings, agents)).calls:
                 confirm(spending)
         is_seen = not isinstance(images, AnsweredSource)
@@ -205,10 +205,16 @@ def evaluate(
             decision=settings.decision,
             shift=found,
         )
-        can_tell = bool(opened.encoder.weights) and is_seen and not isinstance(images, VectorSource)
+        can_tell = bool(opened.encoder.weights) and images.holds_images
         write_report(out, opened, encoding.encoder if can_tell else None)
     seen = set(labels.values())
     return Evaluation(out, metrics, tuple(name for name in opened.task.names if name not in seen), images.ignored)
+
+
+def _asked(images: Source, waiting: np.ndarray, strange: Source | None) -> list[ImageSource]:
+    """Return the images that agents are still asked about, and all that are of no known label."""
+    novel = [] if strange is None else waiting_images(strange, np.ones(len(strange), bool))
+    return waiting_images(images, waiting) + novel
 
 
 def _decide(

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice, repeat
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -65,6 +66,7 @@ class Source(ABC):
     """Where labelled images come from.
 
     Attributes:
+        holds_images: whether there are images to look at, not their vectors or answers alone.
         path: the folder or file.
         counts: images by label, as the source writes it.
         fingerprint: changes with the source; of a folder, with the names, sizes and times of its files.
@@ -72,6 +74,7 @@ class Source(ABC):
     """
 
     kind: str
+    holds_images: ClassVar[bool] = True
     path: Path
     counts: Mapping[str, int]
     fingerprint: str
@@ -159,6 +162,7 @@ class VectorSource(Source):
     """An .npz of labelled vectors."""
 
     kind = "vectors"
+    holds_images = False
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -179,6 +183,7 @@ class AnsweredSource(Source):
     """A table of agents' answers; images without a truth are left out."""
 
     kind = "answers"
+    holds_images = False
 
     def __init__(self, path: Path) -> None:
         self.path = path

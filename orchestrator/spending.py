@@ -27,7 +27,7 @@ Confirm: TypeAlias = Callable[[SpendingEstimate], None]
 
 def spending_on(
     panel: Path,
-    images: Sequence[ImageSource],
+    listed: Callable[[], Sequence[ImageSource]],
     settings: Settings,
     agents: Iterable[Agent] = (),
     *,
@@ -37,7 +37,7 @@ def spending_on(
 
     Args:
         panel: the folder.
-        images: at which they look.
+        listed: gets the images at which they look; only asked where an answer costs something.
         settings, agents: as of `Diagnoser.open`.
         each_is_changed: whether the images are changed before, so that no kept answer is about them.
 
@@ -49,7 +49,7 @@ def spending_on(
     by_name = {model.name: model for model in (*held, *settings.models, *given)}
     models = [model for model in by_name.values() if isinstance(model, VlmSettings) and is_paid(model)]
     adviser = settings.reasoner or reasoner
-    if not images or not (models or (adviser is not None and is_paid(adviser))):
+    if not (models or (adviser is not None and is_paid(adviser))) or not (images := listed()):
         return SpendingEstimate()
     opened, policy = Panel.open(panel), settings.policy
     rows = np.random.default_rng(settings.seed).permutation(len(images))[:LOOKED_AT]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,7 @@ from consilience.evals.robustness.corruptions import corrupted
 from consilience.evals.robustness.robustness_metrics import Condition, Robustness, Seen, all_ways, condition
 from consilience.evals.robustness.robustness_page import REPORT, write_page
 from consilience.evals.run_log import open_run_log, write_json, written_to
-from consilience.evals.source import (
-    AnsweredSource,
-    VectorSource,
-    cases,
-    chosen_rows,
-    labels_of,
-    open_source,
-    waiting_images,
-)
+from consilience.evals.source import cases, chosen_rows, labels_of, open_source, waiting_images
 from consilience.orchestrator.diagnoser import Diagnoser
 from consilience.orchestrator.panel.panel import Panel
 from consilience.orchestrator.spending import Confirm, spending_on
@@ -87,7 +80,7 @@ def stress(
     source, panel, out = Path(source), Path(panel), Path(out)
     settings = settings_or(settings, arguments)
     opened, images = Panel.open(panel), open_source(source, settings.images.follow_links)
-    if isinstance(images, VectorSource | AnsweredSource):
+    if not images.holds_images:
         raise DatasetError(f"'{source}' holds {images.kind}: only images can be corrupted; name a folder or a manifest")
     names, ways = opened.task.names, list(all_ways())
     labels = labels_of(images, opened.task, renamed or {})
@@ -97,7 +90,8 @@ def stress(
     run = run_of(panel_state(panel), images, settings, choice)
     if confirm is not None:
         chosen = np.isin(np.arange(len(images)), rows)
-        once = spending_on(panel, waiting_images(images, chosen), settings, agents, each_is_changed=True)
+        asked = partial(waiting_images, images, chosen)
+        once = spending_on(panel, asked, settings, agents, each_is_changed=True)
         if once.calls and (left := _left(out, run, ways, names, rows)):
             confirm(once.of_more(left / len(rows)))
     conditions, metrics = list[Condition](), list[EvaluationMetrics]()

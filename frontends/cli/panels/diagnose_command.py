@@ -107,12 +107,12 @@ def diagnose(
     names: Iterable[str] = with_folders(_named(images), settings.images.follow_links)
     is_estimated = settings.decision.frequencies == "estimate" and not is_single
     if "-" not in images or is_estimated:
-        names = [*names]
+        names = listed = [*names]
         if not is_single:
-            _ask_about_spending(panel, names, settings)
-    if is_estimated:
-        settings, frequencies = _estimated(panel, settings, [*names])
-        click.echo("" if frequencies is None else one_line(frequencies.words(), 2000), err=True)
+            _ask_about_spending(panel, listed, settings)
+        if is_estimated:
+            settings, frequencies = _estimated(panel, settings, listed)
+            click.echo("" if frequencies is None else one_line(frequencies.words(), 2000), err=True)
     shifts: list[BatchShift] = []
     is_one_by_one = is_single or events or pictures is not None
     results = _one_by_one if is_one_by_one else partial(_in_batches, are_all_named="-" not in images, shifts=shifts)
@@ -158,7 +158,7 @@ def _ask_about_spending(panel: Path, names: Sequence[str], settings: Settings) -
     from consilience.frontends.cli.terminal import console, progress_on
     from consilience.orchestrator.spending import spending_on
 
-    spending = spending_on(panel, [name for name in names if _kind_of(name) == "image"], settings)
+    spending = spending_on(panel, lambda: [name for name in names if _kind_of(name) == "image"], settings)
     if spending.calls:
         with progress_on(console(stderr=True)) as progress:
             ask_about_spending(settings.policy, progress, spending)
