@@ -13,7 +13,7 @@ from consilience.core.progress import Progress
 from consilience.core.render.phrases import counted
 from consilience.core.sources.answers import AnsweredImage, AnswerSource
 from consilience.core.task import Task, plain
-from consilience.orchestrator.ensemble.silence import unsaid
+from consilience.orchestrator.ensemble.silence import raw_answer
 
 STEP = 1000
 """Images after which progress is told."""
@@ -62,12 +62,9 @@ class RawLooks:
                 self.raw[answer.agent, answer.stage][row] = self._reader.in_order(answer.shares)
                 continue
             prediction = self._reader.prediction(answer.agent, answer.stage, answer)
-            if prediction.probabilities is not None:
-                self.raw[answer.agent, answer.stage][row] = [*prediction.probabilities.values()]
-            elif prediction.error is not None:
+            self.raw[answer.agent, answer.stage][row] = raw_answer(prediction)
+            if prediction.error is not None:
                 self.foreign[answer.agent] = self.foreign.get(answer.agent, 0) + 1
-            else:
-                self.raw[answer.agent, answer.stage][row] = unsaid(prediction.abstained, answer.stage)
 
 
 def task_of_labels(labels: Iterable[str]) -> Task:

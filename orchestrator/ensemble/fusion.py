@@ -3,8 +3,7 @@
     log posterior(y) = log prior(y) + sum over looks a of  w_a (log p_a(y) - log prior(y)) + const,   w_a >= 0
 
 and what the silence of agents adds that looked and named no label (`silence`): a logarithmic opinion pool (Genest and
-Zidek 1986). Calibration, done before, is the first half of trust; w_a is
-how much of a calibrated word still counts.
+Zidek 1986). Calibration, done before, is the first half of trust; w_a is how much of a calibrated word still counts.
 
 - From the summary numbers alone (`from_trust`): w_a = (1 - OCR) (1 + max(CCC, 0)) / 2. An agent that is often wrong
   with confidence, or whose confidence does not follow its correctness, says less than its probabilities claim.

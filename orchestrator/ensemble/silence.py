@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from consilience.agents.base import one_hot
-from consilience.core.prediction import Stage
+from consilience.core.prediction import Prediction, Stage
 from consilience.orchestrator.ensemble.dirichlet import drawn_to, likeliest_strength
 
 SILENT = -np.inf
@@ -35,9 +35,16 @@ def unsaid(abstained: bool, stage: Stage) -> float:
     return SILENT if abstained and stage == "first" else np.nan
 
 
+def raw_answer(prediction: Prediction) -> list[float] | float:
+    """Return what stands in the row of an agent's answer: its probabilities, or what fills it, see `unsaid`."""
+    if prediction.probabilities is None:
+        return unsaid(prediction.abstained, prediction.stage)
+    return [*prediction.probabilities.values()]
+
+
 def silent(probabilities: np.ndarray) -> np.ndarray:
     """Return which rows of (..., c) are of agents that looked and named no label, bool (...)."""
-    return np.asarray(np.isneginf(probabilities).all(axis=-1))
+    return np.asarray(np.isneginf(probabilities[..., 0]))
 
 
 def silence_evidence(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from consilience.orchestrator.decision.second_look import NO_LABEL
 from consilience.orchestrator.ensemble.calibration import FITTED, FITTED_TO_AGENTS, FITTED_TO_HEADS, states_labels
 from consilience.orchestrator.ensemble.members import Member
 from consilience.orchestrator.ensemble.scaling import FittedCalibrator
-from consilience.orchestrator.ensemble.silence import unsaid
+from consilience.orchestrator.ensemble.silence import raw_answer
 from consilience.orchestrator.fitting.fit_context import FitContext
 from consilience.orchestrator.runtime.calls import first_look, second_look
 from consilience.retrieval.memory.image_memory import ImageMemory
@@ -171,13 +171,10 @@ def answers_of(member: Member, raw: np.ndarray) -> MemberAnswers:
 
 def to_array(predictions: Sequence[Prediction], task: Task) -> np.ndarray:
     """Return raw probabilities (n, c), with rows of NaN where the agent failed, of SILENT where it abstained."""
-    none = len(task.names)
-    return np.array(
-        [
-            [unsaid(p.abstained, p.stage)] * none if p.probabilities is None else list(p.probabilities.values())
-            for p in predictions
-        ]
-    )
+    raw = np.empty((len(predictions), len(task.names)))
+    for row, prediction in enumerate(predictions):
+        raw[row] = raw_answer(prediction)
+    return raw
 
 
 def named_labels(raw: np.ndarray) -> np.ndarray:
