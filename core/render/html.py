@@ -122,8 +122,13 @@ def _html_swatch(colour: str) -> str:
 
 
 def _html_picture(jpeg: bytes, escaped_words: str) -> str:
-    return f'<img alt="{escaped_words}" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode("ascii")}">'
+    return f'<img alt="{escaped_words}" src="{picture_address(jpeg)}">'
 
 
 def _html_bar(share: float, colour: str) -> str:
     return f'<div class="track"><div class="bar" style="width:{100 * share:.1f}%;background:{colour}"></div></div>'
+
+
+def picture_address(picture: bytes, kind: str = "jpeg") -> str:
+    """Return a picture as a data address; `kind`: "jpeg" or "png"."""
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"

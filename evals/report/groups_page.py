@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from consilience.core.render.html import picture_address
 from consilience.core.render.phrases import source_name
 from consilience.core.storage.atomic_write import write_atomically
-from consilience.evals.report.pictures import picture_address
 from consilience.evals.report.report_page import base_css, pages
 from consilience.orchestrator.grouping.grouping import Grouping
 from consilience.orchestrator.grouping.links import REASON_WORDS

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 
 from consilience.core.errors import ConsilienceError
 from consilience.core.evidence import Neighbour
 from consilience.core.images import Image, load_image
+from consilience.core.render.html import picture_address
 from consilience.evals.report.galleries import Row
 from consilience.evals.report.where_looked import Looked, WhereLooked
 from consilience.retrieval.memory.labelled_images import LabelledImages
@@ -55,8 +55,3 @@ def _read_again(row: Row) -> Image | None:
     except ConsilienceError:
         return None
     return image if image.identity == row["identity"] else None
-
-
-def picture_address(jpeg: bytes) -> str:
-    """Return a JPEG as a data address."""
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"

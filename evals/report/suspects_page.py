@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from consilience.core.render.html import picture_address
 from consilience.core.render.phrases import counted, one_line, percent, source_name
 from consilience.core.storage.atomic_write import write_atomically
 from consilience.evals.report.groups_page import STYLE
-from consilience.evals.report.pictures import picture_address
 from consilience.evals.report.report_page import base_css, pages
 from consilience.orchestrator.label_errors.suspects import Suspect, Suspects
 from consilience.retrieval.memory.labelled_images import LabelledImages
@@ -57,7 +57,7 @@ def write_suspects_page(suspects: Suspects, path: Path) -> Path:
             style=base_css() + STYLE,
             title=suspects.panel.path.name,
             images=len(images),
-            found=suspects.found,
+            total=suspects.total,
             unjudged=counted(suspects.unjudged) if suspects.unjudged else "",
             cards=cards,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from dataclasses import dataclass, replace
 
@@ -11,6 +10,7 @@ from consilience.core.errors import ConsilienceError
 from consilience.core.images import Image
 from consilience.core.render.colours import label_colours
 from consilience.core.render.heat_map import HeatMap
+from consilience.core.render.html import picture_address
 from consilience.evals.report.galleries import Row
 from consilience.orchestrator.heat.heat_of_diagnosis import exact_heat
 from consilience.orchestrator.panel.panel import Panel
@@ -67,4 +67,4 @@ class WhereLooked:
 def _address(heat: HeatMap, colour: str, other_colour: str) -> str:
     png = io.BytesIO()
     heat.layer(SIDE, colour, other_colour).save(png, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode('ascii')}"
+    return picture_address(png.getvalue(), "png")

@@ -72,13 +72,13 @@ class Suspects:
     Attributes:
         panel: whose images they are.
         shown: the suspects, what the panel believes least first.
-        found: how many there are in all.
+        total: how many there are in all.
         unjudged: how many labelled images no agent judged out of fold, such as those that came by `add`.
     """
 
     panel: Panel
     shown: tuple[Suspect, ...]
-    found: int
+    total: int
     unjudged: int
 
     def to_dict(self, suspect: Suspect) -> dict[str, Any]:
@@ -134,8 +134,8 @@ def suspects(panel: str | Path, number: int = SHOWN, *, settings: Settings | Non
         "copy": np.array([row in copy_of for row in range(n)], dtype=bool),
         "none-of-these": (novelty > settings.policy.max_novelty) & (given < OVERCONFIDENT),
     }
-    found = np.flatnonzero(np.any([*speaks.values()], axis=0))
-    ordered = found[np.argsort(given[found], kind="stable")]
+    suspected = np.flatnonzero(np.any([*speaks.values()], axis=0))
+    ordered = suspected[np.argsort(given[suspected], kind="stable")]
     shown = tuple(
         Suspect(
             id=images.ids[row],
@@ -149,7 +149,7 @@ def suspects(panel: str | Path, number: int = SHOWN, *, settings: Settings | Non
         )
         for row in ordered[:number].tolist()
     )
-    return Suspects(opened, shown, len(found), int((~is_judged).sum()))
+    return Suspects(opened, shown, len(suspected), int((~is_judged).sum()))
 
 
 def _contradicting_copies(images: LabelledImages, encoder: str, given: np.ndarray) -> dict[int, int]:

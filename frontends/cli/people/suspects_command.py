@@ -48,27 +48,27 @@ def suspects(
     """
     from consilience.orchestrator.label_errors.suspects import suspects as suspected_in
 
-    found = suspected_in(panel, number, settings=collected(settings_file, assignments))
+    suspected = suspected_in(panel, number, settings=collected(settings_file, assignments))
     try:
-        _write(found, page, moves, manifest)
+        _write(suspected, page, moves, manifest)
     except OSError as cause:
         raise Failure(f"'{cause.filename}' cannot be written ({cause.strerror}); name another file") from cause
-    _show(found, as_json)
+    _show(suspected, as_json)
 
 
-def _write(found: Suspects, page: Path | None, moves: Path | None, manifest: Path | None) -> None:
+def _write(suspected: Suspects, page: Path | None, moves: Path | None, manifest: Path | None) -> None:
     from consilience.evals.report.suspects_page import write_suspects_page
     from consilience.orchestrator.label_errors.suspects_tables import write_manifest, write_moves
 
     if page is not None:
-        write_suspects_page(found, page)
+        write_suspects_page(suspected, page)
     if moves is not None:
-        write_moves(found, moves)
+        write_moves(suspected, moves)
     if manifest is not None:
-        write_manifest(found, manifest)
+        write_manifest(suspected, manifest)
 
 
-def _show(found: Suspects, as_json: bool) -> None:
+def _show(suspected: Suspects, as_json: bool) -> None:
     from consilience.core.render.phrases import counted, one_line, percent
     from consilience.core.render.tables import NOTHING
     from consilience.evals.report.suspects_page import suspicion_words
@@ -76,18 +76,18 @@ def _show(found: Suspects, as_json: bool) -> None:
 
     out = console()
     if as_json:
-        for suspect in found.shown:
-            print_json(out, json.dumps(found.to_dict(suspect), ensure_ascii=False))
+        for suspect in suspected.shown:
+            print_json(out, json.dumps(suspected.to_dict(suspect), ensure_ascii=False))
         return
     rows = table("", "Image", "Label", "Believed", "Why")
-    for place, suspect in enumerate(found.shown, start=1):
+    for place, suspect in enumerate(suspected.shown, start=1):
         believed = NOTHING if suspect.given_probability is None else percent(suspect.given_probability)
-        why = "; ".join(suspicion_words(found, suspect))
+        why = "; ".join(suspicion_words(suspected, suspect))
         rows.add_row(str(place), one_line(suspect.source), one_line(suspect.given), believed, why)
-    if found.shown:
+    if suspected.shown:
         out.print(rows)
-    what = "label" if found.found == 1 else "labels"
-    shown = f"; {len(found.shown)} shown (--number)" if found.found > len(found.shown) else ""
-    out.print(f"{found.found:,} of {len(found.panel.labelled_images):,} {what} perhaps wrong{shown}.")
-    if found.unjudged:
-        out.print(f"{counted(found.unjudged)} could not be judged; if they came after the fit, fit again.")
+    what = "label" if suspected.total == 1 else "labels"
+    shown = f"; {len(suspected.shown)} shown (--number)" if suspected.total > len(suspected.shown) else ""
+    out.print(f"{suspected.total:,} of {len(suspected.panel.labelled_images):,} {what} perhaps wrong{shown}.")
+    if suspected.unjudged:
+        out.print(f"{counted(suspected.unjudged)} could not be judged; if they came after the fit, fit again.")

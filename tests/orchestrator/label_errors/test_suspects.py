@@ -38,7 +38,7 @@ def test_planted_labels_come_first_with_what_the_panel_says(mislabelled: Path, b
     believed = [suspect.given_probability or 0.0 for suspect in found.shown]
     assert believed == sorted(believed)
     assert believed[-1] < 0.2
-    assert found.found >= 3
+    assert found.total >= 3
     assert found.unjudged == 0
 
 
