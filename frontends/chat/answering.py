@@ -55,10 +55,8 @@ def answer_from_records(
             claim = panel.claim(settings.policy, settings.decision)
             return can_be_trusted(diagnosis, id, weigher.policy, overall(claim))
         case "record":
-            claim, known = (
-                panel.claim(settings.policy, settings.decision),
-                panel.calibration_set_in_use(settings.decision),
-            )
+            claim = panel.claim(settings.policy, settings.decision)
+            known = panel.calibration_set_in_use(settings.decision)
             return how_often_right(id, claim, known, panel.task.names, question.labels)
         case "thanks":
             return Reply(THANKED, diagnosis=id)

@@ -8,7 +8,7 @@ from consilience.core.diagnosis import Diagnosis
 from consilience.core.render.phrases import PERHAPS_NONE, one_line, percent
 from consilience.core.render.tables import posterior_rows
 from consilience.frontends.chat.reply import Reply, ReplyTable
-from consilience.frontends.chat.rule_answers import MAX_LABELS, in_full, name_of, why
+from consilience.frontends.chat.rule_answers import MAX_LABELS, by_posterior, in_full, name_of, why
 from consilience.orchestrator.decision.policy import Policy
 
 MAX_LISTED = 12
@@ -19,13 +19,12 @@ def others(diagnosis: Diagnosis, id: str) -> Reply:
     """Return which other labels the image may show, with their posterior."""
     lines = [f"{PERHAPS_NONE}: it is unlike the images that the panel knows."] if diagnosis.is_novel else []
     possible = [label for label in diagnosis.prediction_set if label != diagnosis.label]
-    ranked = sorted(diagnosis.posterior, key=diagnosis.posterior.__getitem__, reverse=True)
     named = f"Beside {_with_shares(diagnosis, [diagnosis.label])} "
     if possible:
         lines.append(f"{named}it could be {_with_shares(diagnosis, possible[:MAX_LABELS])}.")
         if len(possible) > MAX_LABELS:
             lines.append(f"{len(possible) - MAX_LABELS} more labels cannot be excluded.")
-    elif following := [label for label in ranked if label != diagnosis.label][:1]:
+    elif following := [label for label in by_posterior(diagnosis) if label != diagnosis.label][:1]:
         lines.append(f"{named}the panel's rule leaves no label open; next is {_with_shares(diagnosis, following)}.")
     rows = tuple((row.name, percent(row.share)) for row in posterior_rows(diagnosis, MAX_LABELS))
     return Reply("\n".join(lines), ReplyTable(("Label", "Posterior"), rows), diagnosis=id)

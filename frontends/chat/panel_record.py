@@ -55,22 +55,22 @@ def overall(claim: Claim | None) -> list[str]:
 def _of_label(calibration_set: CalibrationSet, label: str, place: int) -> list[str]:
     """Return how many images of a label are named so, and how many that are named so show it."""
     shows, named = calibration_set.labels == place, calibration_set.named == place
-    known, found = _share(calibration_set, shows, named)
-    said, right = _share(calibration_set, named, shows)
+    known, found_share = _share(calibration_set, shows, named)
+    named_so, right_share = _share(calibration_set, named, shows)
     if not known:
         return [f"No labelled image of {label} could be judged: how often the panel is right about it is not known."]
     things = f"{known} labelled {_unit(known, calibration_set.unit == 'images')} of {label}"
     lines = [
         f"Only {things} {'is' if known == 1 else 'are'} known: too few to say how often the panel finds it."
-        if found is None
-        else f"Of {things} that it had not learned from, it named {found[0]} {label} {found[1]}."
+        if found_share is None
+        else f"Of {things} that it had not learned from, it named {found_share[0]} {label} {found_share[1]}."
     ]
-    if not said:
+    if not named_so:
         return [*lines, f"It named none of the labelled images {label}."]
-    unit = _unit(said, calibration_set.unit == "images")
-    if right is None:
-        return [*lines, f"It named only {said} {unit} {label}: too few to say how often that is right."]
-    return [*lines, f"Of {said} {unit} that it named {label}, {right[0]} were {label} {right[1]}."]
+    unit = _unit(named_so, calibration_set.unit == "images")
+    if right_share is None:
+        return [*lines, f"It named only {named_so} {unit} {label}: too few to say how often that is right."]
+    return [*lines, f"Of {named_so} {unit} that it named {label}, {right_share[0]} were {label} {right_share[1]}."]
 
 
 def _share(calibration_set: CalibrationSet, rows: np.ndarray, right: np.ndarray) -> tuple[int, tuple[str, str] | None]:

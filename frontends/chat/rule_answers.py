@@ -206,6 +206,11 @@ def second_look_reply(diagnosis: Diagnosis, before: Diagnosis, reply: Reply) -> 
     return replace(reply, text=f"{reply.text}\n{what} Before: {headline(before)}.")
 
 
+def by_posterior(diagnosis: Diagnosis) -> list[str]:
+    """Return the labels of a diagnosis, the most probable first."""
+    return sorted(diagnosis.posterior, key=diagnosis.posterior.__getitem__, reverse=True)
+
+
 def in_full(diagnosis: Diagnosis) -> str:
     """Return the headline, with the label where it claims none: for a question about the figures."""
     label = f"{one_line(diagnosis.label)}, {percent(diagnosis.probability)}"
@@ -271,5 +276,4 @@ def _votes(diagnosis: Diagnosis, labels: Sequence[str]) -> tuple[Button, ...]:
 
 def _ranked(diagnosis: Diagnosis, labels: Sequence[str]) -> list[str]:
     """Return the labels, most probable first: they keep their places, and those that the task got since come last."""
-    known = sorted(diagnosis.posterior, key=diagnosis.posterior.__getitem__, reverse=True)
-    return [*known, *(label for label in labels if label not in diagnosis.posterior)]
+    return [*by_posterior(diagnosis), *(label for label in labels if label not in diagnosis.posterior)]

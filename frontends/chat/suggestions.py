@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from consilience.core.diagnosis import Diagnosis
 from consilience.frontends.chat.question import recognised
 from consilience.frontends.chat.reply import Reply
+from consilience.frontends.chat.rule_answers import by_posterior
 
 SUGGESTED = 3
 """Questions that are suggested to somebody whose own was not understood."""
@@ -34,7 +35,7 @@ def suggestions(diagnosis: Diagnosis) -> tuple[str, ...]:
 
 def _fitting(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
     """Yield questions, those that fit best first, each with the label that it names, or ''."""
-    label, others = diagnosis.label, sorted(diagnosis.posterior, key=diagnosis.posterior.__getitem__, reverse=True)
+    label, others = diagnosis.label, by_posterior(diagnosis)
     runner_up = next(name for name in (*others, label) if name != label or len(others) == 1)
     if not diagnosis.settled:
         yield "what should I do?", ""

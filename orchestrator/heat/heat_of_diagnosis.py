@@ -72,10 +72,8 @@ async def heat_by_occlusion(
 
 def _image(panel: Panel, encoder: Encoder, diagnosis: Diagnosis) -> Image:
     """Return the image to look at; raises HeatMapError where there is none, or not for this panel as it is now."""
-    seen, name = (
-        diagnosis.embedding,
-        source_name(diagnosis.source),
-    )  # front ends tell it to people who may not know paths
+    seen = diagnosis.embedding
+    name = source_name(diagnosis.source)  # front ends tell it to people who may not know the server's folders
     if panel.of_answers or (seen is not None and diagnosis.identity == vector_identity(seen.vector)):
         known = "answers alone are" if panel.of_answers else "vector alone is"
         raise HeatMapError(f"a heat map needs the image, and of '{name}' the {known} known")
